@@ -1,0 +1,124 @@
+"""The model card: everything a handler, the gateway or a person must know about a model, in one JSON file.
+
+Written as `card.json` beside `weights.safetensors`, in a run folder and inside every archive. Nothing in it is
+configured anywhere else.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from affect.labels import Vocabulary
+
+CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
+# Raised when networks or card change so that older code cannot run newer weights, or the other way round.
+FORMAT = 1
+
+
+class CardError(ValueError):
+    """A card that does not fit this code, its weights or its handler: says which field and what to do."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkSize(_Frozen):
+    """Widths of the two networks; image_px is in the card itself."""
+
+    kind: Literal["affectgan", "ssgan2019"] = "affectgan"
+    trunk: tuple[int, ...] = Field(description="channels of the trunk at each resolution, from the picture down to 4 px")
+    decoder: tuple[int, ...] = Field(description="channels of the decoder at each resolution, from 4 px up")
+    latent: int = Field(description="length of the latent code of a person and a scene")
+    condition: int = Field(description="length of the embedded condition")
+
+
+class Calibration(_Frozen):
+    """Platt scaling of one AU, fitted on validation: P(present) = sigmoid(scale * logit + shift); present if P >= threshold."""
+
+    scale: float = Field(1.0, gt=0)
+    shift: float = 0.0
+    threshold: float = Field(0.5, gt=0, lt=1)
+
+
+class Measured(_Frozen):
+    """One measured figure with its interval, and where it was measured."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    split: str
+
+
+class DataSummary(_Frozen):
+    """What the model was trained on."""
+
+    name: str
+    images: int
+    sources: tuple[str, ...]
+    licence: str
+    positive_intensity: float = Field(description="an AU counts as present from this intensity on")
+
+
+class ModelCard(_Frozen):
+    """The card. `digest` is the SHA-256 of the weights file; `seen_images` is how long the run was trained."""
+
+    format: int = FORMAT
+    name: str = "affectgan"
+    version: str
+    labels: Literal["au", "va", "both"]
+    vocabulary: tuple[str, ...]
+    image_px: int = Field(ge=16)
+    network: NetworkSize
+    calibration: dict[str, Calibration]
+    data: DataSummary
+    quality: dict[str, Measured] = {}
+    reference: dict[str, list[float]] = Field(
+        default={}, description="quantiles 0..1 of scores on real faces: critic, reconstruction_error, and of each label"
+    )
+    licence: str = "Apache-2.0"
+    intended_use: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    libraries: dict[str, str] = {}
+    preset: str = ""
+    seed: int = 0
+    seen_images: int = 0
+    digest: str = ""
+
+    @field_validator("vocabulary")
+    @classmethod
+    def _known(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        return Vocabulary(codes).aus
+
+    @model_validator(mode="after")
+    def _fits(self) -> "ModelCard":
+        missing = [code for code in self.vocabulary if code not in self.calibration]
+        if missing:
+            raise ValueError(f"calibration has no entry for {', '.join(missing)}; write one for every AU of the vocabulary")
+        return self
+
+    @property
+    def labels_of(self) -> Vocabulary:
+        """The vocabulary as an object with columns."""
+        return Vocabulary(self.vocabulary)
+
+    def save(self, folder: Path) -> None:
+        """Write card.json into the folder."""
+        (folder / CARD_FILE).write_text(self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "ModelCard":
+        """Read card.json of a folder. Raises CardError when it is missing, broken or of another format."""
+        return cls.parse((folder / CARD_FILE).read_bytes(), where=str(folder / CARD_FILE))
+
+    @classmethod
+    def parse(cls, content: bytes, *, where: str) -> "ModelCard":
+        """Read a card's JSON; `where` names the file in errors."""
+        try:
+            card = cls.model_validate_json(content)
+        except ValueError as error:
+            raise CardError(f"{where} is not a card this version can read: {error}") from error
+        if card.format != FORMAT:
+            raise CardError(f"{where} has format {card.format}; this version reads format {FORMAT}: archive the run again")
+        return card

@@ -1,0 +1,1 @@
+"""What TorchServe runs: predict, generate, explain. Each file holds one class and goes into one archive."""
