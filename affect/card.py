@@ -37,9 +37,9 @@ class NetworkSize(_Frozen):
 class Calibration(_Frozen):
     """Platt scaling of one AU, fitted on validation: P(present) = sigmoid(scale * logit + shift); present if P >= threshold."""
 
-    scale: float = Field(1.0, gt=0)
+    scale: float = Field(default=1.0, gt=0)
     shift: float = 0.0
-    threshold: float = Field(0.5, gt=0, lt=1)
+    threshold: float = Field(default=0.5, gt=0, lt=1)
 
 
 class Measured(_Frozen):

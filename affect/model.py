@@ -1,0 +1,260 @@
+"""The categorical GAN as one object: read, predict, generate, edit, reconstruct, load and save.
+
+Shape letters: B batch, S image side in px, K Action Units, Z latent, M rows of the label table.
+After Richer & Kollias (arXiv 1910.05877): one discriminator tells real from fake and predicts AU and VA, one generator
+draws faces. Ours conditions the generator on AU and VA and lets the discriminator's trunk encode the latent too.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor, nn
+
+from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, DataSummary, ModelCard, NetworkSize
+from affect.catalogue import LABEL_SETS
+from affect.networks import Condition, Decoder, Heads, Trunk, stages
+
+TABLE_ROWS = 4096  # M: label rows of real faces that stand for the training distribution
+NEIGHBOURHOOD = 0.15  # how near, per asked label, a real row must lie to be drawn for it (standard deviation)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the trunk reads off B faces. Every field is a tensor whose first axis is B."""
+
+    logits: Tensor  # (B, K); sigmoid is the intensity
+    va: Tensor  # (B, 2) in [-1, 1]
+    latent: Tensor  # (B, Z) person and scene, not state
+    identity: Tensor  # (B, E) of length 1
+    critic: Tensor  # (B,) higher is more like a real face in that state
+    features: Tensor  # (B, H)
+    maps: tuple[Tensor, ...]  # trunk's feature maps, from S px to 4 px
+
+    @property
+    def labels(self) -> Tensor:
+        """(B, K + 2) intensities in [0, 1] and VA in [-1, 1] as a label row."""
+        return torch.cat([torch.sigmoid(self.logits), self.va], dim=1)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A reading in the terms of the API. Tensors, first axis B."""
+
+    intensity: Tensor  # (B, K) in [0, 1]
+    probability: Tensor  # (B, K) calibrated probability that the AU is present
+    present: Tensor  # (B, K) bool
+    va: Tensor  # (B, 2) in [-1, 1]
+    realism: Tensor  # (B,) in [0, 1]: share of real faces that the critic finds no more real
+
+
+class AffectModel(nn.Module):
+    """Trunk, heads and decoder of one card. Build with `initialise` or `load`."""
+
+    label_table: Tensor
+    latent_mean: Tensor
+    latent_factor: Tensor
+
+    def __init__(self, card: ModelCard) -> None:
+        super().__init__()
+        size, labels = card.network, len(card.vocabulary) + 2
+        if not len(size.trunk) == len(size.decoder) == stages(card.image_px):
+            raise CardError(
+                f"network of {len(size.trunk)}/{len(size.decoder)} stages does not fit image_px {card.image_px}: give {stages(card.image_px)}"
+            )
+        self.card = card
+        self.trunk = Trunk(size.trunk)
+        self.heads = Heads(size.trunk[-1], labels, size)
+        self.condition = Condition(labels, size.condition)  # psi of the critic
+        self.decoder_condition = Condition(labels, size.condition)
+        self.decoder = Decoder(size.decoder, size.trunk[::-1], size.latent, size.condition)
+        self.register_buffer("label_table", torch.full((TABLE_ROWS, labels), float("nan")))
+        self.register_buffer("latent_mean", torch.zeros(size.latent))
+        self.register_buffer("latent_factor", torch.eye(size.latent))
+        # Absent in a run on one kind of label: told to both conditions as unknown, so that half is never invented.
+        known = torch.ones(labels, dtype=torch.bool)
+        known[:-2] = card.labels != "va"
+        known[-2:] = card.labels != "au"
+        self.register_buffer("known", known, persistent=False)
+        self._calibrate(card)
+
+    known: Tensor
+
+    def _calibrate(self, card: ModelCard) -> None:
+        table = [card.calibration[code] for code in card.vocabulary]
+        values = torch.tensor([[c.scale, c.shift, c.threshold] for c in table]).view(-1, 3)
+        self.register_buffer("platt", values, persistent=False)
+        critic = torch.tensor(card.reference.get("critic", [0.0, 1.0]), dtype=torch.float32)
+        self.register_buffer("critic_quantiles", critic, persistent=False)
+
+    platt: Tensor
+    critic_quantiles: Tensor
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def initialise(cls, card: ModelCard, *, seed: int) -> Self:
+        """Random weights, the same for the same seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(card)
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
+        """Card and weights of a model folder. Raises CardError when a file is missing, broken or does not fit."""
+        card = ModelCard.load(_exists(folder / CARD_FILE).parent)
+        path = _exists(folder / WEIGHTS_FILE)
+        if card.digest and card.digest != _digest(path):
+            raise CardError(f"{path} is not the file that {CARD_FILE} describes (digest differs): copy both from the same run")
+        model = cls(card)
+        try:
+            model.load_state_dict(load_file(path, device=device))
+        except (RuntimeError, SafetensorError) as error:
+            raise CardError(f"{path} does not fit {CARD_FILE}: {error}") from error
+        return model.to(device).eval()
+
+    def save(self, folder: Path) -> None:
+        """Write weights.safetensors and card.json (with the digest of the weights) into the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / WEIGHTS_FILE
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in self.state_dict().items()}, path)
+        self.recard(self.card.model_copy(update={"digest": _digest(path)}))
+        self.card.save(folder)
+
+    def recard(self, card: ModelCard) -> None:
+        """Put another card of the same networks (new calibration, quality, reference) in place of this one."""
+        self.card = card
+        device = self.platt.device
+        self._calibrate(card)
+        self.to(device)
+
+    # -- pixels --------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def to_pixels(images: Tensor) -> Tensor:
+        """uint8 (B, S, S, 3) -> float (B, 3, S, S) in [-1, 1], channels last in memory."""
+        assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[-1] == 3, images.shape
+        return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+    @staticmethod
+    def to_images(x: Tensor) -> Tensor:
+        """float (B, 3, S, S) in [-1, 1] -> uint8 (B, S, S, 3)."""
+        return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def read(self, x: Tensor, y: Tensor | None = None) -> Reading:
+        """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in the state it reads."""
+        maps = self.trunk(x)
+        logits, va, latent, identity, features = self.heads(maps[-1])
+        if y is None:
+            y = torch.cat([torch.sigmoid(logits), va], dim=1).detach()
+        critic = self.heads.score(features, self.condition(self._mask(y)))
+        return Reading(logits, va, latent, identity, critic, features, tuple(maps))
+
+    def predict(self, x: Tensor) -> Prediction:
+        """AU probabilities, VA and realism of B faces (B, 3, S, S)."""
+        return self.judge(self.read(x))
+
+    def judge(self, reading: Reading) -> Prediction:
+        """A reading in the terms of the API: calibrated per AU (Platt 1999), realism as a percentile among real faces."""
+        scale, shift, threshold = self.platt.unbind(1)
+        probability = torch.sigmoid(reading.logits * scale + shift)
+        rank = torch.searchsorted(self.critic_quantiles, reading.critic.float().contiguous(), right=True)
+        realism = rank.float() / len(self.critic_quantiles)
+        return Prediction(torch.sigmoid(reading.logits), probability, probability >= threshold, reading.va, realism)
+
+    def labels(self, x: Tensor) -> Tensor:
+        """The state of B faces as label rows (B, K + 2)."""
+        return self.read(x).labels
+
+    # -- drawing -------------------------------------------------------------------------------------------------
+
+    def generate(self, z: Tensor, y: Tensor) -> Tensor:
+        """Faces (B, 3, S, S) of persons z (B, Z) in states y (B, K + 2; NaN = unknown)."""
+        drawn: Tensor = self.decoder(z, self.decoder_condition(self._mask(y)))[0]
+        return drawn
+
+    def edit(self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None) -> Tensor:
+        """These faces (B, 3, S, S) moved to states y_to from y_from (default: as read). No move, nearly no change."""
+        reading = reading or self.read(x)
+        start = reading.labels if y_from is None else y_from
+        condition = self.decoder_condition(self._mask(y_to), self._mask(y_to - start))
+        change: Tensor = self.decoder(reading.latent, condition, reading.maps)[1]
+        return (x + change).clamp(-1, 1)
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The faces as the generator alone would draw them, from their latent and read state."""
+        reading = self.read(x)
+        return self.generate(reading.latent, reading.labels)
+
+    # -- the training distribution ---------------------------------------------------------------------------------
+
+    def sample_latents(self, count: int, generator: Generator) -> Tensor:
+        """(count, Z) from the Gaussian fitted to the latents of real faces after training ("ex post", Ghosh et al. 2020)."""
+        noise = torch.randn(count, len(self.latent_mean), generator=generator, device=generator.device)
+        latents: Tensor = self.latent_mean + noise.to(self.latent_mean.device) @ self.latent_factor.T
+        return latents
+
+    def sample_labels(self, asked: Tensor, generator: Generator) -> Tensor:
+        """Complete (B, K + 2) wishes: what is NaN comes from a real face's row, likelier the nearer it is to the wish."""
+        table = self.label_table[~torch.isnan(self.label_table[:, self.known]).any(1)]
+        if not len(table):
+            raise CardError("label_table is empty: the run that wrote these weights did not finish")
+        wished = ~torch.isnan(asked)
+        distance: Tensor = (wished[:, None] * (torch.nan_to_num(asked)[:, None] - torch.nan_to_num(table)[None]) ** 2).sum(2)  # (B, M)
+        weights = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1)
+        rows = torch.multinomial(weights.to(generator.device), 1, generator=generator).squeeze(1)
+        return torch.where(wished, asked, table[rows.to(table.device)])
+
+    def target_labels(self, read: Tensor, asked: Tensor, generator: Generator) -> Tensor:
+        """The state a given face should move to. Shapes (B, K + 2); `asked` is NaN where nothing is asked.
+
+        What is asked is set. AUs that are not asked stay as read, unless valence or arousal is asked: then they follow a
+        real face of that valence and arousal. Valence and arousal that are not asked follow the AUs in the same way.
+        """
+        va_asked = ~torch.isnan(asked[:, -2:]).all(1, keepdim=True)
+        wish = asked.clone()
+        wish[:, :-2] = torch.where(torch.isnan(asked[:, :-2]) & ~va_asked, read[:, :-2], asked[:, :-2])
+        nothing = torch.isnan(asked).all(1, keepdim=True)
+        return torch.where(nothing, read, self.sample_labels(wish, generator))
+
+    def _mask(self, y: Tensor) -> Tensor:
+        return torch.where(self.known, y, torch.full_like(y, float("nan")))
+
+
+def only(reading: Reading, rows: slice | Tensor) -> Reading:
+    """Some rows of a reading."""
+    r = reading
+    maps = tuple(level[rows] for level in r.maps)
+    return Reading(r.logits[rows], r.va[rows], r.latent[rows], r.identity[rows], r.critic[rows], r.features[rows], maps)
+
+
+def smoke_card(
+    *, image_px: int = 32, vocabulary: tuple[str, ...] = LABEL_SETS["seed"], labels: Literal["au", "va", "both"] = "both"
+) -> ModelCard:
+    """The card of a tiny untrained model, for tests and for the `smoke` preset."""
+    count = stages(image_px)
+    return ModelCard(
+        version="0.0",
+        labels=labels,
+        vocabulary=vocabulary,
+        image_px=image_px,
+        network=NetworkSize(trunk=(8,) * 1 + (16,) * (count - 1), decoder=(16,) * (count - 1) + (8,), latent=16, condition=16),
+        calibration={code: Calibration() for code in vocabulary},
+        data=DataSummary(name="none", images=0, sources=(), licence="Apache-2.0", positive_intensity=0.3),
+    )
+
+
+def _exists(path: Path) -> Path:
+    if not path.is_file():
+        raise CardError(f"{path} is missing: give a folder with {CARD_FILE} and {WEIGHTS_FILE}")
+    return path
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,154 @@
+"""The two networks: a trunk that reads a face and a decoder that draws one.
+
+Shape letters: B batch, S image side in px, K Action Units, C channels, Z latent, H features, E identity.
+Neither network normalises (Huang et al., "The GAN is dead; long live the GAN!", R3GAN, 2024): residual branches start
+at zero instead, so both begin as near-linear maps and second derivatives stay defined for the gradient penalties.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from affect.card import NetworkSize
+
+FEATURES = 256  # H: width of the vector that every head but the latent reads
+IDENTITY = 32  # E: length of the identity embedding
+SMALLEST_PX = 4
+
+
+def stages(image_px: int) -> int:
+    """How many resolutions lie between image_px and 4 px, both counted. Raises ValueError unless image_px is 4 * 2**n."""
+    count = (image_px // SMALLEST_PX).bit_length()
+    if image_px != SMALLEST_PX << (count - 1):
+        raise ValueError(f"image_px is {image_px}; choose a power of two of at least 8")
+    return count
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU, slope 0.2, as in both the seed's discriminator and R3GAN."""
+    return F.leaky_relu(x, 0.2)
+
+
+class Residual(nn.Module):
+    """x + conv(act(conv(act(x)))), the last convolution starting at zero. (B, C, h, w) -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """`scale` and `shift` (B, C) modulate the input of the branch (FiLM, Perez et al. 2018)."""
+        branch = x if scale is None or shift is None else x * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+        change: Tensor = self.second(activate(self.first(activate(branch))))
+        return x + change
+
+
+class Trunk(nn.Module):
+    """The shared body of critic, predictor and encoder. Channels from the picture down to 4 px."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels))
+        self.blocks = nn.ModuleList(Residual(c) for c in channels[1:])
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, S, S) in [-1, 1] -> feature maps from S px down to 4 px."""
+        maps = [self.stem(x)]  # (B, C0, S, S)
+        for down, block in zip(self.down, self.blocks, strict=True):
+            maps.append(block(down(activate(maps[-1]))))  # (B, Ci, S / 2**i, S / 2**i)
+        return maps
+
+
+class Condition(nn.Module):
+    """Embeds a label row with its mask: 0 is a value, "not known" is another thing, so both are told."""
+
+    def __init__(self, labels: int, width: int) -> None:
+        super().__init__()
+        self.labels = labels
+        self.net = nn.Sequential(nn.Linear(3 * labels, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2))
+
+    def forward(self, y: Tensor, change: Tensor | None = None) -> Tensor:
+        """(B, K + 2) labels, NaN = unknown, and the wanted change of state (B, K + 2) or none -> (B, width)."""
+        known = ~torch.isnan(y)
+        move = torch.zeros_like(y) if change is None else torch.nan_to_num(change)
+        embedded: Tensor = self.net(torch.cat([torch.nan_to_num(y), known.to(y.dtype), move], dim=1))
+        return embedded
+
+
+class Decoder(nn.Module):
+    """Draws a face from a latent and a condition; with a face's feature maps it changes that face instead.
+
+    One set of weights serves generate (no maps), reference and explain (maps through gated skips), because a decoder
+    without skips loses the detail of a given face and an editor without a latent cannot draw a new one.
+    """
+
+    def __init__(self, channels: Sequence[int], skips: Sequence[int], latent: int, condition: int) -> None:
+        super().__init__()
+        style = 2 * condition
+        self.start = nn.Linear(latent + condition, channels[0] * SMALLEST_PX**2)
+        self.style = nn.Sequential(nn.Linear(latent + condition, style), nn.LeakyReLU(0.2))
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(channels))
+        self.blocks = nn.ModuleList(Residual(c) for c in channels)
+        self.modulate = nn.ModuleList(nn.Linear(style, 2 * c) for c in channels)
+        self.skips = nn.ModuleList(nn.Conv2d(s, c, 1) for s, c in zip(skips, channels, strict=True))
+        self.draw = nn.Conv2d(channels[-1], 3, 3, padding=1)
+        self.change = nn.Conv2d(channels[-1], 3, 3, padding=1)
+        nn.init.zeros_(self.change.weight)
+        assert self.change.bias is not None
+        nn.init.zeros_(self.change.bias)
+        for parameter in self.modulate.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, z: Tensor, c: Tensor, maps: Sequence[Tensor] | None = None, gate: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z (B, Z), c (B, condition), maps of the trunk from S px to 4 px, gate (B,) in {0, 1} that lets them in.
+
+        Returns (drawn (B, 3, S, S) in [-1, 1], change (B, 3, S, S) to add to the face that the maps belong to).
+        """
+        code = torch.cat([z, c], dim=1)
+        style = self.style(code)  # (B, 2 * condition)
+        x = self.start(code).view(len(z), -1, SMALLEST_PX, SMALLEST_PX)  # (B, C0, 4, 4)
+        for level, (block, modulate) in enumerate(zip(self.blocks, self.modulate, strict=True)):
+            if level:
+                x = F.interpolate(self.narrow[level - 1](x), scale_factor=2, mode="bilinear", align_corners=False)
+            if maps is not None:
+                skip = self.skips[level](activate(maps[-1 - level]))
+                x = x + (skip if gate is None else skip * gate[:, None, None, None])
+            scale, shift = modulate(style).chunk(2, dim=1)
+            x = block(x, scale, shift)  # (B, Ci, 4 * 2**i, 4 * 2**i)
+        x = activate(x)
+        return torch.tanh(self.draw(x)), self.change(x)
+
+
+class Heads(nn.Module):
+    """What the trunk's last map says: AU logits, VA, latent, identity and the critic's score."""
+
+    def __init__(self, channels: int, labels: int, size: NetworkSize) -> None:
+        super().__init__()
+        flat = channels * SMALLEST_PX**2
+        self.features = nn.Linear(flat, FEATURES)
+        self.aus = nn.Linear(FEATURES, labels - 2)
+        self.va = nn.Linear(FEATURES, 2)
+        self.latent = nn.Linear(flat, size.latent)
+        self.identity = nn.Linear(flat, IDENTITY)
+        self.critic = nn.Linear(FEATURES, 1)
+        self.project = nn.Linear(size.condition, FEATURES)
+        for head in (self.aus, self.va, self.critic):
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """(B, C, 4, 4) -> logits (B, K), va (B, 2) in [-1, 1], latent (B, Z), identity (B, E) of length 1, features (B, H)."""
+        flat = activate(last).flatten(1)
+        h = activate(self.features(flat))
+        return self.aus(h), torch.tanh(self.va(h)), self.latent(flat), F.normalize(self.identity(flat), dim=1), h
+
+    def score(self, h: Tensor, condition: Tensor) -> Tensor:
+        """Projection critic (Miyato & Koyama, cGANs with Projection Discriminator, 2018): w.h + <psi(y), h> / sqrt(H). (B,)"""
+        score: Tensor = self.critic(h).squeeze(1) + (self.project(condition) * h).sum(1) / FEATURES**0.5
+        return score

@@ -1,0 +1,120 @@
+"""One object reads, draws, edits, saves and loads."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from affect.card import CARD_FILE, WEIGHTS_FILE, CardError, ModelCard
+from affect.labels import LabelError, Vocabulary, keep
+from affect.model import AffectModel, smoke_card
+
+
+@pytest.fixture
+def model() -> AffectModel:
+    built = AffectModel.initialise(smoke_card(), seed=3).eval()
+    built.label_table[:] = torch.rand(built.label_table.shape, generator=torch.Generator().manual_seed(0))
+    return built
+
+
+@pytest.fixture
+def faces() -> Tensor:
+    return torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_pixels_survive_the_way_into_the_network_and_back(faces: Tensor) -> None:
+    assert torch.equal(AffectModel.to_images(AffectModel.to_pixels(faces)), faces)
+
+
+def test_a_saved_model_reads_the_same(model: AffectModel, faces: Tensor, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    x = AffectModel.to_pixels(faces)
+    assert torch.equal(AffectModel.load(tmp_path).predict(x).probability, model.predict(x).probability)
+
+
+def test_weights_of_another_run_are_refused(model: AffectModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "a")
+    AffectModel.initialise(smoke_card(), seed=4).save(tmp_path / "b")
+    (tmp_path / "a" / WEIGHTS_FILE).write_bytes((tmp_path / "b" / WEIGHTS_FILE).read_bytes())
+    with pytest.raises(CardError, match="digest"):
+        AffectModel.load(tmp_path / "a")
+
+
+def test_weights_of_another_shape_are_refused(model: AffectModel, tmp_path: Path) -> None:
+    model.save(tmp_path)
+    card = ModelCard.load(tmp_path)
+    wider = card.model_copy(update={"network": card.network.model_copy(update={"latent": 24}), "digest": ""})
+    wider.save(tmp_path)
+    with pytest.raises(CardError, match="does not fit"):
+        AffectModel.load(tmp_path)
+
+
+def test_a_missing_card_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CardError, match=CARD_FILE):
+        AffectModel.load(tmp_path)
+
+
+def test_the_same_seed_initialises_the_same_weights() -> None:
+    first, second = (dict(AffectModel.initialise(smoke_card(), seed=5).named_parameters()) for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_untrained_editor_leaves_the_face_alone(model: AffectModel, faces: Tensor) -> None:
+    x = AffectModel.to_pixels(faces)
+    assert torch.equal(model.edit(x, torch.zeros(3, 10)), x)
+
+
+def test_what_is_asked_is_kept_and_the_rest_comes_from_real_rows(model: AffectModel) -> None:
+    asked = torch.full((3, 10), float("nan"))
+    asked[:, 4] = 0.5
+    full = model.sample_labels(asked, torch.Generator().manual_seed(2))
+    assert torch.all(full[:, 4] == 0.5)
+    rest = torch.cat([full[:, :4], full[:, 5:]], dim=1)
+    table = torch.cat([model.label_table[:, :4], model.label_table[:, 5:]], dim=1)
+    assert all((table == row).all(1).any() for row in rest)
+
+
+def test_asking_nothing_of_a_face_keeps_its_state(model: AffectModel) -> None:
+    read = torch.rand(3, 10)
+    kept = model.target_labels(read, torch.full((3, 10), float("nan")), torch.Generator().manual_seed(2))
+    assert torch.equal(kept, read)
+
+
+def test_asking_one_action_unit_keeps_the_others(model: AffectModel) -> None:
+    read, asked = torch.rand(3, 10), torch.full((3, 10), float("nan"))
+    asked[:, 0] = 1.0
+    target = model.target_labels(read, asked, torch.Generator().manual_seed(2))
+    assert torch.equal(target[:, 1:8], read[:, 1:8]) and torch.all(target[:, 0] == 1.0)
+
+
+def test_realism_is_the_share_of_real_faces_that_score_no_higher(model: AffectModel, faces: Tensor) -> None:
+    x = AffectModel.to_pixels(faces)
+    scores = model.read(x).critic.detach()
+    model.recard(model.card.model_copy(update={"reference": {"critic": sorted(scores.tolist())}}))
+    assert torch.equal(model.predict(x).realism.sort().values, torch.tensor([1 / 3, 2 / 3, 1.0]))
+
+
+def test_a_run_on_action_units_alone_ignores_asked_valence(faces: Tensor) -> None:
+    model = AffectModel.initialise(smoke_card(labels="au"), seed=3).eval()
+    z, y = torch.randn(2, 16), torch.rand(2, 10)
+    moved = y.clone()
+    moved[:, -2:] = -0.9
+    assert torch.equal(model.generate(z, y), model.generate(z, moved))
+
+
+def test_an_unknown_action_unit_is_refused_by_name() -> None:
+    with pytest.raises(LabelError, match="AU99"):
+        Vocabulary(("AU12", "AU99"))
+
+
+@pytest.mark.parametrize("value", [1.5, -1.01, float("nan")])
+def test_valence_outside_its_range_is_refused(value: float) -> None:
+    with pytest.raises(LabelError, match="from -1 to 1"):
+        Vocabulary(("AU12",)).row({"valence": value})
+
+
+def test_a_run_on_one_kind_of_label_sees_only_that_kind() -> None:
+    row = Vocabulary(("AU12",)).row({"AU12": 0.5, "valence": 0.1, "arousal": 0.2})[None]
+    assert list(~(keep(row, "au") != keep(row, "au"))[0]) == [True, False, False]
+    assert list(~(keep(row, "va") != keep(row, "va"))[0]) == [False, True, True]
