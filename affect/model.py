@@ -150,10 +150,10 @@ class AffectModel(nn.Module):
     def read(self, x: Tensor, y: Tensor | None = None) -> Reading:
         """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in the state it reads."""
         maps = self.trunk(x)
-        logits, va, latent, identity, features = self.heads(maps[-1])
+        logits, va, latent, identity, features = (part.float() for part in self.heads(maps[-1]))
         if y is None:
             y = torch.cat([torch.sigmoid(logits), va], dim=1).detach()
-        critic = self.heads.score(features, self.condition(self._mask(y)))
+        critic = self.heads.score(features, self.condition(self.mask(y))).float()
         return Reading(logits, va, latent, identity, critic, features, tuple(maps))
 
     def predict(self, x: Tensor) -> Prediction:
@@ -176,14 +176,14 @@ class AffectModel(nn.Module):
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
         """Faces (B, 3, S, S) of persons z (B, Z) in states y (B, K + 2; NaN = unknown)."""
-        drawn: Tensor = self.decoder(z, self.decoder_condition(self._mask(y)))[0]
+        drawn: Tensor = self.decoder(z, self.decoder_condition(self.mask(y)))[0]
         return drawn
 
     def edit(self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None) -> Tensor:
         """These faces (B, 3, S, S) moved to states y_to from y_from (default: as read). No move, nearly no change."""
         reading = reading or self.read(x)
         start = reading.labels if y_from is None else y_from
-        condition = self.decoder_condition(self._mask(y_to), self._mask(y_to - start))
+        condition = self.decoder_condition(self.mask(y_to), self.mask(y_to - start))
         change: Tensor = self.decoder(reading.latent, condition, reading.maps)[1]
         return (x + change).clamp(-1, 1)
 
@@ -223,7 +223,8 @@ class AffectModel(nn.Module):
         nothing = torch.isnan(asked).all(1, keepdim=True)
         return torch.where(nothing, read, self.sample_labels(wish, generator))
 
-    def _mask(self, y: Tensor) -> Tensor:
+    def mask(self, y: Tensor) -> Tensor:
+        """(B, K + 2) rows with NaN in place of the kind of label that this model was not trained on."""
         return torch.where(self.known, y, torch.full_like(y, float("nan")))
 
 

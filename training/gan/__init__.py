@@ -1,0 +1,1 @@
+"""The categorical GAN's training: config, losses, one step, the loop, checkpoints."""

@@ -1,0 +1,81 @@
+"""A run's state on disk: one safetensors file whose header carries the position, replaced in one rename.
+
+Randomness is not stored: every step draws from a generator seeded by (run seed, step), and batch n of the data is a pure
+function of (data, seed, n). So weights, moments and the step number are all it takes to go on to the same bits.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import Adam
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked: says which file and what to do."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is."""
+
+    step: int
+    seen_images: int
+    seconds: float  # spent training, over all its sittings
+
+
+def save_checkpoint(folder: Path, position: Position, *, model: nn.Module, average: nn.Module, optimiser: Adam) -> None:
+    """Write everything that resuming needs. A kill at any moment leaves the old file or the new one, never half of one."""
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"average.{k}": v for k, v in average.state_dict().items()}
+    tensors |= {f"adam.{index}.{name}": value for index, state in optimiser.state_dict()["state"].items() for name, value in state.items()}
+    fresh = folder / f"{CHECKPOINT_FILE}.new"
+    header = {"position": json.dumps(position.__dict__)}
+    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, fresh, metadata=header)
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+    fresh.replace(folder / CHECKPOINT_FILE)
+
+
+def load_checkpoint(folder: Path, *, model: nn.Module, average: nn.Module, optimiser: Adam) -> Position:
+    """Put the state back; raises RunError when there is no checkpoint or it belongs to another network."""
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        raise RunError(f"{folder} has no {CHECKPOINT_FILE}: start the run without --resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            position = Position(**json.loads(file.metadata()["position"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        model.load_state_dict(_under(tensors, "model."))
+        average.load_state_dict(_under(tensors, "average."))
+        optimiser.load_state_dict({"state": _moments(tensors), "param_groups": optimiser.state_dict()["param_groups"]})
+    except (SafetensorError, RuntimeError) as error:
+        raise RunError(f"{path} does not fit this run: {error}") from error
+    return position
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in _under(tensors, "adam.").items():
+        index, moment = name.split(".")
+        state.setdefault(int(index), {})[moment] = tensor
+    return state
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Exponential moving average of every parameter; buffers are copied."""
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    for kept, current in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(current)

@@ -1,0 +1,116 @@
+"""What a run is: every constant of training, with its meaning and unit. A preset is a function that returns a whole config."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from affect.card import NetworkSize
+
+Labels = Literal["au", "va", "both"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One run. Progress and every schedule count pictures seen: a pair (a face and its twin) is two."""
+
+    preset: str
+    labels: Labels = "both"
+    seed: int = 0
+    image_px: int
+    network: NetworkSize
+
+    total_images: int  # length of the run, in pictures seen
+    batch_pairs: int  # B: pairs of a step
+    learning_rate: float = 1.2e-3  # at its top; Adam without clipping diverged at 2e-3
+    warmup: float = 0.02  # share of the run over which the rate rises from 0; it falls to 0 as a cosine
+    betas: tuple[float, float] = (0.5, 0.99)  # Adam; a low first moment because the critic's target moves
+    clip_norm: float = 1.0  # largest gradient norm of a step
+    ema_half_life_images: float  # of the weights that are evaluated and served
+
+    reader_from: float = 0.1  # share of the run after which the decoder is also graded by the (frozen) reader
+    adversary_from: float = 0.6  # share of the run after which the critic plays; earlier, it would only see blur
+    au_weight: float = 1.0  # L_au, real faces
+    va_weight: float = 1.0  # L_va, real faces
+    identity_weight: float = 0.1  # twins attract, other people repel
+    reconstruction_weight: float = 10.0  # L_rec, pixels in [0, 1]
+    feature_weight: float = 1.0  # trunk's maps of the drawn face against those of the true one
+    drawn_label_weight: float = 0.3  # lambda: labels read off drawn faces
+    latent_weight: float = 0.3  # |E(x~) - z|^2
+    adversary_weight: float = 0.3  # b: relativistic loss of the decoder
+    gamma: float = 1.0  # R1 + R2
+    penalty_every: int = 4  # steps between two penalties, each then weighted by this
+    penalty_rows: int = 16  # pictures of a step that carry the penalty: second derivatives are dear
+    label_jitter: float = 0.03  # sd of the noise on conditions: the cheap vicinal trick of CcGAN
+
+    edited: float = 0.5  # share of pairs drawn through the skips (edit) rather than from the latent alone (generate)
+    corrupted: float = 0.5  # share of the other faces whose input is blurred, noised or partly hidden; the target stays clean
+    shift: float = 0.03  # sd of the crop's translation, in sides: what an estimated alignment gets wrong
+    turn: float = 0.05  # sd of its rotation, in radians
+    zoom: float = 0.04  # sd of its log scale
+    colour: float = 0.12  # sd of log gain, contrast, saturation and gamma, alike for both twins
+
+    checkpoint_seconds: float = 180.0
+    log_images: int = 5_000
+    sample_images: int = 50_000
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for config.json and for comparing a resumed run with its beginning."""
+        return asdict(self) | {"network": self.network.model_dump(mode="json"), "betas": list(self.betas)}
+
+
+def smoke() -> TrainConfig:
+    """Under a minute on one core: proves the path, not the model."""
+    return TrainConfig(
+        preset="smoke",
+        image_px=32,
+        network=NetworkSize(trunk=(8, 16, 32, 48), decoder=(48, 32, 16, 8), latent=32, condition=24),
+        total_images=12_000,
+        batch_pairs=16,
+        ema_half_life_images=500,
+        penalty_rows=8,
+        log_images=1_000,
+        sample_images=6_000,
+    )
+
+
+def faces64() -> TrainConfig:
+    """64 px, 1 M parameters: an hour or two on two cores."""
+    return TrainConfig(
+        preset="faces64",
+        image_px=64,
+        network=NetworkSize(trunk=(16, 24, 48, 96, 128), decoder=(128, 96, 64, 32, 16), latent=128, condition=64),
+        total_images=1_200_000,
+        batch_pairs=32,
+        ema_half_life_images=10_000,
+    )
+
+
+def faces128() -> TrainConfig:
+    """128 px, 7 M parameters: for a GPU."""
+    return replace(
+        faces64(),
+        preset="faces128",
+        image_px=128,
+        network=NetworkSize(trunk=(24, 48, 96, 160, 224, 256), decoder=(256, 224, 160, 96, 48, 24), latent=192, condition=96),
+        total_images=10_000_000,
+        batch_pairs=64,
+        learning_rate=6e-4,
+        ema_half_life_images=50_000,
+        gamma=4.0,  # grows with the number of pixels (R3GAN, table 7)
+        penalty_rows=32,
+    )
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {"smoke": smoke, "faces64": faces64, "faces128": faces128}
+
+
+def preset(name: str) -> TrainConfig:
+    """The named preset. Raises ValueError with the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"preset is {name!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]()
+
+
+def from_json(values: dict[str, Any]) -> TrainConfig:
+    """The inverse of `TrainConfig.as_json`."""
+    return TrainConfig(**(values | {"network": NetworkSize(**values["network"]), "betas": tuple(values["betas"])}))

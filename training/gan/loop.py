@@ -1,0 +1,213 @@
+"""The training loop: data in, run folder out. The one long function of the package is `train`."""
+
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+from torch.optim import Adam
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from affect.model import AffectModel
+from training.database.reader import Database
+from training.database.stream import Batch, Stream
+from training.gan import samples
+from training.gan.checkpoint import CHECKPOINT_FILE, Position, RunError, load_checkpoint, save_checkpoint, update_average
+from training.gan.config import TrainConfig, from_json
+from training.gan.finish import finish, fit_latents, new_card
+from training.gan.step import Pairs, step_losses
+
+CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
+LATENT_MEMORY_IMAGES = 2048  # latest latents from which the critic's newcomers are drawn
+STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
+
+
+def start(config: TrainConfig, data: Path, run: Path) -> None:
+    """Begin a run in a new folder. Raises RunError when the folder already holds one."""
+    if (run / CONFIG_FILE).exists():
+        raise RunError(f"{run} already holds a run: give another --out, or go on with --resume {run}")
+    Database.open(data)  # a wrong folder is said before anything is written
+    run.mkdir(parents=True, exist_ok=True)
+    (run / CONFIG_FILE).write_text(json.dumps({"data": str(data.resolve()), **config.as_json()}, indent=2) + "\n")
+    train(config, data, run, resume=False)
+
+
+def resume(run: Path) -> None:
+    """Go on with a run from its last checkpoint, to the same bits as if it had never stopped."""
+    if not (run / CONFIG_FILE).is_file():
+        raise RunError(f"{run} has no {CONFIG_FILE}: it is not a run folder")
+    values = json.loads((run / CONFIG_FILE).read_text())
+    data = Path(values.pop("data"))
+    train(from_json(values), data, run, resume=(run / CHECKPOINT_FILE).is_file())
+
+
+def train(config: TrainConfig, data: Path, run: Path, *, resume: bool) -> None:
+    """Train to the end of the schedule, or until SIGINT or SIGTERM, which save and leave."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_flush_denormal(True)
+    database = Database.open(data)
+    model = AffectModel.initialise(new_card(config, database.card), seed=config.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(model).eval().requires_grad_(False)
+    optimiser = Adam(model.parameters(), lr=config.learning_rate, betas=config.betas, fused=device == "cuda" or None)
+    position = Position(0, 0, 0.0)
+    if resume:
+        position = load_checkpoint(run, model=model, average=average, optimiser=optimiser)
+        _trim_log(run / LOG_FILE, position.step)
+    stream = Stream(
+        database,
+        split="train",
+        size_px=config.image_px,
+        batch_images=config.batch_pairs,
+        seed=config.seed,
+        labels=config.labels,
+        start_batch=position.step,
+    )
+    per_step = 2 * config.batch_pairs
+    last_step = math.ceil(config.total_images / per_step)
+    decay = 0.5 ** (per_step / config.ema_half_life_images)
+    began = saved = time.monotonic() - 0.0
+    spent = position.seconds
+    step = position.step
+    means: dict[str, float] = {}
+
+    def save() -> None:
+        now = Position(step, step * per_step, spent + time.monotonic() - began)
+        save_checkpoint(run, now, model=model, average=average, optimiser=optimiser)
+
+    with (
+        tqdm(total=last_step * per_step, initial=step * per_step, unit="img", unit_scale=True, smoothing=0.05, desc=config.preset) as bar,
+        SummaryWriter(str(run / "tensorboard"), purge_step=step * per_step) as board,
+        (run / LOG_FILE).open("a") as log,
+        _stop_signals() as stopped,
+        stream,
+    ):
+        for step, batch in zip(range(position.step + 1, last_step + 1), stream, strict=False):
+            progress = step / last_step
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * schedule(progress, config.warmup)
+            generator = Generator().manual_seed(config.seed * STEP_SEEDS + step)
+            with _half(device):
+                values = step_losses(model, _pairs(batch, device), config, progress=progress, step=step, generator=generator)
+            optimiser.zero_grad(set_to_none=True)
+            torch.stack(list(values.values())).sum().backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            if not torch.isfinite(norm):
+                raise RunError(f"the gradient of step {step} is not finite: lower learning_rate, then --resume {run}")
+            optimiser.step()
+            update_average(average, model, decay)
+            if step % 16 == 0:
+                _refresh_latents(model, batch, device)
+            bar.update(per_step)
+            _accumulate(means, {**values, "gradient_norm": norm})
+            seen = step * per_step
+            if _crossed(seen, per_step, config.log_images) or step == last_step:
+                record = _averages(means)
+                log.write(
+                    json.dumps(
+                        {
+                            "step": step,
+                            "seen_images": seen,
+                            "rate": round(per_step * (step - position.step) / (time.monotonic() - began), 1),
+                            **record,
+                        }
+                    )
+                    + "\n"
+                )
+                log.flush()
+                for name, value in record.items():
+                    board.add_scalar(name, value, seen)
+                bar.set_postfix_str(" ".join(f"{name}={record[name]:.3f}" for name in ("label", "reconstruction") if name in record))
+            if _crossed(seen, per_step, config.sample_images) or step == last_step:
+                samples.write(average, database, run / SAMPLES_FOLDER, seen_images=seen, board=board)
+            if time.monotonic() - saved > config.checkpoint_seconds or step == last_step or stopped:
+                save()
+                saved = time.monotonic()
+            if stopped:
+                print(f"stopped at {seen} images; go on with: affectgan train --resume {run}")
+                return
+    finish(average, database, config, seen_images=last_step * per_step)
+    average.save(run / MODEL_FOLDER)
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Share of the learning rate: a short linear rise, then half a cosine down to nothing."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def _pairs(batch: Batch, device: str) -> Pairs:
+    x, y, twin, twin_y, paired = (
+        torch.from_numpy(a).to(device) for a in (batch.images, batch.labels, batch.twins, batch.twin_labels, batch.has_twin)
+    )
+    return Pairs(AffectModel.to_pixels(x), y, AffectModel.to_pixels(twin), twin_y, paired)
+
+
+@torch.no_grad()
+def _refresh_latents(model: AffectModel, batch: Batch, device: str) -> None:
+    """Let the prior of newcomers follow the latents: a running mean and covariance."""
+    z = model.read(AffectModel.to_pixels(torch.from_numpy(batch.images).to(device))).latent
+    keep = 1 - len(z) / LATENT_MEMORY_IMAGES
+    mean = keep * model.latent_mean + (1 - keep) * z.mean(0)
+    centred = z - mean
+    covariance = keep * model.latent_factor @ model.latent_factor.T + (1 - keep) * (centred.T @ centred) / len(z)
+    model.latent_mean.copy_(mean)
+    ridge = 1e-4 * covariance.diagonal().mean() + 1e-6
+    model.latent_factor.copy_(torch.linalg.cholesky(covariance + ridge * torch.eye(len(mean), device=device)))
+
+
+def _half(device: str) -> AbstractContextManager[Any]:
+    """bf16 autocast where the machine multiplies in bf16; elsewhere it would only lose digits and time."""
+    native = device == "cuda" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    return torch.autocast(device, dtype=torch.bfloat16) if native else nullcontext()
+
+
+def _crossed(seen: int, per_step: int, every: int) -> bool:
+    return seen // every != (seen - per_step) // every
+
+
+def _accumulate(means: dict[str, float], values: dict[str, Tensor]) -> None:
+    for name, value in values.items():
+        means[name] = means.get(name, 0.0) + float(value)
+        means[f"{name}#"] = means.get(f"{name}#", 0.0) + 1
+
+
+def _averages(means: dict[str, float]) -> dict[str, float]:
+    record = {name: round(total / means[f"{name}#"], 5) for name, total in means.items() if not name.endswith("#")}
+    means.clear()
+    return record
+
+
+def _trim_log(path: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint: these steps will be walked again."""
+    if path.is_file():
+        lines = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in lines))
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that is empty until SIGINT or SIGTERM arrives; a second one acts as usual."""
+    stopped: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

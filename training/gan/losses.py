@@ -1,0 +1,86 @@
+"""The losses of the categorical GAN, one function per equation: tensors in, a scalar tensor out.
+
+Shape letters: B rows, K Action Units, Z latent, E identity, S side in px. NaN in a label is "not annotated" and weighs nothing.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
+    """L_au = mean over known labels of BCE(l, a), a in [0, 1], so that sigmoid(l) estimates the intensity. (B, K) twice."""
+    known = ~torch.isnan(intensities)
+    each = F.binary_cross_entropy_with_logits(logits, torch.nan_to_num(intensities), reduction="none")
+    return (each * known).sum() / known.sum().clamp(min=1)
+
+
+def ccc(x: Tensor, y: Tensor) -> Tensor:
+    """Concordance (Lin 1989) of columns: 2 cov / (var x + var y + (mean x - mean y)^2). (B, D) twice -> (D,)"""
+    covariance = ((x - x.mean(0)) * (y - y.mean(0))).mean(0)
+    spread = x.var(0, unbiased=False) + y.var(0, unbiased=False) + (x.mean(0) - y.mean(0)) ** 2
+    return 2 * covariance / (spread + 1e-6)
+
+
+def va_loss(va: Tensor, target: Tensor) -> Tensor:
+    """L_va = 1/2 MSE + 1/2 (1 - (CCC_v + CCC_a) / 2) over rows that know both. (B, 2) twice."""
+    known = ~torch.isnan(target).any(1)
+    if int(known.sum()) < 2:  # a concordance needs two points
+        return va.sum() * 0.0
+    x, y = va[known], target[known]
+    return 0.5 * F.mse_loss(x, y) + 0.5 * (1 - ccc(x, y).mean())
+
+
+def label_loss(logits: Tensor, va: Tensor, y: Tensor, au_weight: float, va_weight: float) -> Tensor:
+    """L_aux of logits (B, K) and va (B, 2) against label rows (B, K + 2)."""
+    return au_weight * au_loss(logits, y[:, :-2]) + va_weight * va_loss(va, y[:, -2:])
+
+
+def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
+    """softplus(c(loser) - c(winner)), the relativistic pairing loss (Jolicoeur-Martineau 2018; R3GAN 2024). (B,) twice."""
+    return F.softplus(loser - winner).mean()
+
+
+def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """R1 on real, R2 on drawn faces: mean |grad_x c(x)|^2 (Mescheder et al. 2018). x (B, 3, S, S)."""
+    x = x.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()
+
+
+def reconstruction_loss(drawn: Tensor, true: Tensor, start: Tensor) -> Tensor:
+    """Mean over scales 1, 1/2, 1/4 of |w (drawn - true)|_1, w = 1 + 25 clip(|true - start|, 0, .4).
+
+    Pixels in [0, 1] inside; all (B, 3, S, S) in [-1, 1]. `start` is the face before the change: where the state changed,
+    an error weighs up to eleven times as much, because these few pixels are the whole expression.
+    """
+    drawn, true, start = (0.5 * (image + 1) for image in (drawn, true, start))
+    weight = 1 + 25 * (true - start).abs().amax(1, keepdim=True).clamp(0, 0.4)
+    total = drawn.new_zeros(())
+    for scale in range(3):
+        total = total + (weight * (drawn - true).abs()).mean() / 3
+        if scale < 2:
+            drawn, true, weight = (F.avg_pool2d(image, 2) for image in (drawn, true, weight))
+    return total
+
+
+def feature_loss(drawn: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
+    """Mean over the trunk's levels of |F_i(drawn) - F_i(true)|_1 / mean |F_i(true)| (Larsen et al., VAE/GAN, 2016)."""
+    terms = [(a - b).abs().mean() / (b.abs().mean() + 1e-3) for a, b in zip(drawn, true, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def identity_loss(a: Tensor, b: Tensor, paired: Tensor, temperature: float = 0.1) -> Tensor:
+    """InfoNCE (van den Oord et al. 2018), both ways: row i of a and b (B, E, unit length) is one person where `paired` (B,)."""
+    if int(paired.sum()) < 2:
+        return a.sum() * 0.0
+    logits = a[paired] @ b[paired].T / temperature
+    same = torch.arange(len(logits), device=logits.device)
+    return 0.5 * (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same))
+
+
+def latent_loss(recovered: Tensor, z: Tensor) -> Tensor:
+    """|E(x~) - z|^2 / Z, in units of the latent's own spread. (B, Z) twice."""
+    return F.mse_loss(recovered, z) / (z.var(0, unbiased=False).mean() + 1e-3).detach()

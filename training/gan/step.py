@@ -1,0 +1,146 @@
+"""One training step: every loss of a batch of pairs, in one sum with one backward pass.
+
+L = L_aux(x) + L_id + L_rec(G(E(x), y*), x*) + L_read(x~) + [ D: softplus(c(x~) - c(x)) + gamma/2 (R1 + R2) | G: softplus(c(x) - c(x~)) ]
+
+The step only returns values; who logs or applies them is the loop's business.
+Shape letters: B pairs, S side in px, K Action Units, Z latent.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from affect.model import AffectModel, Reading, only
+from training.gan import losses
+from training.gan.augmentation import augment_pairs, corrupt
+from training.gan.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Faces x and their twins (same person, another state) as the networks see them."""
+
+    x: Tensor  # (B, 3, S, S) in [-1, 1]
+    y: Tensor  # (B, K + 2), NaN = unknown
+    twin: Tensor  # (B, 3, S, S)
+    twin_y: Tensor  # (B, K + 2)
+    paired: Tensor  # (B,) bool: the twin is another picture
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the decoder drew this step, and what each picture should have been."""
+
+    x: Tensor  # (R, 3, S, S)
+    y: Tensor  # (R, K + 2) its condition
+    z: Tensor  # (R, Z) its latent
+    real: Tensor  # (R,) index of the pair whose twin is its relativistic opponent
+    copies: int  # the first `copies` rows should equal their pair's twin; the others are new people
+
+
+def step_losses(
+    model: AffectModel, pairs: Pairs, config: TrainConfig, *, progress: float, step: int, generator: Generator
+) -> dict[str, Tensor]:
+    """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens reader and critic."""
+    x, twin = augment_pairs(pairs.x, pairs.twin, config, generator)
+    edits = torch.rand(len(x), generator=generator) < config.edited
+    spoilt = ~edits & (torch.rand(len(x), generator=generator) < config.corrupted)
+    seen = torch.where(spoilt[:, None, None, None], corrupt(x, generator), x)
+
+    reading = model.read(torch.cat([seen, twin]), torch.cat([pairs.y, pairs.twin_y]))
+    face, other = only(reading, slice(0, len(x))), only(reading, slice(len(x), None))
+    values = {
+        "label": losses.label_loss(reading.logits, reading.va, torch.cat([pairs.y, pairs.twin_y]), config.au_weight, config.va_weight),
+        "identity": config.identity_weight * losses.identity_loss(face.identity, other.identity, pairs.paired),
+    }
+    adversarial = progress >= config.adversary_from
+    drawn = _draw(model, seen, face, pairs, edits, config, newcomers=len(x) // 2 if adversarial else 0, generator=generator)
+    copy = drawn.x[: drawn.copies]
+    values["reconstruction"] = config.reconstruction_weight * losses.reconstruction_loss(copy, twin, x)
+    if progress >= config.reader_from:
+        with frozen(model.trunk, model.heads, model.condition):
+            read = model.read(drawn.x, drawn.y)
+        values["drawn_label"] = config.drawn_label_weight * losses.label_loss(
+            read.logits, read.va, drawn.y, config.au_weight, config.va_weight
+        )
+        values["features"] = config.feature_weight * losses.feature_loss(
+            [m[: drawn.copies] for m in read.maps], [m.detach() for m in other.maps]
+        )
+        values["latent"] = config.latent_weight * losses.latent_loss(read.latent, drawn.z.detach())
+        if adversarial:
+            values |= _adversary(model, twin, other, drawn, read, config, step)
+    return values
+
+
+def _draw(
+    model: AffectModel,
+    seen: Tensor,
+    face: Reading,
+    pairs: Pairs,
+    edits: Tensor,
+    config: TrainConfig,
+    *,
+    newcomers: int,
+    generator: Generator,
+) -> Drawn:
+    """Each face moved to its twin's state (through the skips where `edits`), then `newcomers` people in states of real rows."""
+    count, edits = len(seen), edits.to(seen.device)
+    y = _jitter(pairs.twin_y, config.label_jitter, generator)
+    move = (y - face.labels.detach()) * edits[:, None]
+    z = face.latent
+    real = torch.arange(count, device=seen.device)
+    if newcomers:
+        noise = model.sample_latents(newcomers, generator)
+        z, y, real = torch.cat([z, noise]), torch.cat([y, y[:newcomers]]), torch.cat([real, real[:newcomers]])
+        move = torch.cat([move, torch.zeros_like(move[:newcomers])])
+    gate = torch.cat([edits, edits.new_zeros(newcomers)]).to(seen.dtype)
+    maps = [torch.cat([level, level.new_zeros(newcomers, *level.shape[1:])]) if newcomers else level for level in face.maps]
+    condition = model.decoder_condition(model.mask(y), model.mask(move))
+    new, change = model.decoder(z, condition, maps, gate)
+    edited = (seen + change[:count].float()).clamp(-1, 1)
+    copies = torch.where(edits[:, None, None, None], edited, new[:count].float())
+    return Drawn(torch.cat([copies, new[count:].float()]), y, z, real, count)
+
+
+def _adversary(
+    model: AffectModel, twin: Tensor, other: Reading, drawn: Drawn, read: Reading, config: TrainConfig, step: int
+) -> dict[str, Tensor]:
+    """The game: the critic on real twins against drawn faces in the same state, and the decoder against the frozen critic."""
+    fake = drawn.x.detach()
+    found = model.read(fake, drawn.y)
+    values = {
+        "critic": losses.relativistic(other.critic[drawn.real], found.critic),
+        "encoder": config.latent_weight * losses.latent_loss(found.latent, drawn.z.detach()),
+        "generator": config.adversary_weight * losses.relativistic(read.critic, other.critic[drawn.real].detach()),
+    }
+    if step % config.penalty_every == 0:
+        rows = min(config.penalty_rows, len(twin))
+        with torch.autocast(fake.device.type, enabled=False):
+            penalty = _penalty(model, twin[:rows], drawn.y[:rows]) + _penalty(model, fake[-rows:], drawn.y[-rows:])
+        values["penalty"] = config.penalty_every * config.gamma / 2 * penalty
+    return values
+
+
+def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
+    return losses.gradient_penalty(lambda images: model.read(images, y).critic, x)
+
+
+def _jitter(y: Tensor, sd: float, generator: Generator) -> Tensor:
+    noisy = y + sd * torch.randn(y.shape, generator=generator).to(y.device)
+    return torch.cat([noisy[:, :-2].clamp(0, 1), noisy[:, -2:].clamp(-1, 1)], dim=1)
+
+
+@contextmanager
+def frozen(*modules: nn.Module) -> Iterator[None]:
+    """Within, these modules pass gradients through but gather none: the decoder learns from the reader, not the reverse."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

@@ -1,0 +1,1 @@
+"""Faces rendered from known people, known light and known Action Units: training data that anyone can make."""

@@ -1,0 +1,65 @@
+"""What stands behind a face: plain walls, gradients, soft blobs, straight things indoors, leaves and sky outdoors."""
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def background(rng: Generator, side_px: int) -> Floats:
+    """(S, S, 3) float32, linear light in [0, 1]."""
+    base = _colour(rng)
+    picture = np.empty((side_px, side_px, 3), np.float32)
+    picture[:] = base
+    kind = rng.integers(0, 5)
+    if kind >= 1:
+        picture += _slope(rng, side_px) * (_colour(rng) - base)
+    if kind == 2:
+        picture = _blobs(rng, picture)
+    if kind == 3:
+        picture = _straight_things(rng, picture)
+    if kind == 4:
+        picture += _texture(rng, side_px) * rng.uniform(0.05, 0.5) * base
+    blur = rng.uniform(0.0, 0.04) * side_px
+    if blur > 0.5:
+        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+    return np.clip(picture, 0, 1).astype(np.float32)
+
+
+def _colour(rng: Generator) -> Floats:
+    grey = rng.uniform(0.02, 0.8) ** 1.5
+    return np.clip(grey * (1 + rng.normal(0, 0.25, 3)), 0.005, 1).astype(np.float32)
+
+
+def _slope(rng: Generator, side: int) -> Floats:
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side - 0.5
+    along = x * np.cos(angle) + y * np.sin(angle) + 0.5
+    return np.clip(along, 0, 1).astype(np.float32)[..., None]
+
+
+def _blobs(rng: Generator, picture: Floats) -> Floats:
+    side = len(picture)
+    for _ in range(int(rng.integers(3, 12))):
+        centre = tuple(int(v) for v in rng.uniform(0, side, 2))
+        cv2.circle(picture, centre, int(rng.uniform(0.03, 0.25) * side), _colour(rng).tolist(), -1, cv2.LINE_AA)
+    return picture
+
+
+def _straight_things(rng: Generator, picture: Floats) -> Floats:
+    side = len(picture)
+    for _ in range(int(rng.integers(2, 8))):
+        x, y, w, h = rng.uniform([-0.2, -0.2, 0.05, 0.1], [1, 1, 0.5, 0.9]) * side
+        cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), _colour(rng).tolist(), -1 if rng.random() < 0.7 else 2)
+    return picture
+
+
+def _texture(rng: Generator, side: int) -> Floats:
+    """Noise of three scales, mean 0."""
+    total = np.zeros((side, side, 1), np.float32)
+    for cells in (4, 12, 36):
+        coarse = rng.standard_normal((cells, cells)).astype(np.float32)
+        total[..., 0] += cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC) / cells**0.3
+    return total
