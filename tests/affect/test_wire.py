@@ -46,31 +46,15 @@ def predictions(rows: int) -> Predictions:
 
 def generate_request(rows: int = 3) -> GenerateRequest:
     labels = np.full((rows, K + 2), np.nan, dtype=np.float32)
-    return GenerateRequest(
-        labels,
-        np.arange(rows, dtype=np.int64),
-        pictures(1, S, S, 3),
-        np.full(rows, NO_REFERENCE, dtype=np.int32),
-    )
+    return GenerateRequest(labels, np.arange(rows, dtype=np.int64), pictures(1, S, S, 3), np.full(rows, NO_REFERENCE, dtype=np.int32))
 
 
 def explain_request(rows: int = 2) -> ExplainRequest:
-    return ExplainRequest(
-        pictures(rows, S, S, 3),
-        np.full(rows, ANY_LABEL, dtype=np.int32),
-        np.full(rows, np.nan, dtype=np.float32),
-    )
+    return ExplainRequest(pictures(rows, S, S, 3), np.full(rows, ANY_LABEL, dtype=np.int32), np.full(rows, np.nan, dtype=np.float32))
 
 
 def explain_answer() -> ExplainAnswer:
-    words = ExplainedWords(
-        (("AU12", 0.97, 0.08),),
-        {"mouth": 0.9},
-        {"proximity": 0.1},
-        "high",
-        ("it looks real",),
-        "Without the smile.",
-    )
+    words = ExplainedWords((("AU12", 0.97, 0.08),), {"mouth": 0.9}, {"proximity": 0.1}, "high", ("it looks real",), "Without the smile.")
     return ExplainAnswer(
         label=np.array([4, 0], dtype=np.int32),
         target=np.zeros(2, dtype=np.float32),
@@ -95,10 +79,7 @@ def test_crops_cross_the_wire_unharmed() -> None:
 
 
 def test_an_answer_keeps_its_numbers_and_the_errors_of_its_rows() -> None:
-    answer = PredictAnswer(
-        predictions(2),
-        errors={1: RowError("not_finite", "No reading", "the model gave NaN")},
-    )
+    answer = PredictAnswer(predictions(2), errors={1: RowError("not_finite", "No reading", "the model gave NaN")})
     back = PredictAnswer.from_bytes(answer.to_bytes(CARD), CARD)
     assert np.array_equal(back.read.probability, answer.read.probability)
     assert back.errors == answer.errors
@@ -109,6 +90,11 @@ def test_what_was_not_asked_stays_nan() -> None:
     request.labels[1, 4] = 0.5
     back = GenerateRequest.from_bytes(request.to_bytes(CARD), CARD)
     assert np.array_equal(back.labels, request.labels, equal_nan=True)
+
+
+def test_a_job_without_references_crosses_the_wire() -> None:
+    request = replace(generate_request(), references=pictures(0, S, S, 3))
+    assert GenerateRequest.from_bytes(request.to_bytes(CARD), CARD).references.shape == (0, S, S, 3)
 
 
 def test_a_generated_answer_crosses_the_wire_unharmed() -> None:
@@ -206,7 +192,4 @@ def test_a_question_out_of_range_fails_its_row_only() -> None:
     request = explain_request(3)
     request.label[:] = [K + 2, 0, ANY_LABEL]
     request.target[:] = [0, 1.5, np.nan]
-    assert {row: fault.code for row, fault in request.faults(CARD).items()} == {
-        0: "unknown_label",
-        1: "label_out_of_range",
-    }
+    assert {row: fault.code for row, fault in request.faults(CARD).items()} == {0: "unknown_label", 1: "label_out_of_range"}
