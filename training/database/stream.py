@@ -1,0 +1,132 @@
+"""Feeds training: batch n is a pure function of (database, seed, n), so a resumed run sees exactly what it would have seen.
+
+An epoch shuffles the shards, then the rows within pools of a few shards: reading stays local and memory flat, however
+many pictures there are. Decoding runs ahead in threads (OpenCV releases the interpreter's lock).
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.labels import keep
+from training.database.card import DataError
+from training.database.reader import Database
+
+POOL_SHARDS = 16  # shuffled together: enough to mix, few enough to read locally
+PREFETCH_BATCHES = 6
+CACHE_BYTES = 2**30  # a split that fits is decoded once and kept
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B faces and their twins; a row without a twin is its own."""
+
+    images: NDArray[np.uint8]  # (B, S, S, 3)
+    labels: NDArray[np.float32]  # (B, K + 2), NaN = not annotated
+    twins: NDArray[np.uint8]  # (B, S, S, 3)
+    twin_labels: NDArray[np.float32]  # (B, K + 2)
+    has_twin: NDArray[np.bool_]  # (B,)
+
+
+class Stream:
+    """An endless iterator of batches, to be used as a context manager. `rank` of `world` takes every world-th row."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        split: str,
+        size_px: int,
+        batch_images: int,
+        seed: int,
+        labels: str = "both",
+        rank: int = 0,
+        world: int = 1,
+        start_batch: int = 0,
+        threads: int = 1,
+    ) -> None:
+        self.database, self.split, self.size_px, self.batch_images, self.seed = database, split, size_px, batch_images, seed
+        self.rank, self.world, self.next_batch = rank, world, start_batch
+        table = database.table(split)
+        if not len(table):
+            raise DataError(f"split {split!r} of {database.folder} is empty: add more people to the database")
+        self._labels = keep(database.labels(split), labels)
+        if not np.isfinite(self._labels).any():
+            raise DataError(f"split {split!r} of {database.folder} has no {labels} label: choose other --labels or import such annotations")
+        self._places = [table[name].to_numpy() for name in ("shard", "offset", "size")]
+        self._keys = table["key"]
+        self._partners = _partners(database.twins(split))
+        self._cache: NDArray[np.uint8] | None = None
+        if len(table) * size_px * size_px * 3 <= CACHE_BYTES:
+            self._cache = np.zeros((len(table), size_px, size_px, 3), np.uint8)
+            self._cached = np.zeros(len(table), bool)
+        self._epoch_order = lru_cache(maxsize=2)(self._shuffle)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._ahead: deque[Future[Batch]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        while len(self._ahead) < PREFETCH_BATCHES:
+            self._ahead.append(self._pool.submit(self.batch, self.next_batch))
+            self.next_batch += 1
+        return self._ahead.popleft().result()
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number` of this rank."""
+        rows = self.rows(number)
+        rng = np.random.default_rng((self.seed, 2, number, self.rank))
+        partners = np.array([_pick(self._partners.get(int(row)), int(row), rng) for row in rows])
+        return Batch(self._read(rows), self._labels[rows], self._read(partners), self._labels[partners], partners != rows)
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """(B,) row numbers of batch `number`: consecutive places of the endless shuffled order."""
+        count = len(self._labels)
+        first = number * self.batch_images * self.world + self.rank
+        places = first + self.world * np.arange(self.batch_images)
+        return np.array([self._epoch_order(int(place // count))[place % count] for place in places])
+
+    def _shuffle(self, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.default_rng((self.seed, 1, epoch))
+        shard = self._places[0]
+        numbers = rng.permutation(np.unique(shard))
+        parts = []
+        for start in range(0, len(numbers), POOL_SHARDS):
+            parts.append(rng.permutation(np.flatnonzero(np.isin(shard, numbers[start : start + POOL_SHARDS]))))
+        return np.concatenate(parts)
+
+    def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return np.stack([self._image(int(row)) for row in rows])
+
+    def _image(self, row: int) -> NDArray[np.uint8]:
+        if self._cache is not None and self._cached[row]:
+            kept: NDArray[np.uint8] = self._cache[row]
+            return kept
+        shard, offset, size = (int(column[row]) for column in self._places)
+        image = self.database.read_image(shard, offset, size, self.size_px, str(self._keys[row]))
+        if self._cache is not None:
+            self._cache[row] = image
+            self._cached[row] = True
+        return image
+
+
+def _partners(groups: list[NDArray[np.intp]]) -> dict[int, NDArray[np.intp]]:
+    return {int(row): group[group != row] for group in groups for row in group}
+
+
+def _pick(others: NDArray[np.intp] | None, row: int, rng: np.random.Generator) -> int:
+    return row if others is None else int(others[rng.integers(len(others))])

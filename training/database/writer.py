@@ -1,0 +1,136 @@
+"""Writes a database shard by shard. A killed writer leaves whole shards only, and goes on after them.
+
+A shard is `shard-000000.tar` (WebDataset: `<key>.png` and `<key>.json`) with `shard-000000.parquet` beside it, one row a
+sample, that knows where in the tar each picture's bytes lie: any row is one read, whatever the size of the database.
+"""
+
+import io
+import json
+import math
+import tarfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from affect.labels import DIMENSIONS
+from training.database.card import CARD_FILE, DataCard, DataError
+from training.database.sample import Sample
+
+SHARD = "shard-{:06d}"
+
+
+@dataclass
+class _Open:
+    """The shard being written."""
+
+    path: Path
+    tar: tarfile.TarFile
+    rows: list[dict[str, Any]]
+    group: str = ""
+
+
+class DatabaseWriter:
+    """Use as a context manager; `add` samples in order. `first_shard` lets several writers fill one folder."""
+
+    def __init__(self, folder: Path, card: DataCard, *, shard_images: int = 1024, first_shard: int = 0) -> None:
+        self.folder, self.card, self.shard_images = folder, card, shard_images
+        self.next_shard = first_shard
+        self._open: _Open | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / CARD_FILE).exists():
+                _same(DataCard.load(folder), card, folder)
+            else:
+                card.save(folder)
+        except OSError as error:
+            raise DataError(f"cannot write a database to {folder}: {error.strerror or error}; give a writable folder with space") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is None:
+            self.close_shard()
+        elif self._open:
+            self._open.tar.close()
+            self._open.path.unlink(missing_ok=True)
+
+    def add(self, sample: Sample) -> None:
+        """Append one sample. A shard closes when it is full, but never between twins."""
+        if self._open and len(self._open.rows) >= self.shard_images and (not sample.twin_group or sample.twin_group != self._open.group):
+            self.close_shard()
+        try:
+            self._write(sample)
+        except OSError as error:
+            raise DataError(
+                f"cannot write to {self.folder}: {error.strerror or error}; free some space and run the command again"
+            ) from error
+
+    def close_shard(self) -> None:
+        """Finish the open shard: its two files appear under their final names, the index last."""
+        shard = self._open
+        if shard is None:
+            return
+        shard.tar.close()
+        final = self.folder / f"{SHARD.format(self.next_shard)}.tar"
+        index = shard.path.with_suffix(".index")
+        pq.write_table(pa.Table.from_pylist(shard.rows, schema=schema(self.card)), index)
+        shard.path.replace(final)
+        index.replace(final.with_suffix(".parquet"))
+        self.next_shard += 1
+        self._open = None
+
+    def _write(self, sample: Sample) -> None:
+        if self._open is None:
+            path = self.folder / f"{SHARD.format(self.next_shard)}.part"
+            self._open = _Open(path, tarfile.open(path, "w", format=tarfile.USTAR_FORMAT), [])  # noqa: SIM115 (closed with its shard)
+        shard = self._open
+        columns = dict(zip((*self.card.vocabulary, *DIMENSIONS), (None if math.isnan(v) else float(v) for v in sample.labels), strict=True))
+        about = {"source": sample.source, "identity": sample.identity, "video": sample.video, "twin_group": sample.twin_group}
+        extension = "png" if sample.image[:4] == b"\x89PNG" else "jpg" if sample.image[:2] == b"\xff\xd8" else "webp"
+        offset = _append(shard.tar, f"{sample.key}.{extension}", sample.image)
+        described = {**about, "labels": columns, "groups": sample.groups, "truth": sample.truth}
+        _append(shard.tar, f"{sample.key}.json", json.dumps(described, sort_keys=True).encode())
+        shard.rows.append(
+            {"key": sample.key, "split": sample.split, **about, **columns, "groups": json.dumps(sample.groups, sort_keys=True)}
+            | {"truth": json.dumps(sample.truth, sort_keys=True), "hash": sha256(sample.image).hexdigest()}
+            | {"offset": offset, "size": len(sample.image)}
+        )
+        shard.group = sample.twin_group
+
+
+def schema(card: DataCard) -> pa.Schema:
+    """Columns of an index."""
+    text = [(name, pa.string()) for name in ("key", "split", "source", "identity", "video", "twin_group", "groups", "truth", "hash")]
+    labels = [(name, pa.float32()) for name in (*card.vocabulary, *DIMENSIONS)]
+    return pa.schema([*text[:6], *labels, *text[6:], ("offset", pa.int64()), ("size", pa.int64())])
+
+
+def written_shards(folder: Path) -> list[int]:
+    """Numbers of the finished shards of a folder."""
+    return sorted(int(path.stem.removeprefix("shard-")) for path in folder.glob("shard-*.parquet"))
+
+
+def _append(tar: tarfile.TarFile, name: str, content: bytes) -> int:
+    """Add a member; returns where its bytes begin."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)  # time, owner and mode stay at their fixed defaults: the same samples, the same bytes
+    tar.addfile(member, io.BytesIO(content))
+    return int(tar.offset) - _padded(len(content))
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _same(there: DataCard, wanted: DataCard, folder: Path) -> None:
+    for name in ("vocabulary", "image_px", "seed"):
+        if getattr(there, name) != getattr(wanted, name):
+            raise DataError(
+                f"{folder} already holds a database with {name} {getattr(there, name)}, not {getattr(wanted, name)}: give another --out"
+            )
