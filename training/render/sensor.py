@@ -29,13 +29,13 @@ class Sensor:
 
 def draw_sensor(rng: Generator) -> Sensor:
     """Mostly decent cameras, sometimes poor ones."""
-    poor = rng.random() < 0.25
+    poor = rng.random() < 0.15
     return Sensor(
         exposure=float(np.exp(rng.normal(0, 0.22))),
         balance=tuple(np.exp(rng.normal(0, 0.07, 3)).tolist()),
         vignette=float(rng.uniform(0, 0.35)),
         blur=float(rng.uniform(0.003, 0.011)) if poor else float(rng.uniform(0, 0.004)),
-        shot_noise=float(rng.uniform(0.01, 0.06)) if poor else float(rng.uniform(0, 0.015)),
+        shot_noise=float(rng.uniform(0.01, 0.045)) if poor else float(rng.uniform(0, 0.015)),
         read_noise=float(rng.uniform(0.0, 0.02)) if poor else float(rng.uniform(0, 0.004)),
         contrast=float(np.exp(rng.normal(0, 0.12))),
         jpeg_quality=int(rng.integers(35, 96)) if rng.random() < 0.4 else None,

@@ -99,6 +99,7 @@ class State:
     emotion: str | None
     valence: float | None
     arousal: float | None
+    expected: tuple[float, float] | None = None  # VA before the class's noise: what an oracle of the rule would answer
 
     def row(self) -> np.ndarray:
         """(K + 2,) label row of AU_CODES."""
@@ -106,7 +107,7 @@ class State:
         return VOCABULARY.row({**dict.fromkeys(AU_CODES, 0.0), **self.intensities, **known})
 
 
-NEUTRAL_STATE = State({}, {}, "neutral", 0.0, 0.0)
+NEUTRAL_STATE = State({}, {}, "neutral", 0.0, 0.0, (0.0, 0.0))
 
 
 def single(code: str, intensity: float) -> State:
@@ -134,12 +135,6 @@ def draw_state(rng: Generator) -> State:
     strength = float(rng.beta(2.5, 1.6))
     meant = {number: strength * float(np.clip(rng.normal(1, 0.15), 0.5, 1.3)) for number in shown}
     return _finish(rng, meant, name, (anchor, strength))
-
-
-def expected_va(emotion: str, strength: float) -> tuple[float, float]:
-    """The centre of the rule's VA: I x anchor. What an oracle that knows emotion and intensity would answer."""
-    anchor = _anchor(emotion)
-    return strength * anchor.valence[0], strength * anchor.arousal[0]
 
 
 def actions(state: State) -> dict[str, float]:
@@ -201,14 +196,11 @@ def _finish(rng: Generator, meant: Mapping[int, float], emotion: str | None, anc
     if anchor is None:
         return State(intensities, left, emotion, None, None)
     centre, strength = anchor
-    valence, arousal = (float(np.clip(strength * mean + rng.normal(0, sd * (0.5 + 0.5 * strength)), -1, 1)) for mean, sd in (centre.valence, centre.arousal))
-    return State(intensities, left, emotion, round(valence, 4), round(arousal, 4))
-
-
-def _anchor(emotion: str) -> Emotion:
-    if emotion in COMPOUNDS:
-        return _between(EMOTIONS[COMPOUNDS[emotion][1]], EMOTIONS[COMPOUNDS[emotion][2]])
-    return EMOTIONS[emotion]
+    valence, arousal = (
+        float(np.clip(strength * mean + rng.normal(0, sd * (0.5 + 0.5 * strength)), -1, 1)) for mean, sd in (centre.valence, centre.arousal)
+    )
+    expected = (strength * centre.valence[0], strength * centre.arousal[0])
+    return State(intensities, left, emotion, round(valence, 4), round(arousal, 4), expected)
 
 
 def _between(a: Emotion, b: Emotion) -> Emotion:
