@@ -177,7 +177,7 @@ def _crossed(seen: int, per_step: int, every: int) -> bool:
 
 def _accumulate(means: dict[str, float], values: dict[str, Tensor]) -> None:
     for name, value in values.items():
-        means[name] = means.get(name, 0.0) + float(value)
+        means[name] = means.get(name, 0.0) + float(value.detach())
         means[f"{name}#"] = means.get(f"{name}#", 0.0) + 1
 
 

@@ -1,0 +1,48 @@
+# Verbs, the same locally and in CI. Everything happens in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+PORT ?= 8000
+HOST ?= 127.0.0.1
+OUT ?= demo
+ONCE ?=
+BIN := .venv/bin
+# One thread a process: two on busy cores are several times slower than one.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: setup check test test-slow test-gpu demo serve clean
+
+# The demo and the server need less than the tests do, so they wait for less.
+.venv/serving.stamp: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,demo]'
+	touch $@
+
+.venv/all.stamp: .venv/serving.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,training,demo,dev]'
+	touch $@
+
+setup: .venv/all.stamp
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy affect training handlers service
+	$(BIN)/python -m pytest tests/test_architecture.py tests/test_repository.py
+	$(BIN)/python -m service.openapi --check
+
+demo: .venv/serving.stamp
+	$(BIN)/affectgan demo --out $(OUT) --port $(PORT) $(if $(ONCE),--once)
+
+serve: .venv/serving.stamp
+	$(BIN)/affectgan serve --weights weights --host $(HOST) --port $(PORT)
+
+clean:
+	rm -rf .venv build dist *.egg-info demo
