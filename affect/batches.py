@@ -1,0 +1,95 @@
+"""Runs a model on any number of rows in forward passes of a few fixed sizes.
+
+Fixed sizes keep kernels warm and let torch.compile compile once per size. Shape letters as in affect.wire.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from affect.model import AffectModel, Prediction
+from affect.wire import F32, I32, I64, U8, Predictions
+
+# A pass may be padded by this share of its size; beyond it, two smaller passes are cheaper than computing nothing.
+PADDING = 0.25
+
+
+def passes(rows: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Cut `rows` into passes (start, stop, size), size one of the rising `sizes` and stop - start <= size."""
+    start = 0
+    while start < rows:
+        left = rows - start
+        size = min((size for size in sizes if size >= left), default=sizes[-1])
+        if size - left > PADDING * size:
+            size = max((smaller for smaller in sizes if smaller <= left), default=size)
+        stop = min(start + size, rows)
+        yield start, stop, size
+        start = stop
+
+
+def pad(rows: Tensor, size: int) -> Tensor:
+    """(n, ...) -> (size, ...), the last row repeated."""
+    return rows if len(rows) == size else torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
+
+
+def numpy_rows(prediction: Prediction, rows: int) -> Predictions:
+    """The first rows of a prediction as the wire carries it."""
+    p = prediction
+    parts = (part[:rows].detach().float().cpu().numpy() for part in (p.intensity, p.probability, p.va, p.realism))
+    intensity, probability, va, realism = parts
+    return Predictions(intensity, probability, p.present[:rows].to(torch.uint8).cpu().numpy(), va, realism)
+
+
+def join(parts: Sequence[Predictions]) -> Predictions:
+    """Rows of several predictions as one."""
+    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in Predictions.__dataclass_fields__))
+
+
+@torch.inference_mode()
+def predict(model: AffectModel, crops: U8, sizes: Sequence[int]) -> Predictions:
+    """Read crops (N, S, S, 3)."""
+    images = torch.from_numpy(crops).to(model.platt.device)
+    read = []
+    for start, stop, size in passes(len(crops), sizes):
+        read.append(numpy_rows(model.predict(model.to_pixels(pad(images[start:stop], size))), stop - start))
+    return join(read)
+
+
+@torch.inference_mode()
+def generate(model: AffectModel, labels: F32, seeds: I64, references: U8, reference_of: I32) -> tuple[U8, F32, Predictions]:
+    """Draw N faces; returns (images (N, S, S, 3), complete wishes (N, K + 2), what the predictor reads off the images).
+
+    Every row is its own forward pass: the last bits of a convolution depend on the size of its batch, and the same
+    seed must give the same bytes whoever else is being served.
+    """
+    device = model.platt.device
+    asked, people = torch.from_numpy(labels).to(device), torch.from_numpy(references).to(device)
+    images, requested, measured = [], [], []
+    for row, seed in enumerate(seeds.tolist()):
+        source = int(reference_of[row])
+        draw = _keep if source >= 0 else _draw
+        x, y = draw(model, asked[row : row + 1], torch.Generator().manual_seed(seed), people[source : source + 1])
+        image = model.to_images(x)  # (1, S, S, 3)
+        images.append(image.cpu().numpy())
+        requested.append(y.cpu().numpy())
+        measured.append(numpy_rows(model.predict(model.to_pixels(image)), 1))
+    return np.concatenate(images), np.concatenate(requested), join(measured)
+
+
+Draw = Callable[[AffectModel, Tensor, torch.Generator, Tensor], tuple[Tensor, Tensor]]
+
+
+def _draw(model: AffectModel, asked: Tensor, generator: torch.Generator, _: Tensor) -> tuple[Tensor, Tensor]:
+    """A new person in the asked state (1, K + 2)."""
+    y = model.mask(model.sample_labels(asked, generator))
+    return model.generate(model.sample_latents(1, generator), y), y
+
+
+def _keep(model: AffectModel, asked: Tensor, generator: torch.Generator, person: Tensor) -> tuple[Tensor, Tensor]:
+    """The person of a crop (1, S, S, 3) moved to the asked state (1, K + 2)."""
+    x = model.to_pixels(person)
+    reading = model.read(x)
+    y = model.mask(model.target_labels(reading.labels, asked, generator))
+    return model.edit(x, y, reading=reading), y

@@ -1,0 +1,43 @@
+"""TorchServe handler: draws faces."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from affect.archive import Context, device_of, folder_of, settings_of
+from affect.batches import generate
+from affect.jobs import Batch
+from affect.model import AffectModel
+from affect.wire import NO_REFERENCE, GenerateAnswer, GenerateRequest
+
+
+class GenerateHandler:
+    """Every face is its own forward pass: the same seed gives the same bytes whoever else is being served."""
+
+    def initialize(self, context: Context) -> None:
+        """Load the archive's model and draw once each way. Raises CardError when they do not fit."""
+        self.settings = settings_of(context, "generate")
+        torch.set_num_threads(self.settings.threads)
+        self.model = AffectModel.load(folder_of(context), device=device_of(context))
+        side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
+        asked = np.full((2, labels), np.nan, dtype=np.float32)
+        person = np.zeros((1, side, side, 3), dtype=np.uint8)
+        self.run([GenerateRequest(asked, np.zeros(2, dtype=np.int64), person, np.array([NO_REFERENCE, 0], dtype=np.int32))])
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
+        """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
+        return Batch.read(GenerateRequest, data, context, self.model.card).answer(self.run)
+
+    def run(self, requests: list[GenerateRequest]) -> list[GenerateAnswer]:
+        """The faces that each request asks for; rows that cannot be drawn carry their error."""
+        return [self.draw(request) for request in requests]
+
+    def draw(self, request: GenerateRequest) -> GenerateAnswer:
+        """The faces of one request. A row with an error is drawn as if it asked for nothing, and means nothing."""
+        errors = request.faults(self.model.card)
+        labels, reference_of = request.labels.copy(), request.reference_of.copy()
+        labels[list(errors)], reference_of[list(errors)] = np.nan, NO_REFERENCE
+        images, requested, measured = generate(self.model, labels, request.seeds, request.references, reference_of)
+        return GenerateAnswer(images, requested, measured, errors=errors)

@@ -1,0 +1,35 @@
+"""TorchServe handler: reads faces."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from affect.archive import Context, device_of, folder_of, settings_of
+from affect.batches import predict
+from affect.jobs import Batch, spans
+from affect.model import AffectModel
+from affect.wire import PredictAnswer, PredictRequest
+
+
+class PredictHandler:
+    """All faces of all jobs of a batch share forward passes."""
+
+    def initialize(self, context: Context) -> None:
+        """Load the archive's model and run every size of forward pass once. Raises CardError when they do not fit."""
+        self.settings = settings_of(context, "predict")
+        torch.set_num_threads(self.settings.threads)
+        self.model = AffectModel.load(folder_of(context), device=device_of(context))
+        side = self.model.card.image_px
+        for faces in self.settings.batch_faces:
+            self.run([PredictRequest(np.zeros((faces, side, side, 3), dtype=np.uint8))])
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
+        """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
+        return Batch.read(PredictRequest, data, context, self.model.card).answer(self.run)
+
+    def run(self, requests: list[PredictRequest]) -> list[PredictAnswer]:
+        """What is read off the faces of each request."""
+        read = predict(self.model, np.concatenate([request.crops for request in requests]), self.settings.batch_faces)
+        return [PredictAnswer(read.rows(start, stop)) for start, stop in spans(map(len, requests))]

