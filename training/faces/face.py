@@ -20,7 +20,7 @@ from training.faces.landmarks import landmarks
 from training.faces.subject import Person, Scene
 from training.render.raster import rasterise, shadow_depth, vertex_normals
 from training.render.sensor import expose
-from training.render.states import NEUTRAL_STATE, State, actions
+from training.render.states import State, actions
 
 Floats = NDArray[np.float32]
 
@@ -71,7 +71,7 @@ def render_twins(
     side = size_px * supersample
     texture = skin.paint(person)
     behind = background(np.random.default_rng(scene.background_seed), size_px)
-    neutral = load_basis().shape(person.coefficients, actions(NEUTRAL_STATE))
+    neutral = load_basis().neutral(person.coefficients)
     faces = []
     for state in states:
         light, alpha, place = _draw(person, scene, state, neutral, texture, side, framing)
@@ -96,7 +96,7 @@ def _draw(
     """Linear light (side, side, 3) without background, coverage (side, side), and 5 + 68 points (73, 2) in px."""
     basis = load_basis()
     moved = actions(state)
-    vertices = basis.shape(person.coefficients, moved)
+    vertices = basis.moved(neutral, moved)
     normals = vertex_normals(vertices, basis.triangles)
     meshes = [
         *parts.head(vertices),

@@ -38,13 +38,17 @@ class Basis:
     attribute_effect: Floats  # (features, P): coefficients a person's attributes lead to expect
     residual: Floats  # (P, P) Cholesky factor of what attributes leave open
 
-    def shape(self, coefficients: Floats, actions: dict[str, float]) -> Floats:
-        """(V, 3) metres."""
-        vertices = self.mean + np.tensordot(coefficients, self.directions, axes=1)
+    def neutral(self, coefficients: Floats) -> Floats:
+        """(V, 3) metres: a person at rest."""
+        return (self.mean + np.tensordot(coefficients, self.directions, axes=1)).astype(np.float32)
+
+    def moved(self, neutral: Floats, actions: dict[str, float]) -> Floats:
+        """(V, 3) metres: that person under facial actions."""
+        vertices = neutral.copy()
         for name, value in actions.items():
             if value:
-                vertices = vertices + np.float32(value) * self.moves[self.action_names.index(name)]
-        return vertices.astype(np.float32)
+                vertices += np.float32(value) * self.moves[self.action_names.index(name)]
+        return vertices
 
 
 @lru_cache(maxsize=1)
