@@ -27,7 +27,7 @@ class HandlerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     operation: Operation
-    batch_faces: tuple[int, ...] = Field(description="sizes of a forward pass, rising; a batch is cut and padded to these")
+    batch_faces: tuple[int, ...] = Field(default=(1,), description="sizes of a forward pass, rising; a batch is cut and padded to these")
     threads: int = Field(default=1, ge=1, description="torch threads; more than one per worker is slower on busy cores")
     frames: int = Field(default=5, ge=2, description="pictures on the way from a face to its counterfactual")
 

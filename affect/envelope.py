@@ -66,7 +66,7 @@ class Message:
             if header.get(name) != expected:
                 raise WireError(name, header.get(name), f"this side expects {expected!r}: both must serve the same archive")
         _fit(cls, tensors, card)
-        return cls._from_words(_build(cls, tensors), orjson.loads(header["words"]))
+        return cls._from_words(build(cls, tensors), orjson.loads(header["words"]))
 
     def _words(self) -> dict[str, Any]:
         return {}
@@ -97,14 +97,21 @@ def _flatten(message: Message) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def _build(kind: type[Any], tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
+def blank(kind: type[Any], card: ModelCard, **free: int) -> dict[str, NDArray[Any]]:
+    """Every tensor of a message by its name in the file, zero; `free` gives the letters that the card does not fix."""
+    sides = _sides(card) | free
+    return {name: np.zeros([sides[letter] for letter in spec.shape], spec.dtype) for name, spec in tensors_of(kind).items()}
+
+
+def build(kind: type[Any], tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
+    """The arguments of a message from its tensors by their names in the file."""
     arguments: dict[str, Any] = {}
     for part in fields(kind):
         if "tensor" in part.metadata:
             arguments[part.name] = tensors[prefix + part.name]
         if "group" in part.metadata:
             group = part.metadata["group"]
-            arguments[part.name] = group(**_build(group, tensors, f"{prefix}{part.name}."))
+            arguments[part.name] = group(**build(group, tensors, f"{prefix}{part.name}."))
     return arguments
 
 
@@ -113,8 +120,7 @@ def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCa
     expected = tensors_of(kind)
     if set(tensors) != set(expected):
         raise WireError("tensors", sorted(tensors), f"a {kind.kind} has {', '.join(sorted(expected))}")
-    k = len(card.vocabulary)
-    sides = {"S": card.image_px, "K": k, "K+2": k + 2, "2": 2, "3": 3}
+    sides = _sides(card)
     for name, spec in expected.items():
         tensor = tensors[name]
         if tensor.dtype != spec.dtype:
@@ -126,6 +132,11 @@ def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCa
             raise WireError(name, tensor.shape, f"its shape is ({' '.join(spec.shape)}) with {known}")
     if not 0 < sides["N"] <= MAX_ROWS:
         raise WireError("rows", sides["N"], f"give 1 to {MAX_ROWS} rows")
+
+
+def _sides(card: ModelCard) -> dict[str, int]:
+    k = len(card.vocabulary)
+    return {"S": card.image_px, "K": k, "K+2": k + 2, "2": 2, "3": 3}
 
 
 def _unpack(content: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:

@@ -148,11 +148,13 @@ class ExplainRequest(Message):
 class ExplainedWords:
     """The part of one explanation that is words and named numbers.
 
-    `changes` are (label, from, to); `regions` the share of the change in each region of the face; `scores` by name.
+    `changes` are (label, from, to); `regions` the share of the change in each region of the face; `attribution` how far
+    each AU alone moves the decision; `scores` by name.
     """
 
     changes: tuple[tuple[str, float, float], ...]
     regions: dict[str, float]
+    attribution: dict[str, float]
     scores: dict[str, float]
     trust: str  # high, medium or low
     reasons: tuple[str, ...]

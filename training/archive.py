@@ -26,7 +26,16 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 # Jobs TorchServe puts into one batch, and seconds after which a silent worker is taken for hung. A batch never waits to
 # fill: while one is running the next one gathers.
 JOBS: dict[Operation, int] = {"predict": 32, "generate": 4, "explain": 4}
+HANDLER: dict[Operation, HandlerSettings] = {
+    "predict": HandlerSettings(operation="predict", batch_faces=(1, 2, 4, 8, 16, 32, 64)),
+    "generate": HandlerSettings(operation="generate"),
+    "explain": HandlerSettings(operation="explain", frames=5),
+}
 WATCHDOG_SECONDS: dict[Operation, int] = {"predict": 30, "generate": 60, "explain": 120}
+
+
+class ArchiveError(ValueError):
+    """Archives that cannot be written: where, why and the remedy."""
 
 
 @click.command()
@@ -46,7 +55,10 @@ def write_archives(run: Path, out: Path, *, workers: int = 1, uncalibrated: bool
     """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served."""
     folder = model_folder(run)
     card = servable(folder, uncalibrated=uncalibrated)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArchiveError(f"{out} cannot be made: {error.strerror}; choose another --out") from error
     paths = [_write(folder, card, operation, out, workers) for operation in OPERATIONS]
     card.save(out)
     return [*paths, out / CARD_FILE]
@@ -79,7 +91,6 @@ def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
 
 def model_config(operation: Operation, workers: int) -> dict[str, Any]:
     """What TorchServe reads of model-config.yaml, and under `handler` what our handler reads."""
-    settings = HandlerSettings(operation=operation, batch_faces=(1, 2, 4, 8, 16, 32, 64))
     return {
         "minWorkers": workers,
         "maxWorkers": workers,
@@ -88,18 +99,23 @@ def model_config(operation: Operation, workers: int) -> dict[str, Any]:
         "responseTimeout": WATCHDOG_SECONDS[operation],
         "startupTimeout": 120,
         "jobQueueSize": 1000,
-        "handler": settings.model_dump(mode="json"),
+        "handler": HANDLER[operation].model_dump(mode="json", exclude_unset=True),
     }
 
 
 def _write(folder: Path, card: ModelCard, operation: Operation, out: Path, workers: int) -> Path:
     path = out / f"{model_name(operation)}.mar"
+    entries = sorted(_entries(folder, card, operation, workers))
     unfinished = path.with_suffix(".part")
-    with ZipFile(unfinished, "w") as mar:
-        for name, content in sorted(_entries(folder, card, operation, workers)):
-            # Weights do not compress.
-            mar.writestr(ZipInfo(name, EPOCH), content, ZIP_STORED if name == WEIGHTS_FILE else ZIP_DEFLATED)
-    return unfinished.replace(path)
+    try:
+        with ZipFile(unfinished, "w") as mar:
+            for name, content in entries:
+                # Weights do not compress.
+                mar.writestr(ZipInfo(name, EPOCH), content, ZIP_STORED if name == WEIGHTS_FILE else ZIP_DEFLATED)
+        return unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise ArchiveError(f"{path} cannot be written: {error.strerror}; free space there or choose another --out") from error
 
 
 def _entries(folder: Path, card: ModelCard, operation: Operation, workers: int) -> Iterator[tuple[str, bytes]]:

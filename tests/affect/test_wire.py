@@ -54,7 +54,9 @@ def explain_request(rows: int = 2) -> ExplainRequest:
 
 
 def explain_answer() -> ExplainAnswer:
-    words = ExplainedWords((("AU12", 0.97, 0.08),), {"mouth": 0.9}, {"proximity": 0.1}, "high", ("it looks real",), "Without the smile.")
+    words = ExplainedWords(
+        (("AU12", 0.97, 0.08),), {"mouth": 0.9}, {"AU12": 2.5}, {"proximity": 0.1}, "high", ("it looks real",), "Without the smile."
+    )
     return ExplainAnswer(
         label=np.array([4, 0], dtype=np.int32),
         target=np.zeros(2, dtype=np.float32),

@@ -1,0 +1,53 @@
+"""Explanations as the wire carries them, and questions as they come from it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from affect.card import ModelCard
+from affect.counterfactual import Explanation, Question, QuestionError
+from affect.envelope import blank, build
+from affect.model import Prediction
+from affect.wire import ANY_LABEL, ExplainAnswer, ExplainedWords, ExplainRequest, Predictions, RowError
+
+
+def questions_of(request: ExplainRequest, card: ModelCard) -> list[Question | RowError]:
+    """One question per row; in the place of one that makes sense for no face, its error."""
+    faults, names = request.faults(card), card.labels_of.names
+    rows: list[Question | RowError] = []
+    for row, (label, target) in enumerate(zip(request.label.tolist(), request.target.tolist(), strict=True)):
+        question = Question(None if label == ANY_LABEL or row in faults else names[label], None if np.isnan(target) else target)
+        rows.append(faults.get(row, question))
+    return rows
+
+
+def answer_of(found: Sequence[Explanation | QuestionError | RowError], card: ModelCard, frames: int) -> ExplainAnswer:
+    """The answer to one request: an explanation or an error for each of its rows."""
+    tensors = blank(ExplainAnswer, card, N=len(found), F=frames)
+    errors: dict[int, RowError] = {}
+    words: list[ExplainedWords | None] = []
+    for row, one in enumerate(found):
+        words.append(_words(one) if isinstance(one, Explanation) else None)
+        if isinstance(one, Explanation):
+            for name, value in _tensors(one, card):
+                tensors[name][row] = value
+        else:
+            errors[row] = RowError(one.code, one.title, one.detail)
+    return ExplainAnswer(**build(ExplainAnswer, tensors), words=tuple(words), errors=errors)
+
+
+def _tensors(one: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
+    assert one.question.label is not None
+    yield "label", card.labels_of.index(one.question.label)
+    yield "target", one.question.target
+    for name in ("reconstruction", "reconstruction_error", "counterfactual", "valid", "map", "signed", "frames"):
+        yield name, getattr(one, name)
+    for name in ("factual", "reconstruction_read", "counterfactual_read"):
+        read: Prediction = getattr(one, name)
+        for part in Predictions.__dataclass_fields__:
+            yield f"{name}.{part}", getattr(read, part)[0].float().cpu().numpy()
+
+
+def _words(one: Explanation) -> ExplainedWords:
+    return ExplainedWords(one.changes, one.regions, one.attribution, one.scores, one.trust, one.reasons, one.sentence)

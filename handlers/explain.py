@@ -1,0 +1,41 @@
+"""TorchServe handler: explains readings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from affect.archive import Context, device_of, folder_of, settings_of
+from affect.counterfactual import Question, explain
+from affect.explanations import answer_of, questions_of
+from affect.jobs import Batch, spans
+from affect.model import AffectModel
+from affect.wire import ANY_LABEL, ExplainAnswer, ExplainRequest
+
+
+class ExplainHandler:
+    """The questions of all jobs of a batch are searched together."""
+
+    def initialize(self, context: Context) -> None:
+        """Load the archive's model and explain once. Raises CardError when they do not fit."""
+        self.settings = settings_of(context, "explain")
+        torch.set_num_threads(self.settings.threads)
+        self.model = AffectModel.load(folder_of(context), device=device_of(context))
+        side = self.model.card.image_px
+        face = np.zeros((1, side, side, 3), dtype=np.uint8)
+        self.run([ExplainRequest(face, np.array([ANY_LABEL], dtype=np.int32), np.array([np.nan], dtype=np.float32))])
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
+        """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
+        return Batch.read(ExplainRequest, data, context, self.model.card).answer(self.run)
+
+    def run(self, requests: list[ExplainRequest]) -> list[ExplainAnswer]:
+        """An explanation or an error for every row of every request."""
+        card, frames = self.model.card, self.settings.frames
+        crops = np.concatenate([request.crops for request in requests])
+        rows = [row for request in requests for row in questions_of(request, card)]
+        asked = {place: row for place, row in enumerate(rows) if isinstance(row, Question)}
+        explained = iter(explain(self.model, crops[list(asked)], list(asked.values()), frames=frames))
+        answers = [next(explained) if isinstance(row, Question) else row for row in rows]
+        return [answer_of(answers[start:stop], card, frames) for start, stop in spans(map(len, requests))]

@@ -1,0 +1,73 @@
+"""The explain handler in an unpacked archive, with TorchServe's real context."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from affect.counterfactual import Explanation, Question, explain
+from affect.wire import ANY_LABEL, ExplainAnswer, ExplainRequest
+from handlers.explain import ExplainHandler
+from tests.handlers.worker import bodies, context_of, started, unpacked
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked(tmp_path_factory.mktemp("archive"), "explain")
+
+
+@pytest.fixture(scope="module")
+def handler(folder: Path) -> ExplainHandler:
+    return started(ExplainHandler(), folder)
+
+
+def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def strongest(crops: NDArray[np.uint8]) -> ExplainRequest:
+    count = len(crops)
+    return ExplainRequest(crops, np.full(count, ANY_LABEL, dtype=np.int32), np.full(count, np.nan, dtype=np.float32))
+
+
+def answers(handler: ExplainHandler, folder: Path, *jobs: ExplainRequest) -> list[ExplainAnswer]:
+    card = handler.model.card
+    contents = handler.handle(bodies(*(job.to_bytes(card) for job in jobs)), context_of(folder, len(jobs)))
+    return [ExplainAnswer.from_bytes(content, card) for content in contents]
+
+
+def test_an_answer_is_the_explanation_of_its_own_face(handler: ExplainHandler, folder: Path) -> None:
+    got = answers(handler, folder, strongest(faces(1, 1)), strongest(faces(2, 2)))
+    expected = explain(handler.model, faces(2, 2), [Question(), Question()])[1]
+    assert isinstance(expected, Explanation)
+    told = got[1].words[1]
+    assert told is not None
+    assert handler.model.card.labels_of.names[got[1].label[1]] == expected.question.label
+    assert (told.trust, told.reasons) == (expected.trust, expected.reasons)
+    assert np.abs(got[1].counterfactual[1].astype(int) - expected.counterfactual).max() <= 1
+    assert np.allclose(got[1].factual.va[1], expected.factual.va[0], atol=1e-5)
+
+
+def test_the_way_begins_at_the_face_and_ends_at_the_counterfactual(handler: ExplainHandler, folder: Path) -> None:
+    got = answers(handler, folder, strongest(faces(1, 3)))[0]
+    assert len(got.frames[0]) == handler.settings.frames
+    assert np.array_equal(got.frames[0, 0], faces(1, 3)[0])
+    assert np.array_equal(got.frames[0, -1], got.counterfactual[0])
+
+
+def test_a_question_that_makes_no_sense_fails_alone(handler: ExplainHandler, folder: Path) -> None:
+    alone = answers(handler, folder, strongest(faces(1, 4)))[0]
+    already = float(alone.factual.va[0, 0])
+    job = strongest(np.repeat(faces(1, 4), 4, axis=0))
+    job.label[:] = [99, ANY_LABEL, 8, 8]
+    job.target[:] = [np.nan, np.nan, 7.0, already]
+    got = answers(handler, folder, job)[0]
+    assert {row: error.code for row, error in got.errors.items()} == {0: "unknown_label", 2: "label_out_of_range", 3: "already_so"}
+    assert [words is None for words in got.words] == [True, False, True, True]
+
+
+def test_a_request_of_nothing_but_bad_questions_is_answered(handler: ExplainHandler, folder: Path) -> None:
+    job = strongest(faces(2))
+    job.label[:] = 99
+    assert set(answers(handler, folder, job)[0].errors) == {0, 1}
