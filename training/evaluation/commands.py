@@ -1,0 +1,32 @@
+"""`affectgan judge` and `affectgan evaluate`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.option("--data", type=_FOLDER, required=True, help="database folder; best one that no model was trained on")
+@click.option("--out", type=_FOLDER, required=True, help="folder for judge.safetensors and judge.json")
+@click.option("--images", type=click.IntRange(min=64), help="pictures to see in all  [default: 150000]")
+@click.option(
+    "--size", "size_px", type=click.IntRange(min=32, max=256), default=64, show_default=True, help="side of the judge's pictures, px"
+)
+@click.option("--seed", type=int, help="the judge's own seed")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
+def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | None, threads: int) -> None:
+    """Train an independent network that grades what a GAN draws."""
+    import torch
+
+    from training.evaluation.judge_training import JudgeConfig, train_judge
+
+    torch.set_num_threads(threads)
+    config = JudgeConfig(image_px=size_px)
+    config = replace(config, images=images or config.images, seed=config.seed if seed is None else seed)
+    trained = train_judge(data, out, config)
+    for name, (value, low, high) in trained.card.held_out.items():
+        click.echo(f"{name:<8} {value:.3f} [{low:.3f}, {high:.3f}]")
+    click.echo(f"wrote {out}")

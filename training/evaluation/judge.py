@@ -1,0 +1,141 @@
+"""The judge: a plain network of another kind than the model, which never meets it in training, and grades what it draws.
+
+Shape letters: B faces, S the judge's image side in px, K Action Units, F features.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from affect.labels import Vocabulary
+
+JUDGE_FILE, JUDGE_WEIGHTS_FILE = "judge.json", "judge.safetensors"
+
+
+class JudgeError(ValueError):
+    """A judge that cannot be read: says which file and what to do."""
+
+
+class JudgeCard(BaseModel):
+    """What judge.json says beside the weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vocabulary: tuple[str, ...]
+    image_px: int = Field(ge=16)
+    widths: tuple[int, ...]
+    data: str = Field(description="name of the database it learnt from")
+    seed: int
+    seen_images: int = 0
+    held_out: dict[str, tuple[float, float, float]] = Field(
+        default={}, description="figure, low, high of each label on the validation split: AUC of an AU, CCC of valence and arousal"
+    )
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge reads off B faces."""
+
+    labels: Tensor  # (B, K + 2) intensities in [0, 1], valence and arousal in [-1, 1]
+    features: Tensor  # (B, F)
+
+
+class _Block(nn.Module):
+    """Basic residual block (He et al. 2016) with batch norm; halves the side when the width changes."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        stride = 1 if inputs == outputs else 2
+        self.first, self.first_norm = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.second, self.second_norm = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.skip = nn.Identity() if stride == 1 else nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.first_norm(self.first(x)))
+        return F.relu(self.second_norm(self.second(y)) + self.skip(x))
+
+
+class Judge(nn.Module):
+    """A small residual network. Build with a card, or `load`."""
+
+    def __init__(self, card: JudgeCard) -> None:
+        super().__init__()
+        self.card = card
+        stem, *rest = card.widths
+        self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
+        blocks: list[nn.Module] = []
+        for inputs, outputs in zip((stem, *rest[:-1]), rest, strict=True):
+            blocks += [_Block(inputs, outputs), _Block(outputs, outputs)]
+        self.blocks = nn.Sequential(*blocks)
+        # Where on the face something happens matters: the last 4 x 4 map is read as it lies, not averaged away.
+        self.squeeze = nn.Conv2d(rest[-1], 32, 1)
+        self.features_of = nn.Linear(32 * 16, 160)
+        self.answer = nn.Linear(160, len(card.vocabulary) + 2)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The AUs of its label rows, in order."""
+        return Vocabulary(self.card.vocabulary)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw answers (B, K + 2) and features (B, F) of faces (B, 3, any, any) in [-1, 1]."""
+        maps = self.blocks(self.stem(_sized(x, self.card.image_px)))
+        squeezed = F.relu(self.squeeze(F.adaptive_avg_pool2d(maps, 4)))
+        features = F.relu(self.features_of(F.dropout(squeezed.flatten(1), 0.2, self.training)))
+        return self.answer(features), features
+
+    @torch.no_grad()
+    def judge(self, x: Tensor) -> Verdict:
+        """Labels and features of faces (B, 3, any, any) in [-1, 1]."""
+        raw, features = self(x)
+        labels = torch.cat([torch.sigmoid(raw[:, :-2]), torch.tanh(raw[:, -2:])], dim=1)
+        return Verdict(labels.float(), features.float())
+
+    def read(self, x: Tensor) -> Tensor:
+        """(B, K + 2) label rows of faces (B, 3, any, any) in [-1, 1]."""
+        return self.judge(x).labels
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, F) features of faces (B, 3, any, any) in [-1, 1]."""
+        return self.judge(x).features
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
+        """Raises JudgeError when a file is missing, broken, or not the one that was measured."""
+        try:
+            card = JudgeCard.model_validate_json((folder / JUDGE_FILE).read_bytes())
+            weights = (folder / JUDGE_WEIGHTS_FILE).read_bytes()
+        except (OSError, ValueError) as error:
+            raise JudgeError(f"{folder} holds no judge: {error}; make one with `affectgan judge --data D --out {folder}`") from error
+        if card.sha256 != sha256(weights).hexdigest():
+            raise JudgeError(f"{folder / JUDGE_WEIGHTS_FILE} is not the file that {JUDGE_FILE} describes: copy both again")
+        judge = cls(card)
+        try:
+            judge.load_state_dict(load_file(folder / JUDGE_WEIGHTS_FILE))
+        except (RuntimeError, SafetensorError) as error:
+            raise JudgeError(f"{folder / JUDGE_WEIGHTS_FILE} does not fit {JUDGE_FILE}: {error}") from error
+        return judge.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+    def save(self, folder: Path) -> None:
+        """Write judge.safetensors, and judge.json with its hash, into the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}, folder / JUDGE_WEIGHTS_FILE)
+        digest = sha256((folder / JUDGE_WEIGHTS_FILE).read_bytes()).hexdigest()
+        self.card = self.card.model_copy(update={"sha256": digest})
+        (folder / JUDGE_FILE).write_text(self.card.model_dump_json(indent=2) + "\n")
+
+
+def _sized(x: Tensor, side: int) -> Tensor:
+    """Faces of another size than the judge's, resampled to it."""
+    if x.shape[-1] == side:
+        return x
+    return F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=x.shape[-1] > side)
