@@ -98,7 +98,7 @@ def model_config(operation: Operation, workers: int) -> dict[str, Any]:
         "maxBatchDelay": 1,
         "responseTimeout": WATCHDOG_SECONDS[operation],
         "startupTimeout": 120,
-        "jobQueueSize": 1000,
+        "jobQueueSize": 256,
         "handler": HANDLER[operation].model_dump(mode="json", exclude_unset=True),
     }
 

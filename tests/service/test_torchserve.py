@@ -1,0 +1,137 @@
+"""TorchServe itself, on archives of a tiny model: up when its workers are, restarted when it dies, gone when we are."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from zipfile import ZipFile
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from affect.archive import OPERATIONS
+from service.torchserve import TorchServe, TorchServeError, connect, has_ready_worker
+from tests.tiny import tiny_run
+from training.archive import write_archives
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_archives(tiny_run(folder / "run"), folder)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(models: Path) -> AsyncIterator[TorchServe]:
+    async with TorchServe(models) as server:
+        yield server
+
+
+def front_end(marker: Path) -> psutil.Process | None:
+    """The Java process that was started in this folder."""
+    found = (process for process in psutil.process_iter() if f"-Djava.io.tmpdir={marker}" in arguments(process))
+    return next(found, None)
+
+
+def arguments(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+async def until_gone(processes: list[psutil.Process], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while running(processes):
+            await asyncio.sleep(0.05)
+
+
+async def ready(server: TorchServe) -> bool:
+    async with connect(server.management) as session:
+        return all([await has_ready_worker(session, operation) for operation in OPERATIONS])
+
+
+async def test_every_operation_has_a_ready_worker_once_entered(server: TorchServe) -> None:
+    assert await ready(server)
+
+
+async def test_nothing_listens_beyond_loopback(server: TorchServe) -> None:
+    process = front_end(server.folder)
+    assert process is not None
+    listening = [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr.ip for connection in listening} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+async def test_models_cannot_be_registered_by_whoever_reaches_it(server: TorchServe) -> None:
+    async with connect(server.management) as session, session.post("/models?url=https://example.org/evil.mar") as response:
+        assert response.status in (403, 404, 405)
+
+
+async def test_a_dead_front_end_is_replaced(server: TorchServe) -> None:
+    first = front_end(server.folder)
+    assert first is not None
+    first.kill()
+    await until_gone([first])
+    async with asyncio.timeout(60):
+        while not await ready(server):
+            await asyncio.sleep(0.1)
+    assert front_end(server.folder) not in (None, first)
+
+
+async def test_no_process_and_no_file_is_left_after_leaving(models: Path) -> None:
+    async with TorchServe(models) as server:
+        process = front_end(server.folder)
+        assert process is not None
+        family = [process, *process.children(recursive=True)]
+        assert len(family) > len(OPERATIONS)
+    assert not running(family)
+    assert not server.folder.exists()
+
+
+async def test_no_process_is_left_when_we_are_killed(models: Path) -> None:
+    script = (
+        "import asyncio, sys; from pathlib import Path; from service.torchserve import TorchServe\n"
+        "async def main():\n"
+        "    async with TorchServe(Path(sys.argv[1])) as server:\n"
+        "        print(server.folder, flush=True); await asyncio.sleep(60)\n"
+        "asyncio.run(main())"
+    )
+    command = [sys.executable, "-c", script, str(models)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as launcher:
+        assert launcher.stdout is not None
+        folder = Path((await asyncio.to_thread(launcher.stdout.readline)).strip())
+        process = front_end(folder)
+        assert process is not None
+        family = [process, *process.children(recursive=True)]
+        os.kill(launcher.pid, signal.SIGKILL)
+    await until_gone(family)
+
+
+async def test_a_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TorchServeError, match=r"affectgan-predict\.mar.*affectgan archive"):
+        TorchServe(tmp_path)
+
+
+async def test_a_model_that_does_not_load_is_shown_with_its_traceback(models: Path, tmp_path: Path) -> None:
+    for path in models.glob("*.mar"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with ZipFile(models / "affectgan-explain.mar") as whole, ZipFile(tmp_path / "affectgan-explain.mar", "w") as broken:
+        for name in whole.namelist():
+            content = whole.read(name)
+            broken.writestr(name, content[:-4] + b"\1\1\1\1" if name == "weights.safetensors" else content)
+    server = TorchServe(tmp_path)
+    with pytest.raises(TorchServeError, match=r"(?s)Traceback.*CardError.*digest"):
+        await server.__aenter__()
+    assert front_end(server.folder) is None
+    assert not server.folder.exists()
