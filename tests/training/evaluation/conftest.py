@@ -14,7 +14,7 @@ from training.evaluation.judge_training import JudgeConfig, train_judge
 
 VOCABULARY = Vocabulary(("AU4", "AU12", "AU25"))
 SIDE = 32
-QUICK_JUDGE = JudgeConfig(images=9_600, batch_images=32, image_px=32, widths=(16, 24, 32, 48), seed=1)
+QUICK_JUDGE = JudgeConfig(images=12_800, batch_images=32, image_px=32, widths=(16, 24, 32, 48), seed=2)
 
 
 def draw_face(rng: np.random.Generator, frown: float, smile: float, opening: float, skin: np.ndarray) -> np.ndarray:
