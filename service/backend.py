@@ -16,6 +16,7 @@ from affect.wire import MEDIA_TYPE, Answer, ExplainAnswer, ExplainRequest, Gener
 from service.torchserve import connect, has_ready_worker
 
 READY_SECONDS = 0.5  # how long an answer to `ready` is remembered
+PATIENCE_SECONDS = 5.0  # how long a job waits for a front end that is being restarted
 A = TypeVar("A", bound=Answer)
 
 
@@ -25,6 +26,10 @@ class BackendError(Exception):
 
 class BackendUnavailable(BackendError):
     """There is no server or no worker, or it failed on this job."""
+
+
+class _NobodyListens(BackendUnavailable):
+    """The server is not there; the job was not sent."""
 
 
 class BackendTimeout(BackendError):
@@ -121,25 +126,37 @@ class TorchServeBackend:
             raise BackendRefused(error.field, str(error.value), error.remedy) from error
         try:
             async with asyncio.timeout(timeout_seconds):
-                return kind.from_bytes(await self._send_twice(operation, content), self.served)
+                return kind.from_bytes(await self._deliver(operation, content), self.served)
         except TimeoutError as error:
             raise BackendTimeout(f"{operation}: no answer within {timeout_seconds:g} s") from error
         except WireError as error:
             raise BackendUnavailable(f"{operation}: the answer cannot be read: {error}") from error
 
-    async def _send_twice(self, operation: Operation, content: bytes) -> bytes:
-        """Send a job; send it once more when the connection or the worker died under it. Inference changes nothing."""
-        try:
-            return await self._send(operation, content)
-        except BackendUnavailable:
-            return await self._send(operation, content)
+    async def _deliver(self, operation: Operation, content: bytes) -> bytes:
+        """Send a job; again, once, when the connection or the worker died under it: inference changes nothing.
+
+        While nobody listens, because the front end is being restarted, wait for it a little.
+        """
+        patience, resent = time.monotonic() + PATIENCE_SECONDS, False
+        while True:
+            try:
+                return await self._send(operation, content)
+            except _NobodyListens:
+                if time.monotonic() > patience:
+                    raise
+                await asyncio.sleep(0.1)
+            except BackendUnavailable:
+                if resent:
+                    raise
+                resent = True
 
     async def _send(self, operation: Operation, content: bytes) -> bytes:
+        path, headers = f"/predictions/{model_name(operation)}", {"Content-Type": MEDIA_TYPE}
         try:
-            async with self._jobs.post(
-                f"/predictions/{model_name(operation)}", data=content, headers={"Content-Type": MEDIA_TYPE}
-            ) as response:
+            async with self._jobs.post(path, data=content, headers=headers) as response:
                 body = await response.read()
+        except aiohttp.ClientConnectorError as error:
+            raise _NobodyListens(f"{operation}: {error}") from error
         except aiohttp.ClientError as error:
             raise BackendUnavailable(f"{operation}: {type(error).__name__}: {error}") from error
         if response.status != 200:
