@@ -1,0 +1,176 @@
+"""The whole way with a tiny model: render, train, archive, serve with a real TorchServe, and ask over HTTP."""
+
+import base64
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from training.database.reader import Database
+
+
+def affectgan(*arguments: object) -> str:
+    """What a command prints. It runs as a user's would, in a process of its own."""
+    command = [sys.executable, "-m", "affect.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@dataclass
+class Service:
+    """A running `affectgan serve`."""
+
+    url: str
+    process: subprocess.Popen[str]
+    data: Path
+
+    def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
+        content = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = Request(self.url + path, content, {"Content-Type": "application/json"} | headers)
+        try:
+            with urlopen(request, timeout=60) as response:
+                return response.status, response.read()
+        except HTTPError as error:
+            return error.code, error.read()
+
+    def answer(self, path: str, body: Any) -> Any:
+        status, content = self.ask(path, body)
+        assert status == 200, content
+        return json.loads(content)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("whole")
+    affectgan("data", "render", "--out", folder / "data", "--images", 128, "--size", 32, "--twins", 2, "--seed", 1, "--workers", 1)
+    affectgan("train", "--data", folder / "data", "--preset", "smoke", "--images", 1500, "--out", folder / "run")
+    affectgan("archive", folder / "run", "--out", folder / "models", "--uncalibrated")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "affect.cli", "serve", "--models", str(folder / "models"), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    service = Service(f"http://127.0.0.1:{port}", process, folder / "data")
+    try:
+        until_ready(service)
+        yield service
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+
+
+def until_ready(service: Service) -> None:
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        if service.process.poll() is not None:
+            raise AssertionError(service.process.stdout.read() if service.process.stdout else "")
+        try:
+            if service.ask("/readyz")[0] == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError("not ready in 90 s")
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sent(*contents: bytes) -> list[dict[str, str]]:
+    return [{"content": base64.b64encode(content).decode()} for content in contents]
+
+
+def rendered(service: Service, count: int) -> list[bytes]:
+    database = Database.open(service.data)
+    return [png(image) for image in database.images("train", np.arange(count), 32)]
+
+
+def picture(drawn: dict[str, str]) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn["content"]))).convert("RGB"))
+
+
+def test_a_face_is_found_in_a_photograph_and_read(service: Service) -> None:
+    result = service.answer("/v1/predict", {"images": sent(png(astronaut()))})["results"][0]
+    assert result["status"] == "ok", result
+    face = result["faces"][0]
+    left, top, width, height = face["box"]
+    assert left < 225 < left + width
+    assert top < 110 < top + height
+    assert -1 <= face["valence"] <= 1
+    assert 0 <= face["aus"]["AU12"]["probability"] <= 1
+
+
+def test_bad_pictures_among_good_ones_fail_alone(service: Service) -> None:
+    good = rendered(service, 62)
+    pictures = [*good[:20], good[0][: len(good[0]) // 2], *good[20:40], b"no picture at all", *good[40:]]
+    results = service.answer("/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}})["results"]
+    assert [result["index"] for result in results] == list(range(64))
+    assert [result["index"] for result in results if result["status"] == "error"] == [20, 41]
+    assert all("detail" in results[index]["error"] for index in (20, 41))
+
+
+def test_a_picture_reads_the_same_alone_and_in_company(service: Service) -> None:
+    pictures = rendered(service, 5)
+    together = service.answer("/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}})["results"][3]
+    alone = service.answer("/v1/predict", {"images": sent(pictures[3]), "options": {"faces": "none"}})["results"][0]
+    assert together["faces"][0]["valence"] == pytest.approx(alone["faces"][0]["valence"], abs=1e-4)
+
+
+def test_the_same_wish_and_seed_give_the_same_picture(service: Service) -> None:
+    wish = {"items": [{"aus": {"AU12": 0.9}, "valence": 0.7, "seed": 7}, {"seed": 8}]}
+    first, second = service.answer("/v1/generate", wish), service.answer("/v1/generate", wish)
+    assert first["results"][0]["image"] == second["results"][0]["image"]
+    assert first["results"][0]["requested"]["AU12"] == pytest.approx(0.9)
+    assert not np.array_equal(picture(first["results"][0]["image"]), picture(first["results"][1]["image"]))
+
+
+def test_a_reference_keeps_the_person(service: Service) -> None:
+    person = rendered(service, 1)[0]
+    wish = {"items": [{"aus": {"AU12": 1.0}, "reference": sent(person)[0]}], "faces": "none"}
+    drawn = picture(service.answer("/v1/generate", wish)["results"][0]["image"])
+    original = np.asarray(Image.open(io.BytesIO(person)).convert("RGB"))
+    assert np.abs(drawn.astype(int) - original).mean() < 40
+
+
+def test_a_reading_is_explained_and_a_bad_picture_beside_it_is_not(service: Service) -> None:
+    request = {"images": sent(rendered(service, 1)[0], b"no picture"), "options": {"faces": "none", "question": {"valence": 0.9}}}
+    good, bad = service.answer("/v1/explain", request)["results"]
+    assert bad["status"] == "error"
+    assert good["status"] == "ok", good
+    assert picture(good["counterfactual"]["image"]).shape == picture(good["reconstruction"]["image"]).shape
+    assert good["trust"]["level"] in ("high", "medium", "low")
+    assert good["trust"]["reasons"]
+
+
+def test_the_card_says_what_the_model_is(service: Service) -> None:
+    card = json.loads(service.ask("/v1/models/affectgan")[1])
+    assert card["preset"] == "smoke"
+    assert card["image_px"] == 32
+    assert card["data"]["images"] > 0
+
+
+def test_an_unknown_field_is_refused_by_name(service: Service) -> None:
+    status, content = service.ask("/v1/generate", {"items": [{"sed": 7}]})
+    assert status == 422
+    assert b"sed" in content
