@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import fcntl
 import importlib.util
 import logging
 import os
@@ -24,6 +25,8 @@ POLL_SECONDS = 0.05
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, ... restart in a row
 STEADY_SECONDS = 60.0  # after this long, the next death counts as the first again
 LOG_LINES = 400
+FOLDER_PREFIX = "affectgan-torchserve-"
+SETTLED_SECONDS = 60.0  # a younger folder may not have its lock yet
 LONGEST_LINE_BYTES = 1 << 20
 LONGEST_SOCKET_PATH = 80  # a Unix socket's path has at most 107 characters, and workers add their names
 MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
@@ -66,7 +69,7 @@ class TorchServe:
                 f"{models} lacks {_archive(models, missing[0]).name}: write it with `affectgan archive RUN --out {models}`"
             )
         self.start_seconds = start_seconds
-        self.folder = Path()
+        self.folder, self._lock = Path(), -1
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,7 +85,9 @@ class TorchServe:
         return f"unix:{self.folder / 'management.sock'}"
 
     async def __aenter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="affectgan-"))
+        _sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        self._lock = _lock(self.folder)
         try:
             if len(str(self.folder)) > LONGEST_SOCKET_PATH:
                 raise TorchServeError(f"{self.folder} is too long for a Unix socket: set TMPDIR to a shorter path")
@@ -127,6 +132,7 @@ class TorchServe:
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
 
     async def _supervise(self) -> None:
         """Restart the front end whenever it ends."""
@@ -235,6 +241,28 @@ async def has_ready_worker(management: aiohttp.ClientSession, operation: Operati
         return False
     versions = described if isinstance(described, list) else []
     return any(worker.get("status") == "READY" for version in versions for worker in version.get("workers", []))
+
+
+def _lock(folder: Path) -> int:
+    """A lock on a folder that ends with this process, however it ends. Raises BlockingIOError when another has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _sweep() -> None:
+    """Remove our folders whose process was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError):
+            state = folder.stat()
+            if state.st_uid == os.getuid() and time.time() - state.st_mtime > SETTLED_SECONDS:
+                handle = _lock(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(handle)
 
 
 def _archive(models: Path, operation: Operation) -> Path:

@@ -1,0 +1,228 @@
+"""From a photograph to the aligned crop: find faces, find their eyes, turn and scale. The same in training and serving.
+
+OpenCV's cascade draws rough boxes; a small network (affect/data/landmarks.onnx, trained on renders) refines each into
+five points with a confidence, in two passes: once in the box as found, once in the box the first points imply.
+"""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+U8 = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Faces = Literal["largest", "all", "none"]
+
+# Where the eye centres of an aligned crop lie, x and y in shares of its side, the picture's left eye first.
+EYES = ((0.32, 0.36), (0.68, 0.36))
+INPUT_PX = 64  # side of the landmark network's input
+CASCADES = Path(cv2.__file__).parent / "data"  # ships inside the 4.x wheels
+NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
+SEARCH_PX = 480  # longest side searched first; the cost of a search grows with the area
+SEARCH_AGAIN_PX = 1280  # and, when nothing was found, for small faces in large pictures
+SMALLEST_FACE_PX = 24
+LEAST_CONFIDENCE = 0.4
+BOX_TO_EYES = 2.4  # side of a box in inter-ocular distances
+SAME_FACE = 0.4  # boxes that share this much of their union are one face
+
+
+class NoFaceError(ValueError):
+    """Nothing in the picture was taken for a face."""
+
+    code, title = "no_face", "No face found"
+
+    def __init__(self, width: int, height: int) -> None:
+        self.detail = (
+            f"no face of at least {SMALLEST_FACE_PX} px in {width} x {height} px; send an upright face that is mostly visible, "
+            'or set faces to "none" if the picture is an aligned crop already'
+        )
+        super().__init__(f"{self.title}: {self.detail}")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A square in the picture: centre in px, side in px, turned by `angle` radians."""
+
+    x: float
+    y: float
+    side: float
+    angle: float = 0.0
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a picture."""
+
+    box: tuple[float, float, float, float]  # x, y, width, height in px of the picture
+    points: Floats  # (5, 2) px: picture-left eye centre, picture-right eye centre, nose tip, picture-left and -right mouth corner
+    confidence: float  # of the landmark network that this is a face, in [0, 1]
+
+
+class Landmarks:
+    """The landmark network. cv2.dnn keeps state between calls, so every thread has a network of its own."""
+
+    def __init__(self, path: Path = NETWORK_FILE) -> None:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: make it with `affectgan align --out {path}`")
+        self.path = path
+        self._local = threading.local()
+
+    def refine(self, image: U8, box: Box) -> tuple[Floats, float]:
+        """Five points (5, 2) px of the picture and the confidence in [0, 1], from a rough box."""
+        points, _ = self._look(image, box)
+        return self._look(image, box_of_points(points))
+
+    def _look(self, image: U8, box: Box) -> tuple[Floats, float]:
+        crop, transform = cut(image, box)
+        blob = (crop.transpose(2, 0, 1)[None].astype(np.float32)) / 127.5 - 1
+        network = self._network()
+        network.setInput(blob)
+        out = network.forward()[0]
+        inverse = cv2.invertAffineTransform(transform)
+        points = (out[:10].reshape(5, 2) * INPUT_PX) @ inverse[:, :2].T + inverse[:, 2]
+        return points.astype(np.float32), float(1 / (1 + np.exp(-out[10])))
+
+    def _network(self) -> cv2.dnn.Net:
+        if not hasattr(self._local, "network"):
+            self._local.network = cv2.dnn.readNetFromONNX(str(self.path))
+        network: cv2.dnn.Net = self._local.network
+        return network
+
+
+class FaceFinder:
+    """Finds the faces of a picture. Thread-safe. With `yunet` (OpenCV's face_detection_yunet .onnx) that finder replaces the cascade."""
+
+    def __init__(self, *, yunet: Path | None = None, landmarks: Landmarks | None = None) -> None:
+        if yunet is not None and not yunet.is_file():
+            raise FileNotFoundError(f"{yunet} is missing: give the path of a YuNet .onnx file, or none to use the built-in cascade")
+        self.yunet = yunet
+        self.landmarks = landmarks or default_landmarks()
+        self._local = threading.local()
+
+    def find(self, image: U8) -> list[Face]:
+        """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none."""
+        faces: list[Face] = []
+        for longest in (SEARCH_PX, SEARCH_AGAIN_PX):
+            scale = min(1.0, longest / max(image.shape[:2]))
+            small = image if scale == 1 else np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+            faces = self._refined(image, [Box(b.x / scale, b.y / scale, b.side / scale, b.angle) for b in self._boxes(small)])
+            if faces or max(image.shape[:2]) <= SEARCH_PX:
+                break
+        return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
+
+    def _refined(self, image: U8, boxes: Sequence[Box]) -> list[Face]:
+        faces: list[Face] = []
+        for box in boxes:
+            points, confidence = self.landmarks.refine(image, box)
+            if confidence >= LEAST_CONFIDENCE:
+                faces.append(Face(_upright(box_of_points(points)), points, round(confidence, 4)))
+        faces.sort(key=lambda face: -face.confidence)
+        kept: list[Face] = []
+        for face in faces:
+            if all(_overlap(face.box, other.box) < SAME_FACE for other in kept):
+                kept.append(face)
+        return kept
+
+    def _boxes(self, image: U8) -> list[Box]:
+        if self.yunet is not None:
+            return self._yunet_boxes(image)
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        even = cv2.equalizeHist(grey)
+        for name, picture, neighbours in (("alt2", grey, 3), ("alt2", even, 2), ("default", even, 3)):
+            found = self._cascade(name).detectMultiScale(picture, 1.1, neighbours, minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX))
+            if len(found):
+                return [Box(x + w / 2, y + h / 2, float(w)) for x, y, w, h in found]
+        return []
+
+    def _cascade(self, name: str) -> cv2.CascadeClassifier:
+        cascades: dict[str, cv2.CascadeClassifier] = self._local.__dict__.setdefault("cascades", {})
+        if name not in cascades:
+            cascades[name] = cv2.CascadeClassifier(str(CASCADES / f"haarcascade_frontalface_{name}.xml"))
+        return cascades[name]
+
+    def _yunet_boxes(self, image: U8) -> list[Box]:
+        height, width = image.shape[:2]
+        if not hasattr(self._local, "yunet"):
+            self._local.yunet = cv2.FaceDetectorYN.create(str(self.yunet), "", (width, height), 0.6)
+        self._local.yunet.setInputSize((width, height))
+        _, found = self._local.yunet.detect(np.ascontiguousarray(image[..., ::-1]))
+        return [Box(x + w / 2, y + h / 2, float(max(w, h))) for x, y, w, h in found[:, :4]] if found is not None else []
+
+
+@lru_cache(maxsize=1)
+def default_landmarks() -> Landmarks:
+    """The network in the package."""
+    return Landmarks()
+
+
+def crops(finder: FaceFinder, image: U8, *, faces: Faces = "largest", size_px: int) -> list[tuple[Face | None, U8]]:
+    """Aligned crops (S, S, 3) of a picture with the face each shows.
+
+    `largest` or `all` faces; `none` says that the picture is a crop already: it is scaled as it is. Raises NoFaceError.
+    """
+    if faces == "none":
+        way = cv2.INTER_AREA if max(image.shape[:2]) > size_px else cv2.INTER_CUBIC
+        return [(None, np.ascontiguousarray(cv2.resize(image, (size_px, size_px), interpolation=way)))]
+    found = finder.find(image)
+    if not found:
+        raise NoFaceError(image.shape[1], image.shape[0])
+    return [(face, align(image, face.points, size_px)) for face in (found if faces == "all" else found[:1])]
+
+
+def align(image: U8, points: Floats, size_px: int) -> U8:
+    """(S, S, 3) the similarity that brings the eye centres (points[:2]) to EYES; what lies outside the picture repeats its edge."""
+    source = [complex(*point) for point in np.asarray(points[:2], np.float64)]
+    target = [complex(*eye) * size_px for eye in EYES]
+    spin = (target[1] - target[0]) / (source[1] - source[0])
+    start = target[0] - spin * source[0]
+    transform = np.array([[spin.real, -spin.imag, start.real], [spin.imag, spin.real, start.imag]])
+    return _warp(image, transform, size_px, abs(spin))
+
+
+def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
+    """The box as the landmark network's input (64, 64, 3), and the transform (2, 3) from px of the picture to px of the crop."""
+    scale = INPUT_PX / box.side
+    cos, sin = np.cos(-box.angle) * scale, np.sin(-box.angle) * scale
+    middle = INPUT_PX / 2
+    transform = np.array([[cos, -sin, middle - cos * box.x + sin * box.y], [sin, cos, middle - sin * box.x - cos * box.y]])
+    return _warp(image, transform, INPUT_PX, scale), transform
+
+
+def box_of_points(points: Floats) -> Box:
+    """The upright-on-the-face square around five points; its size follows eyes or mouth, whichever the pose shortens less."""
+    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
+    across = points[1] - points[0]
+    reach = max(float(np.linalg.norm(across)), 0.95 * float(np.linalg.norm(mouth - eyes)), 1.0)
+    centre = 0.6 * eyes + 0.4 * mouth
+    return Box(float(centre[0]), float(centre[1]), BOX_TO_EYES * reach, float(np.arctan2(across[1], across[0])))
+
+
+def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float) -> U8:
+    """Affine warp; a picture that shrinks by more than a half is averaged first, or fine texture would turn to noise."""
+    while scale < 0.5 and min(image.shape[:2]) > 2:
+        image = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        transform = transform @ np.diag([2.0, 2.0, 1.0])
+        scale *= 2
+    # Pixel centres lie at half integers; OpenCV puts them at integers.
+    shifted = transform.copy()
+    shifted[:, 2] += transform[:, :2] @ [0.5, 0.5] - 0.5
+    warped = cv2.warpAffine(image, shifted, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(warped, np.uint8)
+
+
+def _upright(box: Box) -> tuple[float, float, float, float]:
+    half = box.side / 2
+    return (round(box.x - half, 1), round(box.y - half, 1), round(box.side, 1), round(box.side, 1))
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)

@@ -1,0 +1,214 @@
+"""The gateway: `create_app(settings, backend=...)`. A route validates, calls, returns."""
+
+import base64
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypedDict
+
+import orjson
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+
+from affect import __version__
+from affect.card import ModelCard
+from affect.faces import FaceFinder
+from service import problems, schemas
+from service.admission import DEADLINE_HEADER, Admission
+from service.backend import Backend, BackendError
+from service.intake import check_count, read_images, read_json
+from service.metrics import Metrics
+from service.middleware import Envelope
+from service.operations import Operations
+from service.pictures import Pictures
+from service.problems import Problem
+from service.settings import Settings
+
+PAGE = Path(__file__).with_name("page") / "index.html"
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
+PAGE_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
+)
+
+
+class State(TypedDict):
+    """What lives as long as the app."""
+
+    settings: Settings
+    metrics: Metrics
+    admission: Admission
+    backend: Backend
+    card: ModelCard
+    operations: Operations
+
+
+def create_app(settings: Settings, *, backend: Backend) -> FastAPI:
+    """The app around a backend that is already open; it is asked for its card when the app starts."""
+    metrics = Metrics()
+    admission = Admission(settings, metrics)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        card = await backend.card()
+        metrics.describe(card)
+        finder = FaceFinder(yunet=settings.yunet)
+        pictures = Pictures(metrics, threads=settings.decode_threads, max_pixels=settings.max_pixels, finder=finder)
+        operations = Operations(backend, pictures, metrics, card)
+        yield State(settings=settings, metrics=metrics, admission=admission, backend=backend, card=card, operations=operations)
+        pictures.close()
+
+    app = FastAPI(
+        title="AffectGAN",
+        version=__version__,
+        description="Reads faces (Action Units, valence, arousal), draws faces, and explains readings by counterfactuals.",
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.admission = admission
+    app.include_router(router)
+    app.add_exception_handler(Problem, problems.on_problem)
+    app.add_exception_handler(BackendError, problems.on_backend)
+    app.add_exception_handler(RequestValidationError, problems.on_validation)
+    app.add_exception_handler(HTTPException, problems.on_http)
+    app.add_middleware(Envelope, metrics=metrics, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+router = APIRouter()
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
+    for status, text in {
+        400: "Malformed",
+        413: "Too large or too many",
+        415: "Not a type that is taken",
+        422: "Wrong values: field, value and what would do",
+        503: "Overloaded, shutting down or no worker; see Retry-After",
+        504: "Not done within the deadline",
+    }.items()
+}
+
+
+def _body(json_model: str, options_model: str | None) -> dict[str, Any]:
+    """The request body in openapi.yaml: routes parse it themselves, since one route takes three forms."""
+    content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{json_model}"}}}
+    if options_model:
+        binary = {"type": "string", "format": "binary"}
+        options = {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": f"#/components/schemas/{options_model}"},
+        }
+        form = {"type": "object", "required": ["images"], "properties": {"images": {"type": "array", "items": binary}, "options": options}}
+        content["multipart/form-data"] = {"schema": {**form, "additionalProperties": False}}
+        content |= {kind: {"schema": binary} for kind in PICTURE_TYPES}
+    header = {"name": DEADLINE_HEADER, "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0}}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [header]}
+
+
+def _docs(kind: type[BaseModel], json_model: str, options_model: str | None) -> dict[str, Any]:
+    return {"response_model": None, "responses": {200: {"model": kind}, **_REFUSALS}, "openapi_extra": _body(json_model, options_model)}
+
+
+@router.post("/v1/predict", summary="Read faces", **_docs(schemas.PredictAnswer, "PredictBody", "PredictOptions"))
+async def predict(request: Request) -> Response:
+    """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails alone."""
+    state = request.state
+    async with state.admission.admit("predict", request) as seconds:
+        intake = await read_images(request, schemas.PredictBody, schemas.PredictOptions, state.settings.max_images)
+        return _json(await state.operations.predict(intake.images, faces=intake.options.faces, seconds=seconds))
+
+
+@router.post("/v1/generate", summary="Draw faces", **_docs(schemas.GenerateAnswer, "GenerateBody", None))
+async def generate(request: Request) -> Response:
+    """Synthetic faces in wanted states. With one item and `Accept: image/png` (jpeg, webp) the answer is the picture itself."""
+    state = request.state
+    async with state.admission.admit("generate", request) as seconds:
+        body = await read_json(request, schemas.GenerateBody)
+        check_count("items", len(body.items), state.settings.max_images)
+        wanted = next((kind for kind in PICTURE_TYPES if kind in request.headers.get("accept", "")), None)
+        if wanted and len(body.items) == 1:
+            body = body.model_copy(update={"format": wanted.removeprefix("image/")})
+        answer = await state.operations.generate(body, seconds=seconds)
+        result = answer["results"][0]
+        if wanted and len(body.items) == 1 and result["status"] == "ok":
+            headers = {"X-Seed": str(result["seed"]), "X-Synthetic": "true"}
+            return Response(base64.b64decode(result["image"]["content"]), media_type=wanted, headers=headers)
+        return _json(answer)
+
+
+@router.post("/v1/explain", summary="Explain readings", **_docs(schemas.ExplainAnswer, "ExplainBody", "ExplainOptions"))
+async def explain(request: Request) -> Response:
+    """The least change to each face that changes a decision: its picture, its map, and how far to trust it."""
+    state = request.state
+    async with state.admission.admit("explain", request) as seconds:
+        intake = await read_images(request, schemas.ExplainBody, schemas.ExplainOptions, state.settings.max_images)
+        options = intake.options
+        return _json(await state.operations.explain(intake.images, options.question, faces=options.faces, seconds=seconds))
+
+
+@router.get("/v1/models", summary="Models that are served", response_model=None)
+async def models(request: Request) -> Response:
+    """Names and versions."""
+    card = request.state.card
+    return _json({"models": [{"name": card.name, "version": card.version, "labels": card.labels, "vocabulary": card.vocabulary}]})
+
+
+@router.get(
+    "/v1/models/{name}",
+    summary="The card of a model",
+    response_model=ModelCard,
+    responses={404: _REFUSALS[400] | {"description": "No such model"}},
+)
+async def model(request: Request, name: str) -> Response:
+    """Vocabulary, thresholds, measured quality, data, limits."""
+    card: ModelCard = request.state.card
+    if name != card.name:
+        raise Problem("not_found", f"no model {name!r}; there is {card.name!r}")
+    return Response(card.model_dump_json(), media_type="application/json")
+
+
+@router.get("/healthz", summary="The process lives", response_model=None)
+async def healthz() -> Response:
+    """Always 200 while the event loop turns."""
+    return _json({"status": "ok"})
+
+
+@router.get("/readyz", summary="Requests would be served", response_model=None, responses={503: {"description": "Not now"}})
+async def readyz(request: Request) -> Response:
+    """200 when every operation has a worker that is ready and the gateway is not shutting down."""
+    state = request.state
+    operations = await state.backend.ready()
+    for operation, ready in operations.items():
+        state.metrics.ready.labels(operation).set(ready)
+    ready = all(operations.values()) and not state.admission.draining
+    return _json({"ready": ready, "draining": state.admission.draining, "operations": operations}, 200 if ready else 503)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_model=None)
+async def metrics(request: Request) -> Response:
+    """Text format."""
+    return Response(generate_latest(request.state.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> Response:
+    """The three operations in a browser."""
+    return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"})
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+BODY_MODELS: Sequence[type[BaseModel]] = (
+    schemas.PredictBody,
+    schemas.PredictOptions,
+    schemas.GenerateBody,
+    schemas.ExplainBody,
+    schemas.ExplainOptions,
+    schemas.ProblemBody,
+)

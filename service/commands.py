@@ -1,0 +1,96 @@
+"""`affectgan serve`: TorchServe, private, and the gateway in front of it."""
+
+import asyncio
+import errno
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import FrameType
+
+import click
+import uvicorn
+
+from affect.archive import OPERATIONS, model_name
+from service.app import create_app
+from service.backend import TorchServeBackend
+from service.settings import Settings
+from service.torchserve import TorchServe
+
+
+@click.command()
+@click.option(
+    "--models",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="folder of affectgan-*.mar and card.json, as `affectgan archive` writes it",
+)
+@click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="model folder; it is archived first")
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+def serve(models: Path | None, weights: Path | None, host: str, port: int) -> None:
+    """Serve models over HTTP, in the foreground, until Ctrl-C."""
+    if (models is None) == (weights is None):
+        raise click.UsageError("give --models DIR (archives) or --weights DIR (a model folder)")
+    listening = listen(host, port)
+    with tempfile.TemporaryDirectory(prefix="affectgan-") as scratch:
+        asyncio.run(run(models or archived(weights or Path(), Path(scratch)), listening))
+
+
+def archived(weights: Path, out: Path) -> Path:
+    """The archives of a model folder, made by the training side as a program of its own: packages here never import each other."""
+    done = subprocess.run([sys.executable, "-m", "affect.cli", "archive", str(weights), "--out", str(out)], capture_output=True, text=True)
+    if done.returncode:
+        raise click.ClickException(done.stderr.strip().removeprefix("Error: ") or f"archiving {weights} failed")
+    return out
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything heavy starts. Raises ClickException when the port is in use."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except OSError as error:
+        sock.close()
+        reason = (
+            "is in use; stop what uses it or give another --port"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be used: {error.strerror}"
+        )
+        raise click.ClickException(f"port {port} of {host} {reason}") from error
+    return sock
+
+
+async def run(models: Path, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; then refuse new work, finish what was accepted, and stop TorchServe last."""
+    missing = [f"{model_name(operation)}.mar" for operation in OPERATIONS if not (models / f"{model_name(operation)}.mar").is_file()]
+    if missing:
+        raise click.ClickException(f"{models} lacks {', '.join(missing)}: make them with `affectgan archive RUN --out {models}`")
+    settings = Settings()
+    async with AsyncExitStack() as stack:
+        click.echo("starting TorchServe ...", err=True)
+        server = await stack.enter_async_context(TorchServe(models))
+        backend = await stack.enter_async_context(TorchServeBackend.of(models, server.inference, server.management))
+        app = create_app(settings, backend=backend)
+        host, port = listening.getsockname()[:2]
+        click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=int(settings.max_deadline_seconds))
+        await _Server(config, settings.drain_seconds).serve(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but /readyz says no for a while before the doors close, so that load balancers look elsewhere first."""
+
+    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+        super().__init__(config)
+        self.drain_seconds = drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: say so and wait; uvicorn then finishes what is in flight."""
+        app = self.config.app
+        app.state.admission.draining = True  # type: ignore[union-attr]
+        asyncio.get_event_loop().call_later(self.drain_seconds, super().handle_exit, sig, frame)

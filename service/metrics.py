@@ -1,0 +1,45 @@
+"""What Prometheus sees. One registry per app, so that two apps in one process do not add up."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from affect.card import ModelCard
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+COUNTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Every metric of the gateway."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.request_seconds = Histogram(
+            "affectgan_request_seconds",
+            "Time from request to response",
+            ["method", "route", "status"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.in_flight = Gauge("affectgan_requests_in_flight", "Requests being served or waiting", ["operation"], registry=registry)
+        self.refused = Counter(
+            "affectgan_requests_refused_total", "Requests refused as a whole", ["operation", "reason"], registry=registry
+        )
+        self.images = Histogram(
+            "affectgan_request_images", "Pictures or items of a request", ["operation"], buckets=COUNTS, registry=registry
+        )
+        self.faces = Histogram(
+            "affectgan_request_faces", "Faces sent to the model for a request", ["operation"], buckets=COUNTS, registry=registry
+        )
+        self.rejected = Counter("affectgan_images_rejected_total", "Pictures that failed alone", ["reason"], registry=registry)
+        self.picture_seconds = Histogram(
+            "affectgan_picture_seconds", "Decode, find and align one picture", buckets=SECONDS, registry=registry
+        )
+        self.backend_seconds = Histogram(
+            "affectgan_backend_seconds", "Time the model server took", ["operation", "outcome"], buckets=SECONDS, registry=registry
+        )
+        self.ready = Gauge("affectgan_operation_ready", "1 when a worker can serve the operation", ["operation"], registry=registry)
+        self.model = Gauge("affectgan_model_info", "The model that is served", ["name", "version", "labels", "digest"], registry=registry)
+
+    def describe(self, card: ModelCard) -> None:
+        """Name the served model."""
+        self.model.labels(card.name, card.version, card.labels, card.digest[:12]).set(1)

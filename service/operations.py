@@ -1,0 +1,266 @@
+"""The three operations: crops and wishes to one backend job, its rows to results. No HTTP here."""
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from affect.card import ModelCard
+from affect.images import encode
+from affect.labels import AROUSAL, VALENCE
+from affect.wire import (
+    ANY_LABEL,
+    NO_REFERENCE,
+    Answer,
+    ExplainAnswer,
+    ExplainRequest,
+    GenerateAnswer,
+    GenerateRequest,
+    PredictAnswer,
+    Predictions,
+    PredictRequest,
+    RowError,
+)
+from service.backend import Backend, BackendError
+from service.metrics import Metrics
+from service.pictures import Crop, Pictures, row_problem
+from service.problems import invalid
+from service.schemas import GenerateBody, Question, RowProblem
+
+JOB_BYTES = 4 * 2**20  # crops of one backend job; TorchServe takes bodies of 6.5 MB
+JOB_FACES = 64
+A = TypeVar("A", bound=Answer)
+Json = dict[str, Any]
+
+
+class Operations:
+    """Predict, generate and explain against a backend."""
+
+    def __init__(self, backend: Backend, pictures: Pictures, metrics: Metrics, card: ModelCard) -> None:
+        self.backend, self.pictures, self.metrics, self.card = backend, pictures, metrics, card
+        pixels = card.image_px**2 * 3
+        self.job_faces = max(1, min(JOB_FACES, JOB_BYTES // pixels))
+
+    @property
+    def model(self) -> Json:
+        """Which model answers."""
+        return {"name": self.card.name, "version": self.card.version, "labels": self.card.labels}
+
+    async def predict(self, contents: list[bytes], *, faces: Literal["largest", "all", "none"], seconds: float) -> Json:
+        """Answer of /v1/predict."""
+        found = await self._crops("predict", contents, faces)
+        flat = [crop for crops in found if not isinstance(crops, RowProblem) for crop in crops]
+        jobs = [PredictRequest(_stack(part)) for part in _parts(flat, self.job_faces)]
+        answers: list[PredictAnswer] = await self._ask("predict", self.backend.predict, jobs, seconds)
+        readings = [_reading(self.card, answer.read, row) for answer in answers for row in range(len(answer.read))]
+        results, next_face = [], 0
+        for index, crops in enumerate(found):
+            if isinstance(crops, RowProblem):
+                results.append(_failed(index, crops))
+                continue
+            told = [_face(crop) | reading for crop, reading in zip(crops, readings[next_face : next_face + len(crops)], strict=True)]
+            results.append({"index": index, "status": "ok", "faces": told})
+            next_face += len(crops)
+        return {"model": self.model, "results": results}
+
+    async def generate(self, body: GenerateBody, *, seconds: float) -> Json:
+        """Answer of /v1/generate."""
+        self.metrics.images.labels("generate").observe(len(body.items))
+        labels = np.stack([self._row(index, item.aus, item.valence, item.arousal) for index, item in enumerate(body.items)])
+        seeds = [secrets.randbelow(2**53) if item.seed is None else item.seed for item in body.items]
+        referring = [index for index, item in enumerate(body.items) if item.reference is not None]
+        sent = [item.reference.content for item in body.items if item.reference is not None]
+        found = dict(zip(referring, await self.pictures.crops(sent, faces=body.faces, size_px=self.card.image_px), strict=True))
+        failed = {index: crops for index, crops in found.items() if isinstance(crops, RowProblem)}
+        drawn = [index for index in range(len(body.items)) if index not in failed]
+        jobs = [self._drawing(part, labels, seeds, found) for part in _parts(drawn, self.job_faces)]
+        answers: list[GenerateAnswer] = await self._ask("generate", self.backend.generate, jobs, seconds)
+        results = {index: _failed(index, problem) for index, problem in failed.items()}
+        for part, answer in zip(_parts(drawn, self.job_faces), answers, strict=True):
+            for row, index in enumerate(part):
+                results[index] = self._drawn(index, row, seeds[index], answer, f"image/{body.format}")
+        return {"model": self.model, "results": [results[index] for index in range(len(body.items))]}
+
+    async def explain(self, contents: list[bytes], question: Question, *, faces: Literal["largest", "none"], seconds: float) -> Json:
+        """Answer of /v1/explain."""
+        label, target = self._asked(question)
+        found = await self._crops("explain", contents, faces)
+        good = [(index, crops[0]) for index, crops in enumerate(found) if not isinstance(crops, RowProblem)]
+        results = {index: _failed(index, crops) for index, crops in enumerate(found) if isinstance(crops, RowProblem)}
+        parts = list(_parts(good, max(1, self.job_faces // 8)))  # an explanation's answer holds ten pictures a face
+        jobs = []
+        for part in parts:
+            asked = np.full(len(part), label, np.int32), np.full(len(part), target, np.float32)
+            jobs.append(ExplainRequest(_stack([crop for _, crop in part]), *asked))
+        answers: list[ExplainAnswer] = await self._ask("explain", self.backend.explain, jobs, seconds)
+        for part, answer in zip(parts, answers, strict=True):
+            for row, (index, crop) in enumerate(part):
+                results[index] = self._explained(index, row, crop, answer)
+        return {"model": self.model, "results": [results[index] for index in range(len(contents))]}
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    async def _crops(
+        self, operation: str, contents: list[bytes], faces: Literal["largest", "all", "none"]
+    ) -> list[list[Crop] | RowProblem]:
+        self.metrics.images.labels(operation).observe(len(contents))
+        found = await self.pictures.crops(contents, faces=faces, size_px=self.card.image_px)
+        self.metrics.faces.labels(operation).observe(sum(len(crops) for crops in found if not isinstance(crops, RowProblem)))
+        return found
+
+    async def _ask(self, operation: str, call: Callable[..., Awaitable[A]], jobs: Sequence[Any], seconds: float) -> list[A]:
+        start, outcome = time.perf_counter(), "error"
+        try:
+            answers = await asyncio.gather(*(call(job, timeout_seconds=seconds) for job in jobs))
+            outcome = "ok"
+            return list(answers)
+        except BackendError as error:
+            outcome = type(error).__name__.removeprefix("Backend").lower()
+            self.metrics.refused.labels(operation, outcome).inc()
+            raise
+        finally:
+            if jobs:
+                self.metrics.backend_seconds.labels(operation, outcome).observe(time.perf_counter() - start)
+
+    def _row(self, index: int, aus: dict[str, float], valence: float | None, arousal: float | None) -> np.ndarray:
+        wanted = dict(aus) | {name: value for name, value in ((VALENCE, valence), (AROUSAL, arousal)) if value is not None}
+        known = self.card.labels_of
+        for name in wanted:
+            field = f"items[{index}].aus.{name}" if name in aus else f"items[{index}].{name}"
+            if name not in known.names:
+                raise invalid(field, wanted[name], f"unknown Action Unit; this model has {', '.join(known.aus)}")
+            if not self._learned(name):
+                raise invalid(field, wanted[name], f"this model was trained on {self.card.labels!r} labels and does not know {name}")
+        return known.row(wanted)
+
+    def _drawing(
+        self, part: Sequence[int], labels: np.ndarray, seeds: list[int], found: dict[int, list[Crop] | RowProblem]
+    ) -> GenerateRequest:
+        people = [(index, crops[0]) for index in part if isinstance(crops := found.get(index), list)]
+        place = {index: row for row, (index, _) in enumerate(people)}
+        side = self.card.image_px
+        references = _stack([crop for _, crop in people]) if people else np.zeros((0, side, side, 3), np.uint8)
+        reference_of = np.array([place.get(index, NO_REFERENCE) for index in part], np.int32)
+        return GenerateRequest(labels[list(part)], np.array([seeds[index] for index in part], np.int64), references, reference_of)
+
+    def _asked(self, question: Question) -> tuple[int, float]:
+        """Column and target of a question, or Problem."""
+        names = self.card.labels_of.names
+        value = question.valence if question.valence is not None else question.arousal
+        label = question.au or (VALENCE if question.valence is not None else AROUSAL if question.arousal is not None else None)
+        if label is None:
+            return ANY_LABEL, float("nan")
+        if label not in self.card.vocabulary and question.au is not None:
+            raise invalid("options.question.au", question.au, f"unknown Action Unit; this model has {', '.join(self.card.vocabulary)}")
+        if not self._learned(label):
+            raise invalid("options.question", label, f"this model was trained on {self.card.labels!r} labels and does not know {label}")
+        if question.au is None:
+            assert value is not None
+            return names.index(label), value
+        return names.index(label), float("nan") if question.present is None else float(question.present)
+
+    def _learned(self, name: str) -> bool:
+        return self.card.labels != ("au" if name in (VALENCE, AROUSAL) else "va")
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def _drawn(self, index: int, row: int, seed: int, answer: GenerateAnswer, media_type: str) -> Json:
+        if row in answer.errors:
+            return _failed(index, _of_row(answer.errors[row]))
+        requested = self.card.labels_of.named(answer.requested[row])
+        va = {name: requested.pop(name) for name in (VALENCE, AROUSAL) if name in requested}
+        return {
+            "index": index,
+            "status": "ok",
+            "seed": seed,
+            "requested": {**_rounded(va), "aus": _rounded(requested)},
+            "measured": _reading(self.card, answer.measured, row),
+            "image": self._picture(answer.images[row], media_type, seed=str(seed)),
+        }
+
+    def _explained(self, index: int, row: int, crop: Crop, answer: ExplainAnswer) -> Json:
+        words = answer.words[row] if row < len(answer.words) else None
+        if row in answer.errors or words is None:
+            return _failed(index, _of_row(answer.errors[row]))
+        label = self.card.labels_of.names[int(answer.label[row])]
+        target = float(answer.target[row])
+        question = {label: round(target, 4)} if label in (VALENCE, AROUSAL) else {"au": label, "present": target >= 0.5}
+        return {
+            "index": index,
+            "status": "ok",
+            "question": question,
+            "sentence": words.sentence,
+            "box": _face(crop)["box"],
+            "factual": _reading(self.card, answer.factual, row),
+            "reconstruction": {
+                "image": self._picture(answer.reconstruction[row]),
+                "prediction": _reading(self.card, answer.reconstruction_read, row),
+                "error": round(float(answer.reconstruction_error[row]), 4),
+            },
+            "counterfactual": {
+                "image": self._picture(answer.counterfactual[row]),
+                "prediction": _reading(self.card, answer.counterfactual_read, row),
+                "valid": bool(answer.valid[row]),
+            },
+            "changes": [{"label": name, "from": start, "to": end} for name, start, end in words.changes],
+            "map": {"image": _plain(answer.map[row]), "signed": _plain(answer.signed[row])},
+            "frames": [self._picture(frame) for frame in answer.frames[row]],
+            "regions": words.regions,
+            "scores": words.scores,
+            "trust": {"level": words.trust, "reasons": list(words.reasons)},
+        }
+
+    def _picture(self, image: np.ndarray, media_type: str = "image/png", **about: str) -> Json:
+        content = encode(image, media_type, synthetic={"model": self.card.name, "version": self.card.version, **about})
+        return {"content": base64.b64encode(content).decode(), "media_type": media_type}
+
+
+def _reading(card: ModelCard, read: Predictions, row: int) -> Json:
+    told: Json = {"realism": round(float(read.realism[row]), 4)}
+    if card.labels != "au":
+        told |= {VALENCE: round(float(read.va[row, 0]), 4), AROUSAL: round(float(read.va[row, 1]), 4)}
+    if card.labels != "va":
+        columns = zip(card.vocabulary, read.probability[row], read.intensity[row], read.present[row], strict=True)
+        told["aus"] = {
+            code: {"probability": round(float(p), 4), "intensity": round(float(i), 4), "present": bool(present)}
+            for code, p, i, present in columns
+        }
+    return told
+
+
+def _face(crop: Crop) -> Json:
+    if crop.face is None:
+        return {"box": None, "points": None, "confidence": None}
+    points = [[round(float(x), 1), round(float(y), 1)] for x, y in crop.face.points]
+    return {"box": list(crop.face.box), "points": points, "confidence": crop.face.confidence}
+
+
+def _failed(index: int, problem: RowProblem) -> Json:
+    return {"index": index, "status": "error", "error": problem.model_dump()}
+
+
+def _of_row(error: RowError) -> RowProblem:
+    return row_problem(error.code, error.title, error.detail)
+
+
+def _plain(image: np.ndarray) -> Json:
+    return {"content": base64.b64encode(encode(image)).decode(), "media_type": "image/png"}
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def _stack(crops: Sequence[Crop]) -> np.ndarray:
+    return np.stack([crop.pixels for crop in crops])
+
+
+T = TypeVar("T")
+
+
+def _parts(rows: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,0 +1,249 @@
+"""Requests and answers of /v1, as pydantic models: what is refused, and what openapi.yaml says."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Signed = Annotated[float, Field(ge=-1, le=1)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ImageContent(_Request):
+    """One picture: JPEG, PNG or WebP bytes in base64."""
+
+    content: Base64Bytes
+
+
+class PredictOptions(_Request):
+    """Which faces to read: the largest, all, or `none`: the picture is an aligned crop already."""
+
+    faces: Literal["largest", "all", "none"] = "largest"
+
+
+class PredictBody(_Request):
+    """The JSON form of /v1/predict."""
+
+    images: list[ImageContent]
+    options: PredictOptions = PredictOptions()
+
+
+class Question(_Request):
+    """What should be otherwise: {"au": "AU12", "present": false}, {"valence": 0.5} or {"arousal": -0.2}. Empty: the strongest decision."""
+
+    au: str | None = None
+    present: bool | None = None
+    valence: Signed | None = None
+    arousal: Signed | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Question":
+        asked = [name for name in ("au", "valence", "arousal") if getattr(self, name) is not None]
+        if len(asked) > 1:
+            raise ValueError(f"asks about {' and '.join(asked)}; ask about one of them")
+        if self.present is not None and self.au is None:
+            raise ValueError("`present` needs an `au`")
+        return self
+
+
+class ExplainOptions(_Request):
+    """The question, and whether a face is to be found (`largest`) or the picture is an aligned crop already (`none`)."""
+
+    question: Question = Question()
+    faces: Literal["largest", "none"] = "largest"
+
+
+class ExplainBody(_Request):
+    """The JSON form of /v1/explain."""
+
+    images: list[ImageContent]
+    options: ExplainOptions = ExplainOptions()
+
+
+class GenerateItem(_Request):
+    """One wanted face. What is not asked for comes from the training distribution given what is."""
+
+    aus: dict[str, Probability] = Field(default={}, description="intensity per Action Unit", examples=[{"AU12": 0.9}])
+    valence: Signed | None = None
+    arousal: Signed | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    reference: ImageContent | None = Field(default=None, description="keep this person, change the state")
+
+
+class GenerateBody(_Request):
+    """The body of /v1/generate."""
+
+    items: list[GenerateItem]
+    format: Literal["png", "jpeg", "webp"] = "png"
+    faces: Literal["largest", "none"] = Field(default="largest", description="`none`: references are aligned crops already")
+
+
+class ModelName(BaseModel):
+    """Which model answered."""
+
+    name: str
+    version: str
+    labels: Literal["au", "va", "both"]
+
+
+class RowProblem(BaseModel):
+    """Why one picture or item has no answer."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+
+
+class Picture(BaseModel):
+    """An encoded picture."""
+
+    content: str = Field(description="base64")
+    media_type: str
+
+
+class ActionUnitReading(BaseModel):
+    """One Action Unit."""
+
+    probability: Probability
+    intensity: Probability
+    present: bool
+
+
+class Reading(BaseModel):
+    """What the model reads off a face. A model trained on one kind of label lacks the other."""
+
+    valence: Signed | None = None
+    arousal: Signed | None = None
+    realism: Probability
+    aus: dict[str, ActionUnitReading] = {}
+
+
+class FaceReading(Reading):
+    """A face of the picture. The box is x, y, width, height in px of the picture, null for an aligned crop."""
+
+    box: tuple[float, float, float, float] | None = None
+    points: list[tuple[float, float]] | None = Field(default=None, description="eyes, nose tip, mouth corners; the picture's left first")
+    confidence: Probability | None = Field(default=None, description="that this is a face")
+
+
+class PredictResult(BaseModel):
+    """One picture: its faces, or its error."""
+
+    index: int
+    status: Literal["ok", "error"]
+    faces: list[FaceReading] | None = None
+    error: RowProblem | None = None
+
+
+class PredictAnswer(BaseModel):
+    """Answers in the order of the pictures."""
+
+    model: ModelName
+    results: list[PredictResult]
+
+
+class GenerateResult(BaseModel):
+    """One face: what was asked of the model in full, and what the predictor reads off the picture."""
+
+    index: int
+    status: Literal["ok", "error"]
+    seed: int | None = None
+    requested: dict[str, Any] | None = None
+    measured: Reading | None = None
+    image: Picture | None = None
+    error: RowProblem | None = None
+
+
+class GenerateAnswer(BaseModel):
+    """Answers in the order of the items."""
+
+    model: ModelName
+    results: list[GenerateResult]
+
+
+class Drawn(BaseModel):
+    """A picture with what is read off it."""
+
+    image: Picture
+    prediction: Reading
+
+
+class Reconstruction(Drawn):
+    """The face as the generator alone draws it; `error` is the mean absolute difference in [0, 1]."""
+
+    error: float
+
+
+class Counterfactual(Drawn):
+    """The changed face; `valid` when it is read as was asked."""
+
+    valid: bool
+
+
+class Change(BaseModel):
+    """A reading that moved."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    label: str
+    start: float = Field(alias="from")
+    to: float
+
+
+class ChangeMap(BaseModel):
+    """Where the face changed: grey for machines, coloured for people."""
+
+    image: Picture
+    signed: Picture
+
+
+class Trust(BaseModel):
+    """How far to trust the explanation, and why."""
+
+    level: Literal["high", "medium", "low"]
+    reasons: list[str]
+
+
+class ExplainResult(BaseModel):
+    """One explanation, or its error. All pictures are in the frame of the aligned crop."""
+
+    index: int
+    status: Literal["ok", "error"]
+    question: dict[str, Any] | None = None
+    sentence: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    factual: Reading | None = None
+    reconstruction: Reconstruction | None = None
+    counterfactual: Counterfactual | None = None
+    changes: list[Change] | None = None
+    map: ChangeMap | None = None
+    frames: list[Picture] | None = None
+    regions: dict[str, float] | None = None
+    scores: dict[str, float] | None = None
+    trust: Trust | None = None
+    error: RowProblem | None = None
+
+
+class ExplainAnswer(BaseModel):
+    """Answers in the order of the pictures."""
+
+    model: ModelName
+    results: list[ExplainResult]
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457, with a request id, a stable code, and every faulty field."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    code: str
+    errors: list[dict[str, Any]]
