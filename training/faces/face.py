@@ -13,18 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.faces import EYES
 from training.faces import parts, shading, skin
-from training.render.background import background
-from training.render.geometry import load_basis
 from training.faces.landmarks import landmarks
 from training.faces.subject import Person, Scene
+from training.render.background import background
+from training.render.geometry import load_basis
 from training.render.raster import rasterise, shadow_depth, vertex_normals
 from training.render.sensor import expose
 from training.render.states import State, actions
 
 Floats = NDArray[np.float32]
 
-EYES = ((0.32, 0.36), (0.68, 0.36))  # x, y in sides; the picture's left eye is the subject's right
 PIVOT = np.array([0.0, 0.06, -0.03], np.float32)  # metres; the head turns about the top of the neck
 SHADOW_PX, SHADOW_HALF = 144, 0.17  # the light's own picture: side in px, half its width in metres
 HEAD_HEIGHT = 0.25  # metres from chin to crown, with hair

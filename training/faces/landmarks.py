@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from training.faces.skin import hollow
 from training.render.geometry import SKIN, load_basis
 from training.render.raster import vertex_normals
-from training.faces.skin import hollow
 
 Floats = NDArray[np.float32]
 

@@ -9,10 +9,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from training.render.geometry import LEFT_EYE, RIGHT_EYE, SKIN, Basis, load_basis
-from training.faces.subject import Person
-from training.render.raster import vertex_normals
 from training.faces.skin import AXIS_Y, hollow, texel_of_vertices
+from training.faces.subject import Person
+from training.render.geometry import LEFT_EYE, RIGHT_EYE, SKIN, Basis, load_basis
+from training.render.raster import vertex_normals
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from training.faces.subject import Person
 from training.render.geometry import SKIN, load_basis
 from training.render.raster import vertex_normals
-from training.faces.subject import Person
 
 Floats = NDArray[np.float32]
 Curve = list[tuple[float, float]]

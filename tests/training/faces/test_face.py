@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.faces.face import ALIGNED, EYES, LOOSE, RenderedFace, changed_mask, render_face, render_twins
+from affect.faces import EYES
+from training.faces.face import ALIGNED, LOOSE, RenderedFace, changed_mask, render_face, render_twins
 from training.faces.subject import Person, Scene, draw_person, draw_scene
 from training.render.states import AU_CODES, NEUTRAL_STATE, State, single
 
