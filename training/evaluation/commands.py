@@ -30,3 +30,29 @@ def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | N
     for name, (value, low, high) in trained.card.held_out.items():
         click.echo(f"{name:<8} {value:.3f} [{low:.3f}, {high:.3f}]")
     click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.argument("run", type=_FOLDER)
+@click.option("--data", type=_FOLDER, required=True, help="database folder")
+@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
+@click.option("--judge", "judge_folder", type=_FOLDER, help="folder of a judge; without one, nothing drawn is graded")
+@click.option("--images", type=click.IntRange(min=16), help="most faces of the split to read  [default: 4000]")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
+def evaluate(run: Path, data: Path, split: str, judge_folder: Path | None, images: int | None, seed: int, threads: int) -> None:
+    """Calibrate a run and measure it: writes report.json and report.html into the run and figures into its card."""
+    import cv2
+    import torch
+
+    from training.evaluation import report
+    from training.evaluation.evaluate import EvaluationConfig
+    from training.evaluation.evaluate import evaluate as measure
+
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    config = EvaluationConfig(split=split, seed=seed)
+    measured, art = measure(run, data, judge_folder, replace(config, most_images=images or config.most_images))
+    paths = report.write(measured, art, run)
+    click.echo(report.summary_text(measured))
+    click.echo(f"wrote {', '.join(str(path) for path in paths)} and {run / 'model' / 'card.json'}")

@@ -1,0 +1,123 @@
+"""Writes report.json, and report.html: one file that needs no other."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import BaseModel
+
+from training.evaluation.evaluate import Art, Report
+from training.evaluation.metrics import Interval
+from training.evaluation.pictures import data_uri, sheet
+from training.evaluation.reading import U8
+
+REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+EXPERIMENTS = {"au": "Action Units only", "va": "valence and arousal only", "both": "Action Units, valence and arousal"}
+FIGURE_NAMES = {"mean_f1": "mean AU F1", "mean_auc": "mean AU AUC", "valence_ccc": "valence CCC", "arousal_ccc": "arousal CCC"}
+
+
+def write(report: Report, art: Art, run: Path) -> tuple[Path, Path]:
+    """Both files into the run folder."""
+    (run / REPORT_JSON).write_text(json.dumps(as_json(report), indent=1, allow_nan=False) + "\n")
+    (run / REPORT_HTML).write_text(as_html(report, art))
+    return run / REPORT_JSON, run / REPORT_HTML
+
+
+def as_json(value: Any) -> Any:
+    """Plain values of a report or any part of it; figures that do not exist become null."""
+    if isinstance(value, BaseModel):
+        return as_json(value.model_dump(mode="json"))
+    if dataclasses.is_dataclass(value):
+        return {f.name: as_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): as_json(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value
+
+
+def as_html(report: Report, art: Art) -> str:
+    """The report as one HTML document."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {
+        "figure": figure,
+        "picture": _picture,
+        "share": lambda v: "-" if v is None or math.isnan(v) else f"{100 * v:.1f} %",
+    }
+    environment.globals |= {"bar": _bar, "pairs": _pairs, "names": FIGURE_NAMES, "experiments": EXPERIMENTS}
+    drawings = {name: Markup(svg) for name, svg in art.plots.items()}
+    return environment.get_template(REPORT_HTML).render(report=report, card=report.card, art=art, plots=drawings, headline=headline(report))
+
+
+def headline(report: Report) -> list[tuple[str, Interval, str]]:
+    """The few figures to look at first: name, figure, what it stands beside."""
+    found, made = report.recognition, report.generated
+    tiles = [("AU F1", found.mean_f1, "mean over AUs"), ("AU AUC", found.mean_auc, "mean over AUs")] if found.aus else []
+    for va in found.va:
+        oracle = f"oracle {va.oracle_ccc.value:.3f}" if math.isfinite(va.oracle_ccc.value) else "no oracle for these data"
+        tiles.append((f"{va.name.capitalize()} CCC", va.ccc, oracle))
+    if made and found.aus:
+        tiles.append(("Asked AUs, seen by the judge", made.samples.mean_auc, f"AUC; on real faces {made.ceiling.mean_auc.value:.3f}"))
+    if made and found.va:
+        tiles.append(("Asked VA, seen by the judge", made.samples.mean_ccc, f"CCC; on real faces {made.ceiling.mean_ccc.value:.3f}"))
+    if made:
+        floor = made.distances.frechet_floor.value
+        tiles.append(("FD-judge", made.distances.frechet, f"real against real {floor:.3g}"))
+    return tiles
+
+
+def summary_text(report: Report) -> str:
+    """What a terminal shows: one figure a line."""
+    lines = [f"{report.run} on {report.data} ({report.split}): {report.faces} faces of {report.people} people; 95 % intervals over people"]
+    lines += [f"  {name:<30} {value}   ({beside})" for name, value, beside in headline(report)]
+    if report.generated is None:
+        lines.append("  nothing drawn was graded: give --judge")
+    else:
+        made = report.generated
+        for name, control in (("edits", made.edits), ("reconstructions", made.reconstructions)):
+            lines.append(f"  judge on {name:<21} AUC {control.mean_auc}   CCC {control.mean_ccc}")
+    if not report.calibrated_on:
+        lines.append("  no validation split: thresholds are not calibrated")
+    for table in report.groups:
+        for gap in table.gaps:
+            if gap.figure in ("mean_auc", "valence_ccc"):
+                lines.append(f"  gap by {table.attribute:<22} {FIGURE_NAMES[gap.figure]} {gap.difference}: {gap.best} over {gap.worst}")
+    return "\n".join(lines)
+
+
+def figure(value: Interval, digits: int = 3) -> Markup:
+    """A figure with its interval in small print; a dash where it does not exist."""
+    if not math.isfinite(value.value):
+        return Markup("&ndash;")
+    text = f"{value.value:.{digits}f}"
+    if not math.isfinite(value.low):
+        return Markup("<b>{}</b>").format(text)
+    return Markup("<b>{}</b> <small>{} &ndash; {}</small>").format(text, f"{value.low:.{digits}f}", f"{value.high:.{digits}f}")
+
+
+def _bar(value: Interval) -> Markup:
+    """A figure in [0, 1] as a bar with its interval."""
+    if not math.isfinite(value.value):
+        return Markup("")
+    low, high = (max(0.0, min(1.0, v if math.isfinite(v) else value.value)) for v in (value.low, value.high))
+    filled, start, width = 100 * max(0.0, min(1.0, value.value)), 100 * low, 100 * (high - low)
+    return Markup('<span class="bar"><i style="width:{:.1f}%"></i><u style="left:{:.1f}%;width:{:.1f}%"></u></span>').format(
+        filled, start, width
+    )
+
+
+def _picture(image: U8) -> str:
+    return data_uri(image)
+
+
+def _pairs(found: list[tuple[U8, U8]]) -> U8:
+    """Drawn faces over their nearest training faces."""
+    import numpy as np
+
+    return sheet(np.stack([drawn for drawn, _ in found] + [known for _, known in found]), len(found))
