@@ -45,7 +45,7 @@ def train(heads: Heads, *, steps: int, seed: int) -> LandmarkNet:
             crops, points, face = draw_boxes(heads, rng.integers(0, len(heads.images), BATCH), rng)
             loss = loss_of(network(to_input(crops)), torch.from_numpy(points), torch.from_numpy(face))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             if step % 50 == 0:
                 bar.set_postfix(loss=f"{float(loss.detach()):.4f}")

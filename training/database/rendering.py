@@ -19,7 +19,10 @@ from training.database.writer import DatabaseWriter, written_shards
 from training.render.states import AU_CODES
 
 SHARD_IMAGES = 1024
-LABELLED = "True AU intensities of the renderer; valence and arousal by the generative rule of training/render/states.py, absent for part of the free AU combinations"
+LABELLED = (
+    "True AU intensities of the renderer; valence and arousal by the generative rule of training/render/states.py, "
+    "absent for part of the free AU combinations"
+)
 
 
 @dataclass(frozen=True)

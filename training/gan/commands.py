@@ -18,7 +18,7 @@ from training.gan.config import PRESETS, Labels, preset
 @click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), default="faces64", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="new run folder")
 @click.option("--resume", "resume_run", type=click.Path(path_type=Path), help="run folder to go on with, to the same bits")
-@click.option("--images", type=click.IntRange(min=1), help="pictures to see in all, instead of the preset's")
+@click.option("--images", type=click.IntRange(min=1), help="pictures to see in all, instead of the preset's (with --resume: a new length from here on)")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads; more than one is slower on busy cores"
@@ -33,7 +33,7 @@ def train(
 
     torch.set_num_threads(threads)
     if resume_run is not None:
-        loop.resume(resume_run)
+        loop.resume(resume_run, images=images)
         click.echo(f"wrote {resume_run}")
         return
     if data is None or out is None:

@@ -41,12 +41,22 @@ def start(config: TrainConfig, data: Path, run: Path) -> None:
     train(config, data, run, resume=False)
 
 
-def resume(run: Path) -> None:
-    """Go on with a run from its last checkpoint, to the same bits as if it had never stopped."""
-    if not (run / CONFIG_FILE).is_file():
+def resume(run: Path, *, images: int | None = None) -> None:
+    """Go on with a run from its last checkpoint, to the same bits as if it had never stopped.
+
+    `images` gives it another length from here on (no longer the same bits); config.json notes each such change.
+    """
+    path = run / CONFIG_FILE
+    if not path.is_file():
         raise RunError(f"{run} has no {CONFIG_FILE}: it is not a run folder")
-    values = json.loads((run / CONFIG_FILE).read_text())
+    values = json.loads(path.read_text())
+    if images is not None and images != values["total_images"]:
+        seen = _last_logged(run / LOG_FILE)
+        values["amended"] = [*values.get("amended", []), {"seen_images": seen, "total_images": [values["total_images"], images]}]
+        values["total_images"] = images
+        path.write_text(json.dumps(values, indent=2) + "\n")
     data = Path(values.pop("data"))
+    values.pop("amended", None)
     train(from_json(values), data, run, resume=(run / CHECKPOINT_FILE).is_file())
 
 
@@ -98,7 +108,7 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool) -> None:
             with _half(device):
                 values = step_losses(model, _pairs(batch, device), config, progress=progress, step=step, generator=generator)
             optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(values.values())).sum().backward()
+            torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             if not torch.isfinite(norm):
                 raise RunError(f"the gradient of step {step} is not finite: lower learning_rate, then --resume {run}")
@@ -192,6 +202,11 @@ def _trim_log(path: Path, step: int) -> None:
     if path.is_file():
         lines = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
         path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _last_logged(path: Path) -> int:
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return int(json.loads(lines[-1])["seen_images"]) if lines else 0
 
 
 @contextmanager
