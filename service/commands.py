@@ -90,7 +90,12 @@ class _Server(uvicorn.Server):
         self.drain_seconds = drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: say so and wait; uvicorn then finishes what is in flight."""
-        app = self.config.app
-        app.state.admission.draining = True  # type: ignore[union-attr]
-        asyncio.get_event_loop().call_later(self.drain_seconds, super().handle_exit, sig, frame)
+        """First signal: say so and wait; uvicorn then finishes what is in flight. A second one leaves at once.
+
+        uvicorn's own handler would raise the signal again after the last answer, and SIGTERM then ends this process
+        before TorchServe and its folder are gone.
+        """
+        admission = self.config.app.state.admission  # type: ignore[union-attr]
+        self.force_exit = admission.draining
+        admission.draining = True
+        asyncio.get_running_loop().call_later(self.drain_seconds, setattr, self, "should_exit", True)
