@@ -72,7 +72,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(30)
+            assert process.wait(30) == 0
         finally:
             process.kill()
 
