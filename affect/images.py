@@ -56,21 +56,27 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS, longest_px: int | No
             upright = ImageOps.exif_transpose(picture)
             return np.asarray(_to_rgb(upright), dtype=np.uint8)
     except UnidentifiedImageError as error:
-        raise ImageError("truncated", "Broken image", "the header promises a picture that the rest does not hold; send the whole file") from error
+        raise ImageError(
+            "truncated", "Broken image", "the header promises a picture that the rest does not hold; send the whole file"
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError("truncated", "Broken image", f"the picture ends early or is damaged ({error}); send the whole file") from error
 
 
-def encode(image: NDArray[np.uint8], media_type: str = "image/png", *, quality: int = 90, synthetic: Mapping[str, str] | None = None) -> bytes:
+def encode(
+    image: NDArray[np.uint8], media_type: str = "image/png", *, quality: int = 90, synthetic: Mapping[str, str] | None = None
+) -> bytes:
     """(H, W, 3) or (H, W) uint8 to PNG, JPEG or WebP bytes; the same picture gives the same bytes.
 
     With `synthetic` (what made it: model, version, seed ...) the file says in its own metadata that a model drew it.
     """
     kind = next((name for name, value in MEDIA_TYPES.items() if value == media_type), None)
     if kind is None:
-        raise ImageError("unsupported_type", "Unsupported image type", f"cannot write {media_type!r}; choose {', '.join(MEDIA_TYPES.values())}")
+        raise ImageError(
+            "unsupported_type", "Unsupported image type", f"cannot write {media_type!r}; choose {', '.join(MEDIA_TYPES.values())}"
+        )
     out = io.BytesIO()
     picture = Image.fromarray(image)
     packet = _xmp(synthetic) if synthetic is not None else None
@@ -82,7 +88,9 @@ def encode(image: NDArray[np.uint8], media_type: str = "image/png", *, quality: 
                 info.add_text(key, value)
         picture.save(out, "PNG", pnginfo=info, compress_level=4)
     elif kind == "JPEG":
-        picture.save(out, "JPEG", quality=quality, **({"xmp": packet.encode(), "comment": "synthetic face, drawn by a model"} if packet else {}))
+        picture.save(
+            out, "JPEG", quality=quality, **({"xmp": packet.encode(), "comment": "synthetic face, drawn by a model"} if packet else {})
+        )
     else:
         picture.save(out, "WEBP", quality=quality, method=4, **({"xmp": packet.encode()} if packet else {}))
     return out.getvalue()
@@ -91,7 +99,9 @@ def encode(image: NDArray[np.uint8], media_type: str = "image/png", *, quality: 
 def _check_header(picture: Image.Image, max_pixels: int) -> None:
     width, height = picture.size
     if width * height > max_pixels:
-        raise ImageError("too_many_pixels", "Image too large", f"{width} x {height} px is {width * height:,} pixels; send at most {max_pixels:,}")
+        raise ImageError(
+            "too_many_pixels", "Image too large", f"{width} x {height} px is {width * height:,} pixels; send at most {max_pixels:,}"
+        )
     if min(width, height) < SMALLEST_PX:
         raise ImageError("too_small", "Image too small", f"{width} x {height} px; send at least {SMALLEST_PX} px on each side")
     if getattr(picture, "n_frames", 1) > 1:

@@ -1,0 +1,104 @@
+"""From photograph to aligned crop: one face, several, turned, small, none."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from skimage import data
+
+from affect.faces import EYES, Box, FaceFinder, NoFaceError, align, box_of_points, crops, cut
+
+# Eye centres of the portrait that scikit-image ships, found by eye on the picture.
+PORTRAIT_EYES = np.array([[203.5, 103.5], [245.0, 105.0]])
+
+
+@pytest.fixture(scope="module")
+def portrait() -> NDArray[np.uint8]:
+    picture: NDArray[np.uint8] = data.astronaut()
+    return picture
+
+
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder()
+
+
+def test_the_eyes_of_a_photograph_are_found(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+    (face,) = finder.find(portrait)
+    between = np.linalg.norm(PORTRAIT_EYES[1] - PORTRAIT_EYES[0])
+    assert np.linalg.norm(face.points[:2] - PORTRAIT_EYES, axis=1).max() < 0.1 * between and face.confidence > 0.9
+
+
+def test_aligned_eyes_lie_where_they_must() -> None:
+    image = np.zeros((200, 200, 3), np.uint8)
+    eyes = np.array([[60.0, 90.0], [120.0, 70.0]], np.float32)
+    for x, y in eyes:
+        cv2.circle(image, (int(x), int(y)), 4, (255, 255, 255), -1)
+    crop = align(image, eyes, 100)
+    for x, y in EYES:
+        window = crop[round(y * 100) - 8 : round(y * 100) + 8, round(x * 100) - 8 : round(x * 100) + 8, 0].astype(float)
+        centre = np.array([(window * axis).sum() / window.sum() for axis in np.mgrid[0:16, 0:16]])
+        assert np.abs(centre + 0.5 - 8).max() < 0.7
+
+
+def test_a_crop_maps_points_there_and_back() -> None:
+    box = Box(50.0, 60.0, 40.0, 0.3)
+    _, transform = cut(np.zeros((120, 120, 3), np.uint8), box)
+    assert transform @ [50.0, 60.0, 1.0] == pytest.approx([32.0, 32.0])
+
+
+def test_a_box_of_points_turns_with_the_eyes() -> None:
+    points = np.array([[0, 0], [10, 10], [4, 8], [-2, 10], [5, 17]], np.float32)
+    assert box_of_points(points).angle == pytest.approx(np.pi / 4)
+
+
+@pytest.mark.parametrize("degrees", [-15, 15])
+def test_a_tilted_head_is_put_upright(portrait: NDArray[np.uint8], finder: FaceFinder, degrees: float) -> None:
+    turn = cv2.getRotationMatrix2D((224, 110), degrees, 1.0)
+    tilted = np.asarray(cv2.warpAffine(portrait, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    eyes = PORTRAIT_EYES @ turn[:, :2].T + turn[:, 2]
+    face = finder.find(tilted)[0]
+    assert np.linalg.norm(face.points[:2] - eyes, axis=1).max() < 0.15 * np.linalg.norm(eyes[1] - eyes[0])
+
+
+def test_several_faces_come_largest_first(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+    head = portrait[20:240, 110:340]
+    small = cv2.resize(head, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    both = np.full((230, 420, 3), 128, np.uint8)
+    both[5 : 5 + small.shape[0], 5 : 5 + small.shape[1]] = small
+    both[5:225, 180:410] = head
+    found = crops(finder, both, faces="all", size_px=64)
+    assert len(found) == 2
+    sizes = [face.box[2] for face, _ in found if face]
+    assert sizes[0] > sizes[1]
+    assert len(crops(finder, both, faces="largest", size_px=64)) == 1
+
+
+def test_a_face_of_32_px_is_found(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+    small = cv2.resize(portrait, (190, 190), interpolation=cv2.INTER_AREA)
+    assert len(finder.find(np.asarray(small, np.uint8))) == 1
+
+
+@pytest.mark.parametrize("kind", ["flat", "noise", "bricks"])
+def test_no_face_is_said_with_a_remedy(finder: FaceFinder, kind: str) -> None:
+    pictures = {
+        "flat": np.full((300, 300, 3), 90, np.uint8),
+        "noise": np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8),
+        "bricks": np.repeat(np.asarray(data.brick()[..., None], np.uint8), 3, axis=2),
+    }
+    with pytest.raises(NoFaceError, match="upright face"):
+        crops(finder, pictures[kind], size_px=64)
+
+
+def test_an_aligned_crop_is_taken_as_it_is(finder: FaceFinder) -> None:
+    image = np.full((128, 128, 3), 60, np.uint8)
+    ((face, crop),) = crops(finder, image, faces="none", size_px=64)
+    assert face is None and crop.shape == (64, 64, 3) and np.all(crop == 60)
+
+
+def test_threads_share_a_finder(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: finder.find(portrait)[0].points, range(6)))
+    assert all(np.array_equal(points, found[0]) for points in found)
