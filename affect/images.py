@@ -46,7 +46,8 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS, longest_px: int | No
     The header is checked before anything is decoded. `longest_px` allows a JPEG to be decoded at a fraction of its size,
     never below `longest_px`, which is ten times as fast for large photographs. Raises ImageError.
     """
-    media_type(content)
+    if media_type(content) == "image/png" and len(content) >= 24:  # Pillow reads on to the first pixels before it tells the size
+        _check_size(int.from_bytes(content[16:20]), int.from_bytes(content[20:24]), max_pixels)
     try:
         with Image.open(io.BytesIO(content), formats=list(MEDIA_TYPES)) as picture:
             _check_header(picture, max_pixels)
@@ -97,15 +98,18 @@ def encode(
 
 
 def _check_header(picture: Image.Image, max_pixels: int) -> None:
-    width, height = picture.size
+    _check_size(*picture.size, max_pixels)
+    if getattr(picture, "n_frames", 1) > 1:
+        raise ImageError("animated", "Animated image", f"{getattr(picture, 'n_frames', 1)} frames; send a still picture")
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
             "too_many_pixels", "Image too large", f"{width} x {height} px is {width * height:,} pixels; send at most {max_pixels:,}"
         )
     if min(width, height) < SMALLEST_PX:
         raise ImageError("too_small", "Image too small", f"{width} x {height} px; send at least {SMALLEST_PX} px on each side")
-    if getattr(picture, "n_frames", 1) > 1:
-        raise ImageError("animated", "Animated image", f"{getattr(picture, 'n_frames', 1)} frames; send a still picture")
 
 
 def _draft_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:

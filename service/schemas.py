@@ -1,8 +1,23 @@
 """Requests and answers of /v1, as pydantic models: what is refused, and what openapi.yaml says."""
 
+import base64
+import binascii
 from typing import Annotated, Any, Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+
+def _decoded(text: object) -> bytes:
+    """Base64 as RFC 4648 has it; pydantic's own type lets foreign characters pass."""
+    if not isinstance(text, str):
+        raise ValueError("send the picture's bytes in base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64 ({error}); send the picture's bytes in base64") from error
+
+
+Base64 = Annotated[bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Signed = Annotated[float, Field(ge=-1, le=1)]
@@ -15,7 +30,7 @@ class _Request(BaseModel):
 class ImageContent(_Request):
     """One picture: JPEG, PNG or WebP bytes in base64."""
 
-    content: Base64Bytes
+    content: Base64
 
 
 class PredictOptions(_Request):

@@ -1,0 +1,115 @@
+"""A gateway on a loopback port, over a real tiny model in the same process."""
+
+import asyncio
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import uvicorn
+
+from affect.archive import HandlerSettings, Operation
+from affect.batches import predict
+from affect.card import ModelCard
+from affect.model import AffectModel
+from affect.wire import ExplainAnswer, ExplainRequest, GenerateAnswer, GenerateRequest, PredictAnswer, PredictRequest
+from handlers.explain import ExplainHandler
+from handlers.generate import GenerateHandler
+from service.app import create_app
+from service.commands import listen
+from service.settings import Settings
+from tests.tiny import tiny_model
+
+
+@dataclass
+class Reply:
+    """A response."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class LocalBackend:
+    """The Backend protocol over a model in this process. `delay_seconds` and `down` let a test make it slow or absent."""
+
+    model: AffectModel
+    delay_seconds: float = 0.0
+    down: bool = False
+    asked: list[int] = field(default_factory=list)
+
+    async def card(self) -> ModelCard:
+        return self.model.card
+
+    async def ready(self) -> dict[str, bool]:
+        return dict.fromkeys(("predict", "generate", "explain"), not self.down)
+
+    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
+        self.asked.append(len(request))
+        await asyncio.sleep(self.delay_seconds)
+        return PredictAnswer(predict(self.model, request.crops, (1, 8, 64)))
+
+    async def generate(self, request: GenerateRequest, *, timeout_seconds: float) -> GenerateAnswer:
+        handler = GenerateHandler()
+        handler.model, handler.settings = self.model, _settings("generate")
+        return handler.run([request])[0]
+
+    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainAnswer:
+        handler = ExplainHandler()
+        handler.model, handler.settings = self.model, _settings("explain")
+        return handler.run([request])[0]
+
+
+def _settings(operation: Operation) -> HandlerSettings:
+    return HandlerSettings(operation=operation, batch_faces=(1, 8, 64))
+
+
+@dataclass
+class Gateway:
+    """A running gateway."""
+
+    url: str
+    backend: LocalBackend
+    server: uvicorn.Server
+
+    def get(self, path: str) -> Reply:
+        return self._send(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, body: Any, *, kind: str = "application/json", **headers: str) -> Reply:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self._send(urllib.request.Request(self.url + path, data=content, headers={"Content-Type": kind, **headers}))
+
+    def _send(self, request: urllib.request.Request) -> Reply:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return Reply(answer.status, answer.headers, answer.read())
+        except urllib.error.HTTPError as error:
+            return Reply(error.code, error.headers, error.read())
+
+
+def serve(settings: Settings) -> Iterator[Gateway]:
+    """Run a gateway in a thread for as long as the caller holds it."""
+    backend = LocalBackend(tiny_model())
+    listening = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, backend=backend), log_level="warning"))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
+    thread.start()
+    while not server.started and thread.is_alive():
+        thread.join(0.01)
+    yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backend, server)
+    server.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[Gateway]:
+    yield from serve(Settings())
