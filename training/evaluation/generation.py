@@ -170,12 +170,12 @@ def cross_talk(model: AffectModel, bench: Bench, generator: Generator) -> CrossT
     rest[:, -2:] = np.nan
     people = model.sample_latents(CROSS_TALK_PEOPLE, generator)
     seen = np.stack([bench.read(_of_people(model, people, row, generator))[0][:, :-2] for row in rest])  # (1 + K, P, K)
-    change = seen[1:] - seen[:1]
+    change = (seen[1:] - seen[:1]).swapaxes(1, 2)  # (K, K, P)
     own = np.eye(len(aus), dtype=bool)
     weights = metrics.resamplings(np.arange(len(people)), np.random.default_rng(0))
     of_person = np.stack([np.nanmean(change[own], axis=0), np.nanmean(np.abs(change[~own]), axis=0)])  # (2, P)
     wanted, unwanted = (summary(weights @ values / weights.sum(1)) for values in of_person)
-    return CrossTalk(aus, tuple(tuple(round(float(v), 4) for v in row) for row in change.mean(1)), wanted, unwanted)
+    return CrossTalk(aus, tuple(tuple(round(float(v), 4) for v in row) for row in change.mean(2)), wanted, unwanted)
 
 
 def circumplex(model: AffectModel, bench: Bench, generator: Generator) -> tuple[tuple[CircumplexPoint, ...], Control] | None:

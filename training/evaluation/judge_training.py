@@ -59,7 +59,7 @@ def _learn(judge: Judge, database: Database, config: JudgeConfig) -> int:
     stream = Stream(database, split="train", size_px=config.image_px, batch_images=half, seed=config.seed)
     judge.train()
     recent, told = 0.0, 0.0
-    with stream, tqdm(total=steps * config.batch_images, unit="img", unit_scale=True, desc="judge") as bar:
+    with stream, tqdm(total=steps * config.batch_images, unit="img", unit_scale=True, mininterval=0.5, desc="judge") as bar:
         for _, batch in zip(range(steps), stream, strict=False):
             x, y = _both(batch, next(judge.parameters()).device)
             loss = judge_loss(judge(augment(x, generator))[0], y)

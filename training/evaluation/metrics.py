@@ -39,12 +39,17 @@ def resamplings(clusters: NDArray[np.generic], rng: Generator, count: int = RESA
     return np.concatenate([np.ones((1, len(member))), drawn[:, member]]).astype(np.float64)
 
 
-def summary(replicates: Floats) -> Interval:
-    """Figure and percentile interval of (R,) replicates; resamplings in which the figure does not exist are left out."""
+def summary(replicates: Floats, *, lifted: bool = False) -> Interval:
+    """Figure and percentile interval of (R,) replicates; resamplings in which the figure does not exist are left out.
+
+    `lifted`: resampling itself raises the figure (a calibration error grows with noise), so its excess is taken off.
+    """
     replicates = np.atleast_1d(replicates)
     drawn = replicates[1:][np.isfinite(replicates[1:])]
     if not len(drawn):
         return Interval(float(replicates[0]), float("nan"), float("nan"))
+    if lifted:
+        drawn = (drawn - (drawn.mean() - replicates[0])).clip(0)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(float(replicates[0]), float(low), float(high))
 

@@ -50,6 +50,7 @@ class Read:
     logits: Floats  # (N, K)
     va: Floats  # (N, 2)
     critic: Floats  # (N,)
+    latent_distance: Floats  # (N,) Mahalanobis distance of the latent from those of real faces
     reconstruction_error: Floats  # (N,) mean absolute difference of pixels in [0, 1]
 
     @property
@@ -83,7 +84,8 @@ def read(model: AffectModel, images: U8) -> Read:
         reading = model.read(x)
         drawn = model.generate(reading.latent, reading.labels)
         error = (model.to_images(x).float() - model.to_images(drawn).float()).abs().mean((1, 2, 3)) / 255
-        return reading.logits, reading.va, reading.critic, error
+        whitened = torch.linalg.solve_triangular(model.latent_factor, (reading.latent - model.latent_mean).T, upper=False)
+        return reading.logits, reading.va, reading.critic, whitened.norm(dim=0), error
 
     return Read(*in_batches(model, one, images))
 

@@ -132,7 +132,7 @@ def recognise(card: ModelCard, faces: Faces, read: Read, weights: Floats) -> Rec
         aus=tuple(aus.figures()),
         mean_f1=summary(metrics.mean_over_labels(aus.f1)),
         mean_auc=summary(metrics.mean_over_labels(aus.auc)),
-        mean_calibration_error=summary(metrics.mean_over_labels(aus.error)),
+        mean_calibration_error=summary(metrics.mean_over_labels(aus.error), lifted=True),
         va=tuple(figures for figures in va if figures.faces),
     )
 
@@ -164,7 +164,7 @@ class _Aus:
             auc=summary(self.auc[place]),
             precision=summary(metrics.precision(present, self.decided[:, k], self.weights)),
             recall=summary(metrics.recall(present, self.decided[:, k], self.weights)),
-            calibration_error=summary(self.error[place]),
+            calibration_error=summary(self.error[place], lifted=True),
             icc31=summary(metrics.icc31(truth, self.intensity[:, k], self.weights)),
             mean_absolute_error=summary(metrics.mean_absolute_error(truth, self.intensity[:, k], self.weights)),
         )

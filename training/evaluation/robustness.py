@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.random import Generator
+from torch import Tensor
 
-from affect.card import ModelCard
 from affect.faces import EYES
 from affect.model import AffectModel
 from training.evaluation import metrics
 from training.evaluation.metrics import Interval, summary
-from training.evaluation.reading import U8, Faces, Read, read
+from training.evaluation.reading import U8, Faces, Read, in_batches, read
 from training.evaluation.recognition import learns_aus, learns_va, presence
 from training.render.background import background
 
@@ -39,33 +39,39 @@ class Curve:
 
 @dataclass(frozen=True)
 class Outsiders:
-    """One kind of picture that is no aligned face: can it be told from test faces by the critic, or by how badly it is redrawn?"""
+    """One kind of picture that is no aligned face: AUROC against test faces by the critic, the latent, and the reconstruction."""
 
     name: str
     pictures: int
     critic_auroc: Interval
+    latent_auroc: Interval
     reconstruction_auroc: Interval
 
 
 def curves(model: AffectModel, faces: Faces, rng: Generator) -> tuple[Curve, ...]:
     """Every harm at every strength on the given faces."""
     weights = metrics.resamplings(faces.identity, rng)
-    untouched = _level(model.card, faces, read(model, faces.images), weights, 0.0)
+    untouched = _level(model, faces, faces.images, weights, 0.0)
     found = []
     for name, (unit, strengths, harm) in HARMS.items():
         levels = [untouched]
         for strength in strengths:
             hurt = np.stack([harm(image, strength, rng) for image in faces.images])
-            levels.append(_level(model.card, faces, read(model, hurt), weights, strength))
+            levels.append(_level(model, faces, hurt, weights, strength))
         found.append(Curve(name, unit, tuple(levels)))
     return tuple(found)
 
 
-def _level(card: ModelCard, faces: Faces, seen: Read, weights: metrics.Floats, strength: float) -> Level:
+def _level(model: AffectModel, faces: Faces, images: U8, weights: metrics.Floats, strength: float) -> Level:
+    def one(x: Tensor) -> tuple[Tensor, ...]:
+        reading = model.read(x)
+        return reading.logits, reading.va
+
+    (logits, va), card = in_batches(model, one, images), model.card
     present = presence(card, faces.truth)
     columns = range(len(card.vocabulary)) if learns_aus(card) else range(0)
-    aucs = [metrics.auc(present[:, k], seen.logits[:, k], weights) for k in columns]
-    cccs = [metrics.ccc(faces.truth[:, i - 2], seen.va[:, i], weights) for i in range(2) if learns_va(card)]
+    aucs = [metrics.auc(present[:, k], logits[:, k], weights) for k in columns]
+    cccs = [metrics.ccc(faces.truth[:, i - 2], va[:, i], weights) for i in range(2) if learns_va(card)]
     return Level(strength, *(summary(metrics.mean_over_labels(kind)) for kind in (aucs, cccs)))
 
 
@@ -79,8 +85,9 @@ def outsiders(model: AffectModel, faces: Faces, seen: Read, count: int, rng: Gen
         clusters = np.concatenate([faces.identity.astype(str), [f"outsider {i}" for i in range(count)]])
         weights = metrics.resamplings(clusters, rng)
         critic = metrics.auc(real, np.concatenate([seen.critic, strange.critic]), weights)
-        redrawn = metrics.auc(1 - real, np.concatenate([seen.reconstruction_error, strange.reconstruction_error]), weights)
-        found.append(Outsiders(name, count, summary(critic), summary(redrawn)))
+        strangeness = ((seen.latent_distance, strange.latent_distance), (seen.reconstruction_error, strange.reconstruction_error))
+        others = [metrics.auc(1 - real, np.concatenate(pair), weights) for pair in strangeness]
+        found.append(Outsiders(name, count, summary(critic), *(summary(values) for values in others)))
     return tuple(found)
 
 

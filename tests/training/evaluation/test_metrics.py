@@ -101,3 +101,12 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 def test_the_mean_over_labels_leaves_out_labels_without_a_figure():
     mean = metrics.mean_over_labels([np.array([0.5, 0.7]), np.array([np.nan, 0.1])])
     np.testing.assert_allclose(mean, [0.5, 0.4])
+
+
+def test_the_interval_of_a_calibration_error_holds_its_figure():
+    rng = np.random.default_rng(3)
+    probability = rng.random(500)
+    present = (rng.random(500) < probability).astype(float)
+    replicates = metrics.expected_calibration_error(present, probability, metrics.resamplings(np.arange(500), rng))
+    interval = metrics.summary(replicates, lifted=True)
+    assert interval.low < interval.value < interval.high

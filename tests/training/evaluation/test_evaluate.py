@@ -1,0 +1,156 @@
+"""A whole evaluation of tiny untrained runs: what it writes, what it says, and that nothing grades itself."""
+
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from affect.card import Calibration, ModelCard
+from affect.model import AffectModel
+from training.database.reader import Database
+from training.evaluation import generation, report
+from training.evaluation.commands import evaluate as command
+from training.evaluation.evaluate import EvaluationConfig, evaluate
+from training.evaluation.generation import Bench
+from training.evaluation.judge import Judge
+from training.evaluation.reading import load_faces
+from training.gan.config import smoke
+from training.gan.finish import finish, new_card
+
+QUICK = EvaluationConfig(drawn_images=60, edited_images=30, harmed_images=20, outsider_images=10, training_images=100)
+
+
+def untrained_run(folder, database_folder, labels="both"):
+    """A run folder with random weights whose prior was fitted all the same."""
+    database = Database.open(database_folder)
+    config = smoke()
+    object.__setattr__(config, "labels", labels)
+    model = AffectModel.initialise(new_card(config, database.card), seed=0).eval()
+    finish(model, database, config, seen_images=0)
+    model.save(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, drawn_database):
+    return untrained_run(tmp_path_factory.mktemp("run"), drawn_database)
+
+
+@pytest.fixture(scope="module")
+def written(run, drawn_database, judge_folder):
+    measured, art = evaluate(run, drawn_database, judge_folder, QUICK)
+    report.write(measured, art, run)
+    return measured
+
+
+def test_the_card_gets_calibration_reference_and_quality(run, written):
+    card = ModelCard.load(run / "model")
+    assert AffectModel.load(run / "model").card == card
+    assert any(calibration != Calibration() for calibration in card.calibration.values())
+    assert {"critic", "reconstruction_error", "AU12", "valence"} <= set(card.reference)
+    assert all(np.all(np.diff(quantiles) >= 0) for quantiles in card.reference.values())
+    assert card.quality["au_auc"].value == pytest.approx(written.recognition.mean_auc.value, abs=1e-4)
+    assert card.quality["au_auc"].split == "test"
+
+
+def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written):
+    made = written.generated
+    assert made.ceiling.mean_auc.value > 0.85
+    assert made.samples.mean_auc.value < made.ceiling.mean_auc.low
+    assert made.samples.mean_ccc.value < 0.2
+    assert made.samples.mean_auc.low < made.samples.mean_auc.value < made.samples.mean_auc.high
+    assert made.distances.frechet.value > 3 * made.distances.frechet_floor.value
+    assert np.array(made.cross_talk.matrix).shape == (3, 3)
+
+
+def test_the_json_is_strict_and_holds_the_figures(run, written):
+    content = json.loads((run / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert content["recognition"]["mean_auc"]["value"] == pytest.approx(written.recognition.mean_auc.value, abs=1e-5)
+    assert content["faces"] == written.faces > 40
+    assert len(content["robustness"]) == 8
+
+
+class _Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.sources, self.headings, self.open = [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name == "src"]
+        self.open = tag in ("h2", "h3")
+
+    def handle_data(self, data):
+        if self.open:
+            self.headings.append(data.strip())
+        self.open = False
+
+
+def test_the_page_needs_no_other_file(run, written):
+    text = (run / "report.html").read_text()
+    page = _Page()
+    page.feed(text)
+    assert {"Reading faces", "Action Units", "Does it draw what is asked?", "Harm and strangers"} <= set(page.headings)
+    assert len(page.sources) > 8
+    assert all(source.startswith("data:image/webp;base64,") for source in page.sources)
+    assert not re.search(r"(src|href)=\"https?:", text)
+    assert "nan" not in re.sub(r"<[^>]*>|base64,[^\"]*", "", text).lower().split()
+
+
+@pytest.mark.parametrize(("labels", "missing"), [("au", "no valence and arousal"), ("va", "no Action Units")])
+def test_a_run_on_one_kind_of_label_without_a_judge_says_so(labels, missing, tmp_path, drawn_database):
+    untrained_run(tmp_path, drawn_database, labels)
+    answer = CliRunner().invoke(command, [str(tmp_path), "--data", str(drawn_database), "--images", "64"])
+    assert answer.exit_code == 0, answer.output
+    assert "give --judge" in answer.output
+    text = (tmp_path / "report.html").read_text()
+    assert f"learnt {missing}" in text
+    assert "No judge was given" in text
+    assert json.loads((tmp_path / "report.json").read_text())["generated"] is None
+
+
+def test_the_terminal_gets_every_headline(written):
+    text = report.summary_text(written)
+    for name, value, _ in report.headline(written):
+        assert name in text
+        assert math.isnan(value.value) or f"{value.value:.3f}" in text
+
+
+def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
+    database, model = Database.open(drawn_database), AffectModel.load(run / "model")
+    rng = np.random.default_rng(0)
+    faces = load_faces(database, model, "test", 1000, rng)
+    copies = database.images("train", np.arange(50), model.card.image_px)
+    found, _ = generation.memory(database, copies, faces, 10_000, rng)
+    assert found.drawn_distance == pytest.approx(0, abs=1e-6)
+    assert found.nearer.low > 0.95
+
+
+def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_folder):
+    bench = Bench(Judge.load(judge_folder), AffectModel.load(run / "model"))
+    asked = np.random.default_rng(0).uniform(0, 1, (50, 5))
+    assert bench.control(asked, asked, np.arange(50)).mean_auc.value == 1
+    assert bench.control(asked, asked, np.arange(50)).mean_ccc.value == pytest.approx(1)
+    half = np.where(np.arange(50)[:, None] % 2, asked, np.nan)  # what was not asked is not graded
+    assert bench.control(half, asked, np.arange(50)).mean_auc.value == 1
+
+
+def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database):
+    model = AffectModel.load(run / "model")
+    faces = load_faces(Database.open(drawn_database), model, "test", 1000, np.random.default_rng(0))
+    found = generation.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
+    assert found.untouched.value > 0
+    assert abs(found.edited.value - found.untouched.value) < 0.5
+    assert generation.twin_edits(model, faces.take(np.arange(5)), 40, torch.Generator()) is None
+
+
+def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database):
+    model = AffectModel.load(run / "model")
+    faces = load_faces(Database.open(drawn_database), model, "test", 20, np.random.default_rng(0))
+    assert len(faces) == 20
+    assert (faces.twin_of >= 0).all()
+    assert (faces.identity[faces.twin_of] == faces.identity).all()
