@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.faces import EYES
 from training.faces import parts, shading, worn
 from training.faces.creases import creases
 from training.faces.landmarks import landmarks
@@ -26,7 +27,6 @@ from training.render.states import State, actions
 Floats = NDArray[Any]  # float32
 Ints = NDArray[np.int32]
 
-EYES = ((0.32, 0.36), (0.68, 0.36))  # x, y in sides; the picture's left eye is the subject's right
 PIVOT = np.array([0.0, 0.07, -0.06], np.float32)  # metres: where the skull sits on the neck
 NECK = (-0.13, -0.08)  # metres: below the first height skin follows the body, above the second the head
 FOLLOW = 0.35  # share of the head's turn that the body follows

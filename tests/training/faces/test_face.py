@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.faces.face import ALIGNED, EYES, LOOSE, RenderedFace, changed_mask, render_face, render_twins
+from affect.faces import EYES
+from training.faces.face import ALIGNED, LOOSE, RenderedFace, changed_mask, render_face, render_twins
 from training.faces.person import Beard, Person, draw_person
 from training.faces.scene import Scene, draw_scene
 from training.render.states import AU_CODES, NEUTRAL_STATE, State, single
