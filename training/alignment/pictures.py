@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from affect.faces import INPUT_PX, Box, box_of_points, cut
 from training.faces.face import LOOSE, render_face
-from training.faces.subject import draw_person, draw_scene
+from training.faces.person import draw_person
+from training.faces.scene import draw_scene
 from training.render.background import background
 from training.render.states import draw_state
 

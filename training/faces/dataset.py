@@ -11,7 +11,8 @@ import numpy as np
 from affect.labels import Vocabulary
 from training.database.sample import Sample
 from training.faces.face import ALIGNED, RenderedFace, render_twins
-from training.faces.subject import Person, Scene, draw_person, draw_scene
+from training.faces.person import Person, draw_person
+from training.faces.scene import Scene, draw_scene
 from training.render.states import AU_CODES, State, draw_state
 
 SCENES_PER_PERSON = 2

@@ -1,40 +1,45 @@
-"""One rendered face: person + scene + state in, picture and truth out.
-
-`ALIGNED` is the crop that training and serving share (eye centres at affect.faces.EYES); `LOOSE` shows the whole head
-somewhere in the picture, for those who must find it. Shape letters: S side in px, V vertices.
-"""
+"""A face drawn: person + scene + state -> picture and truth. Shape letters: V vertices, T triangles, S side in px."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from affect.faces import EYES
-from training.faces import parts, shading, skin
+from training.faces import parts, shading, worn
+from training.faces.creases import creases
 from training.faces.landmarks import landmarks
-from training.faces.subject import Person, Scene
+from training.faces.parts import Eyeballs, Part
+from training.faces.person import Person
+from training.faces.scene import Scene
+from training.faces.skin import paint
 from training.render.background import background
 from training.render.geometry import load_basis
-from training.render.raster import rasterise, shadow_depth, vertex_normals
+from training.render.raster import rasterise, shadow_depth
 from training.render.sensor import expose
 from training.render.states import State, actions
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32
+Ints = NDArray[np.int32]
 
-PIVOT = np.array([0.0, 0.06, -0.03], np.float32)  # metres; the head turns about the top of the neck
-SHADOW_PX, SHADOW_HALF = 144, 0.17  # the light's own picture: side in px, half its width in metres
-HEAD_HEIGHT = 0.25  # metres from chin to crown, with hair
+PIVOT = np.array([0.0, 0.07, -0.06], np.float32)  # metres: where the skull sits on the neck
+NECK = (-0.13, -0.08)  # metres: below the first height skin follows the body, above the second the head
+FOLLOW = 0.35  # share of the head's turn that the body follows
+HEAD_HEIGHT = 0.25  # metres from chin to crown
+BEHIND = 0.16  # metres behind the eyes from where nothing more darkens
+SHADOW_PX, SHADOW_HALF = 160, 0.17  # the light's own picture: side in px, half its width in metres
 
 
 class Framing(Enum):
     """How the face sits in the picture."""
 
-    ALIGNED = "aligned"
-    LOOSE = "loose"
+    ALIGNED = "aligned"  # eye centres at affect.faces.EYES
+    LOOSE = "loose"  # the whole head, anywhere, as the scene's placement says
 
 
 ALIGNED, LOOSE = Framing.ALIGNED, Framing.LOOSE
@@ -42,188 +47,221 @@ ALIGNED, LOOSE = Framing.ALIGNED, Framing.LOOSE
 
 @dataclass(frozen=True)
 class RenderedFace:
-    """A picture and what is true of it. Points are in px of the picture, x right, y down."""
+    """A picture and what is true of it. Points are px, x right, y down, pixel centres at .5."""
 
     image: NDArray[np.uint8]  # (S, S, 3) RGB
     landmarks: Floats  # (68, 2) in the iBUG order
-    points: Floats  # (5, 2) picture-left eye centre, picture-right eye centre, nose tip, picture-left and -right mouth corner
-    mask: NDArray[np.bool_]  # (S, S) head, hair and glasses
+    points: Floats  # (5, 2) eye centres, nose tip, mouth corners; the picture's left first
+    mask: NDArray[np.bool_]  # (S, S) face: skin, eyes and mouth in sight
+    light: Floats  # (S, S, 3) linear light before the camera, for exact differences between twins
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """Head frame to picture: turn, lens, and a similarity in the picture (complex spin and start)."""
+
+    turn: Floats
+    body: Floats
+    distance: float
+    spin: complex
+    start: complex
+
+    def place(self, points: Floats) -> Floats:
+        """(V, 3) head frame -> camera frame, metres; the neck bends between body and head."""
+        share = np.clip((points[:, 2:] - NECK[0]) / (NECK[1] - NECK[0]), 0, 1)
+        arm = points - PIVOT
+        return (share * (arm @ self.turn.T) + (1 - share) * (arm @ self.body.T) + PIVOT).astype(np.float32)
+
+    def project(self, placed: Floats) -> Floats:
+        """(V, 3) camera frame -> x px, y px, depth in metres."""
+        flat = _lens(placed, self.distance)
+        on = (flat[:, 0] + 1j * flat[:, 1]) * self.spin + self.start
+        return np.stack([on.real, on.imag, flat[:, 2]], axis=1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Studio:
+    """What twins share, made once: paint, neutral shape, unmoving parts, camera, background."""
+
+    person: Person
+    scene: Scene
+    camera: _Camera
+    side: int
+    paint: Floats
+    neutral: Floats
+    balls: Eyeballs
+    still: list[Part]
+    veil: list[Part]  # what lets light through: hair and lenses
+    background: Floats
 
 
 def render_face(
-    person: Person, scene: Scene, state: State, *, size_px: int, framing: Framing = ALIGNED, supersample: int = 2, noise_seed: int = 0
+    person: Person, scene: Scene, state: State, *, size_px: int, framing: Framing = ALIGNED, supersample: int = 2
 ) -> RenderedFace:
     """Draw one face. The same arguments give the same pixels."""
-    return render_twins(person, scene, [state], size_px=size_px, framing=framing, supersample=supersample, noise_seed=noise_seed)[0]
+    return render_twins(person, scene, [state], size_px=size_px, framing=framing, supersample=supersample)[0]
 
 
 def render_twins(
-    person: Person,
-    scene: Scene,
-    states: Sequence[State],
-    *,
-    size_px: int,
-    framing: Framing = ALIGNED,
-    supersample: int = 2,
-    noise_seed: int = 0,
+    person: Person, scene: Scene, states: Sequence[State], *, size_px: int, framing: Framing = ALIGNED, supersample: int = 2
 ) -> list[RenderedFace]:
     """One person in one scene in several states; what does not change with the state is made once."""
-    side = size_px * supersample
-    texture = skin.paint(person)
-    behind = background(np.random.default_rng(scene.background_seed), size_px)
+    studio = _set_up(person, scene, size_px, size_px * supersample, framing)
+    return [_shoot(studio, state, size_px) for state in states]
+
+
+def changed_mask(a: RenderedFace, b: RenderedFace, *, grey_levels: float = 1.0) -> NDArray[np.bool_]:
+    """(S, S) where two twins differ by at least so many grey levels of 255, before the camera's noise and compression."""
+    shown = [np.clip(face.light, 0, 1) ** (1 / 2.2) * 255 for face in (a, b)]
+    return np.asarray(np.abs(shown[0] - shown[1]).max(2) >= grey_levels)
+
+
+def _set_up(person: Person, scene: Scene, size_px: int, side: int, framing: Framing) -> _Studio:
     neutral = load_basis().neutral(person.coefficients)
-    faces = []
-    for state in states:
-        light, alpha, place = _draw(person, scene, state, neutral, texture, side, framing)
-        if supersample > 1:
-            light = cv2.resize(light, (size_px, size_px), interpolation=cv2.INTER_AREA)
-            alpha = cv2.resize(alpha, (size_px, size_px), interpolation=cv2.INTER_AREA)
-            place = place / supersample
-        rng = np.random.default_rng((scene.background_seed, noise_seed))
-        image = expose(scene.sensor, light + behind * (1 - alpha[..., None]), rng)
-        faces.append(RenderedFace(image, place[5:], place[:5], alpha > 0.5))
-    return faces
+    balls = parts.eyeballs(neutral)
+    still = [*parts.eyes(balls, scene.gaze), worn.shoulders(neutral, scene.collar)]
+    veil = worn.hair(person, neutral)
+    if person.glasses is not None:
+        frame = worn.glasses(person.glasses, neutral, balls)
+        still, veil = [*still, *frame], [*veil, *worn.lenses(frame)]
+    return _Studio(
+        person, scene, _camera(scene, balls, side, framing), side, paint(person), neutral, balls, still, veil,
+        background(np.random.default_rng(scene.seed), size_px),
+    )  # fmt: skip
 
 
-def changed_mask(a: RenderedFace, b: RenderedFace, threshold: int = 10) -> NDArray[np.bool_]:
-    """(S, S) where two twins truly differ: by more than `threshold` grey levels in some channel."""
-    return np.asarray(np.abs(a.image.astype(np.int16) - b.image.astype(np.int16)).max(2) > threshold)
+def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
+    moves = actions(state)
+    vertices = parts.close_over(load_basis().moved(studio.neutral, moves), studio.balls)
+    picture, face = _draw(studio, state, vertices, parts.jaw_move(moves))
+    if studio.side != size_px:
+        picture, face = (cv2.resize(layer, (size_px, size_px), interpolation=cv2.INTER_AREA) for layer in (picture, face))
+    light = picture[..., :3] + studio.background * (1 - picture[..., 3:])
+    image = expose(studio.scene.sensor, light, np.random.default_rng([studio.scene.seed, 1]))
+    spots = landmarks(vertices)
+    left, right = studio.balls.centres
+    spots = np.concatenate([spots, np.stack([right, left, spots[30], spots[48], spots[54]])])
+    place = studio.camera.project(studio.camera.place(spots))[:, :2] * (size_px / studio.side)
+    return RenderedFace(image, place[:68], place[68:], face > 0.5, light)
 
 
-def _draw(
-    person: Person, scene: Scene, state: State, neutral: Floats, texture: Floats, side: int, framing: Framing
-) -> tuple[Floats, Floats, Floats]:
-    """Linear light (side, side, 3) without background, coverage (side, side), and 5 + 68 points (73, 2) in px."""
-    basis = load_basis()
-    moved = actions(state)
-    vertices = basis.moved(neutral, moved)
-    normals = vertex_normals(vertices, basis.triangles)
-    meshes = [
-        *parts.head(vertices),
-        *parts.eyes(neutral),
-        *parts.teeth(neutral, parts.jaw_shift(basis, moved.get("jawOpen", 0.0))),
-        *parts.hair(person, vertices, normals),
-        *parts.glasses(person, neutral),
-        parts.shoulders(neutral),
-    ]
-    turn = _rotation(scene)
-    to_camera = _projector(scene, parts.eye_centres(neutral), neutral, turn, side, framing)
-    attributes, triangles, material = _assemble(meshes, turn, normals)
-    position = to_camera(attributes[:, shading.POSITION : shading.POSITION + 3])
-    depth, buffer, index = rasterise(position, triangles, attributes, side)
-    covered = index >= 0
-    materials = np.where(covered, material[index], -1).astype(np.int32)
-    frame, seen = _light_view(scene, attributes[:, 5:8], triangles, material)
-    centres = _turned(parts.eye_centres(neutral), turn)
-    light = shading.shade(
-        buffer,
+def _draw(studio: _Studio, state: State, vertices: Floats, jaw: Floats) -> tuple[Floats, Floats]:
+    """Premultiplied linear light and cover (side, side, 4), and how much of each pixel is face (side, side)."""
+    side, person = studio.side, studio.person
+    solid = _assemble([*parts.head(vertices), *studio.still, *parts.teeth(studio.neutral, jaw)], studio.camera)
+    strands = _assemble(studio.veil, studio.camera) if studio.veil else None
+    shadow, frame = _shadow(studio.scene, [solid] if strands is None else [solid, strands])
+    age_depth = float(np.interp(person.age, [25, 45, 85], [0.0, 0.3, 1.1]))
+    furrows = creases(person.seed, state.intensities, age_depth)[..., None]
+    fixed = (studio.paint, _strands(), _colours(studio, side), _lights(studio.scene), shadow, frame)
+    picture, depth, materials = _layer(solid, studio.camera, side, furrows, fixed)
+    face = ((materials >= parts.SKIN_MATERIAL) & (materials <= parts.TEETH_MATERIAL)).astype(np.float32)
+    if strands is not None:
+        over, near, _ = _layer(strands, studio.camera, side, furrows, fixed)
+        cover = np.where(near < depth, over[..., 3], 0)[..., None]
+        picture[..., :3] = over[..., :3] * cover + picture[..., :3] * (1 - cover)
+        picture[..., 3:] = cover + picture[..., 3:] * (1 - cover)
+        face *= 1 - cover[..., 0]
+    return picture, face
+
+
+def _layer(mesh: "_Mesh", camera: _Camera, side: int, furrows: Floats, fixed: tuple[Floats, ...]) -> tuple[Floats, Floats, Ints]:
+    """Shaded pixels (side, side, 4), their depth and material."""
+    depth, buffer, index = rasterise(camera.project(mesh.attributes[:, shading.POSITION :]), mesh.triangles, mesh.attributes, side)
+    materials = np.where(index >= 0, mesh.materials[index], -1).astype(np.int32)
+    furrow = shading.furrow_pixels(buffer, materials, furrows)
+    return (
+        shading.shade(buffer, materials, furrow, shading.occlusion(depth, 0.024 * abs(camera.spin), camera.distance + BEHIND), *fixed),
+        depth,
         materials,
-        shading.occlusion(depth, 0.03 * side if framing is ALIGNED else 0.02 * side),
-        skin.wrinkle(texture, state.intensities, person),
-        _strands(),
-        _colours(person, scene, float(centres[:, 0].mean())),
-        np.array([scene.key, scene.key_colour, scene.sky, scene.ground, scene.fill, (0, 0, 1)], np.float32),
-        _gaze(scene, turn),
-        seen,
-        frame,
     )
-    spots = np.concatenate([_five(neutral, vertices), landmarks(vertices)])
-    return light, covered.astype(np.float32), to_camera(_turned(spots, turn))[:, :2]
 
 
-def _five(neutral: Floats, vertices: Floats) -> Floats:
-    left, right = parts.eye_centres(neutral)
-    lines = landmarks(vertices)
-    return np.stack([right, left, lines[30], lines[48], lines[54]])
+@dataclass(frozen=True)
+class _Mesh:
+    """Several parts as one: attributes (V, A), triangles (T, 3), material (T,)."""
+
+    attributes: Floats
+    triangles: Ints
+    materials: Ints
 
 
-def _rotation(scene: Scene) -> Floats:
-    """Head to camera: the picture's x is the subject's left."""
-    cy, sy, cp, sp, cr, sr = (f(a) for a in (scene.yaw, scene.pitch, scene.roll) for f in (np.cos, np.sin))
-    yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-    roll = np.array([[cr, 0, sr], [0, 1, 0], [-sr, 0, cr]])
-    return (roll @ pitch @ yaw).astype(np.float32)
-
-
-def _turned(points: Floats, turn: Floats) -> Floats:
-    return ((points - PIVOT) @ turn.T + PIVOT).astype(np.float32)
-
-
-def _projector(scene: Scene, eyes: Floats, neutral: Floats, turn: Floats, side: int, framing: Framing):  # type: ignore[no-untyped-def]
-    """A function from camera-frame metres (V, 3) to (V, 3): x px, y px, depth in metres."""
-
-    def lens(points: Floats) -> Floats:
-        far = scene.distance + points[:, 1]
-        return np.stack([points[:, 0] * scene.distance / far, -points[:, 2] * scene.distance / far, far], axis=1).astype(np.float32)
-
-    left, right = lens(_turned(eyes, turn))[:, :2]
-    if framing is ALIGNED:
-        target = np.array(EYES) * side
-        a, b = complex(*(left - right)), complex(*(target[1] - target[0]))
-        spin = b / a
-        start = complex(*target[0]) - spin * complex(*right)
-    else:
-        dx, dy, share = scene.placement
-        spin = complex(share * side / HEAD_HEIGHT, 0)
-        middle = lens(_turned(np.array([[0, 0.03, -0.02]], np.float32), turn))[0, :2]
-        start = complex((0.5 + dx) * side, (0.5 + dy) * side) - spin * complex(*middle)
-
-    def project(points: Floats) -> Floats:
-        flat = lens(points)
-        placed = (flat[:, 0] + 1j * flat[:, 1]) * spin + start
-        return np.stack([placed.real, placed.imag, flat[:, 2]], axis=1).astype(np.float32)
-
-    return project
-
-
-def _assemble(meshes: Sequence[parts.Mesh], turn: Floats, skin_normals: Floats) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
-    """All parts as one: attributes (V, A), triangles (T, 3), material (T,)."""
-    attributes, triangles, materials = [], [], []
+def _assemble(pieces: Sequence[Part], camera: _Camera) -> _Mesh:
+    blocks, triangles, materials = [], [], []
     first = 0
-    for mesh in meshes:
-        normals = skin_normals if mesh.material <= parts.TONGUE_MATERIAL else parts.normals_of(mesh)
-        block = np.zeros((len(mesh.vertices), shading.ATTRIBUTES), np.float32)
-        block[:, 0:3] = normals @ turn.T
-        block[:, 3:5] = mesh.coordinates
-        block[:, 5:8] = _turned(mesh.vertices, turn)
-        if mesh.inside is not None:
-            block[:, 8] = mesh.inside
-        attributes.append(block)
-        triangles.append(mesh.triangles + first)
-        materials.append(np.full(len(mesh.triangles), mesh.material, np.int32))
-        first += len(block)
-    return np.concatenate(attributes), np.concatenate(triangles).astype(np.int32), np.concatenate(materials)
+    for piece in pieces:
+        placed = camera.place(piece.vertices)
+        blocks.append(np.concatenate([piece.normals @ camera.turn.T, piece.coordinates, placed], axis=1))
+        triangles.append(piece.triangles + np.int32(first))
+        materials.append(np.full(len(piece.triangles), piece.material, np.int32))
+        first += len(placed)
+    return _Mesh(np.concatenate(blocks).astype(np.float32), np.concatenate(triangles), np.concatenate(materials))
 
 
-def _light_view(scene: Scene, points: Floats, triangles: NDArray[np.int32], material: NDArray[np.int32]) -> tuple[Floats, Floats]:
-    """The light's frame for the shader, and the depth it sees. Clothes, eyes and teeth throw no shadow that matters."""
-    forward = -np.array(scene.key, np.float64)
-    forward /= np.linalg.norm(forward)
+def _shadow(scene: Scene, meshes: Sequence[_Mesh]) -> tuple[Floats, Floats]:
+    """The depth that the main light sees of skin, hair and glasses, and its frame for the shader."""
+    forward = -np.array(scene.key)
     right = np.cross(forward, [0, 0, 1.0])
     right /= np.linalg.norm(right) + 1e-9
-    up = np.cross(right, forward)
     scale = SHADOW_PX / 2 / SHADOW_HALF
-    frame = np.array([right, up, forward, [SHADOW_PX / 2, scale, 0.006]], np.float32)
-    seen = np.stack([SHADOW_PX / 2 + points @ frame[0] * scale, SHADOW_PX / 2 - points @ frame[1] * scale, points @ frame[2]], axis=1)
-    throws = (material == parts.SKIN_MATERIAL) | (material == parts.HAIR_MATERIAL) | (material == parts.FRAME_MATERIAL)
-    return frame, shadow_depth(seen.astype(np.float32), np.ascontiguousarray(triangles[throws]), SHADOW_PX)
+    frame = np.array([right, np.cross(right, forward), forward, [SHADOW_PX / 2, scale, 0.006], [scene.key_softness, 0, 0]], np.float32)
+    seen = np.full((SHADOW_PX, SHADOW_PX), 1e9, np.float32)
+    for mesh in meshes:
+        points = mesh.attributes[:, shading.POSITION :]
+        position = np.stack(
+            [SHADOW_PX / 2 + points @ frame[0] * scale, SHADOW_PX / 2 - points @ frame[1] * scale, points @ frame[2]], axis=1
+        )
+        throws = np.isin(mesh.materials, (parts.SKIN_MATERIAL, parts.HAIR_MATERIAL, parts.FRAME_MATERIAL))
+        seen = np.minimum(seen, shadow_depth(position.astype(np.float32), np.ascontiguousarray(mesh.triangles[throws]), SHADOW_PX))
+    return seen, frame
 
 
-def _gaze(scene: Scene, turn: Floats) -> Floats:
-    left, up = scene.gaze
-    ahead = np.array([np.sin(left) * np.cos(up), -np.cos(left) * np.cos(up), np.sin(up)], np.float32)
-    return np.stack([turn @ ahead, turn @ ahead])
+def _camera(scene: Scene, balls: Eyeballs, side: int, framing: Framing) -> _Camera:
+    turn = _rotation(scene.yaw, scene.pitch, scene.roll)
+    body = _rotation(FOLLOW * scene.yaw, FOLLOW * scene.pitch, 0.0)
+    unplaced = _Camera(turn, body, scene.distance, 1 + 0j, 0j)
+    if framing is ALIGNED:
+        left, right = (complex(*_lens(unplaced.place(centre[None]), scene.distance)[0, :2]) for centre in balls.centres)
+        targets = [complex(*eye) * side for eye in EYES]
+        spin = (targets[1] - targets[0]) / (left - right)
+        start = targets[0] - spin * right
+    else:
+        dx, dy, share = scene.placement
+        spin = complex(share * side / HEAD_HEIGHT)
+        middle = _lens(unplaced.place(np.array([[0, 0.03, -0.01]], np.float32)), scene.distance)[0, :2]
+        start = complex(0.5 + dx, 0.5 + dy) * side - spin * complex(*middle)
+    return _Camera(turn, body, scene.distance, spin, start)
 
 
-def _colours(person: Person, scene: Scene, between_eyes: float) -> Floats:
-    knobs = [(person.iris_radius, person.gloss, 0.0), (between_eyes, 0.0, 0.0)]
-    return np.array([person.hair_colour, scene.cloth, person.frame_colour, person.iris, *knobs], np.float32)
+def _lens(placed: Floats, distance: float) -> Floats:
+    far = distance + placed[:, 1]
+    return np.stack([placed[:, 0] * distance / far, -placed[:, 2] * distance / far, far], axis=1).astype(np.float32)
+
+
+def _rotation(yaw: float, pitch: float, roll: float) -> Floats:
+    cy, sy, cp, sp, cr, sr = (f(a) for a in (yaw, pitch, roll) for f in (np.cos, np.sin))
+    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    about_y = np.array([[cr, 0, sr], [0, 1, 0], [-sr, 0, cr]])
+    return np.asarray(about_y @ about_x @ about_z, np.float32)
+
+
+def _lights(scene: Scene) -> Floats:
+    return np.array([scene.key, scene.key_colour, scene.sky, scene.ground, scene.fill, scene.fill_colour], np.float32)
+
+
+def _colours(studio: _Studio, side: int) -> Floats:
+    person = studio.person
+    frame = person.glasses.colour if person.glasses else (0.0, 0.0, 0.0)
+    iris_angle = float(np.arcsin(0.0060 / studio.balls.radius))
+    px_per_mm = abs(studio.camera.spin) / 1000  # furrows are slopes per mm, the shader sees them per px
+    knobs = [(iris_angle, person.lashes, person.tooth_shade), (0.75 * px_per_mm, person.glasses.tint if person.glasses else 0.0, 0)]
+    return np.array([person.hair.colour, studio.scene.cloth, frame, person.iris, *knobs], np.float32)
 
 
 @lru_cache(maxsize=1)
 def _strands() -> Floats:
-    """(64, 256) noise stretched along the hair."""
+    """(64, 256) noise in [0, 1], stretched along the hair."""
     rng = np.random.default_rng(7)
-    noise = cv2.resize(rng.random((8, 256)).astype(np.float32), (256, 64), interpolation=cv2.INTER_LINEAR)
-    return np.clip(0.7 * noise + 0.3 * rng.random((64, 256)).astype(np.float32), 0, 1)
+    stretched = cv2.resize(rng.random((8, 256)).astype(np.float32), (256, 64), interpolation=cv2.INTER_LINEAR)
+    return np.clip(0.75 * stretched + 0.25 * rng.random((64, 256)).astype(np.float32), 0, 1)

@@ -1,15 +1,18 @@
 """The 68 iBUG landmarks as vertices of the head: exact on every rendered face."""
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.faces.skin import hollow
+from training.faces.parts import hollow
 from training.render.geometry import SKIN, load_basis
 from training.render.raster import vertex_normals
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32
+Points = Sequence[tuple[float, float]]
 
 # Frontal positions on the mean head in mm (x to the subject's left, z up), the picture's left first.
 _JAW = [(-73, -8), (-72, -24), (-70, -39), (-66, -55), (-60, -70), (-51, -85), (-38, -98), (-20, -108), (0, -112)]
@@ -21,13 +24,14 @@ _LIPS += [(14, -81), (6, -84), (0, -84.5), (-6, -84), (-14, -81)]
 _LIPS += [(-21, -71.3), (-8, -70.3), (0, -70.3), (8, -70.3), (21, -71.3), (8, -73), (0, -73), (-8, -73)]
 
 
-def _mirrored(points: list[tuple[float, float]], order: list[int]) -> list[tuple[float, float]]:
+def _mirrored(points: Points, order: Sequence[int]) -> list[tuple[float, float]]:
     return [(-points[i][0], points[i][1]) for i in order]
 
 
-POSITIONS_MM = np.array(
+POSITIONS_MM: Floats = np.array(
     [*_JAW, *_mirrored(_JAW, [7, 6, 5, 4, 3, 2, 1, 0]), *_BROW, *_mirrored(_BROW, [4, 3, 2, 1, 0]), *_NOSE]
-    + [*_EYE, *_mirrored(_EYE, [3, 2, 1, 0, 5, 4]), *_LIPS]
+    + [*_EYE, *_mirrored(_EYE, [3, 2, 1, 0, 5, 4]), *_LIPS],
+    np.float32,
 )
 
 
@@ -38,7 +42,7 @@ def landmark_vertices() -> NDArray[np.intp]:
     normals = vertex_normals(basis.mean, basis.triangles)
     front = np.flatnonzero((basis.part == SKIN) & (hollow() == 0) & (normals[:, 1] < 0.25) & (basis.mean[:, 1] < 0.10))
     frontal = basis.mean[front][:, [0, 2]] * 1000
-    return front[np.argmin(((POSITIONS_MM[:, None] - frontal) ** 2).sum(2), axis=1)]
+    return np.asarray(front[np.argmin(((POSITIONS_MM[:, None] - frontal) ** 2).sum(2), axis=1)])
 
 
 def landmarks(vertices: Floats) -> Floats:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.faces.face import ALIGNED, Framing, render_face, render_twins
-from training.faces.subject import draw_person, draw_scene
+from training.faces.person import draw_person
+from training.faces.scene import draw_scene
 from training.render.states import AU_CODES, NEUTRAL_STATE, draw_state, single
 
 Image = NDArray[np.uint8]

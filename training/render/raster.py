@@ -14,7 +14,7 @@ Ints = NDArray[np.int32]
 EMPTY = np.float32(1e9)  # depth where nothing was drawn
 
 
-@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True)
 def rasterise(position: Floats, triangles: Ints, attributes: Floats, side: int) -> tuple[Floats, Floats, Ints]:
     """Draw triangles (T, 3) over vertices at position (V, 3: x px, y px, depth, smaller is nearer) with attributes (V, A).
 
@@ -65,7 +65,7 @@ def rasterise(position: Floats, triangles: Ints, attributes: Floats, side: int) 
     return depth, buffer, index
 
 
-@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True)
 def shadow_depth(position: Floats, triangles: Ints, side: int) -> Floats:
     """Depth (S, S) alone: what the light sees."""
     depth = np.full((side, side), EMPTY, np.float32)
@@ -95,7 +95,7 @@ def shadow_depth(position: Floats, triangles: Ints, side: int) -> Floats:
     return depth
 
 
-@njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=True)
 def vertex_normals(vertices: Floats, triangles: Ints) -> Floats:
     """(V, 3) area-weighted unit normals."""
     normals = np.zeros_like(vertices)

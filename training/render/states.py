@@ -74,13 +74,13 @@ ACTIONS: dict[int, dict[str, float]] = {
     9: {"noseSneer": 1.25, "mouthUpperUp": 0.15},
     10: {"mouthUpperUp": 1.0},
     12: {"mouthSmile": 1.0},
-    14: {"mouthDimple": 1.3},
+    14: {"mouthDimple": 1.5, "mouthPress": 0.2},
     15: {"mouthFrown": 1.2},
-    17: {"mouthShrugLower": 1.0, "mouthShrugUpper": 0.25},
-    20: {"mouthStretch": 1.15},
-    23: {"mouthRollLower": 0.6, "mouthRollUpper": 0.6, "mouthPucker": 0.3},
+    17: {"mouthShrugLower": 1.3, "mouthShrugUpper": 0.3},
+    20: {"mouthStretch": 1.5},
+    23: {"mouthRollLower": 0.8, "mouthRollUpper": 0.8, "mouthPucker": 0.55},
     24: {"mouthPress": 1.0, "mouthRollLower": 0.25, "mouthRollUpper": 0.35},
-    25: {"mouthLowerDown": 0.55, "mouthUpperUp": 0.25, "jawOpen": 0.12},
+    25: {"mouthLowerDown": 0.75, "mouthUpperUp": 0.3, "jawOpen": 0.14},
     26: {"jawOpen": 0.55},
     43: {"eyeBlink": 1.0},
 }
@@ -146,7 +146,7 @@ def actions(state: State) -> dict[str, float]:
             sides = {f"{name}Left": tilt, f"{name}Right": 2 - tilt} if name in BILATERAL else {name: 1.0}
             for side, share in sides.items():
                 total[side] = total.get(side, 0.0) + gain * intensity * share
-    return {name: min(value, 1.4) for name, value in total.items()}
+    return {name: min(value, 1.6) for name, value in total.items()}
 
 
 def _free(rng: Generator) -> State:
