@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +77,6 @@ class Report:
     outsiders: tuple[Outsiders, ...]
     milliseconds: dict[str, float]
     machine: str
-    explanations: Any = None
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -91,6 +89,7 @@ class Art:
     sweeps: list[Strip]
     circumplex: list[U8]
     changes: list[Strip]
+    counterfactuals: list[Strip]
     memory: list[tuple[U8, U8]]
 
 
@@ -268,6 +267,7 @@ def _art(
         sweeps=pictures.au_sweeps(model, generator),
         circumplex=[sheet for sheet in around if sheet is not None],
         changes=pictures.change_strips(model, faces.take(first_of_person), generator),
+        counterfactuals=pictures.counterfactuals(model, faces.take(first_of_person[:6])),
         memory=pairs,
     )
 

@@ -10,13 +10,14 @@ from PIL import Image
 from torch import Generator
 
 from affect.catalogue import CATALOGUE
+from affect.counterfactual import Explanation, Question, explain
 from affect.model import AffectModel
 from training.evaluation.generation import draw_samples, edit_to, reconstruct
 from training.evaluation.reading import U8, Faces, Floats
 from training.evaluation.recognition import learns_aus, learns_va
 
 SWEEP = (0.0, 0.33, 0.66, 1.0)
-SWEEP_PEOPLE = 4
+SWEEP_PEOPLE = 3
 GRID = np.linspace(-0.9, 0.9, 7)
 SMILE = {"AU6": 0.7, "AU12": 0.9, "AU25": 0.6}
 WEBP_QUALITY = 92
@@ -39,6 +40,17 @@ def sheet(images: U8, columns: int) -> U8:
     return filled.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3)
 
 
+def counterfactuals(model: AffectModel, faces: Faces) -> list[Strip]:
+    """Why was this face read so? Face, its counterfactual, where they differ, and the way between, under the explanation's sentence."""
+    answers = explain(model, faces.images, [Question()] * len(faces))
+    strips = []
+    for image, answer in zip(faces.images, answers, strict=True):
+        if isinstance(answer, Explanation):
+            row = [image, answer.counterfactual, answer.signed, *answer.frames]
+            strips.append(Strip(answer.sentence, sheet(np.stack(row), len(row))))
+    return strips
+
+
 def data_uri(image: U8) -> str:
     """The picture as a WebP data URI."""
     out = io.BytesIO()
@@ -57,7 +69,8 @@ def au_sweeps(model: AffectModel, generator: Generator) -> list[Strip]:
         wish = torch.zeros(len(z), len(model.card.vocabulary) + 2)
         wish[:, -2:] = float("nan")
         wish[:, k] = torch.tensor(SWEEP).repeat(SWEEP_PEOPLE)
-        strips.append(Strip(f"{code} {CATALOGUE[code].name}", sheet(_draw(model, z, wish, generator), len(z))))
+        drawn = _draw(model, z, wish, generator)
+        strips.append(Strip(f"{code} {CATALOGUE[code].name}", _parted(drawn, len(SWEEP))))
     return strips
 
 
@@ -99,6 +112,14 @@ def change_strips(model: AffectModel, faces: Faces, generator: Generator) -> lis
             wish[:, -2:] = valence, arousal
             strips.append(Strip(title, edit_to(model, images, wish, generator).images))
     return [Strip(strip.title, sheet(strip.image, len(strip.image))) for strip in strips]
+
+
+def _parted(images: U8, every: int) -> U8:
+    """One row of pictures, with a white gap after each person's."""
+    side = images.shape[1]
+    gap = np.full((side, side // 8, 3), 255, np.uint8)
+    people = [np.concatenate(list(images[start : start + every]), axis=1) for start in range(0, len(images), every)]
+    return np.concatenate([part for person in people for part in (person, gap)][:-1], axis=1)
 
 
 def _draw(model: AffectModel, z: torch.Tensor, wish: torch.Tensor, generator: Generator) -> U8:

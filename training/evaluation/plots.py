@@ -35,7 +35,7 @@ def reliability(codes: Sequence[str], present: Floats, probability: Floats) -> s
     """A small reliability plot per AU: stated probability against how often the AU is there. Dots grow with the faces in a bin."""
     columns = 6
     rows = -(-len(codes) // columns)
-    figure, axes = _grid(rows, columns, width=1.5, height=1.45)
+    figure, axes = _grid(rows, columns, width=1.75, height=1.6)
     for k, code in enumerate(codes):
         axis = axes[k]
         share, stated, full = (values[0] for values in metrics.reliability(present[:, k], probability[:, k]))
@@ -43,14 +43,14 @@ def reliability(codes: Sequence[str], present: Floats, probability: Floats) -> s
         there = full > 0
         axis.scatter(stated[there], share[there], s=6 + 60 * full[there] / max(full.sum(), 1), color=ACCENT, alpha=0.75, lw=0)
         axis.set_title(code, fontsize=8, loc="left", pad=2)
-        axis.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 1], yticks=[0, 1])
+        axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xticks=[0, 1], yticks=[0, 1])
     return _svg(figure)
 
 
 @mpl.rc_context(STYLE)
 def valence_arousal(truth: Floats, guess: Floats) -> str:
     """Read against true valence and arousal (N, 2)."""
-    figure, axes = _grid(1, 2, width=3.1, height=3.0)
+    figure, axes = _grid(1, 2, width=3.4, height=3.0)
     for i, (axis, name) in enumerate(zip(axes, ("valence", "arousal"), strict=True)):
         known = np.isfinite(truth[:, i])
         axis.plot([-1, 1], [-1, 1], color="#cbd2d9", lw=1)
