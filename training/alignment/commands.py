@@ -1,6 +1,5 @@
 """`affectgan align`: make the landmark network again."""
 
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,7 +32,8 @@ def align(out: Path, heads: int, steps: int, seed: int, workers: int, cache: Pat
     network = train(Heads(rendered.images[:-held], rendered.points[:-held]), steps=steps, seed=seed)
     export(network, out)
     accuracy = measure(Landmarks(out), Heads(rendered.images[-held:], rendered.points[-held:]), seed=seed)
-    write_report(out.with_suffix(".json"), accuracy, " ".join(["affectgan", *sys.argv[1:]]))
+    command = f"affectgan align --out {out} --heads {heads} --steps {steps} --seed {seed}"
+    write_report(out.with_suffix(".json"), accuracy, command)
     click.echo(f"wrote {out}: {accuracy}")
 
 

@@ -23,7 +23,14 @@ def _picture(number: int) -> np.ndarray:
 def _sample(number: int, **changes: object) -> Sample:
     labels = np.array([number % 5 / 5, np.nan if number % 3 else 1.0, 0.1, -0.2], np.float32)
     code = cv2.imencode(".png", _picture(number)[..., ::-1])[1].tobytes()
-    fields = {"key": f"{number:05d}", "image": code, "labels": labels, "source": "made", "identity": f"p{number // 8}", "twin_group": f"g{number // 4}"}
+    fields = {
+        "key": f"{number:05d}",
+        "image": code,
+        "labels": labels,
+        "source": "made",
+        "identity": f"p{number // 8}",
+        "twin_group": f"g{number // 4}",
+    }
     return Sample(**(fields | {"groups": {"sex": "female" if number % 16 < 8 else "male"}} | changes))  # type: ignore[arg-type]
 
 

@@ -45,7 +45,10 @@ def test_ccc_agrees_with_torchmetrics() -> None:
     ours = losses.ccc(x, y)
     theirs = concordance_corrcoef(x, y)
     assert torch.allclose(ours, theirs, atol=0.02)
-    exact = [2 * torch.cov(torch.stack([a, b]), correction=0)[0, 1] / (a.var(correction=0) + b.var(correction=0) + (a.mean() - b.mean()) ** 2) for a, b in zip(x.T, y.T, strict=True)]
+    exact = [
+        2 * torch.cov(torch.stack([a, b]), correction=0)[0, 1] / (a.var(correction=0) + b.var(correction=0) + (a.mean() - b.mean()) ** 2)
+        for a, b in zip(x.T, y.T, strict=True)
+    ]
     assert torch.allclose(ours, torch.stack(exact), atol=1e-4)
 
 

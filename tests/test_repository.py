@@ -1,0 +1,64 @@
+"""The README's commands exist, versions are pinned, and the shipped weights are the ones their card describes."""
+
+import re
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from affect.model import AffectModel
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def _requirements() -> list[Requirement]:
+    extras = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "geometry" for line in lines]
+    return [Requirement(line) for line in [*PROJECT["dependencies"], *extras]]
+
+
+def test_every_dependency_has_an_exact_version_within_its_bounds() -> None:
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-"): line.strip().split("==")[1]
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line and line[0] != "#"
+    }
+    for requirement in _requirements():
+        name = requirement.name.lower().replace("_", "-")
+        assert name in pinned, f"{name} is not in constraints.txt"
+        assert requirement.specifier.contains(pinned[name]), f"{name}=={pinned[name]} is outside {requirement.specifier}"
+
+
+def test_the_verbs_of_the_readme_are_in_the_makefile() -> None:
+    verbs = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = set(re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert {"setup", "check", "test", "demo", "serve"} <= verbs and named <= verbs
+
+
+def test_the_commands_of_the_readme_are_installed() -> None:
+    named = set(re.findall(r"affectgan ([a-z]+)", (ROOT / "README.md").read_text()))
+    known = {point.name for point in entry_points(group="affectgan.commands")}
+    assert named and named <= known, named - known
+
+
+@pytest.mark.parametrize("command", sorted(point.name for point in entry_points(group="affectgan.commands")))
+def test_every_command_has_help(command: str) -> None:
+    (point,) = (point for point in entry_points(group="affectgan.commands") if point.name == command)
+    assert point.load().help
+
+
+def test_ci_runs_the_test_command_and_nothing_else() -> None:
+    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "exec make test"]
+
+
+def test_the_shipped_weights_load_and_are_calibrated() -> None:
+    model = AffectModel.load(ROOT / "weights")
+    card = model.card
+    assert card.quality and card.limits and card.intended_use and card.seen_images > 0
+    assert len({calibration.scale for calibration in card.calibration.values()}) > 1, "evaluate the run before shipping it"
+    image = torch.zeros(1, card.image_px, card.image_px, 3, dtype=torch.uint8)
+    assert torch.isfinite(model.predict(model.to_pixels(image)).va).all()

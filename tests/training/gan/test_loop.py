@@ -1,0 +1,136 @@
+"""A run stops, resumes to the same bits, and says what is wrong before it starts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from affect.model import AffectModel
+from training.database.card import DataCard, DataError
+from training.database.sample import Sample
+from training.database.writer import DatabaseWriter
+from training.gan import loop
+from training.gan.checkpoint import CHECKPOINT_FILE, RunError
+from training.gan.commands import runs, train
+from training.gan.config import TrainConfig, from_json, preset
+
+CARD = DataCard(name="test", vocabulary=("AU1", "AU12"), image_px=32, sources=("made",), licence="CC0-1.0")
+CONFIG = replace(preset("smoke"), batch_pairs=4, total_images=160, log_images=16, sample_images=80, penalty_rows=4)
+
+
+def _drawing(brow: float, smile: float, colour: np.ndarray) -> bytes:
+    image = np.full((64, 64, 3), colour * 0.5, np.float32)
+    cv2.ellipse(image, (32, 32), (22, 28), 0, 0, 360, (colour + 0.4).clip(0, 1).tolist(), -1)
+    for side in (-1, 1):
+        cv2.line(image, (32 + side * 6, int(20 - 5 * brow)), (32 + side * 16, int(20 - 5 * brow)), (0.1, 0.1, 0.1), 2)
+    curve = np.array([[32 + 12 * t, 46 - 8 * smile * (t * t - 0.5)] for t in np.linspace(-1, 1, 9)], np.int32)
+    cv2.polylines(image, [curve], False, (0.2, 0.1, 0.6), 2)
+    small = cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".png", (small * 255).astype(np.uint8))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    with DatabaseWriter(folder, CARD) as writer:
+        for person in range(60):
+            colour = rng.random(3)
+            for state in range(2):
+                brow, smile = rng.random(2)
+                labels = np.array([brow, smile, smile - 0.5, np.nan if person % 3 else brow - 0.5], np.float32)
+                labels[-2:] = np.nan if person % 3 else labels[-2:]
+                key = f"{person:03d}-{state}"
+                writer.add(
+                    Sample(
+                        key=key,
+                        image=_drawing(brow, smile, colour),
+                        labels=labels,
+                        source="made",
+                        identity=str(person),
+                        twin_group=str(person),
+                    )
+                )
+    return folder
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "model" / "weights.safetensors")
+
+
+def test_a_stopped_run_resumes_to_the_same_bits(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop.start(CONFIG, data, tmp_path / "whole")
+    config = replace(CONFIG, checkpoint_seconds=0.0)
+    steps = iter(range(100))
+    real = loop.save_checkpoint
+
+    def killed(*args: object, **named: object) -> None:
+        real(*args, **named)  # type: ignore[arg-type]
+        if next(steps) == 11:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        loop.start(config, data, tmp_path / "killed")
+    monkeypatch.undo()
+    (tmp_path / "killed" / f"{CHECKPOINT_FILE}.new").write_bytes(b"half a checkpoint, as a kill while saving leaves it")
+    loop.resume(tmp_path / "killed")
+    whole, resumed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
+    assert all(torch.equal(whole[name].nan_to_num(9), resumed[name].nan_to_num(9)) for name in whole)
+    logs = [[json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()] for run in ("whole", "killed")]
+    assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]] == sorted({line["step"] for line in logs[1]})
+
+
+@pytest.mark.parametrize("labels", ["au", "va", "both"])
+def test_each_kind_of_run_leaves_a_whole_run_folder(data: Path, tmp_path: Path, labels: str) -> None:
+    result = CliRunner().invoke(
+        train, ["--data", str(data), "--labels", labels, "--preset", "smoke", "--images", "96", "--out", str(tmp_path / "run")]
+    )
+    assert result.exit_code == 0, result.output
+    model = AffectModel.load(tmp_path / "run" / "model")
+    assert model.card.labels == labels and model.card.seen_images == 96 and model.card.data.sources == ("made",)
+    face = model.generate(
+        model.sample_latents(2, torch.Generator().manual_seed(0)),
+        model.sample_labels(torch.full((2, 4), float("nan")), torch.Generator().manual_seed(0)),
+    )
+    assert torch.isfinite(face).all()
+    assert list((tmp_path / "run" / "samples").glob("*.png")) and list((tmp_path / "run" / "tensorboard").iterdir())
+    assert "smoke" in CliRunner().invoke(runs, [str(tmp_path)]).output
+
+
+def test_a_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(RunError, match="--resume"):
+        loop.start(CONFIG, data, tmp_path)
+
+
+def test_a_folder_that_is_no_run_cannot_resume(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run folder"):
+        loop.resume(tmp_path)
+
+
+def test_a_missing_database_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        loop.start(CONFIG, tmp_path / "nothing", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["smoke", "faces64", "faces128"])
+def test_a_config_survives_its_json(name: str) -> None:
+    config: TrainConfig = preset(name)
+    assert from_json(json.loads(json.dumps(config.as_json()))) == config
+
+
+def test_an_unknown_preset_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(ValueError, match="choose one of smoke, faces64"):
+        preset("large")
+
+
+def test_the_rate_rises_briefly_and_falls_to_nothing() -> None:
+    assert loop.schedule(0.01, 0.02) == 0.5 and loop.schedule(0.02, 0.02) == 1.0 and loop.schedule(1.0, 0.02) == pytest.approx(0)
