@@ -133,7 +133,8 @@ def _xmp(about: Mapping[str, str]) -> str:
 
     made_by = quoteattr("; ".join(f"{key} {value}" for key, value in about.items()))
     return (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" '
         'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
         f'Iptc4xmpExt:DigitalSourceType="{SYNTHETIC}" xmp:CreatorTool={made_by}/></rdf:RDF></x:xmpmeta>'
     )

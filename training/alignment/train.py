@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from affect.faces import INPUT_PX, Landmarks, box_of_points
 from training.alignment.network import LandmarkNet
-from training.alignment.pictures import Heads, moved, draw_boxes
+from training.alignment.pictures import Heads, draw_boxes, moved
 
 BATCH = 64
 LEARNING_RATE = 2e-3

@@ -18,7 +18,7 @@ from training.gan.config import PRESETS, Labels, preset
 @click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), default="faces64", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="new run folder")
 @click.option("--resume", "resume_run", type=click.Path(path_type=Path), help="run folder to go on with, to the same bits")
-@click.option("--images", type=click.IntRange(min=1), help="pictures to see in all, instead of the preset's (with --resume: a new length from here on)")
+@click.option("--images", type=click.IntRange(min=1), help="pictures to see in all (default: the preset's); with --resume a new length")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads; more than one is slower on busy cores"
@@ -34,13 +34,11 @@ def train(
     torch.set_num_threads(threads)
     if resume_run is not None:
         loop.resume(resume_run, images=images)
-        click.echo(f"wrote {resume_run}")
         return
     if data is None or out is None:
         raise click.UsageError("give --data and --out for a new run, or --resume RUN")
     config = replace(preset(preset_name), labels=cast(Labels, labels), seed=seed)
     loop.start(replace(config, total_images=images or config.total_images), data, out)
-    click.echo(f"wrote {out}")
 
 
 @click.command()
@@ -57,4 +55,5 @@ def _line(run: Path, config: dict[str, Any]) -> str:
     last = json.loads(lines[-1]) if lines else {"seen_images": 0, "rate": 0.0}
     done = 100 * last["seen_images"] / config["total_images"]
     figures = " ".join(f"{name}={last[name]:.4f}" for name in ("label", "reconstruction", "critic") if name in last)
-    return f"{run.name:<24} {config['preset']:<10} {config['labels']:<5} seed {config['seed']:<4} {done:6.1f} %  {last['rate']:7.1f} images/s  {figures}"
+    what = f"{config['preset']:<10} {config['labels']:<5} seed {config['seed']:<4}"
+    return f"{run.name:<24} {what} {done:6.1f} %  {last['rate']:7.1f} images/s  {figures}"

@@ -23,7 +23,7 @@ from training.database.stream import Batch, Stream
 from training.gan import samples
 from training.gan.checkpoint import CHECKPOINT_FILE, Position, RunError, load_checkpoint, save_checkpoint, update_average
 from training.gan.config import TrainConfig, from_json
-from training.gan.finish import finish, fit_latents, new_card
+from training.gan.finish import finish, new_card
 from training.gan.step import Pairs, step_losses
 
 CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
@@ -146,6 +146,7 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool) -> None:
                 return
     finish(average, database, config, seen_images=last_step * per_step)
     average.save(run / MODEL_FOLDER)
+    print(f"wrote {run}")
 
 
 def schedule(progress: float, warmup: float) -> float:
