@@ -1,0 +1,132 @@
+"""Explanations by the shipped weights, on rendered faces they never saw."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from affect.counterfactual import Explanation, Question, QuestionError, explain, region_masks
+from affect.images import decode
+from affect.model import AffectModel
+from tests.tiny import tiny_card, tiny_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@cache
+def model() -> AffectModel:
+    torch.set_num_threads(1)
+    return AffectModel.load(ROOT / "weights")
+
+
+@cache
+def face(name: str) -> NDArray[np.uint8]:
+    return decode((ROOT / "service" / "examples" / f"{name}.png").read_bytes())
+
+
+def answer(name: str, question: Question) -> Explanation:
+    (found,) = explain(model(), face(name)[None], [question])
+    assert isinstance(found, Explanation), found
+    return found
+
+
+def read(image: NDArray[np.uint8], label: str) -> float:
+    labels = model().labels(AffectModel.to_pixels(torch.from_numpy(image[None])))
+    return float(labels[0, model().card.labels_of.index(label)])
+
+
+def test_a_smile_is_taken_away() -> None:
+    found = answer("happiness", Question("AU12", 0.0))
+    assert found.valid
+    assert read(found.counterfactual, "AU12") < read(face("happiness"), "AU12") - 0.1
+    assert found.scores["identity"] > 0.5
+
+
+def test_the_flags_come_from_the_picture_that_is_shown() -> None:
+    for name in ("happiness", "surprise", "sadness"):
+        found = answer(name, Question())
+        again = model().predict(AffectModel.to_pixels(torch.from_numpy(found.counterfactual[None])))
+        assert torch.allclose(again.probability, found.counterfactual_read.probability, atol=1e-5)
+        assert torch.allclose(again.va, found.counterfactual_read.va, atol=1e-5)
+
+
+def test_valence_moves_the_way_that_is_asked() -> None:
+    found = answer("happiness", Question("valence", -0.5))
+    assert read(found.counterfactual, "valence") < read(face("happiness"), "valence") - 0.2
+    assert "Valence would fall from" in found.sentence
+
+
+def test_what_nobody_asked_about_stays_what_it_was() -> None:
+    found = answer("surprise", Question("AU26", 0.0))
+    brow = region_masks(64)["brow"]
+    mouth = region_masks(64)["mouth"] | region_masks(64)["chin"]
+    shift = np.abs(found.counterfactual.astype(int) - face("surprise")).mean(2)
+    assert shift[mouth].mean() > 1.5 * shift[brow].mean()
+
+
+def test_the_map_is_black_exactly_where_nothing_changed() -> None:
+    found = answer("happiness", Question("AU12", 0.0))
+    shift = np.abs(found.counterfactual.astype(int) - face("happiness")).mean(2)
+    assert np.all(found.map[shift < 0.5] == 0)
+    assert np.all(found.map[shift > 1] > 0)
+    assert np.corrcoef(found.map.ravel(), shift.ravel())[0, 1] > 0.95
+
+
+def test_regions_tile_the_crop_and_share_the_change() -> None:
+    masks = np.stack(list(region_masks(64).values()))
+    assert np.all(masks.sum(0) == 1)
+    assert sum(answer("anger", Question()).regions.values()) == pytest.approx(1, abs=0.01)
+
+
+def test_the_way_leads_from_the_face_to_its_counterfactual() -> None:
+    found = answer("happiness", Question("AU12", 0.0))
+    assert np.array_equal(found.frames[0], face("happiness"))
+    assert np.array_equal(found.frames[-1], found.counterfactual)
+    distance = [np.abs(frame.astype(int) - found.frames[-1]).mean() for frame in found.frames]
+    assert distance == sorted(distance, reverse=True)
+
+
+def test_rows_are_answered_as_if_they_were_alone() -> None:
+    names, questions = ("happiness", "anger", "surprise"), [Question("AU12", 0.0), Question("valence", 0.5), Question()]
+    together = explain(model(), np.stack([face(name) for name in names]), questions)
+    for name, question, found in zip(names, questions, together, strict=True):
+        alone = answer(name, question)
+        assert isinstance(found, Explanation)
+        assert found.question == alone.question
+        assert np.abs(found.counterfactual.astype(int) - alone.counterfactual).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("question", "code"),
+    [(Question("AU99"), "unknown_label"), (Question("valence", 3.0), "bad_target"), (Question("AU12", 1.0), "already_so")],
+)
+def test_a_question_that_makes_no_sense_is_answered_alone(question: Question, code: str) -> None:
+    bad, good = explain(model(), np.stack([face("happiness")] * 2), [question, Question("AU12", 0.0)])
+    assert isinstance(bad, QuestionError)
+    assert bad.code == code
+    assert isinstance(good, Explanation)
+
+
+def test_what_a_run_did_not_learn_cannot_be_asked() -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    (found,) = explain(tiny_model(tiny_card("au")), crops, [Question("valence", 0.5)])
+    assert isinstance(found, QuestionError)
+    assert found.code == "not_learned"
+
+
+def test_a_question_that_cannot_be_met_gets_the_best_try_and_says_so() -> None:
+    untrained = AffectModel.initialise(tiny_card(), seed=1).eval()
+    untrained.label_table[:] = torch.rand(untrained.label_table.shape, generator=torch.Generator().manual_seed(0))
+    crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+    (found,) = explain(untrained, crops, [Question("valence", 0.9)])
+    assert isinstance(found, Explanation)
+    assert not found.valid
+    assert found.trust == "low"
+    assert "not met" in found.reasons[0]
+
+
+def test_no_faces_no_answers() -> None:
+    assert explain(model(), np.zeros((0, 64, 64, 3), np.uint8), []) == []
