@@ -36,7 +36,7 @@ class Seen:
         good = np.array([taken for _, taken, status in self.requests if status == "200"])
         errors = Counter(status for _, _, status in self.requests if status != "200")
         lines = [
-            f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} answered a second, errors: {dict(errors) or 'none'}"
+            f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} answered/s, errors {dict(errors) or 0}"
         ]
         if len(good):
             marks = (50, 90, 99, 100)
