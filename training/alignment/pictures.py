@@ -81,7 +81,8 @@ def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDAr
     kind = rng.integers(3)
     if kind == 0:
         bare = (background(rng, PICTURE_PX) ** (1 / 2.2) * 255).astype(np.uint8)
-        return bare, Box(*rng.uniform(30, 130, 2).tolist(), float(rng.uniform(20, 80)), 0.0)
+        x, y = rng.uniform(30, 130, 2)
+        return bare, Box(float(x), float(y), float(rng.uniform(20, 80)))
     if kind == 1:
         angle = rng.uniform(0, 2 * np.pi)
         off = box.side * rng.uniform(0.8, 1.2)
@@ -91,15 +92,15 @@ def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDAr
 
 def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     """Light, colour, focus, noise and things in the way, as strongly as photographs vary."""
-    pixels = (crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3)))
-    pixels = (pixels - 0.5) * float(np.exp(rng.normal(0, 0.25))) + 0.5 + rng.normal(0, 0.08)
+    pixels: Floats = (crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3)))
+    pixels = (pixels - 0.5) * np.float32(np.exp(rng.normal(0, 0.25))) + np.float32(0.5 + rng.normal(0, 0.08))
     pixels *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     if rng.random() < 0.25:
         pixels[:] = pixels.mean(2, keepdims=True)
     if rng.random() < 0.3:
-        pixels = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 2.2)))
+        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 2.2))), np.float32)
     if rng.random() < 0.4:
-        pixels += rng.normal(0, rng.uniform(0, 0.08), pixels.shape)
+        pixels += rng.normal(0, rng.uniform(0, 0.08), pixels.shape).astype(np.float32)
     if rng.random() < 0.25:
         x, y = rng.integers(0, INPUT_PX, 2)
         w, h = rng.integers(6, 26, 2)

@@ -5,6 +5,7 @@ Shape letters: B faces, S the judge's image side in px, K Action Units, F featur
 
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from affect.labels import Vocabulary
 
 JUDGE_FILE, JUDGE_WEIGHTS_FILE = "judge.json", "judge.safetensors"
+SQUEEZED, FEATURES = 32, 160
 
 
 class JudgeError(ValueError):
@@ -70,16 +72,16 @@ class Judge(nn.Module):
     def __init__(self, card: JudgeCard) -> None:
         super().__init__()
         self.card = card
-        stem, *rest = card.widths
+        stem, last = card.widths[0], card.widths[-1]
         self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
-        blocks: list[nn.Module] = []
-        for inputs, outputs in zip((stem, *rest[:-1]), rest, strict=True):
+        blocks: list[nn.Module] = [_Block(stem, stem)]
+        for inputs, outputs in pairwise(card.widths):
             blocks += [_Block(inputs, outputs), _Block(outputs, outputs)]
         self.blocks = nn.Sequential(*blocks)
         # Where on the face something happens matters: the last 4 x 4 map is read as it lies, not averaged away.
-        self.squeeze = nn.Conv2d(rest[-1], 32, 1)
-        self.features_of = nn.Linear(32 * 16, 160)
-        self.answer = nn.Linear(160, len(card.vocabulary) + 2)
+        self.squeeze = nn.Sequential(nn.Conv2d(last, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED), nn.ReLU())
+        self.features_of = nn.Sequential(nn.Linear(SQUEEZED * 16, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU())
+        self.answer = nn.Linear(FEATURES, len(card.vocabulary) + 2)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -89,8 +91,8 @@ class Judge(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Raw answers (B, K + 2) and features (B, F) of faces (B, 3, any, any) in [-1, 1]."""
         maps = self.blocks(self.stem(_sized(x, self.card.image_px)))
-        squeezed = F.relu(self.squeeze(F.adaptive_avg_pool2d(maps, 4)))
-        features = F.relu(self.features_of(F.dropout(squeezed.flatten(1), 0.2, self.training)))
+        squeezed = self.squeeze(F.adaptive_avg_pool2d(maps, 4))
+        features = self.features_of(F.dropout(squeezed.flatten(1), 0.1, self.training))
         return self.answer(features), features
 
     @torch.no_grad()

@@ -28,8 +28,8 @@ class JudgeConfig:
     images: int = 150_000
     batch_images: int = 64
     image_px: int = 64
-    widths: tuple[int, ...] = (32, 48, 96, 160)  # 0.9 M parameters
-    learning_rate: float = 3e-3  # at the top of the one-cycle schedule (AdamW)
+    widths: tuple[int, ...] = (24, 48, 96, 160)  # 1.3 M parameters
+    learning_rate: float = 2e-3  # at the top of the one-cycle schedule (AdamW)
     weight_decay: float = 0.05
     seed: int = 7919
 

@@ -11,7 +11,7 @@ Floats = NDArray[np.float32]
 def background(rng: Generator, side_px: int) -> Floats:
     """(S, S, 3) float32, linear light in [0, 1]."""
     base = _colour(rng)
-    picture = np.empty((side_px, side_px, 3), np.float32)
+    picture: Floats = np.empty((side_px, side_px, 3), np.float32)
     picture[:] = base
     kind = rng.integers(0, 5)
     if kind >= 1:
@@ -24,20 +24,22 @@ def background(rng: Generator, side_px: int) -> Floats:
         picture += _texture(rng, side_px) * rng.uniform(0.05, 0.5) * base
     blur = rng.uniform(0.0, 0.04) * side_px
     if blur > 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur)
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32)
     return np.clip(picture, 0, 1).astype(np.float32)
 
 
 def _colour(rng: Generator) -> Floats:
     grey = rng.uniform(0.02, 0.8) ** 1.5
-    return np.clip(grey * (1 + rng.normal(0, 0.25, 3)), 0.005, 1).astype(np.float32)
+    colour: Floats = np.clip(grey * (1 + rng.normal(0, 0.25, 3)), 0.005, 1).astype(np.float32)
+    return colour
 
 
 def _slope(rng: Generator, side: int) -> Floats:
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side - 0.5
     along = x * np.cos(angle) + y * np.sin(angle) + 0.5
-    return np.clip(along, 0, 1).astype(np.float32)[..., None]
+    slope: Floats = np.clip(along, 0, 1).astype(np.float32)[..., None]
+    return slope
 
 
 def _blobs(rng: Generator, picture: Floats) -> Floats:
@@ -61,5 +63,6 @@ def _texture(rng: Generator, side: int) -> Floats:
     total = np.zeros((side, side, 1), np.float32)
     for cells in (4, 12, 36):
         coarse = rng.standard_normal((cells, cells)).astype(np.float32)
-        total[..., 0] += cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC) / cells**0.3
+        scaled = np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC), np.float32)
+        total[..., 0] += scaled / np.float32(cells**0.3)
     return total

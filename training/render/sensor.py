@@ -55,8 +55,8 @@ def expose(sensor: Sensor, light: NDArray[np.float32], rng: Generator) -> NDArra
     shown = np.clip(picture, 1e-5, None) ** (1 / GAMMA)
     shown = np.where(shown > 0.8, 0.8 + 0.2 * np.tanh((shown - 0.8) / 0.2), shown)  # film's shoulder: highlights roll off
     shown = np.clip((shown - 0.5) * sensor.contrast + 0.5, 0, 1)
-    image = np.round(shown * 255).astype(np.uint8)
+    image: NDArray[np.uint8] = np.round(shown * 255).astype(np.uint8)
     if sensor.jpeg_quality is not None:
         _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg_quality])
-        image = cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].copy()
+        image = np.ascontiguousarray(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
     return image
