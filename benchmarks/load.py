@@ -35,9 +35,7 @@ class Seen:
         """Throughput, errors and latency percentiles."""
         good = np.array([taken for _, taken, status in self.requests if status == "200"])
         errors = Counter(status for _, _, status in self.requests if status != "200")
-        lines = [
-            f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} answered/s, errors {dict(errors) or 0}"
-        ]
+        lines = [f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} answered/s, errors {dict(errors) or 0}"]
         if len(good):
             marks = (50, 90, 99, 100)
             lines.append("  ".join(f"p{mark} {1000 * np.percentile(good, mark):.0f} ms" for mark in marks))

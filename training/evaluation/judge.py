@@ -90,7 +90,7 @@ class Judge(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Raw answers (B, K + 2) and features (B, F) of faces (B, 3, any, any) in [-1, 1]."""
-        maps = self.blocks(self.stem(_sized(x, self.card.image_px)))
+        maps = self.blocks(self.stem(_even_light(_sized(x, self.card.image_px))))
         squeezed = self.squeeze(F.adaptive_avg_pool2d(maps, 4))
         features = self.features_of(F.dropout(squeezed.flatten(1), 0.1, self.training))
         return self.answer(features), features
@@ -134,6 +134,11 @@ class Judge(nn.Module):
         digest = sha256((folder / JUDGE_WEIGHTS_FILE).read_bytes()).hexdigest()
         self.card = self.card.model_copy(update={"sha256": digest})
         (folder / JUDGE_FILE).write_text(self.card.model_dump_json(indent=2) + "\n")
+
+
+def _even_light(x: Tensor) -> Tensor:
+    """Every picture with mean 0 and deviation about 1: light and skin say nothing about a state."""
+    return (x - x.mean((1, 2, 3), keepdim=True)) / (x.std((1, 2, 3), keepdim=True) + 0.05)
 
 
 def _sized(x: Tensor, side: int) -> Tensor:

@@ -17,7 +17,8 @@ from training.database.stream import Batch, Stream
 from training.evaluation import metrics
 from training.evaluation.judge import Judge, JudgeCard
 
-VA_WEIGHT = 0.5  # of the VA losses beside the mean cross-entropy over AUs
+VA_WEIGHT = 0.2  # of the VA losses beside the mean cross-entropy over AUs
+TWIN_WEIGHT = 10.0  # of the squared error of differences between twins: they differ in nothing but the state
 READ_IMAGES = 128  # a batch when only reading
 
 
@@ -62,7 +63,8 @@ def _learn(judge: Judge, database: Database, config: JudgeConfig) -> int:
     with stream, tqdm(total=steps * config.batch_images, unit="img", unit_scale=True, mininterval=0.5, desc="judge") as bar:
         for _, batch in zip(range(steps), stream, strict=False):
             x, y = _both(batch, next(judge.parameters()).device)
-            loss = judge_loss(judge(augment(x, generator))[0], y)
+            raw = judge(augment(x, generator))[0]
+            loss = judge_loss(raw, y) + TWIN_WEIGHT * twin_loss(raw, y)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -82,6 +84,15 @@ def judge_loss(raw: Tensor, y: Tensor) -> Tensor:
     va, va_target, va_known = torch.tanh(raw[:, -2:]), target[:, -2:], known[:, -2:]
     squared = _mean((va - va_target) ** 2, va_known)
     return _mean(aus, known[:, :-2]) + VA_WEIGHT * (squared + (1 - _ccc(va, va_target, va_known)).mean())
+
+
+def twin_loss(raw: Tensor, y: Tensor) -> Tensor:
+    """Squared error of the difference between row i and its twin i + B / 2. It teaches the state apart from the person at once;
+    a face without a twin is its own, and adds nothing."""
+    read = torch.cat([torch.sigmoid(raw[:, :-2]), torch.tanh(raw[:, -2:])], dim=1)
+    half = len(raw) // 2
+    error = (read[:half] - read[half:]) - (y[:half] - y[half:])
+    return _mean(torch.nan_to_num(error) ** 2, torch.isfinite(error))
 
 
 def _ccc(x: Tensor, y: Tensor, known: Tensor) -> Tensor:

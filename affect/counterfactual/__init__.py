@@ -1,0 +1,10 @@
+"""Why was this face read so? The least change to *this* face, drawn by the generator, that changes the reading.
+
+`question` says what may be asked, `search` looks for the change, `measure` says what the change is, `words` tells it.
+"""
+
+from affect.counterfactual.explanation import Explanation, explain
+from affect.counterfactual.measure import region_masks
+from affect.counterfactual.question import Question, QuestionError
+
+__all__ = ["Explanation", "Question", "QuestionError", "explain", "region_masks"]

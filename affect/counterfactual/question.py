@@ -1,0 +1,75 @@
+"""What may be asked about a face, and how an open question is understood."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from affect.labels import DIMENSIONS, allowed_range
+from affect.model import AffectModel, Prediction
+
+VA_TOLERANCE = 0.1  # a wanted valence or arousal is reached within this
+OTHER_SIDE = 0.15  # how far beyond zero "the other side" of a valence or arousal lies
+
+
+class QuestionError(ValueError):
+    """A question that cannot be asked of this face. `code`: unknown_label, already_so, bad_target, not_learned."""
+
+    def __init__(self, code: str, title: str, detail: str) -> None:
+        super().__init__(f"{title}: {detail}")
+        self.code, self.title, self.detail = code, title, detail
+
+
+@dataclass(frozen=True)
+class Question:
+    """What should be otherwise. `label` None asks about the strongest decision; `target` None asks for the other side.
+
+    `target` of an AU: 1.0 wanted present, 0.0 wanted absent; of valence and arousal: the wanted value in [-1, 1].
+    """
+
+    label: str | None = None
+    target: float | None = None
+
+
+def understand(model: AffectModel, question: Question, factual: Prediction) -> Question | QuestionError:
+    """The question with label and target filled in, or why it cannot be asked. `factual` has one row."""
+    names, card = model.card.labels_of.names, model.card
+    label = question.label or strongest(model, factual)
+    if label not in names:
+        return QuestionError("unknown_label", "Unknown label", f"{label!r} is not one of {', '.join(names)}")
+    if not bool(model.known[names.index(label)]):
+        known = f"this model was trained on {card.labels!r} labels and does not know {label}"
+        return QuestionError("not_learned", "Label not learned", known)
+    low, high = allowed_range(label)
+    if question.target is not None and not low <= question.target <= high:
+        wrong = f"{label} cannot become {question.target}; give a number from {low:g} to {high:g}"
+        return QuestionError("bad_target", "Target out of range", wrong)
+    if label in DIMENSIONS:
+        return _of_dimension(label, question.target, float(factual.va[0, DIMENSIONS.index(label)]))
+    column = names.index(label)
+    return _of_unit(label, question.target, bool(factual.present[0, column]), float(factual.probability[0, column]))
+
+
+def strongest(model: AffectModel, factual: Prediction) -> str:
+    """The most confident present AU; without one, the dimension that is furthest from neutral."""
+    codes = model.card.vocabulary
+    if bool(model.known[0]) and bool(factual.present[0].any()):
+        return codes[int(torch.where(factual.present[0], factual.probability[0], -1).argmax())]
+    if bool(model.known[-1]):
+        return DIMENSIONS[int(factual.va[0].abs().argmax())]
+    return codes[int(factual.probability[0].argmax())]
+
+
+def _of_dimension(label: str, target: float | None, value: float) -> Question | QuestionError:
+    wanted = -float(np.copysign(OTHER_SIDE, value)) if target is None else target
+    if abs(value - wanted) <= VA_TOLERANCE:
+        return QuestionError("already_so", "Already so", f"{label} is read as {value:.2f}, which is within {VA_TOLERANCE} of {wanted:.2f}")
+    return Question(label, wanted)
+
+
+def _of_unit(label: str, target: float | None, present: bool, probability: float) -> Question | QuestionError:
+    wanted = not present if target is None else target >= 0.5
+    if wanted == present:
+        state = "present" if present else "absent"
+        return QuestionError("already_so", "Already so", f"{label} is already read as {state} (probability {probability:.2f})")
+    return Question(label, float(wanted))
