@@ -92,7 +92,7 @@ def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDAr
 
 def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     """Light, colour, focus, noise and things in the way, as strongly as photographs vary."""
-    pixels: Floats = (crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3)))
+    pixels = np.asarray((crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3))), np.float32)
     contrast, brightness = float(np.exp(rng.normal(0, 0.25))), 0.5 + rng.normal(0, 0.08)
     pixels = np.asarray((pixels - 0.5) * contrast + brightness, np.float32)
     pixels *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)

@@ -18,7 +18,7 @@ from training.evaluation import metrics
 from training.evaluation.judge import Judge, JudgeCard
 
 VA_WEIGHT = 0.2  # of the VA losses beside the mean cross-entropy over AUs
-TWIN_WEIGHT = 10.0  # of the squared error of differences between twins: they differ in nothing but the state
+TWIN_WEIGHT = 5.0  # of the squared error of differences between twins: they differ in nothing but the state
 READ_IMAGES = 128  # a batch when only reading
 
 

@@ -9,7 +9,7 @@ import torch
 from tests.training.evaluation.conftest import QUICK_JUDGE
 from training.database.reader import Database
 from training.evaluation.judge import JUDGE_WEIGHTS_FILE, Judge, JudgeError
-from training.evaluation.judge_training import augment, judge_loss, read_split, train_judge
+from training.evaluation.judge_training import augment, judge_loss, read_split, train_judge, twin_loss
 
 
 def test_a_judge_reads_people_it_never_saw(judge_folder, drawn_database):
@@ -66,3 +66,18 @@ def test_another_seed_is_another_judge(drawn_database, tmp_path):
     config = replace(QUICK_JUDGE, images=64)
     first, second = (train_judge(drawn_database, tmp_path / str(seed), replace(config, seed=seed)) for seed in (1, 2))
     assert first.card.sha256 != second.card.sha256
+
+
+def test_twins_that_are_told_apart_rightly_cost_nothing():
+    y = torch.tensor([[0.2, 0.5, -0.5], [0.7, 0.1, 0.3]])
+    raw = torch.cat([torch.logit(y[:, :1]), torch.atanh(y[:, 1:])], dim=1)
+    assert twin_loss(raw, y) < 1e-10
+    assert twin_loss(raw.flip(0), y) > 0.1
+    y[1, 2] = float("nan")
+    assert torch.isfinite(twin_loss(raw, y))
+
+
+def test_the_judge_does_not_mind_the_light(judge_folder):
+    judge = Judge.load(judge_folder)
+    faces = torch.rand(3, 3, 32, 32) - 0.5
+    assert (judge.read(faces) - judge.read(0.8 * faces - 0.1)).abs().max() < 0.1
