@@ -37,10 +37,15 @@ def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | N
 @click.option("--data", type=_FOLDER, required=True, help="database folder")
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
 @click.option("--judge", "judge_folder", type=_FOLDER, help="folder of a judge; without one, nothing drawn is graded")
+@click.option(
+    "--calibrate/--keep-card", default=None, help="write calibration and figures into the card or not  [default: on its own data]"
+)
 @click.option("--images", type=click.IntRange(min=16), help="most faces of the split to read  [default: 4000]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
-def evaluate(run: Path, data: Path, split: str, judge_folder: Path | None, images: int | None, seed: int, threads: int) -> None:
+def evaluate(
+    run: Path, data: Path, split: str, judge_folder: Path | None, calibrate: bool | None, images: int | None, seed: int, threads: int
+) -> None:
     """Calibrate a run and measure it: writes report.json and report.html into the run and figures into its card."""
     import cv2
     import torch
@@ -51,8 +56,9 @@ def evaluate(run: Path, data: Path, split: str, judge_folder: Path | None, image
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    config = EvaluationConfig(split=split, seed=seed)
+    config = EvaluationConfig(split=split, calibrate=calibrate, seed=seed)
     measured, art = measure(run, data, judge_folder, replace(config, most_images=images or config.most_images))
     paths = report.write(measured, art, run)
     click.echo(report.summary_text(measured))
-    click.echo(f"wrote {', '.join(str(path) for path in paths)} and {run / 'model' / 'card.json'}")
+    card = [run / "model" / "card.json"] if measured.wrote_card else []
+    click.echo(f"wrote {', '.join(str(path) for path in (*paths, *card))}")

@@ -33,6 +33,7 @@ class EvaluationConfig:
     """How much is measured. The numbers of faces are part of the figures: distances depend on them."""
 
     split: str = "test"
+    calibrate: bool | None = None  # fit calibration and write the card; None: only on the data that the run was trained on
     most_images: int = 4_000  # of a split
     drawn_images: int = 1_000
     edited_images: int = 500
@@ -54,7 +55,7 @@ class Generated:
     cross_talk: CrossTalk | None
     circumplex: tuple[CircumplexPoint, ...]
     circumplex_control: Control | None
-    distances: Distances
+    distances: Distances | None
 
 
 @dataclass
@@ -67,12 +68,14 @@ class Report:
     split: str
     faces: int
     people: int
-    calibrated_on: int  # faces of the validation split; 0 where there were none
+    at_home: bool  # on the data that the run was trained on
+    wrote_card: bool  # calibration, reference and quality went into the card
+    calibrated_on: int  # faces of the validation split; 0 where the card's calibration was left as it was
     recognition: Recognition
     groups: tuple[GroupTable, ...]
     generated: Generated | None
     twin_edits: TwinEdit | None
-    memory: Memory
+    memory: Memory | None
     robustness: tuple[Curve, ...]
     outsiders: tuple[Outsiders, ...]
     milliseconds: dict[str, float]
@@ -110,7 +113,7 @@ class _Stages:
 
 
 def evaluate(run: Path, data: Path, judge_folder: Path | None, config: EvaluationConfig) -> tuple[Report, Art]:
-    """Measure the run, and write calibration, quality and reference into its card."""
+    """Measure the run, and write calibration, quality and reference into its card if these are its own data."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
     model = AffectModel.load(run / MODEL_FOLDER, device=device)
@@ -118,9 +121,11 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     judge = Judge.load(judge_folder, device=device) if judge_folder else None
     rng, generator = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
     stages = _Stages(10)
+    at_home = database.card.name == model.card.data.name
+    write_card = at_home if config.calibrate is None else config.calibrate
 
     with stages("calibration"):
-        calibrated_on = calibrate(model, database, config, rng)
+        calibrated_on = calibrate(model, database, config, rng) if write_card else 0
     with stages("reading"):
         faces = load_faces(database, model, config.split, config.most_images, rng)
         if not len(faces):
@@ -156,6 +161,8 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
         split=config.split,
         faces=len(faces),
         people=len(np.unique(faces.identity)),
+        at_home=at_home,
+        wrote_card=write_card,
         calibrated_on=calibrated_on,
         recognition=recognised,
         groups=groups,
@@ -168,9 +175,9 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
         machine=_machine(device),
         seconds=stages.seconds,
     )
-    model.recard(model.card.model_copy(update={"quality": quality(report)}))
-    model.card.save(run / MODEL_FOLDER)
-    report.card = model.card
+    if write_card:
+        report.card = model.card.model_copy(update={"quality": quality(report)})
+        report.card.save(run / MODEL_FOLDER)
     return report, art
 
 
@@ -230,6 +237,7 @@ def quality(report: Report) -> dict[str, Measured]:
     if made:
         figures |= {"drawn_au_auc": made.samples.mean_auc, "drawn_va_ccc": made.samples.mean_ccc}
         figures |= {"judge_au_auc": made.ceiling.mean_auc, "judge_va_ccc": made.ceiling.mean_ccc}
+    if made and made.distances:
         figures |= {"fd_judge": made.distances.frechet, "fd_judge_floor": made.distances.frechet_floor}
     return {
         name: Measured(value=round(f.value, 4), low=_finite(f.low), high=_finite(f.high), split=report.split)

@@ -28,6 +28,7 @@ RAISED = 0.9  # intensity to which cross-talk raises an AU
 DIRECTIONS, RADII, CIRCUMPLEX_PEOPLE = 12, (0.4, 0.8), 16
 THUMBNAIL_PX = 32  # side at which pictures are compared for memorising
 SPEED_REPEATS = 7
+FEWEST_FACES = 20  # on either side of a distance
 
 
 @dataclass(frozen=True)
@@ -206,11 +207,13 @@ def _of_people(model: AffectModel, people: Tensor, row: Floats, generator: Gener
     return np.asarray(images.cpu().numpy())
 
 
-def measure_distances(real: Faces, real_features: Floats, drawn_features: Floats, rng: np.random.Generator) -> Distances:
-    """Half of the real people are what is compared with; the other half are the floor."""
+def measure_distances(real: Faces, real_features: Floats, drawn_features: Floats, rng: np.random.Generator) -> Distances | None:
+    """Half of the real people are what is compared with; the other half are the floor. None with too few of them."""
     people = rng.permutation(np.unique(real.identity))
     first = np.isin(real.identity, people[: len(people) // 2])
     count = min(int(first.sum()), int((~first).sum()), len(drawn_features))
+    if count < FEWEST_FACES:
+        return None
     reference, floor, drawn = (rng.permutation(f)[:count] for f in (real_features[first], real_features[~first], drawn_features))
     return Distances(
         faces=count,
@@ -225,9 +228,11 @@ def measure_distances(real: Faces, real_features: Floats, drawn_features: Floats
 
 def memory(
     database: Database, drawn: U8, unseen: Faces, training_images: int, rng: np.random.Generator
-) -> tuple[Memory, list[tuple[U8, U8]]]:
+) -> tuple[Memory | None, list[tuple[U8, U8]]]:
     """Nearest training faces of drawn faces and of unseen people, and the closest pairs (drawn, training) to look at."""
     count = len(database.table("train"))
+    if not count:
+        return None, []
     rows = np.sort(rng.permutation(count)[:training_images])
     known = database.images("train", rows, THUMBNAIL_PX)
     among = _thumbnails(known)

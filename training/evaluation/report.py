@@ -21,10 +21,12 @@ FIGURE_NAMES = {"mean_f1": "mean AU F1", "mean_auc": "mean AU AUC", "valence_ccc
 
 
 def write(report: Report, art: Art, run: Path) -> tuple[Path, Path]:
-    """Both files into the run folder."""
-    (run / REPORT_JSON).write_text(json.dumps(as_json(report), indent=1, allow_nan=False) + "\n")
-    (run / REPORT_HTML).write_text(as_html(report, art))
-    return run / REPORT_JSON, run / REPORT_HTML
+    """Both files into the run folder; on other data than the run's own, their name says which."""
+    suffix = "" if report.at_home else f"-{report.data}"
+    numbers, page = (run / f"{Path(name).stem}{suffix}{Path(name).suffix}" for name in (REPORT_JSON, REPORT_HTML))
+    numbers.write_text(json.dumps(as_json(report), indent=1, allow_nan=False) + "\n")
+    page.write_text(as_html(report, art))
+    return numbers, page
 
 
 def as_json(value: Any) -> Any:
@@ -66,7 +68,7 @@ def headline(report: Report) -> list[tuple[str, Interval, str]]:
         tiles.append(("Asked AUs, seen by the judge", made.samples.mean_auc, f"AUC; on real faces {made.ceiling.mean_auc.value:.3f}"))
     if made and found.va:
         tiles.append(("Asked VA, seen by the judge", made.samples.mean_ccc, f"CCC; on real faces {made.ceiling.mean_ccc.value:.3f}"))
-    if made:
+    if made and made.distances:
         floor = made.distances.frechet_floor.value
         tiles.append(("FD-judge", made.distances.frechet, f"real against real {floor:.3g}"))
     return tiles
@@ -82,7 +84,9 @@ def summary_text(report: Report) -> str:
         made = report.generated
         for name, control in (("edits", made.edits), ("reconstructions", made.reconstructions)):
             lines.append(f"  judge on {name:<21} AUC {control.mean_auc}   CCC {control.mean_ccc}")
-    if not report.calibrated_on:
+    if not report.wrote_card:
+        lines.append("  these are not the data of this run: its calibration and card were left as they are")
+    elif not report.calibrated_on:
         lines.append("  no validation split: thresholds are not calibrated")
     for table in report.groups:
         for gap in table.gaps:

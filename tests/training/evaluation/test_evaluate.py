@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from affect.card import Calibration, ModelCard
 from affect.model import AffectModel
+from training.database.card import DataCard
 from training.database.reader import Database
 from training.evaluation import generation, report
 from training.evaluation.commands import evaluate as command
@@ -154,3 +156,23 @@ def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database):
     assert len(faces) == 20
     assert (faces.twin_of >= 0).all()
     assert (faces.identity[faces.twin_of] == faces.identity).all()
+
+
+def test_other_data_than_the_runs_own_leave_its_card_alone(run, written, drawn_database, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(drawn_database, elsewhere)
+    named = DataCard.load(elsewhere).model_copy(update={"name": "elsewhere"})
+    named.save(elsewhere)
+    before = (run / "model" / "card.json").read_bytes()
+    answer = CliRunner().invoke(command, [str(run), "--data", str(elsewhere), "--images", "64"])
+    assert answer.exit_code == 0, answer.output
+    assert "left as they are" in answer.output
+    assert (run / "model" / "card.json").read_bytes() == before
+    assert (run / "report-elsewhere.html").is_file()
+
+
+def test_too_few_people_have_no_distance_but_a_report_all_the_same(run, drawn_database, judge_folder):
+    model = AffectModel.load(run / "model")
+    faces = load_faces(Database.open(drawn_database), model, "test", 16, np.random.default_rng(0))
+    features = np.random.default_rng(0).normal(size=(16, 4))
+    assert generation.measure_distances(faces, features, features, np.random.default_rng(0)) is None
