@@ -225,8 +225,18 @@ def _better(new: Tries, old: Tries) -> Tensor:
 
 
 def _joined(readings: list[Reading]) -> Reading:
-    names = ("logits", "va", "latent", "identity", "critic", "features")
-    return Reading(*(torch.cat([getattr(reading, name) for reading in readings]) for name in names), ())
+    def column(name: str) -> Tensor:
+        return torch.cat([getattr(reading, name) for reading in readings])
+
+    return Reading(
+        logits=column("logits"),
+        va=column("va"),
+        latent=column("latent"),
+        identity=column("identity"),
+        critic=column("critic"),
+        features=column("features"),
+        maps=(),
+    )
 
 
 def _pick(tries: Tries, rows: Tensor) -> Tries:

@@ -1,0 +1,126 @@
+"""What a counterfactual is like: where it changed, how steadily it is read, how the prediction spreads over the pixels.
+
+Shape letters: N rows, S side in px, F frames, L labels. Pixel differences are shares of full scale.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from affect.catalogue import Region
+from affect.counterfactual.search import Rows, progress
+from affect.model import AffectModel, Reading
+
+U8 = NDArray[np.uint8]
+Floats = NDArray[np.floating]
+
+MAP_FULL = 0.25  # a pixel that changes by this share of full scale is white in the map
+NOISE_SD = 4 / 255  # of the stability probe
+GRADIENT_STEPS = 8
+SUPPORT_ROWS = 256  # real label rows whose distance to their neighbours is the yardstick of support
+
+
+def region_masks(side: int) -> dict[str, NDArray[np.bool_]]:
+    """(S, S) masks that tile the aligned crop: the six regions of FACS and the outside of the face."""
+    y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
+    inside = ((x - 0.5) / 0.42) ** 2 + ((y - 0.5) / 0.56) ** 2 < 1
+    middle = np.abs(x - 0.5)
+    boxes = {
+        Region.BROW: y < 0.30,
+        Region.EYE: (y >= 0.30) & (y < 0.43),
+        Region.NOSE: (y >= 0.43) & (y < 0.66) & (middle < 0.13),
+        Region.CHEEK: ((y >= 0.43) & (y < 0.66) & (middle >= 0.13)) | ((y >= 0.66) & (y < 0.88) & (middle >= 0.22)),
+        Region.MOUTH: (y >= 0.66) & (y < 0.88) & (middle < 0.22),
+        Region.CHIN: y >= 0.88,
+    }
+    return {region.value: inside & box for region, box in boxes.items()} | {"outside": ~inside}
+
+
+def region_shares(shift: Floats) -> dict[str, float]:
+    """Share of the change (S, S) per region; they add up to 1, or are all 0 where nothing changed."""
+    total = float(shift.sum()) + 1e-9
+    return {name: round(float(shift[mask].sum()) / total, 4) for name, mask in region_masks(len(shift)).items()}
+
+
+def change_map(shift: Floats) -> U8:
+    """(S, S) grey. Changes below half a grey level are none; scaled by a fixed amount, so faint changes look faint."""
+    shown = np.where(shift < 0.5 / 255, 0, shift).astype(np.float32)
+    grey: U8 = np.round(np.clip(shown / MAP_FULL, 0, 1) * 255).astype(np.uint8)
+    return grey
+
+
+def signed_map(fact: U8, counter: U8) -> U8:
+    """(S, S, 3) warm where the face grew brighter, cool where darker, over a faint grey face."""
+    change = (counter.astype(np.float32) - fact).mean(2) / 255
+    change = cv2.GaussianBlur(change, (0, 0), max(len(fact) / 128, 0.5))
+    strength = np.clip(np.abs(change) / MAP_FULL, 0, 1)[..., None] ** 0.7
+    face = 150 + 0.35 * (fact.mean(2, keepdims=True) - 128)
+    warm, cool = np.array([214, 84, 32], np.float32), np.array([38, 102, 190], np.float32)
+    colour = np.where(change[..., None] > 0, warm, cool)
+    mixed: U8 = np.round(face * (1 - strength) + colour * strength).clip(0, 255).astype(np.uint8)
+    return mixed
+
+
+def way(model: AffectModel, rows: Rows, asked: Tensor, facts: Tensor, images: Tensor, frames: int) -> Tensor:
+    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through states between its own and `asked` (N, L)."""
+    state = rows.reading.labels
+    steps = []
+    for share in np.linspace(0, 1, frames)[1:-1]:
+        y = state + float(share) * (asked - state)
+        steps.append(model.to_images(model.edit(rows.x, y, state, rows.reading)))
+    return torch.stack([facts, *steps, images], dim=1)
+
+
+def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Tensor:
+    """(N,) share of two slightly noised copies of the counterfactuals that are decided as they are (`met`, bool (N,))."""
+    x = model.to_pixels(images)
+    noise = 2 * NOISE_SD * torch.randn(x.shape[1:], generator=Generator().manual_seed(0)).to(x.device)
+    agree = torch.zeros(len(x), device=x.device)
+    for sign in (1, -1):
+        margin, _ = progress(model, model.read((x + sign * noise).clamp(-1, 1)), rows)
+        agree += ((margin > 0) == met).float() / 2
+    return agree
+
+
+def support(model: AffectModel, after: Tensor) -> Tensor:
+    """(N,) share of real faces whose state lies farther from its nearest neighbour than the states `after` (N, L) from theirs."""
+    table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)][:, model.known]
+    if len(table) < 2:
+        return torch.full((len(after),), 0.5, device=after.device)
+    own = torch.cdist(table[:SUPPORT_ROWS], table).kthvalue(2, dim=1).values  # the nearest is the row itself
+    nearest = torch.cdist(after[:, model.known], table).amin(1)
+    return (own[None] >= nearest[:, None]).float().mean(1)
+
+
+def integrated_gradients(model: AffectModel, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Which pixels made the decision: (N, S, S) signed shares of its number, and the completeness error (N,).
+
+    Integrated Gradients (Sundararajan et al. 2017, eq. 1), midpoint rule, from mid grey. The number is the AU's logit, or
+    valence or arousal. Completeness: the shares add up to the number less that of the grey picture; the error is relative.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x, column = rows.x.clone(), rows.column.clone()
+        total = torch.zeros_like(x)
+        for step in range(GRADIENT_STEPS):
+            between = (x * (step + 0.5) / GRADIENT_STEPS).requires_grad_(True)
+            (gradient,) = torch.autograd.grad(_number(model.read(between), column).sum(), between)
+            total += gradient / GRADIENT_STEPS
+        shares = (total * x).sum(1)
+        span = _number(rows.reading, column) - _number(model.read(torch.zeros_like(x)), column)
+        error = (shares.sum((1, 2)) - span).abs() / span.abs().clamp(min=1e-6)
+    return shares.detach(), error.detach()
+
+
+def _number(reading: Reading, column: Tensor) -> Tensor:
+    return torch.cat([reading.logits, reading.va], dim=1).gather(1, column[:, None]).squeeze(1)
+
+
+def percentile(quantiles: Sequence[float] | None, value: float) -> float:
+    """Share of real faces whose score is lower; without a reference 0.5."""
+    if not quantiles:
+        return 0.5
+    return float(np.searchsorted(quantiles, value, side="right") / len(quantiles))

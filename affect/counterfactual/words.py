@@ -1,0 +1,76 @@
+"""An explanation in words: what changed, in one sentence, and how far to trust it, with the numbers that say so."""
+
+from collections.abc import Sequence
+
+from affect.catalogue import CATALOGUE
+from affect.labels import DIMENSIONS
+
+VISIBLE = 0.05  # a reading that moves by less is not told
+MOST_TOLD = 3
+CHANGED_PERSON, SHIFTED_PERSON = 0.5, 0.8  # identity, cosine
+UNREAL = 0.02  # realism, percentile
+THIN_SUPPORT = 0.02
+POOR_RECONSTRUCTION = 0.95  # percentile
+OUTSIDE = 0.35  # share of the change
+SIDE_EFFECTS = 4  # labels changed beside the asked
+
+Change = tuple[str, float, float]
+
+
+def trust(valid: bool, scores: dict[str, float]) -> tuple[str, tuple[str, ...]]:
+    """high, medium or low, and the measured reasons against the answer, the serious ones first."""
+    serious = [text for text, holds in _serious(valid, scores) if holds]
+    mild = [text for text, holds in _mild(scores) if holds]
+    level = "low" if serious else "medium" if mild else "high"
+    return level, tuple(serious + mild) or ("the question is met, the person is kept, and slight noise does not undo it",)
+
+
+def _serious(valid: bool, s: dict[str, float]) -> Sequence[tuple[str, bool]]:
+    return (
+        (f"the question was not met (margin {s['validity_margin']:.2f}); this is the nearest try", not valid),
+        (f"the person may have changed (identity {s['identity']:.2f} of 1)", s["identity"] < CHANGED_PERSON),
+        (f"the picture looks unlike real faces (realism {s['realism']:.2f})", s["realism"] < UNREAL),
+    )
+
+
+def _mild(s: dict[str, float]) -> Sequence[tuple[str, bool]]:
+    poor = f"the generator draws this face poorly (error larger than for {s['reconstruction_percentile']:.0%} of real faces)"
+    return (
+        (f"the person changed a little (identity {s['identity']:.2f} of 1)", CHANGED_PERSON <= s["identity"] < SHIFTED_PERSON),
+        (f"slight noise changes the decision (steady in {s['stability']:.0%} of tries)", s["stability"] < 1),
+        (poor, s["reconstruction_percentile"] > POOR_RECONSTRUCTION),
+        (f"{s['outside']:.0%} of the change lies outside the face", s["outside"] > OUTSIDE),
+        (f"{s['sparsity']:.0f} other readings change with it", s["sparsity"] > SIDE_EFFECTS),
+        (f"few real faces show such a state (fewer than {max(s['support'], 0.01):.0%} are so alone)", s["support"] < THIN_SUPPORT),
+    )
+
+
+def sentence(question: str, change: Change, units: Sequence[Change], asked: dict[str, float], valid: bool) -> str:
+    """ "Valence would fall from 0.42 to -0.10 if AU12 (lip corner puller) were reduced by 0.40."
+
+    `change` is the questioned label before and after (an AU's probability), `units` what is read of the AUs before and
+    after, `asked` how far the search moved each AU: only those that were moved and did move are named as the cause.
+    """
+    effect = _effect(question, change)
+    moved = {code: after - before for code, before, after in units if code in asked and (after - before) * asked[code] > 0}
+    told = sorted(((code, by) for code, by in moved.items() if abs(by) > VISIBLE), key=lambda move: -abs(move[1]))[:MOST_TOLD]
+    parts = [f"{_named(code)} were {'raised' if by > 0 else 'reduced'} by {abs(by):.2f}" for code, by in told]
+    cause = f" if {_listed(parts)}" if parts else " by a change that no Action Unit's reading tells"
+    return f"{effect}{cause}{'.' if valid else '; that is not enough to change the decision.'}"
+
+
+def _effect(label: str, change: Change) -> str:
+    _, start, end = change
+    if label not in DIMENSIONS:
+        return f"{_named(label)} would go from {start:.2f} to {end:.2f} in probability"
+    if abs(end - start) < 0.02:
+        return f"{label.capitalize()} would stay near {start:.2f}"
+    return f"{label.capitalize()} would {'rise' if end > start else 'fall'} from {start:.2f} to {end:.2f}"
+
+
+def _named(code: str) -> str:
+    return f"{code} ({CATALOGUE[code].name})"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
