@@ -1,7 +1,7 @@
 """After the last step: what generation and the card need to know about real faces, read off them by the averaged weights."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,27 @@ READ_IMAGES = 8192  # real faces that the latent's Gaussian and the label table 
 CHUNK_IMAGES = 256
 QUANTILES = np.linspace(0, 1, 101)
 
+INTENDED_USE = (
+    "Research on dual-annotated expression data, on conditional generation and on counterfactual explanation",
+    "Building and testing systems against the interface before training on licensed data",
+)
+LIMITS = (
+    "A reading is a guess about muscle movements in a picture, not about what a person feels",
+    "Not for decisions about people: hiring, teaching, policing, medicine; in the EU, Regulation (EU) 2024/1689 Article 5(1)(f) prohibits "
+    "inferring emotions at work and in education, and other emotion recognition is high-risk (Annex III)",
+    "Arousal from still pictures is weakly supported in the literature",
+)
+RENDERED_LIMITS = (
+    "Trained on rendered faces only; on photographs its readings have not been measured",
+    "Valence and arousal follow the renderer's generative rule, not annotations of people",
+    "Group figures compare rendered groups; they say nothing about real ones",
+)
+
+
+def limits_of(sources: Sequence[str]) -> tuple[str, ...]:
+    """What the card must say of a model trained on these sources."""
+    return LIMITS + (RENDERED_LIMITS if "rendered" in sources else ())
+
 
 def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
     """The card of a run that begins: sizes and sources; calibration and quality come with evaluation."""
@@ -31,6 +52,8 @@ def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
         data=DataSummary(
             name=data.name, images=0, sources=tuple(data.sources), licence=data.licence, positive_intensity=data.positive_intensity
         ),
+        intended_use=INTENDED_USE,
+        limits=limits_of(data.sources),
         preset=config.preset,
         seed=config.seed,
         libraries={"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
