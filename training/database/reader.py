@@ -1,8 +1,14 @@
-"""Reads a database: labels and attributes by column, pictures by row."""
+"""Reads a database: labels and attributes by column, pictures by row.
+
+Only the columns asked for are read, so a table of ten million rows costs what its labels cost and no more.
+"""
 
 import json
 import os
-from functools import cached_property
+import tarfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -18,14 +24,19 @@ from training.database.card import DataCard, DataError
 from training.database.sample import SPLITS
 from training.database.writer import SHARD, schema, written_shards
 
+OPEN_SHARDS = 256  # files kept open
+INDEX_THREADS = 4
+LARGE = ("truth", "groups", "hash", "key")  # read when asked for, not kept
+
 
 class Database:
     """One folder of shards. Open with `Database.open`."""
 
     def __init__(self, folder: Path, card: DataCard, shards: list[int]) -> None:
         self.folder, self.card, self.shards = folder, card, shards
-        self._files: dict[int, int] = {}
-        self._tables: dict[str, pa.Table] = {}
+        self._kept: dict[str, pa.ChunkedArray] = {}
+        self._rows: dict[str, pa.Array] = {}
+        self._tar = lru_cache(OPEN_SHARDS)(lambda number: _Tar(folder / f"{SHARD.format(number)}.tar"))
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -35,91 +46,142 @@ class Database:
         if not shards:
             raise DataError(f"{folder} holds no finished shard: run the command that makes it again, it goes on where it stopped")
         database = cls(folder, card, shards)
-        if not any(np.isfinite(database.labels(split)).any() for split in SPLITS):
+        if not any(len(column) - column.null_count for column in database._columns((*card.vocabulary, *DIMENSIONS))):
             raise DataError(
                 f"{folder} holds {len(database)} pictures and no label: import annotations for at least one AU or for valence and arousal"
             )
         return database
 
     def __len__(self) -> int:
-        return sum(len(self.table(split)) for split in SPLITS)
+        return sum(self.count(split) for split in SPLITS)
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The AUs of the label rows, in order."""
         return Vocabulary(self.card.vocabulary)
 
-    @cached_property
-    def _index(self) -> pa.Table:
-        tables = []
-        for number in self.shards:
-            path = self.folder / f"{SHARD.format(number)}.parquet"
-            try:
-                table = pq.read_table(path, schema=schema(self.card))
-            except (OSError, pa.ArrowInvalid) as error:
-                raise DataError(f"{path} cannot be read: {error}; delete it and its .tar and make the shard again") from error
-            tables.append(table.append_column("shard", pa.array(np.full(len(table), number, np.int32))))
-        return pa.concat_tables(tables)
+    def count(self, split: str) -> int:
+        """Pictures of a split."""
+        return len(self._rows_of(split))
 
-    def table(self, split: str) -> pa.Table:
-        """All columns of the index for one split, in the order of the shards."""
-        if split not in SPLITS:
-            raise DataError(f"split is {split!r}; choose {', '.join(SPLITS)}")
-        if split not in self._tables:
-            self._tables[split] = self._index.filter(pc.equal(self._index["split"], split))
-        return self._tables[split]
+    def table(self, split: str, names: Sequence[str] | None = None) -> pa.Table:
+        """Columns of the index for one split (all of them unless named), in the order of the shards."""
+        names = [*schema(self.card).names, "shard"] if names is None else list(names)
+        rows = self._rows_of(split)
+        return pa.table(dict(zip(names, (column.take(rows) for column in self._columns(names)), strict=True)))
 
     def labels(self, split: str) -> NDArray[np.float32]:
         """(N, K + 2) label rows, NaN = not annotated."""
-        table = self.table(split)
-        columns = [table[name].to_numpy(zero_copy_only=False) for name in (*self.card.vocabulary, *DIMENSIONS)]
-        return np.stack(columns, axis=1).astype(np.float32)
+        names = self.vocabulary.names
+        labels = np.empty((self.count(split), len(names)), np.float32)
+        for place, name in enumerate(names):
+            labels[:, place] = self.table(split, [name])[name].to_numpy(zero_copy_only=False)
+        return labels
+
+    def weights(self, split: str) -> NDArray[np.float64]:
+        """(N,) how often training draws each row, 1 on average over a balanced database."""
+        return np.asarray(self.table(split, ["weight"])["weight"].fill_null(1.0).to_numpy(), np.float64)
 
     def column(self, split: str, name: str) -> NDArray[np.generic]:
         """(N,) one column of the index; a name it does not have is looked up among the group attributes ("" where absent)."""
-        table = self.table(split)
-        if name in table.column_names:
-            return np.asarray(table[name].to_numpy(zero_copy_only=False))
-        return np.array([json.loads(text).get(name, "") for text in table["groups"].to_pylist()])
+        if name in (*schema(self.card).names, "shard"):
+            return np.asarray(self.table(split, [name])[name].to_numpy(zero_copy_only=False))
+        told = self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()  # few different ones: each is parsed once
+        values = np.array([json.loads(text).get(name, "") for text in told.dictionary.to_pylist()] or [""])
+        return values[told.indices.to_numpy()]
 
     def truth(self, split: str) -> list[dict[str, object]]:
         """What else is true of each row."""
-        return [json.loads(text) for text in self.table(split)["truth"].to_pylist()]
+        return [json.loads(text) for text in self.table(split, ["truth"])["truth"].to_pylist()]
 
     def twins(self, split: str) -> list[NDArray[np.intp]]:
         """Row numbers of each group of twins (at least two)."""
-        names = self.table(split)["twin_group"].to_numpy(zero_copy_only=False).astype(str)
-        order = np.argsort(names, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(np.unique(names, return_inverse=True)[1][order])) + 1) if len(names) else []
-        return [np.sort(part) for part in parts if len(part) > 1 and names[part[0]]]
+        order, starts, sizes = self.twin_order(split)
+        return [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
+
+    def twin_order(self, split: str) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Rows ordered by group of twins, and where in that order each group of at least two begins and how many it has."""
+        named = self.table(split, ["twin_group"])["twin_group"].combine_chunks().dictionary_encode()
+        codes, names = named.indices.to_numpy(), np.array(named.dictionary.to_pylist(), object)
+        order = np.argsort(codes, kind="stable")
+        sizes = np.bincount(codes, minlength=len(names)).astype(np.intp)
+        starts = np.cumsum(sizes) - sizes
+        groups = (sizes > 1) & (names != "")
+        return order, starts[groups], sizes[groups]
 
     def images(self, split: str, rows: NDArray[np.integer], size_px: int) -> NDArray[np.uint8]:
         """(n, S, S, 3) RGB of the given rows of a split."""
-        table = self.table(split)
-        wanted = table.select(["shard", "offset", "size", "key"]).take(pa.array(np.asarray(rows, np.int64)))
+        places = [self.column(split, name)[np.asarray(rows)] for name in ("shard", "offset", "size")]
         out = np.empty((len(rows), size_px, size_px, 3), np.uint8)
-        for place, row in enumerate(wanted.to_pylist()):
-            out[place] = self.read_image(row["shard"], row["offset"], row["size"], size_px, row["key"])
+        for image, shard, offset, size in zip(out, *places, strict=True):
+            image[:] = self.read_image(int(shard), int(offset), int(size), size_px)
         return out
 
-    def read_image(self, shard: int, offset: int, size: int, size_px: int, key: str) -> NDArray[np.uint8]:
+    def read_image(self, shard: int, offset: int, size: int, size_px: int) -> NDArray[np.uint8]:
         """(S, S, 3) one picture by its place in a shard; one read. Larger pictures are area-averaged down."""
-        content = os.pread(self._file(shard), size, offset)
+        content = self.read_bytes(shard, offset, size)
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if len(content) == size else None
         if decoded is None:
-            raise DataError(f"picture {key} of {SHARD.format(shard)}.tar in {self.folder} is broken: make that shard again")
+            raise DataError(f"{self._member(shard, offset)} of {SHARD.format(shard)}.tar in {self.folder} is broken: make that shard again")
         if decoded.shape[:2] != (size_px, size_px):
             way = cv2.INTER_AREA if decoded.shape[0] > size_px else cv2.INTER_LINEAR
             decoded = cv2.resize(decoded, (size_px, size_px), interpolation=way)
         return np.ascontiguousarray(decoded[..., ::-1])
 
-    def _file(self, shard: int) -> int:
-        if shard not in self._files:
-            self._files[shard] = os.open(self.folder / f"{SHARD.format(shard)}.tar", os.O_RDONLY)
-        return self._files[shard]
+    def read_bytes(self, shard: int, offset: int, size: int) -> bytes:
+        """A picture as stored. Raises DataError when the shard's tar is gone."""
+        try:
+            return os.pread(self._tar(shard).number, size, offset)
+        except OSError as error:
+            raise DataError(f"{self.folder}/{SHARD.format(shard)}.tar cannot be read: {error.strerror}; make that shard again") from error
 
     def close(self) -> None:
         """Close the shards' files."""
-        for number in self._files.values():
-            os.close(number)
-        self._files.clear()
+        self._tar.cache_clear()
+
+    def _member(self, shard: int, offset: int) -> str:
+        header = os.pread(self._tar(shard).number, tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
+        return f"picture {header[:100].rstrip(bytes(1)).decode(errors='replace') or 'at ' + str(offset)}"
+
+    def _rows_of(self, split: str) -> pa.Array:
+        if split not in SPLITS:
+            raise DataError(f"split is {split!r}; choose {', '.join(SPLITS)}")
+        if split not in self._rows:
+            self._rows[split] = pa.array(np.flatnonzero(pc.equal(self._columns(["split"])[0], split).to_numpy(zero_copy_only=False)))
+        return self._rows[split]
+
+    def _columns(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
+        """Whole columns, read together when they are not at hand."""
+        missing = [name for name in names if name not in self._kept]
+        read: dict[str, pa.ChunkedArray] = {}
+        if missing:
+            with ThreadPoolExecutor(INDEX_THREADS) as pool:
+                table = pa.concat_tables(pool.map(lambda number: self._index(number, missing), self.shards))
+            read = {name: table[name].combine_chunks() for name in missing}
+            self._kept |= {name: column for name, column in read.items() if name not in LARGE}
+        return [read[name] if name in read else self._kept[name] for name in names]
+
+    def _index(self, number: int, names: Sequence[str]) -> pa.Table:
+        """Columns of one shard; what an older index does not have is null."""
+        path = self.folder / f"{SHARD.format(number)}.parquet"
+        try:
+            with pq.ParquetFile(path) as file:
+                table = file.read(columns=[name for name in names if name != "shard"])
+                rows = file.metadata.num_rows
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path} cannot be read: {error}; delete it and its .tar and make the shard again") from error
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        columns["shard"] = pa.array(np.full(rows, number, np.int32))
+        types = schema(self.card)
+        return pa.table({name: columns[name] if name in columns else pa.nulls(rows, types.field(name).type) for name in names})
+
+
+class _Tar:
+    """An open tar, closed when the last reader lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)

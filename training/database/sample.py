@@ -24,11 +24,13 @@ class Sample:
     twin_group: str = ""  # same person, light and pose in several states; the samples of a group follow one another
     groups: dict[str, str] = field(default_factory=dict)  # attributes that results are broken down by
     truth: dict[str, Any] = field(default_factory=dict)  # whatever else is true: emotion, pose, landmarks
+    weight: float = 1.0  # how often training draws it, beside 1 for the average picture of the database
+    assigned: str = ""  # its split, where that is not left to the hash: an official split, or that of the database it was merged from
 
     @property
     def split(self) -> str:
         """By a hash of who (or which video) it shows: the same person never stands on two sides, in any database."""
-        return split_of(self.source, self.video or self.identity or self.key)
+        return self.assigned or split_of(self.source, self.video or self.identity or self.key)
 
 
 def split_of(source: str, unit: str) -> str:

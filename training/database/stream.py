@@ -54,19 +54,19 @@ class Stream:
     ) -> None:
         self.database, self.split, self.size_px, self.batch_images, self.seed = database, split, size_px, batch_images, seed
         self.rank, self.world, self.next_batch = rank, world, start_batch
-        table = database.table(split)
-        if not len(table):
+        count = database.count(split)
+        if not count:
             raise DataError(f"split {split!r} of {database.folder} is empty: add more people to the database")
         self._labels = keep(database.labels(split), labels)
         if not np.isfinite(self._labels).any():
             raise DataError(f"split {split!r} of {database.folder} has no {labels} label: choose other --labels or import such annotations")
-        self._places = [table[name].to_numpy() for name in ("shard", "offset", "size")]
-        self._keys = table["key"]
-        self._partners = _partners(database.twins(split))
+        self._places = [database.column(split, name) for name in ("shard", "offset", "size")]
+        self._weights = _mean_one(database.weights(split))
+        self._twins = _Twins(database, split)
         self._cache: NDArray[np.uint8] | None = None
-        if len(table) * size_px * size_px * 3 <= CACHE_BYTES:
-            self._cache = np.zeros((len(table), size_px, size_px, 3), np.uint8)
-            self._cached = np.zeros(len(table), bool)
+        if count * size_px * size_px * 3 <= CACHE_BYTES:
+            self._cache = np.zeros((count, size_px, size_px, 3), np.uint8)
+            self._cached = np.zeros(count, bool)
         self._epoch_order = lru_cache(maxsize=2)(self._shuffle)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._ahead: deque[Future[Batch]] = deque()
@@ -90,7 +90,7 @@ class Stream:
         """Batch `number` of this rank."""
         rows = self.rows(number)
         rng = np.random.default_rng((self.seed, 2, number, self.rank))
-        partners = np.array([_pick(self._partners.get(int(row)), int(row), rng) for row in rows])
+        partners = np.array([self._twins.pick(int(row), rng) for row in rows])
         return Batch(self._read(rows), self._labels[rows], self._read(partners), self._labels[partners], partners != rows)
 
     def rows(self, number: int) -> NDArray[np.int64]:
@@ -102,11 +102,14 @@ class Stream:
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, 1, epoch))
-        shard = self._places[0]
-        numbers = rng.permutation(np.unique(shard))
+        numbers, begin = np.unique(self._places[0], return_index=True)
+        end = np.append(begin[1:], len(self._labels))
+        repeats = None if self._weights is None else _repeats(self._weights, np.random.default_rng((self.seed, 3, epoch)).random())
+        order = rng.permutation(len(numbers))
         parts = []
         for start in range(0, len(numbers), POOL_SHARDS):
-            parts.append(rng.permutation(np.flatnonzero(np.isin(shard, numbers[start : start + POOL_SHARDS]))))
+            rows = np.concatenate([np.arange(begin[k], end[k]) for k in np.sort(order[start : start + POOL_SHARDS])])
+            parts.append(rng.permutation(rows if repeats is None else np.repeat(rows, repeats[rows])))
         return np.concatenate(parts)
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -117,16 +120,40 @@ class Stream:
             kept: NDArray[np.uint8] = self._cache[row]
             return kept
         shard, offset, size = (int(column[row]) for column in self._places)
-        image = self.database.read_image(shard, offset, size, self.size_px, str(self._keys[row]))
+        image = self.database.read_image(shard, offset, size, self.size_px)
         if self._cache is not None:
             self._cache[row] = image
             self._cached[row] = True
         return image
 
 
-def _partners(groups: list[NDArray[np.intp]]) -> dict[int, NDArray[np.intp]]:
-    return {int(row): group[group != row] for group in groups for row in group}
+class _Twins:
+    """The other states of each row's sitting, held as arrays: a few bytes a row."""
+
+    def __init__(self, database: Database, split: str) -> None:
+        self._order, self._starts, self._sizes = database.twin_order(split)
+        self._group = np.full(database.count(split), -1, np.int64)
+        in_group = np.repeat(self._starts - np.cumsum(self._sizes) + self._sizes, self._sizes) + np.arange(self._sizes.sum())
+        self._group[self._order[in_group]] = np.repeat(np.arange(len(self._sizes)), self._sizes)
+
+    def pick(self, row: int, rng: np.random.Generator) -> int:
+        """Another state of the same person, light and pose; the row itself where there is none."""
+        group = self._group[row]
+        if group < 0:
+            return row
+        start = self._starts[group]
+        members = self._order[start : start + self._sizes[group]]
+        others = members[members != row]
+        return int(others[rng.integers(len(others))])
 
 
-def _pick(others: NDArray[np.intp] | None, row: int, rng: np.random.Generator) -> int:
-    return row if others is None else int(others[rng.integers(len(others))])
+def _mean_one(weights: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Weights with mean 1; None when they are all the same: then every row is drawn once an epoch."""
+    return None if np.ptp(weights) == 0 else weights / weights.mean()
+
+
+def _repeats(weights: NDArray[np.float64], offset: float) -> NDArray[np.int64]:
+    """How often each of N rows is drawn in one epoch of N draws: systematic resampling, so never more than 1 away from its weight."""
+    ends = np.floor(np.cumsum(weights) + offset).astype(np.int64)
+    ends[-1] = len(weights)  # not left to rounding
+    return np.diff(ends, prepend=0)

@@ -8,6 +8,8 @@ import io
 import json
 import math
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -57,33 +59,38 @@ class DatabaseWriter:
         if kind is None:
             self.close_shard()
         elif self._open:
-            self._open.tar.close()
+            with suppress(OSError):  # a full disk says so again
+                self._open.tar.close()
             self._open.path.unlink(missing_ok=True)
 
     def add(self, sample: Sample) -> None:
         """Append one sample. A shard closes when it is full, but never between twins."""
         if self._open and len(self._open.rows) >= self.shard_images and (not sample.twin_group or sample.twin_group != self._open.group):
             self.close_shard()
-        try:
+        with self._disk():
             self._write(sample)
-        except OSError as error:
-            raise DataError(
-                f"cannot write to {self.folder}: {error.strerror or error}; free some space and run the command again"
-            ) from error
 
     def close_shard(self) -> None:
         """Finish the open shard: its two files appear under their final names, the index last."""
-        shard = self._open
+        shard, self._open = self._open, None
         if shard is None:
             return
-        shard.tar.close()
         final = self.folder / f"{SHARD.format(self.next_shard)}.tar"
         index = shard.path.with_suffix(".index")
-        pq.write_table(pa.Table.from_pylist(shard.rows, schema=schema(self.card)), index)
-        shard.path.replace(final)
-        index.replace(final.with_suffix(".parquet"))
+        with self._disk():
+            shard.tar.close()
+            pq.write_table(pa.Table.from_pylist(shard.rows, schema=schema(self.card)), index)
+            shard.path.replace(final)
+            index.replace(final.with_suffix(".parquet"))
         self.next_shard += 1
-        self._open = None
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            why = error.strerror or error
+            raise DataError(f"cannot write to {self.folder}: {why}; free some space and run the command again") from error
 
     def _write(self, sample: Sample) -> None:
         if self._open is None:
@@ -99,7 +106,7 @@ class DatabaseWriter:
         shard.rows.append(
             {"key": sample.key, "split": sample.split, **about, **columns, "groups": json.dumps(sample.groups, sort_keys=True)}
             | {"truth": json.dumps(sample.truth, sort_keys=True), "hash": sha256(sample.image).hexdigest()}
-            | {"offset": offset, "size": len(sample.image)}
+            | {"offset": offset, "size": len(sample.image), "weight": sample.weight}
         )
         shard.group = sample.twin_group
 
@@ -108,7 +115,7 @@ def schema(card: DataCard) -> pa.Schema:
     """Columns of an index."""
     text = [(name, pa.string()) for name in ("key", "split", "source", "identity", "video", "twin_group", "groups", "truth", "hash")]
     labels = [(name, pa.float32()) for name in (*card.vocabulary, *DIMENSIONS)]
-    return pa.schema([*text[:6], *labels, *text[6:], ("offset", pa.int64()), ("size", pa.int64())])
+    return pa.schema([*text[:6], *labels, *text[6:], ("offset", pa.int64()), ("size", pa.int64()), ("weight", pa.float32())])
 
 
 def written_shards(folder: Path) -> list[int]:
