@@ -23,6 +23,7 @@ SPELL_AUS = {
     "training/faces/creases.py",
     "training/faces/sheet.py",
     "training/gan/samples.py",
+    "training/evaluation/pictures.py",
 }
 LIGHT = (
     "affect.catalogue",
