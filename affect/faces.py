@@ -24,8 +24,8 @@ EYES = ((0.32, 0.36), (0.68, 0.36))
 INPUT_PX = 64  # side of the landmark network's input
 CASCADES = Path(cv2.__file__).parent / "data"  # ships inside the 4.x wheels
 NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
-SEARCH_PX = 480  # longest side searched first; the cost of a search grows with the area
-SEARCH_AGAIN_PX = 1280  # and, when nothing was found, for small faces in large pictures
+# Longest sides searched, one after the other until a face is found: the cost of a search grows with the area.
+SEARCHES_PX = (320, 640, 1280)
 SMALLEST_FACE_PX = 24
 LEAST_CONFIDENCE = 0.4
 BOX_TO_EYES = 2.4  # side of a box in inter-ocular distances
@@ -105,16 +105,22 @@ class FaceFinder:
         self.landmarks = landmarks or default_landmarks()
         self._local = threading.local()
 
-    def find(self, image: U8) -> list[Face]:
-        """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none."""
+    def find(self, image: U8, *, thorough: bool = False) -> list[Face]:
+        """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none.
+
+        The search stops at the first scale that shows a face; a thorough one looks for small faces beside large ones too.
+        """
+        boxes: list[Box] = []
         faces: list[Face] = []
-        for longest in (SEARCH_PX, SEARCH_AGAIN_PX):
+        for longest in SEARCHES_PX:
             scale = min(1.0, longest / max(image.shape[:2]))
             small = image if scale == 1 else np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-            faces = self._refined(image, [Box(b.x / scale, b.y / scale, b.side / scale, b.angle) for b in self._boxes(small)])
-            if faces or max(image.shape[:2]) <= SEARCH_PX:
+            boxes += [Box(b.x / scale, b.y / scale, b.side / scale, b.angle) for b in self._boxes(small)]
+            if max(image.shape[:2]) <= longest or not thorough:
+                faces = self._refined(image, boxes)
+            if max(image.shape[:2]) <= longest or faces:
                 break
-        return sorted(faces, key=lambda face: -face.box[2] * face.box[3])
+        return sorted(faces or self._refined(image, boxes), key=lambda face: -face.box[2] * face.box[3])
 
     def _refined(self, image: U8, boxes: Sequence[Box]) -> list[Face]:
         faces: list[Face] = []
@@ -169,7 +175,7 @@ def crops(finder: FaceFinder, image: U8, *, faces: Faces = "largest", size_px: i
     if faces == "none":
         way = cv2.INTER_AREA if max(image.shape[:2]) > size_px else cv2.INTER_CUBIC
         return [(None, np.ascontiguousarray(cv2.resize(image, (size_px, size_px), interpolation=way)))]
-    found = finder.find(image)
+    found = finder.find(image, thorough=faces == "all")
     if not found:
         raise NoFaceError(image.shape[1], image.shape[0])
     return [(face, align(image, face.points, size_px)) for face in (found if faces == "all" else found[:1])]

@@ -76,6 +76,15 @@ def test_several_faces_come_largest_first(portrait: NDArray[np.uint8], finder: F
     assert len(crops(finder, both, faces="largest", size_px=64)) == 1
 
 
+def test_a_thorough_search_finds_small_faces_beside_large_ones(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+    scene = np.full((1000, 1200, 3), 128, np.uint8)
+    scene[100:980, 200:1120] = cv2.resize(portrait[20:240, 110:340], (920, 880), interpolation=cv2.INTER_CUBIC)
+    tiny = cv2.resize(portrait[20:240, 110:340], (76, 73), interpolation=cv2.INTER_AREA)
+    scene[10:83, 20:96] = tiny
+    assert len(finder.find(scene)) == 1
+    assert len(crops(finder, scene, faces="all", size_px=64)) == 2
+
+
 def test_a_face_of_32_px_is_found(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
     small = cv2.resize(portrait, (190, 190), interpolation=cv2.INTER_AREA)
     assert len(finder.find(np.asarray(small, np.uint8))) == 1
