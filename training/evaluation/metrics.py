@@ -62,6 +62,12 @@ def mean_over_labels(replicates: list[Floats]) -> Floats:
     return _ratio(total, there.sum(0).astype(np.float64))
 
 
+def mean_interval(values: Floats, weights: Floats) -> Interval:
+    """Mean of (N,) values that are figures in themselves; rows where one is NaN (does not apply) are left out."""
+    there = np.isfinite(values)
+    return summary(_ratio(weights[:, there] @ values[there], weights[:, there].sum(1)))
+
+
 # -- presence of an AU: truth in {0, 1} ------------------------------------------------------------------------------------
 
 
