@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 Image.MAX_IMAGE_PIXELS = None
 
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+STILLS = ("JPEG", "MPO")  # MPO: what phones write when they append a depth or brightness map to a JPEG; its first picture is the photograph
 SMALLEST_PX = 8
 MAX_PIXELS = 50_000_000
 # What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50) look for such marks.
@@ -33,7 +34,17 @@ def media_type(content: bytes) -> str:
         return "image/png"
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "image/webp"
-    known = {b"GIF8": "a GIF", b"BM": "a BMP", b"II*\x00": "a TIFF", b"MM\x00*": "a TIFF", b"%PDF": "a PDF", b"<svg": "an SVG"}
+    known = {
+        b"GIF8": "a GIF",
+        b"BM": "a BMP",
+        b"II*\x00": "a TIFF",
+        b"MM\x00*": "a TIFF",
+        b"%PDF": "a PDF",
+        b"<svg": "an SVG",
+        b"<?xml": "an SVG",
+    }
+    if content[4:8] == b"ftyp":
+        known = {content[:8]: "a HEIC, AVIF or video file"}
     for start, name in known.items():
         if content.startswith(start):
             raise ImageError("unsupported_type", "Unsupported image type", f"this is {name}; send JPEG, PNG or WebP")
@@ -51,7 +62,7 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS, longest_px: int | No
     try:
         with Image.open(io.BytesIO(content), formats=list(MEDIA_TYPES)) as picture:
             _check_header(picture, max_pixels)
-            if longest_px and picture.format == "JPEG":
+            if longest_px and picture.format in STILLS:
                 picture.draft("RGB", _draft_size(picture.size, longest_px))
             picture.load()
             upright = ImageOps.exif_transpose(picture)
@@ -99,7 +110,7 @@ def encode(
 
 def _check_header(picture: Image.Image, max_pixels: int) -> None:
     _check_size(*picture.size, max_pixels)
-    if getattr(picture, "n_frames", 1) > 1:
+    if picture.format not in STILLS and getattr(picture, "n_frames", 1) > 1:
         raise ImageError("animated", "Animated image", f"{getattr(picture, 'n_frames', 1)} frames; send a still picture")
 
 

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -32,11 +33,13 @@ def _animated(kind: str) -> bytes:
 
 JPEG = _bytes(Image.fromarray(PICTURE), "JPEG", quality=95)
 
+SIZE = JPEG.index(b"\xff\xc0") + 5  # where the header says how large the picture is
+
 BROKEN = {
     "truncated": [JPEG[: len(JPEG) // 2], encode(PICTURE)[:300], JPEG[:40]],
     "not_an_image": [b"these are words, whatever the name says", b""],
-    "unsupported_type": [_animated("GIF"), _bytes(Image.fromarray(PICTURE), "BMP")],
-    "too_many_pixels": [_huge_png()],
+    "unsupported_type": [_animated("GIF"), _bytes(Image.fromarray(PICTURE), "BMP"), b"\x00\x00\x00\x1cftypheic" + bytes(40)],
+    "too_many_pixels": [_huge_png(), JPEG[:SIZE] + struct.pack(">HH", 30_000, 30_000) + JPEG[SIZE + 4 :]],
     "animated": [_animated("PNG"), _animated("WEBP")],
     "too_small": [_bytes(Image.new("RGB", (4, 90)), "PNG")],
 }
@@ -58,6 +61,39 @@ def test_the_orientation_tag_is_obeyed() -> None:
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to view
     turned = decode(_bytes(Image.fromarray(PICTURE), "PNG", exif=exif))
     assert np.array_equal(turned, np.rot90(PICTURE, -1))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_the_orientation_tag_is_obeyed_at_reduced_size_too(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    assert decode(_bytes(Image.new("RGB", (1600, 800)), kind, exif=exif), longest_px=400).shape[:2] in {(400, 200), (1600, 800)}
+
+
+def test_a_phones_photograph_with_a_map_behind_it_is_a_still() -> None:
+    photograph = Image.fromarray(np.full((40, 60, 3), 200, np.uint8))
+    content = _bytes(photograph, "MPO", save_all=True, append_images=[Image.new("RGB", (30, 20))])
+    assert np.all(np.abs(decode(content).astype(int) - 200) < 3)
+
+
+def test_sixteen_bit_colour_keeps_its_high_bytes() -> None:
+    done, code = cv2.imencode(".png", PICTURE[..., ::-1].astype(np.uint16) * 257)
+    assert done and np.array_equal(decode(code.tobytes()), PICTURE)
+
+
+@pytest.mark.parametrize("content", [JPEG, encode(PICTURE), encode(PICTURE, "image/webp")], ids=["jpeg", "png", "webp"])
+def test_damage_anywhere_is_a_picture_or_an_image_error(content: bytes) -> None:
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(content)
+        for place in rng.integers(0, len(content), 4):
+            damaged[place] = rng.integers(256)
+        try:
+            assert decode(bytes(damaged)).shape[2] == 3
+        except ImageError:
+            refused += 1
+    assert refused > 0
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1"])
