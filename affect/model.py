@@ -64,7 +64,7 @@ class AffectModel(nn.Module):
         size, labels = card.network, len(card.vocabulary) + 2
         if not len(size.trunk) == len(size.decoder) == stages(card.image_px):
             raise CardError(
-                f"network has {len(size.trunk)} and {len(size.decoder)} stages; {card.image_px} px need {stages(card.image_px)} of each"
+                f"network has {len(size.trunk)} and {len(size.decoder)} stages; image_px {card.image_px} needs {stages(card.image_px)}"
             )
         self.card = card
         self.trunk = Trunk(size.trunk)

@@ -16,7 +16,7 @@ from affect.wire import MEDIA_TYPE, Answer, ExplainAnswer, ExplainRequest, Gener
 from service.torchserve import connect, has_ready_worker
 
 READY_SECONDS = 0.5  # how long an answer to `ready` is remembered
-PATIENCE_SECONDS = 5.0  # how long a job waits for a front end that is being restarted
+PATIENCE_SECONDS = 15.0  # how long a job waits for a front end that is being restarted
 A = TypeVar("A", bound=Answer)
 
 
@@ -133,9 +133,9 @@ class TorchServeBackend:
             raise BackendUnavailable(f"{operation}: the answer cannot be read: {error}") from error
 
     async def _deliver(self, operation: Operation, content: bytes) -> bytes:
-        """Send a job; again, once, when the connection or the worker died under it: inference changes nothing.
+        """Send a job; again, once, when the worker died under it: inference changes nothing.
 
-        While nobody listens, because the front end is being restarted, wait for it a little.
+        While the connection breaks or nobody listens, because the front end is being restarted, wait for it a little.
         """
         patience, resent = time.monotonic() + PATIENCE_SECONDS, False
         while True:
@@ -157,8 +157,8 @@ class TorchServeBackend:
                 body = await response.read()
         except aiohttp.ClientConnectorError as error:
             raise _NobodyListens(f"{operation}: {error}") from error
-        except aiohttp.ClientError as error:
-            raise BackendUnavailable(f"{operation}: {type(error).__name__}: {error}") from error
+        except aiohttp.ClientError as error:  # the front end died under the job: others are lost in the same moment
+            raise _NobodyListens(f"{operation}: {type(error).__name__}: {error}") from error
         if response.status != 200:
             raise _error(operation, response.status, body)
         return body
