@@ -40,11 +40,22 @@ def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | N
 @click.option(
     "--calibrate/--keep-card", default=None, help="write calibration and figures into the card or not  [default: on its own data]"
 )
+@click.option(
+    "--explanations", type=click.IntRange(min=0), default=0, show_default=True, help="questions whose explanations the judge grades"
+)
 @click.option("--images", type=click.IntRange(min=16), help="most faces of the split to read  [default: 4000]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
 def evaluate(
-    run: Path, data: Path, split: str, judge_folder: Path | None, calibrate: bool | None, images: int | None, seed: int, threads: int
+    run: Path,
+    data: Path,
+    split: str,
+    judge_folder: Path | None,
+    calibrate: bool | None,
+    explanations: int,
+    images: int | None,
+    seed: int,
+    threads: int,
 ) -> None:
     """Calibrate a run and measure it: writes report.json and report.html into the run and figures into its card."""
     import cv2
@@ -56,7 +67,9 @@ def evaluate(
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    config = EvaluationConfig(split=split, calibrate=calibrate, seed=seed)
+    if explanations and judge_folder is None:
+        raise click.UsageError("explanations are graded by a judge: give --judge too")
+    config = EvaluationConfig(split=split, calibrate=calibrate, explained_images=explanations, seed=seed)
     measured, art = measure(run, data, judge_folder, replace(config, most_images=images or config.most_images))
     paths = report.write(measured, art, run)
     click.echo(report.summary_text(measured))

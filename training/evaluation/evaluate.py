@@ -17,6 +17,7 @@ from training.database.card import DataError
 from training.database.reader import Database
 from training.database.sample import VALIDATION
 from training.evaluation import generation, metrics, pictures, plots, recognition, robustness
+from training.evaluation.explanations import Benchmark, benchmark
 from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Distances, Memory, TwinEdit
 from training.evaluation.judge import Judge, JudgeCard
 from training.evaluation.pictures import Strip
@@ -40,6 +41,7 @@ class EvaluationConfig:
     harmed_images: int = 400  # each of 8 harms at 4 strengths
     outsider_images: int = 200  # of each kind
     training_images: int = 4_000  # looked through for memorised faces
+    explained_images: int = 0  # questions whose explanations are graded
     seed: int = 0
 
 
@@ -74,6 +76,7 @@ class Report:
     recognition: Recognition
     groups: tuple[GroupTable, ...]
     generated: Generated | None
+    explanations: Benchmark | None
     twin_edits: TwinEdit | None
     memory: Memory | None
     robustness: tuple[Curve, ...]
@@ -120,7 +123,7 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     database = Database.open(data)
     judge = Judge.load(judge_folder, device=device) if judge_folder else None
     rng, generator = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
-    stages = _Stages(10)
+    stages = _Stages(11)
     at_home = database.card.name == model.card.data.name
     write_card = at_home if config.calibrate is None else config.calibrate
 
@@ -141,6 +144,12 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
         twins = generation.twin_edits(model, faces, config.edited_images, generator)
     with stages("judging"):
         generated = judged(model, Bench(judge, model), faces, drawn, config, rng, generator) if judge else None
+    with stages("explanations"):
+        explained = None
+        if judge and config.explained_images and len(database.table("train")):
+            some = np.sort(rng.permutation(len(database.table("train")))[: config.training_images])
+            pool = database.images("train", some, model.card.image_px)
+            explained, _ = benchmark(model, Bench(judge, model), faces, pool, rng, count=config.explained_images)
     with stages("memory"):
         remembered, pairs = generation.memory(database, drawn.images, faces, config.training_images, rng)
     with stages("robustness"):
@@ -167,6 +176,7 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
         recognition=recognised,
         groups=groups,
         generated=generated,
+        explanations=explained,
         twin_edits=twins,
         memory=remembered,
         robustness=curves,

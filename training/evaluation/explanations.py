@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from affect.model import AffectModel
-from training.evaluation import distances, metrics, probes, rivals, twins
+from training.evaluation import distances, explained, metrics, probes, rivals, twins
 from training.evaluation.asking import Asked, ask
+from training.evaluation.explained import Told
 from training.evaluation.generation import Bench
 from training.evaluation.grading import Graded, Yardstick, grade
 from training.evaluation.metrics import Interval, mean_interval
@@ -55,7 +56,9 @@ class Benchmark:
     twins: TwinFigures | None
 
 
-def benchmark(model: AffectModel, bench: Bench, faces: Faces, pool: U8, rng: np.random.Generator, *, count: int) -> tuple[Benchmark, Asked]:
+def benchmark(
+    model: AffectModel, bench: Bench, faces: Faces, pool: U8, rng: np.random.Generator, *, count: int
+) -> tuple[Benchmark, list[Told]]:
     """Measure explanations of `count` of the faces. `pool` are real faces (M, S, S, 3) of other people to be nearest to."""
     some = np.sort(rng.permutation(len(faces))[:count])
     start = time.perf_counter()
@@ -77,7 +80,7 @@ def benchmark(model: AffectModel, bench: Bench, faces: Faces, pool: U8, rng: np.
     half = len(images) // 2
     _, features = bench.read(images)
     ours = graded[OURS].columns
-    return Benchmark(
+    measured = Benchmark(
         questions=len(images),
         milliseconds=round(milliseconds, 1),
         methods={name: _method(one, weights) for name, one in graded.items()},
@@ -88,7 +91,8 @@ def benchmark(model: AffectModel, bench: Bench, faces: Faces, pool: U8, rng: np.
         cout=probes.cout(model, asked, rng),
         trusted={level: _of_level(asked, ours, level, weights) for level in ("high", "medium", "low")},
         twins=twins.measure(model, bench, faces, yard.thresholds, rng),
-    ), asked
+    )
+    return measured, explained.choose(asked, ours)
 
 
 def _method(graded: Graded, weights: Floats) -> Method:

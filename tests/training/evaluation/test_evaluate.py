@@ -24,7 +24,7 @@ from training.evaluation.reading import load_faces
 from training.gan.config import smoke
 from training.gan.finish import finish, new_card
 
-QUICK = EvaluationConfig(drawn_images=60, edited_images=30, harmed_images=20, outsider_images=10, training_images=100)
+QUICK = EvaluationConfig(drawn_images=60, edited_images=30, harmed_images=20, outsider_images=10, training_images=100, explained_images=12)
 
 
 def untrained_run(folder, database_folder, labels="both"):
@@ -96,7 +96,7 @@ def test_the_page_needs_no_other_file(run, written):
     text = (run / "report.html").read_text()
     page = _Page()
     page.feed(text)
-    assert {"Reading faces", "Action Units", "Does it draw what is asked?", "Harm and strangers"} <= set(page.headings)
+    assert {"Reading faces", "Action Units", "Does it draw what is asked?", "Are the explanations any good?", "Harm and strangers"} <= set(page.headings)
     assert len(page.sources) > 8
     assert all(source.startswith("data:image/webp;base64,") for source in page.sources)
     assert not re.search(r"(src|href)=\"https?:", text)
