@@ -1,66 +1,136 @@
-"""What a database holds, in words and in one picture."""
+"""What a database holds, in words, in one picture, and in one HTML file that needs no other."""
 
-from collections import Counter
+import base64
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
+from affect.catalogue import CATALOGUE
 from affect.labels import DIMENSIONS
+from training.database import plots
 from training.database.reader import Database
 from training.database.sample import SPLITS
+from training.database.survey import Part, Survey
 
+U8 = NDArray[np.uint8]
 SHEET_ROWS, SHEET_COLUMNS = 8, 12
+EXAMPLES = 10  # faces of a strip
+TEMPLATE = "describe.html"
 
 
-def description(database: Database) -> str:
-    """Tables of splits, labels and groups."""
-    card = database.card
-    lines = [f"{card.name}: {len(database):,} pictures of {card.image_px} px from {', '.join(card.sources)}; licence {card.licence}", ""]
-    lines.append(f"{'split':<12}{'pictures':>10}{'people':>10}{'twins':>10}{'with AU':>10}{'with VA':>10}")
-    for split in SPLITS:
-        labels = database.labels(split)
-        people = len(set(database.column(split, "identity")))
-        twins = sum(len(group) for group in database.twins(split))
-        au, va = (int(np.isfinite(part).any(1).sum()) for part in (labels[:, :-2], labels[:, -2:]))
-        lines.append(f"{split:<12}{len(labels):>10,}{people:>10,}{twins:>10,}{au:>10,}{va:>10,}")
-    return "\n".join([*lines, "", *_labels(database), "", *_groups(database)])
+@dataclass(frozen=True)
+class Strip:
+    """A row of faces under a title."""
+
+    title: str
+    image: U8  # (S, n S, 3)
+
+
+def description(found: Survey) -> str:
+    """Tables of splits, sources, labels and groups, and the problems found."""
+    card = found.card
+    lines = [f"{card.name}: {found.pictures:,} pictures of {card.image_px} px from {', '.join(card.sources)}; licence {card.licence}"]
+    lines += ["", *_parts("split", found.splits), "", *_parts("source", found.sources)]
+    lines += [
+        "",
+        f"{'label':<12}{'known':>10}{'present':>10}{'mean':>9}{'sd':>9}   (present: intensity of at least {card.positive_intensity:g})",
+    ]
+    for label in found.labels:
+        present = f"{label.present / label.known:.1%}" if label.known and label.name not in DIMENSIONS else ""
+        figures = f"{label.mean:>9.3f}{label.deviation:>9.3f}" if label.known else ""
+        lines.append(f"{label.name:<12}{label.known:>10,}{present:>10}{figures}")
+    if found.groups:
+        lines += ["", *(f"{name:<12}" + ", ".join(f"{p.name} {p.pictures:,}" for p in values) for name, values in found.groups.items())]
+    return "\n".join([*lines, "", "problems found:" if found.problems else "no problems found", *(f"  {text}" for text in found.problems)])
+
+
+def write_html(database: Database, found: Survey, path: Path) -> Path:
+    """The illustrated description."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"picture": data_uri, "share": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-"}
+    drawings = {"coverage": plots.coverage(found)}
+    if found.card.vocabulary:
+        drawings |= {"prevalence": plots.prevalence(found), "together": plots.together(found)}
+    if len(found.circumplex):
+        drawings["circumplex"] = plots.circumplex(found)
+    page = environment.get_template(TEMPLATE).render(
+        found=found,
+        card=found.card,
+        catalogue=CATALOGUE,
+        dimensions=DIMENSIONS,
+        plots={name: Markup(svg) for name, svg in drawings.items()},
+        faces=sheet(database, rows=4),
+        strips=strips(database),
+    )
+    path.write_text(page)
+    return path
 
 
 def contact_sheet(database: Database, path: Path) -> Path:
     """Every n-th training picture, in a grid."""
-    split = max(SPLITS, key=lambda name: len(database.table(name)))
-    total = len(database.table(split))
-    count = min(SHEET_ROWS * SHEET_COLUMNS, total)
-    rows = np.linspace(0, total - 1, count).astype(int)
-    images = database.images(split, rows, database.card.image_px)
-    columns = min(SHEET_COLUMNS, count)
-    images = images[: count // columns * columns]
-    grid = images.reshape(-1, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4).reshape(-1, columns * images.shape[2], 3)
-    Image.fromarray(grid).save(path)
+    Image.fromarray(sheet(database, rows=SHEET_ROWS)).save(path)
     return path
 
 
-def _labels(database: Database) -> list[str]:
-    """Prevalence of each AU at the card's threshold, mean and spread of VA, over everything."""
-    rows = np.concatenate([database.labels(split) for split in SPLITS])
-    threshold = database.card.positive_intensity
-    lines = [f"{'label':<12}{'known':>10}{'present':>10}{'mean':>9}{'sd':>9}   (present: intensity of at least {threshold:g})"]
-    for name, values in zip((*database.card.vocabulary, *DIMENSIONS), rows.T, strict=True):
-        known = values[np.isfinite(values)]
-        if not len(known):
-            lines.append(f"{name:<12}{0:>10}")
-            continue
-        present = "" if name in DIMENSIONS else f"{(known >= threshold).mean():.1%}"
-        lines.append(f"{name:<12}{len(known):>10,}{present:>10}{known.mean():>9.3f}{known.std():>9.3f}")
-    return lines
+def sheet(database: Database, *, rows: int) -> U8:
+    """(rows S, columns S, 3) evenly spread pictures of the largest split."""
+    split = max(SPLITS, key=database.count)
+    total = database.count(split)
+    count = min(rows * SHEET_COLUMNS, total)
+    images = database.images(split, np.linspace(0, total - 1, count).astype(int), database.card.image_px)
+    columns = min(SHEET_COLUMNS, count)
+    images = images[: count // columns * columns]
+    grid = images.reshape(-1, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(grid.reshape(-1, columns * images.shape[2], 3))
 
 
-def _groups(database: Database) -> list[str]:
-    lines = []
-    for name in ("sex", "age", "skin_tone", "glasses", "beard"):
-        counts = Counter(str(value) for split in SPLITS for value in database.column(split, name) if value)
-        if counts:
-            told = ", ".join(f"{value} {count:,}" for value, count in sorted(counts.items(), key=lambda item: (len(item[0]), item[0])))
-            lines.append(f"{name:<12}{told}")
+def strips(database: Database) -> list[Strip]:
+    """For each label, the faces of different people that have most of it; for valence and arousal also least."""
+    split = max(SPLITS, key=database.count)
+    labels, people = database.labels(split), database.column(split, "identity")
+    found = []
+    for name, values in zip(database.vocabulary.names, labels.T, strict=True):
+        known = np.flatnonzero(~np.isnan(values))
+        ends = (("lowest", 1), ("highest", -1)) if name in DIMENSIONS else (("strongest", -1),)
+        for end, sign in ends:
+            rows = _different(known[np.argsort(sign * values[known], kind="stable")], people)
+            if len(rows) and (name in DIMENSIONS or values[rows[0]] > 0):
+                about = f"{name} {CATALOGUE[name].name}" if name in CATALOGUE else name
+                images = database.images(split, rows, database.card.image_px)
+                found.append(Strip(f"{about}, {end}", np.concatenate(list(images), axis=1)))
+    return found
+
+
+def data_uri(image: U8) -> str:
+    """The picture as a WebP data URI."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "WEBP", quality=90, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
+
+
+def _different(rows: NDArray[np.intp], people: NDArray[np.generic]) -> NDArray[np.intp]:
+    """The first rows that show different people."""
+    seen: set[object] = set()
+    chosen: list[int] = []
+    for row in rows:
+        if people[row] not in seen or not people[row]:
+            seen.add(people[row])
+            chosen.append(int(row))
+        if len(chosen) == EXAMPLES:
+            break
+    return np.array(chosen, np.intp)
+
+
+def _parts(title: str, parts: list[Part]) -> list[str]:
+    heads = ("pictures", "people", "twins", "AU only", "VA only", "both")
+    lines = [f"{title:<12}" + "".join(f"{head:>10}" for head in heads) + f"{'weight':>9}"]
+    for part in parts:
+        counts = (part.pictures, part.people, part.twins, part.au_only, part.va_only, part.both)
+        lines.append(f"{part.name:<12}" + "".join(f"{count:>10,}" for count in counts) + f"{part.weight:>9.2f}")
     return lines

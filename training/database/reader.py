@@ -70,6 +70,14 @@ class Database:
         rows = self._rows_of(split)
         return pa.table(dict(zip(names, (column.take(rows) for column in self._columns(names)), strict=True)))
 
+    def whole(self, names: Sequence[str]) -> pa.Table:
+        """Columns of the index for all splits together, in the order of the shards."""
+        return pa.table(dict(zip(names, self._columns(names), strict=True)))
+
+    def shard(self, number: int) -> pa.Table:
+        """All columns of one shard."""
+        return self._index(number, [*schema(self.card).names, "shard"])
+
     def labels(self, split: str) -> NDArray[np.float32]:
         """(N, K + 2) label rows, NaN = not annotated."""
         names = self.vocabulary.names
@@ -88,7 +96,7 @@ class Database:
             return np.asarray(self.table(split, [name])[name].to_numpy(zero_copy_only=False))
         told = self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()  # few different ones: each is parsed once
         values = np.array([json.loads(text).get(name, "") for text in told.dictionary.to_pylist()] or [""])
-        return values[told.indices.to_numpy()]
+        return np.asarray(values[told.indices.to_numpy()])
 
     def truth(self, split: str) -> list[dict[str, object]]:
         """What else is true of each row."""

@@ -35,7 +35,12 @@ class Sample:
 
 def split_of(source: str, unit: str) -> str:
     """The split of a person or a video of a source."""
-    place = int.from_bytes(sha256(f"{source}/{unit}".encode()).digest()[:8], "big") / 2**64
+    place = place_of(source, unit)
     if place < SHARES[TRAIN]:
         return TRAIN
     return VALIDATION if place < SHARES[TRAIN] + SHARES[VALIDATION] else TEST
+
+
+def place_of(source: str, unit: str) -> float:
+    """A hash in [0, 1)."""
+    return int.from_bytes(sha256(f"{source}/{unit}".encode()).digest()[:8], "big") / 2**64

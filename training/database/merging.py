@@ -1,0 +1,230 @@
+"""Joins databases into one: labels side by side with their masks, the same picture once, nobody in two splits.
+
+Output shard k is made of input shard k (the inputs in the order given) and of nothing else, so a stopped merge goes on.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from affect.labels import Vocabulary
+from training.database.card import DataCard, DataError
+from training.database.reader import Database
+from training.database.sample import SPLITS, TEST, TRAIN, VALIDATION, Sample
+from training.database.writer import DatabaseWriter, written_shards
+
+STRICTNESS = (TRAIN, VALIDATION, TEST)  # who is in several splits goes to the last of these
+TEMPERATURE = 0.5  # 0: every source is drawn equally often, 1: every picture
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did."""
+
+    read: int
+    kept: int
+    joined_labels: int  # labels that a kept picture got from its copy
+    conflicts: int  # labels that copies state differently; the first database's stand
+    moved: int  # pictures whose split changed because they show someone of a stricter split
+
+    def __str__(self) -> str:
+        return (
+            f"read {self.read:,} pictures, kept {self.kept:,}; {self.read - self.kept:,} copies by content gave "
+            f"{self.joined_labels:,} labels to their first, {self.conflicts:,} labels differed (the first stands); "
+            f"{self.moved:,} pictures changed their split"
+        )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All N rows of all inputs, in the order of inputs, shards and places. Codes number what is the same; -1 is nothing."""
+
+    labels: NDArray[np.float32]  # (N, K + 2)
+    split: NDArray[np.int64]  # (N,) place in STRICTNESS
+    person: NDArray[np.int64]
+    video: NDArray[np.int64]
+    picture: NDArray[np.int64]
+    source: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What becomes of each row."""
+
+    kept: NDArray[np.bool_]
+    labels: NDArray[np.float32]
+    split: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+def merge_databases(
+    folders: Sequence[Path], out: Path, *, name: str = "", positive_intensity: float | None = None, temperature: float = TEMPERATURE
+) -> MergeReport:
+    """Merge at least two databases. Raises DataError when they cannot be read or the folder holds another database."""
+    if len(folders) < 2 or len({folder.resolve() for folder in (*folders, out)}) <= len(folders):
+        raise DataError("give two different databases or more, and another folder for --out")
+    if not 0 <= temperature <= 1:
+        raise DataError(f"temperature is {temperature:g}; choose 0 (every source alike) to 1 (every picture alike)")
+    inputs = [Database.open(folder) for folder in folders]
+    card = merged_card([database.card for database in inputs], name, positive_intensity)
+    DatabaseWriter(out, card)  # says at once when the folder cannot be written
+    plan, report = _decide(_rows(inputs, card), temperature)
+    done = set(written_shards(out))
+    start = 0
+    with tqdm(total=report.read, unit="img", desc="merge") as bar:
+        for number, (which, shard) in enumerate((which, shard) for which, database in enumerate(inputs) for shard in database.shards):
+            index = inputs[which].shard(shard)
+            if number not in done:
+                with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
+                    for place in np.flatnonzero(plan.kept[start : start + len(index)]):
+                        writer.add(_sample(inputs[which], which, index.slice(place, 1).to_pylist()[0], plan, start + int(place)))
+            start += len(index)
+            bar.update(len(index))
+    return report
+
+
+def merged_card(cards: Sequence[DataCard], name: str = "", positive_intensity: float | None = None) -> DataCard:
+    """The card of a union: every AU, every source; the smallest side, as larger pictures can be given smaller."""
+    vocabulary = Vocabulary(())
+    for card in cards:
+        vocabulary = vocabulary.union(Vocabulary(card.vocabulary))
+    return DataCard(
+        name=name or "+".join(card.name for card in cards),
+        vocabulary=vocabulary.aus,
+        image_px=min(card.image_px for card in cards),
+        sources=tuple(dict.fromkeys(source for card in cards for source in card.sources)),
+        licence="; ".join(dict.fromkeys(f"{', '.join(card.sources)}: {card.licence}" for card in cards)),
+        positive_intensity=positive_intensity or cards[0].positive_intensity,
+        labelled="; ".join(dict.fromkeys(card.labelled for card in cards if card.labelled)),
+    )
+
+
+def rescale(intensity: NDArray[np.float32], start: float, goal: float) -> NDArray[np.float32]:
+    """Intensities of a set where AUs count as present from `start` on, so that the same ones count from `goal` on. 0 and 1 stay."""
+    if start == goal:
+        return intensity
+    low = intensity * (goal / start)
+    high = goal + (intensity - start) * ((1 - goal) / (1 - start)) if start < 1 else np.ones_like(intensity)
+    present = intensity >= np.float32(start)
+    least = np.float32(goal) if float(np.float32(goal)) >= goal else np.nextafter(np.float32(goal), np.float32(2))
+    below = np.nextafter(np.float32(goal), np.float32(-1))
+    return np.where(present, np.maximum(high, least), np.minimum(low, below)).astype(np.float32)
+
+
+def balance(source: NDArray[np.int64], temperature: float) -> dict[int, float]:
+    """Weight of each source's pictures: a source with a share q of them is drawn in proportion to q ** temperature; mean 1."""
+    codes, counts = np.unique(source, return_counts=True)
+    share = counts / counts.sum()
+    wanted = share**temperature / (share**temperature).sum()
+    return {int(code): float(weight) for code, weight in zip(codes, wanted / share, strict=True)}
+
+
+def _decide(rows: _Rows, temperature: float) -> tuple[_Plan, MergeReport]:
+    first = _first_of(rows.picture)
+    kept = first == np.arange(len(first))
+    labels, joined, conflicts = _join(rows.labels, first)
+    split = _splits(rows)
+    by_source = balance(rows.source[kept], temperature)
+    weight = np.array([by_source.get(code, 1.0) for code in range(int(rows.source.max()) + 1)])[rows.source]
+    moved = int((split != rows.split)[kept].sum())
+    return _Plan(kept, labels, split, weight), MergeReport(len(first), int(kept.sum()), joined, conflicts, moved)
+
+
+def _rows(inputs: Sequence[Database], card: DataCard) -> _Rows:
+    goal, wide = card.positive_intensity, Vocabulary(card.vocabulary)
+    labels: list[NDArray[np.float32]] = []
+    columns: dict[str, list[pa.Array]] = {name: [] for name in ("split", "source", "identity", "video", "hash")}
+    for database in inputs:
+        index = database.whole((*database.vocabulary.names, *columns))
+        own = np.stack([index[name].to_numpy(zero_copy_only=False) for name in database.vocabulary.names], axis=1).astype(np.float32)
+        own[:, :-2] = rescale(own[:, :-2], database.card.positive_intensity, goal)
+        labels.append(wide.project(own, database.vocabulary))
+        for name, parts in columns.items():
+            parts.append(index[name].combine_chunks())
+    joined = {name: pa.chunked_array(parts) for name, parts in columns.items()}
+    source = _codes(joined["source"])
+    return _Rows(
+        labels=np.concatenate(labels),
+        split=np.array([STRICTNESS.index(split) for split in SPLITS])[_codes_in(joined["split"], SPLITS)],
+        person=_of_source(source, joined["identity"]),
+        video=_of_source(source, joined["video"]),
+        picture=_codes(joined["hash"]),
+        source=source,
+    )
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return np.asarray(column.combine_chunks().dictionary_encode().indices.to_numpy(), np.int64)
+
+
+def _codes_in(column: pa.ChunkedArray, values: Sequence[str]) -> NDArray[np.int64]:
+    encoded = column.combine_chunks().dictionary_encode()
+    places = np.array([values.index(value) for value in encoded.dictionary.to_pylist()], np.int64)
+    return np.asarray(places[encoded.indices.to_numpy()])
+
+
+def _of_source(source: NDArray[np.int64], column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Codes of names that mean the same within a source only; -1 for the empty name."""
+    encoded = column.combine_chunks().dictionary_encode()
+    names = encoded.dictionary.to_pylist()
+    codes = np.asarray(encoded.indices.to_numpy(), np.int64)
+    empty = codes == (names.index("") if "" in names else -1)
+    return np.where(empty, -1, np.unique(source * len(names) + codes, return_inverse=True)[1])
+
+
+def _first_of(picture: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,) the first row with the same picture."""
+    _, first, which = np.unique(picture, return_index=True, return_inverse=True)
+    return np.asarray(first[which], np.int64)
+
+
+def _join(labels: NDArray[np.float32], first: NDArray[np.int64]) -> tuple[NDArray[np.float32], int, int]:
+    """Labels of first rows filled from their copies; how many were filled, and how many differed."""
+    joined = labels.copy()
+    filled = conflicts = 0
+    for row in np.flatnonzero(first != np.arange(len(first))):
+        own, copy = joined[first[row]], labels[row]
+        new = np.isnan(own) & ~np.isnan(copy)
+        filled += int(new.sum())
+        conflicts += int((~np.isnan(own) & ~np.isnan(copy) & (own != copy)).sum())
+        own[new] = copy[new]
+    return joined, filled, conflicts
+
+
+def _splits(rows: _Rows) -> NDArray[np.int64]:
+    """The split of each row; whoever shares a person, a video or a picture with someone shares the strictest split of all of them."""
+    count, offset, edges = len(rows.split), len(rows.split), []
+    for codes in (rows.person, rows.video, rows.picture):
+        known = codes >= 0
+        edges.append(np.stack([np.flatnonzero(known), codes[known] + offset]))
+        offset += int(codes.max(initial=-1)) + 1
+    a, b = np.concatenate(edges, axis=1)
+    _, component = connected_components(coo_array((np.ones(len(a), np.int8), (a, b)), shape=(offset, offset)), directed=False)
+    strictest = np.zeros(component.max() + 1, np.int64)
+    np.maximum.at(strictest, component[:count], rows.split)
+    return np.asarray(strictest[component[:count]], np.int64)
+
+
+def _sample(database: Database, which: int, row: dict[str, Any], plan: _Plan, place: int) -> Sample:
+    return Sample(
+        key=f"d{which}-{row['key']}",
+        image=database.read_bytes(row["shard"], row["offset"], row["size"]),
+        labels=plan.labels[place],
+        source=row["source"],
+        identity=row["identity"],
+        video=row["video"],
+        twin_group=row["twin_group"] and f"d{which}-{row['twin_group']}",
+        groups=json.loads(row["groups"]),
+        truth=json.loads(row["truth"]),
+        weight=float(plan.weight[place]),
+        assigned=STRICTNESS[plan.split[place]],
+    )

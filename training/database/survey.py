@@ -1,0 +1,180 @@
+"""Counts what a database holds: splits, labels, sources, groups, and what is wrong with it. N pictures, K Action Units."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.labels import DIMENSIONS
+from training.database.card import DataCard
+from training.database.reader import Database
+from training.database.sample import SPLITS
+
+Bools = NDArray[np.bool_]
+FEW_PRESENT = 50  # faces that show an AU, under which nothing is learnt or measured well
+SMALL_SHARE = 0.02  # of a group attribute's pictures
+MANY_VALUES = 20  # values of an attribute that are listed
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split, a source or a group."""
+
+    name: str
+    pictures: int
+    people: int
+    twins: int
+    au_only: int
+    va_only: int
+    both: int
+    neither: int
+    weight: float  # mean, in training
+
+
+@dataclass(frozen=True)
+class Label:
+    """One AU or dimension over the whole database."""
+
+    name: str
+    known: int
+    present: int  # AUs only
+    share: dict[str, float]  # of known faces that show it, by split; AUs only
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All of it."""
+
+    card: DataCard
+    pictures: int
+    splits: list[Part]
+    sources: list[Part]
+    groups: dict[str, list[Part]]
+    labels: list[Label]
+    together: NDArray[np.float64]  # (K, K) share of the faces with the row's AU that also show the column's, NaN where unknown
+    circumplex: NDArray[np.float32]  # (M, 2) all known valence and arousal
+    problems: list[str]
+
+
+def survey(database: Database) -> Survey:
+    """Count everything."""
+    names = database.vocabulary.names
+    index = database.whole(("split", "source", "identity", "twin_group", "weight", "groups", *names))
+    rows = np.stack([index[name].to_numpy(zero_copy_only=False) for name in names], axis=1).astype(np.float32)
+    known = ~np.isnan(rows)
+    text = {
+        name: _codes(index[name].combine_chunks().dictionary_encode()) for name in ("split", "source", "identity", "twin_group", "groups")
+    }
+    weight = np.asarray(index["weight"].fill_null(1.0).to_numpy(), np.float64)
+
+    def part(name: str, here: Bools) -> Part:
+        au, va = known[here, :-2].any(1), known[here, -2:].all(1)
+        twins = text["twin_group"][0][here]
+        named = np.array([bool(value) for value in text["twin_group"][1]])[twins]
+        sizes = np.bincount(twins[named], minlength=len(text["twin_group"][1]))
+        return Part(
+            name=name,
+            pictures=int(here.sum()),
+            people=len(np.unique(text["identity"][0][here])),
+            twins=int(sizes[sizes > 1].sum()),
+            au_only=int((au & ~va).sum()),
+            va_only=int((~au & va).sum()),
+            both=int((au & va).sum()),
+            neither=int((~au & ~va).sum()),
+            weight=float(weight[here].mean()) if here.any() else 0.0,
+        )
+
+    def parts(column: str, order: list[str]) -> list[Part]:
+        codes, values = text[column]
+        return [part(value, codes == values.index(value) if value in values else np.zeros(len(codes), bool)) for value in order]
+
+    splits, labels = parts("split", list(SPLITS)), _labels(database.card, rows, text["split"])
+    found = Survey(
+        card=database.card,
+        pictures=len(rows),
+        splits=splits,
+        sources=parts("source", sorted(text["source"][1])),
+        groups={name: [part(value, here) for value, here in values.items()] for name, values in _groups(*text["groups"]).items()},
+        labels=labels,
+        together=_together(rows[:, :-2], database.card.positive_intensity),
+        circumplex=rows[known[:, -2:].all(1), -2:],
+        problems=[],
+    )
+    found.problems.extend([*_label_problems(found), *_row_problems(database, found, text)])
+    return found
+
+
+def _codes(encoded: Any) -> tuple[NDArray[np.int64], list[str]]:
+    return np.asarray(encoded.indices.to_numpy(), np.int64), encoded.dictionary.to_pylist()
+
+
+def _labels(card: DataCard, rows: NDArray[np.float32], split: tuple[NDArray[np.int64], list[str]]) -> list[Label]:
+    found = []
+    for name, values in zip((*card.vocabulary, *DIMENSIONS), rows.T, strict=True):
+        is_known = ~np.isnan(values)
+        known = values[is_known].astype(np.float64)
+        shown = values >= card.positive_intensity
+        share = {}
+        for code, split_name in enumerate(split[1]):
+            here = is_known & (split[0] == code)
+            share[split_name] = float(shown[here].mean()) if here.any() else float("nan")
+        mean, deviation = (float(known.mean()), float(known.std())) if len(known) else (float("nan"), float("nan"))
+        found.append(Label(name, len(known), int(shown.sum()), share if name not in DIMENSIONS else {}, mean, deviation))
+    return found
+
+
+def _together(aus: NDArray[np.float32], threshold: float) -> NDArray[np.float64]:
+    known, shown = ~np.isnan(aus), aus >= threshold
+    both_known = shown.T.astype(np.float32) @ known.astype(np.float32)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((shown.T.astype(np.float32) @ shown.astype(np.float32)) / both_known, np.float64)
+
+
+def _groups(codes: NDArray[np.int64], texts: list[str]) -> dict[str, dict[str, Bools]]:
+    """For each attribute and value, the rows that have it."""
+    told = [json.loads(text) for text in texts]
+    found: dict[str, dict[str, Bools]] = {}
+    for name in sorted({name for groups in told for name in groups}):
+        values = np.array([str(groups.get(name, "")) for groups in told])[codes]
+        common = sorted((value for value, _ in Counter(values.tolist()).most_common(MANY_VALUES) if value), key=lambda v: (len(v), v))
+        found[name] = {value: values == value for value in common}
+    return found
+
+
+def _label_problems(found: Survey) -> list[str]:
+    problems = []
+    for label in found.labels:
+        if not label.known:
+            problems.append(f"{label.name} is never annotated: a model cannot learn it from this database")
+        elif label.name not in DIMENSIONS and label.present < FEW_PRESENT:
+            problems.append(f"{label.name} is present in {label.present} faces only (of {label.known:,} that say)")
+    if not sum(part.both for part in found.splits):
+        problems.append("no picture has both kinds of annotation: `--labels both` learns each from other faces")
+    return problems
+
+
+def _row_problems(database: Database, found: Survey, text: dict[str, tuple[NDArray[np.int64], list[str]]]) -> list[str]:
+    problems = [f"the {part.name} split is empty" for part in found.splits if not part.pictures]
+    problems += [f"{part.name}: {part.neither:,} pictures carry no label" for part in found.splits if part.neither]
+    for name, values in found.groups.items():
+        told = sum(part.pictures for part in values)
+        small = [part.name for part in values if part.pictures < SMALL_SHARE * told]
+        if small:
+            problems.append(
+                f"{name.replace('_', ' ')}: {', '.join(small)} under {SMALL_SHARE:.0%} of the pictures: their figures will be wide"
+            )
+    splits_of_people = np.unique(np.stack([text["identity"][0], text["source"][0], text["split"][0]]), axis=1)[:2]
+    named = np.array([bool(name) for name in text["identity"][1]])[splits_of_people[0]]
+    torn = len(np.unique(splits_of_people[:, named], axis=1).T)
+    if torn < named.sum():
+        problems.append(f"{int(named.sum()) - torn:,} people stand in more than one split: scores will flatter")
+    hashes = database.whole(["hash"])["hash"]
+    copies = len(hashes) - len(hashes.unique())
+    if copies:
+        problems.append(f"{copies:,} pictures are copies of others: `affectgan data merge` joins their labels")
+    return problems

@@ -1,0 +1,70 @@
+"""DISFA: `ActionUnit_Labels/SNxxx/SNxxx_au<k>.txt`, lines `frame,intensity`, frames from 1, intensities 0 to 5, no header.
+
+An intensity of 2 and more counts as present, as most papers have it; some use 1. Frames come from folders of pictures or from the
+videos of the left camera.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from training.database.card import DataError
+from training.sources.record import Item, Labels, Record, Refusal, Source, code_of, in_facs_order, numbered, numbers, text_lines
+
+STRONGEST = 5
+FOLDERS = ("Images", "images", "Frames", "Videos_LeftCamera", "Video_LeftCamera")
+
+
+class Disfa(Source):
+    """Twenty-seven people watching a video, with AU intensities a frame."""
+
+    name, title = "disfa", "DISFA"
+    labelled = "AU intensities 0 to 5 by a FACS coder"
+
+    def vocabulary(self) -> tuple[str, ...]:
+        return in_facs_order({code for files in self._files().values() for code in files})
+
+    @property
+    def positive_intensity(self) -> float:
+        if not 1 <= self.options.threshold <= STRONGEST:
+            raise DataError(f"threshold is {self.options.threshold}; choose 1 to {STRONGEST}")
+        return self.options.threshold / STRONGEST
+
+    def items(self) -> Iterator[Item]:
+        pictures = self.pictures(*FOLDERS)
+        for person, files in self._files().items():
+            labels: dict[int, Labels] = {}
+            for code, path in files.items():
+                yield from self._read(code, path, labels)
+            for frame, known in sorted(labels.items()):
+                yield self._record(person, frame, known, pictures, next(iter(files.values())).parent)
+
+    def _files(self) -> dict[str, dict[str, Path]]:
+        """Per person, the file of each AU."""
+        base = self.root / "ActionUnit_Labels" if (self.root / "ActionUnit_Labels").is_dir() else self.root
+        found: dict[str, dict[str, Path]] = {}
+        for path in sorted(base.glob("*/*_au*.txt")):
+            if code := code_of(path.stem.rsplit("_au", 1)[1]):
+                found.setdefault(path.parent.name, {})[code] = path
+        if not found:
+            raise DataError(f"{self.root} holds no ActionUnit_Labels/SNxxx/SNxxx_au<k>.txt")
+        return found
+
+    def _read(self, code: str, path: Path, labels: dict[int, Labels]) -> Iterator[Refusal]:
+        for line, text in text_lines(path):
+            values = numbers(text.split(","))
+            if values is None or len(values) != 2 or values[1] not in range(STRONGEST + 1):
+                yield Refusal(self.shown(path, line), f"{text!r} is not a frame and an intensity from 0 to {STRONGEST}")
+            else:
+                labels.setdefault(int(values[0]), {})[code] = values[1] / STRONGEST
+
+    def _record(self, person: str, frame: int, labels: Labels, pictures: Path, folder: Path) -> Record:
+        """Pictures `<person>/<frame>.jpg`, or frame - 1 of the person's video."""
+        videos = sorted(path for path in pictures.glob(f"*{person}*") if path.suffix.lower() in (".avi", ".mp4"))
+        still = numbered(pictures / person).get(frame)
+        return Record(
+            where=f"{self.shown(folder)} frame {frame}",
+            picture=still or (videos[0] if videos else pictures / person / f"{frame:05d}.jpg"),
+            frame=None if still or not videos else frame - 1,
+            labels=labels,
+            identity=person,
+        )

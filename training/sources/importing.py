@@ -1,0 +1,213 @@
+"""Imports an annotated set: every line ends up in the database or in the report, and a stopped import goes on.
+
+Shard k holds what lines k n ... (k + 1) n - 1 give, so shards are made in any order by any number of processes. Beside each finished
+shard lies `import-000000.json` with what was read, masked and refused.
+"""
+
+import csv
+import itertools
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+from affect.faces import NoFaceError
+from affect.images import ImageError
+from affect.labels import Vocabulary
+from training.database.card import DataCard, DataError
+from training.database.sample import SHARES, TEST, TRAIN, VALIDATION, Sample, place_of, split_of
+from training.database.writer import DatabaseWriter
+from training.sources.cropping import Cropping
+from training.sources.record import Item, Record, Refusal, Source
+
+SHARD_LINES = 1024
+REPORT = "import-{:06d}.json"
+SETTINGS_FILE = "import.json"
+REFUSED_FILE = "refused.csv"
+NO_LABEL = "no label is known"
+HASH, OFFICIAL = "hash", "official"
+
+
+@dataclass
+class ImportReport:
+    """What became of the lines that were read."""
+
+    read: int = 0
+    kept: int = 0
+    masked: Counter[str] = field(default_factory=Counter)  # kept rows in which a label is not annotated
+    refused: list[tuple[str, str, str]] = field(default_factory=list)  # (where, kind, reason)
+
+    def add(self, other: "ImportReport") -> None:
+        """Join the report of another shard."""
+        self.read += other.read
+        self.kept += other.kept
+        self.masked += other.masked
+        self.refused += other.refused
+
+    def table(self) -> str:
+        """For a terminal."""
+        lines = [f"read {self.read:>12,} lines", f"kept {self.kept:>12,}", f"refused {len(self.refused):>9,}"]
+        for kind, count in Counter(kind for _, kind, _ in self.refused).most_common():
+            first = next((where, reason) for where, this, reason in self.refused if this == kind)
+            lines.append(f"  {count:>9,}  {kind:<28} first at {first[0]}: {first[1]}")
+        masked = ", ".join(f"{name} {count:,}" for name, count in sorted(self.masked.items(), key=lambda pair: -pair[1]))
+        return "\n".join([*lines, f"masked in kept rows: {masked or 'nothing'}"])
+
+
+def import_database(source: Source, out: Path, *, cropping: Cropping, splits: str = HASH, workers: int = 1) -> ImportReport:
+    """Import a set into a folder. Raises DataError when the layout is wrong, nothing could be used, or the folder holds another import."""
+    card = DataCard(
+        name=source.name,
+        vocabulary=source.vocabulary(),
+        image_px=cropping.size_px,
+        sources=(source.name,),
+        licence=source.licence,
+        positive_intensity=source.positive_intensity,
+        labelled=f"{source.title}: {source.labelled}",
+    )
+    DatabaseWriter(out, card)  # says at once when the folder cannot be written
+    _same_settings(out, {"format": source.name, "splits": splits, "cropping": repr(cropping)})
+    total, units = survey(source.items())
+    items = (replace(item, unit=units.get(item.unit, item.unit)) if isinstance(item, Record) else item for item in source.items())
+    report = ImportReport()
+    with tqdm(total=total, unit="line", desc=f"import {source.name}") as bar:
+        for part in _shards(out, card, _chunks(items), cropping, splits, workers):
+            report.add(part)
+            bar.update(part.read)
+    _write_refused(out / REFUSED_FILE, report)
+    if not report.kept:
+        raise DataError(f"nothing of {source.root} could be used:\n{report.table()}")
+    return report
+
+
+def import_shard(out: Path, card: DataCard, number: int, items: Sequence[Item], cropping: Cropping, splits: str) -> ImportReport:
+    """Make one shard and its report."""
+    report, vocabulary = ImportReport(read=len(items)), Vocabulary(card.vocabulary)
+    with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
+        for place, item in enumerate(items):
+            made = sample_of(item, f"{card.name}-{number * SHARD_LINES + place:09d}", vocabulary, card.sources[0], cropping, splits)
+            if isinstance(made, Sample):
+                writer.add(made)
+                report.kept += 1
+                report.masked.update(name for name in vocabulary.names if name not in vocabulary.named(made.labels))
+            else:
+                report.refused.append(made)
+    text = json.dumps({"read": report.read, "kept": report.kept, "masked": report.masked, "refused": report.refused})
+    _write(out / REPORT.format(number), text)
+    return report
+
+
+def sample_of(item: Item, key: str, vocabulary: Vocabulary, source: str, cropping: Cropping, splits: str) -> Sample | tuple[str, str, str]:
+    """The sample that an item becomes, or (where, kind, reason) of its refusal."""
+    if isinstance(item, Refusal):
+        return (item.where, "line not understood", item.reason)
+    known = {name: value for name, value in item.labels.items() if value is not None}
+    if not known:
+        return (item.where, NO_LABEL, f"all of {', '.join(item.labels) or 'nothing'}")
+    try:
+        image = cropping.crop(item)
+    except (NoFaceError, ImageError) as error:
+        return (item.where, error.title.lower(), f"{item.picture.name}: {error.detail}")
+    unit = item.unit or item.video or item.identity or key
+    return Sample(
+        key=key,
+        image=image,
+        labels=vocabulary.row(known),
+        source=source,
+        identity=item.identity,
+        video=item.video,
+        groups=item.groups,
+        truth={**item.truth, "picture": item.picture.name},
+        assigned=official_split(source, unit, item.official) if splits == OFFICIAL else split_of(source, unit),
+    )
+
+
+def official_split(source: str, unit: str, official: str) -> str:
+    """The set's own split; of an official training part, a share by hash is for validation, as large as elsewhere."""
+    if official != TRAIN:
+        return official or split_of(source, unit)
+    return TRAIN if place_of(source, unit) < SHARES[TRAIN] / (1 - SHARES[TEST]) else VALIDATION
+
+
+def survey(items: Iterable[Item]) -> tuple[int, dict[str, str]]:
+    """How many items there are; and for units that share a person or a video, the unit that stands for all of them."""
+    count = 0
+    root: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while root.setdefault(name, name) != name:
+            name = root[name]
+        return name
+
+    for item in items:
+        count += 1
+        if isinstance(item, Record) and item.unit:
+            for shared in (f"person {item.identity}", f"video {item.video}" if item.video else f"person {item.identity}"):
+                a, b = sorted((top(f"unit {item.unit}"), top(shared)), key=lambda name: (not name.startswith("unit "), name))
+                root[b] = a
+    units = (name for name in list(root) if name.startswith("unit "))
+    return count, {name.removeprefix("unit "): top(name).removeprefix("unit ") for name in units if top(name) != name}
+
+
+def _chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while chunk := list(itertools.islice(items, SHARD_LINES)):
+        yield chunk
+
+
+def _shards(
+    out: Path, card: DataCard, chunks: Iterable[Sequence[Item]], cropping: Cropping, splits: str, workers: int
+) -> Iterator[ImportReport]:
+    """Reports of all shards in order; what is there already is not made again."""
+    if workers == 1:
+        for number, items in enumerate(chunks):
+            yield _finished(out, number) or import_shard(out, card, number, items, cropping, splits)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        ahead: deque[ImportReport | Future[ImportReport]] = deque()
+        try:
+            for number, items in enumerate(chunks):
+                ahead.append(_finished(out, number) or pool.submit(import_shard, out, card, number, items, cropping, splits))
+                while len(ahead) > 2 * workers:
+                    yield _result(ahead.popleft())
+            while ahead:
+                yield _result(ahead.popleft())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _result(part: ImportReport | Future[ImportReport]) -> ImportReport:
+    return part if isinstance(part, ImportReport) else part.result()
+
+
+def _finished(out: Path, number: int) -> ImportReport | None:
+    path = out / REPORT.format(number)
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_bytes())
+    return ImportReport(told["read"], told["kept"], Counter(told["masked"]), [(a, b, c) for a, b, c in told["refused"]])
+
+
+def _same_settings(out: Path, settings: dict[str, str]) -> None:
+    path = out / SETTINGS_FILE
+    if path.is_file() and json.loads(path.read_bytes()) != settings:
+        raise DataError(f"{out} holds an import with other settings ({path.read_text().strip()}): give another --out")
+    _write(path, json.dumps(settings))
+
+
+def _write_refused(path: Path, report: ImportReport) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("where", "kind", "reason"))
+        rows.writerows(report.refused)
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)

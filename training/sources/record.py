@@ -1,0 +1,166 @@
+"""What a reader yields: records, refusals, and nothing in between."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from affect.catalogue import CATALOGUE
+from affect.labels import DIMENSIONS, LabelError, check
+from training.database.card import DataError
+from training.database.sample import TEST, TRAIN
+
+Labels = dict[str, float | None]  # AU intensity in [0, 1], valence and arousal in [-1, 1]; None = the set says "not annotated"
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+# Names that official splits go by. Their validation sets are what results are published on: they become our test split.
+OFFICIAL = {"train": TRAIN, "training": TRAIN, "validation": TEST, "val": TEST, "test": TEST}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One annotated picture of a set."""
+
+    where: str  # "file:line" of the annotation
+    picture: Path
+    labels: Labels
+    identity: str
+    video: str = ""
+    unit: str = ""  # what must not be divided between splits; the video or else the identity unless given
+    official: str = ""  # "train" or "test" by the set's own division
+    frame: int | None = None  # 0-based, where `picture` is a video
+    box: tuple[float, float, float, float] | None = None  # of the face, x, y, width, height in px of the picture
+    groups: dict[str, str] = field(default_factory=dict)
+    truth: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A line that cannot be used, and why."""
+
+    where: str
+    reason: str
+
+
+Item = Record | Refusal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a format leaves to its user."""
+
+    pictures: Path | None = None  # where the pictures lie, when not where the layout has them
+    threshold: int = 2  # DISFA: an intensity of so much (of 5) and more counts as present
+    au_max: float = 1.0  # csv: the largest AU value of the file, 5 for intensities 0 to 5
+
+
+class Source(ABC):
+    """An annotated set on disk."""
+
+    name: ClassVar[str]  # of the format, as the command line spells it
+    title: ClassVar[str]
+    labelled: ClassVar[str]  # how its labels came about
+    tight: ClassVar[bool] = False  # its pictures are cut close around the face
+    licence: ClassVar[str] = "as agreed with the authors of the set; not for passing on"
+
+    def __init__(self, root: Path, options: Options | None = None) -> None:
+        if not root.exists():
+            raise DataError(f"{root} does not exist: give the folder of the {self.title} annotations")
+        self.root, self.options = root, options or Options()
+
+    @abstractmethod
+    def vocabulary(self) -> tuple[str, ...]:
+        """The AUs that the set annotates, in FACS order. Raises DataError when the layout is not the format's."""
+
+    @abstractmethod
+    def items(self) -> Iterator[Item]:
+        """Every line of the set, always in the same order: a record or a refusal."""
+
+    @property
+    def positive_intensity(self) -> float:
+        """From which intensity on an AU counts as present."""
+        return 0.3
+
+    def shown(self, path: Path, line: int | None = None) -> str:
+        """ "file:line" relative to the set."""
+        inside = path.relative_to(self.root) if path != self.root and path.is_relative_to(self.root) else path.name
+        return f"{inside}" if line is None else f"{inside}:{line}"
+
+    def pictures(self, *usual: str) -> Path:
+        """The folder of the pictures: the one given, else the first of the usual places that exists."""
+        if self.options.pictures:
+            if not self.options.pictures.is_dir():
+                raise DataError(f"--pictures is {self.options.pictures}, which is no folder: give where the pictures of {self.title} lie")
+            return self.options.pictures
+        base = self.root if self.root.is_dir() else self.root.parent
+        for name in usual:
+            if (base / name).is_dir():
+                return base / name
+        raise DataError(f"{base} has no folder {' or '.join(usual)}: give where the pictures lie with --pictures")
+
+
+def numbers(fields: list[str]) -> list[float] | None:
+    """All fields as numbers; None when one is none."""
+    try:
+        values = [float(text) for text in fields]
+    except ValueError:
+        return None
+    return values if all(math.isfinite(value) for value in values) else None
+
+
+def occurrences(codes: tuple[str, ...], values: list[float], *, unknown: float) -> Labels:
+    """AU labels of a row of 0 and 1. Raises LabelError for a value that is neither these nor `unknown`."""
+    labels: Labels = {}
+    for code, value in zip(codes, values, strict=True):
+        if value not in (0, 1, unknown):
+            raise LabelError(code, value, f"this format knows 0, 1 and {unknown:g} for not annotated")
+        labels[code] = None if value == unknown else value
+    return labels
+
+
+def circumplex(valence: float, arousal: float, *, unknown: float) -> Labels:
+    """Valence and arousal, both masked when one is `unknown`. Raises LabelError outside [-1, 1]."""
+    if unknown in (valence, arousal):
+        return dict.fromkeys(DIMENSIONS)
+    return {name: check(name, value) for name, value in zip(DIMENSIONS, (valence, arousal), strict=True)}
+
+
+def code_of(text: str) -> str | None:
+    """The catalogue's code of a column name such as "AU1", "AU01" or "'AU 1'"; None when it names no AU we know."""
+    digits = text.strip().strip("'\"").upper().removeprefix("AU").strip(" _")
+    code = f"AU{int(digits)}" if digits.isdecimal() else ""
+    return code if code in CATALOGUE else None
+
+
+def in_facs_order(codes: set[str]) -> tuple[str, ...]:
+    """Codes by their FACS number."""
+    return tuple(sorted(codes, key=lambda code: CATALOGUE[code].number))
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(1-based number, text) of each line that is not blank; a byte order mark and Windows line ends are no part of it."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline=None) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line.strip()
+
+
+@lru_cache(maxsize=64)
+def numbered(folder: Path) -> Mapping[int, Path]:
+    """Pictures of a folder by the number their names end with, whatever the padding."""
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        digits = path.stem[len(path.stem.rstrip("0123456789")) :]
+        if digits and path.suffix.lower() in PICTURE_SUFFIXES:
+            found.setdefault(int(digits), path)
+    return found
+
+
+def picture_of(folder: Path, stem: str) -> Path:
+    """`stem` with the suffix it has on disk, .jpg when there is no such picture."""
+    for suffix in ("", *PICTURE_SUFFIXES):
+        if (folder / f"{stem}{suffix}").is_file():
+            return folder / f"{stem}{suffix}"
+    return folder / f"{stem}.jpg"
