@@ -79,7 +79,7 @@ def _describe(model: AffectModel, rows: Rows, questions: list[Question], found: 
     redrawn = model.to_images(model.generate(rows.reading.latent, state))
     redrawn_read = model.predict(model.to_pixels(redrawn))
     error = (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255
-    path = measure.way(model, rows, found.asked, facts, best.images, frames)
+    path = measure.way(model, rows, found.move, facts, best.images, frames)
     measured = {
         "validity_margin": best.margin,
         "identity": (rows.reading.identity * best.reading.identity).sum(1),
@@ -124,7 +124,7 @@ def _describe(model: AffectModel, rows: Rows, questions: list[Question], found: 
                 scores=scores,
                 trust=level,
                 reasons=reasons,
-                sentence=_sentence(model, question, one_row(before, i), one_row(read, i), found.asked[i], valid),
+                sentence=_sentence(model, question, one_row(before, i), one_row(read, i), found.move[i], valid),
                 integrated_gradients=None if shares is None else shares[i].cpu().numpy(),
             )
         )
@@ -142,7 +142,7 @@ def _attribution(model: AffectModel, gain: Tensor) -> dict[str, float]:
     return {code: round(float(g), 4) for code, g in zip(model.card.vocabulary, gain, strict=True)} if bool(model.known[0]) else {}
 
 
-def _sentence(model: AffectModel, question: Question, before: Prediction, after: Prediction, asked: Tensor, valid: bool) -> str:
+def _sentence(model: AffectModel, question: Question, before: Prediction, after: Prediction, move: Tensor, valid: bool) -> str:
     label, codes = question.label or "", model.card.vocabulary
     units: list[words.Change] = []
     if bool(model.known[0]):
@@ -153,8 +153,8 @@ def _sentence(model: AffectModel, question: Question, before: Prediction, after:
     else:
         column = codes.index(label)
         change = (label, float(before.probability[0, column]), float(after.probability[0, column]))
-    moves = {code: float(asked[k] - before.intensity[0, k]) for k, code in enumerate(codes)}
-    return words.sentence(label, change, units, {code: by for code, by in moves.items() if abs(by) > words.VISIBLE}, valid)
+    asked = {code: float(move[k]) for k, code in enumerate(codes) if abs(float(move[k])) > words.VISIBLE}
+    return words.sentence(label, change, units, asked, valid)
 
 
 def one_row(prediction: Prediction, index: int) -> Prediction:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from affect.catalogue import Region
-from affect.counterfactual.search import Rows, progress
+from affect.counterfactual.search import Rows, edited, progress
 from affect.model import AffectModel, Reading
 
 U8 = NDArray[np.uint8]
@@ -65,13 +65,9 @@ def signed_map(fact: U8, counter: U8) -> U8:
     return mixed
 
 
-def way(model: AffectModel, rows: Rows, asked: Tensor, facts: Tensor, images: Tensor, frames: int) -> Tensor:
-    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through states between its own and `asked` (N, L)."""
-    state = rows.reading.labels
-    steps = []
-    for share in np.linspace(0, 1, frames)[1:-1]:
-        y = state + float(share) * (asked - state)
-        steps.append(model.to_images(model.edit(rows.x, y, state, rows.reading)))
+def way(model: AffectModel, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int) -> Tensor:
+    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the move (N, L) that made it."""
+    steps = [edited(model, rows, float(share) * move) for share in np.linspace(0, 1, frames)[1:-1]]
     return torch.stack([facts, *steps, images], dim=1)
 
 

@@ -4,7 +4,7 @@ The person and the scene stay; AUs are moved through the generator. Every row go
 share forward passes and one hard row does not hold the others:
 
   move each AU alone: how does the decision answer? (K tries: the attribution)
-  move the most telling together, in sets, and as real faces move (SETS + 1 tries)
+  move the most telling together, in sets, and as real faces move (sets)
   bisect to the smallest step that still flips it; where no set flips it, push the nearest further (BISECTIONS tries)
 
 A try is an edit, quantised to 8 bits, and read again. Shape letters: N rows, R tries, S side in px, K AUs, L = K + 2 labels.
@@ -19,12 +19,13 @@ from affect.counterfactual.question import VA_TOLERANCE
 from affect.labels import DIMENSIONS
 from affect.model import NEIGHBOURHOOD, AffectModel, Reading, only
 
-SETS = (1, 2, 4)  # how many AUs are moved together
+# How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of the face than two.
+SETS = ((1, 1.0), (1, 1.75), (2, 1.0), (4, 1.0))
 BISECTIONS = 4
-OVERDRIVE = 2.0  # how far beyond the asked state the change is pushed where the state alone is not enough
+OVERDRIVE = 2.0  # how much larger a move may get where none is enough
 CHUNK_ROWS = 64  # largest forward pass
 # A decision that is just turned turns back in slight noise: the search aims this far beyond the line.
-AU_CLEARANCE = 0.35  # calibrated logits
+AU_CLEARANCE = 0.8  # calibrated logits
 VA_CLEARANCE = 0.07  # of VA_TOLERANCE
 
 
@@ -66,7 +67,7 @@ class Found:
     """The best try of each row."""
 
     best: Tries  # N of them
-    asked: Tensor  # (N, L) the state that the generator was asked for
+    move: Tensor  # (N, L) the change of state that the generator was asked for
     gain: Tensor  # (N, K) reach gained by moving each AU alone to its other end
 
 
@@ -76,18 +77,25 @@ def search(model: AffectModel, rows: Rows) -> Found:
     index = torch.arange(len(state), device=state.device)
     _, start = progress(model, rows.reading, rows)
     gain = _sensitivity(model, rows, state) - start[:, None]
-    order, ends_of_aus = _rank(rows, state, gain)
-    ends = [_end_state(model, rows, state, order, ends_of_aus, size) for size in SETS]
-    ends.append(_as_real_faces_move(model, rows, state))
-    all_ends = torch.stack(ends, dim=1)  # (N, C, L)
-    tried = attempt(model, rows, all_ends.flatten(0, 1), index.repeat_interleave(len(ends)))
+    order, ends = _rank(rows, state, gain)
+    moves = [push * (_end_state(model, rows, state, order, ends, size) - state) for size, push in SETS]
+    moves.append(_as_real_faces_move(model, rows, state) - state)
+    stacked = torch.stack(moves, dim=1)  # (N, C, L)
+    tried = attempt(model, rows, stacked.flatten(0, 1), index.repeat_interleave(len(moves)))
     reach = tried.reach.view(len(state), -1)
     # The fewest AUs that do it; if none does, the set that comes nearest.
     enough = reach >= 1
     choice = torch.where(enough.any(1), enough.float().argmax(1), reach.argmax(1))
-    best = _pick(tried, index * len(ends) + choice)
-    best, share = _bisect(model, rows, state, all_ends[index, choice], best)
-    return Found(best, state + share[:, None] * (all_ends[index, choice] - state), gain)
+    best = _pick(tried, index * len(moves) + choice)
+    return Found(*_bisect(model, rows, stacked[index, choice], best), gain)
+
+
+def edited(model: AffectModel, rows: Rows, move: Tensor) -> Tensor:
+    """(N, S, S, 3) uint8 faces of the rows after a change of state (N, L), which may be larger than the labels' range."""
+    state = rows.reading.labels
+    aim = state + move
+    aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
+    return model.to_images(model.edit(rows.x, aim, aim - move, rows.reading))
 
 
 def progress(model: AffectModel, reading: Reading, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -103,14 +111,13 @@ def progress(model: AffectModel, reading: Reading, rows: Rows) -> tuple[Tensor, 
     return margin, torch.where(is_au, of_au / AU_CLEARANCE, come / VA_CLEARANCE)
 
 
-def attempt(model: AffectModel, rows: Rows, y: Tensor, source: Tensor, push: Tensor | None = None) -> Tries:
-    """Edit the faces of rows `source` (R,) to states y (R, L), the move multiplied by `push` (R,); quantise; read."""
+def attempt(model: AffectModel, rows: Rows, move: Tensor, source: Tensor) -> Tries:
+    """Edit the faces of rows `source` (R,) by moves (R, L); quantise; read."""
     images, readings, margins, reaches = [], [], [], []
-    for start in range(0, len(y), CHUNK_ROWS):
+    for start in range(0, len(move), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
-        part, wanted = rows.take(source[chunk]), y[chunk]
-        begin = part.reading.labels if push is None else wanted - push[chunk, None] * (wanted - part.reading.labels)
-        image = model.to_images(model.edit(part.x, wanted, begin, part.reading))
+        part = rows.take(source[chunk])
+        image = edited(model, part, move[chunk])
         reading = model.read(model.to_pixels(image))
         margin, reach = progress(model, reading, part)
         images.append(image)
@@ -130,7 +137,7 @@ def _sensitivity(model: AffectModel, rows: Rows, state: Tensor) -> Tensor:
     moved[:, diagonal, diagonal] = _far_end(state)
     moved = _with_va(model, state.repeat_interleave(aus, 0), moved.flatten(0, 1))
     source = torch.arange(count, device=state.device).repeat_interleave(aus)
-    return attempt(model, rows, moved, source).reach.view(count, aus)
+    return attempt(model, rows, moved - state.repeat_interleave(aus, 0), source).reach.view(count, aus)
 
 
 def _far_end(state: Tensor) -> Tensor:
@@ -199,22 +206,20 @@ def _with_va(model: AffectModel, start: Tensor, end: Tensor) -> Tensor:
     return torch.cat([end[:, :-2], moved.clamp(-1, 1)], dim=1)
 
 
-def _bisect(model: AffectModel, rows: Rows, state: Tensor, end: Tensor, best: Tries) -> tuple[Tries, Tensor]:
-    """The smallest step towards `end` that is enough, else the best of pushing further; with its share of the way (N,)."""
-    index = torch.arange(len(state), device=state.device)
+def _bisect(model: AffectModel, rows: Rows, move: Tensor, best: Tries) -> tuple[Tries, Tensor]:
+    """The smallest share of `move` (N, L) that is enough, else the best of pushing further; and that move. `best` is its try."""
+    index = torch.arange(len(move), device=move.device)
     within = best.reach >= 1
-    low = torch.where(within, 0.0, 1.0)
-    high = torch.where(within, 1.0, OVERDRIVE)
+    low, high = torch.where(within, 0.0, 1.0), torch.where(within, 1.0, OVERDRIVE)
     share = torch.ones_like(low)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        y = state + middle.clamp(max=1)[:, None] * (end - state)
-        tried = attempt(model, rows, y, index, push=middle.clamp(min=1))
+        tried = attempt(model, rows, middle[:, None] * move, index)
         enough = tried.reach >= 1
         high, low = torch.where(enough, middle, high), torch.where(enough, low, middle)
         better = _better(tried, best)
         best, share = _merge(better, tried, best), torch.where(better, middle, share)
-    return best, share
+    return best, share[:, None] * move
 
 
 def _better(new: Tries, old: Tries) -> Tensor:
