@@ -11,7 +11,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @click.option("--data", type=_FOLDER, required=True, help="database folder; best one that no model was trained on")
 @click.option("--out", type=_FOLDER, required=True, help="folder for judge.safetensors and judge.json")
-@click.option("--images", type=click.IntRange(min=64), help="pictures to see in all  [default: 150000]")
+@click.option("--images", type=click.IntRange(min=64), help="pictures to see in all  [default: 280000]")
 @click.option(
     "--size", "size_px", type=click.IntRange(min=32, max=256), default=64, show_default=True, help="side of the judge's pictures, px"
 )

@@ -26,7 +26,7 @@ READ_IMAGES = 128  # a batch when only reading
 class JudgeConfig:
     """One judge's training. Counts pictures seen."""
 
-    images: int = 150_000
+    images: int = 280_000
     batch_images: int = 64
     image_px: int = 64
     widths: tuple[int, ...] = (24, 48, 96, 160)  # 1.3 M parameters
