@@ -28,6 +28,9 @@ NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
 SEARCHES_PX = (320, 640, 1280)
 SMALLEST_FACE_PX = 24
 LEAST_CONFIDENCE = 0.4
+SURE = 0.95  # what a face needs that no finder found
+FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its shorter side
+TURNS = (-30.0, 30.0)  # degrees by which the picture is turned when no upright head was found
 BOX_TO_EYES = 2.4  # side of a box in inter-ocular distances
 SAME_FACE = 0.4  # boxes that share this much of their union are one face
 
@@ -110,30 +113,43 @@ class FaceFinder:
 
         The search stops at the first scale that shows a face; a thorough one looks for small faces beside large ones too.
         """
-        boxes: list[Box] = []
         faces: list[Face] = []
         for longest in SEARCHES_PX:
-            scale = min(1.0, longest / max(image.shape[:2]))
-            small = image if scale == 1 else np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-            boxes += [Box(b.x / scale, b.y / scale, b.side / scale, b.angle) for b in self._boxes(small)]
-            if max(image.shape[:2]) <= longest or not thorough:
-                faces = self._refined(image, boxes)
-            if max(image.shape[:2]) <= longest or faces:
+            small, scale = _shrunk(image, longest)
+            faces += self._refined(image, [Box(b.x / scale, b.y / scale, b.side / scale, b.angle) for b in self._boxes(small)])
+            if scale == 1.0 or (faces and not thorough):
                 break
-        return sorted(faces or self._refined(image, boxes), key=lambda face: -face.box[2] * face.box[3])
+        faces = faces or self._tilted(image) or self._filling(image)
+        return sorted(_distinct(faces), key=lambda face: -face.box[2] * face.box[3])
 
-    def _refined(self, image: U8, boxes: Sequence[Box]) -> list[Face]:
+    def _tilted(self, image: U8) -> list[Face]:
+        """Heads that lean to a side: the cascade knows upright ones only, so the picture is turned."""
+        if self.yunet is not None:
+            return []
+        small, scale = _shrunk(image, SEARCHES_PX[0])
+        height, width = small.shape[:2]
+        for degrees in TURNS:
+            there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+            turned = np.asarray(cv2.warpAffine(small, there, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+            back = cv2.invertAffineTransform(there)
+            boxes = [(box, back @ [box.x, box.y, 1.0] / scale) for box in self._boxes(turned)]
+            faces = self._refined(image, [Box(float(x), float(y), b.side / scale, float(np.deg2rad(degrees))) for b, (x, y) in boxes])
+            if faces:
+                return faces
+        return []
+
+    def _filling(self, image: U8) -> list[Face]:
+        """A face that fills the picture, without the room around it that a cascade wants: the landmark network alone must be sure."""
+        height, width = image.shape[:2]
+        return self._refined(image, [Box(width / 2, height / 2, share * min(height, width)) for share in FILLING], SURE)
+
+    def _refined(self, image: U8, boxes: Sequence[Box], least: float = LEAST_CONFIDENCE) -> list[Face]:
         faces: list[Face] = []
         for box in boxes:
             points, confidence = self.landmarks.refine(image, box)
-            if confidence >= LEAST_CONFIDENCE:
+            if confidence >= least:
                 faces.append(Face(_upright(box_of_points(points)), points, round(confidence, 4)))
-        faces.sort(key=lambda face: -face.confidence)
-        kept: list[Face] = []
-        for face in faces:
-            if all(_overlap(face.box, other.box) < SAME_FACE for other in kept):
-                kept.append(face)
-        return kept
+        return faces
 
     def _boxes(self, image: U8) -> list[Box]:
         if self.yunet is not None:
@@ -209,22 +225,53 @@ def box_of_points(points: Floats) -> Box:
     return Box(float(centre[0]), float(centre[1]), BOX_TO_EYES * reach, float(np.arctan2(across[1], across[0])))
 
 
+def _shrunk(image: U8, longest_px: int) -> tuple[U8, float]:
+    """The picture with no side longer than that, and its scale."""
+    scale = min(1.0, longest_px / max(image.shape[:2]))
+    if scale == 1.0:
+        return image, scale
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
 def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float) -> U8:
-    """Affine warp; a picture that shrinks by more than a half is averaged first, or fine texture would turn to noise."""
-    while scale < 0.5 and min(image.shape[:2]) > 2:
-        image = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-        transform = transform @ np.diag([2.0, 2.0, 1.0])
-        scale *= 2
+    """Affine warp of the part of the picture that is needed, averaged first if it shrinks by more than half: texture is no noise."""
+    factor = 1
+    while scale * factor < 0.5 and min(image.shape[:2]) >= 4 * factor:
+        factor *= 2
+    part, start = _part(image, transform, size_px, factor)
+    if factor > 1:
+        part = np.asarray(cv2.resize(part, (part.shape[1] // factor, part.shape[0] // factor), interpolation=cv2.INTER_AREA), np.uint8)
+    turn = transform[:, :2] * factor
     # Pixel centres lie at half integers; OpenCV puts them at integers.
-    shifted = transform.copy()
-    shifted[:, 2] += transform[:, :2] @ [0.5, 0.5] - 0.5
-    warped = cv2.warpAffine(image, shifted, (size_px, size_px), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    shift = transform[:, :2] @ start + transform[:, 2] + turn @ [0.5, 0.5] - 0.5
+    warped = cv2.warpAffine(part, np.column_stack([turn, shift]), (size_px, size_px), borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, np.uint8)
+
+
+def _part(image: U8, transform: NDArray[np.float64], size_px: int, factor: int) -> tuple[U8, NDArray[np.int64]]:
+    """What a warp to (size_px, size_px) can see of the picture, its sides multiples of `factor`, and where it starts (x, y)."""
+    back = cv2.invertAffineTransform(transform)
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * size_px @ back[:, :2].T + back[:, 2]
+    cells = np.array(image.shape[1::-1]) // factor
+    first = np.clip(np.floor(corners.min(0) / factor) - 2, 0, cells - 1).astype(np.int64)
+    last = np.clip(np.ceil(corners.max(0) / factor) + 2, first + 1, cells).astype(np.int64)
+    (left, top), (right, bottom) = first * factor, last * factor
+    return image[top:bottom, left:right], first * factor
 
 
 def _upright(box: Box) -> tuple[float, float, float, float]:
     half = box.side / 2
     return (round(box.x - half, 1), round(box.y - half, 1), round(box.side, 1), round(box.side, 1))
+
+
+def _distinct(faces: Sequence[Face]) -> list[Face]:
+    """One face for every place: the most confident."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.confidence):
+        if all(_overlap(face.box, other.box) < SAME_FACE for other in kept):
+            kept.append(face)
+    return kept
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:

@@ -1,14 +1,17 @@
 """From photograph to aligned crop: one face, several, turned, small, none."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from skimage import data
 
 from affect.faces import EYES, Box, FaceFinder, NoFaceError, align, box_of_points, crops, cut
+from affect.images import decode
 
 # Eye centres of the portrait that scikit-image ships, found by eye on the picture.
 PORTRAIT_EYES = np.array([[203.5, 103.5], [245.0, 105.0]])
@@ -54,13 +57,43 @@ def test_a_box_of_points_turns_with_the_eyes() -> None:
     assert box_of_points(points).angle == pytest.approx(np.pi / 4)
 
 
-@pytest.mark.parametrize("degrees", [-15, 15])
+@pytest.mark.parametrize("degrees", [-30, -15, 15])
 def test_a_tilted_head_is_put_upright(portrait: NDArray[np.uint8], finder: FaceFinder, degrees: float) -> None:
     turn = cv2.getRotationMatrix2D((224, 110), degrees, 1.0)
     tilted = np.asarray(cv2.warpAffine(portrait, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE), np.uint8)
     eyes = PORTRAIT_EYES @ turn[:, :2].T + turn[:, 2]
     face = finder.find(tilted)[0]
     assert np.linalg.norm(face.points[:2] - eyes, axis=1).max() < 0.15 * np.linalg.norm(eyes[1] - eyes[0])
+
+
+def test_a_face_without_room_around_it_is_found(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+    tight = np.ascontiguousarray(portrait[70:170, 177:272])
+    face = finder.find(tight)[0]
+    assert np.linalg.norm(face.points[:2] + [177, 70] - PORTRAIT_EYES, axis=1).max() < 5
+
+
+def test_a_photograph_taken_with_the_camera_turned_has_the_same_face(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to view
+    out = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(np.rot90(portrait))).save(out, "PNG", exif=exif)
+    assert np.array_equal(finder.find(decode(out.getvalue()))[0].points, finder.find(portrait)[0].points)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 60_000), (60_000, 8), (1000, 9)])
+def test_a_picture_of_any_shape_is_searched(finder: FaceFinder, shape: tuple[int, int]) -> None:
+    assert finder.find(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)) == []
+
+
+def test_a_crop_costs_what_it_shows_not_what_the_picture_holds(portrait: NDArray[np.uint8]) -> None:
+    face = Box(224.0, 120.0, 96.0, 0.2)
+    wide = cv2.copyMakeBorder(portrait, 512, 512, 1024, 1024, cv2.BORDER_REFLECT)
+    assert np.abs(cut(np.asarray(wide, np.uint8), Box(1248.0, 632.0, 96.0, 0.2))[0].astype(int) - cut(portrait, face)[0]).max() <= 1
+
+
+def test_what_lies_outside_the_picture_repeats_its_edge(portrait: NDArray[np.uint8]) -> None:
+    crop, _ = cut(portrait, Box(-500.0, 256.0, 60.0))
+    assert crop.std(axis=1).max() == 0 and crop.std() > 0
 
 
 def test_several_faces_come_largest_first(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
