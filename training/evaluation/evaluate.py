@@ -17,6 +17,7 @@ from training.database.card import DataError
 from training.database.reader import Database
 from training.database.sample import VALIDATION
 from training.evaluation import generation, metrics, pictures, plots, recognition, robustness
+from training.evaluation.explained import Told
 from training.evaluation.explanations import Benchmark, benchmark
 from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Distances, Memory, TwinEdit
 from training.evaluation.judge import Judge, JudgeCard
@@ -96,6 +97,7 @@ class Art:
     circumplex: list[U8]
     changes: list[Strip]
     counterfactuals: list[Strip]
+    explained: list[Told]
     memory: list[tuple[U8, U8]]
 
 
@@ -145,11 +147,11 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     with stages("judging"):
         generated = judged(model, Bench(judge, model), faces, drawn, config, rng, generator) if judge else None
     with stages("explanations"):
-        explained = None
+        explained, told = None, []
         if judge and config.explained_images and len(database.table("train")):
             some = np.sort(rng.permutation(len(database.table("train")))[: config.training_images])
             pool = database.images("train", some, model.card.image_px)
-            explained, _ = benchmark(model, Bench(judge, model), faces, pool, rng, count=config.explained_images)
+            explained, told = benchmark(model, Bench(judge, model), faces, pool, rng, count=config.explained_images)
     with stages("memory"):
         remembered, pairs = generation.memory(database, drawn.images, faces, config.training_images, rng)
     with stages("robustness"):
