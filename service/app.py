@@ -74,6 +74,7 @@ def create_app(settings: Settings, *, backend: Backend) -> FastAPI:
     app.add_exception_handler(BackendError, problems.on_backend)
     app.add_exception_handler(RequestValidationError, problems.on_validation)
     app.add_exception_handler(HTTPException, problems.on_http)
+    app.add_exception_handler(Exception, problems.on_bug)
     app.add_middleware(Envelope, metrics=metrics, max_body_bytes=settings.max_body_bytes)
     return app
 

@@ -1,5 +1,6 @@
 """From an HTTP request to pictures and options: multipart form, JSON with base64, or one raw picture."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -8,6 +9,7 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from affect.images import MEDIA_TYPES
 from service.problems import Problem, invalid, of_validation
@@ -15,6 +17,7 @@ from service.problems import Problem, invalid, of_validation
 M = TypeVar("M", bound=BaseModel)
 FORM, JSON = "multipart/form-data", "application/json"
 RAW = tuple(MEDIA_TYPES.values())
+MOST_PARTS = 1024  # of a form; how many may be pictures is checked, and said, later
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,33 @@ def check_count(field: str, count: int, most: int) -> None:
 
 
 async def _from_form(request: Request, options: type[M], max_images: int) -> Intake[M]:
-    form = await request.form(max_files=max_images + 1, max_fields=16)
+    form = await _form(request)
     try:
         unknown = sorted(set(form) - {"images", "options"})
         if unknown:
             raise invalid(unknown[0], "present", "unknown part; the form has `images` and `options`")
-        contents = [await part.read() if isinstance(part, UploadFile) else part.encode() for part in form.getlist("images")]
-        return Intake(contents, await _options(form, options))
+        return Intake([await _picture(part) for part in form.getlist("images")], await _options(form, options))
     finally:
         await form.close()
+
+
+class _InMemory(MultiPartParser):
+    """Starlette's own writes files above 1 MB to disk; here pictures never touch it. The body limit bounds the memory."""
+
+    spool_max_size = sys.maxsize
+
+
+async def _form(request: Request) -> FormData:
+    try:
+        return await _InMemory(request.headers, request.stream(), max_files=MOST_PARTS, max_fields=MOST_PARTS).parse()
+    except MultiPartException as error:
+        raise Problem("malformed", f"the form cannot be read: {error.message}") from error
+
+
+async def _picture(part: UploadFile | str) -> bytes:
+    if isinstance(part, str):  # decoded as text already: the bytes are lost
+        raise invalid("images", "text", "send each picture as a file: its part needs a filename")
+    return await part.read()
 
 
 async def _options(form: FormData, options: type[M]) -> M:

@@ -109,6 +109,11 @@ async def on_backend(request: Request, error: Exception) -> Response:
     return respond(request, Problem("backend_unavailable", "no worker answered; try again shortly", headers={"Retry-After": "3"}))
 
 
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Handler of everything else: our fault. The traceback goes to the log, not to the client."""
+    return respond(request, Problem("internal", "this is our fault; the log knows more under the request id"))
+
+
 def _field(inside: str, location: Sequence[Any]) -> str:
     path = inside
     for part in location:

@@ -84,6 +84,50 @@ def test_the_three_forms_of_a_request_say_the_same(gateway: Gateway) -> None:
     assert replies[0].json["results"] == replies[1].json["results"] == replies[2].json["results"]
 
 
+def form(*parts: tuple[bytes, bytes]) -> bytes:
+    """A multipart body of (header parameters, content), with the boundary `edge`."""
+    return (
+        b"".join(b"--edge\r\nContent-Disposition: form-data; " + about + b"\r\n\r\n" + body + b"\r\n" for about, body in parts)
+        + b"--edge--\r\n"
+    )
+
+
+FORM = "multipart/form-data; boundary=edge"
+FILE = b'name="images"; filename="a.png"'
+
+
+def test_pictures_of_a_form_never_touch_the_disk(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", lambda self: pytest.fail("written to disk"))
+    noise = encoded(np.random.default_rng(1).integers(0, 256, (800, 800, 3), dtype=np.uint8))
+    reply = gateway.post("/v1/predict", form((FILE, noise), (b'name="options"', b'{"faces": "none"}')), kind=FORM)
+    assert len(noise) > 2**20 and reply.json["results"][0]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "words"),
+    [
+        (form(*[(FILE, b"x")] * 70), FORM, 413, "at most 64"),
+        (form((b'name="images"', b"x")), FORM, 422, "needs a filename"),
+        (form((FILE, b"x"), (b'name="extra"', b"1")), FORM, 422, "extra is present: unknown part"),
+        (form((b'name="options"', b"{}")), FORM, 422, "send 1 to 64"),
+        (b"nonsense", FORM, 400, "the form cannot be read"),
+        (b"nonsense", "multipart/form-data", 400, "boundary"),
+    ],
+)
+def test_a_wrong_form_is_refused(gateway: Gateway, body: bytes, kind: str, status: int, words: str) -> None:
+    reply = gateway.post("/v1/predict", body, kind=kind)
+    assert reply.status == status and words in reply.json["detail"]
+
+
+def test_our_own_fault_is_a_problem_that_tells_nothing(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(gateway.backend, "predict", broken)
+    reply = gateway.post("/v1/predict", {"images": packed(encoded(FACE)), "options": CROPS})
+    assert reply.status == 500 and reply.json["code"] == "internal" and b"secret" not in reply.body
+
+
 def test_all_faces_of_a_request_go_as_one_job(gateway: Gateway) -> None:
     gateway.backend.asked.clear()
     reply = gateway.post("/v1/predict", {"images": packed(*[encoded(FACE)] * 64), "options": CROPS})
