@@ -18,10 +18,10 @@ def data() -> None:
 
 @data.command()
 @OUT
-@click.option("--images", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--images", type=click.IntRange(min=1), default=10_000, show_default=True, help="at least so many: sittings are whole")
 @click.option("--size", "size_px", type=int, default=64, show_default=True, help="side of the aligned crops in px, 32 to 512")
 @click.option("--twins", type=int, default=4, show_default=True, help="states of one person in one sitting")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="another seed, other people")
 @WORKERS
 def render(out: Path, images: int, size_px: int, twins: int, seed: int, workers: int) -> None:
     """Render faces with true AU intensities, valence and arousal. Same seed, same pixels."""

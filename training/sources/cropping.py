@@ -79,7 +79,7 @@ def parse_eyes(text: str) -> tuple[float, float, float, float]:
 def load(record: Record) -> U8:
     """The picture (H, W, 3) of a record. Raises ImageError when it is missing or broken."""
     if not record.picture.is_file():
-        raise ImageError("missing", "The picture is missing", str(record.picture.name))
+        raise ImageError("missing", "The picture is missing", f"expected at {record.picture}")
     if record.frame is not None:
         return frame_of(record.picture, record.frame)
     try:

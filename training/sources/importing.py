@@ -1,7 +1,7 @@
 """Imports an annotated set: every line ends up in the database or in the report, and a stopped import goes on.
 
-Shard k holds what lines k n ... (k + 1) n - 1 give, so shards are made in any order by any number of processes. Beside each finished
-shard lies `import-000000.json` with what was read, masked and refused.
+Shard k holds what items k n ... (k + 1) n - 1 of the reader give, so shards are made in any order by any number of processes.
+Beside each finished shard lies `import-000000.json` with what was read, masked and refused.
 """
 
 import csv
@@ -59,7 +59,9 @@ class ImportReport:
         return "\n".join([*lines, f"masked in kept rows: {masked or 'nothing'}"])
 
 
-def import_database(source: Source, out: Path, *, cropping: Cropping, splits: str = HASH, workers: int = 1) -> ImportReport:
+def import_database(
+    source: Source, out: Path, *, cropping: Cropping, splits: str = HASH, workers: int = 1, shard_lines: int = SHARD_LINES
+) -> ImportReport:
     """Import a set into a folder. Raises DataError when the layout is wrong, nothing could be used, or the folder holds another import."""
     card = DataCard(
         name=source.name,
@@ -71,12 +73,12 @@ def import_database(source: Source, out: Path, *, cropping: Cropping, splits: st
         labelled=f"{source.title}: {source.labelled}",
     )
     DatabaseWriter(out, card)  # says at once when the folder cannot be written
-    _same_settings(out, {"format": source.name, "splits": splits, "cropping": repr(cropping)})
+    _same_settings(out, {"format": source.name, "splits": splits, "cropping": repr(cropping), "shard_lines": str(shard_lines)})
     total, units = survey(source.items())
     items = (replace(item, unit=units.get(item.unit, item.unit)) if isinstance(item, Record) else item for item in source.items())
     report = ImportReport()
     with tqdm(total=total, unit="line", desc=f"import {source.name}") as bar:
-        for part in _shards(out, card, _chunks(items), cropping, splits, workers):
+        for part in _shards(out, card, _chunks(items, shard_lines), cropping, splits, workers):
             report.add(part)
             bar.update(part.read)
     _write_refused(out / REFUSED_FILE, report)
@@ -85,12 +87,14 @@ def import_database(source: Source, out: Path, *, cropping: Cropping, splits: st
     return report
 
 
-def import_shard(out: Path, card: DataCard, number: int, items: Sequence[Item], cropping: Cropping, splits: str) -> ImportReport:
+def import_shard(
+    out: Path, card: DataCard, number: int, first: int, items: Sequence[Item], cropping: Cropping, splits: str
+) -> ImportReport:
     """Make one shard and its report."""
     report, vocabulary = ImportReport(read=len(items)), Vocabulary(card.vocabulary)
     with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
-        for place, item in enumerate(items):
-            made = sample_of(item, f"{card.name}-{number * SHARD_LINES + place:09d}", vocabulary, card.sources[0], cropping, splits)
+        for place, item in enumerate(items, start=first):
+            made = sample_of(item, f"{card.name}-{place:09d}", vocabulary, card.sources[0], cropping, splits)
             if isinstance(made, Sample):
                 writer.add(made)
                 report.kept += 1
@@ -154,24 +158,27 @@ def survey(items: Iterable[Item]) -> tuple[int, dict[str, str]]:
     return count, {name.removeprefix("unit "): top(name).removeprefix("unit ") for name in units if top(name) != name}
 
 
-def _chunks(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while chunk := list(itertools.islice(items, SHARD_LINES)):
-        yield chunk
+def _chunks(items: Iterator[Item], size: int) -> Iterator[tuple[int, list[Item]]]:
+    """(place of the first, items) of consecutive chunks."""
+    for first in itertools.count(step=size):
+        if not (chunk := list(itertools.islice(items, size))):
+            return
+        yield first, chunk
 
 
 def _shards(
-    out: Path, card: DataCard, chunks: Iterable[Sequence[Item]], cropping: Cropping, splits: str, workers: int
+    out: Path, card: DataCard, chunks: Iterable[tuple[int, Sequence[Item]]], cropping: Cropping, splits: str, workers: int
 ) -> Iterator[ImportReport]:
     """Reports of all shards in order; what is there already is not made again."""
     if workers == 1:
-        for number, items in enumerate(chunks):
-            yield _finished(out, number) or import_shard(out, card, number, items, cropping, splits)
+        for number, (first, items) in enumerate(chunks):
+            yield _finished(out, number) or import_shard(out, card, number, first, items, cropping, splits)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ahead: deque[ImportReport | Future[ImportReport]] = deque()
         try:
-            for number, items in enumerate(chunks):
-                ahead.append(_finished(out, number) or pool.submit(import_shard, out, card, number, items, cropping, splits))
+            for number, (first, items) in enumerate(chunks):
+                ahead.append(_finished(out, number) or pool.submit(import_shard, out, card, number, first, items, cropping, splits))
                 while len(ahead) > 2 * workers:
                     yield _result(ahead.popleft())
             while ahead:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 
+from training.database import reader, stream
 from training.database.card import DataCard, DataError
 from training.database.reader import Database
 from training.database.sample import SPLITS, Sample, split_of
@@ -171,3 +173,66 @@ def test_a_broken_picture_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"shard-000000\.tar"), _stream(tmp_path) as stream:
         for number in range(30):
             stream.batch(number)
+
+
+def test_a_disk_that_fills_up_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "shard-000000.part").symlink_to("/dev/full")
+    with pytest.raises(DataError, match="free some space"), DatabaseWriter(tmp_path, CARD) as writer:
+        for number in range(40):
+            writer.add(_sample(number))
+    assert written_shards(tmp_path) == []
+
+
+def test_more_shards_than_files_may_be_open(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "OPEN_SHARDS", 2)
+    with DatabaseWriter(tmp_path, CARD, shard_images=4) as writer:
+        for number in range(400):
+            writer.add(_sample(number))
+    rows = np.arange(0, 300, 3)
+    with _stream(tmp_path) as read:
+        assert np.array_equal(read.batch(7).images.shape, (16, 16, 16, 3))
+    few, many = Database.open(tmp_path), Database.open(folder)
+    assert np.array_equal(few.images("train", rows, 16), many.images("train", rows, 16))
+
+
+def test_decoding_ahead_in_threads_changes_nothing(folder: Path) -> None:
+    with _stream(folder) as one, _stream(folder, threads=3) as three:
+        for _ in range(20):
+            a, b = next(one), next(three)
+            assert np.array_equal(a.images, b.images) and np.array_equal(a.twin_labels, b.twin_labels, equal_nan=True)
+
+
+def test_a_split_too_large_to_keep_gives_the_same_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with _stream(folder) as kept:
+        first = [kept.batch(number).images for number in range(3)]
+    monkeypatch.setattr(stream, "CACHE_BYTES", 0)
+    with _stream(folder) as read:
+        assert all(np.array_equal(read.batch(number).images, first[number]) for number in range(3))
+
+
+def test_larger_pictures_are_averaged_down(folder: Path) -> None:
+    database = Database.open(folder)
+    small = database.images("train", np.arange(3), 8).astype(float)
+    mean = database.images("train", np.arange(3), 16).reshape(3, 8, 2, 8, 2, 3).mean((2, 4))
+    assert np.abs(small - mean).max() <= 0.51
+
+
+def test_an_index_without_weights_weighs_all_alike(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    for index in tmp_path.glob("*.parquet"):
+        pq.write_table(pq.read_table(index).drop_columns(["weight"]), index)
+    assert set(Database.open(tmp_path).weights("train")) == {1.0}
+
+
+def test_a_broken_index_is_named(folder: Path, tmp_path: Path) -> None:
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "shard-000001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"shard-000001\.parquet"):
+        Database.open(tmp_path)
+
+
+def test_an_unknown_split_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="choose train, validation, test"):
+        Database.open(folder).count("training")

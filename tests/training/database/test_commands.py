@@ -1,0 +1,45 @@
+"""The commands, as a user types them."""
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tests.training.sources.layout import shoot, write
+from training.database.commands import data
+from training.database.reader import Database
+from training.sources.formats import FORMATS
+
+
+def _run(*arguments: object) -> str:
+    result = CliRunner().invoke(data, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_render_import_merge_and_describe(tmp_path: Path) -> None:
+    _run("render", "--out", tmp_path / "drawn", "--images", 4, "--size", 32, "--twins", 2, "--seed", 1)
+    for number in range(3):
+        shoot(tmp_path / f"set/{number}.png", number)
+    write(tmp_path / "set/labels.csv", "image,AU1,valence,arousal", "0.png,1,0,0", "1.png,,0.5,0.5", "2.png,3,0,0")
+    told = _run("import", "csv", tmp_path / "set/labels.csv", "--out", tmp_path / "own", "--aligned", "--size", 32)
+    assert "kept            2" in told and "labels.csv:4" in told
+    assert "read 6 pictures, kept 6" in _run(
+        "merge", tmp_path / "drawn", tmp_path / "own", "--out", tmp_path / "all", "--name", "everything"
+    )
+    assert "everything: 6 pictures" in _run("describe", tmp_path / "all")
+    assert (tmp_path / "all/describe.html").is_file() and (tmp_path / "drawn/contact.png").is_file()
+    assert Database.open(tmp_path / "all").card.sources == ("rendered", "csv")
+
+
+def test_the_import_command_knows_every_format() -> None:
+    parameter = next(p for p in data.commands["import"].params if p.name == "format_name")
+    assert set(parameter.type.choices) == set(FORMATS)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", ["render", "import", "merge", "describe"])
+def test_help_is_complete(command: str) -> None:
+    options = [parameter for parameter in data.commands[command].params if isinstance(parameter, click.Option)]
+    told = _run(command, "--help")
+    assert options and all(option.help and option.opts[0] in told for option in options)
