@@ -97,8 +97,8 @@ class Art:
     circumplex: list[U8]
     changes: list[Strip]
     counterfactuals: list[Strip]
-    explained: list[Told]
     memory: list[tuple[U8, U8]]
+    explained: list[Told] = field(default_factory=list)
 
 
 class _Stages:
@@ -147,7 +147,8 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     with stages("judging"):
         generated = judged(model, Bench(judge, model), faces, drawn, config, rng, generator) if judge else None
     with stages("explanations"):
-        explained, told = None, []
+        explained: Benchmark | None = None
+        told: list[Told] = []
         if judge and config.explained_images and len(database.table("train")):
             some = np.sort(rng.permutation(len(database.table("train")))[: config.training_images])
             pool = database.images("train", some, model.card.image_px)
@@ -163,6 +164,7 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
         milliseconds = {name: round(value, 2) for name, value in generation.speed(model).items()}
     with stages("pictures"):
         art = _art(model, faces, seen, asked, generated, curves, pairs, generator)
+        art.explained = told
     stages.bar.close()
 
     report = Report(

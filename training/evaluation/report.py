@@ -8,25 +8,31 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 from pydantic import BaseModel
 
 from training.evaluation.evaluate import Art, Report
+from training.evaluation.explained import CAPTIONS, as_sheet
 from training.evaluation.metrics import Interval
 from training.evaluation.pictures import data_uri, sheet
 from training.evaluation.reading import U8
 
-REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG = "report.json", "report.html", "explanations.png"
 EXPERIMENTS = {"au": "Action Units only", "va": "valence and arousal only", "both": "Action Units, valence and arousal"}
 FIGURE_NAMES = {"mean_f1": "mean AU F1", "mean_auc": "mean AU AUC", "valence_ccc": "valence CCC", "arousal_ccc": "arousal CCC"}
 
 
-def write(report: Report, art: Art, run: Path) -> tuple[Path, Path]:
-    """Both files into the run folder; on other data than the run's own, their name says which."""
+def write(report: Report, art: Art, run: Path) -> tuple[Path, ...]:
+    """Numbers, page and the sheet of explanations into the run folder; on other data than the run's own, their name says which."""
     suffix = "" if report.at_home else f"-{report.data}"
-    numbers, page = (run / f"{Path(name).stem}{suffix}{Path(name).suffix}" for name in (REPORT_JSON, REPORT_HTML))
+    names = (REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG)
+    numbers, page, sheet_of = (run / f"{Path(name).stem}{suffix}{Path(name).suffix}" for name in names)
     numbers.write_text(json.dumps(as_json(report), indent=1, allow_nan=False) + "\n")
     page.write_text(as_html(report, art))
-    return numbers, page
+    if not art.explained:
+        return numbers, page
+    Image.fromarray(as_sheet(art.explained)).save(sheet_of, optimize=True)
+    return numbers, page, sheet_of
 
 
 def as_json(value: Any) -> Any:
@@ -52,7 +58,14 @@ def as_html(report: Report, art: Art) -> str:
         "picture": _picture,
         "share": lambda v: "-" if v is None or math.isnan(v) else f"{100 * v:.1f} %",
     }
-    environment.globals |= {"bar": _bar, "pairs": _pairs, "names": FIGURE_NAMES, "experiments": EXPERIMENTS}
+    environment.globals |= {
+        "bar": _bar,
+        "pairs": _pairs,
+        "names": FIGURE_NAMES,
+        "experiments": EXPERIMENTS,
+        "captions": CAPTIONS,
+        "row": _row,
+    }
     drawings = {name: Markup(svg) for name, svg in art.plots.items()}
     return environment.get_template(REPORT_HTML).render(report=report, card=report.card, art=art, plots=drawings, headline=headline(report))
 
@@ -118,6 +131,10 @@ def _bar(value: Interval) -> Markup:
 
 def _picture(image: U8) -> str:
     return data_uri(image)
+
+
+def _row(images: U8) -> U8:
+    return sheet(images, len(images))
 
 
 def _pairs(found: list[tuple[U8, U8]]) -> U8:
