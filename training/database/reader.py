@@ -1,6 +1,6 @@
 """Reads a database: labels and attributes by column, pictures by row.
 
-Only the columns asked for are read, so a table of ten million rows costs what its labels cost and no more.
+Columns are read when asked for and not kept; only where each picture lies is, some thirty bytes a picture.
 """
 
 import json
@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -26,7 +27,15 @@ from training.database.writer import SHARD, schema, written_shards
 
 OPEN_SHARDS = 256  # files kept open
 INDEX_THREADS = 4
-LARGE = ("truth", "groups", "hash", "key")  # read when asked for, not kept
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the N pictures of a split lie: shard, and byte offset and size in its tar; (N,) each."""
+
+    shard: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
 
 
 class Database:
@@ -34,8 +43,8 @@ class Database:
 
     def __init__(self, folder: Path, card: DataCard, shards: list[int]) -> None:
         self.folder, self.card, self.shards = folder, card, shards
-        self._kept: dict[str, pa.ChunkedArray] = {}
-        self._rows: dict[str, pa.Array] = {}
+        self._rows: dict[str, NDArray[np.int64]] = {}
+        self._places: dict[str, Places] = {}
         self._tar = lru_cache(OPEN_SHARDS)(lambda number: _Tar(folder / f"{SHARD.format(number)}.tar"))
 
     @classmethod
@@ -80,10 +89,10 @@ class Database:
 
     def labels(self, split: str) -> NDArray[np.float32]:
         """(N, K + 2) label rows, NaN = not annotated."""
-        names = self.vocabulary.names
-        labels = np.empty((self.count(split), len(names)), np.float32)
-        for place, name in enumerate(names):
-            labels[:, place] = self.table(split, [name])[name].to_numpy(zero_copy_only=False)
+        table = self.table(split, self.vocabulary.names)
+        labels = np.empty((len(table), table.num_columns), np.float32)
+        for place, column in enumerate(table.columns):
+            labels[:, place] = column.to_numpy(zero_copy_only=False)
         return labels
 
     def weights(self, split: str) -> NDArray[np.float64]:
@@ -117,12 +126,19 @@ class Database:
         groups = (sizes > 1) & (names != "")
         return order, starts[groups], sizes[groups]
 
+    def places(self, split: str) -> Places:
+        """Where the pictures of a split lie, in the order of the shards."""
+        if split not in self._places:
+            table = self.table(split, ["shard", "offset", "size"])
+            self._places[split] = Places(*(column.to_numpy() for column in table.columns))
+        return self._places[split]
+
     def images(self, split: str, rows: NDArray[np.integer], size_px: int) -> NDArray[np.uint8]:
         """(n, S, S, 3) RGB of the given rows of a split."""
-        places = [self.column(split, name)[np.asarray(rows)] for name in ("shard", "offset", "size")]
+        places = self.places(split)
         out = np.empty((len(rows), size_px, size_px, 3), np.uint8)
-        for image, shard, offset, size in zip(out, *places, strict=True):
-            image[:] = self.read_image(int(shard), int(offset), int(size), size_px)
+        for image, row in zip(out, np.asarray(rows), strict=True):
+            image[:] = self.read_image(int(places.shard[row]), int(places.offset[row]), int(places.size[row]), size_px)
         return out
 
     def read_image(self, shard: int, offset: int, size: int, size_px: int) -> NDArray[np.uint8]:
@@ -139,7 +155,7 @@ class Database:
     def read_bytes(self, shard: int, offset: int, size: int) -> bytes:
         """A picture as stored. Raises DataError when the shard's tar is gone."""
         try:
-            return os.pread(self._tar(shard).number, size, offset)
+            return self._tar(shard).read(size, offset)
         except OSError as error:
             raise DataError(f"{self.folder}/{SHARD.format(shard)}.tar cannot be read: {error.strerror}; make that shard again") from error
 
@@ -148,26 +164,22 @@ class Database:
         self._tar.cache_clear()
 
     def _member(self, shard: int, offset: int) -> str:
-        header = os.pread(self._tar(shard).number, tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
+        header = self._tar(shard).read(tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
         return f"picture {header[:100].rstrip(bytes(1)).decode(errors='replace') or 'at ' + str(offset)}"
 
-    def _rows_of(self, split: str) -> pa.Array:
+    def _rows_of(self, split: str) -> NDArray[np.int64]:
         if split not in SPLITS:
             raise DataError(f"split is {split!r}; choose {', '.join(SPLITS)}")
         if split not in self._rows:
-            self._rows[split] = pa.array(np.flatnonzero(pc.equal(self._columns(["split"])[0], split).to_numpy(zero_copy_only=False)))
+            all_of_them = self._columns(["split"])[0]
+            self._rows |= {name: np.flatnonzero(pc.equal(all_of_them, name).to_numpy(zero_copy_only=False)) for name in SPLITS}
         return self._rows[split]
 
     def _columns(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
-        """Whole columns, read together when they are not at hand."""
-        missing = [name for name in names if name not in self._kept]
-        read: dict[str, pa.ChunkedArray] = {}
-        if missing:
-            with ThreadPoolExecutor(INDEX_THREADS) as pool:
-                table = pa.concat_tables(pool.map(lambda number: self._index(number, missing), self.shards))
-            read = {name: table[name].combine_chunks() for name in missing}
-            self._kept |= {name: column for name, column in read.items() if name not in LARGE}
-        return [read[name] if name in read else self._kept[name] for name in names]
+        """Whole columns, of all splits."""
+        with ThreadPoolExecutor(INDEX_THREADS) as pool:
+            table = pa.concat_tables(pool.map(lambda number: self._index(number, names), self.shards))
+        return [table[name].combine_chunks() for name in names]
 
     def _index(self, number: int, names: Sequence[str]) -> pa.Table:
         """Columns of one shard; what an older index does not have is null."""
@@ -185,11 +197,14 @@ class Database:
 
 
 class _Tar:
-    """An open tar, closed when the last reader lets go of it."""
+    """An open tar, closed when the last reader lets go of it: another thread may have dropped it from the cache meanwhile."""
 
     def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDONLY)
+        self._number = os.open(path, os.O_RDONLY)
+
+    def read(self, size: int, offset: int) -> bytes:
+        return os.pread(self._number, size, offset)
 
     def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
+        if hasattr(self, "_number"):
+            os.close(self._number)

@@ -60,7 +60,7 @@ class Stream:
         self._labels = keep(database.labels(split), labels)
         if not np.isfinite(self._labels).any():
             raise DataError(f"split {split!r} of {database.folder} has no {labels} label: choose other --labels or import such annotations")
-        self._places = [database.column(split, name) for name in ("shard", "offset", "size")]
+        self._places = database.places(split)
         self._weights = _mean_one(database.weights(split))
         self._twins = _Twins(database, split)
         self._cache: NDArray[np.uint8] | None = None
@@ -102,7 +102,7 @@ class Stream:
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, 1, epoch))
-        numbers, begin = np.unique(self._places[0], return_index=True)
+        numbers, begin = np.unique(self._places.shard, return_index=True)
         end = np.append(begin[1:], len(self._labels))
         repeats = None if self._weights is None else _repeats(self._weights, np.random.default_rng((self.seed, 3, epoch)).random())
         order = rng.permutation(len(numbers))
@@ -119,8 +119,8 @@ class Stream:
         if self._cache is not None and self._cached[row]:
             kept: NDArray[np.uint8] = self._cache[row]
             return kept
-        shard, offset, size = (int(column[row]) for column in self._places)
-        image = self.database.read_image(shard, offset, size, self.size_px)
+        places = self._places
+        image = self.database.read_image(int(places.shard[row]), int(places.offset[row]), int(places.size[row]), self.size_px)
         if self._cache is not None:
             self._cache[row] = image
             self._cached[row] = True
