@@ -27,8 +27,8 @@ NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
 # Longest sides searched, one after the other until a face is found: the cost of a search grows with the area.
 SEARCHES_PX = (320, 640, 1280)
 SMALLEST_FACE_PX = 24
-LEAST_CONFIDENCE = 0.4
-SURE = 0.95  # what a face needs that no finder found
+LEAST_CONFIDENCE = 0.7
+SURE = 0.999  # what a face needs that no finder found: round things that fill a picture reach 0.99
 FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its shorter side
 TURNS = (-30.0, 30.0)  # degrees by which the picture is turned when no upright head was found
 BOX_TO_EYES = 2.4  # side of a box in inter-ocular distances

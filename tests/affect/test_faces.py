@@ -2,6 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,6 +13,10 @@ from skimage import data
 
 from affect.faces import EYES, Box, FaceFinder, NoFaceError, align, box_of_points, crops, cut
 from affect.images import decode
+from training.faces.face import LOOSE, render_face
+from training.faces.person import draw_person
+from training.faces.scene import draw_scene
+from training.render.states import NEUTRAL_STATE
 
 # Eye centres of the portrait that scikit-image ships, found by eye on the picture.
 PORTRAIT_EYES = np.array([[203.5, 103.5], [245.0, 105.0]])
@@ -57,7 +62,7 @@ def test_a_box_of_points_turns_with_the_eyes() -> None:
     assert box_of_points(points).angle == pytest.approx(np.pi / 4)
 
 
-@pytest.mark.parametrize("degrees", [-30, -15, 15])
+@pytest.mark.parametrize("degrees", [-40, -15, 15, 40])
 def test_a_tilted_head_is_put_upright(portrait: NDArray[np.uint8], finder: FaceFinder, degrees: float) -> None:
     turn = cv2.getRotationMatrix2D((224, 110), degrees, 1.0)
     tilted = np.asarray(cv2.warpAffine(portrait, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE), np.uint8)
@@ -78,6 +83,13 @@ def test_a_photograph_taken_with_the_camera_turned_has_the_same_face(portrait: N
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(np.rot90(portrait))).save(out, "PNG", exif=exif)
     assert np.array_equal(finder.find(decode(out.getvalue()))[0].points, finder.find(portrait)[0].points)
+
+
+def test_a_head_turned_far_aside_is_found_whole_or_not_at_all(finder: FaceFinder) -> None:
+    scene = replace(draw_scene(np.random.default_rng(1)), yaw=1.5, placement=(0.0, 0.0, 0.7))
+    profile = render_face(draw_person(np.random.default_rng(1)), scene, NEUTRAL_STATE, size_px=200, framing=LOOSE)
+    for face in finder.find(profile.image):
+        assert np.isfinite(face.points).all() and np.linalg.norm(face.points[2] - profile.points[2]) < 30
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 60_000), (60_000, 8), (1000, 9)])

@@ -1,23 +1,31 @@
 """`affectgan align`: make the landmark network again."""
 
+from __future__ import annotations
+
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from training.alignment.pictures import Heads
+
+STEP = 100  # heads a process renders at a time
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="the network as .onnx; its figures go beside it as .json")
-@click.option(
-    "--heads", type=click.IntRange(min=64), default=8000, show_default=True, help="rendered heads to train on; a tenth more are held out"
-)
-@click.option("--steps", type=click.IntRange(min=1), default=5000, show_default=True)
+@click.option("--heads", type=click.IntRange(min=64), default=10_000, show_default=True, help="rendered heads to train on")
+@click.option("--held-out", type=click.IntRange(min=1), default=700, show_default=True, help="heads of other people to measure it on")
+@click.option("--steps", type=click.IntRange(min=1), default=6000, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="processes that render")
 @click.option("--cache", type=click.Path(path_type=Path), help="keep the rendered heads in this .npz and use them when they are there")
-def align(out: Path, heads: int, steps: int, seed: int, workers: int, cache: Path | None) -> None:
-    """Train the landmark network that aligns faces, on renders."""
+def align(out: Path, heads: int, held_out: int, steps: int, seed: int, workers: int, cache: Path | None) -> None:
+    """Train the landmark network that aligns faces, on renders; say how exact it is on other people."""
     import torch
 
     from affect.faces import Landmarks
@@ -25,27 +33,23 @@ def align(out: Path, heads: int, steps: int, seed: int, workers: int, cache: Pat
     from training.alignment.train import export, measure, train, write_report
 
     torch.set_num_threads(1)
-    held = heads // 10
-    rendered = Heads.load(cache) if cache and cache.exists() else render(seed, heads + held, workers)
+    rendered = Heads.load(cache) if cache and cache.exists() else render(seed, heads, workers)
     if cache and not cache.exists():
         rendered.save(cache)
-    network = train(Heads(rendered.images[:-held], rendered.points[:-held]), steps=steps, seed=seed)
+    network = train(rendered, steps=steps, seed=seed)
     export(network, out)
-    accuracy = measure(Landmarks(out), Heads(rendered.images[-held:], rendered.points[-held:]), seed=seed)
-    command = f"affectgan align --out {out} --heads {heads} --steps {steps} --seed {seed}"
-    write_report(out.with_suffix(".json"), accuracy, command)
+    accuracy = measure(Landmarks(out), render(seed + 1, held_out, workers, filling=False), seed=seed)
+    write_report(out.with_suffix(".json"), accuracy, f"affectgan align --out {out.name} --heads {heads} --steps {steps} --seed {seed}")
     click.echo(f"wrote {out}: {accuracy}")
 
 
-def render(seed: int, count: int, workers: int):  # type: ignore[no-untyped-def]
+def render(seed: int, count: int, workers: int, *, filling: bool = True) -> Heads:
     """Heads of a seed, by several processes."""
-    import numpy as np
+    from tqdm import tqdm
 
     from training.alignment.pictures import Heads, render_heads
 
-    step = 250
+    firsts = range(0, count, STEP)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        parts = list(
-            pool.map(render_heads, *zip(*((seed, first, min(step, count - first)) for first in range(0, count, step)), strict=True))
-        )
-    return Heads(np.concatenate([p.images for p in parts]), np.concatenate([p.points for p in parts]))
+        parts = pool.map(partial(render_heads, seed, filling=filling), firsts, (min(STEP, count - first) for first in firsts))
+        return Heads.joined(list(tqdm(parts, desc="heads", unit=f"{STEP} heads", total=len(firsts))))

@@ -2,23 +2,51 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from affect.faces import INPUT_PX
 
+MAP_PX = INPUT_PX // 2  # side of the maps that say where each point is
+
 
 class LandmarkNet(nn.Module):
-    """(B, 3, 64, 64) in [-1, 1] -> (B, 11): five points x, y in shares of the crop, and the logit of "a face"."""
+    """(B, 3, 64, 64) in [-1, 1] -> (B, 11): five points x, y in shares of the crop, and the logit of "a face".
+
+    Down to 4 px for the whole face, up again to 32 px for the place; a point is the mean of its map's distribution
+    (soft-argmax: Nibali et al., 2018), exact far below a pixel of the map.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        steps = ((3, 16, 2), (16, 32, 2), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 80, 2))
-        layers: list[nn.Module] = []
-        for before, after, stride in steps:
-            layers += [nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(80 * (INPUT_PX // 16) ** 2, 96), nn.ReLU(inplace=True), nn.Linear(96, 11))
+        self.at32 = _layer(3, 24, stride=2)
+        self.at16 = nn.Sequential(_layer(24, 32, stride=2), _layer(32, 32))
+        self.at8 = nn.Sequential(_layer(32, 64, stride=2), _layer(64, 64))
+        self.at4 = nn.Sequential(_layer(64, 72, stride=2), _layer(72, 72))
+        self.from4, self.from8, self.from16, self.from32 = (nn.Conv2d(n, m, 1) for n, m in ((72, 64), (64, 32), (32, 20), (24, 20)))
+        self.up8, self.up16, self.up32 = (_layer(n, n) for n in (64, 32, 20))
+        self.maps = nn.Conv2d(20, 5, 1)
+        self.face = nn.Linear(72 * 16, 1)
+        middles = (torch.arange(MAP_PX) + 0.5) / MAP_PX
+        self.grid: Tensor
+        self.register_buffer("grid", torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).reshape(-1, 2), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Points are predicted around the middle, so an untrained network points there."""
-        out = self.head(self.features(x))
-        return torch.cat([out[:, :10] * 0.25 + 0.5, out[:, 10:]], dim=1)
+        """Before training the maps are flat, so every point lies in the middle."""
+        at32 = self.at32(x)  # (B, 24, 32, 32)
+        at16 = self.at16(at32)  # (B, 32, 16, 16)
+        at8 = self.at8(at16)  # (B, 64, 8, 8)
+        at4 = self.at4(at8)  # (B, 72, 4, 4)
+        up8 = self.up8(at8 + _twice(self.from4(at4)))
+        up16 = self.up16(at16 + _twice(self.from8(up8)))
+        up32 = self.up32(self.from32(at32) + _twice(self.from16(up16)))
+        where = self.maps(up32).flatten(2).softmax(2)  # (B, 5, 1024)
+        points = torch.matmul(where, self.grid).flatten(1)  # (B, 10)
+        return torch.cat([points, self.face(at4.flatten(1))], dim=1)
+
+
+def _layer(before: int, after: int, *, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

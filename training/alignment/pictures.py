@@ -1,6 +1,8 @@
 """Whole rendered heads with their exact five points, and the boxes a face finder might have drawn around them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from affect.faces import INPUT_PX, Box, box_of_points, cut
 from training.faces.face import LOOSE, render_face
 from training.faces.person import draw_person
-from training.faces.scene import draw_scene
+from training.faces.scene import Scene, draw_scene
 from training.render.background import background
 from training.render.states import draw_state
 
@@ -19,8 +21,12 @@ Floats = NDArray[np.float32]
 
 PICTURE_PX = 160
 NEGATIVES = 0.2  # share of boxes with no face in them
-# What a face finder's box may be off by, in shares of the box of the true points.
-SHIFT, SCALE, TURN = 0.12, 0.22, 0.35  # sd of the place, sd of log size, largest turn in radians
+# What a box is off by: sd of the place in shares of its side, sd of log size, largest turn in radians.
+ROUGH = (0.12, 0.22, 0.35)  # a finder's, seen in the first pass
+CLOSE = (0.03, 0.06, 0.08)  # that of the first pass' points, seen in the second
+CLOSE_SHARE = 0.6
+FACELESS = ("cell", "cat", "coffee", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "page", "retina", "rocket", "text")
+TURNED = 0.12  # share of heads turned beyond what sittings show, up to 60 degrees
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,33 @@ class Heads:
         with np.load(path) as file:
             return cls(file["images"], file["points"])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Heads"]) -> "Heads":
+        """One after another."""
+        return cls(np.concatenate([part.images for part in parts]), np.concatenate([part.points for part in parts]))
 
-def render_heads(seed: int, first: int, count: int) -> Heads:
-    """Heads first ... first + count - 1 of a seed, somewhere in their pictures, doing something."""
+
+def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> Heads:
+    """Heads first ... first + count - 1 of a seed, doing something.
+
+    `filling` brings them close, so that training sees every detail and takes away what it wants; without, heads are
+    as large as sittings have them, down to 10 px between the eyes.
+    """
     images = np.empty((count, PICTURE_PX, PICTURE_PX, 3), np.uint8)
     points = np.empty((count, 5, 2), np.float32)
     for row in range(count):
         rng = np.random.default_rng((seed, first + row))
-        face = render_face(draw_person(rng), draw_scene(rng), draw_state(rng), size_px=PICTURE_PX, framing=LOOSE, supersample=1)
+        scene = _filling(draw_scene(rng), rng) if filling else draw_scene(rng)
+        face = render_face(draw_person(rng), scene, draw_state(rng), size_px=PICTURE_PX, framing=LOOSE)
         images[row], points[row] = face.image, face.points
     return Heads(images, points)
+
+
+def _filling(scene: Scene, rng: Generator) -> Scene:
+    """Large in the picture, and sometimes turned far to one side."""
+    x, y, _ = scene.placement
+    yaw = float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.05)) if rng.random() < TURNED else scene.yaw
+    return replace(scene, placement=(0.3 * x, 0.3 * y, float(rng.uniform(0.6, 0.95))), yaw=yaw)
 
 
 def draw_boxes(heads: Heads, rows: NDArray[np.integer], rng: Generator) -> tuple[NDArray[np.uint8], Floats, Floats]:
@@ -59,7 +82,7 @@ def draw_boxes(heads: Heads, rows: NDArray[np.integer], rng: Generator) -> tuple
     face = (rng.random(len(rows)) >= NEGATIVES).astype(np.float32)
     for i, row in enumerate(rows):
         image, points = heads.images[row], heads.points[row]
-        box = moved(box_of_points(points), rng)
+        box = moved(box_of_points(points), rng, CLOSE if rng.random() < CLOSE_SHARE else ROUGH)
         if not face[i]:
             image, box = _elsewhere(image, box, rng)
         crops[i], transform = cut(image, box)
@@ -71,23 +94,42 @@ def draw_boxes(heads: Heads, rows: NDArray[np.integer], rng: Generator) -> tuple
     return crops, targets, face
 
 
-def moved(box: Box, rng: Generator) -> Box:
-    x, y = np.array([box.x, box.y]) + rng.normal(0, SHIFT, 2) * box.side
-    return Box(float(x), float(y), float(box.side * np.exp(rng.normal(0.05, SCALE))), float(rng.uniform(-TURN, TURN)))
+def moved(box: Box, rng: Generator, off: tuple[float, float, float] = ROUGH) -> Box:
+    """A box as a finder or a first pass would draw it around the same face."""
+    shift, scale, turn = off
+    x, y = np.array([box.x, box.y]) + rng.normal(0, shift, 2) * box.side
+    upright = 0.0 if off is ROUGH else box.angle  # finders don't see how a head is tilted
+    return Box(float(x), float(y), float(box.side * np.exp(rng.normal(0, scale))), upright + float(rng.uniform(-turn, turn)))
 
 
 def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDArray[np.uint8], Box]:
-    """A box that holds no face: on a bare background, beside the head, or on a patch of it."""
-    kind = rng.integers(3)
-    if kind == 0:
+    """A box that holds no face: in a photograph without any, on a bare background, beside the head, or on a patch of it."""
+    kind = rng.choice(["photograph", "background", "beside", "patch"], p=[0.4, 0.2, 0.2, 0.2])
+    if kind == "photograph":
+        photograph = faceless()[int(rng.integers(len(FACELESS)))]
+        return photograph, _anywhere(photograph, rng)
+    if kind == "background":
         bare = (background(rng, PICTURE_PX) ** (1 / 2.2) * 255).astype(np.uint8)
-        x, y = rng.uniform(30, 130, 2)
-        return bare, Box(float(x), float(y), float(rng.uniform(20, 80)))
-    if kind == 1:
-        angle = rng.uniform(0, 2 * np.pi)
-        off = box.side * rng.uniform(0.8, 1.2)
+        return bare, _anywhere(bare, rng)
+    if kind == "beside":
+        angle, off = rng.uniform(0, 2 * np.pi), box.side * rng.uniform(0.8, 1.2)
         return image, Box(box.x + off * np.cos(angle), box.y + off * np.sin(angle), box.side, box.angle)
     return image, Box(box.x, box.y, box.side * float(rng.choice([0.25, 0.33, 3.0])), box.angle)
+
+
+def _anywhere(image: NDArray[np.uint8], rng: Generator) -> Box:
+    height, width = image.shape[:2]
+    side = float(np.exp(rng.uniform(np.log(20), np.log(min(height, width) / 2))))
+    return Box(float(rng.uniform(0, width)), float(rng.uniform(0, height)), side, float(rng.uniform(-np.pi, np.pi)))
+
+
+@lru_cache(maxsize=1)
+def faceless() -> list[NDArray[np.uint8]]:
+    """Photographs (H, W, 3) that show no human face."""
+    from skimage import data
+
+    pictures = [np.asarray(getattr(data, name)()) for name in FACELESS]
+    return [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
 
 
 def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
@@ -98,8 +140,8 @@ def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     pixels *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     if rng.random() < 0.25:
         pixels[:] = pixels.mean(2, keepdims=True)
-    if rng.random() < 0.3:
-        pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 2.2))), np.float32)
+    if rng.random() < 0.35:
+        pixels = _coarse(pixels, rng)
     if rng.random() < 0.4:
         pixels += rng.normal(0, rng.uniform(0, 0.08), pixels.shape).astype(np.float32)
     if rng.random() < 0.25:
@@ -110,3 +152,12 @@ def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
         ramp = np.linspace(rng.uniform(0.4, 1), rng.uniform(0.4, 1), INPUT_PX, dtype=np.float32)
         pixels *= ramp[None, :, None] if rng.random() < 0.7 else ramp[:, None, None]
     return (np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def _coarse(pixels: Floats, rng: Generator) -> Floats:
+    """Out of focus, or a small face made large."""
+    if rng.random() < 0.4:
+        return np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 2.2))), np.float32)
+    side = round(INPUT_PX / float(rng.uniform(1.2, 3.5)))
+    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_LINEAR), np.float32)

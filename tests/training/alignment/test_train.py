@@ -1,0 +1,74 @@
+"""The landmark network: what it learns, what it loses, and that OpenCV runs the very network that torch trained."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from affect.faces import INPUT_PX, NETWORK_FILE, Landmarks
+from training.alignment.commands import align
+from training.alignment.network import LandmarkNet
+from training.alignment.pictures import render_heads
+from training.alignment.train import export, loss_of, measure, to_input, train
+
+
+def _logits(points: torch.Tensor, face: float) -> torch.Tensor:
+    return torch.cat([points.flatten(1), torch.full((len(points), 1), face)], dim=1)
+
+
+def test_before_training_every_point_is_in_the_middle() -> None:
+    network = LandmarkNet().eval()
+    torch.nn.init.zeros_(network.maps.weight)
+    assert torch.allclose(network(torch.randn(2, 3, INPUT_PX, INPUT_PX))[:, :10], torch.tensor(0.5), atol=1e-5)
+
+
+def test_a_point_is_the_mean_of_its_map() -> None:
+    network = LandmarkNet()
+    assert network.grid[0].tolist() == pytest.approx([1 / 64, 1 / 64]) and network.grid[1].tolist() == pytest.approx([3 / 64, 1 / 64])
+
+
+def test_the_loss_is_zero_for_the_truth_and_ignores_points_of_no_face() -> None:
+    points = torch.rand(4, 5, 2) * 0.8 + 0.1
+    face = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    sure = torch.cat([_logits(points[:2], 30.0), _logits(points[2:] + 0.3, -30.0)])
+    assert loss_of(sure, points, face).item() == pytest.approx(0, abs=1e-6)
+    assert loss_of(_logits(points + 0.1, 0.0), points, face).item() > 0.09
+
+
+def test_opencv_runs_the_network_that_torch_trained(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = LandmarkNet().eval()
+    with torch.no_grad():
+        network.maps.weight.mul_(20)  # far from flat
+    export(network, tmp_path / "n.onnx")
+    crop = np.random.default_rng(0).integers(0, 256, (1, INPUT_PX, INPUT_PX, 3), dtype=np.uint8)
+    served = cv2.dnn.readNetFromONNX(str(tmp_path / "n.onnx"))
+    served.setInput(to_input(crop).contiguous().numpy())
+    with torch.no_grad():
+        assert served.forward() == pytest.approx(network(to_input(crop)).numpy(), abs=1e-4)
+
+
+def test_training_repeats_to_the_same_weights() -> None:
+    heads = render_heads(2, 0, 8)
+    first, second = (train(heads, steps=2, seed=1).state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_command_writes_network_and_figures(tmp_path: Path) -> None:
+    out = tmp_path / "landmarks.onnx"
+    arguments = ["--out", str(out), "--heads", "64", "--held-out", "5", "--steps", "2", "--cache", str(tmp_path / "heads.npz")]
+    result = CliRunner().invoke(align, arguments)
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.with_suffix(".json").read_text())
+    assert report["held_out"]["heads"] == 5 and "--steps 2" in report["command"] and str(tmp_path) not in report["command"]
+
+
+def test_the_shipped_network_is_as_exact_as_its_report_says() -> None:
+    report = json.loads(NETWORK_FILE.with_suffix(".json").read_text())["held_out"]
+    measured = measure(Landmarks(), render_heads(11, 0, 60, filling=False), seed=0)
+    assert measured.mean < 1.3 * report["mean"] and measured.missed <= 0.05
+    assert NETWORK_FILE.stat().st_size < 1_000_000
