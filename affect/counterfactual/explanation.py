@@ -53,7 +53,7 @@ def explain(
     assert len(crops) == len(questions), (len(crops), len(questions))
     if not len(crops):
         return []
-    x = model.to_pixels(torch.from_numpy(np.ascontiguousarray(crops)).to(model.platt.device))
+    x = model.to_pixels(torch.tensor(crops, device=model.platt.device))
     reading = model.read(x)
     factual = model.judge(reading)
     understood = [understand(model, question, one_row(factual, index)) for index, question in enumerate(questions)]

@@ -20,7 +20,7 @@ from affect.labels import DIMENSIONS
 from affect.model import NEIGHBOURHOOD, AffectModel, Reading, only
 
 # How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of the face than two.
-SETS = ((1, 1.0), (1, 1.75), (2, 1.0), (4, 1.0))
+SETS = ((1, 1.0), (1, 1.75), (2, 1.0))
 BISECTIONS = 4
 OVERDRIVE = 2.0  # how much larger a move may get where none is enough
 CHUNK_ROWS = 64  # largest forward pass

@@ -1,30 +1,14 @@
 """Explanations by the shipped weights, on rendered faces they never saw."""
 
-from functools import cache
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, QuestionError, explain, region_masks
-from affect.images import decode
 from affect.model import AffectModel
+from tests.affect.counterfactual.shipped import face, model
 from tests.tiny import tiny_card, tiny_model
-
-ROOT = Path(__file__).parents[2]
-
-
-@cache
-def model() -> AffectModel:
-    torch.set_num_threads(1)
-    return AffectModel.load(ROOT / "weights")
-
-
-@cache
-def face(name: str) -> NDArray[np.uint8]:
-    return decode((ROOT / "service" / "examples" / f"{name}.png").read_bytes())
 
 
 def answer(name: str, question: Question) -> Explanation:
@@ -34,8 +18,8 @@ def answer(name: str, question: Question) -> Explanation:
 
 
 def read(image: NDArray[np.uint8], label: str) -> float:
-    labels = model().labels(AffectModel.to_pixels(torch.from_numpy(image[None])))
-    return float(labels[0, model().card.labels_of.index(label)])
+    labels = model().labels(AffectModel.to_pixels(torch.tensor(image[None])))
+    return float(labels.detach()[0, model().card.labels_of.index(label)])
 
 
 def test_a_smile_is_taken_away() -> None:

@@ -1,0 +1,83 @@
+"""Integrated Gradients against captum, support against counting, and the steadiness of an answer."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import IntegratedGradients
+
+from affect.counterfactual import Explanation, Question, explain, measure
+from affect.counterfactual.search import Rows
+from tests.affect.counterfactual.shipped import face, model
+
+
+def rows_of(column: int) -> Rows:
+    x = model().to_pixels(torch.from_numpy(np.stack([face("happiness"), face("anger")])))
+    with torch.no_grad():
+        return Rows.of(x, model().read(x), torch.full((2,), column), torch.ones(2))
+
+
+@pytest.mark.parametrize("label", ["AU12", "valence"])
+def test_integrated_gradients_are_captums(label: str) -> None:
+    column = model().card.labels_of.index(label)
+    rows = rows_of(column)
+    ours, _ = measure.integrated_gradients(model(), rows)
+
+    def number(x: torch.Tensor) -> torch.Tensor:
+        reading = model().read(x)
+        return torch.cat([reading.logits, reading.va], dim=1)[:, column]
+
+    theirs = IntegratedGradients(number).attribute(rows.x, n_steps=64, method="riemann_middle").sum(1).detach()
+    assert np.corrcoef(ours.numpy().ravel(), theirs.numpy().ravel())[0, 1] > 0.9
+
+
+def test_more_steps_make_the_shares_more_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_of(model().card.labels_of.index("AU12"))
+    few = measure.integrated_gradients(model(), rows)[1]
+    monkeypatch.setattr(measure, "GRADIENT_STEPS", 96)
+    many = measure.integrated_gradients(model(), rows)[1]
+    assert many.max() < 0.05
+    assert many.mean() < few.mean()
+
+
+def test_integrated_gradients_come_when_asked_for() -> None:
+    (plain,) = explain(model(), face("happiness")[None], [Question("AU12")])
+    (full,) = explain(model(), face("happiness")[None], [Question("AU12")], integrated_gradients=True)
+    assert isinstance(plain, Explanation) and isinstance(full, Explanation)
+    assert plain.integrated_gradients is None
+    assert full.integrated_gradients is not None and full.integrated_gradients.shape == face("happiness").shape[:2]
+    assert full.scores["completeness_error"] >= 0
+    assert np.array_equal(plain.counterfactual, full.counterfactual)
+
+
+def test_a_state_that_real_faces_show_has_more_support_than_one_that_none_shows() -> None:
+    table = model().label_table
+    known = table[~torch.isnan(table).any(1)]
+    nobody = torch.ones_like(known[:1])
+    found = measure.support(model(), torch.cat([known[:5] + 1e-4, nobody]))
+    assert torch.all(found[:5] > 0.9)
+    assert found[5] == 0
+
+
+def test_a_face_that_is_far_from_the_line_is_steady_and_one_on_it_is_not() -> None:
+    rows = rows_of(model().card.labels_of.index("AU12"))
+    images = model().to_images(rows.x)
+    with torch.inference_mode():
+        margin, _ = measure.progress(model(), model().read(model().to_pixels(images)), rows)
+        assert measure.stability(model(), rows, images, margin > 0).tolist() == [1.0, 1.0]
+        assert measure.stability(model(), rows, images, margin <= 0).tolist() == [0.0, 0.0]
+
+
+def test_faint_changes_look_faint_and_none_are_black() -> None:
+    shift = np.array([[0.0, 0.4 / 255, 0.025, 0.25, 0.9]])
+    assert measure.change_map(shift).tolist() == [[0, 0, 26, 255, 255]]
+
+
+def test_the_signed_map_is_warm_where_brighter_and_cool_where_darker() -> None:
+    fact = np.full((32, 32, 3), 128, np.uint8)
+    counter = fact.copy()
+    counter[4:12, 4:12] += 60
+    counter[20:28, 20:28] -= 60
+    signed = measure.signed_map(fact, counter).astype(int)
+    assert signed[8, 8, 0] > signed[8, 8, 2] + 50
+    assert signed[24, 24, 2] > signed[24, 24, 0] + 50
+    assert np.ptp(signed[0, 31]) == 0

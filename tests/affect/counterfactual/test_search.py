@@ -1,0 +1,82 @@
+"""The search: its budget, its clearance, and what it does where a run knows only one kind of label."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual.search import AU_CLEARANCE, Rows, edited, progress
+from affect.model import AffectModel
+from tests.affect.counterfactual.shipped import FACES, face, model
+from tests.tiny import tiny_card, tiny_model
+
+BUDGET = 30  # readings of a face, of which 18 tell how each of its AUs answers
+
+
+def crops(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def test_a_face_costs_no_more_than_its_budget() -> None:
+    seen = {"trunk": 0, "decoder": 0}
+    hooks = [
+        getattr(model(), name).register_forward_hook(lambda part, given, out, name=name: seen.update({name: seen[name] + len(given[0])}))
+        for name in seen
+    ]
+    explain(model(), np.stack([face(name) for name in FACES]), [Question()] * len(FACES))
+    for hook in hooks:
+        hook.remove()
+    assert seen["trunk"] <= BUDGET * len(FACES)
+    assert seen["decoder"] <= BUDGET * len(FACES)
+
+
+def test_an_au_is_turned_with_clearance_but_not_by_far() -> None:
+    for name in FACES:
+        (found,) = explain(model(), face(name)[None], [Question()])
+        assert isinstance(found, Explanation)
+        assert found.valid
+        assert AU_CLEARANCE <= found.scores["validity_margin"] < AU_CLEARANCE + 1.5, found.sentence
+
+
+@pytest.mark.parametrize("wanted", [-0.6, -0.2, 0.3])
+def test_a_wanted_valence_is_met_within_a_tenth(wanted: float) -> None:
+    (found,) = explain(model(), face("happiness")[None], [Question("valence", wanted)])
+    assert isinstance(found, Explanation)
+    assert found.valid == (abs(float(found.counterfactual_read.va[0, 0]) - wanted) < 0.1)
+    assert found.valid
+
+
+def test_a_run_without_aus_names_none() -> None:
+    (found,) = explain(tiny_model(tiny_card("va")), crops(1), [Question("valence", 0.9)])
+    assert isinstance(found, Explanation)
+    assert found.attribution == {}
+    assert "AU" not in found.sentence
+    assert {name for name, _, _ in found.changes} <= {"valence", "arousal"}
+
+
+def test_a_run_without_valence_answers_about_aus() -> None:
+    (found,) = explain(tiny_model(tiny_card("au")), crops(1), [Question()])
+    assert isinstance(found, Explanation)
+    assert found.question.label in tiny_card().vocabulary
+    assert len(found.attribution) == len(tiny_card().vocabulary)
+
+
+def test_progress_agrees_with_what_the_prediction_says() -> None:
+    x = AffectModel.to_pixels(torch.from_numpy(np.stack([face(name) for name in FACES])))
+    with torch.inference_mode():
+        reading = model().read(x)
+        present = model().judge(reading).present
+        for column in range(present.shape[1]):
+            rows = Rows.of(x, reading, torch.full((len(x),), column), torch.ones(len(x)))
+            margin, _ = progress(model(), reading, rows)
+            assert torch.equal(margin >= 0, present[:, column])
+
+
+def test_a_move_of_nothing_is_nearly_no_change() -> None:
+    x = AffectModel.to_pixels(torch.from_numpy(face("happiness")[None]))
+    with torch.inference_mode():
+        reading = model().read(x)
+        rows = Rows.of(x, reading, torch.tensor([0]), torch.tensor([1.0]))
+        image = edited(model(), rows, torch.zeros_like(reading.labels))[0].numpy()
+    assert np.abs(image.astype(int) - face("happiness")).mean() < 0.02 * 255

@@ -1,0 +1,70 @@
+"""What is said about a counterfactual."""
+
+import pytest
+
+from affect.counterfactual import words
+
+FINE = {
+    "validity_margin": 1.0,
+    "identity": 0.99,
+    "realism": 0.5,
+    "stability": 1.0,
+    "support": 0.5,
+    "reconstruction_percentile": 0.5,
+    "outside": 0.05,
+    "sparsity": 1.0,
+}
+
+
+def test_valence_is_told_with_the_units_that_moved_it() -> None:
+    units = [("AU12", 0.62, 0.22), ("AU15", 0.0, 0.2), ("AU4", 0.1, 0.11)]
+    told = words.sentence("valence", ("valence", 0.42, -0.10), units, {"AU12": -0.6, "AU15": 0.5, "AU4": 0.3}, True)
+    assert told == (
+        "Valence would fall from 0.42 to -0.10 if AU12 (lip corner puller) were reduced by 0.40 "
+        "and AU15 (lip corner depressor) were raised by 0.20."
+    )
+
+
+def test_a_unit_that_moved_against_the_search_is_not_named_as_its_cause() -> None:
+    told = words.sentence("arousal", ("arousal", 0.0, 0.2), [("AU5", 0.4, 0.1)], {"AU5": 0.5}, True)
+    assert "AU5" not in told
+    assert told == "Arousal would rise from 0.00 to 0.20 by a change that no Action Unit's reading tells."
+
+
+def test_a_try_that_falls_short_says_so() -> None:
+    told = words.sentence("AU12", ("AU12", 0.9, 0.6), [("AU12", 0.8, 0.6)], {"AU12": -0.8}, False)
+    assert told.endswith("; that is not enough to change the decision.")
+    assert "from 0.90 to 0.60 in probability" in told
+
+
+def test_nothing_against_it_means_high_trust() -> None:
+    level, reasons = words.trust(True, FINE)
+    assert level == "high"
+    assert len(reasons) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "level", "word"),
+    [
+        ("identity", 0.3, "low", "0.30"),
+        ("identity", 0.7, "medium", "0.70"),
+        ("realism", 0.0, "low", "0.00"),
+        ("stability", 0.5, "medium", "50%"),
+        ("reconstruction_percentile", 0.98, "medium", "98%"),
+        ("outside", 0.6, "medium", "60%"),
+        ("sparsity", 7.0, "medium", "7 other"),
+        ("support", 0.0, "medium", "few real faces"),
+    ],
+)
+def test_every_doubt_names_its_number(name: str, value: float, level: str, word: str) -> None:
+    found, reasons = words.trust(True, FINE | {name: value})
+    assert found == level
+    assert len(reasons) == 1
+    assert word in reasons[0]
+
+
+def test_an_invalid_answer_is_never_trusted() -> None:
+    level, reasons = words.trust(False, FINE | {"validity_margin": -0.3, "stability": 0.5})
+    assert level == "low"
+    assert "-0.30" in reasons[0]
+    assert len(reasons) == 2
