@@ -97,12 +97,15 @@ def merged_card(cards: Sequence[DataCard], name: str = "", positive_intensity: f
     vocabulary = Vocabulary(())
     for card in cards:
         vocabulary = vocabulary.union(Vocabulary(card.vocabulary))
+    by_licence: dict[str, list[str]] = {}
+    for card in cards:
+        by_licence.setdefault(card.licence, []).extend(card.sources)
     return DataCard(
         name=name or "+".join(card.name for card in cards),
         vocabulary=vocabulary.aus,
         image_px=min(card.image_px for card in cards),
         sources=tuple(dict.fromkeys(source for card in cards for source in card.sources)),
-        licence="; ".join(dict.fromkeys(f"{', '.join(card.sources)}: {card.licence}" for card in cards)),
+        licence="; ".join(f"{', '.join(dict.fromkeys(sources))}: {licence}" for licence, sources in by_licence.items()),
         positive_intensity=positive_intensity or cards[0].positive_intensity,
         labelled="; ".join(dict.fromkeys(card.labelled for card in cards if card.labelled)),
     )

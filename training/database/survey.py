@@ -70,6 +70,7 @@ def survey(database: Database) -> Survey:
     text = {
         name: _codes(index[name].combine_chunks().dictionary_encode()) for name in ("split", "source", "identity", "twin_group", "groups")
     }
+    person = text["source"][0] * len(text["identity"][1]) + text["identity"][0]
     weight = np.asarray(index["weight"].fill_null(1.0).to_numpy(), np.float64)
 
     def part(name: str, here: Bools) -> Part:
@@ -80,7 +81,7 @@ def survey(database: Database) -> Survey:
         return Part(
             name=name,
             pictures=int(here.sum()),
-            people=len(np.unique(text["identity"][0][here])),
+            people=len(np.unique(person[here])),
             twins=int(sizes[sizes > 1].sum()),
             au_only=int((au & ~va).sum()),
             va_only=int((~au & va).sum()),

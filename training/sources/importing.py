@@ -29,6 +29,7 @@ SHARD_LINES = 1024
 REPORT = "import-{:06d}.json"
 SETTINGS_FILE = "import.json"
 REFUSED_FILE = "refused.csv"
+SHOWN = 100  # characters of a reason in the table
 NO_LABEL = "no label is known"
 HASH, OFFICIAL = "hash", "official"
 
@@ -54,7 +55,7 @@ class ImportReport:
         lines = [f"read {self.read:>12,} lines", f"kept {self.kept:>12,}", f"refused {len(self.refused):>9,}"]
         for kind, count in Counter(kind for _, kind, _ in self.refused).most_common():
             first = next((where, reason) for where, this, reason in self.refused if this == kind)
-            lines.append(f"  {count:>9,}  {kind:<28} first at {first[0]}: {first[1]}")
+            lines.append(f"  {count:>9,}  {kind:<28} first at {first[0]}: {first[1][:SHOWN]}")
         masked = ", ".join(f"{name} {count:,}" for name, count in sorted(self.masked.items(), key=lambda pair: -pair[1]))
         return "\n".join([*lines, f"masked in kept rows: {masked or 'nothing'}"])
 
@@ -115,7 +116,9 @@ def sample_of(item: Item, key: str, vocabulary: Vocabulary, source: str, croppin
         return (item.where, NO_LABEL, f"all of {', '.join(item.labels) or 'nothing'}")
     try:
         image = cropping.crop(item)
-    except (NoFaceError, ImageError) as error:
+    except NoFaceError as error:
+        return (item.where, error.title.lower(), f"{item.picture.name}: if it is an aligned crop already, import with --aligned")
+    except ImageError as error:
         return (item.where, error.title.lower(), f"{item.picture.name}: {error.detail}")
     unit = item.unit or item.video or item.identity or key
     return Sample(
