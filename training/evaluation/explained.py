@@ -70,11 +70,11 @@ def _told(asked: Asked, i: int, columns: dict[str, Floats], failed: bool) -> Tol
 def _verdict(agreement: float, moved: float) -> str:
     if np.isnan(moved):
         return "not put to the judge: the answer is not valid"
+    if moved == 0:
+        return "the judge sees it move the other way"
     if agreement == 1:
         return "the judge agrees"
-    if moved == 1:
-        return "the judge sees it move that way, but " + ("had not seen it so before" if np.isnan(agreement) else "not turn")
-    return "the judge sees it move the other way"
+    return "the judge sees it move that way, but " + ("had not seen it so before" if np.isnan(agreement) else "not turn")
 
 
 def _row(told: Told, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> U8:
