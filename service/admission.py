@@ -1,8 +1,11 @@
-"""Who gets in: a bounded number of requests per operation, each with a deadline. A full house says so at once."""
+"""Who gets in: as much work as can be done before its deadline, measured as it goes. A full house says so at once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import Request
 
@@ -12,36 +15,137 @@ from service.problems import Problem, invalid
 from service.settings import Settings
 
 DEADLINE_HEADER = "X-Deadline-Seconds"
+MEMORY_SECONDS = 20.0  # of busy time, after which a measurement counts for a third
+PATIENCE = 0.8  # share of its deadline that a request may expect to spend waiting and being served
+
+
+class Pace:
+    """Seconds of a busy house per picture: elapsed while anything was in flight, over what was finished meanwhile.
+
+    So it counts everything that slows: workers, threads, neighbours. A house that finishes nothing gets slower and slower.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._busy_seconds, self._done, self._since = clock, 0.0, 0.0, clock()
+
+    def begin(self) -> None:
+        """The house was empty until now."""
+        self._since = self._clock()
+
+    def finish(self, pictures: int) -> None:
+        """So many pictures are done; 0 when a request failed."""
+        now = self._clock()
+        elapsed, self._since = now - self._since, now
+        kept = math.exp(-elapsed / MEMORY_SECONDS)
+        self._busy_seconds, self._done = self._busy_seconds * kept + elapsed, self._done * kept + pictures
+
+    @property
+    def seconds(self) -> float:
+        """Seconds per picture; 0 while nothing was ever finished."""
+        return self._busy_seconds / self._done if self._done else 0.0
+
+
+class House:
+    """The requests of one operation: how many, and how many pictures they hold. All on the event loop, so plain integers do."""
+
+    def __init__(self, operation: str, most: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
+        self.operation, self.most, self.metrics, self.pace = operation, most, metrics, Pace(clock)
+        self.requests = self.pictures = 0
+
+    def enter(self) -> None:
+        """One request more, of at least one picture. Raises Problem when there are too many."""
+        if self.requests >= self.most:
+            raise self._full(f"{self.requests} {self.operation} requests are in flight", self.pictures * self.pace.seconds / 2)
+        if not self.requests:
+            self.pace.begin()
+        self._count(1, 1)
+
+    def hold(self, pictures: int, seconds: float) -> None:
+        """The request that entered turns out to hold so many. Raises Problem when they would not be done in time.
+
+        Whoever is alone is let in, so that a house that was slow finds out when it no longer is.
+        """
+        expected = (self.pictures + pictures - 1) * self.pace.seconds
+        if self.requests > 1 and expected > PATIENCE * seconds:
+            raise self._full(f"it would take about {expected:.1f} s and the deadline is {seconds:g} s", expected - PATIENCE * seconds)
+        self._count(0, pictures - 1)
+
+    def leave(self, pictures: int, *, done: bool) -> None:
+        """The request is over."""
+        self.pace.finish(pictures if done else 0)
+        self._count(-1, -pictures)
+
+    def _count(self, requests: int, pictures: int) -> None:
+        self.requests, self.pictures = self.requests + requests, self.pictures + pictures
+        self.metrics.in_flight.labels(self.operation).set(self.requests)
+        self.metrics.expected.labels(self.operation).set(self.pictures * self.pace.seconds)
+
+    def _full(self, why: str, seconds: float) -> Problem:
+        self.metrics.refused.labels(self.operation, "overloaded").inc()
+        return Problem("overloaded", f"{why}; try again", headers={"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+@dataclass
+class Ticket:
+    """A request that is in: the seconds it has in all, and the pictures it holds (1 until they are counted)."""
+
+    seconds: float
+    house: House
+    request: Request
+    pictures: int = 1
+    watch: asyncio.Task[None] | None = None
+    gone: bool = False
+
+    def hold(self, pictures: int) -> None:
+        """Its body is read: so many pictures. Raises Problem when they would not be done in time.
+
+        From here on the work is dropped when the client goes.
+        """
+        self.house.hold(pictures, self.seconds)
+        self.pictures = pictures
+        task = asyncio.current_task()
+        assert task is not None
+        self.watch = asyncio.create_task(self._cancel_when_gone(task))
+
+    async def _cancel_when_gone(self, task: asyncio.Task[object]) -> None:
+        while (await self.request.receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        task.cancel()
 
 
 class Admission:
-    """Counts what is in flight. All on the event loop, so plain integers do."""
+    """The houses of all operations."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.in_flight: dict[str, int] = dict.fromkeys(OPERATIONS, 0)
+        self.houses: dict[str, House] = {operation: House(operation, settings.capacity(operation), metrics) for operation in OPERATIONS}
         self.draining = False
 
     @asynccontextmanager
-    async def admit(self, operation: str, request: Request) -> AsyncIterator[float]:
-        """Within, the request counts as in flight and ends with 504 at its deadline; yields the seconds it has."""
-        seconds = self._seconds(request)
-        if self.in_flight[operation] >= self.settings.capacity(operation):
-            self.metrics.refused.labels(operation, "overloaded").inc()
-            raise Problem(
-                "overloaded", f"{self.in_flight[operation]} {operation} requests are in flight; try again", headers={"Retry-After": "1"}
-            )
-        self.in_flight[operation] += 1
-        self.metrics.in_flight.labels(operation).set(self.in_flight[operation])
+    async def admit(self, operation: str, request: Request) -> AsyncIterator[Ticket]:
+        """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its client goes."""
+        house = self.houses[operation]
+        ticket = Ticket(self._seconds(request), house, request)
+        house.enter()
+        done = False
         try:
-            async with asyncio.timeout(seconds):
-                yield seconds
+            async with asyncio.timeout(ticket.seconds):
+                yield ticket
+            done = True
         except TimeoutError as error:
             self.metrics.refused.labels(operation, "deadline").inc()
-            raise Problem("deadline", f"not done within {seconds:g} s; send fewer pictures or a larger {DEADLINE_HEADER}") from error
+            raise Problem("deadline", f"not done within {ticket.seconds:g} s; send fewer pictures or a larger {DEADLINE_HEADER}") from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not ticket.gone or task is None or task.uncancel():  # somebody else cancelled too
+                raise
+            self.metrics.refused.labels(operation, "client_gone").inc()
+            raise Problem("client_gone", "the client closed the connection before the answer") from None
         finally:
-            self.in_flight[operation] -= 1
-            self.metrics.in_flight.labels(operation).set(self.in_flight[operation])
+            if ticket.watch is not None:
+                ticket.watch.cancel()
+            house.leave(ticket.pictures, done=done)
 
     def _seconds(self, request: Request) -> float:
         text = request.headers.get(DEADLINE_HEADER)

@@ -118,22 +118,24 @@ def _docs(kind: type[BaseModel], json_model: str, options_model: str | None) -> 
 async def predict(request: Request) -> Response:
     """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails alone."""
     state = request.state
-    async with state.admission.admit("predict", request) as seconds:
+    async with state.admission.admit("predict", request) as ticket:
         intake = await read_images(request, schemas.PredictBody, schemas.PredictOptions, state.settings.max_images)
-        return _json(await state.operations.predict(intake.images, faces=intake.options.faces, seconds=seconds))
+        ticket.hold(len(intake.images))
+        return _json(await state.operations.predict(intake.images, faces=intake.options.faces, seconds=ticket.seconds))
 
 
 @router.post("/v1/generate", summary="Draw faces", **_docs(schemas.GenerateAnswer, "GenerateBody", None))
 async def generate(request: Request) -> Response:
     """Synthetic faces in wanted states. With one item and `Accept: image/png` (jpeg, webp) the answer is the picture itself."""
     state = request.state
-    async with state.admission.admit("generate", request) as seconds:
+    async with state.admission.admit("generate", request) as ticket:
         body = await read_json(request, schemas.GenerateBody)
         check_count("items", len(body.items), state.settings.max_images)
+        ticket.hold(len(body.items))
         wanted = next((kind for kind in PICTURE_TYPES if kind in request.headers.get("accept", "")), None)
         if wanted and len(body.items) == 1:
             body = body.model_copy(update={"format": wanted.removeprefix("image/")})
-        answer = await state.operations.generate(body, seconds=seconds)
+        answer = await state.operations.generate(body, seconds=ticket.seconds)
         result = answer["results"][0]
         if wanted and len(body.items) == 1 and result["status"] == "ok":
             headers = {"X-Seed": str(result["seed"]), "X-Synthetic": "true"}
@@ -145,10 +147,11 @@ async def generate(request: Request) -> Response:
 async def explain(request: Request) -> Response:
     """The least change to each face that changes a decision: its picture, its map, and how far to trust it."""
     state = request.state
-    async with state.admission.admit("explain", request) as seconds:
+    async with state.admission.admit("explain", request) as ticket:
         intake = await read_images(request, schemas.ExplainBody, schemas.ExplainOptions, state.settings.max_images)
+        ticket.hold(len(intake.images))
         options = intake.options
-        return _json(await state.operations.explain(intake.images, options.question, faces=options.faces, seconds=seconds))
+        return _json(await state.operations.explain(intake.images, options.question, faces=options.faces, seconds=ticket.seconds))
 
 
 @router.get("/v1/models", summary="Models that are served", response_model=None)

@@ -21,6 +21,9 @@ class Metrics:
             registry=registry,
         )
         self.in_flight = Gauge("affectgan_requests_in_flight", "Requests being served or waiting", ["operation"], registry=registry)
+        self.expected = Gauge(
+            "affectgan_backlog_seconds", "Time the pictures in flight are expected to take", ["operation"], registry=registry
+        )
         self.refused = Counter(
             "affectgan_requests_refused_total", "Requests refused as a whole", ["operation", "reason"], registry=registry
         )

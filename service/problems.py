@@ -21,6 +21,7 @@ TITLES = {
     "invalid_value": (422, "Invalid value"),
     "too_many_images": (413, "Too many images"),
     "no_images": (422, "No images"),
+    "client_gone": (499, "Client closed the connection"),  # never seen but in metrics
     "overloaded": (503, "Overloaded"),
     "backend_unavailable": (503, "Model server unavailable"),
     "draining": (503, "Shutting down"),

@@ -1,0 +1,102 @@
+"""What is let in: by number, by the time the work would take as measured, and only while its client is there."""
+
+import json
+import socket
+import time
+
+import pytest
+
+from service.admission import House
+from service.metrics import Metrics
+from service.problems import Problem
+from service.settings import Settings
+from tests.service.conftest import serve
+from tests.service.test_app import CROPS, FACE, encoded, packed
+
+
+class Clock:
+    """Time that a test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def house(clock: Clock) -> House:
+    """It has found out that a picture takes a tenth of a second."""
+    house = House("predict", 100, Metrics(), clock)
+    house.enter()
+    house.hold(20, seconds=30)
+    clock.now += 2
+    house.leave(20, done=True)
+    return house
+
+
+def test_the_pace_is_the_busy_time_of_a_picture(house: House, clock: Clock) -> None:
+    clock.now += 1000  # idle time does not count
+    house.enter()
+    clock.now += 0.1
+    house.leave(1, done=True)
+    assert house.pace.seconds == pytest.approx(0.1, rel=1e-3)
+
+
+def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(house: House) -> None:
+    house.enter()
+    house.hold(64, seconds=10)
+    house.enter()
+    with pytest.raises(Problem, match=r"about 12\.8 s and the deadline is 10 s") as refused:
+        house.hold(64, seconds=10)
+    assert refused.value.headers == {"Retry-After": "5"}
+    house.hold(64, seconds=30)  # whoever has more time is let in
+
+
+def test_whoever_is_alone_is_let_in_however_slow_the_house_was(house: House) -> None:
+    house.enter()
+    house.hold(1000, seconds=1)
+    assert house.pictures == 1000
+
+
+def test_a_house_that_finishes_nothing_gets_slower(house: House, clock: Clock) -> None:
+    house.enter()
+    clock.now += 5
+    house.leave(1, done=False)
+    assert house.pace.seconds > 0.3 and house.requests == house.pictures == 0
+
+
+def test_more_requests_than_the_house_may_hold_are_refused(clock: Clock) -> None:
+    house = House("predict", 1, Metrics(), clock)
+    house.enter()
+    with pytest.raises(Problem, match="1 predict requests are in flight"):
+        house.enter()
+
+
+def test_work_is_dropped_when_its_client_has_gone() -> None:
+    running = serve(Settings())
+    gateway = next(running)
+    gateway.backend.delay_seconds = 30.0
+    body = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))) as client:
+        client.sendall(head.encode() + body)
+        until(lambda: 'in_flight{operation="predict"} 1.0' in gateway.get("/metrics").body.decode())
+    until(lambda: 'refused_total{operation="predict",reason="client_gone"} 1.0' in gateway.get("/metrics").body.decode())
+    assert 'in_flight{operation="predict"} 0.0' in gateway.get("/metrics").body.decode()
+    gateway.backend.delay_seconds = 0.0
+    assert gateway.post("/v1/predict", {"images": packed(encoded(FACE)), "options": CROPS}).status == 200
+    running.close()
+
+
+def until(holds: object, seconds: float = 5.0) -> None:
+    assert callable(holds)
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
