@@ -50,7 +50,16 @@ def arguments(process: psutil.Process) -> list[str]:
 
 
 def running(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    """Those that still run. The killed ones become zombies and are reaped by init in their own time, which may be a moment."""
+    _, alive = psutil.wait_procs(processes, timeout=2)
+    return [process for process in alive if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return str(psutil.STATUS_ZOMBIE)
 
 
 async def until_gone(processes: list[psutil.Process], seconds: float = 15) -> None:
