@@ -26,13 +26,13 @@ def write(report: Report, art: Art, run: Path) -> tuple[Path, ...]:
     """Numbers, page and the sheet of explanations into the run folder; on other data than the run's own, their name says which."""
     suffix = "" if report.at_home else f"-{report.data}"
     names = (REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG)
-    numbers, page, sheet_of = (run / f"{Path(name).stem}{suffix}{Path(name).suffix}" for name in names)
+    numbers, html, sheet_of = (run / f"{Path(name).stem}{suffix}{Path(name).suffix}" for name in names)
     numbers.write_text(json.dumps(as_json(report), indent=1, allow_nan=False) + "\n")
-    page.write_text(as_html(report, art))
+    html.write_text(as_html(report, art))
     if not art.explained:
-        return numbers, page
+        return numbers, html
     Image.fromarray(as_sheet(art.explained)).save(sheet_of, optimize=True)
-    return numbers, page, sheet_of
+    return numbers, html, sheet_of
 
 
 def as_json(value: Any) -> Any:
@@ -52,6 +52,12 @@ def as_json(value: Any) -> Any:
 
 def as_html(report: Report, art: Art) -> str:
     """The report as one HTML document."""
+    drawings = {name: Markup(svg) for name, svg in art.plots.items()}
+    return page(REPORT_HTML, report=report, card=report.card, art=art, plots=drawings, headline=headline(report))
+
+
+def page(template: str, **values: object) -> str:
+    """A template of this folder as one HTML document that needs no other file."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {
         "figure": figure,
@@ -66,8 +72,7 @@ def as_html(report: Report, art: Art) -> str:
         "captions": CAPTIONS,
         "row": _row,
     }
-    drawings = {name: Markup(svg) for name, svg in art.plots.items()}
-    return environment.get_template(REPORT_HTML).render(report=report, card=report.card, art=art, plots=drawings, headline=headline(report))
+    return environment.get_template(template).render(values)
 
 
 def headline(report: Report) -> list[tuple[str, Interval, str]]:
