@@ -32,6 +32,12 @@ def activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
+def double(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, 2 h, 2 w), bilinear, in x's own precision: autocast would leave every map after it in float32."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
 class Residual(nn.Module):
     """x + conv(act(conv(act(x)))), the last convolution starting at zero. (B, C, h, w) -> the same."""
 
@@ -115,7 +121,7 @@ class Decoder(nn.Module):
         x = self.start(code).view(len(z), -1, SMALLEST_PX, SMALLEST_PX)  # (B, C0, 4, 4)
         for level, (block, modulate) in enumerate(zip(self.blocks, self.modulate, strict=True)):
             if level:
-                x = F.interpolate(self.narrow[level - 1](x), scale_factor=2, mode="bilinear", align_corners=False)
+                x = double(self.narrow[level - 1](x))
             if maps is not None:
                 skip = self.skips[level](activate(maps[-1 - level]))
                 x = x + (skip if gate is None else skip * gate[:, None, None, None])

@@ -21,7 +21,7 @@ from training.database.reader import Database
 
 POOL_SHARDS = 16  # shuffled together: enough to mix, few enough to read locally
 PREFETCH_BATCHES = 6
-CACHE_BYTES = 2**30  # a split that fits is decoded once and kept
+CACHE_BYTES = 2 * 2**30  # a split that fits is decoded once and kept
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,26 @@ from training.gan.config import PRESETS, Labels, preset
 @click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), default="faces64", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="new run folder")
 @click.option("--resume", "resume_run", type=click.Path(path_type=Path), help="run folder to go on with, to the same bits")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="model folder to begin from (weights/, RUN/model); another size or vocabulary takes over what fits",
+)
 @click.option("--images", type=click.IntRange(min=1), help="pictures to see in all (default: the preset's); with --resume a new length")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads; more than one is slower on busy cores"
 )
 def train(
-    data: Path | None, labels: str, preset_name: str, out: Path | None, resume_run: Path | None, images: int | None, seed: int, threads: int
+    data: Path | None,
+    labels: str,
+    preset_name: str,
+    out: Path | None,
+    resume_run: Path | None,
+    init: Path | None,
+    images: int | None,
+    seed: int,
+    threads: int,
 ) -> None:
     """Train a categorical GAN on a database; Ctrl-C saves and leaves."""
     import torch
@@ -33,12 +46,14 @@ def train(
 
     torch.set_num_threads(threads)
     if resume_run is not None:
+        if init is not None:
+            raise click.UsageError("--init begins a run and --resume goes on with one: give one of them")
         loop.resume(resume_run, images=images)
         return
     if data is None or out is None:
         raise click.UsageError("give --data and --out for a new run, or --resume RUN")
     config = replace(preset(preset_name), labels=cast(Labels, labels), seed=seed)
-    loop.start(replace(config, total_images=images or config.total_images), data, out)
+    loop.start(replace(config, total_images=images or config.total_images), data, out, init=init)
 
 
 @click.command()

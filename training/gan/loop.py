@@ -17,6 +17,7 @@ from torch.optim import Adam
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from affect.card import ModelCard
 from affect.model import AffectModel
 from training.database.reader import Database
 from training.database.stream import Batch, Stream
@@ -25,20 +26,25 @@ from training.gan.checkpoint import CHECKPOINT_FILE, Position, RunError, load_ch
 from training.gan.config import TrainConfig, from_json
 from training.gan.finish import finish, new_card
 from training.gan.step import Pairs, step_losses
+from training.gan.warm import adopt
 
 CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
 LATENT_MEMORY_IMAGES = 2048  # latest latents from which the critic's newcomers are drawn
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
 
 
-def start(config: TrainConfig, data: Path, run: Path) -> None:
-    """Begin a run in a new folder. Raises RunError when the folder already holds one."""
+def start(config: TrainConfig, data: Path, run: Path, *, init: Path | None = None) -> None:
+    """Begin a run in a new folder, from random weights or from those of the model folder `init`.
+
+    Raises RunError when the folder already holds a run.
+    """
     if (run / CONFIG_FILE).exists():
         raise RunError(f"{run} already holds a run: give another --out, or go on with --resume {run}")
     Database.open(data)  # a wrong folder is said before anything is written
     run.mkdir(parents=True, exist_ok=True)
-    (run / CONFIG_FILE).write_text(json.dumps({"data": str(data.resolve()), **config.as_json()}, indent=2) + "\n")
-    train(config, data, run, resume=False)
+    begun = {"init": {"model": str(init), "digest": ModelCard.load(init).digest}} if init else {}
+    (run / CONFIG_FILE).write_text(json.dumps({"data": str(data.resolve()), **begun, **config.as_json()}, indent=2) + "\n")
+    train(config, data, run, resume=False, init=init)
 
 
 def resume(run: Path, *, images: int | None = None) -> None:
@@ -57,15 +63,19 @@ def resume(run: Path, *, images: int | None = None) -> None:
         path.write_text(json.dumps(values, indent=2) + "\n")
     data = Path(values.pop("data"))
     values.pop("amended", None)
-    train(from_json(values), data, run, resume=(run / CHECKPOINT_FILE).is_file())
+    init = values.pop("init", None)
+    saved = (run / CHECKPOINT_FILE).is_file()
+    train(from_json(values), data, run, resume=saved, init=Path(init["model"]) if init and not saved else None)
 
 
-def train(config: TrainConfig, data: Path, run: Path, *, resume: bool) -> None:
+def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Path | None = None) -> None:
     """Train to the end of the schedule, or until SIGINT or SIGTERM, which save and leave."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
     database = Database.open(data)
     model = AffectModel.initialise(new_card(config, database.card), seed=config.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if init is not None:
+        print("took over {} of {} tensors from {}".format(*adopt(model, init), init))
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimiser = Adam(model.parameters(), lr=config.learning_rate, betas=config.betas, fused=device == "cuda" or None)
     position = Position(0, 0, 0.0)

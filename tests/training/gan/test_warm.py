@@ -1,0 +1,59 @@
+"""A run begins from another's weights: same network, larger pictures, or another vocabulary."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from affect.card import Calibration, ModelCard
+from affect.model import AffectModel, smoke_card
+from tests.tiny import tiny_card, tiny_model
+from training.gan.warm import adopt
+
+
+def _fresh(card: ModelCard) -> AffectModel:
+    return AffectModel.initialise(card, seed=9).eval()
+
+
+def test_the_same_network_reads_as_its_beginning_did(tmp_path: Path) -> None:
+    old = tiny_model()
+    old.save(tmp_path)
+    new = _fresh(tiny_card())
+    adopt(new, tmp_path)
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    assert torch.equal(new.read(x).labels, old.read(x).labels)
+
+
+def test_twice_the_side_takes_over_all_but_the_top_level(tmp_path: Path) -> None:
+    small = smoke_card(image_px=32)
+    tiny_model(small).save(tmp_path)
+    width = small.network
+    size = width.model_copy(update={"trunk": (8, *width.trunk), "decoder": (*width.decoder, 8)})
+    large = _fresh(smoke_card(image_px=64).model_copy(update={"network": size}))
+    adopt(large, tmp_path)
+    old = AffectModel.load(tmp_path)
+    assert torch.equal(large.trunk.down[1].weight, old.trunk.down[0].weight)
+    assert torch.equal(large.decoder.blocks[0].first.weight, old.decoder.blocks[0].first.weight)
+    assert large.read(torch.zeros(1, 3, 64, 64)).labels.isfinite().all()
+
+
+def test_an_action_unit_keeps_what_was_known_of_it_at_another_place(tmp_path: Path) -> None:
+    old = tiny_model()
+    old.save(tmp_path)
+    vocabulary = ("AU12", "AU43", "AU1")
+    card = tiny_card().model_copy(update={"vocabulary": vocabulary, "calibration": {code: Calibration() for code in vocabulary}})
+    new = _fresh(card)
+    adopt(new, tmp_path)
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    ours, theirs = new.read(x), old.read(x)
+    torch.testing.assert_close(ours.logits[:, 0], theirs.logits[:, old.card.vocabulary.index("AU12")])
+    torch.testing.assert_close(ours.logits[:, 2], theirs.logits[:, old.card.vocabulary.index("AU1")])
+    torch.testing.assert_close(ours.va, theirs.va)
+
+
+def test_weights_of_which_nothing_fits_are_refused(tmp_path: Path) -> None:
+    tiny_model().save(tmp_path)
+    odd = tiny_card().network.model_copy(update={"trunk": (6, 10, 10, 10), "decoder": (10, 10, 10, 6), "latent": 10, "condition": 10})
+    card = tiny_card().model_copy(update={"network": odd, "vocabulary": ("AU43",), "calibration": {"AU43": Calibration()}})
+    with pytest.raises(ValueError, match="nothing in"):
+        adopt(_fresh(card), tmp_path)

@@ -1,0 +1,72 @@
+"""Begins a run from the weights of another: after more data, at another size, or with another set of Action Units.
+
+Levels are matched from 4 px up, so a network of twice the side takes over all but its top level; what a head or a
+condition knows of an Action Unit goes to that Action Unit's place in the new vocabulary. What has no match starts as usual.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from affect.model import AffectModel
+
+TRUNK_LEVELS = ("trunk.down.", "trunk.blocks.")  # counted from the picture down, so shifted between sizes
+FITTED = ("label_table", "latent_mean", "latent_factor")  # after training, from its data
+CONDITIONS = ("condition.net.0.weight", "decoder_condition.net.0.weight")  # (width, 3 L): labels, their mask, their change
+
+
+@torch.no_grad()
+def adopt(model: AffectModel, folder: Path) -> tuple[int, int]:
+    """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).
+
+    Raises CardError when the folder holds no model, ValueError when nothing of it fits.
+    """
+    source = AffectModel.load(folder)
+    theirs = dict(_placed(model, source))
+    taken = 0
+    for name, tensor in model.state_dict().items():
+        given = theirs.get(name)
+        if name in FITTED or given is None:
+            continue
+        fitted = _by_label(name, given, tensor, model, source)
+        if fitted is not None:
+            tensor.copy_(fitted)
+            taken += 1
+    if not taken:
+        raise ValueError(f"nothing in {folder} fits this preset's networks: choose the preset that made it, or leave --init out")
+    return taken, len(model.state_dict())
+
+
+def _placed(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tensor]]:
+    """The source's tensors under the names of their counterparts."""
+    shift = len(model.trunk.down) - len(source.trunk.down)
+    for name, tensor in source.state_dict().items():
+        prefix = next((p for p in TRUNK_LEVELS if name.startswith(p)), None)
+        if prefix is not None:
+            level, rest = name.removeprefix(prefix).split(".", 1)
+            yield f"{prefix}{int(level) + shift}.{rest}", tensor
+        elif not (shift and name.startswith(("trunk.stem.", "decoder.draw.", "decoder.change."))):  # made for another size of pixel
+            yield name, tensor
+
+
+def _by_label(name: str, given: Tensor, own: Tensor, model: AffectModel, source: AffectModel) -> Tensor | None:
+    """`given` in the shape of `own`, its label rows or columns at the new vocabulary's places; None where it does not fit."""
+    mine, yours = model.card.labels_of.names, source.card.labels_of.names
+    if mine != yours and (name.startswith("heads.aus.") or name in CONDITIONS):
+        both = [(mine.index(label), yours.index(label)) for label in mine if label in yours]
+        if name.startswith("heads.aus."):
+            pairs = [(a, b) for a, b in both if a < len(mine) - 2]
+            return _moved(own, given, pairs, axis=0)
+        columns = [(a + k * len(mine), b + k * len(yours)) for k in range(3) for a, b in both]
+        return _moved(own, given, columns, axis=1)
+    return given if given.shape == own.shape else None
+
+
+def _moved(own: Tensor, given: Tensor, pairs: list[tuple[int, int]], *, axis: int) -> Tensor | None:
+    if own.ndim != given.ndim or any(own.shape[d] != given.shape[d] for d in range(own.ndim) if d != axis) or not pairs:
+        return None
+    filled = own.clone()
+    to, source = torch.tensor(pairs).unbind(1)
+    return filled.index_copy(axis, to, given.index_select(axis, source))
