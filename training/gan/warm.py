@@ -21,11 +21,11 @@ CONDITIONS = ("condition.net.0.weight", "decoder_condition.net.0.weight")  # (wi
 def adopt(model: AffectModel, folder: Path) -> tuple[int, int]:
     """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).
 
-    Raises CardError when the folder holds no model, ValueError when nothing of it fits.
+    Raises CardError when the folder holds no model, ValueError when nothing of its trunk fits.
     """
     source = AffectModel.load(folder)
     theirs = dict(_placed(model, source))
-    taken = 0
+    taken: list[str] = []
     for name, tensor in model.state_dict().items():
         given = theirs.get(name)
         if name in FITTED or given is None:
@@ -33,10 +33,10 @@ def adopt(model: AffectModel, folder: Path) -> tuple[int, int]:
         fitted = _by_label(name, given, tensor, model, source)
         if fitted is not None:
             tensor.copy_(fitted)
-            taken += 1
-    if not taken:
-        raise ValueError(f"nothing in {folder} fits this preset's networks: choose the preset that made it, or leave --init out")
-    return taken, len(model.state_dict())
+            taken.append(name)
+    if not any(name.startswith("trunk.") for name in taken):
+        raise ValueError(f"the trunk in {folder} fits no level of this preset's: choose the preset that made it, or leave --init out")
+    return len(taken), len(model.state_dict())
 
 
 def _placed(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tensor]]:

@@ -51,9 +51,9 @@ def test_an_action_unit_keeps_what_was_known_of_it_at_another_place(tmp_path: Pa
     torch.testing.assert_close(ours.va, theirs.va)
 
 
-def test_weights_of_which_nothing_fits_are_refused(tmp_path: Path) -> None:
+def test_weights_whose_trunk_fits_nowhere_are_refused(tmp_path: Path) -> None:
     tiny_model().save(tmp_path)
     odd = tiny_card().network.model_copy(update={"trunk": (6, 10, 10, 10), "decoder": (10, 10, 10, 6), "latent": 10, "condition": 10})
     card = tiny_card().model_copy(update={"network": odd, "vocabulary": ("AU43",), "calibration": {"AU43": Calibration()}})
-    with pytest.raises(ValueError, match="nothing in"):
+    with pytest.raises(ValueError, match="trunk in"):
         adopt(_fresh(card), tmp_path)
