@@ -1,12 +1,10 @@
 """The gateway: `create_app(settings, backend=...)`. A route validates, calls, returns."""
 
-import base64
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
-import orjson
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -20,16 +18,15 @@ from affect.faces import FaceFinder
 from service import problems, schemas
 from service.admission import DEADLINE_HEADER, Admission
 from service.backend import Backend, BackendError
-from service.intake import check_count, read_images, read_json
 from service.metrics import Metrics
 from service.middleware import Envelope
 from service.operations import Operations
 from service.pictures import Pictures
 from service.problems import Problem
+from service.serving import PICTURE_TYPES, answer, as_json
 from service.settings import Settings
 
 PAGE = Path(__file__).with_name("page") / "index.html"
-PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
 )
@@ -117,48 +114,26 @@ def _docs(kind: type[BaseModel], json_model: str, options_model: str | None) -> 
 @router.post("/v1/predict", summary="Read faces", **_docs(schemas.PredictAnswer, "PredictBody", "PredictOptions"))
 async def predict(request: Request) -> Response:
     """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails alone."""
-    state = request.state
-    async with state.admission.admit("predict", request) as ticket:
-        intake = await read_images(request, schemas.PredictBody, schemas.PredictOptions, state.settings.max_images)
-        ticket.hold(len(intake.images))
-        return _json(await state.operations.predict(intake.images, faces=intake.options.faces, seconds=ticket.seconds))
+    return await answer(request, "predict")
 
 
 @router.post("/v1/generate", summary="Draw faces", **_docs(schemas.GenerateAnswer, "GenerateBody", None))
 async def generate(request: Request) -> Response:
     """Synthetic faces in wanted states. With one item and `Accept: image/png` (jpeg, webp) the answer is the picture itself."""
-    state = request.state
-    async with state.admission.admit("generate", request) as ticket:
-        body = await read_json(request, schemas.GenerateBody)
-        check_count("items", len(body.items), state.settings.max_images)
-        ticket.hold(len(body.items))
-        wanted = next((kind for kind in PICTURE_TYPES if kind in request.headers.get("accept", "")), None)
-        if wanted and len(body.items) == 1:
-            body = body.model_copy(update={"format": wanted.removeprefix("image/")})
-        answer = await state.operations.generate(body, seconds=ticket.seconds)
-        result = answer["results"][0]
-        if wanted and len(body.items) == 1 and result["status"] == "ok":
-            headers = {"X-Seed": str(result["seed"]), "X-Synthetic": "true"}
-            return Response(base64.b64decode(result["image"]["content"]), media_type=wanted, headers=headers)
-        return _json(answer)
+    return await answer(request, "generate")
 
 
 @router.post("/v1/explain", summary="Explain readings", **_docs(schemas.ExplainAnswer, "ExplainBody", "ExplainOptions"))
 async def explain(request: Request) -> Response:
     """The least change to each face that changes a decision: its picture, its map, and how far to trust it."""
-    state = request.state
-    async with state.admission.admit("explain", request) as ticket:
-        intake = await read_images(request, schemas.ExplainBody, schemas.ExplainOptions, state.settings.max_images)
-        ticket.hold(len(intake.images))
-        options = intake.options
-        return _json(await state.operations.explain(intake.images, options.question, faces=options.faces, seconds=ticket.seconds))
+    return await answer(request, "explain")
 
 
 @router.get("/v1/models", summary="Models that are served", response_model=None)
 async def models(request: Request) -> Response:
     """Names and versions."""
     card = request.state.card
-    return _json({"models": [{"name": card.name, "version": card.version, "labels": card.labels, "vocabulary": card.vocabulary}]})
+    return as_json({"models": [{"name": card.name, "version": card.version, "labels": card.labels, "vocabulary": card.vocabulary}]})
 
 
 @router.get(
@@ -178,7 +153,7 @@ async def model(request: Request, name: str) -> Response:
 @router.get("/healthz", summary="The process lives", response_model=None)
 async def healthz() -> Response:
     """Always 200 while the event loop turns."""
-    return _json({"status": "ok"})
+    return as_json({"status": "ok"})
 
 
 @router.get("/readyz", summary="Requests would be served", response_model=None, responses={503: {"description": "Not now"}})
@@ -189,7 +164,7 @@ async def readyz(request: Request) -> Response:
     for operation, ready in operations.items():
         state.metrics.ready.labels(operation).set(ready)
     ready = all(operations.values()) and not state.admission.draining
-    return _json({"ready": ready, "draining": state.admission.draining, "operations": operations}, 200 if ready else 503)
+    return as_json({"ready": ready, "draining": state.admission.draining, "operations": operations}, 200 if ready else 503)
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_model=None)
@@ -202,10 +177,6 @@ async def metrics(request: Request) -> Response:
 async def page() -> Response:
     """The three operations in a browser."""
     return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"})
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json")
 
 
 BODY_MODELS: Sequence[type[BaseModel]] = (
