@@ -43,6 +43,7 @@ class TrainConfig:
     label_jitter: float = 0.03  # sd of the noise on conditions: the cheap vicinal trick of CcGAN
 
     edited: float = 0.5  # share of pairs drawn through the skips (edit) rather than from the latent alone (generate)
+    still: float = 0.1  # share of those edits that ask for no change: the face itself is the target
     corrupted: float = 0.5  # share of the other faces whose input is blurred, noised or partly hidden; the target stays clean
     shift: float = 0.03  # sd of the crop's translation, in sides: what an estimated alignment gets wrong
     turn: float = 0.05  # sd of its rotation, in radians

@@ -47,6 +47,7 @@ def step_losses(
     """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens reader and critic."""
     x, twin = augment_pairs(pairs.x, pairs.twin, config, generator)
     edits = torch.rand(len(x), generator=generator) < config.edited
+    still = (edits & (torch.rand(len(x), generator=generator) < config.still)).to(x.device)
     spoilt = ~edits & (torch.rand(len(x), generator=generator) < config.corrupted)
     seen = torch.where(spoilt[:, None, None, None], corrupt(x, generator), x)
 
@@ -57,9 +58,10 @@ def step_losses(
         "identity": config.identity_weight * losses.identity_loss(face.identity, other.identity, pairs.paired),
     }
     adversarial = progress >= config.adversary_from
-    drawn = _draw(model, seen, face, pairs, edits, config, newcomers=len(x) // 2 if adversarial else 0, generator=generator)
+    y = torch.where(still[:, None], face.labels.detach(), _jitter(pairs.twin_y, config.label_jitter, generator))
+    drawn = _draw(model, seen, face, y, edits, config, newcomers=len(x) // 2 if adversarial else 0, generator=generator)
     copy = drawn.x[: drawn.copies]
-    values["reconstruction"] = config.reconstruction_weight * losses.reconstruction_loss(copy, twin, x)
+    values["reconstruction"] = config.reconstruction_weight * losses.reconstruction_loss(copy, _either(still, x, twin), x)
     if progress >= config.reader_from:
         with frozen(model.trunk, model.heads, model.condition):
             read = model.read(drawn.x, drawn.y)
@@ -67,7 +69,8 @@ def step_losses(
             read.logits, read.va, drawn.y, config.au_weight, config.va_weight
         )
         values["features"] = config.feature_weight * losses.feature_loss(
-            [m[: drawn.copies] for m in read.maps], [m.detach() for m in other.maps]
+            [m[: drawn.copies] for m in read.maps],
+            [_either(still, own, others).detach() for own, others in zip(face.maps, other.maps, strict=True)],
         )
         values["latent"] = config.latent_weight * losses.latent_loss(read.latent, drawn.z.detach())
         if adversarial:
@@ -79,16 +82,15 @@ def _draw(
     model: AffectModel,
     seen: Tensor,
     face: Reading,
-    pairs: Pairs,
+    y: Tensor,
     edits: Tensor,
     config: TrainConfig,
     *,
     newcomers: int,
     generator: Generator,
 ) -> Drawn:
-    """Each face moved to its twin's state (through the skips where `edits`), then `newcomers` people in states of real rows."""
+    """Each face moved to its state y (through the skips where `edits`), then `newcomers` people in the same states."""
     count, edits = len(seen), edits.to(seen.device)
-    y = _jitter(pairs.twin_y, config.label_jitter, generator)
     move = (y - face.labels.detach()) * edits[:, None]
     z = face.latent
     real = torch.arange(count, device=seen.device)
@@ -131,6 +133,11 @@ def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
 def _jitter(y: Tensor, sd: float, generator: Generator) -> Tensor:
     noisy = y + sd * torch.randn(y.shape, generator=generator).to(y.device)
     return torch.cat([noisy[:, :-2].clamp(0, 1), noisy[:, -2:].clamp(-1, 1)], dim=1)
+
+
+def _either(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Rows (B, C, h, w) of a where `rows` (B,), else of b."""
+    return torch.where(rows[:, None, None, None], a, b)
 
 
 @contextmanager
