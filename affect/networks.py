@@ -124,7 +124,7 @@ class Decoder(nn.Module):
                 x = double(self.narrow[level - 1](x))
             if maps is not None:
                 skip = self.skips[level](activate(maps[-1 - level]))
-                x = x + (skip if gate is None else skip * gate[:, None, None, None])
+                x = x + (skip if gate is None else skip * gate.to(skip.dtype)[:, None, None, None])
             scale, shift = modulate(style).chunk(2, dim=1)
             x = block(x, scale, shift)  # (B, Ci, 4 * 2**i, 4 * 2**i)
         x = activate(x)

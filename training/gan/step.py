@@ -69,8 +69,8 @@ def step_losses(
             read.logits, read.va, drawn.y, config.au_weight, config.va_weight
         )
         values["features"] = config.feature_weight * losses.feature_loss(
-            [m[: drawn.copies] for m in read.maps],
-            [_either(still, own, others).detach() for own, others in zip(face.maps, other.maps, strict=True)],
+            [m[: drawn.copies] for m in read.maps[1:]],  # the first is hardly more than the pixels, and the dearest to compare
+            [_either(still, own, others).detach() for own, others in zip(face.maps[1:], other.maps[1:], strict=True)],
         )
         values["latent"] = config.latent_weight * losses.latent_loss(read.latent, drawn.z.detach())
         if adversarial:
