@@ -4,6 +4,7 @@ An archive unpacks to a model folder (card.json, weights.safetensors) beside the
 and weights can never disagree and two versions can be served side by side.
 """
 
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,6 +20,20 @@ CONFIG_FILE = "model-config.yaml"
 def model_name(operation: Operation) -> str:
     """The name under which TorchServe serves an operation; the archive is this and ".mar"."""
     return f"affectgan-{operation}"
+
+
+def archive_of(models: Path, operation: Operation) -> Path:
+    """Where the archive of an operation lies."""
+    return models / f"{model_name(operation)}.mar"
+
+
+def digest_of(models: Path) -> str:
+    """SHA-256 over the three archives of a folder, hexadecimal: the same code, weights and settings give the same answers."""
+    whole = sha256()
+    for operation in OPERATIONS:
+        with archive_of(models, operation).open("rb") as archive:
+            whole.update(file_digest(archive, "sha256").digest())
+    return whole.hexdigest()
 
 
 class HandlerSettings(BaseModel):

@@ -105,7 +105,11 @@ class ModelCard(_Frozen):
 
     def save(self, folder: Path) -> None:
         """Write card.json into the folder."""
-        (folder / CARD_FILE).write_text(self.model_dump_json(indent=2) + "\n")
+        (folder / CARD_FILE).write_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The content of card.json."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
 
     @classmethod
     def load(cls, folder: Path) -> "ModelCard":

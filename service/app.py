@@ -1,4 +1,4 @@
-"""The gateway: `create_app(settings, backend=...)`. A route validates, calls, returns."""
+"""The gateway: `create_app(settings, backends=[...])`. A route validates, calls, returns."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,11 +20,12 @@ from service.admission import DEADLINE_HEADER, Admission
 from service.backend import Backend, BackendError
 from service.metrics import Metrics
 from service.middleware import Envelope
-from service.operations import Operations
 from service.pictures import Pictures
 from service.problems import Problem
+from service.routing import NO_ROUTING, Routing
 from service.serving import PICTURE_TYPES, answer, as_json
 from service.settings import Settings
+from service.versions import Models
 
 PAGE = Path(__file__).with_name("page") / "index.html"
 PAGE_POLICY = (
@@ -38,24 +39,24 @@ class State(TypedDict):
     settings: Settings
     metrics: Metrics
     admission: Admission
-    backend: Backend
-    card: ModelCard
-    operations: Operations
+    models: Models
 
 
-def create_app(settings: Settings, *, backend: Backend) -> FastAPI:
-    """The app around a backend that is already open; it is asked for its card when the app starts."""
+def create_app(settings: Settings, *, backends: Sequence[Backend], routing: Routing = NO_ROUTING) -> FastAPI:
+    """The app around backends that are open already, one for each version, the default first. They are asked for their cards when the
+    app starts; `app.state.models` then takes more, and lets them go."""
     metrics = Metrics()
     admission = Admission(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
-        card = await backend.card()
-        metrics.describe(card)
         finder = FaceFinder(yunet=settings.yunet)
         pictures = Pictures(metrics, threads=settings.decode_threads, max_pixels=settings.max_pixels, finder=finder)
-        operations = Operations(backend, pictures, metrics, card)
-        yield State(settings=settings, metrics=metrics, admission=admission, backend=backend, card=card, operations=operations)
+        models = app.state.models = Models(pictures, metrics)
+        for backend in backends:
+            await models.add(backend)
+        models.follow(routing)
+        yield State(settings=settings, metrics=metrics, admission=admission, models=models)
         pictures.close()
 
     app = FastAPI(
@@ -129,25 +130,25 @@ async def explain(request: Request) -> Response:
     return await answer(request, "explain")
 
 
-@router.get("/v1/models", summary="Models that are served", response_model=None)
+@router.get("/v1/models", summary="Models that are served", response_model=schemas.ModelList)
 async def models(request: Request) -> Response:
-    """Names and versions."""
-    card = request.state.card
-    return as_json({"models": [{"name": card.name, "version": card.version, "labels": card.labels, "vocabulary": card.vocabulary}]})
+    """Every version: whether it is its model's default, and its share of the requests that name no version."""
+    return as_json({"models": request.state.models.listed()})
 
 
-@router.get(
-    "/v1/models/{name}",
-    summary="The card of a model",
-    response_model=ModelCard,
-    responses={404: _REFUSALS[400] | {"description": "No such model"}},
-)
-async def model(request: Request, name: str) -> Response:
-    """Vocabulary, thresholds, measured quality, data, limits."""
-    card: ModelCard = request.state.card
-    if name != card.name:
-        raise Problem("not_found", f"no model {name!r}; there is {card.name!r}")
-    return Response(card.model_dump_json(), media_type="application/json")
+NOT_SERVED: dict[int | str, dict[str, Any]] = {404: _REFUSALS[400] | {"description": "No such model or version"}}
+
+
+@router.get("/v1/models/{name}", summary="The card of a model", response_model=ModelCard, responses=NOT_SERVED)
+async def model(request: Request, name: str, version: str | None = None) -> Response:
+    """Vocabulary, thresholds, measured quality, data, limits: of the default version, or of the one asked for."""
+    return Response(request.state.models.named(name, version).card.model_dump_json(), media_type="application/json")
+
+
+@router.get("/v1/models/{name}/versions/{version}", summary="The card of a version", response_model=ModelCard, responses=NOT_SERVED)
+async def model_version(request: Request, name: str, version: str) -> Response:
+    """The same, of one version."""
+    return await model(request, name, version)
 
 
 @router.get("/healthz", summary="The process lives", response_model=None)
@@ -158,13 +159,17 @@ async def healthz() -> Response:
 
 @router.get("/readyz", summary="Requests would be served", response_model=None, responses={503: {"description": "Not now"}})
 async def readyz(request: Request) -> Response:
-    """200 when every operation has a worker that is ready and the gateway is not shutting down."""
+    """200 when every operation of the default version has a worker that is ready and the gateway is not shutting down."""
     state = request.state
-    operations = await state.backend.ready()
-    for operation, ready in operations.items():
-        state.metrics.ready.labels(operation).set(ready)
-    ready = all(operations.values()) and not state.admission.draining
-    return as_json({"ready": ready, "draining": state.admission.draining, "operations": operations}, 200 if ready else 503)
+    versions = await state.models.ready()
+    ready = all(versions[state.models.default].values()) and not state.admission.draining
+    told = {
+        "ready": ready,
+        "draining": state.admission.draining,
+        "operations": versions[state.models.default],
+        "versions": [{"name": v.name, "version": v.version, "operations": operations} for v, operations in versions.items()],
+    }
+    return as_json(told, 200 if ready else 503)
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_model=None)

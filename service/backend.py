@@ -9,7 +9,7 @@ from typing import Protocol, Self, TypeVar
 import aiohttp
 import orjson
 
-from affect.archive import OPERATIONS, Operation, model_name
+from affect.archive import OPERATIONS, Operation, digest_of, model_name
 from affect.card import ModelCard
 from affect.envelope import Message, WireError
 from affect.wire import MEDIA_TYPE, Answer, ExplainAnswer, ExplainRequest, GenerateAnswer, GenerateRequest, PredictAnswer, PredictRequest
@@ -55,6 +55,10 @@ class Backend(Protocol):
         """The card of the model that is served."""
         ...
 
+    async def digest(self) -> str:
+        """Identifies what is served, hexadecimal: code, weights and settings. The same digest gives the same answers."""
+        ...
+
     async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
         """Read faces."""
         ...
@@ -79,6 +83,7 @@ class TorchServeBackend:
     inference: str
     management: str
     served: ModelCard
+    archives: str = ""
     _jobs: aiohttp.ClientSession = field(init=False)
     _workers: aiohttp.ClientSession = field(init=False)
     _ready: dict[str, bool] = field(init=False, default_factory=dict)
@@ -87,7 +92,7 @@ class TorchServeBackend:
     @classmethod
     def of(cls, models: Path, inference: str, management: str) -> Self:
         """The backend for the archives of a folder, whose card lies beside them."""
-        return cls(inference, management, ModelCard.load(models))
+        return cls(inference, management, ModelCard.load(models), digest_of(models))
 
     async def __aenter__(self) -> Self:
         self._jobs, self._workers = connect(self.inference), connect(self.management)
@@ -99,6 +104,10 @@ class TorchServeBackend:
     async def card(self) -> ModelCard:
         """The card of the archives."""
         return self.served
+
+    async def digest(self) -> str:
+        """Of the three archives."""
+        return self.archives
 
     async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
         """Read faces."""

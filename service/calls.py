@@ -1,5 +1,6 @@
 """A call: one operation asked for, read and checked, whatever form it came in. It is what is admitted, counted and run."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from affect.archive import Operation
 from service import schemas
 from service.intake import check_count, read_images, read_json
 from service.operations import Operations
+from service.versions import Models, Version
 
 Body = schemas.PredictBody | schemas.GenerateBody | schemas.ExplainBody
 
@@ -24,6 +26,13 @@ class Call:
     def pictures(self) -> int:
         """Pictures or items in it."""
         return len(self.body.items if isinstance(self.body, schemas.GenerateBody) else self.body.images)
+
+    def served(self, models: Models) -> AbstractContextManager[Version]:
+        """The version that answers, as long as it does. Raises Problem when there is no such model or version."""
+        body = self.body
+        if isinstance(body, schemas.GenerateBody):
+            return models.serving(body.model, body.version)
+        return models.serving(body.options.model, body.options.version, inside="options.")
 
     async def run(self, operations: Operations, *, seconds: float) -> dict[str, Any]:
         """Its answer, as JSON. Raises Problem or BackendError."""

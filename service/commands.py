@@ -6,36 +6,39 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
 import click
 import uvicorn
 
-from affect.archive import OPERATIONS, model_name
 from service.app import create_app
-from service.backend import TorchServeBackend
+from service.fleet import Fleet, check_all
+from service.routing import NO_ROUTING, Routing
 from service.settings import Settings
-from service.torchserve import TorchServe
 
 
 @click.command()
 @click.option(
     "--models",
+    multiple=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="folder of affectgan-*.mar and card.json, as `affectgan archive` writes it",
+    help="folder of affectgan-*.mar and card.json, as `affectgan archive` writes it; repeat for more versions, the default first",
 )
 @click.option("--weights", type=click.Path(path_type=Path, file_okay=False), help="model folder; it is archived first")
+@click.option("--routing", type=click.Path(path_type=Path, dir_okay=False), help="YAML: default, canary weights and shadow of each model")
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-def serve(models: Path | None, weights: Path | None, host: str, port: int) -> None:
+def serve(models: tuple[Path, ...], weights: Path | None, routing: Path | None, host: str, port: int) -> None:
     """Serve models over HTTP, in the foreground, until Ctrl-C."""
-    if (models is None) == (weights is None):
-        raise click.UsageError("give --models DIR (archives) or --weights DIR (a model folder)")
+    if bool(models) == (weights is not None):
+        raise click.UsageError("give --models DIR (archives, as often as there are versions) or --weights DIR (a model folder)")
+    check_all(models)
+    routes = Routing.load(routing) if routing else NO_ROUTING
     listening = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="affectgan-") as scratch:
-        asyncio.run(run(models or archived(weights or Path(), Path(scratch)), listening))
+        asyncio.run(run(models or [archived(weights or Path(), Path(scratch))], listening, routes))
 
 
 def archived(weights: Path, out: Path) -> Path:
@@ -65,17 +68,14 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-async def run(models: Path, listening: socket.socket) -> None:
+async def run(folders: Sequence[Path], listening: socket.socket, routing: Routing = NO_ROUTING) -> None:
     """Serve until SIGINT or SIGTERM; then refuse new work, finish what was accepted, and stop TorchServe last."""
-    missing = [f"{model_name(operation)}.mar" for operation in OPERATIONS if not (models / f"{model_name(operation)}.mar").is_file()]
-    if missing:
-        raise click.ClickException(f"{models} lacks {', '.join(missing)}: make them with `affectgan archive RUN --out {models}`")
     settings = Settings()
-    async with AsyncExitStack() as stack:
-        click.echo("starting TorchServe ...", err=True)
-        server = await stack.enter_async_context(TorchServe(models))
-        backend = await stack.enter_async_context(TorchServeBackend.of(models, server.inference, server.management))
-        app = create_app(settings, backend=backend)
+    async with Fleet() as fleet:
+        for folder in folders:
+            click.echo(f"starting TorchServe on {folder} ...", err=True)
+            await fleet.open(folder)
+        app = create_app(settings, backends=fleet.backends, routing=routing)
         host, port = listening.getsockname()[:2]
         click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=int(settings.max_deadline_seconds))

@@ -8,7 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
-from affect.archive import OPERATIONS, Operation, model_name
+from affect.archive import OPERATIONS, archive_of
 
 MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
 
@@ -96,11 +96,6 @@ def environment(folder: Path) -> dict[str, str]:
     """Ours, without what would put other code before the archive's, and with one thread per worker."""
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TS_CONFIG_FILE", "LOG_LOCATION")}
     return inherited | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-
-
-def archive_of(models: Path, operation: Operation) -> Path:
-    """Where the archive of an operation lies."""
-    return models / f"{model_name(operation)}.mar"
 
 
 def _package(name: str) -> Path:

@@ -38,11 +38,27 @@ class Metrics:
             "affectgan_picture_seconds", "Decode, find and align one picture", buckets=SECONDS, registry=registry
         )
         self.backend_seconds = Histogram(
-            "affectgan_backend_seconds", "Time the model server took", ["operation", "outcome"], buckets=SECONDS, registry=registry
+            "affectgan_backend_seconds",
+            "Time the model server took",
+            ["operation", "model", "version", "outcome"],
+            buckets=SECONDS,
+            registry=registry,
         )
-        self.ready = Gauge("affectgan_operation_ready", "1 when a worker can serve the operation", ["operation"], registry=registry)
-        self.model = Gauge("affectgan_model_info", "The model that is served", ["name", "version", "labels", "digest"], registry=registry)
+        self.ready = Gauge(
+            "affectgan_operation_ready", "1 when a worker can serve the operation", ["operation", "model", "version"], registry=registry
+        )
+        self.model = Gauge("affectgan_model_info", "Models that are served", ["model", "version", "labels", "digest"], registry=registry)
+        self.share = Gauge("affectgan_version_share", "Share of the requests that name no version", ["model", "version"], registry=registry)
+        self.serving = Gauge(
+            "affectgan_version_requests_in_flight", "Requests that a version is answering", ["model", "version"], registry=registry
+        )
 
-    def describe(self, card: ModelCard) -> None:
-        """Name the served model."""
-        self.model.labels(card.name, card.version, card.labels, card.digest[:12]).set(1)
+    def describe(self, card: ModelCard, digest: str) -> None:
+        """Name a served model."""
+        self.model.labels(card.name, card.version, card.labels, digest[:12]).set(1)
+
+    def forget(self, card: ModelCard, digest: str) -> None:
+        """It is served no more."""
+        self.model.remove(card.name, card.version, card.labels, digest[:12])
+        for gauge in (self.share, self.serving, self.ready):
+            gauge.remove_by_labels({"model": card.name, "version": card.version})

@@ -2,14 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import yaml
 from pydantic.json_schema import models_json_schema
 
 from affect.card import ModelCard
 from service.app import BODY_MODELS, create_app
-from service.backend import Backend
 from service.settings import Settings
 
 FILE = Path(__file__).parents[1] / "openapi.yaml"
@@ -17,7 +16,7 @@ FILE = Path(__file__).parents[1] / "openapi.yaml"
 
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
-    app = create_app(Settings(), backend=cast(Backend, None))  # the backend is first asked when the app starts
+    app = create_app(Settings(), backends=[])
     described = app.openapi()
     _, bodies = models_json_schema([(kind, "validation") for kind in BODY_MODELS], ref_template="#/components/schemas/{model}")
     described["components"]["schemas"] |= bodies["$defs"]

@@ -124,7 +124,8 @@ class Operations:
             raise
         finally:
             if jobs:
-                self.metrics.backend_seconds.labels(operation, outcome).observe(time.perf_counter() - start)
+                taken = self.metrics.backend_seconds.labels(operation, self.card.name, self.card.version, outcome)
+                taken.observe(time.perf_counter() - start)
 
     def _row(self, index: int, aus: dict[str, float], valence: float | None, arousal: float | None) -> np.ndarray:
         wanted = dict(aus) | {name: value for name, value in ((VALENCE, valence), (AROUSAL, arousal)) if value is not None}

@@ -33,7 +33,14 @@ class ImageContent(_Request):
     content: Base64
 
 
-class PredictOptions(_Request):
+class _Chosen(_Request):
+    """Which model is to answer."""
+
+    model: str | None = Field(default=None, description="name of a served model (default: the first one)")
+    version: str | None = Field(default=None, description="its version (default: the operator's choice; answers say which it was)")
+
+
+class PredictOptions(_Chosen):
     """Which faces to read: the largest, all, or `none`: the picture is an aligned crop already."""
 
     faces: Literal["largest", "all", "none"] = "largest"
@@ -64,7 +71,7 @@ class Question(_Request):
         return self
 
 
-class ExplainOptions(_Request):
+class ExplainOptions(_Chosen):
     """The question, and whether a face is to be found (`largest`) or the picture is an aligned crop already (`none`)."""
 
     question: Question = Question()
@@ -88,7 +95,7 @@ class GenerateItem(_Request):
     reference: ImageContent | None = Field(default=None, description="keep this person, change the state")
 
 
-class GenerateBody(_Request):
+class GenerateBody(_Chosen):
     """The body of /v1/generate."""
 
     items: list[GenerateItem]
@@ -102,6 +109,22 @@ class ModelName(BaseModel):
     name: str
     version: str
     labels: Literal["au", "va", "both"]
+
+
+class ServedVersion(ModelName):
+    """A version that is open. `digest` identifies its archives."""
+
+    default: bool = Field(description="answers who names this model but no version, canaries apart")
+    share: Probability = Field(description="of the requests that name no version")
+    shadow: bool = Field(description="gets copies of requests whose answers nobody sees")
+    vocabulary: list[str]
+    digest: str
+
+
+class ModelList(BaseModel):
+    """Every version of every model; the first model is the one that answers who names none."""
+
+    models: list[ServedVersion]
 
 
 class RowProblem(BaseModel):

@@ -21,7 +21,8 @@ async def answer(request: Request, operation: Operation) -> Response:
     async with state.admission.admit(operation, request) as ticket:
         call = as_picture(await read_call(request, operation, max_images=state.settings.max_images), request)
         ticket.hold(call.pictures)
-        return told(await call.run(state.operations, seconds=ticket.seconds), call, request)
+        with call.served(state.models) as version:
+            return told(await call.run(version.operations, seconds=ticket.seconds), call, request)
 
 
 def wanted_picture(call: Call, request: Request) -> str | None:

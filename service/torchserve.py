@@ -15,9 +15,9 @@ from typing import Self
 
 import aiohttp
 
-from affect.archive import OPERATIONS, Operation, model_name
+from affect.archive import OPERATIONS, Operation, archive_of, model_name
 from service import frontend
-from service.frontend import TorchServeError, archive_of
+from service.frontend import TorchServeError
 
 POLL_SECONDS = 0.05
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, ... restart in a row

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +21,7 @@ from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCa
 from affect.model import AffectModel
 
 MANIFEST_FILE = "MAR-INF/MANIFEST.json"
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # The earliest date a zip can hold: archives of the same run are the same bytes whenever they are written.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -43,18 +45,22 @@ class ArchiveError(ValueError):
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the archives and the card.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes for each operation.")
 @click.option("--uncalibrated", is_flag=True, help="Allow a run that was never evaluated: its probabilities are not calibrated.")
-def archive(run: Path, out: Path, workers: int, uncalibrated: bool) -> None:
+@click.option("--version", help="Version under which it is served, such as 1.1 (default: the card's).")
+def archive(run: Path, out: Path, workers: int, uncalibrated: bool, version: str | None) -> None:
     """Write affectgan-{predict,generate,explain}.mar and card.json of RUN (a run folder or a folder with a model)."""
     started = perf_counter()
-    for path in write_archives(run, out, workers=workers, uncalibrated=uncalibrated):
+    for path in write_archives(run, out, workers=workers, uncalibrated=uncalibrated, version=version):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     click.echo(f"archived in {perf_counter() - started:.1f} s")
 
 
-def write_archives(run: Path, out: Path, *, workers: int = 1, uncalibrated: bool = False) -> list[Path]:
-    """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served."""
+def write_archives(run: Path, out: Path, *, workers: int = 1, uncalibrated: bool = False, version: str | None = None) -> list[Path]:
+    """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served, ArchiveError for a wrong version."""
+    if version is not None and not VERSION.fullmatch(version):
+        raise ArchiveError(f"version is {version!r}; write letters, digits, points and dashes, such as 1.1")
     folder = model_folder(run)
     card = servable(folder, uncalibrated=uncalibrated)
+    card = card.model_copy(update={"version": version or card.version})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -121,8 +127,8 @@ def _write(folder: Path, card: ModelCard, operation: Operation, out: Path, worke
 def _entries(folder: Path, card: ModelCard, operation: Operation, workers: int) -> Iterator[tuple[str, bytes]]:
     yield MANIFEST_FILE, json.dumps(_manifest(card, operation), indent=2).encode()
     yield CONFIG_FILE, yaml.safe_dump(model_config(operation, workers), sort_keys=False).encode()
-    for name in (CARD_FILE, WEIGHTS_FILE):
-        yield name, (folder / name).read_bytes()
+    yield CARD_FILE, card.to_bytes()
+    yield WEIGHTS_FILE, (folder / WEIGHTS_FILE).read_bytes()
     handler = _package("handlers") / f"{operation}.py"
     yield handler.name, handler.read_bytes()
     package = _package("affect")

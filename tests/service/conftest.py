@@ -21,8 +21,9 @@ from handlers.explain import ExplainHandler
 from handlers.generate import GenerateHandler
 from service.app import create_app
 from service.commands import listen
+from service.routing import NO_ROUTING, Routing
 from service.settings import Settings
-from tests.tiny import tiny_model
+from tests.tiny import tiny_card, tiny_model
 
 
 @dataclass
@@ -49,6 +50,9 @@ class LocalBackend:
 
     async def card(self) -> ModelCard:
         return self.model.card
+
+    async def digest(self) -> str:
+        return self.model.card.digest + self.model.card.version
 
     async def ready(self) -> dict[str, bool]:
         return dict.fromkeys(("predict", "generate", "explain"), not self.down)
@@ -80,6 +84,7 @@ class Gateway:
     url: str
     backend: LocalBackend
     server: uvicorn.Server
+    backends: list[LocalBackend] = field(default_factory=list)
 
     def get(self, path: str) -> Reply:
         return self._send(urllib.request.Request(self.url + path))
@@ -96,16 +101,21 @@ class Gateway:
             return Reply(error.code, error.headers, error.read())
 
 
-def serve(settings: Settings) -> Iterator[Gateway]:
+def local(version: str = "1.0") -> LocalBackend:
+    """A backend of this version. All versions have the same weights."""
+    return LocalBackend(tiny_model(tiny_card().model_copy(update={"version": version})))
+
+
+def serve(settings: Settings, *versions: str, routing: Routing = NO_ROUTING) -> Iterator[Gateway]:
     """Run a gateway in a thread for as long as the caller holds it."""
-    backend = LocalBackend(tiny_model())
+    backends = [local(version) for version in versions or ("1.0",)]
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, backend=backend), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, backends=backends, routing=routing), log_level="warning"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
         thread.join(0.01)
-    yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backend, server)
+    yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backends[0], server, backends)
     server.should_exit = True
     thread.join(10)
 

@@ -19,7 +19,7 @@ from affect.card import ModelCard
 from affect.wire import ANY_LABEL, NO_REFERENCE, ExplainRequest, GenerateRequest, PredictRequest
 from service.backend import BackendError, BackendOverloaded, BackendRefused, BackendTimeout, BackendUnavailable, TorchServeBackend
 from service.torchserve import TorchServe
-from tests.tiny import tiny_model, tiny_run
+from tests.tiny import tiny_card, tiny_model, tiny_run
 from training.archive import write_archives
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -164,8 +164,7 @@ async def test_a_killed_front_end_costs_clients_time_but_no_answer(live: Live) -
 
 async def test_without_a_server_nothing_is_ready_and_calls_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.backend.PATIENCE_SECONDS", 0.2)
-    tiny_model().save(tmp_path)
-    async with TorchServeBackend.of(tmp_path, f"unix:{tmp_path / 'a.sock'}", f"unix:{tmp_path / 'b.sock'}") as backend:
+    async with TorchServeBackend(f"unix:{tmp_path / 'a.sock'}", f"unix:{tmp_path / 'b.sock'}", tiny_card()) as backend:
         assert not any((await backend.ready()).values())
         with pytest.raises(BackendUnavailable, match="predict"):
             await backend.predict(PredictRequest(faces(1)), timeout_seconds=20)

@@ -7,6 +7,8 @@ from click import ClickException
 from click.testing import CliRunner
 
 from service.commands import listen, serve
+from tests.tiny import tiny_run
+from training.archive import write_archives
 
 
 def test_a_port_in_use_is_said_with_a_remedy() -> None:
@@ -18,4 +20,11 @@ def test_a_port_in_use_is_said_with_a_remedy() -> None:
 
 def test_a_folder_without_archives_is_said_with_a_remedy(tmp_path: Path) -> None:
     result = CliRunner().invoke(serve, ["--models", str(tmp_path), "--port", "0"])
-    assert result.exit_code == 1 and "affectgan archive RUN" in result.output
+    assert isinstance(result.exception, ValueError) and "affectgan archive RUN" in str(result.exception)
+
+
+def test_two_folders_with_the_same_version_are_said_before_anything_starts(tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        write_archives(tiny_run(tmp_path / "run"), folder)
+    result = CliRunner().invoke(serve, ["--models", str(tmp_path / "a"), "--models", str(tmp_path / "b"), "--port", "0"])
+    assert "both hold affectgan 1.0: archive one with another --version" in str(result.exception)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from affect.archive import HandlerSettings
+from affect.archive import HandlerSettings, digest_of
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
 from tests.tiny import tiny_card, tiny_model, tiny_run
 from training.archive import ArchiveError, archive, write_archives
@@ -116,3 +116,12 @@ def test_an_out_that_is_a_file_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ArchiveError, match="--out"):
         write_archives(run, tmp_path / "file" / "out")
+
+
+def test_the_same_weights_can_be_archived_as_another_version(run: Path, tmp_path: Path) -> None:
+    write_archives(run, tmp_path / "a")
+    path = write_archives(run, tmp_path / "b", version="1.1")[0]
+    assert ModelCard.parse(ZipFile(path).read(CARD_FILE), where="archive") == ModelCard.load(tmp_path / "b")
+    assert ModelCard.load(tmp_path / "b").version == "1.1" and digest_of(tmp_path / "a") != digest_of(tmp_path / "b")
+    with pytest.raises(ArchiveError, match="letters, digits, points and dashes"):
+        write_archives(run, tmp_path, version="../1")

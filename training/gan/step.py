@@ -68,9 +68,12 @@ def step_losses(
         values["drawn_label"] = config.drawn_label_weight * losses.label_loss(
             read.logits, read.va, drawn.y, config.au_weight, config.va_weight
         )
-        values["features"] = config.feature_weight * losses.feature_loss(
-            [m[: drawn.copies] for m in read.maps[1:]],  # the first is hardly more than the pixels, and the dearest to compare
-            [_either(still, own, others).detach() for own, others in zip(face.maps[1:], other.maps[1:], strict=True)],
+        values["features"] = (
+            config.feature_weight
+            * losses.feature_loss(
+                [m[: drawn.copies] for m in read.maps[1:]],  # the first is hardly more than the pixels, and the dearest to compare
+                [_either(still, own, others).detach() for own, others in zip(face.maps[1:], other.maps[1:], strict=True)],
+            )
         )
         values["latent"] = config.latent_weight * losses.latent_loss(read.latent, drawn.z.detach())
         if adversarial:
