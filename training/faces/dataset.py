@@ -18,6 +18,7 @@ from training.render.states import AU_CODES, State, draw_state
 SCENES_PER_PERSON = 2
 SOURCE = "rendered"
 VOCABULARY = Vocabulary(AU_CODES)
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]  # smaller and faster than the default
 PERSON, SCENE, STATE = range(3)  # independent streams of randomness of one seed
 
 
@@ -35,7 +36,7 @@ def samples(*, seed: int, first: int, count: int, size_px: int, twins: int = 4) 
 
 
 def _sample(seed: int, group: int, index: int, person: Person, scene: Scene, state: State, face: RenderedFace) -> Sample:
-    done, code = cv2.imencode(".png", face.image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    done, code = cv2.imencode(".png", face.image[..., ::-1], PNG)
     assert done
     truth: dict[str, object] = {
         "emotion": state.emotion,

@@ -32,7 +32,12 @@ NECK = (-0.13, -0.08)  # metres: below the first height skin follows the body, a
 FOLLOW = 0.35  # share of the head's turn that the body follows
 HEAD_HEIGHT = 0.25  # metres from chin to crown
 BEHIND = 0.16  # metres behind the eyes from where nothing more darkens
+OPAQUE = 0.999  # cover from which on nothing shines through
 SHADOW_PX, SHADOW_HALF = 160, 0.17  # the light's own picture: side in px, half its width in metres
+
+
+_THROWS = np.zeros(parts.MATERIALS, bool)  # a shadow
+_THROWS[[parts.SKIN_MATERIAL, parts.HAIR_MATERIAL, parts.FRAME_MATERIAL]] = True
 
 
 class Framing(Enum):
@@ -154,36 +159,54 @@ def _draw(studio: _Studio, state: State, vertices: Floats, jaw: Floats) -> tuple
     age_depth = float(np.interp(person.age, [25, 45, 85], [0.0, 0.3, 1.1]))
     furrows = creases(person.seed, state.intensities, age_depth)[..., None]
     fixed = (studio.paint, _strands(), _colours(studio, side), _lights(studio.scene), shadow, frame)
-    picture, depth, materials = _layer(solid, studio.camera, side, furrows, fixed)
-    face = ((materials >= parts.SKIN_MATERIAL) & (materials <= parts.TEETH_MATERIAL)).astype(np.float32)
-    if strands is not None:
-        over, near, _ = _layer(strands, studio.camera, side, furrows, fixed)
-        cover = np.where(near < depth, over[..., 3], 0)[..., None]
-        picture[..., :3] = over[..., :3] * cover + picture[..., :3] * (1 - cover)
-        picture[..., 3:] = cover + picture[..., 3:] * (1 - cover)
-        face *= 1 - cover[..., 0]
+    seen = _see(solid, studio.camera, side)
+    if strands is None:
+        picture = _light(seen, studio.camera, furrows, fixed)
+        return picture, _is_face(seen.materials)
+    veil = _see(strands, studio.camera, side)
+    veil.materials[veil.depth >= seen.depth] = -1  # what is behind something solid need not be lit
+    over = _light(veil, studio.camera, furrows, fixed)
+    hidden = over[..., 3] > OPAQUE
+    face = _is_face(seen.materials) * (1 - over[..., 3])
+    seen.materials[cv2.erode(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = -1
+    picture = _light(seen, studio.camera, furrows, fixed)
+    shading.lay_over(picture, over)
     return picture, face
 
 
-def _layer(mesh: "_Mesh", camera: _Camera, side: int, furrows: Floats, fixed: tuple[Floats, ...]) -> tuple[Floats, Floats, Ints]:
-    """Shaded pixels (side, side, 4), their depth and material."""
-    depth, buffer, index = rasterise(camera.project(mesh.attributes[:, shading.POSITION :]), mesh.triangles, mesh.attributes, side)
-    materials = np.where(index >= 0, mesh.materials[index], -1).astype(np.int32)
-    furrow = shading.furrow_pixels(buffer, materials, furrows)
-    return (
-        shading.shade(buffer, materials, furrow, shading.occlusion(depth, 0.024 * abs(camera.spin), camera.distance + BEHIND), *fixed),
-        depth,
-        materials,
-    )
+def _is_face(materials: Ints) -> Floats:
+    return ((materials >= parts.SKIN_MATERIAL) & (materials <= parts.TEETH_MATERIAL)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What each pixel shows, before light: depth (S, S), attributes (S, S, A), material (S, S), -1 for nothing."""
+
+    depth: Floats
+    attributes: Floats
+    materials: Ints
+
+
+def _see(mesh: "_Mesh", camera: _Camera, side: int) -> _Seen:
+    position = camera.project(mesh.attributes[:, shading.POSITION :])
+    depth, buffer, index = rasterise(position, mesh.triangles, mesh.attributes, side, mesh.closed)
+    return _Seen(depth, buffer, np.where(index >= 0, mesh.materials[index], -1).astype(np.int32))
+
+
+def _light(seen: _Seen, camera: _Camera, furrows: Floats, fixed: tuple[Floats, ...]) -> Floats:
+    """Shaded pixels (side, side, 4)."""
+    open_ = shading.occlusion(seen.depth, 0.024 * abs(camera.spin), camera.distance + BEHIND)
+    return shading.shade(seen.attributes, seen.materials, shading.furrow_pixels(seen.attributes, seen.materials, furrows), open_, *fixed)
 
 
 @dataclass(frozen=True)
 class _Mesh:
-    """Several parts as one: attributes (V, A), triangles (T, 3), material (T,)."""
+    """Several parts as one: attributes (V, A), triangles (T, 3), material (T,); the first `closed` triangles are skin."""
 
     attributes: Floats
     triangles: Ints
     materials: Ints
+    closed: int
 
 
 def _assemble(pieces: Sequence[Part], camera: _Camera) -> _Mesh:
@@ -195,7 +218,8 @@ def _assemble(pieces: Sequence[Part], camera: _Camera) -> _Mesh:
         triangles.append(piece.triangles + np.int32(first))
         materials.append(np.full(len(piece.triangles), piece.material, np.int32))
         first += len(placed)
-    return _Mesh(np.concatenate(blocks).astype(np.float32), np.concatenate(triangles), np.concatenate(materials))
+    closed = len(pieces[0].triangles) if pieces[0].material == parts.SKIN_MATERIAL else 0
+    return _Mesh(np.concatenate(blocks).astype(np.float32), np.concatenate(triangles), np.concatenate(materials), closed)
 
 
 def _shadow(scene: Scene, meshes: Sequence[_Mesh]) -> tuple[Floats, Floats]:
@@ -211,8 +235,9 @@ def _shadow(scene: Scene, meshes: Sequence[_Mesh]) -> tuple[Floats, Floats]:
         position = np.stack(
             [SHADOW_PX / 2 + points @ frame[0] * scale, SHADOW_PX / 2 - points @ frame[1] * scale, points @ frame[2]], axis=1
         )
-        throws = np.isin(mesh.materials, (parts.SKIN_MATERIAL, parts.HAIR_MATERIAL, parts.FRAME_MATERIAL))
-        seen = np.minimum(seen, shadow_depth(position.astype(np.float32), np.ascontiguousarray(mesh.triangles[throws]), SHADOW_PX))
+        throws = _THROWS[mesh.materials]
+        triangles = np.ascontiguousarray(mesh.triangles[throws])
+        seen = np.minimum(seen, shadow_depth(position.astype(np.float32), triangles, SHADOW_PX, mesh.closed))
     return seen, frame
 
 

@@ -26,6 +26,18 @@ def _sample(sheet: Floats, column: float, row: float, channel: int) -> float:
 
 
 @njit(cache=True, fastmath=True)
+def _sample_all(sheet: Floats, column: float, row: float, out: Floats) -> None:
+    """The four channels at once."""
+    height, width = sheet.shape[0], sheet.shape[1]
+    cx, cy = min(max(column, 0.0), width - 1.001), min(max(row, 0.0), height - 1.001)
+    ix, iy = int(cx), int(cy)
+    fx, fy = cx - ix, cy - iy
+    a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    for k in range(4):
+        out[k] = a * sheet[iy, ix, k] + b * sheet[iy, ix + 1, k] + c * sheet[iy + 1, ix, k] + d * sheet[iy + 1, ix + 1, k]
+
+
+@njit(cache=True, fastmath=True)
 def furrow_pixels(buffer: Floats, materials: Ints, furrows: Floats) -> Floats:
     """(S, S) depth of furrows on the skin seen at each pixel, from its sheet (H, W, 1)."""
     side = materials.shape[0]
@@ -81,7 +93,7 @@ def shade(
     hx, hy, hz = key[0], key[1] - 1.0, key[2]  # half way between light and lens, for highlights
     length = np.sqrt(hx * hx + hy * hy + hz * hz) + 1e-6
     hx, hy, hz = hx / length, hy / length, hz / length
-    albedo = np.zeros(3, np.float32)
+    albedo = np.zeros(4, np.float32)
     for y in range(side):
         for x in range(side):
             material = materials[y, x]
@@ -95,9 +107,8 @@ def shade(
             gloss, power, wrap, inside, cover = 0.0, 12.0, 0.0, 0.0, 1.0
             open_ = occlusion[y, x]
             if material == 0:
-                for k in range(3):
-                    albedo[k] = _sample(skin, u, v, k)
-                gloss = 0.16 * _sample(skin, u, v, 3)
+                _sample_all(skin, u, v, albedo)
+                gloss = 0.16 * albedo[3]
                 power, wrap = 14.0, 0.22
                 depth = furrow[y, x]
                 if 0 < x < side - 1 and 0 < y < side - 1:
@@ -178,12 +189,15 @@ def shade(
                 for k in range(3):
                     albedo[k] = colours[2, k]
                 gloss, power = 0.8, 40.0
-            lit = _lit(shadow, frame, pixel[6], pixel[7], pixel[8]) * (1.0 - 0.9 * inside)
             facing = nx * key[0] + ny * key[1] + nz * key[2]
             filled = max(nx * fill[0] + ny * fill[1] + nz * fill[2], 0.0)
-            half = max(nx * hx + ny * hy + nz * hz, 0.0)
-            graze = (1.0 - max(-ny, 0.0)) ** 4
-            shine = gloss * (half**power) * lit * (1.0 if facing > 0 else 0.0) * (1 + 2.0 * graze)
+            lit, shine = 0.0, 0.0
+            if facing + 1.6 * wrap > 0:  # elsewhere the main light does not arrive whatever its shadows
+                lit = _lit(shadow, frame, pixel[6], pixel[7], pixel[8]) * (1.0 - 0.9 * inside)
+            half = nx * hx + ny * hy + nz * hz
+            if facing > 0 and lit > 0 and half > 0:
+                graze = (1.0 - max(-ny, 0.0)) ** 4
+                shine = gloss * (half**power) * lit * (1 + 2.0 * graze)
             ambient = open_ * (1.0 - 0.8 * inside)
             up = 0.5 + 0.5 * nz
             for k in range(3):
@@ -193,6 +207,19 @@ def shade(
                 out[y, x, k] = albedo[k] * light + shine * lights[1, k] + 0.05 * gloss * ambient * lights[2, k]
             out[y, x, 3] = cover
     return out
+
+
+@njit(cache=True, fastmath=True)
+def lay_over(picture: Floats, over: Floats) -> None:
+    """Put (S, S, 4) colour and cover over a picture, in place: colour of `picture` is premultiplied, that of `over` is not."""
+    side = picture.shape[0]
+    for y in range(side):
+        for x in range(side):
+            cover = over[y, x, 3]
+            if cover > 0:
+                for k in range(3):
+                    picture[y, x, k] = over[y, x, k] * cover + picture[y, x, k] * (1 - cover)
+                picture[y, x, 3] = cover + picture[y, x, 3] * (1 - cover)
 
 
 def occlusion(depth: Floats, wide_px: float, far: float) -> Floats:

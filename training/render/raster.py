@@ -15,9 +15,10 @@ EMPTY = np.float32(1e9)  # depth where nothing was drawn
 
 
 @njit(cache=True, fastmath=True)
-def rasterise(position: Floats, triangles: Ints, attributes: Floats, side: int) -> tuple[Floats, Floats, Ints]:
+def rasterise(position: Floats, triangles: Ints, attributes: Floats, side: int, closed: int = 0) -> tuple[Floats, Floats, Ints]:
     """Draw triangles (T, 3) over vertices at position (V, 3: x px, y px, depth, smaller is nearer) with attributes (V, A).
 
+    The first `closed` triangles belong to closed surfaces: their far sides are hidden by their near sides, and left out.
     Returns depth (S, S), attributes (S, S, A) and the index of the nearest triangle (S, S), -1 where nothing is.
     """
     width = attributes.shape[1]
@@ -31,7 +32,7 @@ def rasterise(position: Floats, triangles: Ints, attributes: Floats, side: int) 
         bx, by = position[b, 0] - ax, position[b, 1] - ay
         cx, cy = position[c, 0] - ax, position[c, 1] - ay
         area = bx * cy - by * cx
-        if abs(area) < 1e-9:
+        if abs(area) < 1e-9 or (t < closed and area > 0):
             continue
         inverse = 1.0 / area
         left = max(0, int(np.ceil(ax + min(0.0, bx, cx) - 0.5)))
@@ -45,8 +46,10 @@ def rasterise(position: Floats, triangles: Ints, attributes: Floats, side: int) 
             for x in range(left, right + 1):
                 px = x + 0.5 - ax
                 u = (px * cy - py * cx) * inverse
+                if u < -1e-5:
+                    continue
                 v = (bx * py - by * px) * inverse
-                if u >= -1e-5 and v >= -1e-5 and u + v <= 1.00001:
+                if v >= -1e-5 and u + v <= 1.00001:
                     z = za + u * zb + v * zc
                     if z < depth[y, x]:
                         depth[y, x] = z
@@ -66,8 +69,8 @@ def rasterise(position: Floats, triangles: Ints, attributes: Floats, side: int) 
 
 
 @njit(cache=True, fastmath=True)
-def shadow_depth(position: Floats, triangles: Ints, side: int) -> Floats:
-    """Depth (S, S) alone: what the light sees."""
+def shadow_depth(position: Floats, triangles: Ints, side: int, closed: int = 0) -> Floats:
+    """Depth (S, S) alone: what the light sees. `closed` as in `rasterise`."""
     depth = np.full((side, side), EMPTY, np.float32)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -75,7 +78,7 @@ def shadow_depth(position: Floats, triangles: Ints, side: int) -> Floats:
         bx, by, zb = position[b, 0] - ax, position[b, 1] - ay, position[b, 2] - za
         cx, cy, zc = position[c, 0] - ax, position[c, 1] - ay, position[c, 2] - za
         area = bx * cy - by * cx
-        if abs(area) < 1e-9:
+        if abs(area) < 1e-9 or (t < closed and area > 0):
             continue
         inverse = 1.0 / area
         left = max(0, int(np.floor(ax + min(0.0, bx, cx))))
