@@ -8,7 +8,22 @@ import click
 from affect import __version__
 
 GROUP = "affectgan.commands"
-ORDER = ("data", "train", "runs", "judge", "evaluate", "audit", "align", "archive", "serve", "demo", "predict", "generate", "explain")
+ORDER = (
+    "data",
+    "train",
+    "runs",
+    "judge",
+    "evaluate",
+    "audit",
+    "align",
+    "archive",
+    "serve",
+    "models",
+    "demo",
+    "predict",
+    "generate",
+    "explain",
+)
 EXTRA = {"training": "training", "service": "serving"}
 
 

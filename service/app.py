@@ -25,6 +25,7 @@ from service.problems import Problem
 from service.routing import NO_ROUTING, Routing
 from service.serving import PICTURE_TYPES, answer, as_json
 from service.settings import Settings
+from service.shadow import Shadows
 from service.versions import Models
 
 PAGE = Path(__file__).with_name("page") / "index.html"
@@ -40,6 +41,7 @@ class State(TypedDict):
     metrics: Metrics
     admission: Admission
     models: Models
+    shadows: Shadows
 
 
 def create_app(settings: Settings, *, backends: Sequence[Backend], routing: Routing = NO_ROUTING) -> FastAPI:
@@ -56,7 +58,9 @@ def create_app(settings: Settings, *, backends: Sequence[Backend], routing: Rout
         for backend in backends:
             await models.add(backend)
         models.follow(routing)
-        yield State(settings=settings, metrics=metrics, admission=admission, models=models)
+        shadows = Shadows(models, metrics)
+        yield State(settings=settings, metrics=metrics, admission=admission, models=models, shadows=shadows)
+        await shadows.close()
         pictures.close()
 
     app = FastAPI(

@@ -13,6 +13,7 @@ from types import FrameType
 import click
 import uvicorn
 
+from service.administration import administration, socket_of
 from service.app import create_app
 from service.fleet import Fleet, check_all
 from service.routing import NO_ROUTING, Routing
@@ -79,7 +80,8 @@ async def run(folders: Sequence[Path], listening: socket.socket, routing: Routin
         host, port = listening.getsockname()[:2]
         click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=int(settings.max_deadline_seconds))
-        await _Server(config, settings.drain_seconds).serve(sockets=[listening])
+        async with administration(app, fleet, socket_of(port)):
+            await _Server(config, settings.drain_seconds).serve(sockets=[listening])
 
 
 class _Server(uvicorn.Server):

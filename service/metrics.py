@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from affect.card import ModelCard
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+DIFFERENCES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -51,6 +52,25 @@ class Metrics:
         self.share = Gauge("affectgan_version_share", "Share of the requests that name no version", ["model", "version"], registry=registry)
         self.serving = Gauge(
             "affectgan_version_requests_in_flight", "Requests that a version is answering", ["model", "version"], registry=registry
+        )
+        self.shadows = Counter(
+            "affectgan_shadow_requests_total",
+            "Copies of requests",
+            ["operation", "model", "version", "outcome"],
+            registry=registry,
+        )
+        self.shadow_difference = Histogram(
+            "affectgan_shadow_difference",
+            "Absolute difference between what the shadow and the version that answered read",
+            ["operation", "model", "version", "label"],
+            buckets=DIFFERENCES,
+            registry=registry,
+        )
+        self.shadow_decisions = Counter(
+            "affectgan_shadow_decisions_total",
+            "Action Units that both decided the same, or not",
+            ["operation", "model", "version", "agree"],
+            registry=registry,
         )
 
     def describe(self, card: ModelCard, digest: str) -> None:

@@ -22,7 +22,9 @@ async def answer(request: Request, operation: Operation) -> Response:
         call = as_picture(await read_call(request, operation, max_images=state.settings.max_images), request)
         ticket.hold(call.pictures)
         with call.served(state.models) as version:
-            return told(await call.run(version.operations, seconds=ticket.seconds), call, request)
+            value = await call.run(version.operations, seconds=ticket.seconds)
+        state.shadows.cast(call, version, value)
+        return told(value, call, request)
 
 
 def wanted_picture(call: Call, request: Request) -> str | None:

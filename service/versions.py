@@ -117,14 +117,18 @@ class Models:
     async def add(self, backend: Backend) -> Version:
         """Open for requests that name it; the first of its name is the default. Raises RoutingError when there is one already."""
         card, digest = await backend.card(), await backend.digest()
-        if card.version in self.of(card.name):
-            raise RoutingError(f"{card.name} {card.version} is served already; archive the new one with another --version")
+        self.refuse_known(card)
         version = Version(card, digest, backend, Operations(backend, self.pictures, self.metrics, card))
         self.versions.append(version)
         self.metrics.describe(card, digest)
         if card.name not in self.routes:
             self.route(card.name, Route(default=card.version))
         return version
+
+    def refuse_known(self, card: ModelCard) -> None:
+        """Raises RoutingError when this version is open already."""
+        if card.version in self.of(card.name):
+            raise RoutingError(f"{card.name} {card.version} is served already; archive the new one with another --version")
 
     def route(self, name: str, route: Route) -> None:
         """Spread the requests for a model anew. Raises RoutingError when a version is not open."""
