@@ -72,6 +72,9 @@ class Metrics:
             ["operation", "model", "version", "agree"],
             registry=registry,
         )
+        self.redis_failures = Counter(
+            "affectgan_redis_failures_total", "Times that Redis was of no help", ["purpose", "reason"], registry=registry
+        )
 
     def describe(self, card: ModelCard, digest: str) -> None:
         """Name a served model."""

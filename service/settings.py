@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default=2, ge=1, description="threads that decode, find and align")
     drain_seconds: float = Field(default=0.0, ge=0, description="time between SIGTERM and closing, while /readyz already says no")
     yunet: Path | None = Field(default=None, description="OpenCV's face_detection_yunet .onnx, to replace the built-in face finder")
+    redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix:// of a Redis to share with other gateways")
+    redis_timeout_seconds: float = Field(default=0.05, gt=0, description="time Redis may take before the gateway goes on without it")
 
     def capacity(self, operation: str) -> int:
         """Requests of an operation that may be in flight."""
