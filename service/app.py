@@ -44,10 +44,12 @@ class State(TypedDict):
     shadows: Shadows
 
 
-def create_app(settings: Settings, *, backends: Sequence[Backend], routing: Routing = NO_ROUTING) -> FastAPI:
+def create_app(
+    settings: Settings, *, backends: Sequence[Backend], routing: Routing = NO_ROUTING, metrics: Metrics | None = None
+) -> FastAPI:
     """The app around backends that are open already, one for each version, the default first. They are asked for their cards when the
     app starts; `app.state.models` then takes more, and lets them go."""
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     admission = Admission(settings, metrics)
 
     @asynccontextmanager

@@ -2,7 +2,10 @@
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Protocol, Self, TypeVar
 
@@ -17,6 +20,7 @@ from service.torchserve import connect, has_ready_worker
 
 READY_SECONDS = 0.5  # how long an answer to `ready` is remembered
 PATIENCE_SECONDS = 15.0  # how long a job waits for a front end that is being restarted
+FAILED = (503, 507)  # the handler raised; there was no memory. (500: the worker died, and is a new one.)
 A = TypeVar("A", bound=Answer)
 
 
@@ -88,6 +92,9 @@ class TorchServeBackend:
     _workers: aiohttp.ClientSession = field(init=False)
     _ready: dict[str, bool] = field(init=False, default_factory=dict)
     _asked: float = field(init=False, default=-READY_SECONDS)
+    _out: dict[Operation, dict[int, float]] = field(init=False, default_factory=lambda: {operation: {} for operation in OPERATIONS})
+    _failures: Counter[Operation] = field(init=False, default_factory=Counter)
+    _numbers: Iterator[int] = field(init=False, default_factory=count)
 
     @classmethod
     def of(cls, models: Path, inference: str, management: str) -> Self:
@@ -128,6 +135,18 @@ class TorchServeBackend:
             self._ready, self._asked = dict(zip(OPERATIONS, states, strict=True)), time.monotonic()
         return self._ready
 
+    def oldest(self, operation: Operation) -> float | None:
+        """When the job was sent that has waited longest for its answer, by time.monotonic; none when none waits."""
+        return next(iter(self._out[operation].values()), None)
+
+    def failed_in_a_row(self, operation: Operation) -> int:
+        """Jobs that a worker answered with its own failure since it last answered well."""
+        return self._failures[operation]
+
+    def forget_failures(self, operation: Operation) -> None:
+        """The worker is a new one."""
+        self._failures[operation] = 0
+
     async def _ask(self, operation: Operation, request: Message, kind: type[A], timeout_seconds: float) -> A:
         try:
             content = request.to_bytes(self.served)
@@ -161,6 +180,8 @@ class TorchServeBackend:
 
     async def _send(self, operation: Operation, content: bytes) -> bytes:
         path, headers = f"/predictions/{model_name(operation)}", {"Content-Type": MEDIA_TYPE}
+        number = next(self._numbers)
+        self._out[operation][number] = time.monotonic()
         try:
             async with self._jobs.post(path, data=content, headers=headers) as response:
                 body = await response.read()
@@ -168,9 +189,15 @@ class TorchServeBackend:
             raise _NobodyListens(f"{operation}: {error}") from error
         except aiohttp.ClientError as error:  # the front end died under the job: others are lost in the same moment
             raise _NobodyListens(f"{operation}: {type(error).__name__}: {error}") from error
-        if response.status != 200:
-            raise _error(operation, response.status, body)
-        return body
+        finally:
+            del self._out[operation][number]
+        if response.status == 200:
+            self._failures[operation] = 0
+            return body
+        error = _error(operation, response.status, body)
+        if response.status in FAILED and isinstance(error, BackendUnavailable):
+            self._failures[operation] += 1
+        raise error
 
 
 def _error(operation: Operation, status: int, body: bytes) -> BackendError:

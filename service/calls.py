@@ -28,11 +28,11 @@ class Call:
         return len(self.body.items if isinstance(self.body, schemas.GenerateBody) else self.body.images)
 
     def served(self, models: Models) -> AbstractContextManager[Version]:
-        """The version that answers, as long as it does. Raises Problem when there is no such model or version."""
+        """The version that answers, as long as it does. Raises Problem or BackendBroken."""
         body = self.body
         if isinstance(body, schemas.GenerateBody):
-            return models.serving(body.model, body.version)
-        return models.serving(body.options.model, body.options.version, inside="options.")
+            return models.serving(body.model, body.version, operation=self.operation)
+        return models.serving(body.options.model, body.options.version, operation=self.operation, inside="options.")
 
     async def run(self, operations: Operations, *, seconds: float) -> dict[str, Any]:
         """Its answer, as JSON. Raises Problem or BackendError."""

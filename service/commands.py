@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -15,7 +16,8 @@ import uvicorn
 
 from service.administration import administration, socket_of
 from service.app import create_app
-from service.fleet import Fleet, check_all
+from service.fleet import Fleet, check_all, torchserve
+from service.metrics import Metrics
 from service.routing import NO_ROUTING, Routing
 from service.settings import Settings
 
@@ -71,12 +73,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def run(folders: Sequence[Path], listening: socket.socket, routing: Routing = NO_ROUTING) -> None:
     """Serve until SIGINT or SIGTERM; then refuse new work, finish what was accepted, and stop TorchServe last."""
-    settings = Settings()
-    async with Fleet() as fleet:
+    settings, metrics = Settings(), Metrics()
+    async with Fleet(partial(torchserve, metrics=metrics)) as fleet:
         for folder in folders:
             click.echo(f"starting TorchServe on {folder} ...", err=True)
             await fleet.open(folder)
-        app = create_app(settings, backends=fleet.backends, routing=routing)
+        app = create_app(settings, backends=fleet.backends, routing=routing, metrics=metrics)
         host, port = listening.getsockname()[:2]
         click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
         config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=int(settings.max_deadline_seconds))

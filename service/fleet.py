@@ -9,17 +9,24 @@ from affect.archive import OPERATIONS, archive_of
 from affect.card import CARD_FILE, ModelCard
 from service.backend import Backend, TorchServeBackend
 from service.frontend import TorchServeError
+from service.metrics import Metrics
 from service.torchserve import TorchServe
+from service.watchdog import Watchdog, watched
 
 Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
 
 
 @asynccontextmanager
-async def torchserve(folder: Path) -> AsyncIterator[Backend]:
-    """A TorchServe on the archives of a folder, entered when its workers are ready. Raises TorchServeError, CardError."""
+async def torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
+    """A TorchServe on the archives of a folder, watched, entered when its workers are ready. Raises TorchServeError, CardError."""
     check(folder)
     async with TorchServe(folder) as server, TorchServeBackend.of(folder, server.inference, server.management) as backend:
-        yield backend
+
+        def told(what: str, why: str) -> None:
+            metrics.killed.labels(what, why, backend.served.name, backend.served.version).inc()
+
+        async with watched(Watchdog(server, backend, told)):
+            yield backend
 
 
 def check(folder: Path) -> ModelCard:
@@ -42,9 +49,9 @@ def check_all(folders: Sequence[Path]) -> None:
 
 
 class Fleet:
-    """`async with Fleet() as fleet`: opens a backend for a folder, closes it when told, and all of them at the end."""
+    """`async with Fleet(opener) as fleet`: opens a backend for a folder, closes it when told, and all of them at the end."""
 
-    def __init__(self, opener: Opener = torchserve) -> None:
+    def __init__(self, opener: Opener) -> None:
         self._opener = opener
         self._open: dict[int, tuple[Backend, AsyncExitStack]] = {}
 

@@ -118,7 +118,11 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> None:
-    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL. Workers end with their front end."""
+def die_first() -> None:
+    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL, and before its parent when memory runs out.
+
+    Workers end with their front end, and inherit the second.
+    """
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        Path("/proc/self/oom_score_adj").write_text("500")

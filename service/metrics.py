@@ -48,6 +48,15 @@ class Metrics:
         self.ready = Gauge(
             "affectgan_operation_ready", "1 when a worker can serve the operation", ["operation", "model", "version"], registry=registry
         )
+        self.breaker = Gauge(
+            "affectgan_breaker_state", "0 closed, 1 half-open, 2 open", ["operation", "model", "version"], registry=registry
+        )
+        self.killed = Counter(
+            "affectgan_watchdog_kills_total",
+            "Workers and front ends that lived but did nothing",
+            ["what", "reason", "model", "version"],
+            registry=registry,
+        )
         self.model = Gauge("affectgan_model_info", "Models that are served", ["model", "version", "labels", "digest"], registry=registry)
         self.share = Gauge("affectgan_version_share", "Share of the requests that name no version", ["model", "version"], registry=registry)
         self.serving = Gauge(
@@ -83,5 +92,5 @@ class Metrics:
     def forget(self, card: ModelCard, digest: str) -> None:
         """It is served no more."""
         self.model.remove(card.name, card.version, card.labels, digest[:12])
-        for gauge in (self.share, self.serving, self.ready):
+        for gauge in (self.share, self.serving, self.ready, self.breaker):
             gauge.remove_by_labels({"model": card.name, "version": card.version})

@@ -5,10 +5,12 @@ import base64
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from affect.archive import OPERATIONS, Operation
 from affect.card import ModelCard
 from affect.images import encode
 from affect.labels import AROUSAL, VALENCE
@@ -26,6 +28,7 @@ from affect.wire import (
     RowError,
 )
 from service.backend import Backend, BackendError
+from service.breaker import Breaker, State
 from service.metrics import Metrics
 from service.pictures import Crop, Pictures, row_problem
 from service.problems import invalid
@@ -42,6 +45,7 @@ class Operations:
 
     def __init__(self, backend: Backend, pictures: Pictures, metrics: Metrics, card: ModelCard) -> None:
         self.backend, self.pictures, self.metrics, self.card = backend, pictures, metrics, card
+        self.breakers = {operation: Breaker(self._telling(operation)) for operation in OPERATIONS}
         pixels = card.image_px**2 * 3
         self.job_faces = max(1, min(JOB_FACES, JOB_BYTES // pixels))
 
@@ -112,10 +116,11 @@ class Operations:
         self.metrics.faces.labels(operation).observe(sum(len(crops) for crops in found if not isinstance(crops, RowProblem)))
         return found
 
-    async def _ask(self, operation: str, call: Callable[..., Awaitable[A]], jobs: Sequence[Any], seconds: float) -> list[A]:
+    async def _ask(self, operation: Operation, call: Callable[..., Awaitable[A]], jobs: Sequence[Any], seconds: float) -> list[A]:
         start, outcome = time.perf_counter(), "error"
         try:
-            answers = await asyncio.gather(*(call(job, timeout_seconds=seconds) for job in jobs))
+            with self.breakers[operation].guard() if jobs else nullcontext():
+                answers = await asyncio.gather(*(call(job, timeout_seconds=seconds) for job in jobs))
             outcome = "ok"
             return list(answers)
         except BackendError as error:
@@ -126,6 +131,10 @@ class Operations:
             if jobs:
                 taken = self.metrics.backend_seconds.labels(operation, self.card.name, self.card.version, outcome)
                 taken.observe(time.perf_counter() - start)
+
+    def _telling(self, operation: Operation) -> Callable[[State], None]:
+        gauge = self.metrics.breaker.labels(operation, self.card.name, self.card.version)
+        return lambda state: gauge.set(("closed", "half-open", "open").index(state))
 
     def _row(self, index: int, aus: dict[str, float], valence: float | None, arousal: float | None) -> np.ndarray:
         wanted = dict(aus) | {name: value for name, value in ((VALENCE, valence), (AROUSAL, arousal)) if value is not None}

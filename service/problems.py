@@ -1,5 +1,6 @@
 """Errors as clients see them: application/problem+json (RFC 9457), one table from what went wrong to status and title."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.backend import BackendOverloaded, BackendRefused, BackendTimeout, BackendUnavailable
+from service.breaker import BackendBroken
 
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
@@ -106,6 +108,9 @@ async def on_backend(request: Request, error: Exception) -> Response:
         return respond(request, Problem("overloaded", "the model server's queue is full; try again", headers={"Retry-After": "1"}))
     if isinstance(error, BackendRefused):
         return respond(request, invalid(error.field, error.value, error.remedy))
+    if isinstance(error, BackendBroken):
+        wait = str(math.ceil(error.retry_seconds))
+        return respond(request, Problem("backend_unavailable", str(error), headers={"Retry-After": wait}))
     assert isinstance(error, BackendUnavailable), error
     return respond(request, Problem("backend_unavailable", "no worker answered; try again shortly", headers={"Retry-After": "3"}))
 

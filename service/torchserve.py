@@ -10,16 +10,19 @@ import tempfile
 import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import aiohttp
+import psutil
 
 from affect.archive import OPERATIONS, Operation, archive_of, model_name
 from service import frontend
 from service.frontend import TorchServeError
 
 POLL_SECONDS = 0.05
+ANSWER_SECONDS = 1.0  # what a management request may take
 RESTART_SECONDS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # before the first, second, ... restart in a row
 STEADY_SECONDS = 60.0  # after this long, the next death counts as the first again
 LOG_LINES = 400
@@ -47,6 +50,7 @@ class TorchServe:
         self.start_seconds = start_seconds
         self.folder, self._lock = Path(), -1
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.up = False  # its workers were ready and it has not ended since
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -59,6 +63,22 @@ class TorchServe:
     def management(self) -> str:
         """Address of the management API."""
         return frontend.management(self.folder)
+
+    @property
+    def pid(self) -> int:
+        """Of the front end."""
+        assert self._process is not None
+        return self._process.pid
+
+    def management_session(self) -> aiohttp.ClientSession:
+        """A session with the management API."""
+        return connect(self.management)
+
+    def kill(self) -> None:
+        """End front end and workers at once; the supervisor starts new ones."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     async def __aenter__(self) -> Self:
         _sweep()
@@ -92,10 +112,11 @@ class TorchServe:
             stderr=asyncio.subprocess.STDOUT,
             limit=LONGEST_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is ours to handle: TorchServe must outlive the gateway's drain
-            preexec_fn=frontend.die_with_parent,
+            preexec_fn=frontend.die_first,
         )
         self._tasks.append(asyncio.create_task(self._read(self._process)))
         await self._until_ready(self._process)
+        self.up = True
 
     async def _stop(self) -> None:
         for task in self._tasks:
@@ -115,6 +136,7 @@ class TorchServe:
         while True:
             assert self._process is not None
             code = await self._process.wait()
+            self.up = False
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # workers that lost their front end
             deaths = 0 if time.monotonic() - started > STEADY_SECONDS else deaths
@@ -163,15 +185,41 @@ def connect(address: str, **options: object) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(address, connector=aiohttp.TCPConnector(limit=0))
 
 
-async def has_ready_worker(management: aiohttp.ClientSession, operation: Operation) -> bool:
-    """Whether a worker of this operation can serve. /ping says "Healthy" even when every worker is dead."""
+@dataclass(frozen=True)
+class Worker:
+    """A worker as the management API tells it."""
+
+    pid: int
+    status: str
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can serve. TorchServe calls a stopped process READY."""
+        return self.status == "READY" and not stopped(self.pid)
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal or a debugger."""
     try:
-        async with management.get(f"/models/{model_name(operation)}", timeout=aiohttp.ClientTimeout(2)) as response:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+async def workers(management: aiohttp.ClientSession, operation: Operation) -> list[Worker]:
+    """The workers of an operation; none when the front end does not answer within a second."""
+    try:
+        async with management.get(f"/models/{model_name(operation)}", timeout=aiohttp.ClientTimeout(ANSWER_SECONDS)) as response:
             described = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, ValueError):
-        return False
+        return []
     versions = described if isinstance(described, list) else []
-    return any(worker.get("status") == "READY" for version in versions for worker in version.get("workers", []))
+    return [Worker(told.get("pid", -1), told.get("status", "")) for version in versions for told in version.get("workers", [])]
+
+
+async def has_ready_worker(management: aiohttp.ClientSession, operation: Operation) -> bool:
+    """Whether a worker of this operation can serve. /ping says "Healthy" even when every worker is dead."""
+    return any(worker.ready for worker in await workers(management, operation))
 
 
 def _lock(folder: Path) -> int:

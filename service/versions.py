@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from affect.archive import Operation
 from affect.card import ModelCard
 from service.backend import Backend
 from service.metrics import Metrics
@@ -62,23 +63,35 @@ class Models:
         name = next(iter(self.routes))
         return self._found(name, self.routes[name].default)
 
-    def choose(self, name: str | None = None, version: str | None = None, *, inside: str = "") -> Version:
-        """The version that answers a request. Raises Problem for one that is not open; `inside` is where its fields were written."""
+    def choose(
+        self, name: str | None = None, version: str | None = None, *, operation: Operation | None = None, inside: str = ""
+    ) -> Version:
+        """The version that answers a request; a canary that is broken for the operation is passed over.
+
+        Raises Problem for a version that is not open; `inside` is where the request's fields were written.
+        """
         names = list(self.routes)
         if name is not None and name not in self.routes:
             raise invalid(f"{inside}model", name, f"no such model; there is {_listed(names)}")
         name = name or names[0]
         found = self.of(name)
         if version is None:
-            return found[self._drawn(self.routes[name])]
+            return self._drawn(self.routes[name], found, operation)
         if version not in found:
             raise invalid(f"{inside}version", version, f"{name} has no such version; there is {_listed(found)}")
         return found[version]
 
     @contextmanager
-    def serving(self, name: str | None = None, version: str | None = None, *, inside: str = "") -> Iterator[Version]:
-        """The chosen version; within, the request counts as in flight there, so that the version is not let go."""
-        chosen = self.choose(name, version, inside=inside)
+    def serving(
+        self, name: str | None = None, version: str | None = None, *, operation: Operation | None = None, inside: str = ""
+    ) -> Iterator[Version]:
+        """The chosen version; within, the request counts as in flight there, so that the version is not let go.
+
+        Raises Problem as `choose` does, and BackendBroken at once when what it is for would fail.
+        """
+        chosen = self.choose(name, version, operation=operation, inside=inside)
+        if operation:
+            chosen.operations.breakers[operation].check()
         self._count(chosen, 1)
         try:
             yield chosen
@@ -162,13 +175,14 @@ class Models:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _drawn(self, route: Route) -> str:
+    def _drawn(self, route: Route, found: dict[str, Version], operation: Operation | None) -> Version:
         point = self._draw()
         for version, share in route.shares.items():
             point -= share
             if point < 0:
-                return version
-        return route.default
+                chosen = found[version]
+                return found[route.default] if operation and chosen.operations.breakers[operation].state == "open" else chosen
+        return found[route.default]
 
     def _found(self, name: str, version: str) -> Version:
         found = self.of(name)
