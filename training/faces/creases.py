@@ -93,10 +93,10 @@ def _au4(rng: Generator) -> Floats:
 
 def _au6(rng: Generator) -> Floats:
     """Crow's feet and the furrow under the lower lid that the raised cheek pushes up."""
-    rays = [[(50.5, 1 - 3.5 * k), (56, 4 - 5.5 * k), (63, 9 - 8.5 * k)] for k in range(4)]
+    rays = [[(50.5, 0.5 - 3.5 * k), (56, 3.5 - 5.5 * k), (62 + rng.uniform(-3, 2), 8 - 8.5 * k)] for k in range(3)]
     under = [[(13, -9), (24, -15.5), (36, -16.5), (49, -10)]]
     fold = [[(20, -38), (27, -50), (33, -61)]]
-    return _folds(rng, rays, 1.6, 1.25, 0.7) + _folds(rng, under, 2.4, 0.95) + _folds(rng, fold, 2.4, 0.3)
+    return _folds(rng, rays, 1.9, 0.95, 0.9) + _folds(rng, under, 2.6, 0.95) + _folds(rng, fold, 2.8, 0.3)
 
 
 def _au7(rng: Generator) -> Floats:
@@ -115,7 +115,7 @@ def _au9(rng: Generator) -> Floats:
 
 
 def _nasolabial(rng: Generator, depth: float, low: float) -> Floats:
-    return _folds(rng, [[(19, -35), (27, -46), (33, -58), (36, low)]], 2.8, depth, 1.0)
+    return _folds(rng, [[(19, -35), (27, -46), (33, -58), (36, low)]], 3.4, depth, 1.0)
 
 
 def _au10(rng: Generator) -> Floats:
@@ -124,7 +124,7 @@ def _au10(rng: Generator) -> Floats:
 
 
 def _au12(rng: Generator) -> Floats:
-    return _nasolabial(rng, 1.25, -70) + _folds(rng, [[(36, -62), (40, -70), (38, -78)]], 2.2, 0.5)
+    return _nasolabial(rng, 1.05, -70) + _folds(rng, [[(36, -62), (40, -70), (38, -78)]], 2.2, 0.5)
 
 
 def _au14(rng: Generator) -> Floats:

@@ -17,7 +17,7 @@ from training.faces.landmarks import landmarks
 from training.faces.parts import Eyeballs, Part
 from training.faces.person import Person
 from training.faces.scene import Scene
-from training.faces.skin import paint
+from training.faces.skin import paint, tone
 from training.render.background import background
 from training.render.geometry import load_basis
 from training.render.raster import rasterise, shadow_depth
@@ -37,7 +37,7 @@ SHADOW_PX, SHADOW_HALF = 160, 0.17  # the light's own picture: side in px, half 
 
 
 _THROWS = np.zeros(parts.MATERIALS, bool)  # a shadow
-_THROWS[[parts.SKIN_MATERIAL, parts.HAIR_MATERIAL, parts.FRAME_MATERIAL]] = True
+_THROWS[[parts.SKIN_MATERIAL, parts.HAIR_MATERIAL, parts.FRAME_MATERIAL, parts.COVER_MATERIAL, parts.HAND_MATERIAL]] = True
 
 
 class Framing(Enum):
@@ -126,12 +126,18 @@ def _set_up(person: Person, scene: Scene, size_px: int, side: int, framing: Fram
     balls = parts.eyeballs(neutral)
     still = [*parts.eyes(balls, scene.gaze), worn.shoulders(neutral, scene.collar)]
     veil = worn.hair(person, neutral)
+    if person.cover is not None:
+        veil = worn.cover(person.cover, neutral)
+    if scene.scarf is not None:
+        veil.append(worn.scarf(scene.scarf, neutral))
+    if scene.hand is not None:
+        veil.extend(worn.hand(scene.hand, neutral))
     if person.glasses is not None:
         frame = worn.glasses(person.glasses, neutral, balls)
         still, veil = [*still, *frame], [*veil, *worn.lenses(frame)]
     return _Studio(
         person, scene, _camera(scene, balls, side, framing), side, paint(person), neutral, balls, still, veil,
-        background(np.random.default_rng(scene.seed), size_px),
+        background(np.random.default_rng(scene.seed), size_px, outdoors=scene.outdoors),
     )  # fmt: skip
 
 
@@ -281,7 +287,9 @@ def _colours(studio: _Studio, side: int) -> Floats:
     iris_angle = float(np.arcsin(0.0060 / studio.balls.radius))
     px_per_mm = abs(studio.camera.spin) / 1000  # furrows are slopes per mm, the shader sees them per px
     knobs = [(iris_angle, person.lashes, person.tooth_shade), (0.75 * px_per_mm, person.glasses.tint if person.glasses else 0.0, 0)]
-    return np.array([person.hair.colour, studio.scene.cloth, frame, person.iris, *knobs], np.float32)
+    knitted = studio.scene.scarf.colour if studio.scene.scarf else person.cover.colour if person.cover else (0.0, 0.0, 0.0)
+    palm = tone(person.melanin) * (1.0, 0.85, 0.82)
+    return np.array([person.hair.colour, studio.scene.cloth, frame, person.iris, *knobs, knitted, palm], np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -19,9 +19,10 @@ Floats = NDArray[Any]  # float32
 Ints = NDArray[np.int32]
 
 SKIN_MATERIAL, TONGUE_MATERIAL, EYE_MATERIAL, TEETH_MATERIAL, HAIR_MATERIAL, CLOTH_MATERIAL, FRAME_MATERIAL, LENS_MATERIAL = range(8)
-MATERIALS = 8
+COVER_MATERIAL, HAND_MATERIAL = 8, 9
+MATERIALS = 10
 LID_M = 0.0006  # the thinnest a lid gets over the eyeball
-TONGUE_REST = np.array([0.0, 0.006, -0.004], np.float32)  # metres the tongue is drawn back behind the teeth
+TONGUE_REST = np.array([0.0, 0.003, 0.001], np.float32)  # metres the tongue is drawn back behind the teeth
 
 
 @dataclass(frozen=True)

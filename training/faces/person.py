@@ -88,6 +88,16 @@ class Glasses:
 
 
 @dataclass(frozen=True)
+class Cover:
+    """What hides the hair. Lengths in mm."""
+
+    kind: str  # "hat" | "headscarf"
+    colour: Colour
+    edge_mm: float  # height of its edge above the eyes
+    thickness_mm: float
+
+
+@dataclass(frozen=True)
 class Person:
     """One identity. `seed` draws what has no name: pores, freckles, moles, strands."""
 
@@ -108,6 +118,7 @@ class Person:
     hair: Hair
     beard: Beard
     glasses: Glasses | None
+    cover: Cover | None
     tooth_shade: float
     seed: int
 
@@ -123,7 +134,7 @@ class Person:
             "age": age,
             "glasses": glasses,
             "beard": self.beard.kind,
-            "hair": self.hair.kind,
+            "hair": self.cover.kind if self.cover else self.hair.kind,
         }
 
 
@@ -159,6 +170,7 @@ def draw_person(rng: Generator) -> Person:
         hair=_hair(rng, sex, age, hair_colour, float(ancestry[0])),
         beard=_beard(rng, sex, age, hair_colour),
         glasses=_glasses(rng) if rng.random() < 0.16 + 0.12 * (age > 50) else None,
+        cover=_cover(rng, sex) if rng.random() < 0.07 else None,
         tooth_shade=float(rng.uniform(0.55, 0.9) - 0.002 * age),
         seed=int(rng.integers(0, 2**31)),
     )
@@ -249,6 +261,13 @@ def _beard(rng: Generator, sex: str, age: int, colour: Colour) -> Beard:
     parts = {0: (1.0, 1.0, 1.0), 1: (1.0, 1.0, 0.0), 2: (1.0, 0.0, 0.0), 3: (0.0, 1.0, 0.0), 4: (0.7, 0.8, 0.6)}[int(rng.integers(0, 5))]
     m, c, s = (float(share * rng.uniform(0.6, 1.0)) for share in parts)
     return Beard(stubble, m, c, s, colour)
+
+
+def _cover(rng: Generator, sex: str) -> Cover:
+    scarf = sex == "female" and rng.random() < 0.6
+    r, g, b = (float(v) for v in rng.uniform(0.01, 0.7) * np.exp(rng.normal(0, 0.4, 3)))
+    edge, thickness = (rng.uniform(44, 60), rng.uniform(2, 5)) if scarf else (rng.uniform(34, 58), rng.uniform(3, 8))
+    return Cover("headscarf" if scarf else "hat", (min(r, 0.9), min(g, 0.9), min(b, 0.9)), float(edge), float(thickness))
 
 
 def _glasses(rng: Generator) -> Glasses:

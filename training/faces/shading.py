@@ -38,6 +38,15 @@ def _sample_all(sheet: Floats, column: float, row: float, out: Floats) -> None:
 
 
 @njit(cache=True, fastmath=True)
+def _strand(strands: Floats, row: float, column: float) -> float:
+    """Noise between two columns, so that a strand has no hard sides."""
+    rows, columns = strands.shape
+    y, x = int(row) % rows, int(column)
+    share = column - x
+    return float(strands[y, x % columns] * (1 - share) + strands[y, (x + 1) % columns] * share)
+
+
+@njit(cache=True, fastmath=True)
 def furrow_pixels(buffer: Floats, materials: Ints, furrows: Floats) -> Floats:
     """(S, S) depth of furrows on the skin seen at each pixel, from its sheet (H, W, 1)."""
     side = materials.shape[0]
@@ -82,9 +91,9 @@ def shade(
     """Linear RGB and cover (S, S, 4) of every pixel that something covers.
 
     buffer (S, S, A); materials (S, S), -1 where nothing is; furrow (S, S) depth; occlusion (S, S), 1 is open; skin (H, W, 4)
-    colour and gloss; strands (h, w) noise in [0, 1]; colours (6, 3): hair, cloth, frame, iris, [iris angle, lashes, teeth],
-    [furrow relief, tint of lenses, 0]; lights (6, 3): towards the key, key, sky, ground, towards the fill, fill; shadow (D, D) depth that
-    the key sees; frame (5, 3): right, up and forward of the key, [centre, scale, bias], [softness, 0, 0].
+    colour and gloss; strands (h, w) noise in [0, 1]; colours (8, 3): hair, cloth, frame, iris, [iris angle, lashes, teeth],
+    [furrow relief, tint of lenses, 0], hat and scarf, hand; lights (6, 3): towards the key, key, sky, ground, towards the fill,
+    fill; shadow (D, D) depth that the key sees; frame (5, 3): right, up and forward of the key, [centre, scale, bias], [softness, 0, 0].
     """
     side = materials.shape[0]
     out = np.zeros((side, side, 4), np.float32)
@@ -134,8 +143,8 @@ def shade(
                         albedo[k] = albedo[k] * (1 - inside) + inside * (0.16 if k == 0 else 0.035)
                     gloss *= 1 - inside
             elif material == 1:  # tongue
-                albedo[0], albedo[1], albedo[2] = 0.42, 0.13, 0.12
-                gloss, power, inside = 0.35, 20.0, 0.45
+                albedo[0], albedo[1], albedo[2] = 0.50, 0.16, 0.15
+                gloss, power, inside = 0.3, 20.0, 0.3
             elif material == 2:  # eye
                 angle = np.arccos(min(max(-v / np.sqrt(u * u + v * v + w * w + 1e-9), -1.0), 1.0))
                 radius = colours[4, 0]
@@ -168,19 +177,29 @@ def shade(
                 gloss, power, inside, wrap = 0.3, 60.0, 0.0, 0.2
                 open_ = 0.35 + 0.65 * open_  # enamel lets light through
             elif material == 4:  # hair
-                fine = strands[int(v * 0.12) % rows, int(abs(u) * 2.2) % columns]
-                lock = strands[int(v * 0.03 + 17) % rows, int(abs(u) * 0.45 + 31) % columns]
+                fine = _strand(strands, v * 0.12, abs(u) * 2.2)
+                lock = _strand(strands, v * 0.03 + 17, abs(u) * 0.45 + 31)
                 shine = 0.45 + 0.65 * fine + 0.5 * lock
                 for k in range(3):
                     albedo[k] = colours[0, k] * shine
                 gloss, power, wrap = 0.12 * shine * (0.3 + colours[0, 0]) + 0.02, 8.0, 0.3
-                cover = min(max((w + 9.0 * (fine + lock - 1.0) - 1.0) / 5.0, 0.0), 1.0)
+                cover = min(max((w + 5.0 * (fine - 0.5) + 7.0 * (lock - 0.5) - 1.0) / 6.0, 0.0), 1.0)
                 open_ *= 0.45 + 0.55 * min(max(w / 14.0, 0.0), 1.0)
             elif material == 5:  # cloth
                 weave = 0.88 + 0.24 * strands[int(abs(v) * 1.3) % rows, int(abs(u) * 1.3) % columns]
                 for k in range(3):
                     albedo[k] = colours[1, k] * weave
                 wrap = 0.12
+            elif material == 8:  # hat or scarf: knitted
+                weave = 0.8 + 0.4 * _strand(strands, abs(v) * 0.7, abs(u) * 0.9)
+                for k in range(3):
+                    albedo[k] = colours[6, k] * weave
+                wrap = 0.2
+                cover = min(max(w / 1.2, 0.0), 1.0)
+            elif material == 9:  # hand
+                for k in range(3):
+                    albedo[k] = colours[7, k] * (0.93 + 0.14 * strands[int(abs(v) * 3.0) % rows, int(abs(u) * 3.0) % columns])
+                gloss, wrap = 0.1, 0.22
             elif material == 7:  # lens: a tint, and a sheen where it mirrors the light
                 albedo[0] = albedo[1] = albedo[2] = 0.01
                 gloss, power = 1.2, 90.0

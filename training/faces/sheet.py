@@ -55,7 +55,8 @@ def grid(pictures: Sequence[Image], columns: int) -> Image:
 
 def save_sheet(sheet: Image, path: Path) -> None:
     """Write a JPEG or PNG, as the name ends."""
-    if not cv2.imwrite(str(path), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]):
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
+    if not cv2.imwrite(str(path), sheet[..., ::-1], settings):
         raise ValueError(f"the sheet cannot be written to {path}; give a name ending .jpg or .png in a folder that exists")
 
 

@@ -39,7 +39,7 @@ def paint(person: Person) -> Floats:
     _lips(skin, person, rng)
     _beard(skin, person, rng)
     _brows(skin, person.brows, rng)
-    gloss = person.gloss * regions()["gloss"] * (1 + 0.15 * noise(rng, 8.0))
+    gloss = person.gloss * regions()["gloss"] * (1 + 0.07 * noise(rng, 8.0))
     return cv2.merge([*np.clip(skin, 0.003, 0.95), gloss.astype(np.float32)])
 
 
@@ -67,7 +67,7 @@ def regions() -> dict[str, Floats]:
     jaw = smooth(-56, -76, z + 0.30 * np.maximum(0, 45 - x)) * smooth(-128, -108, z) * front
     jaw = np.maximum(jaw, bump(68, -50, 11, 30) * smooth(-10, -30, z)) * (1 - lips)
     moustache = bump(11, -57, 15, 5.5) * smooth(-49, -53, z) * (1 - lips)
-    chin = np.maximum(bump(0, -102, 24, 15), bump(25, -84, 8, 17)) * (1 - lips) * smooth(-72, -78, z)
+    chin = np.maximum(bump(0, -103, 24, 15), 0.9 * bump(21, -87, 7, 16)) * (1 - lips) * smooth(-72, -78, z)
     socket = bump(31, 3, 19, 12) * (1 - 0.5 * bump(31, -2, 12, 4))
     return {
         "lips": lips,

@@ -1,4 +1,7 @@
-"""What people wear around the face, as meshes in metres: hair, glasses, clothes. Parts and frame as in `parts`."""
+"""What people wear around the face, as meshes in metres: hair, hats, scarves, glasses, clothes, a hand.
+
+Parts and frame as in `parts`.
+"""
 
 from functools import lru_cache
 from typing import Any
@@ -9,8 +12,10 @@ from numpy.typing import NDArray
 from training.faces.atlas import AXIS_M, load_atlas, smooth
 from training.faces.parts import (
     CLOTH_MATERIAL,
+    COVER_MATERIAL,
     FRAME_MATERIAL,
     HAIR_MATERIAL,
+    HAND_MATERIAL,
     LENS_MATERIAL,
     Eyeballs,
     Part,
@@ -18,7 +23,8 @@ from training.faces.parts import (
     triangles_of,
     vertex_at,
 )
-from training.faces.person import Glasses, Hair, Person
+from training.faces.person import Cover, Glasses, Hair, Person
+from training.faces.scene import Hand, Scarf
 from training.render.geometry import SKIN, load_basis
 from training.render.raster import vertex_normals
 
@@ -82,6 +88,78 @@ def _curtain(rng: np.random.Generator, style: Hair, neutral: Floats) -> list[Par
     triangles = grid_triangles(levels, count)
     normals = _outwards(vertices, vertex_normals(vertices, triangles))
     return [Part(vertices, triangles, np.concatenate(coordinates).astype(np.float32), HAIR_MATERIAL, normals)]
+
+
+def cover(style: Cover, neutral: Floats) -> list[Part]:
+    """A hat or a headscarf: a shell over what it covers. Coordinates: column, row of the knitting, mm inside its edge."""
+    basis = load_basis()
+    x, y, z = (basis.mean * 1000).T
+    angle = np.abs(np.arctan2(x, AXIS_M * 1000 - y))
+    if style.kind == "hat":
+        inside = z - np.interp(angle, [0, 1.2, 1.8, 3.2], [style.edge_mm, style.edge_mm - 8, style.edge_mm - 30, style.edge_mm - 50])
+    else:
+        line = np.interp(angle, [0, 0.5, 0.85, 1.0], [style.edge_mm, style.edge_mm - 4, style.edge_mm - 22, 0])
+        inside = np.maximum(z - line, np.minimum((angle - 1.0) * 80, z + 150))
+    keep = (inside[basis.triangles] > -6).any(1) & (basis.part[basis.triangles[:, 0]] == SKIN)
+    lift = 0.001 * style.thickness_mm * smooth(-3, 3, inside) + 0.0012
+    ears = (np.abs(x) > 68) & (z < 25) & (z > -65) & (y < 115)
+    vertices = neutral + lift[:, None] * vertex_normals(neutral, basis.triangles)
+    vertices[ears, 0] = np.sign(vertices[ears, 0]) * np.minimum(np.abs(vertices[ears, 0]) + 0.002, 0.078)  # pressed flat
+    triangles = basis.triangles[keep]
+    coordinates = np.column_stack([load_atlas().coordinates, inside]).astype(np.float32)
+    shell = vertices.astype(np.float32)
+    return [Part(shell, triangles, coordinates, COVER_MATERIAL, vertex_normals(shell, triangles))]
+
+
+def scarf(style: Scarf, neutral: Floats) -> Part:
+    """Wound around the neck. Coordinates: around, down, 100."""
+    loop = neutral[_neck_loop()]
+    middle_y = float(loop[:, 1].mean())
+    chin = float(neutral[vertex_at(0, -108)][1])
+    around = np.linspace(-np.pi, np.pi, 61)
+    top = style.height_mm / 1000
+    rings, coordinates = [], []
+    for level in np.linspace(0, 1, 9):
+        bulge = 0.010 * np.sin(np.pi * level) + 0.004 * np.sin(2 * np.pi * 2 * level + 3 * around + style.folds)
+        rx, ry = 0.068 + 0.02 * level + bulge, middle_y - chin + 0.012 + 0.012 * level + bulge
+        sag = 0.012 * np.sin(around + style.folds) + 0.02 * (1 - np.cos(around)) / 2
+        rings.append(np.column_stack([rx * np.sin(around), middle_y - ry * np.cos(around), top + sag - 0.085 * level]))
+        coordinates.append(np.column_stack([around * 60, np.full_like(around, level * 60), np.full_like(around, 100)]))
+    vertices = np.concatenate(rings).astype(np.float32)
+    triangles = grid_triangles(len(rings), len(around))
+    normals = _outwards(vertices, vertex_normals(vertices, triangles))
+    return Part(vertices, triangles, np.concatenate(coordinates).astype(np.float32), COVER_MATERIAL, normals)
+
+
+def hand(pose: Hand, neutral: Floats) -> list[Part]:
+    """Fingers that lie on the cheek or the jaw, and the back of the hand below them. Coordinates: along, around, 0."""
+    lengths = (0.86, 1.0, 0.94, 0.76)
+    found = []
+    for k in range(pose.fingers):
+        lean = pose.fan * (k - 0.5)
+        tip_z = pose.top_mm - 62 * (1 - lengths[k])
+        heights = np.linspace(tip_z, -150, 9)
+        x = pose.x_mm + 15.5 * k + np.sin(lean) * (heights - tip_z) * -0.6
+        front = np.array(
+            [float(neutral[vertex_at(round(float(a)), round(float(max(b, -104.0))))][1]) for a, b in zip(x, heights, strict=True)]
+        )
+        front = np.minimum.accumulate(front[::-1])[::-1]
+        path = np.column_stack([pose.side * x / 1000, front - 0.0055, heights / 1000])
+        thickness = np.interp(np.arange(9), [0, 0.6, 3, 8], [0.0045, 0.0068, 0.0078, 0.0088])
+        found.append(_finger(path, thickness))
+    return found
+
+
+def _finger(path: NDArray[np.floating], radius: Floats) -> Part:
+    """A round tube along (N, 3) points with (N,) radii."""
+    angle = np.linspace(0, 2 * np.pi, 11)
+    ring = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+    grid = path[:, None] + radius[:, None, None] * ring[None]
+    normals = np.tile(ring, (len(path), 1)).astype(np.float32)
+    normals[: len(angle)] += np.array([0, 0, 1.5], np.float32)  # the tip is round
+    along = np.repeat(np.linspace(0, 60, len(path)), len(angle))
+    coordinates = np.column_stack([along, np.tile(angle, len(path)), 0 * along]).astype(np.float32)
+    return Part(grid.reshape(-1, 3).astype(np.float32), grid_triangles(len(path), len(angle)), coordinates, HAND_MATERIAL, normals)
 
 
 def glasses(frame: Glasses, neutral: Floats, balls: Eyeballs) -> list[Part]:

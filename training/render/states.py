@@ -74,16 +74,17 @@ ACTIONS: dict[int, dict[str, float]] = {
     9: {"noseSneer": 1.25, "mouthUpperUp": 0.15},
     10: {"mouthUpperUp": 1.0},
     12: {"mouthSmile": 1.0},
-    14: {"mouthDimple": 1.5, "mouthPress": 0.2},
+    14: {"mouthDimple": 1.25, "mouthPress": 0.4, "mouthRollLower": 0.15},
     15: {"mouthFrown": 1.2},
     17: {"mouthShrugLower": 1.3, "mouthShrugUpper": 0.3},
-    20: {"mouthStretch": 1.5},
+    20: {"mouthStretch": 1.3, "mouthDimple": 0.5, "mouthRollLower": 0.2},
     23: {"mouthRollLower": 0.8, "mouthRollUpper": 0.8, "mouthPucker": 0.55},
-    24: {"mouthPress": 1.0, "mouthRollLower": 0.25, "mouthRollUpper": 0.35},
+    24: {"mouthPress": 0.8, "mouthRollLower": 0.55, "mouthRollUpper": 0.6, "mouthPucker": 0.25},
     25: {"mouthLowerDown": 0.75, "mouthUpperUp": 0.3, "jawOpen": 0.14},
     26: {"jawOpen": 0.55},
     43: {"eyeBlink": 1.0},
 }
+SIDE = 1.3  # the most that one side shows of an AU, in its intensity
 BILATERAL = frozenset(
     {"browDown", "browOuterUp", "cheekSquint", "eyeBlink", "eyeSquint", "eyeWide", "mouthDimple", "mouthFrown", "mouthLowerDown"}
     | {"mouthPress", "mouthSmile", "mouthStretch", "mouthUpperUp", "noseSneer"}
@@ -143,7 +144,7 @@ def actions(state: State) -> dict[str, float]:
     for code, intensity in state.intensities.items():
         tilt = state.left.get(code, 1.0)
         for name, gain in ACTIONS[int(code.removeprefix("AU"))].items():
-            sides = {f"{name}Left": tilt, f"{name}Right": 2 - tilt} if name in BILATERAL else {name: 1.0}
+            sides = {f"{name}Left": min(tilt, SIDE), f"{name}Right": min(2 - tilt, SIDE)} if name in BILATERAL else {name: 1.0}
             for side, share in sides.items():
                 total[side] = total.get(side, 0.0) + gain * intensity * share
     return {name: min(value, 1.6) for name, value in total.items()}

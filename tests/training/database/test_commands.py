@@ -38,7 +38,12 @@ def test_the_import_command_knows_every_format() -> None:
     assert set(parameter.type.choices) == set(FORMATS)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("command", ["render", "import", "merge", "describe"])
+def test_sheets_are_drawn(tmp_path: Path) -> None:
+    _run("sheets", "--out", tmp_path / "new", "--people", 2, "--size", 32)
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {"people.jpg", "action-units.jpg"}
+
+
+@pytest.mark.parametrize("command", ["render", "sheets", "import", "merge", "describe"])
 def test_help_is_complete(command: str) -> None:
     options = [parameter for parameter in data.commands[command].params if isinstance(parameter, click.Option)]
     told = _run(command, "--help")

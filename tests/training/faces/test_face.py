@@ -1,6 +1,7 @@
 """Faces that can be trusted: where the eyes are, which side is left, what an Action Unit changes, what it does not."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from affect.faces import EYES
 from training.faces.face import ALIGNED, LOOSE, RenderedFace, changed_mask, render_face, render_twins
-from training.faces.person import Beard, Person, draw_person
-from training.faces.scene import Scene, draw_scene
+from training.faces.person import Beard, Cover, Person, draw_person
+from training.faces.scene import Hand, Scarf, Scene, draw_scene
 from training.render.states import AU_CODES, NEUTRAL_STATE, State, single
 
 SIZE = 96
@@ -22,7 +23,7 @@ def person() -> Person:
     drawn = draw_person(np.random.default_rng(5))
     hair = replace(drawn.hair, fringe_mm=None)
     beard = Beard(0.0, 0.0, 0.0, 0.0, drawn.beard.colour)
-    return replace(drawn, iris=GREEN, glasses=None, hair=hair, beard=beard, eye_shadow=0.0, lipstick=None)
+    return replace(drawn, iris=GREEN, glasses=None, cover=None, hair=hair, beard=beard, eye_shadow=0.0, lipstick=None)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,8 @@ def scene() -> Scene:
         pitch=0.0,
         roll=0.0,
         gaze=(0.0, 0.0),
+        scarf=None,
+        hand=None,
         distance=1.5,
         key=(0.0, -0.9, 0.436),
         key_colour=white,
@@ -127,6 +130,23 @@ def test_twins_share_every_pixel_that_the_mask_does_not_name(person: Person, sce
     outside = ~changed_mask(a, b)
     assert outside.mean() > 0.2
     assert np.abs(a.image[outside].astype(int) - b.image[outside]).max() <= 2
+
+
+COVERS = (Cover("hat", (0.0, 0.0, 0.8), 45.0, 6.0), Cover("headscarf", (0.0, 0.0, 0.8), 50.0, 4.0))
+WORN = [{"cover": cover} for cover in COVERS]
+WORN += [{"scarf": Scarf((0.0, 0.0, 0.8), -86.0, 0.0)}, {"hand": Hand(-1.0, 22.0, -40.0, 0.05, 4)}]
+
+
+@pytest.mark.parametrize("worn", WORN, ids=["hat", "headscarf", "scarf", "hand"])
+def test_what_is_worn_hides_what_is_behind_it_and_moves_nothing(
+    worn: dict[str, Any], person: Person, scene: Scene, neutral: RenderedFace
+) -> None:
+    dressed, placed = (replace(thing, **{k: v for k, v in worn.items() if hasattr(thing, k)}) for thing in (person, scene))
+    face = render_face(dressed, placed, NEUTRAL_STATE, size_px=SIZE)
+    hidden = neutral.mask & ~face.mask
+    assert 0.01 < hidden.mean() < 0.35
+    assert np.array_equal(face.landmarks, neutral.landmarks)
+    assert irises(face).sum() > 0.9 * irises(neutral).sum()  # never the eyes
 
 
 def test_a_loose_picture_shows_the_whole_head_where_the_scene_puts_it(person: Person, scene: Scene) -> None:

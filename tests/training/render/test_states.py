@@ -115,5 +115,7 @@ def test_a_face_at_rest_does_nothing() -> None:
 def test_actions_grow_with_intensity_and_follow_the_side() -> None:
     weak, strong = actions(single("AU12", 0.3)), actions(single("AU12", 0.9))
     assert strong["mouthSmileLeft"] == pytest.approx(3 * weak["mouthSmileLeft"])
-    crooked = actions(State({"AU12": 0.5}, {"AU12": 1.4}, None, None, None))
-    assert crooked["mouthSmileLeft"] == pytest.approx(0.7) and crooked["mouthSmileRight"] == pytest.approx(0.3)
+    crooked = actions(State({"AU12": 0.5}, {"AU12": 1.2}, None, None, None))
+    assert crooked["mouthSmileLeft"] == pytest.approx(0.6) and crooked["mouthSmileRight"] == pytest.approx(0.4)
+    one_sided = actions(State({"AU12": 1.0}, {"AU12": 1.9}, None, None, None))
+    assert one_sided["mouthSmileLeft"] == pytest.approx(1.3) and one_sided["mouthSmileRight"] == pytest.approx(0.1)
