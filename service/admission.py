@@ -52,10 +52,12 @@ class House:
         self.operation, self.most, self.metrics, self.pace = operation, most, metrics, Pace(clock)
         self.requests = self.pictures = 0
 
-    def enter(self) -> None:
-        """One request more, of at least one picture. Raises Problem when there are too many."""
+    def enter(self, seconds: float) -> None:
+        """One request more, of at least one picture: said before its body is read. Raises Problem when it would not be done in time."""
         if self.requests >= self.most:
             raise self._full(f"{self.requests} {self.operation} requests are in flight", self.pictures * self.pace.seconds / 2)
+        if self.requests:
+            self._check(self.pictures, seconds)
         if not self.requests:
             self.pace.begin()
         self._count(1, 1)
@@ -65,9 +67,8 @@ class House:
 
         Whoever is alone is let in, so that a house that was slow finds out when it no longer is.
         """
-        expected = (self.pictures + pictures - 1) * self.pace.seconds
-        if self.requests > 1 and expected > PATIENCE * seconds:
-            raise self._full(f"it would take about {expected:.1f} s and the deadline is {seconds:g} s", expected - PATIENCE * seconds)
+        if self.requests > 1:
+            self._check(self.pictures + pictures - 1, seconds)
         self._count(0, pictures - 1)
 
     def leave(self, pictures: int, *, done: bool) -> None:
@@ -79,6 +80,11 @@ class House:
         self.requests, self.pictures = self.requests + requests, self.pictures + pictures
         self.metrics.in_flight.labels(self.operation).set(self.requests)
         self.metrics.expected.labels(self.operation).set(self.pictures * self.pace.seconds)
+
+    def _check(self, pictures: int, seconds: float) -> None:
+        expected = pictures * self.pace.seconds
+        if expected > PATIENCE * seconds:
+            raise self._full(f"it would take about {expected:.1f} s and the deadline is {seconds:g} s", expected - PATIENCE * seconds)
 
     def _full(self, why: str, seconds: float) -> Problem:
         self.metrics.refused.labels(self.operation, "overloaded").inc()
@@ -127,7 +133,7 @@ class Admission:
         """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its client goes."""
         house = self.houses[operation]
         ticket = Ticket(self._seconds(request), house, request)
-        house.enter()
+        house.enter(ticket.seconds)
         done = False
         try:
             async with asyncio.timeout(ticket.seconds):

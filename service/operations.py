@@ -85,8 +85,8 @@ class Operations:
         answers: list[GenerateAnswer] = await self._ask("generate", self.backend.generate, jobs, seconds)
         results = {index: _failed(index, problem) for index, problem in failed.items()}
         for part, answer in zip(_parts(drawn, self.job_faces), answers, strict=True):
-            for row, index in enumerate(part):
-                results[index] = self._drawn(index, row, seeds[index], answer, f"image/{body.format}")
+            told = await self.pictures.run(self._drawings, part, seeds, answer, f"image/{body.format}")
+            results |= dict(zip(part, told, strict=True))
         return {"model": self.model, "results": [results[index] for index in range(len(body.items))]}
 
     async def explain(self, contents: list[bytes], question: Question, *, faces: Literal["largest", "none"], seconds: float) -> Json:
@@ -102,8 +102,8 @@ class Operations:
             jobs.append(ExplainRequest(_stack([crop for _, crop in part]), *asked))
         answers: list[ExplainAnswer] = await self._ask("explain", self.backend.explain, jobs, seconds)
         for part, answer in zip(parts, answers, strict=True):
-            for row, (index, crop) in enumerate(part):
-                results[index] = self._explained(index, row, crop, answer)
+            told = await self.pictures.run(self._explanations, part, answer)
+            results |= dict(zip((index for index, _ in part), told, strict=True))
         return {"model": self.model, "results": [results[index] for index in range(len(contents))]}
 
     # -- requests ------------------------------------------------------------------------------------------------
@@ -177,6 +177,12 @@ class Operations:
         return self.card.labels != ("au" if name in (VALENCE, AROUSAL) else "va")
 
     # -- answers -------------------------------------------------------------------------------------------------
+
+    def _drawings(self, part: Sequence[int], seeds: list[int], answer: GenerateAnswer, media_type: str) -> list[Json]:
+        return [self._drawn(index, row, seeds[index], answer, media_type) for row, index in enumerate(part)]
+
+    def _explanations(self, part: Sequence[tuple[int, Crop]], answer: ExplainAnswer) -> list[Json]:
+        return [self._explained(index, row, crop, answer) for row, (index, crop) in enumerate(part)]
 
     def _drawn(self, index: int, row: int, seed: int, answer: GenerateAnswer, media_type: str) -> Json:
         if row in answer.errors:

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, ParamSpec, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +17,7 @@ from affect.images import ImageError, decode
 from service.metrics import Metrics
 from service.schemas import RowProblem
 
+P, T = ParamSpec("P"), TypeVar("T")
 LONGEST_PX = 1600  # large photographs are decoded no larger than needed to find faces and cut crops from
 
 
@@ -37,6 +40,10 @@ class Pictures:
     def close(self) -> None:
         """Stop the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Work on pictures in a thread: encoding many of them would hold up everybody else on the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
 
     async def crops(
         self, contents: list[bytes], *, faces: Literal["largest", "all", "none"], size_px: int

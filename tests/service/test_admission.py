@@ -33,7 +33,7 @@ def clock() -> Clock:
 def house(clock: Clock) -> House:
     """It has found out that a picture takes a tenth of a second."""
     house = House("predict", 100, Metrics(), clock)
-    house.enter()
+    house.enter(30)
     house.hold(20, seconds=30)
     clock.now += 2
     house.leave(20, done=True)
@@ -42,16 +42,16 @@ def house(clock: Clock) -> House:
 
 def test_the_pace_is_the_busy_time_of_a_picture(house: House, clock: Clock) -> None:
     clock.now += 1000  # idle time does not count
-    house.enter()
+    house.enter(30)
     clock.now += 0.1
     house.leave(1, done=True)
     assert house.pace.seconds == pytest.approx(0.1, rel=1e-3)
 
 
 def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(house: House) -> None:
-    house.enter()
+    house.enter(30)
     house.hold(64, seconds=10)
-    house.enter()
+    house.enter(30)
     with pytest.raises(Problem, match=r"about 12\.8 s and the deadline is 10 s") as refused:
         house.hold(64, seconds=10)
     assert refused.value.headers == {"Retry-After": "5"}
@@ -59,13 +59,13 @@ def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(ho
 
 
 def test_whoever_is_alone_is_let_in_however_slow_the_house_was(house: House) -> None:
-    house.enter()
+    house.enter(30)
     house.hold(1000, seconds=1)
     assert house.pictures == 1000
 
 
 def test_a_house_that_finishes_nothing_gets_slower(house: House, clock: Clock) -> None:
-    house.enter()
+    house.enter(30)
     clock.now += 5
     house.leave(1, done=False)
     assert house.pace.seconds > 0.3 and house.requests == house.pictures == 0
@@ -73,9 +73,32 @@ def test_a_house_that_finishes_nothing_gets_slower(house: House, clock: Clock) -
 
 def test_more_requests_than_the_house_may_hold_are_refused(clock: Clock) -> None:
     house = House("predict", 1, Metrics(), clock)
-    house.enter()
+    house.enter(30)
     with pytest.raises(Problem, match="1 predict requests are in flight"):
-        house.enter()
+        house.enter(30)
+
+
+def test_a_full_house_refuses_before_the_body_is_sent() -> None:
+    running = serve(Settings(predict_capacity=1))
+    gateway = next(running)
+    gateway.backend.delay_seconds = 30.0
+    body = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    address = ("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
+    with socket.create_connection(address) as inside, socket.create_connection(address, timeout=5) as outside:
+        inside.sendall(head + body)
+        until(lambda: 'in_flight{operation="predict"} 1.0' in gateway.get("/metrics").body.decode())
+        outside.sendall(head)  # and nothing after it
+        assert outside.recv(4096).startswith(b"HTTP/1.1 503")
+    running.close()
+
+
+def test_whoever_could_not_be_served_in_time_is_refused_before_its_body_is_read(house: House) -> None:
+    house.enter(30)
+    house.hold(100, seconds=30)
+    with pytest.raises(Problem, match="the deadline is 5 s"):
+        house.enter(5)
+    house.enter(30)
 
 
 def test_work_is_dropped_when_its_client_has_gone() -> None:
