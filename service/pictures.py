@@ -17,7 +17,8 @@ from affect.images import ImageError, decode
 from service.metrics import Metrics
 from service.schemas import RowProblem
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 LONGEST_PX = 1600  # large photographs are decoded no larger than needed to find faces and cut crops from
 
 
