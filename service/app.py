@@ -16,16 +16,21 @@ from affect import __version__
 from affect.card import ModelCard
 from affect.faces import FaceFinder
 from service import problems, schemas
+from service.access import Access, Quota
 from service.admission import DEADLINE_HEADER, Admission
 from service.backend import Backend, BackendError
+from service.keys import keys_of
 from service.metrics import Metrics
 from service.middleware import Envelope
 from service.pictures import Pictures
 from service.problems import Problem
+from service.quotas import Quotas
+from service.redis import redis_of
 from service.routing import NO_ROUTING, Routing
 from service.serving import PICTURE_TYPES, answer, as_json
 from service.settings import Settings
 from service.shadow import Shadows
+from service.tokens import tokens_of
 from service.versions import Models
 
 PAGE = Path(__file__).with_name("page") / "index.html"
@@ -39,6 +44,8 @@ class State(TypedDict):
 
     settings: Settings
     metrics: Metrics
+    access: Access
+    quotas: Quotas
     admission: Admission
     models: Models
     shadows: Shadows
@@ -61,8 +68,13 @@ def create_app(
             await models.add(backend)
         models.follow(routing)
         shadows = Shadows(models, metrics)
-        yield State(settings=settings, metrics=metrics, admission=admission, models=models, shadows=shadows)
+        access = Access(metrics, *(kind for kind in (keys_of(settings), tokens_of(settings)) if kind))
+        redis = redis_of(settings, metrics)
+        quotas = Quotas(Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds), metrics, redis)
+        yield State(settings=settings, metrics=metrics, access=access, quotas=quotas, admission=admission, models=models, shadows=shadows)
         await shadows.close()
+        if redis:
+            await redis.close()
         pictures.close()
 
     app = FastAPI(
@@ -84,13 +96,32 @@ def create_app(
 
 
 router = APIRouter()
+_TEXT = {"schema": {"type": "string"}}
+LIMITS = {
+    "RateLimit-Policy": {"description": "Your quotas: amount and seconds", "example": '"requests";q=100;w=60', **_TEXT},
+    "RateLimit": {"description": "What is left, and seconds until all of it is there again", "example": '"requests";r=42;t=18', **_TEXT},
+}
+_WAIT = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
+_REFUSAL_HEADERS: dict[int, dict[str, Any]] = {
+    401: {"WWW-Authenticate": _TEXT},
+    403: {"WWW-Authenticate": {"description": "Names the scope that is missing", **_TEXT}},
+    429: _WAIT | LIMITS,
+    503: _WAIT,
+}
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}}
+    status: {
+        "description": text,
+        "content": {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+        **({"headers": _REFUSAL_HEADERS[status]} if status in _REFUSAL_HEADERS else {}),
+    }
     for status, text in {
         400: "Malformed",
+        401: "No credential, or none that is valid; see WWW-Authenticate",
+        403: "The credential lacks the scope of this operation",
         413: "Too large or too many",
         415: "Not a type that is taken",
         422: "Wrong values: field, value and what would do",
+        429: "The caller's quota is used up; see Retry-After and RateLimit",
         503: "Overloaded, shutting down or no worker; see Retry-After",
         504: "Not done within the deadline",
     }.items()
@@ -111,11 +142,13 @@ def _body(json_model: str, options_model: str | None) -> dict[str, Any]:
         content["multipart/form-data"] = {"schema": {**form, "additionalProperties": False}}
         content |= {kind: {"schema": binary} for kind in PICTURE_TYPES}
     header = {"name": DEADLINE_HEADER, "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0}}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [header]}
+    security: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, {}]  # the last: a gateway without keys is open
+    return {"requestBody": {"required": True, "content": content}, "parameters": [header], "security": security}
 
 
 def _docs(kind: type[BaseModel], json_model: str, options_model: str | None) -> dict[str, Any]:
-    return {"response_model": None, "responses": {200: {"model": kind}, **_REFUSALS}, "openapi_extra": _body(json_model, options_model)}
+    responses = {200: {"model": kind, "headers": LIMITS}, **_REFUSALS}
+    return {"response_model": None, "responses": responses, "openapi_extra": _body(json_model, options_model)}
 
 
 @router.post("/v1/predict", summary="Read faces", **_docs(schemas.PredictAnswer, "PredictBody", "PredictOptions"))

@@ -14,6 +14,7 @@ import click
 import orjson
 
 URL = click.option("--url", default="http://127.0.0.1:8000", show_default=True, envvar="AFFECTGAN_URL", help="the gateway")
+KEY = click.option("--key", envvar="AFFECTGAN_KEY", help="API key; better in the variable AFFECTGAN_KEY, where nobody sees it")
 OUT = click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder for answers and pictures")
 BATCH_IMAGES = 16
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -24,9 +25,10 @@ class GatewayError(click.ClickException):
     """The gateway refused a whole request, or is not there."""
 
 
-def ask(url: str, path: str, body: dict[str, Any]) -> Any:
+def ask(url: str, path: str, body: dict[str, Any], key: str | None = None) -> Any:
     """POST JSON; returns the answer. Raises GatewayError with the gateway's own words."""
-    request = urllib.request.Request(url.rstrip("/") + path, data=orjson.dumps(body), headers={"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(url.rstrip("/") + path, data=orjson.dumps(body), headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
             return orjson.loads(answer.read())
@@ -40,11 +42,12 @@ def ask(url: str, path: str, body: dict[str, Any]) -> Any:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--faces", type=click.Choice(["largest", "all", "none"]), default="largest", show_default=True)
 @URL
+@KEY
 @OUT
-def predict(paths: tuple[Path, ...], faces: str, url: str, out: Path | None) -> None:
+def predict(paths: tuple[Path, ...], faces: str, url: str, key: str | None, out: Path | None) -> None:
     """Read the faces of pictures; one JSON line each."""
     lines, failed = [], 0
-    for files, results in _asked(url, "/v1/predict", paths, {"faces": faces}):
+    for files, results in _asked(url, "/v1/predict", paths, {"faces": faces}, key):
         for file, result in zip(files, results, strict=True):
             failed += result["status"] != "ok"
             lines.append(json.dumps({"file": str(file), **result}))
@@ -60,16 +63,25 @@ def predict(paths: tuple[Path, ...], faces: str, url: str, out: Path | None) -> 
 @click.option("--count", type=click.IntRange(1, 64), default=1, show_default=True)
 @click.option("--reference", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="photograph of the person to keep")
 @URL
+@KEY
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 def generate(
-    aus: tuple[str, ...], valence: float | None, arousal: float | None, seed: int, count: int, reference: Path | None, url: str, out: Path
+    aus: tuple[str, ...],
+    valence: float | None,
+    arousal: float | None,
+    seed: int,
+    count: int,
+    reference: Path | None,
+    url: str,
+    key: str | None,
+    out: Path,
 ) -> None:
     """Draw faces in a wanted state."""
     item: dict[str, Any] = {"aus": dict(_intensity(text) for text in aus)}
     item |= {name: value for name, value in (("valence", valence), ("arousal", arousal)) if value is not None}
     if reference is not None:
         item["reference"] = _content(reference)
-    answer = ask(url, "/v1/generate", {"items": [{**item, "seed": seed + number} for number in range(count)]})
+    answer = ask(url, "/v1/generate", {"items": [{**item, "seed": seed + number} for number in range(count)]}, key)
     out.mkdir(parents=True, exist_ok=True)
     lines, failed = [], 0
     for result in answer["results"]:
@@ -90,6 +102,7 @@ def generate(
 @click.option("--arousal", type=float, help="wanted arousal")
 @click.option("--faces", type=click.Choice(["largest", "none"]), default="largest", show_default=True)
 @URL
+@KEY
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 def explain(
     paths: tuple[Path, ...],
@@ -99,6 +112,7 @@ def explain(
     arousal: float | None,
     faces: str,
     url: str,
+    key: str | None,
     out: Path,
 ) -> None:
     """Show the least change to each face that changes a decision (default: the strongest one)."""
@@ -107,7 +121,7 @@ def explain(
     }
     out.mkdir(parents=True, exist_ok=True)
     lines, failed = [], 0
-    for files, results in _asked(url, "/v1/explain", paths, {"faces": faces, "question": question}):
+    for files, results in _asked(url, "/v1/explain", paths, {"faces": faces, "question": question}, key):
         for file, result in zip(files, results, strict=True):
             failed += result["status"] != "ok"
             if result["status"] == "ok":
@@ -127,7 +141,9 @@ def save_explanation(stem: Path, result: dict[str, Any]) -> None:
     result["frames"] = [str(_save(Path(f"{stem}-frame-{number}"), picture)) for number, picture in enumerate(result["frames"])]
 
 
-def _asked(url: str, path: str, paths: Iterable[Path], options: dict[str, Any]) -> Iterator[tuple[list[Path], list[dict[str, Any]]]]:
+def _asked(
+    url: str, path: str, paths: Iterable[Path], options: dict[str, Any], key: str | None
+) -> Iterator[tuple[list[Path], list[dict[str, Any]]]]:
     files = [file for given in paths for file in _files(given)]
     if not files:
         raise click.ClickException(f"no picture found; give {', '.join(sorted(SUFFIXES))} files or folders of them")
@@ -135,7 +151,7 @@ def _asked(url: str, path: str, paths: Iterable[Path], options: dict[str, Any]) 
     with click.progressbar(starts, label=path, file=sys.stderr) as bar:
         for start in bar:
             part = files[start : start + BATCH_IMAGES]
-            yield part, ask(url, path, {"images": [_content(file) for file in part], "options": options})["results"]
+            yield part, ask(url, path, {"images": [_content(file) for file in part], "options": options}, key)["results"]
 
 
 def _files(path: Path) -> list[Path]:

@@ -17,6 +17,7 @@ import uvicorn
 from service.administration import administration, socket_of
 from service.app import create_app
 from service.fleet import Fleet, check_all, torchserve
+from service.keys import keys_of
 from service.metrics import Metrics
 from service.routing import NO_ROUTING, Routing
 from service.settings import Settings
@@ -38,6 +39,10 @@ def serve(models: tuple[Path, ...], weights: Path | None, routing: Path | None, 
     if bool(models) == (weights is not None):
         raise click.UsageError("give --models DIR (archives, as often as there are versions) or --weights DIR (a model folder)")
     check_all(models)
+    try:
+        keys_of(Settings())
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     routes = Routing.load(routing) if routing else NO_ROUTING
     listening = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="affectgan-") as scratch:

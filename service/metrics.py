@@ -84,6 +84,13 @@ class Metrics:
         self.redis_failures = Counter(
             "affectgan_redis_failures_total", "Times that Redis was of no help", ["purpose", "reason"], registry=registry
         )
+        self.quota_exceeded = Counter("affectgan_quota_exceeded_total", "Requests over their caller's quota", ["quota"], registry=registry)
+        self.quota_local = Counter(
+            "affectgan_quota_local_total", "Requests counted by this gateway alone, since Redis failed", registry=registry
+        )
+        self.denied = Counter(
+            "affectgan_requests_denied_total", "Requests without a valid credential or scope", ["status"], registry=registry
+        )
 
     def describe(self, card: ModelCard, digest: str) -> None:
         """Name a served model."""

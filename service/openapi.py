@@ -13,6 +13,11 @@ from service.settings import Settings
 
 FILE = Path(__file__).parents[1] / "openapi.yaml"
 
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, or a JWT of the operator's identity provider"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key"},
+}
+
 
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
@@ -21,6 +26,7 @@ def document() -> dict[str, Any]:
     _, bodies = models_json_schema([(kind, "validation") for kind in BODY_MODELS], ref_template="#/components/schemas/{model}")
     described["components"]["schemas"] |= bodies["$defs"]
     described["components"]["schemas"].setdefault("ModelCard", ModelCard.model_json_schema(ref_template="#/components/schemas/{model}"))
+    described["components"]["securitySchemes"] = SECURITY
     for unused in ("HTTPValidationError", "ValidationError"):  # ours are problems
         described["components"]["schemas"].pop(unused, None)
     refused = described["paths"]["/v1/predict"]["post"]["responses"]["422"]

@@ -16,6 +16,8 @@ from service.breaker import BackendBroken
 MEDIA_TYPE = "application/problem+json"
 TITLES = {
     "malformed": (400, "Malformed request"),
+    "unauthorized": (401, "Not authenticated"),
+    "forbidden": (403, "Not allowed"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "body_too_large": (413, "Request too large"),
@@ -23,10 +25,12 @@ TITLES = {
     "invalid_value": (422, "Invalid value"),
     "too_many_images": (413, "Too many images"),
     "no_images": (422, "No images"),
+    "quota_exceeded": (429, "Quota exceeded"),
     "client_gone": (499, "Client closed the connection"),  # never seen but in metrics
     "overloaded": (503, "Overloaded"),
     "backend_unavailable": (503, "Model server unavailable"),
     "draining": (503, "Shutting down"),
+    "issuer_unavailable": (503, "Token issuer unavailable"),
     "deadline": (504, "Deadline exceeded"),
     "internal": (500, "Internal error"),
 }

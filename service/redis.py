@@ -19,6 +19,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from service.metrics import Metrics
+from service.settings import Settings
 
 CONNECTIONS = 16
 REST_SECONDS = 1.0  # without Redis after it was gone or slow
@@ -66,7 +67,7 @@ class Redis:
         A command is never cut off half-way, which would cost its connection: whoever stops waiting leaves it behind to end by itself.
         """
         if self._clock() < self._rests_until:
-            raise self._failed(purpose, "resting")
+            raise self.failed(purpose, "resting")
         task = asyncio.ensure_future(command(self.client))
         self._under_way.add(task)
         task.add_done_callback(self._over)
@@ -74,7 +75,7 @@ class Redis:
             async with asyncio.timeout(self.timeout_seconds):
                 answer = await asyncio.shield(task)
         except (RedisError, OSError, TimeoutError) as error:
-            raise self._failed(purpose, reason_of(error)) from error
+            raise self.failed(purpose, reason_of(error)) from error
         if self._ill:
             self._ill = False
             log.warning("Redis answers again")
@@ -85,7 +86,8 @@ class Redis:
         await asyncio.gather(*self._under_way, return_exceptions=True)
         await self.client.aclose()
 
-    def _failed(self, purpose: str, reason: str) -> RedisFailed:
+    def failed(self, purpose: str, reason: str) -> RedisFailed:
+        """Count a failure, and rest after one that cost time. For users who find that an answer makes no sense: reason garbled."""
         self.metrics.redis_failures.labels(purpose, reason).inc()
         if reason in ("gone", "slow"):
             self._rests_until = self._clock() + REST_SECONDS
@@ -98,6 +100,13 @@ class Redis:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # who asked has seen it, or has stopped waiting
+
+
+def redis_of(settings: Settings, metrics: Metrics) -> Redis | None:
+    """The Redis that the settings name, if they name one."""
+    if settings.redis_url is None:
+        return None
+    return Redis(settings.redis_url.get_secret_value(), metrics, timeout_seconds=settings.redis_timeout_seconds)
 
 
 def reason_of(error: Exception) -> str:

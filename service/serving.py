@@ -1,4 +1,4 @@
-"""From a POST to its answer, the same way for all three operations: admitted, read, run, told."""
+"""From a POST to its answer, the same way for all three operations: known, admitted, read, counted, run, told."""
 
 import base64
 from typing import Any
@@ -18,9 +18,12 @@ Json = dict[str, Any]
 async def answer(request: Request, operation: Operation) -> Response:
     """The response to a POST of an operation. Raises Problem or BackendError."""
     state = request.state
+    caller = await state.access.caller(request, operation)
+    state.quotas.glance(caller)
     async with state.admission.admit(operation, request) as ticket:
         call = as_picture(await read_call(request, operation, max_images=state.settings.max_images), request)
         ticket.hold(call.pictures)
+        await state.quotas.take(caller, call.pictures, request)
         with call.served(state.models) as version:
             value = await call.run(version.operations, seconds=ticket.seconds)
         state.shadows.cast(call, version, value)

@@ -1,9 +1,10 @@
-"""The gateway's settings: environment variables AFFECTGAN_*, or defaults fit for one machine."""
+"""The gateway's settings: environment variables AFFECTGAN_*, files of a secret, or defaults fit for one machine."""
 
+import os
 from pathlib import Path
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 
 class Settings(BaseSettings):
@@ -22,8 +23,42 @@ class Settings(BaseSettings):
     decode_threads: int = Field(default=2, ge=1, description="threads that decode, find and align")
     drain_seconds: float = Field(default=0.0, ge=0, description="time between SIGTERM and closing, while /readyz already says no")
     yunet: Path | None = Field(default=None, description="OpenCV's face_detection_yunet .onnx, to replace the built-in face finder")
+    keys_file: Path | None = Field(
+        default=None, description="YAML file of API keys' hashes (`affectgan keys new`), read again when it changes"
+    )
+    keys: SecretStr | None = Field(default=None, description="the same as text, from a secret")
+    token_jwks_url: str | None = Field(default=None, description="where an identity provider publishes the keys that sign its tokens")
+    token_issuer: str | None = Field(default=None, description="`iss` of tokens that are taken")
+    token_audience: str | None = Field(default=None, description="`aud` of tokens that are taken")
+    token_scope_prefix: str = Field(default="", description="before predict, generate and explain in a token's `scope`")
+    quota_requests: int | None = Field(
+        default=None, ge=1, description="requests in quota_seconds, for callers without a quota of their own"
+    )
+    quota_images: int | None = Field(default=None, ge=1, description="pictures or items in quota_seconds, likewise")
+    quota_seconds: int = Field(default=60, ge=1, description="in which a quota is whole again")
     redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix:// of a Redis to share with other gateways")
     redis_timeout_seconds: float = Field(default=0.05, gt=0, description="time Redis may take before the gateway goes on without it")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment, and then files of a mounted secret: AFFECTGAN_SECRETS_DIR/affectgan_redis_url and so on."""
+        folder = os.environ.get("AFFECTGAN_SECRETS_DIR")
+        secrets = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
+        return init_settings, env_settings, *secrets
+
+    @model_validator(mode="after")
+    def _tokens_are_whole(self) -> "Settings":
+        given = [bool(value) for value in (self.token_jwks_url, self.token_issuer, self.token_audience)]
+        if any(given) and not all(given):
+            raise ValueError("token_jwks_url, token_issuer and token_audience belong together: give all three or none")
+        return self
 
     def capacity(self, operation: str) -> int:
         """Requests of an operation that may be in flight."""
