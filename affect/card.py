@@ -75,7 +75,7 @@ class ModelCard(_Frozen):
     data: DataSummary
     quality: dict[str, Measured] = {}
     reference: dict[str, list[float]] = Field(
-        default={}, description="quantiles 0..1 of scores on real faces: critic, reconstruction_error, and of each label"
+        default={}, description="quantiles 0..1 of scores on real faces: critic, strangeness, reconstruction_error, and of each label"
     )
     licence: str = "Apache-2.0"
     intended_use: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, DataSummary, ModelCard, NetworkSize
 from affect.catalogue import LABEL_SETS
-from affect.networks import Condition, Decoder, Heads, Trunk, stages
+from affect.networks import FEATURES, Condition, Decoder, Heads, Trunk, stages
 
 TABLE_ROWS = 4096  # M: label rows of real faces that stand for the training distribution
 NEIGHBOURHOOD = 0.15  # how near, per asked label, a real row must lie to be drawn for it (standard deviation)
@@ -49,7 +49,7 @@ class Prediction:
     probability: Tensor  # (B, K) calibrated probability that the AU is present
     present: Tensor  # (B, K) bool
     va: Tensor  # (B, 2) in [-1, 1]
-    realism: Tensor  # (B,) in [0, 1]: share of real faces that the critic finds no more real
+    realism: Tensor  # (B,) in [0, 1]: share of real faces that look at least as strange
 
 
 class AffectModel(nn.Module):
@@ -58,6 +58,8 @@ class AffectModel(nn.Module):
     label_table: Tensor
     latent_mean: Tensor
     latent_factor: Tensor
+    feature_mean: Tensor
+    feature_whitener: Tensor
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__()
@@ -75,6 +77,9 @@ class AffectModel(nn.Module):
         self.register_buffer("label_table", torch.full((TABLE_ROWS, labels), float("nan")))
         self.register_buffer("latent_mean", torch.zeros(size.latent))
         self.register_buffer("latent_factor", torch.eye(size.latent))
+        self.register_buffer("feature_mean", torch.zeros(FEATURES))
+        self.register_buffer("feature_whitener", torch.eye(FEATURES))
+        self.register_load_state_dict_pre_hook(_without_features)  # type: ignore[no-untyped-call]
         # Absent in a run on one kind of label: told to both conditions as unknown, so that half is never invented.
         known = torch.ones(labels, dtype=torch.bool)
         known[:-2] = card.labels != "va"
@@ -88,11 +93,13 @@ class AffectModel(nn.Module):
         table = [card.calibration[code] for code in card.vocabulary]
         values = torch.tensor([[c.scale, c.shift, c.threshold] for c in table]).view(-1, 3)
         self.register_buffer("platt", values, persistent=False)
-        critic = torch.tensor(card.reference.get("critic", [0.0, 1.0]), dtype=torch.float32)
-        self.register_buffer("critic_quantiles", critic, persistent=False)
+        for name in ("critic", "strangeness"):
+            quantiles = torch.tensor(card.reference.get(name, [0.0, 1.0]), dtype=torch.float32)
+            self.register_buffer(f"{name}_quantiles", quantiles, persistent=False)
 
     platt: Tensor
     critic_quantiles: Tensor
+    strangeness_quantiles: Tensor
 
     # -- files ---------------------------------------------------------------------------------------------------
 
@@ -164,9 +171,26 @@ class AffectModel(nn.Module):
         """A reading in the terms of the API: calibrated per AU (Platt 1999), realism as a percentile among real faces."""
         scale, shift, threshold = self.platt.unbind(1)
         probability = torch.sigmoid(reading.logits * scale + shift)
-        rank = torch.searchsorted(self.critic_quantiles, reading.critic.float().contiguous(), right=True)
-        realism = rank.float() / len(self.critic_quantiles)
-        return Prediction(torch.sigmoid(reading.logits), probability, probability >= threshold, reading.va, realism)
+        return Prediction(torch.sigmoid(reading.logits), probability, probability >= threshold, reading.va, self.realism(reading))
+
+    def realism(self, reading: Reading) -> Tensor:
+        """(B,) share of the real faces in the card's reference that are at least as strange.
+
+        By the critic in models of before strangeness was known to their card: it is trained to tell drawn faces from real
+        ones and, unlike the distance, takes noise and empty scenes for faces (docs/decisions/0010-realism.md).
+        """
+        if "strangeness" in self.card.reference:
+            quantiles = self.strangeness_quantiles
+            rank = len(quantiles) - torch.searchsorted(quantiles, self.strangeness(reading.features).contiguous())
+        else:
+            quantiles = self.critic_quantiles
+            rank = torch.searchsorted(quantiles, reading.critic.float().contiguous(), right=True)
+        return rank.float() / len(quantiles)
+
+    def strangeness(self, features: Tensor) -> Tensor:
+        """(B,) Mahalanobis distance of features (B, H) from those of the faces it learnt from (Lee et al. 2018, one class)."""
+        distance: Tensor = ((features.float() - self.feature_mean) @ self.feature_whitener.T).norm(dim=1)
+        return distance
 
     def labels(self, x: Tensor) -> Tensor:
         """The state of B faces as label rows (B, K + 2)."""
@@ -249,6 +273,12 @@ def smoke_card(
         calibration={code: Calibration() for code in vocabulary},
         data=DataSummary(name="none", images=0, sources=(), licence="Apache-2.0", positive_intensity=0.3),
     )
+
+
+def _without_features(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights of before the features' Gaussian was kept load all the same; their card holds no strangeness."""
+    for name in ("feature_mean", "feature_whitener"):
+        state.setdefault(prefix + name, model.get_buffer(name))
 
 
 def _exists(path: Path) -> Path:

@@ -43,7 +43,7 @@ class Predictions:
     probability: F32 = tensor("N K", np.float32)  # calibrated, that the AU is present
     present: U8 = tensor("N K", np.uint8)  # 0 or 1
     va: F32 = tensor("N 2", np.float32)  # in [-1, 1]
-    realism: F32 = tensor("N", np.float32)  # in [0, 1]: share of real faces that look no more real
+    realism: F32 = tensor("N", np.float32)  # in [0, 1]: share of real faces that look at least as strange
 
     def __len__(self) -> int:
         return len(self.realism)

@@ -157,7 +157,9 @@ class Reading(BaseModel):
 
     valence: Signed | None = None
     arousal: Signed | None = None
-    realism: Probability
+    realism: Probability = Field(
+        description="share of the faces the model learnt from that look at least as strange to it; near 0: no face, or unlike any it knows"
+    )
     aus: dict[str, ActionUnitReading] = {}
 
 

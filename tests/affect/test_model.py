@@ -95,6 +95,21 @@ def test_realism_is_the_share_of_real_faces_that_score_no_higher(model: AffectMo
     assert torch.equal(model.predict(x).realism.sort().values, torch.tensor([1 / 3, 2 / 3, 1.0]))
 
 
+def test_realism_is_the_share_of_real_faces_that_are_at_least_as_strange(model: AffectModel, faces: Tensor) -> None:
+    x = AffectModel.to_pixels(faces)
+    far = sorted(model.strangeness(model.read(x).features).tolist())
+    model.recard(model.card.model_copy(update={"reference": {"critic": [0.0, 1.0], "strangeness": far}}))
+    assert torch.equal(model.predict(x).realism.sort().values, torch.tensor([1 / 3, 2 / 3, 1.0]))
+    model.feature_mean += 100.0
+    assert torch.all(model.predict(x).realism == 0)
+
+
+def test_weights_from_before_strangeness_load(model: AffectModel) -> None:
+    older = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("feature_")}
+    model.load_state_dict(older)
+    assert torch.equal(model.feature_whitener, torch.eye(len(model.feature_mean)))
+
+
 def test_a_run_on_action_units_alone_ignores_asked_valence(faces: Tensor) -> None:
     model = AffectModel.initialise(smoke_card(labels="au"), seed=3).eval()
     z, y = torch.randn(2, 16), torch.rand(2, 10)

@@ -22,9 +22,10 @@ from training.evaluation.explanations import Benchmark, benchmark
 from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Distances, Memory, TwinEdit
 from training.evaluation.judge import Judge, JudgeCard
 from training.evaluation.pictures import Strip
-from training.evaluation.reading import U8, Faces, Read, load_faces, read
+from training.evaluation.reading import U8, Faces, Read, in_batches, load_faces, read
 from training.evaluation.recognition import GroupTable, Recognition
 from training.evaluation.robustness import Curve, Outsiders
+from training.gan.finish import fit_features
 
 MODEL_FOLDER = "model"
 QUANTILES = np.linspace(0, 1, 101)
@@ -130,6 +131,9 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     write_card = at_home if config.calibrate is None else config.calibrate
 
     with stages("calibration"):
+        if write_card and "strangeness" not in model.card.reference:
+            learn_features(model, database, config, rng)
+            model.save(run / MODEL_FOLDER)
         calibrated_on = calibrate(model, database, config, rng) if write_card else 0
     with stages("reading"):
         faces = load_faces(database, model, config.split, config.most_images, rng)
@@ -195,6 +199,13 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     return report, art
 
 
+def learn_features(model: AffectModel, database: Database, config: EvaluationConfig, rng: np.random.Generator) -> None:
+    """Fit what is strange to a model, for weights of before training did so itself."""
+    faces = load_faces(database, model, "train", config.training_images, rng)
+    (features,) = in_batches(model, lambda x: (model.read(x).features,), faces.images)
+    fit_features(model, torch.from_numpy(features).float())
+
+
 def calibrate(model: AffectModel, database: Database, config: EvaluationConfig, rng: np.random.Generator) -> int:
     """Fit calibration and reference quantiles on the validation split, into the model's card; returns how many faces it had."""
     if not len(database.table(VALIDATION)):
@@ -207,7 +218,7 @@ def calibrate(model: AffectModel, database: Database, config: EvaluationConfig, 
 
 
 def _reference(card: ModelCard, seen: Read) -> dict[str, list[float]]:
-    columns = {"critic": seen.critic, "reconstruction_error": seen.reconstruction_error}
+    columns = {"critic": seen.critic, "strangeness": seen.strangeness, "reconstruction_error": seen.reconstruction_error}
     columns |= {name: seen.labels[:, i] for i, name in enumerate(card.labels_of.names)}
     return {name: [round(float(q), 6) for q in np.quantile(values, QUANTILES)] for name, values in columns.items()}
 

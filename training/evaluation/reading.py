@@ -50,6 +50,7 @@ class Read:
     logits: Floats  # (N, K)
     va: Floats  # (N, 2)
     critic: Floats  # (N,)
+    strangeness: Floats  # (N,) Mahalanobis distance of the features from those of training faces: what `realism` ranks
     latent_distance: Floats  # (N,) Mahalanobis distance of the latent from those of real faces
     reconstruction_error: Floats  # (N,) mean absolute difference of pixels in [0, 1]
 
@@ -85,7 +86,7 @@ def read(model: AffectModel, images: U8) -> Read:
         drawn = model.generate(reading.latent, reading.labels)
         error = (model.to_images(x).float() - model.to_images(drawn).float()).abs().mean((1, 2, 3)) / 255
         whitened = torch.linalg.solve_triangular(model.latent_factor, (reading.latent - model.latent_mean).T, upper=False)
-        return reading.logits, reading.va, reading.critic, whitened.norm(dim=0), error
+        return reading.logits, reading.va, reading.critic, model.strangeness(reading.features), whitened.norm(dim=0), error
 
     return Read(*in_batches(model, one, images))
 

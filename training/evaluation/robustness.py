@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
+import skimage
 from numpy.random import Generator
 from torch import Tensor
 
-from affect.faces import EYES
+from affect.faces import EYES, align
 from affect.model import AffectModel
 from training.evaluation import metrics
 from training.evaluation.metrics import Interval, summary
@@ -17,6 +19,7 @@ from training.evaluation.recognition import learns_aus, learns_va, presence
 from training.render.background import background
 
 Harm = Callable[[U8, float, Generator], U8]
+FALSE_ALARMS = 0.05  # share of test faces that may be turned away with the strangers
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Outsiders:
-    """One kind of picture that is no aligned face: AUROC against test faces by the critic, the latent, and the reconstruction."""
+    """One kind of picture that is no aligned face: AUROC against test faces by `realism` (features), critic, latent and reconstruction."""
 
     name: str
     pictures: int
+    realism_auroc: Interval
+    turned_away: Interval  # share of them that looks stranger than 95 % of the test faces
     critic_auroc: Interval
     latent_auroc: Interval
     reconstruction_auroc: Interval
@@ -84,10 +89,12 @@ def outsiders(model: AffectModel, faces: Faces, seen: Read, count: int, rng: Gen
         real = np.concatenate([np.ones(len(faces)), np.zeros(count)])
         clusters = np.concatenate([faces.identity.astype(str), [f"outsider {i}" for i in range(count)]])
         weights = metrics.resamplings(clusters, rng)
-        critic = metrics.auc(real, np.concatenate([seen.critic, strange.critic]), weights)
-        strangeness = ((seen.latent_distance, strange.latent_distance), (seen.reconstruction_error, strange.reconstruction_error))
-        others = [metrics.auc(1 - real, np.concatenate(pair), weights) for pair in strangeness]
-        found.append(Outsiders(name, count, summary(critic), *(summary(values) for values in others)))
+        scores = ("strangeness", "critic", "latent_distance", "reconstruction_error")
+        sides = {name: np.concatenate([getattr(seen, name), getattr(strange, name)]) for name in scores}
+        realism, *others = (summary(metrics.auc(real if name == "critic" else 1 - real, sides[name], weights)) for name in scores)
+        away = (strange.strangeness > np.quantile(seen.strangeness, 1 - FALSE_ALARMS)).astype(np.float64)
+        turned_away = metrics.mean_interval(away, metrics.resamplings(np.arange(count), rng))
+        found.append(Outsiders(name, count, realism, turned_away, *others))
     return tuple(found)
 
 
@@ -162,6 +169,10 @@ HARMS: dict[str, tuple[str, tuple[float, ...], Harm]] = {
 # -- no faces: made from a test face (S, S, 3) or from nothing --------------------------------------------------------------
 
 
+# Photographs that come with scikit-image, without people in them.
+PHOTOGRAPHS = ("brick", "cell", "coffee", "coins", "grass", "gravel", "hubble_deep_field", "moon", "page", "retina", "rocket", "text")
+
+
 def _cartoon(face: U8, rng: Generator) -> U8:
     """A drawn smiley with eyes where an aligned face has them."""
     side = len(face)
@@ -184,6 +195,31 @@ def _scrambled(face: U8, rng: Generator) -> U8:
     return _u8(cv2.resize(mixed, face.shape[:2]))
 
 
+def _photograph(face: U8, rng: Generator) -> U8:
+    """A square of a photograph of things: cups, coins, grass, stars, print."""
+    whole = _photographs()[rng.integers(len(PHOTOGRAPHS))]
+    side = int(min(whole.shape[:2]) * rng.uniform(0.3, 1))
+    top, left = (int(rng.integers(0, length - side + 1)) for length in whole.shape[:2])
+    return _u8(cv2.resize(whole[top : top + side, left : left + side], face.shape[:2], interpolation=cv2.INTER_AREA))
+
+
+@cache
+def _photographs() -> list[U8]:
+    found = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
+    return [photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2) for photograph in found]
+
+
+@cache
+def _chelsea() -> U8:
+    return np.asarray(skimage.data.chelsea())  # type: ignore[no-untyped-call]
+
+
+def _cat(face: U8, rng: Generator) -> U8:
+    """A cat's face where a person's would be, its eyes found now better, now worse."""
+    eyes = np.array([[172.0, 116.0], [319.0, 136.0]]) + rng.normal(0, 8, (2, 2))
+    return align(_chelsea(), eyes.astype(np.float32), len(face))
+
+
 def _scene(face: U8, rng: Generator) -> U8:
     """A background without anybody in it."""
     return _u8(255 * np.clip(background(rng, len(face)), 0, 1) ** (1 / 2.2))
@@ -193,6 +229,8 @@ OUTSIDERS: dict[str, Callable[[U8, Generator], U8]] = {
     "noise": lambda face, rng: rng.integers(0, 256, face.shape, dtype=np.uint8),
     "flat colour": lambda face, rng: np.broadcast_to(rng.integers(0, 256, 3, dtype=np.uint8), face.shape).copy(),
     "scene without a face": _scene,
+    "photograph of things": _photograph,
+    "cat": _cat,
     "cartoon": _cartoon,
     "scrambled face": _scrambled,
     "face upside down": lambda face, rng: np.ascontiguousarray(face[::-1]),

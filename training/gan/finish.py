@@ -66,8 +66,9 @@ def finish(model: AffectModel, database: Database, config: TrainConfig, *, seen_
     rng = np.random.default_rng(config.seed)
     labels = keep(database.labels("train"), config.labels)
     rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
-    latents, read, _ = _read(model, database, "train", rows, config.image_px)
+    latents, read, _, features = _read(model, database, "train", rows, config.image_px)
     fit_latents(model, latents)
+    fit_features(model, features)
     table = torch.from_numpy(labels[rows]).to(read)
     table = torch.where(torch.isnan(table), read, table)  # what nobody annotated is as the model reads it
     table = model.mask(table[torch.from_numpy(rng.permutation(len(table)))][:TABLE_ROWS])
@@ -75,8 +76,8 @@ def finish(model: AffectModel, database: Database, config: TrainConfig, *, seen_
     model.label_table[len(table) :] = float("nan")
     split = "validation" if len(database.labels("validation")) else "train"
     held = np.arange(len(database.labels(split)))[:READ_IMAGES]
-    _, seen, critic = _read(model, database, split, held, config.image_px)
-    reference = {"critic": _quantiles(critic)}
+    _, seen, critic, features = _read(model, database, split, held, config.image_px)
+    reference = {"critic": _quantiles(critic), "strangeness": _quantiles(model.strangeness(features))}
     for column, name in enumerate((*model.card.vocabulary, VALENCE, AROUSAL)):
         reference[name] = _quantiles(seen[:, column])
     summary = model.card.data.model_copy(update={"images": len(labels)})
@@ -85,27 +86,38 @@ def finish(model: AffectModel, database: Database, config: TrainConfig, *, seen_
 
 def fit_latents(model: AffectModel, latents: Tensor) -> None:
     """Mean and Cholesky factor of (N, Z) latents into the model: the prior that `generate` draws people from."""
-    mean = latents.mean(0)
-    centred = (latents - mean).double()
-    covariance = centred.T @ centred / max(len(latents) - 1, 1)
-    ridge = 1e-4 * covariance.diagonal().mean() + 1e-8  # fewer faces than dimensions leave it singular
+    mean, factor = _gaussian(latents, ridge=1e-4)
     model.latent_mean.copy_(mean)
-    model.latent_factor.copy_(
-        torch.linalg.cholesky(covariance + ridge * torch.eye(len(mean), dtype=torch.double, device=mean.device)).float()
-    )
+    model.latent_factor.copy_(factor)
 
 
-def _read(model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int) -> tuple[Tensor, Tensor, Tensor]:
-    parts = list(_chunks(model, database, split, rows, side_px))
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), torch.cat([p[2] for p in parts])
+def fit_features(model: AffectModel, features: Tensor) -> None:
+    """Mean and whitener of (N, H) features into the model: how strange a face is to it. The ridge evens out directions that hardly vary."""
+    mean, factor = _gaussian(features, ridge=1e-2)
+    model.feature_mean.copy_(mean)
+    model.feature_whitener.copy_(torch.linalg.inv(factor.double()))
 
 
-def _chunks(model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _gaussian(rows: Tensor, *, ridge: float) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and lower Cholesky factor (D, D) of rows (N, D); the ridge is a share of the mean variance."""
+    mean = rows.mean(0)
+    centred = (rows - mean).double()
+    covariance = centred.T @ centred / max(len(rows) - 1, 1)
+    ridge = ridge * float(covariance.diagonal().mean()) + 1e-8  # fewer faces than dimensions leave it singular
+    return mean, torch.linalg.cholesky(covariance + ridge * torch.eye(len(mean), dtype=torch.double, device=mean.device)).float()
+
+
+def _read(model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int) -> list[Tensor]:
+    """Latents, label rows, critic's scores and features of the given rows of a split."""
+    return [torch.cat(parts) for parts in zip(*_chunks(model, database, split, rows, side_px), strict=True)]
+
+
+def _chunks(model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int) -> Iterator[tuple[Tensor, ...]]:
     device = model.platt.device
     for start in range(0, len(rows), CHUNK_IMAGES):
         images = torch.from_numpy(database.images(split, rows[start : start + CHUNK_IMAGES], side_px)).to(device)
         reading = model.read(model.to_pixels(images))
-        yield reading.latent, reading.labels, reading.critic
+        yield reading.latent, reading.labels, reading.critic, reading.features
 
 
 def _quantiles(values: Tensor) -> list[float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from affect.model import AffectModel
 
 TRUNK_LEVELS = ("trunk.down.", "trunk.blocks.")  # counted from the picture down, so shifted between sizes
-FITTED = ("label_table", "latent_mean", "latent_factor")  # after training, from its data
+FITTED = ("label_table", "latent_mean", "latent_factor", "feature_mean", "feature_whitener")  # after training, from its data
 CONDITIONS = ("condition.net.0.weight", "decoder_condition.net.0.weight")  # (width, 3 L): labels, their mask, their change
 
 

@@ -54,10 +54,22 @@ def test_the_card_gets_calibration_reference_and_quality(run, written):
     card = ModelCard.load(run / "model")
     assert AffectModel.load(run / "model").card == card
     assert any(calibration != Calibration() for calibration in card.calibration.values())
-    assert {"critic", "reconstruction_error", "AU12", "valence"} <= set(card.reference)
+    assert {"critic", "strangeness", "reconstruction_error", "AU12", "valence"} <= set(card.reference)
     assert all(np.all(np.diff(quantiles) >= 0) for quantiles in card.reference.values())
     assert card.quality["au_auc"].value == pytest.approx(written.recognition.mean_auc.value, abs=1e-4)
     assert card.quality["au_auc"].split == "test"
+
+
+def test_weights_that_do_not_know_what_is_strange_learn_it(run, written, drawn_database, tmp_path):
+    model, older = AffectModel.load(run / "model"), tmp_path / "older"
+    nothing = torch.eye(len(model.feature_mean))
+    model.feature_whitener.copy_(nothing)
+    model.recard(model.card.model_copy(update={"reference": {"critic": model.card.reference["critic"]}}))
+    model.save(older / "model")
+    evaluate(older, drawn_database, None, QUICK)
+    again = AffectModel.load(older / "model")  # which says that the card describes these very weights
+    assert not torch.equal(again.feature_whitener, nothing)
+    assert "strangeness" in again.card.reference
 
 
 def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written):

@@ -23,7 +23,7 @@ def made(*, noise: float, worse: float = 0.0) -> tuple[Faces, Read, np.ndarray]:
     expected = truth[:, 2:] + 0.2 * rng.normal(size=(N, 2))
     faces = Faces(np.zeros((N, 4, 4, 3), np.uint8), truth, expected, np.arange(N) // 3, {"tone": group}, np.full(N, -1))
     weights = metrics.resamplings(faces.identity, rng, 100)
-    return faces, Read(logits, va, np.zeros(N), np.zeros(N), np.zeros(N)), weights
+    return faces, Read(logits, va, *np.zeros((4, N))), weights
 
 
 def test_a_perfect_reading_gets_perfect_figures():
