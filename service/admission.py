@@ -71,9 +71,10 @@ class House:
             self._check(self.pictures + pictures - 1, seconds)
         self._count(0, pictures - 1)
 
-    def leave(self, pictures: int, *, done: bool) -> None:
-        """The request is over."""
-        self.pace.finish(pictures if done else 0)
+    def leave(self, pictures: int, *, done: bool, worked: bool = True) -> None:
+        """The request is over. One whose answer was known (not `worked`) says nothing about the pace."""
+        if worked:
+            self.pace.finish(pictures if done else 0)
         self._count(-1, -pictures)
 
     def _count(self, requests: int, pictures: int) -> None:
@@ -99,6 +100,7 @@ class Ticket:
     house: House
     request: Request
     pictures: int = 1
+    worked: bool = True  # for its answer, rather than finding it known
     watch: asyncio.Task[None] | None = None
     gone: bool = False
 
@@ -151,7 +153,7 @@ class Admission:
         finally:
             if ticket.watch is not None:
                 ticket.watch.cancel()
-            house.leave(ticket.pictures, done=done)
+            house.leave(ticket.pictures, done=done, worked=ticket.worked)
 
     def _seconds(self, request: Request) -> float:
         text = request.headers.get(DEADLINE_HEADER)

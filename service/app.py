@@ -19,6 +19,7 @@ from service import problems, schemas
 from service.access import Access, Quota
 from service.admission import DEADLINE_HEADER, Admission
 from service.backend import Backend, BackendError
+from service.cache import Cache
 from service.keys import keys_of
 from service.metrics import Metrics
 from service.middleware import Envelope
@@ -46,6 +47,7 @@ class State(TypedDict):
     metrics: Metrics
     access: Access
     quotas: Quotas
+    cache: Cache
     admission: Admission
     models: Models
     shadows: Shadows
@@ -71,8 +73,19 @@ def create_app(
         access = Access(metrics, *(kind for kind in (keys_of(settings), tokens_of(settings)) if kind))
         redis = redis_of(settings, metrics)
         quotas = Quotas(Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds), metrics, redis)
-        yield State(settings=settings, metrics=metrics, access=access, quotas=quotas, admission=admission, models=models, shadows=shadows)
+        cache = Cache(settings, metrics, redis)
+        yield State(
+            settings=settings,
+            metrics=metrics,
+            access=access,
+            quotas=quotas,
+            cache=cache,
+            admission=admission,
+            models=models,
+            shadows=shadows,
+        )
         await shadows.close()
+        await cache.close()
         if redis:
             await redis.close()
         pictures.close()
@@ -100,6 +113,13 @@ _TEXT = {"schema": {"type": "string"}}
 LIMITS = {
     "RateLimit-Policy": {"description": "Your quotas: amount and seconds", "example": '"requests";q=100;w=60', **_TEXT},
     "RateLimit": {"description": "What is left, and seconds until all of it is there again", "example": '"requests";r=42;t=18', **_TEXT},
+}
+KNOWN = {
+    "ETag": {"description": "Of an answer that the same request would get again; send it as If-None-Match", **_TEXT},
+    "Cache-Status": {"description": "RFC 9211: hit, or why the model was asked", "example": "AffectGAN; hit", **_TEXT},
+}
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The answer is the one that If-None-Match names", "headers": LIMITS | KNOWN}
 }
 _WAIT = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
 _REFUSAL_HEADERS: dict[int, dict[str, Any]] = {
@@ -142,12 +162,19 @@ def _body(json_model: str, options_model: str | None) -> dict[str, Any]:
         content["multipart/form-data"] = {"schema": {**form, "additionalProperties": False}}
         content |= {kind: {"schema": binary} for kind in PICTURE_TYPES}
     header = {"name": DEADLINE_HEADER, "in": "header", "required": False, "schema": {"type": "number", "exclusiveMinimum": 0}}
+    known = {
+        "name": "If-None-Match",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "ETag of an answer you have",
+    }
     security: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, {}]  # the last: a gateway without keys is open
-    return {"requestBody": {"required": True, "content": content}, "parameters": [header], "security": security}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [header, known], "security": security}
 
 
 def _docs(kind: type[BaseModel], json_model: str, options_model: str | None) -> dict[str, Any]:
-    responses = {200: {"model": kind, "headers": LIMITS}, **_REFUSALS}
+    responses = {200: {"model": kind, "headers": LIMITS | KNOWN}, **NOT_MODIFIED, **_REFUSALS}
     return {"response_model": None, "responses": responses, "openapi_extra": _body(json_model, options_model)}
 
 

@@ -91,6 +91,13 @@ class Metrics:
         self.denied = Counter(
             "affectgan_requests_denied_total", "Requests without a valid credential or scope", ["status"], registry=registry
         )
+        self.cache = Counter(
+            "affectgan_cache_requests_total",
+            "Requests whose answer might be known: hit, hit_redis, joined (one under way), miss",
+            ["operation", "outcome"],
+            registry=registry,
+        )
+        self.cache_bytes = Gauge("affectgan_cache_bytes", "Size of the answers this process keeps", registry=registry)
 
     def describe(self, card: ModelCard, digest: str) -> None:
         """Name a served model."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio import Redis as Client
@@ -59,7 +59,7 @@ class Redis:
         self.metrics, self.timeout_seconds, self._clock = metrics, timeout_seconds, clock
         self._rests_until = float("-inf")
         self._ill = False
-        self._under_way: set[asyncio.Task[object]] = set()
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     async def ask(self, purpose: str, command: Callable[[Client], Awaitable[T]]) -> T:
         """The answer to `command(client)` within the timeout. Raises RedisFailed.
@@ -68,14 +68,15 @@ class Redis:
         """
         if self._clock() < self._rests_until:
             raise self.failed(purpose, "resting")
-        task = asyncio.ensure_future(command(self.client))
-        self._under_way.add(task)
-        task.add_done_callback(self._over)
+        task = self._leave_behind(command(self.client))
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 answer = await asyncio.shield(task)
-        except (RedisError, OSError, TimeoutError) as error:
-            raise self.failed(purpose, reason_of(error)) from error
+        except (RedisError, OSError, TimeoutError, ValueError) as error:  # the last: what cannot be parsed
+            reason = reason_of(error)
+            if reason == "gone":  # its other connections are dead too: each would cost a failure of its own
+                self._leave_behind(self.client.connection_pool.disconnect(inuse_connections=False))
+            raise self.failed(purpose, reason) from error
         if self._ill:
             self._ill = False
             log.warning("Redis answers again")
@@ -96,7 +97,13 @@ class Redis:
             log.warning("Redis is %s: the gateway goes on without it", reason)
         return RedisFailed(reason)
 
-    def _over(self, task: asyncio.Task[object]) -> None:
+    def _leave_behind(self, work: Awaitable[T]) -> asyncio.Future[T]:
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Future[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # who asked has seen it, or has stopped waiting

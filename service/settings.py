@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     )
     quota_images: int | None = Field(default=None, ge=1, description="pictures or items in quota_seconds, likewise")
     quota_seconds: int = Field(default=60, ge=1, description="in which a quota is whole again")
+    cache_bytes: int = Field(default=64 * 2**20, ge=0, description="of answers kept in this process; 0: none are kept anywhere")
+    cache_seconds: float = Field(default=600.0, gt=0, description="that an answer is kept")
+    cache_secret: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="of all gateways that share answers through Redis (default: one that dies with the process)",
+    )
     redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix:// of a Redis to share with other gateways")
     redis_timeout_seconds: float = Field(default=0.05, gt=0, description="time Redis may take before the gateway goes on without it")
 

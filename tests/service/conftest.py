@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -24,6 +25,8 @@ from service.commands import listen
 from service.routing import NO_ROUTING, Routing
 from service.settings import Settings
 from tests.tiny import tiny_card, tiny_model
+
+os.environ["AFFECTGAN_CACHE_BYTES"] = "0"  # tests ask the same again and mean it; those of the cache turn it on
 
 
 @dataclass

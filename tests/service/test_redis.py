@@ -98,3 +98,18 @@ async def test_a_full_redis_refuses_writes_and_goes_on_reading(redis_server: Red
     assert await redis.ask("test", lambda client: client.get("no such key")) is None
     assert failures(metrics, "full") == 1
     await redis.close()
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":nine\r\n", b"$3\r\nabcdefgh\r\n", b"\xff\x00\xfe\r\n"])
+async def test_what_does_not_speak_redis_is_of_no_help(said: bytes) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    redis = Redis(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", Metrics(), timeout_seconds=0.3)
+    with pytest.raises(RedisFailed):
+        await redis.ask("test", lambda client: client.get("a"))
+    await redis.close()
+    server.close()

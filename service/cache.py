@@ -1,0 +1,244 @@
+"""Answers that are known already: in this process, behind it in Redis, or being worked out for somebody else at this moment.
+
+An answer lies under a keyed hash of everything it depends on: who asks, the version's digest, the operation, its options, and the
+bytes of the pictures. No picture that was sent is stored, nor can one be looked up without the key. In Redis an answer is encrypted
+for its place, so that whatever else lies there is a miss and a counter. See docs/decisions for what is never cached.
+"""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import struct
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from cachetools import TTLCache
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from redis.asyncio import Redis as Client
+
+from service.access import Caller
+from service.backend import BackendTimeout
+from service.calls import Call
+from service.metrics import Metrics
+from service.redis import Redis, RedisFailed
+from service.schemas import GenerateBody, PredictBody
+from service.settings import Settings
+from service.versions import Version
+
+OVERHEAD_BYTES = 256  # of an entry, beside the answer
+SHARED_MOST_BYTES = 256 * 1024  # of an answer in Redis: taking larger ones in turn would make everybody wait
+LOOP_MOST_BYTES = 1 << 20  # that are hashed on the event loop: under a millisecond
+NONCE_BYTES = 12
+_EXPIRY = struct.Struct("<d")
+Json = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an answer lies. `own`: it has pictures of a person who was sent, and stays in this process."""
+
+    key: bytes
+    operation: str
+    own: bool
+
+    @property
+    def etag(self) -> str:
+        """Weak: the same model gives the same answer, if not always the same last digit."""
+        return f'W/"{self.key[:16].hex()}"'
+
+
+@dataclass
+class Flight:
+    """An answer that is being worked out, and how many wait for it."""
+
+    task: asyncio.Task[bytes]
+    waiting: int = 0
+
+
+class Cache:
+    """The cache of one gateway."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, redis: Redis | None = None) -> None:
+        self.seconds, self.most_bytes, self.metrics = settings.cache_seconds, settings.cache_bytes, metrics
+        secret = settings.cache_secret.get_secret_value().encode() if settings.cache_secret else secrets.token_bytes(32)
+        self._hash_key, self._seal = _derived(secret, b"hash"), AESGCM(_derived(secret, b"seal"))
+        self.redis = redis if self.most_bytes and settings.cache_secret else None
+        if redis and self.most_bytes and not settings.cache_secret:
+            log.warning("answers are not shared through Redis: that needs AFFECTGAN_CACHE_SECRET, the same for all gateways")
+        self._known: TTLCache[bytes, bytes] = TTLCache(max(1, self.most_bytes), self.seconds, getsizeof=_size)
+        self._flights: dict[bytes, Flight] = {}
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def place(self, caller: Caller, call: Call, version: Version, headers: Mapping[str, str]) -> Place | None:
+        """Where the answer to a call belongs; None when it belongs nowhere: no seed, or `Cache-Control: no-store`."""
+        if not self.most_bytes or not repeatable(call) or "no-store" in headers.get("cache-control", ""):
+            return None
+        parts = [caller.id.encode(), str(version).encode(), version.digest.encode(), call.operation.encode(), *contents(call)]
+        if sum(map(len, parts)) > LOOP_MOST_BYTES:
+            key = await asyncio.to_thread(self._hash, parts)
+        else:
+            key = self._hash(parts)
+        return Place(key, call.operation, own=shows_a_person(call))
+
+    async def find(self, place: Place | None) -> bytes | None:
+        """The answer as JSON, when it is known."""
+        if place is None:
+            return None
+        known: bytes | None = self._known.get(place.key)
+        if known is not None:
+            self._count(place, "hit")
+            return known
+        if self.redis is None or place.own or place.key in self._flights:
+            return None
+        known = await self._fetched(self.redis, place)
+        if known is not None:
+            self._count(place, "hit_redis")
+            self._remember(place, known)
+        return known
+
+    async def answer(self, place: Place | None, work: Callable[[], Awaitable[Json]]) -> tuple[bytes, bool]:
+        """The answer as JSON, worked out here or for somebody who asked the same before; and whether it was here.
+
+        The work goes on as long as anybody waits for it. Raises what the work raises, save that the deadline of another is not ours.
+        """
+        if place is None:
+            return orjson.dumps(await work()), True
+        while True:
+            flight = self._flights.get(place.key)
+            first = flight is None
+            self._count(place, "miss" if first else "joined")
+            if flight is None:
+                flight = self._flights[place.key] = Flight(asyncio.create_task(self._worked(place, work)))
+                flight.task.add_done_callback(_seen)
+            flight.waiting += 1
+            try:
+                return await asyncio.shield(flight.task), first
+            except BackendTimeout:
+                if first:
+                    raise
+            finally:
+                flight.waiting -= 1
+                if not flight.waiting or flight.task.done():
+                    flight.task.cancel()
+                    if self._flights.get(place.key) is flight:
+                        del self._flights[place.key]
+
+    async def close(self) -> None:
+        """Wait for what is being written."""
+        await asyncio.gather(*self._writes)
+
+    async def _worked(self, place: Place, work: Callable[[], Awaitable[Json]]) -> bytes:
+        value = await work()
+        answer = orjson.dumps(value)
+        if settled(value):
+            self._remember(place, answer)
+            if self.redis is not None and not place.own and len(answer) <= SHARED_MOST_BYTES:
+                writing = asyncio.create_task(self._send(self.redis, place, answer))
+                self._writes.add(writing)
+                writing.add_done_callback(self._writes.discard)
+        return answer
+
+    def _remember(self, place: Place, answer: bytes) -> None:
+        if _size(answer) <= self.most_bytes // 8:
+            self._known[place.key] = answer
+            self.metrics.cache_bytes.set(self._known.currsize)
+
+    # -- Redis ---------------------------------------------------------------------------------------------------
+
+    async def _fetched(self, redis: Redis, place: Place) -> bytes | None:
+        try:
+            sealed = await redis.ask("cache", lambda client: client.get(_name(place)))
+        except RedisFailed:
+            return None
+        if sealed is None:
+            return None
+        try:
+            if not isinstance(sealed, bytes):
+                raise TypeError("Redis answered GET with something else than bytes")
+            opened = self._seal.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place.key)
+            (expires,) = _EXPIRY.unpack_from(opened)
+        except (InvalidTag, ValueError, TypeError, struct.error):
+            redis.failed("cache", "garbled")
+            return None
+        return opened[_EXPIRY.size :] if expires > time.time() else None
+
+    async def _send(self, redis: Redis, place: Place, answer: bytes) -> None:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        sealed = nonce + self._seal.encrypt(nonce, _EXPIRY.pack(time.time() + self.seconds) + answer, place.key)
+
+        async def command(client: Client) -> None:
+            await client.set(_name(place), sealed, px=int(self.seconds * 1000))
+
+        try:
+            await redis.ask("cache", command)
+        except RedisFailed:
+            return  # counted
+
+    def _hash(self, parts: list[bytes]) -> bytes:
+        hashed = hashlib.blake2b(key=self._hash_key, digest_size=32)
+        for part in parts:
+            hashed.update(len(part).to_bytes(8, "little"))
+            hashed.update(part)
+        return hashed.digest()
+
+    def _count(self, place: Place, outcome: str) -> None:
+        self.metrics.cache.labels(place.operation, outcome).inc()
+
+
+def repeatable(call: Call) -> bool:
+    """Whether the same call gives the same answer: a face that is drawn without a seed is another one each time."""
+    return not isinstance(call.body, GenerateBody) or all(item.seed is not None for item in call.body.items)
+
+
+def shows_a_person(call: Call) -> bool:
+    """Whether its answer has pictures made from pictures that were sent."""
+    if isinstance(call.body, GenerateBody):
+        return any(item.reference is not None for item in call.body.items)
+    return not isinstance(call.body, PredictBody)
+
+
+def settled(value: Json) -> bool:
+    """Whether asking again would say the same: every row has an answer, or a fault of the picture's own."""
+    return all(result["status"] == "ok" or result["error"]["status"] < 500 for result in value["results"])
+
+
+def contents(call: Call) -> Iterator[bytes]:
+    """What a call asks, in one spelling: options, then pictures, in order. The choice of a version is left out: the version is known."""
+    body = call.body
+    if not isinstance(body, GenerateBody):
+        yield body.options.model_dump_json(exclude={"model", "version"}).encode()
+        for image in body.images:
+            yield image.content
+        return
+    yield f"{body.format} {body.faces}".encode()
+    for item in body.items:
+        yield orjson.dumps(item.model_dump(exclude={"reference"}), option=orjson.OPT_SORT_KEYS)
+        yield b"" if item.reference is None else b"+" + item.reference.content
+
+
+def matches(etag: str, header: str | None) -> bool:
+    """Whether If-None-Match names this answer (weak comparison)."""
+    return header is not None and etag.removeprefix("W/") in {given.strip().removeprefix("W/") for given in header.split(",")}
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    return hashlib.blake2b(secret, digest_size=32, person=purpose).digest()
+
+
+def _name(place: Place) -> bytes:
+    return b"affectgan:cache:" + place.key.hex().encode()
+
+
+def _size(answer: bytes) -> int:
+    return len(answer) + OVERHEAD_BYTES
+
+
+def _seen(task: asyncio.Task[bytes]) -> None:
+    if not task.cancelled():
+        task.exception()  # whoever waited has it; when nobody did, nobody wants it
