@@ -4,6 +4,7 @@ With the judge's features these are called FD-judge and KD-judge: they must neve
 something only next to the distance between two sets of real faces (the floor) at the same N.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,21 +12,22 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from training.evaluation.metrics import Interval
+from training.evaluation.metrics import Interval, mean_interval, resamplings
 
 Floats = NDArray[np.float64]
+Names = NDArray[np.generic]  # who each row shows
 NEIGHBOURS = 5  # k of precision, recall, density and coverage, as their authors use it
 KERNEL_SUBSETS, KERNEL_SUBSET_ROWS = 50, 200
 
 
 @dataclass(frozen=True)
 class Manifold:
-    """Four shares in [0, 1] (density may exceed 1)."""
+    """Four shares in [0, 1] (density may exceed 1). Intervals resample the faces that are counted, not those they are compared with."""
 
-    precision: float  # drawn faces that lie among real ones
-    recall: float  # real faces that lie among drawn ones
-    density: float  # how many real neighbourhoods a drawn face lies in, over k
-    coverage: float  # real faces with a drawn one in their neighbourhood
+    precision: Interval  # drawn faces that lie among real ones
+    recall: Interval  # real faces that lie among drawn ones
+    density: Interval  # how many real neighbourhoods a drawn face lies in, over k
+    coverage: Interval  # real faces with a drawn one in their neighbourhood
 
 
 def frechet(real: Floats, drawn: Floats) -> float:
@@ -37,13 +39,16 @@ def frechet(real: Floats, drawn: Floats) -> float:
     return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * np.sqrt(both).sum())
 
 
-def frechet_interval(real: Floats, drawn: Floats, rng: Generator, count: int = 20) -> Interval:
-    """Frechet distance with 1.96 standard errors either way, from resampling both sets.
+def frechet_interval(
+    real: Floats, drawn: Floats, rng: Generator, count: int = 20, real_people: Names | None = None, drawn_people: Names | None = None
+) -> Interval:
+    """Frechet distance with 1.96 standard errors either way, from resampling both sets, whole people where they are named.
 
     Resampling repeats rows and so lifts the distance itself; only its spread is used.
     """
     value = frechet(real, drawn)
-    spread = np.std([frechet(_resampled(real, rng), _resampled(drawn, rng)) for _ in range(count)], ddof=1)
+    repeated = zip(_resampled(real, real_people, rng, count), _resampled(drawn, drawn_people, rng, count), strict=True)
+    spread = np.std([frechet(one, other) for one, other in repeated], ddof=1)
     return Interval(value, max(value - 1.96 * float(spread), 0.0), value + 1.96 * float(spread))
 
 
@@ -72,16 +77,18 @@ def kernel_interval(real: Floats, drawn: Floats, rng: Generator) -> Interval:
     return Interval(mean, mean - error, mean + error)
 
 
-def manifold(real: Floats, drawn: Floats, neighbours: int = NEIGHBOURS) -> Manifold:
+def manifold(real: Floats, drawn: Floats, rng: Generator, real_people: Names | None = None, drawn_people: Names | None = None) -> Manifold:
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020)."""
+    neighbours = NEIGHBOURS
     real_radius, drawn_radius = _radius(real, neighbours), _radius(drawn, neighbours)
     apart = cdist(real, drawn)
     inside_real = apart < real_radius[:, None]
+    of_real, of_drawn = resamplings(_people(real, real_people), rng), resamplings(_people(drawn, drawn_people), rng)
     return Manifold(
-        precision=float(inside_real.any(0).mean()),
-        recall=float((apart < drawn_radius[None]).any(1).mean()),
-        density=float(inside_real.sum(0).mean() / neighbours),
-        coverage=float((apart.min(1) < real_radius).mean()),
+        precision=mean_interval(inside_real.any(0).astype(np.float64), of_drawn),
+        recall=mean_interval((apart < drawn_radius[None]).any(1).astype(np.float64), of_real),
+        density=mean_interval(inside_real.sum(0) / neighbours, of_drawn),
+        coverage=mean_interval((apart.min(1) < real_radius).astype(np.float64), of_real),
     )
 
 
@@ -102,5 +109,10 @@ def _root(covariance: Floats) -> Floats:
     return np.asarray((vectors * np.sqrt(values.clip(0))) @ vectors.T)
 
 
-def _resampled(rows: Floats, rng: Generator) -> Floats:
-    return rows[rng.integers(len(rows), size=len(rows))]
+def _people(rows: Floats, named: Names | None) -> Names:
+    return np.arange(len(rows)) if named is None else named
+
+
+def _resampled(rows: Floats, people: Names | None, rng: Generator, count: int) -> Iterator[Floats]:
+    for weights in resamplings(_people(rows, people), rng, count)[1:]:
+        yield np.repeat(rows, weights.astype(np.intp), axis=0)

@@ -19,8 +19,9 @@ from training.database.sample import VALIDATION
 from training.evaluation import generation, metrics, pictures, plots, recognition, robustness
 from training.evaluation.explained import Told
 from training.evaluation.explanations import Benchmark, benchmark
-from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Distances, Memory, TwinEdit
+from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Direction, Distances, Memory, TwinEdit
 from training.evaluation.judge import Judge, JudgeCard
+from training.evaluation.metrics import Interval
 from training.evaluation.pictures import Strip
 from training.evaluation.reading import U8, Faces, Read, in_batches, load_faces, read
 from training.evaluation.recognition import GroupTable, Recognition
@@ -59,6 +60,7 @@ class Generated:
     cross_talk: CrossTalk | None
     circumplex: tuple[CircumplexPoint, ...]
     circumplex_control: Control | None
+    directions: tuple[Direction, ...]  # of the circumplex
     distances: Distances | None
 
 
@@ -83,7 +85,7 @@ class Report:
     memory: Memory | None
     robustness: tuple[Curve, ...]
     outsiders: tuple[Outsiders, ...]
-    milliseconds: dict[str, float]
+    milliseconds: dict[str, Interval]  # a face: median, fastest, slowest
     machine: str
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -165,7 +167,7 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     with stages("outsiders"):
         strange = robustness.outsiders(model, faces, seen, config.outsider_images, rng)
     with stages("speed"):
-        milliseconds = {name: round(value, 2) for name, value in generation.speed(model).items()}
+        milliseconds = generation.speed(model)
     with stages("pictures"):
         art = _art(model, faces, seen, asked, generated, curves, pairs, generator)
         art.explained = told
@@ -249,6 +251,7 @@ def judged(
         cross_talk=generation.cross_talk(model, bench, generator),
         circumplex=around[0] if around else (),
         circumplex_control=around[1] if around else None,
+        directions=around[2] if around else (),
         distances=generation.measure_distances(faces, real_features, drawn_features, rng),
     )
 

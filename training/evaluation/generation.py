@@ -27,7 +27,7 @@ CROSS_TALK_PEOPLE = 32
 RAISED = 0.9  # intensity to which cross-talk raises an AU
 DIRECTIONS, RADII, CIRCUMPLEX_PEOPLE = 12, (0.4, 0.8), 16
 THUMBNAIL_PX = 32  # side at which pictures are compared for memorising
-SPEED_REPEATS = 7
+SPEED_REPEATS = 9
 FEWEST_FACES = 20  # on either side of a distance
 
 
@@ -60,6 +60,14 @@ class CircumplexPoint:
 
 
 @dataclass(frozen=True)
+class Direction:
+    """One direction of the circumplex: which share of the way asked for the judge sees gone."""
+
+    degrees: int  # 0 is pleasure, 90 is arousal
+    reach: Interval
+
+
+@dataclass(frozen=True)
 class Distances:
     """Drawn faces against real ones, beside other real people against the same (the floor), at the same number of faces."""
 
@@ -77,8 +85,8 @@ class Memory:
     """Whether drawn faces are nearer to training faces than faces of unseen people are."""
 
     training_faces: int
-    drawn_distance: float  # median distance to the nearest training face, thumbnails in [0, 1]
-    unseen_distance: float  # the same for test faces
+    drawn_distance: Interval  # median distance to the nearest training face, thumbnails in [0, 1]
+    unseen_distance: Interval  # the same for test faces
     nearer: Interval  # P(a drawn face is nearer to the training set than a test face): 0.5 is as novel as an unseen person
 
 
@@ -179,7 +187,9 @@ def cross_talk(model: AffectModel, bench: Bench, generator: Generator) -> CrossT
     return CrossTalk(aus, tuple(tuple(round(float(v), 4) for v in row) for row in change.mean(2)), wanted, unwanted)
 
 
-def circumplex(model: AffectModel, bench: Bench, generator: Generator) -> tuple[tuple[CircumplexPoint, ...], Control] | None:
+def circumplex(
+    model: AffectModel, bench: Bench, generator: Generator
+) -> tuple[tuple[CircumplexPoint, ...], Control, tuple[Direction, ...]] | None:
     """Ask for directions of valence and arousal, and nothing else; None in a run without them."""
     if not learns_va(model.card):
         return None
@@ -196,7 +206,16 @@ def circumplex(model: AffectModel, bench: Bench, generator: Generator) -> tuple[
     asked[:, -2:] = np.repeat(places, len(people), axis=0)
     rows = np.full_like(asked, np.nan)
     rows[:, -2:] = np.concatenate(seen)
-    return points, bench.control(asked, rows, np.tile(np.arange(len(people)), len(places)))
+    control = bench.control(asked, rows, np.tile(np.arange(len(people)), len(places)))
+    return points, control, _directions(np.array(places), np.stack(seen))
+
+
+def _directions(places: Floats, seen: Floats) -> tuple[Direction, ...]:
+    """Reach of every direction from places (D, 2) and what was seen there of P people (D, P, 2), from the middle of all readings on."""
+    centre, weights = seen.mean((0, 1)), metrics.resamplings(np.arange(seen.shape[1]), np.random.default_rng(0))
+    gone = ((seen - centre) * places[:, None]).sum(2) / (places**2).sum(1)[:, None]  # (D, P)
+    degrees = np.rint(np.degrees(np.arctan2(places[:, 1], places[:, 0]))).astype(int) % 360
+    return tuple(Direction(int(d), metrics.mean_interval(gone[degrees == d].mean(0), weights)) for d in np.unique(degrees))
 
 
 def _of_people(model: AffectModel, people: Tensor, row: Floats, generator: Generator) -> U8:
@@ -214,15 +233,18 @@ def measure_distances(real: Faces, real_features: Floats, drawn_features: Floats
     count = min(int(first.sum()), int((~first).sum()), len(drawn_features))
     if count < FEWEST_FACES:
         return None
-    reference, floor, drawn = (rng.permutation(f)[:count] for f in (real_features[first], real_features[~first], drawn_features))
+    sides = (rng.permutation(np.flatnonzero(first))[:count], rng.permutation(np.flatnonzero(~first))[:count])
+    reference, floor = (real_features[rows] for rows in sides)
+    who, floor_who = (real.identity[rows] for rows in sides)
+    drawn = rng.permutation(drawn_features)[:count]
     return Distances(
         faces=count,
-        frechet=distances.frechet_interval(reference, drawn, rng),
-        frechet_floor=distances.frechet_interval(reference, floor, rng),
+        frechet=distances.frechet_interval(reference, drawn, rng, real_people=who),
+        frechet_floor=distances.frechet_interval(reference, floor, rng, real_people=who, drawn_people=floor_who),
         kernel=distances.kernel_interval(reference, drawn, rng),
         kernel_floor=distances.kernel_interval(reference, floor, rng),
-        manifold=distances.manifold(reference, drawn),
-        manifold_floor=distances.manifold(reference, floor),
+        manifold=distances.manifold(reference, drawn, rng, who),
+        manifold_floor=distances.manifold(reference, floor, rng, who, floor_who),
     )
 
 
@@ -240,12 +262,14 @@ def memory(
     unseen_distance, _ = distances.nearest(_thumbnails(unseen.images), among)
     of = np.concatenate([np.ones(len(drawn)), np.zeros(len(unseen))])
     clusters = np.concatenate([[f"drawn {i}" for i in range(len(drawn))], unseen.identity.astype(str)])
-    nearer = metrics.auc(of, -np.concatenate([drawn_distance, unseen_distance]), metrics.resamplings(clusters, rng))
+    weights, scale = metrics.resamplings(clusters, rng), THUMBNAIL_PX * 3**0.5  # root mean square per value
+    nearer = metrics.auc(of, -np.concatenate([drawn_distance, unseen_distance]), weights)
+    drawn_median = metrics.median_interval(drawn_distance / scale, weights[:, : len(drawn)])
+    unseen_median = metrics.median_interval(unseen_distance / scale, weights[:, len(drawn) :])
     closest = np.argsort(drawn_distance)[:8]
     full = database.images("train", rows[neighbour[closest]], drawn.shape[1])
     pairs = [(drawn[i], picture) for i, picture in zip(closest, full, strict=True)]
-    scale = THUMBNAIL_PX * 3**0.5  # root mean square per value
-    return Memory(len(rows), float(np.median(drawn_distance)) / scale, float(np.median(unseen_distance)) / scale, summary(nearer)), pairs
+    return Memory(len(rows), drawn_median, unseen_median, summary(nearer)), pairs
 
 
 def _thumbnails(images: U8) -> Floats:
@@ -270,27 +294,27 @@ def twin_edits(model: AffectModel, faces: Faces, most: int, generator: Generator
     return TwinEdit(len(rows), *(summary(weights @ error / weights.sum(1)) for error in errors))
 
 
-def speed(model: AffectModel) -> dict[str, float]:
-    """Milliseconds a face, median of a few, on this machine with torch's present threads."""
+def speed(model: AffectModel) -> dict[str, Interval]:
+    """Milliseconds a face on this machine with torch's present threads: median, fastest and slowest of SPEED_REPEATS."""
     side, generator = model.card.image_px, Generator().manual_seed(0)
     known = model.sample_latents(16, generator), torch.zeros(16, len(model.card.vocabulary) + 2, device=model.platt.device)
     x = torch.zeros(16, 3, side, side, device=model.platt.device)
     timings = {}
     for rows in (1, 16):
-        timings[f"read, {rows} at once"] = _milliseconds(lambda rows=rows: model.read(x[:rows]).va) / rows  # type: ignore[misc]
-        timings[f"draw, {rows} at once"] = _milliseconds(lambda rows=rows: model.generate(known[0][:rows], known[1][:rows])) / rows  # type: ignore[misc]
-        timings[f"edit, {rows} at once"] = _milliseconds(lambda rows=rows: model.edit(x[:rows], known[1][:rows])) / rows  # type: ignore[misc]
+        timings[f"read, {rows} at once"] = _milliseconds(lambda rows=rows: model.read(x[:rows]).va, rows)  # type: ignore[misc]
+        timings[f"draw, {rows} at once"] = _milliseconds(lambda rows=rows: model.generate(known[0][:rows], known[1][:rows]), rows)  # type: ignore[misc]
+        timings[f"edit, {rows} at once"] = _milliseconds(lambda rows=rows: model.edit(x[:rows], known[1][:rows]), rows)  # type: ignore[misc]
     return timings
 
 
 @torch.inference_mode()
-def _milliseconds(work: Callable[[], Tensor]) -> float:
+def _milliseconds(work: Callable[[], Tensor], faces: int) -> Interval:
     spent = []
     for _ in range(SPEED_REPEATS + 1):
         start = time.perf_counter()
         work().sum().item()  # .item waits for the device
-        spent.append(1000 * (time.perf_counter() - start))
-    return float(np.median(spent[1:]))
+        spent.append(1000 * (time.perf_counter() - start) / faces)
+    return Interval(*(round(float(of(spent[1:])), 3) for of in (np.median, min, max)))
 
 
 def _pair(values: Floats) -> tuple[float, float]:

@@ -142,7 +142,7 @@ def _even_light(x: Tensor) -> Tensor:
 
 
 def _sized(x: Tensor, side: int) -> Tensor:
-    """Faces of another size than the judge's, resampled to it."""
+    """Faces of another size than the judge's, resampled to it as the database does it: larger ones area-averaged, smaller ones enlarged."""
     if x.shape[-1] == side:
         return x
-    return F.interpolate(x, (side, side), mode="bilinear", align_corners=False, antialias=x.shape[-1] > side)
+    return F.interpolate(x, (side, side), mode="area") if x.shape[-1] > side else F.interpolate(x, (side, side), mode="bilinear")

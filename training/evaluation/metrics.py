@@ -68,6 +68,13 @@ def mean_interval(values: Floats, weights: Floats) -> Interval:
     return summary(_ratio(weights[:, there] @ values[there], weights[:, there].sum(1)))
 
 
+def median_interval(values: Floats, weights: Floats) -> Interval:
+    """Median of (N,) values that are figures in themselves: the smallest that half of the weight does not exceed."""
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[:, order], axis=1)
+    return summary(values[order][np.argmax(reached >= reached[:, -1:] / 2, axis=1)])
+
+
 # -- presence of an AU: truth in {0, 1} ------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,8 @@ class AuFigures:
     auc: Interval
     precision: Interval
     recall: Interval
+    threshold: float
+    raw_error: Interval  # calibration error of the sigmoid of the logit, before Platt scaling
     calibration_error: Interval
     icc31: Interval  # of intensities
     mean_absolute_error: Interval  # of intensities
@@ -43,6 +45,8 @@ class VaFigures:
     sign_agreement: Interval
     pearson: Interval
     oracle_ccc: Interval
+    oracle_rmse: Interval
+    oracle_sign_agreement: Interval
     of_oracle: Interval  # share of the oracle's CCC on the same faces
 
 
@@ -53,6 +57,7 @@ class Recognition:
     aus: tuple[AuFigures, ...]
     mean_f1: Interval
     mean_auc: Interval
+    mean_raw_error: Interval
     mean_calibration_error: Interval
     va: tuple[VaFigures, ...]
 
@@ -132,6 +137,7 @@ def recognise(card: ModelCard, faces: Faces, read: Read, weights: Floats) -> Rec
         aus=tuple(aus.figures()),
         mean_f1=summary(metrics.mean_over_labels(aus.f1)),
         mean_auc=summary(metrics.mean_over_labels(aus.auc)),
+        mean_raw_error=summary(metrics.mean_over_labels(aus.raw_error), lifted=True),
         mean_calibration_error=summary(metrics.mean_over_labels(aus.error), lifted=True),
         va=tuple(figures for figures in va if figures.faces),
     )
@@ -148,6 +154,7 @@ class _Aus:
         self.columns = [k for k in columns if np.isfinite(self.present[:, k]).any()]
         self.f1 = [metrics.f1(self.present[:, k], self.decided[:, k], weights) for k in self.columns]
         self.auc = [metrics.auc(self.present[:, k], read.logits[:, k], weights) for k in self.columns]
+        self.raw_error = [metrics.expected_calibration_error(self.present[:, k], self.intensity[:, k], weights) for k in self.columns]
         self.error = [metrics.expected_calibration_error(self.present[:, k], self.probability[:, k], weights) for k in self.columns]
 
     def figures(self) -> list[AuFigures]:
@@ -164,6 +171,8 @@ class _Aus:
             auc=summary(self.auc[place]),
             precision=summary(metrics.precision(present, self.decided[:, k], self.weights)),
             recall=summary(metrics.recall(present, self.decided[:, k], self.weights)),
+            threshold=self.card.calibration[code].threshold,
+            raw_error=summary(self.raw_error[place], lifted=True),
             calibration_error=summary(self.error[place], lifted=True),
             icc31=summary(metrics.icc31(truth, self.intensity[:, k], self.weights)),
             mean_absolute_error=summary(metrics.mean_absolute_error(truth, self.intensity[:, k], self.weights)),
@@ -171,9 +180,9 @@ class _Aus:
 
 
 def _va(index: int, faces: Faces, read: Read, weights: Floats) -> VaFigures:
-    truth, guess = faces.truth[:, index - 2], read.va[:, index]
-    oracle = metrics.ccc(truth, faces.expected_va[:, index], weights)
-    beside = np.where(np.isfinite(faces.expected_va[:, index]), guess, np.nan)  # the same faces as the oracle's
+    truth, guess, expected = faces.truth[:, index - 2], read.va[:, index], faces.expected_va[:, index]
+    oracle = metrics.ccc(truth, expected, weights)
+    beside = np.where(np.isfinite(expected), guess, np.nan)  # the same faces as the oracle's
     return VaFigures(
         name=DIMENSIONS[index],
         faces=int(np.isfinite(truth).sum()),
@@ -182,6 +191,8 @@ def _va(index: int, faces: Faces, read: Read, weights: Floats) -> VaFigures:
         sign_agreement=summary(metrics.sign_agreement(truth, guess, weights)),
         pearson=summary(metrics.pearson(truth, guess, weights)),
         oracle_ccc=summary(oracle),
+        oracle_rmse=summary(metrics.rmse(truth, expected, weights)),
+        oracle_sign_agreement=summary(metrics.sign_agreement(truth, expected, weights)),
         of_oracle=summary(metrics.ccc(truth, beside, weights) / oracle),
     )
 

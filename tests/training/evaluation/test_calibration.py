@@ -35,6 +35,18 @@ def test_the_threshold_is_the_best_of_all():
     assert f1_score(PRESENT[:300], probability >= chosen) == pytest.approx(best)
 
 
+def test_with_few_positives_the_fitted_threshold_does_better_on_other_faces_than_the_one_counted():
+    rng, gained = np.random.default_rng(4), []
+    other = PRESENT[1500:], LOGITS[1500:]
+    for _ in range(60):
+        rows = rng.choice(1500, 40, replace=False)
+        fitted = calibration.fit(LOGITS[rows], PRESENT[rows])
+        few, many = (1 / (1 + np.exp(-(fitted.scale * logits + fitted.shift))) for logits in (LOGITS[rows], other[1]))
+        counted = calibration.best_threshold(few, PRESENT[rows])
+        gained.append(f1_score(other[0], many >= fitted.threshold) - f1_score(other[0], many >= counted))
+    assert np.mean(gained) > 0
+
+
 def test_an_au_that_is_hardly_ever_seen_stays_uncalibrated():
     assert calibration.fit(LOGITS, np.zeros(3000)) == Calibration()
     assert calibration.fit(LOGITS, np.full(3000, np.nan)) == Calibration()

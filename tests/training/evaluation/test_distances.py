@@ -31,16 +31,17 @@ def test_precision_recall_and_coverage_equal_scikit_learns_neighbours():
     real_radius = NearestNeighbors(n_neighbors=k + 1).fit(REAL).kneighbors(REAL)[0][:, -1]
     drawn_radius = NearestNeighbors(n_neighbors=k + 1).fit(DRAWN).kneighbors(DRAWN)[0][:, -1]
     apart = np.linalg.norm(REAL[:, None] - DRAWN[None], axis=2)
-    found = distances.manifold(REAL, DRAWN)
-    assert found.precision == pytest.approx(np.mean([(apart[:, j] < real_radius).any() for j in range(180)]))
-    assert found.recall == pytest.approx(np.mean([(apart[i] < drawn_radius).any() for i in range(200)]))
-    assert found.coverage == pytest.approx(np.mean([(apart[i] < real_radius[i]).any() for i in range(200)]))
-    assert found.density == pytest.approx(np.mean([(apart[:, j] < real_radius).sum() for j in range(180)]) / k)
+    found = distances.manifold(REAL, DRAWN, RNG)
+    assert found.precision.value == pytest.approx(np.mean([(apart[:, j] < real_radius).any() for j in range(180)]))
+    assert found.recall.value == pytest.approx(np.mean([(apart[i] < drawn_radius).any() for i in range(200)]))
+    assert found.coverage.value == pytest.approx(np.mean([(apart[i] < real_radius[i]).any() for i in range(200)]))
+    assert found.density.value == pytest.approx(np.mean([(apart[:, j] < real_radius).sum() for j in range(180)]) / k)
 
 
 def test_the_same_set_is_dense_and_a_far_one_is_not():
-    assert distances.manifold(REAL, REAL + 1e-9).coverage == 1
-    assert distances.manifold(REAL, REAL + 100) == distances.Manifold(0, 0, 0, 0)
+    assert distances.manifold(REAL, REAL + 1e-9, RNG).coverage.value == 1
+    far = distances.manifold(REAL, REAL + 100, RNG)
+    assert {share.value for share in vars(far).values()} == {0}
 
 
 def test_intervals_hold_the_figure_and_narrow_with_more_faces():
@@ -51,6 +52,10 @@ def test_intervals_hold_the_figure_and_narrow_with_more_faces():
     assert many.high - many.low < few.high - few.low
     frechet = distances.frechet_interval(REAL, DRAWN, rng)
     assert frechet.low < frechet.value < frechet.high
+    people = np.arange(len(REAL)) // 20
+    whole = distances.frechet_interval(REAL + people[:, None], DRAWN, rng, real_people=people)
+    alone = distances.frechet_interval(REAL + people[:, None], DRAWN, rng)
+    assert whole.high - whole.low > 1.5 * (alone.high - alone.low)  # faces of one person say little more than one of them
 
 
 def test_the_nearest_neighbour_is_found():

@@ -141,7 +141,7 @@ def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
     faces = load_faces(database, model, "test", 1000, rng)
     copies = database.images("train", np.arange(50), model.card.image_px)
     found, _ = generation.memory(database, copies, faces, 10_000, rng)
-    assert found.drawn_distance == pytest.approx(0, abs=1e-6)
+    assert found.drawn_distance.value == pytest.approx(0, abs=1e-6)
     assert found.nearer.low > 0.95
 
 
@@ -152,6 +152,15 @@ def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_fold
     assert bench.control(asked, asked, np.arange(50)).mean_ccc.value == pytest.approx(1)
     half = np.where(np.arange(50)[:, None] % 2, asked, np.nan)  # what was not asked is not graded
     assert bench.control(half, asked, np.arange(50)).mean_auc.value == 1
+
+
+def test_a_direction_that_is_never_reached_is_found():
+    places = np.array([[r * np.cos(a), r * np.sin(a)] for r in (0.4, 0.8) for a in np.radians([0, 90, 180, 270])])
+    seen = np.repeat(places[:, None], 6, axis=1) + 0.01 * np.random.default_rng(0).normal(size=(8, 6, 2))
+    seen[[1, 5]] = 0  # asked for arousal, nothing happens
+    found = {one.degrees: one.reach.value for one in generation._directions(places, seen)}
+    assert min(found, key=found.__getitem__) == 90
+    assert [found[0], found[180]] == pytest.approx([1, 1], abs=0.05)
 
 
 def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database):

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from affect.model import AffectModel
 from tests.training.evaluation.conftest import QUICK_JUDGE
 from training.database.reader import Database
 from training.evaluation.judge import JUDGE_WEIGHTS_FILE, Judge, JudgeError
@@ -28,6 +30,14 @@ def test_a_judge_comes_back_from_its_files_and_takes_faces_of_any_size(judge_fol
     assert judge.read(faces).shape == (3, 5)
     assert judge.features(faces).shape == (3, 160)
     assert torch.equal(Judge.load(judge_folder).read(faces), judge.read(faces))
+
+
+def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder):
+    judge = Judge.load(judge_folder)
+    faces = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    small = np.stack([cv2.resize(face, (32, 32), interpolation=cv2.INTER_AREA) for face in faces])
+    large, shrunk = (judge.read(AffectModel.to_pixels(torch.from_numpy(images))) for images in (faces, small))
+    assert torch.allclose(large, shrunk, atol=0.02)  # the database rounds to 8 bits
 
 
 def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder, tmp_path):

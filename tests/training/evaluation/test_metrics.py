@@ -103,6 +103,14 @@ def test_the_mean_over_labels_leaves_out_labels_without_a_figure():
     np.testing.assert_allclose(mean, [0.5, 0.4])
 
 
+def test_the_median_of_every_resampling_is_that_of_the_faces_it_holds():
+    interval = metrics.median_interval(X, np.ones((1, 400)))
+    assert interval.value == pytest.approx(np.quantile(X, 0.5, method="inverted_cdf"))
+    repeated = [np.quantile(X, 0.5, method="inverted_cdf", weights=weights) for weights in COUNTS]
+    both = metrics.median_interval(X, np.concatenate([np.ones((1, 400)), COUNTS]))
+    assert (both.low, both.high) == pytest.approx(tuple(np.quantile(repeated, [0.025, 0.975])))
+
+
 def test_the_interval_of_a_calibration_error_holds_its_figure():
     rng = np.random.default_rng(3)
     probability = rng.random(500)
