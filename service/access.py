@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Quota:
-    """So much in any `seconds`, refilled evenly. None: no limit."""
+    """Buckets of so much, refilled evenly within `seconds`. None: no limit."""
 
     requests: int | None = None
     images: int | None = None
