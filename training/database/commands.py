@@ -63,10 +63,11 @@ def sheets(out: Path, people: int, size_px: int, seed: int) -> None:
 @click.option("--eyes", help="the pictures are crops with eye centres at X1,Y1,X2,Y2 of their sides, the picture's left eye first")
 @click.option(
     "--splits",
-    type=click.Choice(["hash", "official"]),
+    type=click.Choice(["hash", "official", "test"]),
     default="hash",
     show_default=True,
-    help="by a hash of person or video, the same in every database; or the set's own, its validation set becoming our test split",
+    help="by a hash of person or video, the same in every database; or the set's own, its validation set becoming our test split; "
+    "or all of it for testing",
 )
 @click.option("--threshold", type=int, default=2, show_default=True, help="disfa: an intensity (of 5) from which an AU counts as present")
 @click.option("--au-max", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="csv: the largest AU value")

@@ -22,6 +22,7 @@ from training.evaluation.explanations import Benchmark, benchmark
 from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Direction, Distances, Memory, TwinEdit
 from training.evaluation.judge import Judge, JudgeCard
 from training.evaluation.metrics import Interval
+from training.evaluation.ordering import Ordering, orderings
 from training.evaluation.pictures import Strip
 from training.evaluation.reading import U8, Faces, Read, in_batches, load_faces, read
 from training.evaluation.recognition import GroupTable, Recognition
@@ -79,6 +80,7 @@ class Report:
     calibrated_on: int  # faces of the validation split; 0 where the card's calibration was left as it was
     recognition: Recognition
     groups: tuple[GroupTable, ...]
+    orderings: tuple[Ordering, ...]  # pairs of faces of one person
     generated: Generated | None
     explanations: Benchmark | None
     twin_edits: TwinEdit | None
@@ -185,6 +187,7 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
         calibrated_on=calibrated_on,
         recognition=recognised,
         groups=groups,
+        orderings=orderings(model.card, faces, seen),
         generated=generated,
         explanations=explained,
         twin_edits=twins,

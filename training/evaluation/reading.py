@@ -32,6 +32,7 @@ class Faces:
     identity: NDArray[np.generic]  # (N,) who it is: the cluster of every bootstrap
     groups: dict[str, NDArray[np.str_]]  # attribute -> (N,) value, "" where not known
     twin_of: NDArray[np.intp]  # (N,) row of another state of the same person in the same scene; -1 where there is none
+    pair: NDArray[np.str_]  # (N,) faces of one name are the same person in different states; "" where there is none
 
     def __len__(self) -> int:
         return len(self.images)
@@ -40,7 +41,7 @@ class Faces:
         """Some of the faces; their twins are left behind."""
         alone = np.full(len(rows), -1)
         groups = {name: values[rows] for name, values in self.groups.items()}
-        return Faces(self.images[rows], self.truth[rows], self.expected_va[rows], self.identity[rows], groups, alone)
+        return Faces(self.images[rows], self.truth[rows], self.expected_va[rows], self.identity[rows], groups, alone, self.pair[rows])
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def load_faces(database: Database, model: AffectModel, split: str, most_images: 
         identity=_who(database, split)[rows],
         groups=_attributes(database, split, rows),
         twin_of=_twins(groups_of_twins[rows]),
+        pair=np.array([str(truths[row].get("pair") or groups_of_twins[row]) for row in rows]),
     )
 
 

@@ -106,6 +106,9 @@ def summary_text(report: Report) -> str:
         lines.append("  these are not the data of this run: its calibration and card were left as they are")
     elif not report.calibrated_on:
         lines.append("  no validation split: thresholds are not calibrated")
+    for one in report.orderings:
+        if not report.at_home or one.name == "AU12":
+            lines.append(f"  order in pairs, {one.name:<14} {one.right}   ({one.pairs} pairs of one person: the stronger read as stronger)")
     for table in report.groups:
         for gap in table.gaps:
             if gap.figure in ("mean_auc", "valence_ccc"):

@@ -8,6 +8,8 @@ One header line, then one line a picture; comma, semicolon or tab. Columns, in a
     identity, video    who it shows, and in which recording: neither is ever divided between splits
     split          train, validation or test, followed with --splits official
     box            face in px of the picture as `x y width height`
+    pair           faces of one name are one person in different states, e.g. neutral and smiling: `affectgan evaluate`
+                   says how often the stronger one is read as the stronger
     group_<name>   an attribute that results are broken down by, e.g. group_sex
 
 An empty field, `nan`, `na`, `null`, `-` are "not annotated"; so are AU -1 and valence or arousal -5 and -2.
@@ -22,8 +24,8 @@ from training.database.card import DataError
 from training.database.sample import SPLITS
 from training.sources.record import Item, Record, Refusal, Source, code_of, in_facs_order, numbers
 
-IMAGE, IDENTITY, VIDEO, SPLIT, BOX, GROUP = "image", "identity", "video", "split", "box", "group_"
-OTHERS = (IMAGE, *DIMENSIONS, IDENTITY, VIDEO, SPLIT, BOX)
+IMAGE, IDENTITY, VIDEO, SPLIT, BOX, PAIR, GROUP = "image", "identity", "video", "split", "box", "pair", "group_"
+OTHERS = (IMAGE, *DIMENSIONS, IDENTITY, VIDEO, SPLIT, BOX, PAIR)
 UNKNOWN = ("", "nan", "na", "null", "-")
 AU_UNKNOWN, VA_UNKNOWN = (-1.0,), (-5.0, -2.0)
 DELIMITERS = ",;\t"
@@ -81,12 +83,13 @@ class PlainCsv(Source):
             where=where,
             picture=(self.options.pictures or path.parent) / row[IMAGE],
             labels=labels,
-            identity=row.get(IDENTITY) or row.get(VIDEO) or row[IMAGE],
+            identity=row.get(IDENTITY) or row.get(PAIR) or row.get(VIDEO) or row[IMAGE],
             video=row.get(VIDEO, ""),
-            unit=row.get(IDENTITY) or row.get(VIDEO, ""),
+            unit=row.get(IDENTITY) or row.get(PAIR) or row.get(VIDEO, ""),
             official=row.get(SPLIT, ""),
             box=(box[0], box[1], box[2], box[3]) if box and len(box) == 4 else None,
             groups={name.removeprefix(GROUP): text for name, text in row.items() if name.startswith(GROUP) and text},
+            truth={PAIR: row[PAIR]} if row.get(PAIR) else {},
         )
 
     def _label(self, name: str, text: str) -> float | None:

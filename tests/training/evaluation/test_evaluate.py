@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from affect.card import Calibration, ModelCard
 from affect.model import AffectModel
 from training.database.card import DataCard
+from training.database.commands import data
 from training.database.reader import Database
 from training.evaluation import generation, report
 from training.evaluation.commands import evaluate as command
@@ -191,6 +193,39 @@ def test_other_data_than_the_runs_own_leave_its_card_alone(run, written, drawn_d
     assert "left as they are" in answer.output
     assert (run / "model" / "card.json").read_bytes() == before
     assert (run / "report-elsewhere.html").is_file()
+
+
+def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(run, written, drawn_database, tmp_path):
+    source = Database.open(drawn_database)
+    labels, who = source.labels("test"), source.column("test", "identity")
+    lines = ["image,AU12,pair"]
+    for person in np.unique(who):
+        rows = np.flatnonzero(who == person)
+        for row in rows[[np.argmin(labels[rows, 1]), np.argmax(labels[rows, 1])]]:
+            Image.fromarray(source.images("test", np.array([row]), 32)[0]).save(tmp_path / f"{row}.jpg")
+            lines.append(f"{row}.jpg,{int(labels[row, 1] > 0)},{person}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    imported = [
+        "import",
+        "csv",
+        str(tmp_path / "labels.csv"),
+        "--out",
+        str(tmp_path / "db"),
+        "--aligned",
+        "--size",
+        "32",
+        "--splits",
+        "test",
+    ]
+    before = (run / "model" / "card.json").read_bytes()
+    for one, arguments in ((data, imported), (command, [str(run), "--data", str(tmp_path / "db"), "--keep-card"])):
+        answer = CliRunner().invoke(one, arguments)
+        assert answer.exit_code == 0, answer.output
+    assert "order in pairs, AU12" in answer.output
+    assert (run / "model" / "card.json").read_bytes() == before
+    found = json.loads((run / "report-csv.json").read_text())
+    assert [one["name"] for one in found["orderings"]] == ["AU12"]
+    assert found["recognition"]["va"] == []
 
 
 def test_too_few_people_have_no_distance_but_a_report_all_the_same(run, drawn_database, judge_folder):

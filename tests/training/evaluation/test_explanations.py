@@ -18,7 +18,7 @@ from training.evaluation.reading import Faces
 def faces() -> Faces:
     images = np.stack([face(name) for name in FACES] * 4)
     truth = model().labels(model().to_pixels(torch.from_numpy(images))).detach().double().numpy()
-    return Faces(images, truth, truth[:, -2:], np.arange(len(images)).astype(str), {}, np.full(len(images), -1))
+    return Faces(images, truth, truth[:, -2:], np.arange(len(images)).astype(str), {}, np.full(len(images), -1), np.full(len(images), ""))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_threshold_of_identity_parts_twins_from_strangers() -> None:
     seen /= np.linalg.norm(seen, axis=1, keepdims=True)
     names = np.repeat(np.arange(40), 2).astype(str)
     twin = np.arange(80) ^ 1
-    known = Faces(np.zeros((80, 1, 1, 3), np.uint8), np.zeros((80, 2)), np.zeros((80, 2)), names, {}, twin)
+    known = Faces(np.zeros((80, 1, 1, 3), np.uint8), np.zeros((80, 2)), np.zeros((80, 2)), names, {}, twin, np.full(80, ""))
     at = grading._equal_error(seen, known, rng.permutation(80))
     assert 0.6 < at < 0.99
     assert np.mean((seen * seen[twin]).sum(1) > at) > 0.95

@@ -21,7 +21,7 @@ def made(*, noise: float, worse: float = 0.0) -> tuple[Faces, Read, np.ndarray]:
     logits = 8 * (truth[:, :2] - 0.35) + 8 * spread * rng.normal(size=(N, 2))
     va = truth[:, 2:] + spread * rng.normal(size=(N, 2))
     expected = truth[:, 2:] + 0.2 * rng.normal(size=(N, 2))
-    faces = Faces(np.zeros((N, 4, 4, 3), np.uint8), truth, expected, np.arange(N) // 3, {"tone": group}, np.full(N, -1))
+    faces = Faces(np.zeros((N, 4, 4, 3), np.uint8), truth, expected, np.arange(N) // 3, {"tone": group}, np.full(N, -1), np.full(N, ""))
     weights = metrics.resamplings(faces.identity, rng, 100)
     return faces, Read(logits, va, *np.zeros((4, N))), weights
 

@@ -11,7 +11,7 @@ from training.evaluation.reading import Faces
 def faces_of(truth: np.ndarray, twin_of: list[int]) -> Faces:
     count = len(truth)
     images = np.zeros((count, 64, 64, 3), np.uint8)
-    return Faces(images, truth, np.full((count, 2), np.nan), np.arange(count).astype(str), {}, np.array(twin_of))
+    return Faces(images, truth, np.full((count, 2), np.nan), np.arange(count).astype(str), {}, np.array(twin_of), np.full(count, ""))
 
 
 def test_pairs_differ_in_one_au_and_in_its_presence() -> None:
