@@ -36,6 +36,31 @@ def render(out: Path, images: int, size_px: int, twins: int, seed: int, workers:
 
 @data.command()
 @OUT
+@click.option("--pairs", type=click.IntRange(min=1), default=1000, show_default=True, help="of pictures")
+@click.option("--change", type=click.Choice(["au", "expression"]), default="au", show_default=True, help="what the second picture changes")
+@click.option("--au", "codes", multiple=True, help="change only these, e.g. --au AU12 [any AU]")
+@click.option("--size", "size_px", type=int, default=64, show_default=True, help="side of the aligned crops in px, 32 to 512")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="another seed, other people")
+@WORKERS
+def twins(out: Path, pairs: int, change: str, codes: tuple[str, ...], size_px: int, seed: int, workers: int) -> None:
+    """Render twins: the same person, light and pose with one AU or the whole expression changed, and where pixels changed.
+
+    OUT is a database like any other; the truth of each pair's second picture holds `changed`: AUs and mask. OUT/twins.png shows some.
+    """
+    from training.database.describe import twin_sheet
+    from training.database.reader import Database
+    from training.database.rendering import render_database
+    from training.render.states import AU_CODES
+
+    if codes and change == "expression":
+        raise click.UsageError("--au goes with --change au")
+    changed = codes or AU_CODES if change == "au" else ()
+    report = render_database(out, images=2 * pairs, size_px=size_px, twins=2, seed=seed, workers=workers, change=changed)
+    click.echo(f"wrote {out} ({report}) and {twin_sheet(Database.open(out), out / 'twins.png')}")
+
+
+@data.command()
+@OUT
 @click.option("--people", type=click.IntRange(min=1), default=40, show_default=True, help="on people.jpg")
 @click.option("--size", "size_px", type=click.IntRange(32, 512), default=128, show_default=True, help="side of a face in px")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="another seed, other people")

@@ -17,6 +17,7 @@ from training.database import plots
 from training.database.reader import Database
 from training.database.sample import SPLITS
 from training.database.survey import Part, Survey
+from training.faces.masks import decode
 
 U8 = NDArray[np.uint8]
 SHEET_ROWS, SHEET_COLUMNS = 8, 12
@@ -75,6 +76,22 @@ def write_html(database: Database, found: Survey, path: Path) -> Path:
 def contact_sheet(database: Database, path: Path) -> Path:
     """Every n-th training picture, in a grid."""
     Image.fromarray(sheet(database, rows=SHEET_ROWS)).save(path)
+    return path
+
+
+def twin_sheet(database: Database, path: Path) -> Path:
+    """Pairs of the largest split side by side with the mask of their changed pixels."""
+    split = max(SPLITS, key=database.count)
+    truths = database.truth(split)
+    seconds = np.flatnonzero(["changed" in truth for truth in truths])[: SHEET_ROWS * SHEET_COLUMNS // 3]
+    columns = min(SHEET_COLUMNS // 3, len(seconds))
+    seconds = seconds[: len(seconds) // columns * columns]
+    sides = [database.images(split, seconds - back, database.card.image_px) for back in (1, 0)]
+    masks = np.stack([np.repeat(decode(truths[row]["changed"]["mask"])[..., None], 3, axis=2) for row in seconds])
+    triples = np.concatenate([*sides, masks], axis=2)  # (N, S, 3 S, 3)
+    Image.fromarray(np.concatenate([np.concatenate(list(triples[i : i + columns]), axis=1) for i in range(0, len(seconds), columns)])).save(
+        path
+    )
     return path
 
 

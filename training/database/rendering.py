@@ -40,14 +40,22 @@ class RenderReport:
         )
 
 
-def render_database(folder: Path, *, images: int, size_px: int, twins: int, seed: int, workers: int) -> RenderReport:
-    """Render at least `images` pictures (whole groups of twins) into a folder. Raises DataError for sizes that cannot be."""
+def render_database(
+    folder: Path, *, images: int, size_px: int, twins: int, seed: int, workers: int, change: tuple[str, ...] | None = None
+) -> RenderReport:
+    """Render at least `images` pictures (whole groups of twins) into a folder. Raises DataError for sizes that cannot be.
+
+    With `change`, twins are pairs: one of its AUs turned, or with none named the whole expression changed.
+    """
     if not 32 <= size_px <= 512:
         raise DataError(f"size is {size_px} px; choose 32 to 512")
     if not 1 <= twins <= 64:
         raise DataError(f"twins is {twins}; choose 1 to 64 states a sitting")
+    if change is not None and (unknown := sorted(set(change) - set(AU_CODES))):
+        raise DataError(f"{unknown[0]} cannot be changed; choose of {', '.join(AU_CODES)}")
+    kind = "rendered" if change is None else f"twins-{'+'.join(change) or 'expression'}"
     card = DataCard(
-        name=f"rendered-{size_px}-s{seed}",
+        name=f"{kind}-{size_px}-s{seed}",
         vocabulary=AU_CODES,
         image_px=size_px,
         sources=("rendered",),
@@ -64,17 +72,19 @@ def render_database(folder: Path, *, images: int, size_px: int, twins: int, seed
     start = time.monotonic()
     drawn, peak = 0, 0
     with tqdm(total=groups * twins, initial=groups * twins - sum(n for _, _, n in todo) * twins, unit="img", desc="render") as bar:
-        for count, memory in _work(folder, card, todo, twins, workers):
+        for count, memory in _work(folder, card, todo, twins, change, workers):
             drawn += count
             peak = max(peak, memory)
             bar.update(count)
     return RenderReport(drawn, time.monotonic() - start, peak)
 
 
-def _work(folder: Path, card: DataCard, todo: list[tuple[int, int, int]], twins: int, workers: int) -> Iterator[tuple[int, int]]:
+def _work(
+    folder: Path, card: DataCard, todo: list[tuple[int, int, int]], twins: int, change: tuple[str, ...] | None, workers: int
+) -> Iterator[tuple[int, int]]:
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(render_shard, folder, card, *shard, twins) for shard in todo]
+        futures = [pool.submit(render_shard, folder, card, *shard, twins, change) for shard in todo]
         try:
             for future in futures:
                 yield future.result()
@@ -83,17 +93,21 @@ def _work(folder: Path, card: DataCard, todo: list[tuple[int, int, int]], twins:
             raise
 
 
-def render_shard(folder: Path, card: DataCard, number: int, first: int, groups: int, twins: int) -> tuple[int, int]:
+def render_shard(
+    folder: Path, card: DataCard, number: int, first: int, groups: int, twins: int, change: tuple[str, ...] | None = None
+) -> tuple[int, int]:
     """Render one shard; returns its pictures and the worker's peak memory in bytes."""
     import cv2
 
-    from training.faces.dataset import samples
+    from training.faces.dataset import pairs, samples
 
     cv2.setNumThreads(1)
     assert card.seed is not None
+    where = {"seed": card.seed, "first": first, "count": groups, "size_px": card.image_px}
+    drawn = samples(**where, twins=twins) if change is None else pairs(**where, change=change)
     count = 0
     with DatabaseWriter(folder, card, shard_images=2**31, first_shard=number) as writer:
-        for sample in samples(seed=card.seed, first=first, count=groups, size_px=card.image_px, twins=twins):
+        for sample in drawn:
             writer.add(sample)
             count += 1
     return count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -58,6 +58,7 @@ class RenderedFace:
     landmarks: Floats  # (68, 2) in the iBUG order
     points: Floats  # (5, 2) eye centres, nose tip, mouth corners; the picture's left first
     mask: NDArray[np.bool_]  # (S, S) face: skin, eyes and mouth in sight
+    parts: NDArray[np.uint8]  # (S, S) what the middle of each pixel shows: 0 the background, else 1 + the place in parts.NAMES
     light: Floats  # (S, S, 3) linear light before the camera, for exact differences between twins
 
 
@@ -144,7 +145,9 @@ def _set_up(person: Person, scene: Scene, size_px: int, side: int, framing: Fram
 def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
     moves = actions(state)
     vertices = parts.close_over(load_basis().moved(studio.neutral, moves), studio.balls)
-    picture, face = _draw(studio, state, vertices, parts.jaw_move(moves))
+    picture, face, materials = _draw(studio, state, vertices, parts.jaw_move(moves))
+    step = studio.side // size_px
+    seen = np.ascontiguousarray(materials[step // 2 :: step, step // 2 :: step] + 1).astype(np.uint8)
     if studio.side != size_px:
         picture, face = (cv2.resize(layer, (size_px, size_px), interpolation=cv2.INTER_AREA) for layer in (picture, face))
     light = picture[..., :3] + studio.background * (1 - picture[..., 3:])
@@ -153,11 +156,11 @@ def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
     left, right = studio.balls.centres
     spots = np.concatenate([spots, np.stack([right, left, spots[30], spots[48], spots[54]])])
     place = studio.camera.project(studio.camera.place(spots))[:, :2] * (size_px / studio.side)
-    return RenderedFace(image, place[:68], place[68:], face > 0.5, light)
+    return RenderedFace(image, place[:68], place[68:], face > 0.5, seen, light)
 
 
-def _draw(studio: _Studio, state: State, vertices: Floats, jaw: Floats) -> tuple[Floats, Floats]:
-    """Premultiplied linear light and cover (side, side, 4), and how much of each pixel is face (side, side)."""
+def _draw(studio: _Studio, state: State, vertices: Floats, jaw: Floats) -> tuple[Floats, Floats, Ints]:
+    """Premultiplied linear light and cover (side, side, 4), how much of each pixel is face and what it shows (side, side)."""
     side, person = studio.side, studio.person
     solid = _assemble([*parts.head(vertices), *studio.still, *parts.teeth(studio.neutral, jaw)], studio.camera)
     strands = _assemble(studio.veil, studio.camera) if studio.veil else None
@@ -168,16 +171,17 @@ def _draw(studio: _Studio, state: State, vertices: Floats, jaw: Floats) -> tuple
     seen = _see(solid, studio.camera, side)
     if strands is None:
         picture = _light(seen, studio.camera, furrows, fixed)
-        return picture, _is_face(seen.materials)
+        return picture, _is_face(seen.materials), seen.materials
     veil = _see(strands, studio.camera, side)
     veil.materials[veil.depth >= seen.depth] = -1  # what is behind something solid need not be lit
     over = _light(veil, studio.camera, furrows, fixed)
     hidden = over[..., 3] > OPAQUE
     face = _is_face(seen.materials) * (1 - over[..., 3])
+    shown = np.where(over[..., 3] > 0.5, veil.materials, seen.materials)
     seen.materials[cv2.erode(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = -1
     picture = _light(seen, studio.camera, furrows, fixed)
     shading.lay_over(picture, over)
-    return picture, face
+    return picture, face, shown
 
 
 def _is_face(materials: Ints) -> Floats:

@@ -20,7 +20,8 @@ Ints = NDArray[np.int32]
 
 SKIN_MATERIAL, TONGUE_MATERIAL, EYE_MATERIAL, TEETH_MATERIAL, HAIR_MATERIAL, CLOTH_MATERIAL, FRAME_MATERIAL, LENS_MATERIAL = range(8)
 COVER_MATERIAL, HAND_MATERIAL = 8, 9
-MATERIALS = 10
+NAMES = ("skin", "tongue", "eye", "teeth", "hair", "clothes", "frame", "lens", "hat or scarf", "hand")  # of the materials
+MATERIALS = len(NAMES)
 LID_M = 0.0006  # the thinnest a lid gets over the eyeball
 TONGUE_REST = np.array([0.0, 0.003, 0.001], np.float32)  # metres the tongue is drawn back behind the teeth
 

@@ -7,7 +7,7 @@ table 1; anchors: means and deviations of AffectNet's validation labels; calm: R
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -56,6 +56,7 @@ COMPOUNDS: dict[str, tuple[tuple[int, ...], str, str]] = {
 KINDS = {"emotion": 0.40, "compound": 0.12, "free": 0.38, "single": 0.10}
 NEUTRAL = 0.22
 FREE_WITH_VA = 0.5
+SHOWN = 0.3  # intensity from which an AU is there
 LEAK = 0.08  # scale of the faint activity of AUs that were not meant
 # What pulls what along, and what shuts what out, in free combinations.
 WITH = {2: (1, 0.6), 5: (1, 0.3), 7: (4, 0.3), 15: (17, 0.4), 23: (24, 0.4), 26: (25, 0.9), 20: (25, 0.5)}
@@ -136,6 +137,21 @@ def draw_state(rng: Generator) -> State:
     strength = float(rng.beta(2.5, 1.6))
     meant = {number: strength * float(np.clip(rng.normal(1, 0.15), 0.5, 1.3)) for number in shown}
     return _finish(rng, meant, name, (anchor, strength))
+
+
+def can_turn(state: State, code: str) -> bool:
+    """Whether one AU can come or go alone: nothing that shuts it out is there."""
+    number = int(code.removeprefix("AU"))
+    rivals = (f"AU{b if a == number else a}" for a, b in NEVER if number in (a, b))
+    return all(state.intensities.get(rival, 0.0) < SHOWN for rival in rivals)
+
+
+def turned(rng: Generator, state: State, code: str) -> State:
+    """The same state with one AU turned: shown where it was not, gone where it was. What that does to VA, nobody has said."""
+    intensities = {name: value for name, value in state.intensities.items() if name != code}
+    if state.intensities.get(code, 0.0) < SHOWN:
+        intensities[code] = round(float(rng.uniform(0.5, 1.0)), 4)
+    return replace(state, intensities=intensities, emotion=None, valence=None, arousal=None, expected=None)
 
 
 def actions(state: State) -> dict[str, float]:

@@ -7,8 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from tests.training.sources.layout import shoot, write
+from training.database.card import DataError
 from training.database.commands import data
 from training.database.reader import Database
+from training.database.sample import SPLITS
 from training.sources.formats import FORMATS
 
 
@@ -38,12 +40,21 @@ def test_the_import_command_knows_every_format() -> None:
     assert set(parameter.type.choices) == set(FORMATS)  # type: ignore[attr-defined]
 
 
+def test_twins_are_a_database_with_masks(tmp_path: Path) -> None:
+    told = _run("twins", "--out", tmp_path / "twins", "--pairs", 3, "--au", "AU12", "--size", 32)
+    database = Database.open(tmp_path / "twins")
+    changed = [truth["changed"]["aus"] for split in SPLITS for truth in database.truth(split) if "changed" in truth]
+    assert "6 pictures" in told and [set(aus) for aus in changed] == [{"AU12"}] * 3 and (tmp_path / "twins/twins.png").is_file()
+    with pytest.raises(DataError, match="AU99 cannot be changed"):
+        _run("twins", "--out", tmp_path / "none", "--au", "AU99")
+
+
 def test_sheets_are_drawn(tmp_path: Path) -> None:
     _run("sheets", "--out", tmp_path / "new", "--people", 2, "--size", 32)
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"people.jpg", "action-units.jpg"}
 
 
-@pytest.mark.parametrize("command", ["render", "sheets", "import", "merge", "describe"])
+@pytest.mark.parametrize("command", ["render", "twins", "sheets", "import", "merge", "describe"])
 def test_help_is_complete(command: str) -> None:
     options = [parameter for parameter in data.commands[command].params if isinstance(parameter, click.Option)]
     told = _run(command, "--help")

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 
 from affect.labels import Vocabulary
-from training.faces.dataset import SCENES_PER_PERSON, samples
+from training.faces import masks, parts
+from training.faces.dataset import SCENES_PER_PERSON, pairs, samples
 from training.render.states import AU_CODES
 
 
@@ -35,3 +36,24 @@ def test_truth_says_what_the_picture_shows() -> None:
     assert 1 <= int(sample.groups["skin_tone"]) <= 10
     assert np.allclose(np.array(sample.truth["points"][:2]) / 48, [(0.32, 0.36), (0.68, 0.36)], atol=0.005)
     assert len(sample.truth["landmarks"]) == 68
+    shown = masks.decode(sample.truth["parts"])
+    assert shown.shape == (48, 48) and (shown == 1 + parts.NAMES.index("skin")).mean() > 0.2
+    assert shown[int(0.36 * 48), int(0.5 * 48)] == 1 + parts.NAMES.index("skin")  # the root of the nose
+    assert sample.truth["age"] >= 14 and abs(sample.truth["melanin"] - int(sample.groups["skin_tone"])) <= 0.5
+
+
+def test_twins_differ_in_the_unit_that_was_asked_for_and_where_the_mask_says() -> None:
+    drawn = list(pairs(seed=4, first=0, count=3, size_px=48, change=("AU12", "AU43")))
+    for before, after in zip(drawn[::2], drawn[1::2], strict=True):
+        ((code, by),) = after.truth["changed"]["aus"].items()
+        assert code in ("AU12", "AU43") and abs(by) >= 0.2 and before.twin_group == after.twin_group
+        column = AU_CODES.index(code)
+        assert np.isclose(after.labels[column] - before.labels[column], by, atol=1e-3) and np.isnan(after.labels[-2:]).all()
+        assert np.array_equal(np.delete(before.labels, [column, -2, -1]), np.delete(after.labels, [column, -2, -1]))
+        mask = masks.decode(after.truth["changed"]["mask"])
+        assert 0 < (mask == 255).mean() < 0.8 and set(np.unique(mask)) <= {0, 255}
+
+
+def test_twins_of_another_expression_change_several_units() -> None:
+    _, after = pairs(seed=4, first=1, count=1, size_px=32, change=())
+    assert len(after.truth["changed"]["aus"]) > 1
