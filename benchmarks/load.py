@@ -100,11 +100,7 @@ async def one_large_request(url: str, count: int) -> None:
 
 
 async def _client(session: aiohttp.ClientSession, url: str, until: float, seen: Seen, crops: bool) -> None:
-    content = portrait() if not crops else (Path(__file__).parents[1] / "service" / "examples" / "happiness.png").read_bytes()
-    body, kind = (content, "image/jpeg")
-    if crops:
-        packed = {"images": [{"content": base64.b64encode(content).decode()}], "options": {"faces": "none"}}
-        body, kind = json.dumps(packed).encode(), "application/json"
+    body, kind = crop_request() if crops else (portrait(), "image/jpeg")
     while time.monotonic() < until:
         start = time.monotonic()
         try:
@@ -137,6 +133,13 @@ def worker() -> psutil.Process:
     if not workers:
         raise click.ClickException("no TorchServe worker runs on this machine")
     return min(workers, key=lambda process: " ".join(process.info["cmdline"]).rsplit(".ts.sock.", 1)[-1])
+
+
+def crop_request(count: int = 1) -> tuple[bytes, str]:
+    """Body and content type of a predict request with aligned 64 px crops."""
+    content = (Path(__file__).parents[1] / "service" / "examples" / "happiness.png").read_bytes()
+    packed = {"images": [{"content": base64.b64encode(content).decode()}] * count, "options": {"faces": "none"}}
+    return json.dumps(packed).encode(), "application/json"
 
 
 def portrait() -> bytes:

@@ -20,6 +20,7 @@ from service.torchserve import connect, has_ready_worker
 
 READY_SECONDS = 0.5  # how long an answer to `ready` is remembered
 PATIENCE_SECONDS = 15.0  # how long a job waits for a front end that is being restarted
+OVERTAKEN_SECONDS = 1.0  # the queue is in order, connections are not quite
 FAILED = (503, 507)  # the handler raised; there was no memory. (500: the worker died, and is a new one.)
 A = TypeVar("A", bound=Answer)
 
@@ -81,6 +82,19 @@ class Backend(Protocol):
 
 
 @dataclass
+class _Job:
+    """A job that waits for its answer. `doubtful`: a worker was replaced meanwhile, and TorchServe loses jobs then."""
+
+    sent: float
+    limit: asyncio.Timeout
+    doubtful: bool = False
+
+    def give_up(self) -> None:
+        """It will not be answered: its sender goes on."""
+        self.limit.reschedule(asyncio.get_running_loop().time())
+
+
+@dataclass
 class TorchServeBackend:
     """`async with TorchServeBackend(server.inference, server.management, card) as backend`. Addresses as in `connect`."""
 
@@ -92,7 +106,7 @@ class TorchServeBackend:
     _workers: aiohttp.ClientSession = field(init=False)
     _ready: dict[str, bool] = field(init=False, default_factory=dict)
     _asked: float = field(init=False, default=-READY_SECONDS)
-    _out: dict[Operation, dict[int, float]] = field(init=False, default_factory=lambda: {operation: {} for operation in OPERATIONS})
+    _out: dict[Operation, dict[int, _Job]] = field(init=False, default_factory=lambda: {operation: {} for operation in OPERATIONS})
     _failures: Counter[Operation] = field(init=False, default_factory=Counter)
     _numbers: Iterator[int] = field(init=False, default_factory=count)
 
@@ -137,7 +151,19 @@ class TorchServeBackend:
 
     def oldest(self, operation: Operation) -> float | None:
         """When the job was sent that has waited longest for its answer, by time.monotonic; none when none waits."""
-        return next(iter(self._out[operation].values()), None)
+        return next((job.sent for job in self._out[operation].values()), None)
+
+    def doubt(self, operation: Operation, *, before: float) -> None:
+        """A worker was replaced by one that started then: what was sent before may be lost. It is, once a later job is answered."""
+        for job in self._out[operation].values():
+            job.doubtful |= job.sent < before
+
+    def send_again(self, operation: Operation, *, before: float) -> int:
+        """Doubtful jobs sent before this time are lost: send them again. Returns how many."""
+        lost = [job for job in self._out[operation].values() if job.doubtful and job.sent < before]
+        for job in lost:
+            job.give_up()
+        return len(lost)
 
     def failed_in_a_row(self, operation: Operation) -> int:
         """Jobs that a worker answered with its own failure since it last answered well."""
@@ -181,23 +207,27 @@ class TorchServeBackend:
     async def _send(self, operation: Operation, content: bytes) -> bytes:
         path, headers = f"/predictions/{model_name(operation)}", {"Content-Type": MEDIA_TYPE}
         number = next(self._numbers)
-        self._out[operation][number] = time.monotonic()
         try:
-            async with self._jobs.post(path, data=content, headers=headers) as response:
-                body = await response.read()
+            async with asyncio.timeout(None) as limit:
+                job = self._out[operation][number] = _Job(time.monotonic(), limit)
+                async with self._jobs.post(path, data=content, headers=headers) as response:
+                    body = await response.read()
+        except TimeoutError as error:
+            raise BackendUnavailable(f"{operation}: the job was lost when its worker was replaced") from error
         except aiohttp.ClientConnectorError as error:
             raise _NobodyListens(f"{operation}: {error}") from error
         except aiohttp.ClientError as error:  # the front end died under the job: others are lost in the same moment
             raise _NobodyListens(f"{operation}: {type(error).__name__}: {error}") from error
         finally:
-            del self._out[operation][number]
+            self._out[operation].pop(number, None)
         if response.status == 200:
             self._failures[operation] = 0
+            self.send_again(operation, before=job.sent - OVERTAKEN_SECONDS)
             return body
-        error = _error(operation, response.status, body)
-        if response.status in FAILED and isinstance(error, BackendUnavailable):
+        failure = _error(operation, response.status, body)
+        if response.status in FAILED and isinstance(failure, BackendUnavailable):
             self._failures[operation] += 1
-        raise error
+        raise failure
 
 
 def _error(operation: Operation, status: int, body: bytes) -> BackendError:

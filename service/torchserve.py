@@ -194,14 +194,22 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether it can serve. TorchServe calls a stopped process READY."""
-        return self.status == "READY" and not stopped(self.pid)
+        """Whether it can serve. TorchServe calls a stopped process READY, and for a while one that was killed."""
+        return self.status == "READY" and runs(self.pid)
 
 
 def stopped(pid: int) -> bool:
     """Whether a process is stopped by a signal or a debugger."""
     try:
         return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and not stopped."""
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 

@@ -30,17 +30,22 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Sight:
-    """What was seen of a process: the processor time it had used, when that last grew, and since when it is stopped."""
+    """What was seen of a process: when it started, the processor time it had used, when that last grew, since when it is stopped.
 
+    Times are those of time.monotonic.
+    """
+
+    started: float = 0.0
     used_seconds: float = -1.0
     moved: float = 0.0
     stopped: float | None = None
 
     def look(self, process: psutil.Process, now: float) -> None:
+        self.started = now - (time.time() - process.create_time())
         used = sum(process.cpu_times()[:2])
+        self.stopped = None if not stopped(process.pid) else now if self.stopped is None or used != self.used_seconds else self.stopped
         if used != self.used_seconds or process.status() in WANTS:
             self.used_seconds, self.moved = used, now
-        self.stopped = None if not stopped(process.pid) else now if self.stopped is None else self.stopped
 
     def stopped_for(self, now: float) -> float:
         return 0.0 if self.stopped is None else now - self.stopped
@@ -54,7 +59,7 @@ class Watchdog:
     backend: TorchServeBackend
     told: Callable[[str, str], None] = lambda what, why: None
     _sights: dict[int, _Sight] = field(init=False, default_factory=dict)
-    _killed: dict[str, float] = field(init=False, default_factory=dict)
+    _known: dict[Operation, set[int]] = field(init=False, default_factory=dict)
     _heard: float = field(init=False, default=0.0)
 
     async def watch(self) -> None:
@@ -94,17 +99,25 @@ class Watchdog:
             self._kill(pid, operation, "stopped")
         if dead or not sights:
             return
+        for pid in set(sights) - self._known.get(operation, set(sights)):
+            self.backend.doubt(operation, before=sights[pid].started)
+        self._known[operation] = set(sights)
+        why = self._complaint(operation, list(sights.values()), now)
+        if why:
+            for pid in sights:
+                self._kill(pid, operation, why)
+            self.backend.forget_failures(operation)
+
+    def _complaint(self, operation: Operation, sights: list[_Sight], now: float) -> str | None:
+        if self.backend.failed_in_a_row(operation) >= FAILURES:
+            return "failing"
         sent = self.backend.oldest(operation)
-        waits = sent is not None and sent > self._killed.get(operation, 0.0) and now - sent >= IDLE_SECONDS
-        if waits and all(now - sight.moved >= IDLE_SECONDS for sight in sights.values()):
-            why = "hung"
-        elif self.backend.failed_in_a_row(operation) >= FAILURES:
-            why = "failing"
-        else:
-            return
-        for pid in sights:
-            self._kill(pid, operation, why)
-        self.backend.forget_failures(operation)
+        if sent is None or now - sent < IDLE_SECONDS or any(now - sight.moved < IDLE_SECONDS for sight in sights):
+            return None
+        lost = self.backend.send_again(operation, before=now)
+        if lost:
+            log.warning("%d %s jobs of %s were lost with a worker: sent again", lost, operation, self.backend.served.version)
+        return None if lost else "hung"
 
     def _seen(self, pid: int, now: float) -> _Sight | None:
         sight = self._sights.setdefault(pid, _Sight())
@@ -115,7 +128,6 @@ class Watchdog:
         return sight
 
     def _kill(self, pid: int, operation: Operation, why: str) -> None:
-        self._killed[operation] = time.monotonic()
         self._tell(operation, why)
         with suppress(psutil.Error):
             psutil.Process(pid).kill()

@@ -85,9 +85,10 @@ async def live(running: Live) -> Live:
 
 async def test_a_stopped_worker_is_told_within_two_seconds_and_replaced(live: Live) -> None:
     (await live.worker("explain")).send_signal(signal.SIGSTOP)
+    before = (await live.worker("explain")).pid
     await live.until(False, 2)
     await live.until(True, 20)
-    assert live.kills == [("explain", "stopped")]
+    assert live.kills == [("explain", "stopped")] and (await live.worker("explain")).pid != before
 
 
 async def test_jobs_of_a_stopped_worker_are_answered_by_the_next(live: Live) -> None:
