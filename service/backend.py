@@ -102,6 +102,7 @@ class TorchServeBackend:
     management: str
     served: ModelCard
     archives: str = ""
+    condemned: set[int] = field(init=False, default_factory=set)  # workers that were killed and may not have noticed
     _jobs: aiohttp.ClientSession = field(init=False)
     _workers: aiohttp.ClientSession = field(init=False)
     _ready: dict[str, bool] = field(init=False, default_factory=dict)
@@ -145,7 +146,7 @@ class TorchServeBackend:
     async def ready(self) -> dict[str, bool]:
         """Per operation: a worker is READY."""
         if time.monotonic() - self._asked > READY_SECONDS:
-            states = await asyncio.gather(*(has_ready_worker(self._workers, operation) for operation in OPERATIONS))
+            states = await asyncio.gather(*(has_ready_worker(self._workers, operation, but=self.condemned) for operation in OPERATIONS))
             self._ready, self._asked = dict(zip(OPERATIONS, states, strict=True)), time.monotonic()
         return self._ready
 

@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections import deque
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,9 +226,9 @@ async def workers(management: aiohttp.ClientSession, operation: Operation) -> li
     return [Worker(told.get("pid", -1), told.get("status", "")) for version in versions for told in version.get("workers", [])]
 
 
-async def has_ready_worker(management: aiohttp.ClientSession, operation: Operation) -> bool:
-    """Whether a worker of this operation can serve. /ping says "Healthy" even when every worker is dead."""
-    return any(worker.ready for worker in await workers(management, operation))
+async def has_ready_worker(management: aiohttp.ClientSession, operation: Operation, *, but: Collection[int] = ()) -> bool:
+    """Whether a worker of this operation, not one of these, can serve. /ping says "Healthy" even when every worker is dead."""
+    return any(worker.ready and worker.pid not in but for worker in await workers(management, operation))
 
 
 def _lock(folder: Path) -> int:

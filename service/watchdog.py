@@ -79,8 +79,11 @@ class Watchdog:
             self._heard = now
         self._judge_front_end(now)
         for operation, there in zip(OPERATIONS, found, strict=True):
-            self._judge(operation, [worker for worker in there if worker.status == "READY"], now)
+            self._judge(
+                operation, [worker for worker in there if worker.status == "READY" and worker.pid not in self.backend.condemned], now
+            )
         living = {worker.pid for there in found for worker in there} | {self.server.pid}
+        self.backend.condemned &= living
         self._sights = {pid: sight for pid, sight in self._sights.items() if pid in living}
 
     def _judge_front_end(self, now: float) -> None:
@@ -128,6 +131,7 @@ class Watchdog:
         return sight
 
     def _kill(self, pid: int, operation: Operation, why: str) -> None:
+        self.backend.condemned.add(pid)
         self._tell(operation, why)
         with suppress(psutil.Error):
             psutil.Process(pid).kill()
