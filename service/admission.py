@@ -51,6 +51,7 @@ class House:
     def __init__(self, operation: str, most: int, metrics: Metrics, clock: Callable[[], float] = time.monotonic) -> None:
         self.operation, self.most, self.metrics, self.pace = operation, most, metrics, Pace(clock)
         self.requests = self.pictures = 0
+        self._in_flight, self._expected = metrics.in_flight.labels(operation), metrics.expected.labels(operation)  # looked up once
 
     def enter(self, seconds: float) -> None:
         """One request more, of at least one picture: said before its body is read. Raises Problem when it would not be done in time."""
@@ -79,8 +80,8 @@ class House:
 
     def _count(self, requests: int, pictures: int) -> None:
         self.requests, self.pictures = self.requests + requests, self.pictures + pictures
-        self.metrics.in_flight.labels(self.operation).set(self.requests)
-        self.metrics.expected.labels(self.operation).set(self.pictures * self.pace.seconds)
+        self._in_flight.set(self.requests)
+        self._expected.set(self.pictures * self.pace.seconds)
 
     def _check(self, pictures: int, seconds: float) -> None:
         expected = pictures * self.pace.seconds

@@ -19,6 +19,7 @@ import orjson
 from cachetools import TTLCache
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from prometheus_client import Counter
 from redis.asyncio import Redis as Client
 
 from service.access import Caller
@@ -73,6 +74,7 @@ class Cache:
             log.warning("answers are not shared through Redis: that needs AFFECTGAN_CACHE_SECRET, the same for all gateways")
         self._known: TTLCache[bytes, bytes] = TTLCache(max(1, self.most_bytes), self.seconds, getsizeof=_size)
         self._flights: dict[bytes, Flight] = {}
+        self._counters: dict[tuple[str, str], Counter] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
     async def place(self, caller: Caller, call: Call, version: Version, headers: Mapping[str, str]) -> Place | None:
@@ -181,14 +183,15 @@ class Cache:
             return  # counted
 
     def _hash(self, parts: list[bytes]) -> bytes:
-        hashed = hashlib.blake2b(key=self._hash_key, digest_size=32)
-        for part in parts:
-            hashed.update(len(part).to_bytes(8, "little"))
-            hashed.update(part)
+        lengths = struct.pack(f"<{len(parts)}Q", *map(len, parts))  # so that no two lists of parts read the same
+        hashed = hashlib.blake2b(lengths, key=self._hash_key, digest_size=32)
+        hashed.update(b"".join(parts))
         return hashed.digest()
 
     def _count(self, place: Place, outcome: str) -> None:
-        self.metrics.cache.labels(place.operation, outcome).inc()
+        if (place.operation, outcome) not in self._counters:  # finding a labelled counter costs more than counting
+            self._counters[place.operation, outcome] = self.metrics.cache.labels(place.operation, outcome)
+        self._counters[place.operation, outcome].inc()
 
 
 def repeatable(call: Call) -> bool:
