@@ -34,6 +34,7 @@ from service.versions import Version
 OVERHEAD_BYTES = 256  # of an entry, beside the answer
 SHARED_MOST_BYTES = 256 * 1024  # of an answer in Redis: taking larger ones in turn would make everybody wait
 LOOP_MOST_BYTES = 1 << 20  # that are hashed on the event loop: under a millisecond
+GATHER_SECONDS = 0.01  # for which answers are gathered, to be sent to Redis in one go: a call costs more than what it carries
 NONCE_BYTES = 12
 _EXPIRY = struct.Struct("<d")
 Json = dict[str, Any]
@@ -75,6 +76,7 @@ class Cache:
         self._known: TTLCache[bytes, bytes] = TTLCache(max(1, self.most_bytes), self.seconds, getsizeof=_size)
         self._flights: dict[bytes, Flight] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
+        self._unsent: dict[bytes, bytes] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
     async def place(self, caller: Caller, call: Call, version: Version, headers: Mapping[str, str]) -> Place | None:
@@ -141,9 +143,7 @@ class Cache:
         if settled(value):
             self._remember(place, answer)
             if self.redis is not None and not place.own and len(answer) <= SHARED_MOST_BYTES:
-                writing = asyncio.create_task(self._send(self.redis, place, answer))
-                self._writes.add(writing)
-                writing.add_done_callback(self._writes.discard)
+                self._send(self.redis, place, answer)
         return answer
 
     def _remember(self, place: Place, answer: bytes) -> None:
@@ -170,12 +170,24 @@ class Cache:
             return None
         return opened[_EXPIRY.size :] if expires > time.time() else None
 
-    async def _send(self, redis: Redis, place: Place, answer: bytes) -> None:
+    def _send(self, redis: Redis, place: Place, answer: bytes) -> None:
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = nonce + self._seal.encrypt(nonce, _EXPIRY.pack(time.time() + self.seconds) + answer, place.key)
+        if not self._unsent:
+            writing = asyncio.create_task(self._write(redis))
+            self._writes.add(writing)
+            writing.add_done_callback(self._writes.discard)
+        self._unsent[_name(place)] = sealed
+
+    async def _write(self, redis: Redis) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        unsent, self._unsent = self._unsent, {}
 
         async def command(client: Client) -> None:
-            await client.set(_name(place), sealed, px=int(self.seconds * 1000))
+            async with client.pipeline(transaction=False) as pipeline:
+                for name, sealed in unsent.items():
+                    pipeline.set(name, sealed, px=int(self.seconds * 1000))
+                await pipeline.execute()
 
         try:
             await redis.ask("cache", command)
