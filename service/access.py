@@ -31,6 +31,11 @@ class Caller:
     scopes: frozenset[str]
     quota: Quota | None = None
 
+    @property
+    def anonymous(self) -> bool:
+        """Known by an address only, which others may share."""
+        return self.id.startswith("at:")
+
 
 class Credentials(Protocol):
     """One kind of credential."""
@@ -56,8 +61,8 @@ class Access:
         if not kinds:
             log.warning("no API keys and no tokens are configured: the gateway is open to everyone who reaches it")
 
-    async def caller(self, request: Request, operation: str) -> Caller:
-        """Who asks. Raises Problem: 401 without a valid credential, 403 without the scope of the operation."""
+    async def caller(self, request: Request, operation: str | None = None) -> Caller:
+        """Who asks. Raises Problem: 401 without a valid credential, 403 without the scope of the operation, if there is one."""
         if not self.kinds:
             return Caller(f"at:{request.client.host if request.client else 'unknown'}", frozenset(OPERATIONS))
         try:
@@ -66,7 +71,7 @@ class Access:
             self.metrics.denied.labels(problem.status).inc()
             raise
 
-    async def _known(self, request: Request, operation: str) -> Caller:
+    async def _known(self, request: Request, operation: str | None) -> Caller:
         credential = shown(request.headers)
         kind = next((kind for kind in self.kinds if kind.knows(credential)), None)
         if kind is None:
@@ -75,7 +80,7 @@ class Access:
             caller = await kind.caller(credential)
         except Refused as refusal:
             raise unauthorized(str(refusal)) from None
-        if operation not in caller.scopes:
+        if operation is not None and operation not in caller.scopes:
             raise forbidden(caller, operation)
         return caller
 

@@ -3,8 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -77,6 +77,19 @@ class House:
         if worked:
             self.pace.finish(pictures if done else 0)
         self._count(-1, -pictures)
+
+    @contextmanager
+    def work(self, pictures: int, seconds: float) -> Iterator[None]:
+        """Within, a part of a job that nobody waits for counts as a request. Raises Problem when those who wait fill the house."""
+        self.enter(seconds)
+        held, done = 1, False
+        try:
+            self.hold(pictures, seconds)
+            held = pictures
+            yield
+            done = True
+        finally:
+            self.leave(held, done=done)
 
     def _count(self, requests: int, pictures: int) -> None:
         self.requests, self.pictures = self.requests + requests, self.pictures + pictures

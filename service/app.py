@@ -15,12 +15,15 @@ from starlette.responses import HTMLResponse, Response
 from affect import __version__
 from affect.card import ModelCard
 from affect.faces import FaceFinder
-from service import problems, schemas
+from service import job_routes, problems, schemas
 from service.access import Access, Quota
 from service.admission import DEADLINE_HEADER, Admission
 from service.backend import Backend, BackendError
 from service.cache import Cache
+from service.idempotency import Idempotency
+from service.jobs import Jobs
 from service.keys import keys_of
+from service.later import later_of
 from service.metrics import Metrics
 from service.middleware import Envelope
 from service.pictures import Pictures
@@ -33,6 +36,7 @@ from service.settings import Settings
 from service.shadow import Shadows
 from service.tokens import tokens_of
 from service.versions import Models
+from service.webhooks import Webhooks
 
 PAGE = Path(__file__).with_name("page") / "index.html"
 PAGE_POLICY = (
@@ -51,6 +55,9 @@ class State(TypedDict):
     admission: Admission
     models: Models
     shadows: Shadows
+    jobs: Jobs
+    webhooks: Webhooks
+    idempotency: Idempotency
 
 
 def create_app(
@@ -74,16 +81,21 @@ def create_app(
         redis = redis_of(settings, metrics)
         quotas = Quotas(Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds), metrics, redis)
         cache = Cache(settings, metrics, redis)
-        yield State(
-            settings=settings,
-            metrics=metrics,
-            access=access,
-            quotas=quotas,
-            cache=cache,
-            admission=admission,
-            models=models,
-            shadows=shadows,
-        )
+        async with later_of(settings, admission, models, metrics) as later:
+            app.state.jobs = later.jobs
+            yield State(
+                settings=settings,
+                metrics=metrics,
+                access=access,
+                quotas=quotas,
+                cache=cache,
+                admission=admission,
+                models=models,
+                shadows=shadows,
+                jobs=later.jobs,
+                webhooks=later.webhooks,
+                idempotency=later.idempotency,
+            )
         await shadows.close()
         await cache.close()
         if redis:
@@ -99,6 +111,7 @@ def create_app(
     )
     app.state.admission = admission
     app.include_router(router)
+    app.include_router(job_routes.router)
     app.add_exception_handler(Problem, problems.on_problem)
     app.add_exception_handler(BackendError, problems.on_backend)
     app.add_exception_handler(RequestValidationError, problems.on_validation)

@@ -1,9 +1,11 @@
 """A call: one operation asked for, read and checked, whatever form it came in. It is what is admitted, counted and run."""
 
+import base64
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
+import orjson
 from fastapi import Request
 
 from affect.archive import Operation
@@ -13,6 +15,7 @@ from service.operations import Operations
 from service.versions import Models, Version
 
 Body = schemas.PredictBody | schemas.GenerateBody | schemas.ExplainBody
+BODIES: dict[str, type[Body]] = {"predict": schemas.PredictBody, "generate": schemas.GenerateBody, "explain": schemas.ExplainBody}
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,39 @@ class Call:
 
     def served(self, models: Models) -> AbstractContextManager[Version]:
         """The version that answers, as long as it does. Raises Problem or BackendBroken."""
-        body = self.body
-        if isinstance(body, schemas.GenerateBody):
-            return models.serving(body.model, body.version, operation=self.operation)
-        return models.serving(body.options.model, body.options.version, operation=self.operation, inside="options.")
+        chosen, inside = self._chosen
+        return models.serving(chosen.model, chosen.version, operation=self.operation, inside=inside)
+
+    def version(self, models: Models) -> Version:
+        """The version that is to answer. Raises Problem when there is none such, or it does not know a label that is asked for."""
+        chosen, inside = self._chosen
+        version = models.choose(chosen.model, chosen.version, operation=self.operation, inside=inside)
+        if isinstance(self.body, schemas.GenerateBody):
+            version.operations.check_items(self.body)
+        elif isinstance(self.body, schemas.ExplainBody):
+            version.operations.check_question(self.body.options.question)
+        return version
+
+    @property
+    def _chosen(self) -> tuple[schemas.GenerateBody | schemas.PredictOptions | schemas.ExplainOptions, str]:
+        """Where the model is named, and what stands before its fields."""
+        return (self.body, "") if isinstance(self.body, schemas.GenerateBody) else (self.body.options, "options.")
+
+    def part(self, start: int, stop: int) -> "Call":
+        """The same asked of pictures or items [start, stop) alone."""
+        name = "items" if isinstance(self.body, schemas.GenerateBody) else "images"
+        return Call(self.operation, self.body.model_copy(update={name: getattr(self.body, name)[start:stop]}))
+
+    def to_bytes(self) -> bytes:
+        """The call as JSON, its pictures in base64; the same calls give the same bytes."""
+        told = [self.operation, self.body.model_dump(exclude_none=True)]
+        return orjson.dumps(told, option=orjson.OPT_SORT_KEYS, default=lambda picture: base64.b64encode(picture).decode())
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Reads what `to_bytes` wrote."""
+        operation, body = orjson.loads(content)
+        return cls(operation, BODIES[operation].model_validate(body))
 
     async def run(self, operations: Operations, *, seconds: float) -> dict[str, Any]:
         """Its answer, as JSON. Raises Problem or BackendError."""

@@ -107,4 +107,9 @@ class _Server(uvicorn.Server):
         admission = self.config.app.state.admission  # type: ignore[union-attr]
         self.force_exit = admission.draining
         admission.draining = True
-        asyncio.get_running_loop().call_later(self.drain_seconds, setattr, self, "should_exit", True)
+        self.closing = asyncio.get_running_loop().create_task(self._close())
+
+    async def _close(self) -> None:
+        await asyncio.sleep(self.drain_seconds)
+        await self.config.app.state.jobs.drain()  # type: ignore[union-attr]
+        self.should_exit = True

@@ -81,6 +81,9 @@ class Metrics:
             ["operation", "model", "version", "agree"],
             registry=registry,
         )
+        self.jobs = Counter("affectgan_jobs_total", "What became of jobs", ["operation", "outcome"], registry=registry)
+        self.webhooks = Counter("affectgan_webhook_calls_total", "Calls of webhooks", ["outcome"], registry=registry)
+        self.replays = Counter("affectgan_idempotent_requests_total", "Requests with an Idempotency-Key", ["outcome"], registry=registry)
         self.redis_failures = Counter(
             "affectgan_redis_failures_total", "Times that Redis was of no help", ["purpose", "reason"], registry=registry
         )

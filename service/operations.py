@@ -106,6 +106,15 @@ class Operations:
             results |= dict(zip((index for index, _ in part), told, strict=True))
         return {"model": self.model, "results": [results[index] for index in range(len(contents))]}
 
+    def check_items(self, body: GenerateBody) -> None:
+        """Raises Problem when an item asks for what the model does not know."""
+        for index, item in enumerate(body.items):
+            self._row(index, item.aus, item.valence, item.arousal)
+
+    def check_question(self, question: Question) -> None:
+        """Raises Problem when it is about what the model does not know."""
+        self._asked(question)
+
     # -- requests ------------------------------------------------------------------------------------------------
 
     async def _crops(

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.backend import BackendOverloaded, BackendRefused, BackendTimeout, BackendUnavailable
+from service.backend import BackendError, BackendOverloaded, BackendRefused, BackendTimeout, BackendUnavailable
 from service.breaker import BackendBroken
 
 MEDIA_TYPE = "application/problem+json"
@@ -32,6 +32,12 @@ TITLES = {
     "draining": (503, "Shutting down"),
     "issuer_unavailable": (503, "Token issuer unavailable"),
     "deadline": (504, "Deadline exceeded"),
+    "still_running": (409, "Still running"),
+    "job_open": (409, "The job is not done"),
+    "job_gone": (410, "The job has no answer any more"),
+    "job_lost": (500, "The job is lost"),
+    "jobs_unavailable": (503, "Jobs unavailable"),
+    "key_reused": (422, "Idempotency-Key used for another request"),
     "internal": (500, "Internal error"),
 }
 
@@ -60,14 +66,19 @@ def invalid(field: str, value: object, message: str) -> Problem:
 
 def respond(request: Request, problem: Problem) -> Response:
     """The problem as a response."""
+    return as_response(problem, request.url.path, request.scope.get("state", {}).get("request_id", ""))
+
+
+def as_response(problem: Problem, instance: str, request_id: str) -> Response:
+    """The problem as a response about `instance`, a path."""
     status, title = TITLES[problem.code]
     body = {
         "type": f"urn:affectgan:problem:{problem.code}",
         "title": title,
         "status": status,
         "detail": problem.detail,
-        "instance": request.url.path,
-        "request_id": request.scope.get("state", {}).get("request_id", ""),
+        "instance": instance,
+        "request_id": request_id,
         "code": problem.code,
         "errors": problem.errors,
     }
@@ -105,18 +116,23 @@ async def on_http(request: Request, error: Exception) -> Response:
 
 
 async def on_backend(request: Request, error: Exception) -> Response:
-    """Handler of BackendError: upstream errors are translated here and nowhere else."""
+    """Handler of BackendError."""
+    assert isinstance(error, BackendError)
+    return respond(request, of_backend(error))
+
+
+def of_backend(error: BackendError) -> Problem:
+    """Upstream errors are translated here and nowhere else."""
     if isinstance(error, BackendTimeout):
-        return respond(request, Problem("deadline", "the model server did not answer in time; send fewer pictures or allow more time"))
+        return Problem("deadline", "the model server did not answer in time; send fewer pictures or allow more time")
     if isinstance(error, BackendOverloaded):
-        return respond(request, Problem("overloaded", "the model server's queue is full; try again", headers={"Retry-After": "1"}))
+        return Problem("overloaded", "the model server's queue is full; try again", headers={"Retry-After": "1"})
     if isinstance(error, BackendRefused):
-        return respond(request, invalid(error.field, error.value, error.remedy))
+        return invalid(error.field, error.value, error.remedy)
     if isinstance(error, BackendBroken):
-        wait = str(math.ceil(error.retry_seconds))
-        return respond(request, Problem("backend_unavailable", str(error), headers={"Retry-After": wait}))
+        return Problem("backend_unavailable", str(error), headers={"Retry-After": str(math.ceil(error.retry_seconds))})
     assert isinstance(error, BackendUnavailable), error
-    return respond(request, Problem("backend_unavailable", "no worker answered; try again shortly", headers={"Retry-After": "3"}))
+    return Problem("backend_unavailable", "no worker answered; try again shortly", headers={"Retry-After": "3"})
 
 
 async def on_bug(request: Request, error: Exception) -> Response:

@@ -276,6 +276,46 @@ class ExplainAnswer(BaseModel):
     results: list[ExplainResult]
 
 
+class Progress(BaseModel):
+    """Pictures or items done, of all."""
+
+    done: int = Field(ge=0)
+    of: int = Field(ge=1)
+
+
+class Link(BaseModel):
+    """Where something is, a path of this gateway."""
+
+    href: str
+
+
+class WebhookState(BaseModel):
+    """Who is called when the job ends, and whether that happened."""
+
+    url: str
+    status: Literal["waiting", "delivered", "failed"]
+
+
+class JobDocument(BaseModel):
+    """A request whose answer is fetched later. Times are ISO 8601 in UTC."""
+
+    id: str
+    status: Literal["queued", "running", "done", "failed", "cancelled", "expired"]
+    operation: Literal["predict", "generate", "explain"]
+    created: str
+    started: str | None
+    finished: str | None
+    expires: str = Field(description="from then on there is no answer")
+    progress: Progress
+    attempts: int = Field(description="gateways that began it; more than one when one of them ended")
+    href: str = Field(description="where this document is")
+    result: Link | None = Field(description="where the answer is, when the job is done")
+    error: "ProblemBody | None" = Field(description="why the job failed")
+    webhook: WebhookState | None
+    kept_in: Literal["memory", "redis"] = Field(description="memory: lost when the gateway stops")
+    note: str
+
+
 class ProblemBody(BaseModel):
     """RFC 9457, with a request id, a stable code, and every faulty field."""
 

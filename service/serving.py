@@ -1,4 +1,4 @@
-"""From a POST to its answer, the same way for all three operations: known, admitted, read, looked up, counted, run, told."""
+"""From a POST to its answer, the same way for all three operations: known, admitted, read, looked up, counted, run or put off, told."""
 
 import base64
 from collections.abc import Mapping
@@ -9,8 +9,12 @@ from fastapi import Request
 from starlette.responses import Response
 
 from affect.archive import Operation
+from service.access import Caller
+from service.admission import Ticket
 from service.cache import Place, matches
 from service.calls import Call, read_call
+from service.idempotency import Idempotency
+from service.job_routes import accept, owner_of, wants_job
 
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
 Json = dict[str, Any]
@@ -23,24 +27,42 @@ async def answer(request: Request, operation: Operation) -> Response:
     state.quotas.glance(caller)
     async with state.admission.admit(operation, request) as ticket:
         call = as_picture(await read_call(request, operation, max_images=state.settings.max_images), request)
-        with call.served(state.models) as version:
+        ticket.worked = False  # until it is clear that something is left to do
+        idempotency: Idempotency = state.idempotency
+        return await idempotency.once(request, call, owner_of(caller), lambda: respond(request, call, caller, ticket))
 
-            async def work() -> Json:
-                value = await call.run(version.operations, seconds=ticket.seconds)
-                state.shadows.cast(call, version, value)
-                return value
 
-            place = await state.cache.place(caller, call, version, request.headers)
-            same = place is not None and matches(place.etag, request.headers.get("if-none-match"))
-            known = b"" if same else await state.cache.find(place)
-            if known is None:
-                ticket.hold(call.pictures)
+async def respond(request: Request, call: Call, caller: Caller, ticket: Ticket) -> Response:
+    """The response to a call: the job that it becomes, or its answer."""
+    if not wants_job(request):
+        return await answered(request, call, caller, ticket)
+    await request.state.quotas.take(caller, call.pictures, request)
+    accepted = await accept(request, call, owner_of(caller), wanted_picture(call, request))
+    return accepted or await answered(request, call, caller, ticket, counted=True)
+
+
+async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket, *, counted: bool = False) -> Response:
+    """The answer, known or found now. `counted`: it has been taken off the caller's quota."""
+    state = request.state
+    with call.served(state.models) as version:
+
+        async def work() -> Json:
+            value = await call.run(version.operations, seconds=ticket.seconds)
+            state.shadows.cast(call, version, value)
+            return value
+
+        place = await state.cache.place(caller, call, version, request.headers)
+        same = place is not None and matches(place.etag, request.headers.get("if-none-match"))
+        known = b"" if same else await state.cache.find(place)
+        if known is None:
+            ticket.hold(call.pictures)
+        if not counted:
             await state.quotas.take(caller, call.pictures, request)
-            found, ticket.worked = known is not None, known is None
-            if known is None:
-                known, ticket.worked = await state.cache.answer(place, work)
-        marks = _marks(place, "hit" if found else "fwd=miss" if ticket.worked else "fwd=miss; collapsed")
-        return Response(status_code=304, headers=marks) if same else told(known, call, request, marks)
+        found, ticket.worked = known is not None, known is None
+        if known is None:
+            known, ticket.worked = await state.cache.answer(place, work)
+    marks = _marks(place, "hit" if found else "fwd=miss" if ticket.worked else "fwd=miss; collapsed")
+    return Response(status_code=304, headers=marks) if same else told(known, wanted_picture(call, request), marks)
 
 
 def _marks(place: Place | None, status: str) -> dict[str, str]:
@@ -61,9 +83,8 @@ def as_picture(call: Call, request: Request) -> Call:
     return Call(call.operation, call.body.model_copy(update={"format": wanted.removeprefix("image/")})) if wanted else call
 
 
-def told(answer: bytes, call: Call, request: Request, headers: Mapping[str, str]) -> Response:
-    """The answer, which is JSON, as it is or as the picture in it."""
-    wanted = wanted_picture(call, request)
+def told(answer: bytes, wanted: str | None, headers: Mapping[str, str]) -> Response:
+    """The answer, which is JSON, as it is, or as the picture in it when its media type is `wanted`."""
     result = orjson.loads(answer)["results"][0] if wanted else {}
     if result.get("status") == "ok":
         about = {"X-Seed": str(result["seed"]), "X-Synthetic": "true", **headers}

@@ -2,9 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+
+Targets = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(lambda text: text.replace(",", " ").split() if isinstance(text, str) else text)
+]
 
 
 class Settings(BaseSettings):
@@ -45,6 +50,25 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix:// of a Redis to share with other gateways")
     redis_timeout_seconds: float = Field(default=0.05, gt=0, description="time Redis may take before the gateway goes on without it")
+    jobs_key: SecretStr | None = Field(
+        default=None,
+        description="32 random bytes in base64: with a Redis, jobs and repeatable answers are shared through it, sealed with this key",
+    )
+    job_capacity: int = Field(default=256, ge=1, description="jobs that wait or run before new ones are refused")
+    job_memory_bytes: int = Field(default=512 * 2**20, ge=1024, description="most that jobs without Redis may hold, questions and answers")
+    job_workers: int = Field(default=1, ge=0, description="jobs that this gateway does at a time; 0 leaves them to others")
+    job_slice_images: int = Field(default=8, ge=1, description="pictures of a job that are done together")
+    job_seconds: float = Field(default=3600.0, gt=0, description="time a job may wait, and time its answer is kept")
+    job_lease_seconds: float = Field(default=15.0, gt=0, description="silence of a gateway after which others take over its job")
+    job_drain_seconds: float = Field(
+        default=20.0, ge=0, description="time after SIGTERM to finish and hand out jobs that only memory holds"
+    )
+    idempotency_seconds: float = Field(default=24 * 3600.0, gt=0, description="time an answer is kept for its Idempotency-Key")
+    idempotency_memory_bytes: int = Field(default=128 * 2**20, ge=1024, description="most that such answers may hold without Redis")
+    webhook_targets: Targets = Field(default=(), description="host, host:port or http://host:port, comma-separated: may be called")
+    webhook_private_targets: Targets = Field(default=(), description="the same, and may resolve to private addresses")
+    webhook_secret: SecretStr | None = Field(default=None, description="signs calls; without it there are none")
+    webhook_seconds: float = Field(default=600.0, gt=0, description="time over which a call is tried again")
 
     @classmethod
     def settings_customise_sources(

@@ -89,8 +89,11 @@ class Gateway:
     server: uvicorn.Server
     backends: list[LocalBackend] = field(default_factory=list)
 
-    def get(self, path: str) -> Reply:
-        return self._send(urllib.request.Request(self.url + path))
+    def get(self, path: str, **headers: str) -> Reply:
+        return self._send(urllib.request.Request(self.url + path, headers=headers))
+
+    def delete(self, path: str, **headers: str) -> Reply:
+        return self._send(urllib.request.Request(self.url + path, headers=headers, method="DELETE"))
 
     def post(self, path: str, body: Any, *, kind: str = "application/json", **headers: str) -> Reply:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -118,9 +121,11 @@ def serve(settings: Settings, *versions: str, routing: Routing = NO_ROUTING) -> 
     thread.start()
     while not server.started and thread.is_alive():
         thread.join(0.01)
-    yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backends[0], server, backends)
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backends[0], server, backends)
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
 @pytest.fixture(scope="session")
