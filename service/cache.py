@@ -48,11 +48,12 @@ class Place:
     key: bytes
     operation: str
     own: bool
+    form: str = ""  # a media type when the picture itself is asked for: the same answer, but not the same bytes
 
     @property
     def etag(self) -> str:
         """Weak: the same model gives the same answer, if not always the same last digit."""
-        return f'W/"{self.key[:16].hex()}"'
+        return f'W/"{self.key[:16].hex()}{self.form.replace("/", "-")}"'
 
 
 @dataclass
@@ -79,8 +80,8 @@ class Cache:
         self._unsent: dict[bytes, bytes] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def place(self, caller: Caller, call: Call, version: Version, headers: Mapping[str, str]) -> Place | None:
-        """Where the answer to a call belongs; None when it belongs nowhere: no seed, or `Cache-Control: no-store`."""
+    async def place(self, caller: Caller, call: Call, version: Version, headers: Mapping[str, str], form: str = "") -> Place | None:
+        """Where the answer to a call belongs, told as `form`; None when it belongs nowhere: no seed, or `Cache-Control: no-store`."""
         if not self.most_bytes or not repeatable(call) or "no-store" in headers.get("cache-control", ""):
             return None
         parts = [caller.id.encode(), str(version).encode(), version.digest.encode(), call.operation.encode(), *contents(call)]
@@ -88,7 +89,7 @@ class Cache:
             key = await asyncio.to_thread(self._hash, parts)
         else:
             key = self._hash(parts)
-        return Place(key, call.operation, own=shows_a_person(call))
+        return Place(key, call.operation, own=shows_a_person(call), form=form)
 
     async def find(self, place: Place | None) -> bytes | None:
         """The answer as JSON, when it is known."""

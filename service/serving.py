@@ -11,7 +11,7 @@ from starlette.responses import Response
 from affect.archive import Operation
 from service.access import Caller
 from service.admission import Ticket
-from service.cache import Place, matches
+from service.cache import Place, matches, settled
 from service.calls import Call, read_call
 from service.idempotency import Idempotency
 from service.job_routes import accept, owner_of, wants_job
@@ -45,13 +45,16 @@ async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket,
     """The answer, known or found now. `counted`: it has been taken off the caller's quota."""
     state = request.state
     with call.served(state.models) as version:
+        lasting = True
 
         async def work() -> Json:
+            nonlocal lasting
             value = await call.run(version.operations, seconds=ticket.seconds)
             state.shadows.cast(call, version, value)
+            lasting = settled(value)
             return value
 
-        place = await state.cache.place(caller, call, version, request.headers)
+        place = await state.cache.place(caller, call, version, request.headers, wanted_picture(call, request) or "")
         same = place is not None and matches(place.etag, request.headers.get("if-none-match"))
         known = b"" if same else await state.cache.find(place)
         if known is None:
@@ -62,6 +65,8 @@ async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket,
         if known is None:
             known, ticket.worked = await state.cache.answer(place, work)
     marks = _marks(place, "hit" if found else "fwd=miss" if ticket.worked else "fwd=miss; collapsed")
+    if not found and not (ticket.worked and lasting):  # whoever joined does not know whether the answer lasts
+        marks.pop("ETag", None)
     return Response(status_code=304, headers=marks) if same else told(known, wanted_picture(call, request), marks)
 
 

@@ -317,3 +317,11 @@ def test_a_picture_is_the_same_from_the_cache(gateway: Gateway) -> None:
     assert status(second) == "AffectGAN; hit" and first.body == second.body and second.headers["Content-Type"] == "image/png"
     assert second.headers["X-Seed"] == "5"
     assert status(gateway.post("/v1/generate", {"items": [{}]})) == "AffectGAN; fwd=bypass"
+
+
+def test_json_and_the_picture_itself_have_different_etags(gateway: Gateway) -> None:
+    wanted = {"items": [{"seed": 6}]}
+    told, drawn = gateway.post("/v1/generate", wanted), gateway.post("/v1/generate", wanted, Accept="image/png")
+    assert told.headers["ETag"] != drawn.headers["ETag"]
+    assert gateway.post("/v1/generate", wanted, Accept="image/png", **{"If-None-Match": told.headers["ETag"]}).status == 200
+    assert gateway.post("/v1/generate", wanted, Accept="image/png", **{"If-None-Match": drawn.headers["ETag"]}).status == 304
