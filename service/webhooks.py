@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from service.metrics import Metrics
 from service.problems import Problem, invalid
@@ -97,7 +97,7 @@ class Webhooks:
         tries = AsyncRetrying(
             retry=retry_if_exception_type(_Unheard),
             wait=wait_random_exponential(0.5, max=60),
-            stop=stop_after_delay(self.seconds),
+            stop=stop_before_delay(self.seconds),
             reraise=True,
         )
         try:
@@ -116,11 +116,9 @@ class Webhooks:
         try:
             async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 status = response.status
-        except _Refused:
-            raise
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if isinstance(error.__cause__, _Refused):
-                raise error.__cause__ from None
+            if any(isinstance(cause, _Refused) for cause in _causes(error)):
+                raise _Refused("its name leads to an address that is not public") from error
             self.metrics.webhooks.labels("retried").inc()
             raise _Unheard(type(error).__name__) from error
         if 200 <= status < 300:
@@ -185,6 +183,12 @@ def _target(url: str) -> Target:
     if parts.scheme not in PORTS or not parts.hostname or parts.username is not None or parts.fragment or not url.isascii():
         raise ValueError("give an https URL without user and fragment")
     return Target(parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme])
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _is_address(host: str) -> bool:

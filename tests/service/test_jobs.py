@@ -2,21 +2,28 @@
 
 import asyncio
 import base64
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from redis import Redis
 
+from service.app import create_app
 from service.calls import Call
+from service.commands import _Server, listen
 from service.job_stream import StreamJobs
 from service.jobs import Job, Lease
 from service.schemas import PredictBody
 from service.settings import Settings
 from service.vault import Vault
-from tests.service.conftest import Gateway, serve
+from tests.service.conftest import Gateway, local, serve
 from tests.service.redis_server import RedisServer, redis_server
+from tests.service.test_access import added
 from tests.service.test_admission import until
 from tests.service.test_app import CROPS, FACE, encoded, packed
 
@@ -274,3 +281,60 @@ def test_a_redis_without_a_key_to_seal_with_gets_no_jobs(redis_server: RedisServ
     gateway = next(running)
     assert gateway.get(started(gateway)).json["kept_in"] == "memory"
     running.close()
+
+
+# -- whose ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_is_its_key_s_alone(tmp_path: Path) -> None:
+    file = tmp_path / "keys.yaml"
+    mine, theirs = ({"X-API-Key": added(file, name)} for name in ("mine", "theirs"))
+    running = serve(Settings(keys_file=file))
+    gateway = next(running)
+    path = started(gateway, **mine)
+    until(lambda: gateway.get(path, **mine).json["status"] == "done")
+    assert (
+        gateway.get(path, **theirs).status == gateway.get(f"{path}/result", **theirs).status == gateway.delete(path, **theirs).status == 404
+    )
+    assert gateway.get(path).status == 401 and gateway.get(f"{path}/result", **mine).status == 200
+    running.close()
+
+
+# -- the end of a gateway ------------------------------------------------------------------------------------------
+
+
+def stopping(settings: Settings) -> tuple[Gateway, threading.Thread, Callable[[], None]]:
+    """A gateway as `affectgan serve` runs it, and what SIGTERM does to it."""
+    backend, listening = local(), listen("127.0.0.1", 0)
+    server = _Server(uvicorn.Config(create_app(settings, backends=[backend]), log_level="warning"), 0.0)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve(sockets=[listening])), daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    gateway = Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backend, server)
+    return gateway, thread, lambda: loop.call_soon_threadsafe(server.handle_exit, signal.SIGTERM, None) and None
+
+
+def test_a_stopped_gateway_finishes_its_jobs_and_hands_them_out_before_it_closes() -> None:
+    gateway, thread, terminate = stopping(Settings(job_slice_images=1))
+    gateway.backend.delay_seconds = 0.2
+    path = started(gateway)
+    terminate()
+    until(lambda: gateway.get("/readyz").status == 503)
+    assert gateway.post("/v1/predict", SEVERAL, **ASYNC).json["code"] == "draining"
+    assert end(gateway, path)["status"] == "done" and thread.is_alive()
+    assert len(gateway.get(f"{path}/result").json["results"]) == 5
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_job_that_a_stopped_gateway_cannot_finish_is_said_to_be_lost() -> None:
+    gateway, thread, terminate = stopping(Settings(job_drain_seconds=0.3))
+    gateway.backend.delay_seconds = 60.0
+    running, waiting = started(gateway), started(gateway)
+    terminate()
+    for path in (running, waiting):
+        document = end(gateway, path)
+        assert document["status"] == "failed" and document["error"]["code"] == "job_lost"
+    thread.join(10)
+    assert not thread.is_alive()
