@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from affect.card import Measured, ModelCard
+from affect.judge import Judge, JudgeCard
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.database.card import DataError
@@ -20,7 +21,6 @@ from training.evaluation import generation, metrics, pictures, plots, recognitio
 from training.evaluation.explained import Told
 from training.evaluation.explanations import Benchmark, benchmark
 from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Direction, Distances, Memory, TwinEdit
-from training.evaluation.judge import Judge, JudgeCard
 from training.evaluation.metrics import Interval
 from training.evaluation.ordering import Ordering, orderings
 from training.evaluation.pictures import Strip

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from affect.judge import Judge
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.database.reader import Database
 from training.evaluation import distances, metrics
 from training.evaluation.distances import Manifold
-from training.evaluation.judge import Judge
 from training.evaluation.metrics import Interval, summary
 from training.evaluation.reading import U8, Faces, Floats, batches, in_batches
 from training.evaluation.recognition import learns_aus, learns_va

@@ -10,12 +10,12 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from affect.judge import Judge, JudgeCard
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.database.reader import Database
 from training.database.stream import Batch, Stream
 from training.evaluation import metrics
-from training.evaluation.judge import Judge, JudgeCard
 
 VA_WEIGHT = 0.2  # of the VA losses beside the mean cross-entropy over AUs
 TWIN_WEIGHT = 5.0  # of the squared error of differences between twins: they differ in nothing but the state

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from affect.card import Calibration, ModelCard
+from affect.judge import Judge
 from affect.model import AffectModel
 from training.database.card import DataCard
 from training.database.commands import data
@@ -21,7 +22,6 @@ from training.evaluation import generation, report
 from training.evaluation.commands import evaluate as command
 from training.evaluation.evaluate import EvaluationConfig, evaluate
 from training.evaluation.generation import Bench
-from training.evaluation.judge import Judge
 from training.evaluation.reading import load_faces
 from training.gan.config import smoke
 from training.gan.finish import finish, new_card

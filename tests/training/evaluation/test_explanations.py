@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from affect.judge import Judge
 from tests.affect.counterfactual.shipped import FACES, face, model
 from training.evaluation import explained, grading, probes
 from training.evaluation.asking import Asked, ask
 from training.evaluation.generation import Bench
 from training.evaluation.grading import Yardstick, grade
-from training.evaluation.judge import Judge
 from training.evaluation.reading import Faces
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from affect.judge import JUDGE_WEIGHTS_FILE, Judge, JudgeError
 from affect.model import AffectModel
 from tests.training.evaluation.conftest import QUICK_JUDGE
 from training.database.reader import Database
-from training.evaluation.judge import JUDGE_WEIGHTS_FILE, Judge, JudgeError
 from training.evaluation.judge_training import augment, judge_loss, read_split, train_judge, twin_loss
 
 

@@ -1,5 +1,7 @@
 """The judge: a plain network of another kind than the model, which never meets it in training, and grades what it draws.
 
+In evaluation it grades; in an archive of explanations it is asked whether it sees the change too.
+
 Shape letters: B faces, S the judge's image side in px, K Action Units, F features.
 """
 
