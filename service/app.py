@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from affect import __version__
 from affect.card import ModelCard
@@ -20,6 +20,7 @@ from service.access import Access, Quota
 from service.admission import DEADLINE_HEADER, Admission
 from service.backend import Backend, BackendError
 from service.cache import Cache
+from service.described import complete
 from service.idempotency import Idempotency
 from service.jobs import Jobs
 from service.keys import keys_of
@@ -110,6 +111,8 @@ def create_app(
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.admission = admission
+    described = app.openapi
+    app.openapi = lambda: app.openapi_schema if app.openapi_schema else complete(described())  # type: ignore[method-assign]
     app.include_router(router)
     app.include_router(job_routes.router)
     app.add_exception_handler(Problem, problems.on_problem)
@@ -191,25 +194,25 @@ def _docs(kind: type[BaseModel], json_model: str, options_model: str | None) -> 
     return {"response_model": None, "responses": responses, "openapi_extra": _body(json_model, options_model)}
 
 
-@router.post("/v1/predict", summary="Read faces", **_docs(schemas.PredictAnswer, "PredictBody", "PredictOptions"))
+@router.post("/v1/predict", tags=["faces"], summary="Read faces", **_docs(schemas.PredictAnswer, "PredictBody", "PredictOptions"))
 async def predict(request: Request) -> Response:
     """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails alone."""
     return await answer(request, "predict")
 
 
-@router.post("/v1/generate", summary="Draw faces", **_docs(schemas.GenerateAnswer, "GenerateBody", None))
+@router.post("/v1/generate", tags=["faces"], summary="Draw faces", **_docs(schemas.GenerateAnswer, "GenerateBody", None))
 async def generate(request: Request) -> Response:
     """Synthetic faces in wanted states. With one item and `Accept: image/png` (jpeg, webp) the answer is the picture itself."""
     return await answer(request, "generate")
 
 
-@router.post("/v1/explain", summary="Explain readings", **_docs(schemas.ExplainAnswer, "ExplainBody", "ExplainOptions"))
+@router.post("/v1/explain", tags=["faces"], summary="Explain readings", **_docs(schemas.ExplainAnswer, "ExplainBody", "ExplainOptions"))
 async def explain(request: Request) -> Response:
     """The least change to each face that changes a decision: its picture, its map, and how far to trust it."""
     return await answer(request, "explain")
 
 
-@router.get("/v1/models", summary="Models that are served", response_model=schemas.ModelList)
+@router.get("/v1/models", tags=["models"], summary="Models that are served", response_model=schemas.ModelList)
 async def models(request: Request) -> Response:
     """Every version: whether it is its model's default, and its share of the requests that name no version."""
     return as_json({"models": request.state.models.listed()})
@@ -218,25 +221,33 @@ async def models(request: Request) -> Response:
 NOT_SERVED: dict[int | str, dict[str, Any]] = {404: _REFUSALS[400] | {"description": "No such model or version"}}
 
 
-@router.get("/v1/models/{name}", summary="The card of a model", response_model=ModelCard, responses=NOT_SERVED)
+@router.get("/v1/models/{name}", tags=["models"], summary="The card of a model", response_model=ModelCard, responses=NOT_SERVED)
 async def model(request: Request, name: str, version: str | None = None) -> Response:
     """Vocabulary, thresholds, measured quality, data, limits: of the default version, or of the one asked for."""
     return Response(request.state.models.named(name, version).card.model_dump_json(), media_type="application/json")
 
 
-@router.get("/v1/models/{name}/versions/{version}", summary="The card of a version", response_model=ModelCard, responses=NOT_SERVED)
+@router.get(
+    "/v1/models/{name}/versions/{version}", tags=["models"], summary="The card of a version", response_model=ModelCard, responses=NOT_SERVED
+)
 async def model_version(request: Request, name: str, version: str) -> Response:
     """The same, of one version."""
     return await model(request, name, version)
 
 
-@router.get("/healthz", summary="The process lives", response_model=None)
+@router.get("/healthz", tags=["operators"], summary="The process lives", response_model=schemas.Health)
 async def healthz() -> Response:
     """Always 200 while the event loop turns."""
     return as_json({"status": "ok"})
 
 
-@router.get("/readyz", summary="Requests would be served", response_model=None, responses={503: {"description": "Not now"}})
+@router.get(
+    "/readyz",
+    tags=["operators"],
+    summary="Requests would be served",
+    response_model=schemas.Readiness,
+    responses={503: {"description": "Not now", "model": schemas.Readiness}},
+)
 async def readyz(request: Request) -> Response:
     """200 when every operation of the default version has a worker that is ready and the gateway is not shutting down."""
     state = request.state
@@ -251,7 +262,7 @@ async def readyz(request: Request) -> Response:
     return as_json(told, 200 if ready else 503)
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_model=None)
+@router.get("/metrics", tags=["operators"], summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """Text format."""
     return Response(generate_latest(request.state.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -261,13 +272,3 @@ async def metrics(request: Request) -> Response:
 async def page() -> Response:
     """The three operations in a browser."""
     return HTMLResponse(PAGE.read_text(), headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"})
-
-
-BODY_MODELS: Sequence[type[BaseModel]] = (
-    schemas.PredictBody,
-    schemas.PredictOptions,
-    schemas.GenerateBody,
-    schemas.ExplainBody,
-    schemas.ExplainOptions,
-    schemas.ProblemBody,
-)

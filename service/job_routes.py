@@ -58,7 +58,11 @@ async def job(request: Request, job_id: str) -> Response:
     return Response(await _document(request, found), headers={**headers, "Cache-Control": "no-store"}, media_type="application/json")
 
 
-@router.get("/v1/jobs/{job_id}/result", summary="The answer of a job", response_model=None)
+@router.get(
+    "/v1/jobs/{job_id}/result",
+    summary="The answer of a job",
+    response_model=schemas.PredictAnswer | schemas.GenerateAnswer | schemas.ExplainAnswer,
+)
 async def job_result(request: Request, job_id: str) -> Response:
     """The very response that the request would have had: the answer, or the problem that it ended with."""
     found = await _found(request, job_id)

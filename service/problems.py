@@ -1,6 +1,7 @@
 """Errors as clients see them: application/problem+json (RFC 9457), one table from what went wrong to status and title."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,7 +113,17 @@ async def on_http(request: Request, error: Exception) -> Response:
     """Handler of Starlette's 404 and 405."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "body_too_large"}.get(error.status_code, "internal")
-    return respond(request, Problem(code, str(error.detail), headers=error.headers))
+    headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+    return respond(request, Problem(code, str(error.detail), headers=headers))
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes of this path: Starlette names those of the first one only."""
+    found: set[str] = set()
+    for path, methods in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\{[^/]+?\\}", "[^/]+", re.escape(path)), request.url.path):
+            found |= {method.upper() for method in methods}
+    return ", ".join(sorted(found)) or "GET"
 
 
 async def on_backend(request: Request, error: Exception) -> Response:

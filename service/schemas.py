@@ -276,6 +276,29 @@ class ExplainAnswer(BaseModel):
     results: list[ExplainResult]
 
 
+class Health(BaseModel):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class VersionReadiness(BaseModel):
+    """For each operation of a version whether it has a worker that is ready."""
+
+    name: str
+    version: str
+    operations: dict[str, bool]
+
+
+class Readiness(BaseModel):
+    """Whether requests would be served."""
+
+    ready: bool
+    draining: bool
+    operations: dict[str, bool]
+    versions: list[VersionReadiness]
+
+
 class Progress(BaseModel):
     """Pictures or items done, of all."""
 
