@@ -8,7 +8,7 @@ BIN := .venv/bin
 # One thread a process: two on busy cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup check test test-slow test-gpu demo serve clean
+.PHONY: setup check check-openapi test test-slow test-gpu demo serve clean
 
 # The demo and the server need less than the tests do, so they wait for less.
 .venv/serving.stamp: pyproject.toml constraints.txt
@@ -37,6 +37,10 @@ check: setup
 	$(BIN)/mypy affect training handlers service
 	$(BIN)/python -m pytest tests/test_architecture.py tests/test_repository.py
 	$(BIN)/python -m service.openapi --check
+
+# Needs Node.js and npm's registry, so it is no part of `check`.
+check-openapi:
+	npx --yes @redocly/cli@2.77.0 lint openapi.yaml
 
 demo: .venv/serving.stamp
 	$(BIN)/affectgan demo --out $(OUT) --port $(PORT) $(if $(ONCE),--once)

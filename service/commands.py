@@ -14,6 +14,7 @@ from types import FrameType
 import click
 import uvicorn
 
+from service import later
 from service.administration import administration, socket_of
 from service.app import create_app
 from service.fleet import Fleet, check_all, torchserve
@@ -41,6 +42,7 @@ def serve(models: tuple[Path, ...], weights: Path | None, routing: Path | None, 
     check_all(models)
     try:
         keys_of(Settings())
+        later.check(Settings())
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     routes = Routing.load(routing) if routing else NO_ROUTING

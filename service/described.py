@@ -192,8 +192,7 @@ def _describe(operation: Json, path: str, method: str) -> None:
         }
     if path in ("/v1/generate", "/v1/jobs/{job_id}/result"):
         responses["200"]["content"] |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in PICTURE_TYPES}
-    if "jobs" in operation.get("tags", []):
-        operation["security"] = WHO
+    operation.setdefault("security", WHO if "jobs" in operation.get("tags", []) else [])  # []: for everyone
 
 
 def _problem(status: int) -> Json:

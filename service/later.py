@@ -35,13 +35,18 @@ class Later:
     idempotency: Idempotency
 
 
+def check(settings: Settings) -> None:
+    """Raises ValueError for a key or a target that cannot be used, before anything is opened."""
+    _webhooks(settings, Metrics())
+    if settings.jobs_key is not None:
+        Vault.of(settings.jobs_key.get_secret_value())
+
+
 @asynccontextmanager
 async def later_of(settings: Settings, admission: Admission, models: Models, metrics: Metrics) -> AsyncIterator[Later]:
     """As the settings have it. Raises ValueError for a key or a target that cannot be used."""
-    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
     async with AsyncExitStack() as stack:
-        hooks = Webhooks(settings.webhook_targets, settings.webhook_private_targets, secret, metrics, seconds=settings.webhook_seconds)
-        await stack.enter_async_context(hooks)
+        hooks = await stack.enter_async_context(_webhooks(settings, metrics))
         vault, store, memory = await _places(settings, metrics, stack)
 
         async def tell(job: Job) -> bool:
@@ -53,6 +58,11 @@ async def later_of(settings: Settings, admission: Admission, models: Models, met
         running_seconds = settings.max_deadline_seconds + RUNNING_SECONDS
         once = Idempotency(memory, vault, metrics, seconds=settings.idempotency_seconds, running_seconds=running_seconds)
         yield Later(jobs, hooks, once)
+
+
+def _webhooks(settings: Settings, metrics: Metrics) -> Webhooks:
+    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else None
+    return Webhooks(settings.webhook_targets, settings.webhook_private_targets, secret, metrics, seconds=settings.webhook_seconds)
 
 
 async def _places(settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> tuple[Vault, Store, Memory]:

@@ -24,7 +24,7 @@ class Vault:
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
-            raise ValueError(f"the key has {len(key)} bytes: {REMEDY}")
+            raise ValueError(f"AFFECTGAN_JOBS_KEY has {len(key)} bytes: {REMEDY}")
         self._cipher = AESGCM(_derived(key, b"seal"))
         self._digest_key = _derived(key, b"fingerprint")
 
@@ -34,7 +34,7 @@ class Vault:
         try:
             return cls(base64.b64decode(text, validate=True))
         except binascii.Error:
-            raise ValueError(f"the key is not base64: {REMEDY}") from None
+            raise ValueError(f"AFFECTGAN_JOBS_KEY is not base64: {REMEDY}") from None
 
     @classmethod
     def of_this_process(cls) -> "Vault":

@@ -23,6 +23,23 @@ def test_a_folder_without_archives_is_said_with_a_remedy(tmp_path: Path) -> None
     assert isinstance(result.exception, ValueError) and "affectgan archive RUN" in str(result.exception)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("JOBS_KEY", "short", "not base64: give 32 random bytes"),
+        ("JOBS_KEY", "c2hvcnQ=", "has 5 bytes: give 32 random bytes"),
+        ("WEBHOOK_TARGETS", "hooks.example.org", "AFFECTGAN_WEBHOOK_SECRET is missing"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_said_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: str, words: str
+) -> None:
+    write_archives(tiny_run(tmp_path / "run"), tmp_path / "models")
+    monkeypatch.setenv(f"AFFECTGAN_{field}", value)
+    result = CliRunner().invoke(serve, ["--models", str(tmp_path / "models"), "--port", "0"])
+    assert result.exit_code == 1 and words in result.output
+
+
 def test_two_folders_with_the_same_version_are_said_before_anything_starts(tmp_path: Path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         write_archives(tiny_run(tmp_path / "run"), folder)
