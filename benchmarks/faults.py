@@ -18,7 +18,7 @@ import aiohttp
 import click
 import psutil
 
-from benchmarks.load import crop_request
+from benchmarks.load import AFRESH, crop_request
 from service.demo import served
 
 LEAD_SECONDS = 2.0  # of load before each fault
@@ -181,7 +181,7 @@ async def _load(session: aiohttp.ClientSession, rate: float, seen: Watch, stop: 
 async def _request(session: aiohttp.ClientSession, body: bytes, kind: str, seen: Watch) -> None:
     start = time.monotonic()
     try:
-        async with session.post("/v1/predict", data=body, headers={"Content-Type": kind}) as answer:
+        async with session.post("/v1/predict", data=body, headers=AFRESH | {"Content-Type": kind}) as answer:
             await answer.read()
             status = str(answer.status)
     except aiohttp.ClientError as error:

@@ -13,7 +13,7 @@ import aiohttp
 import click
 import numpy as np
 
-from benchmarks.load import crop_request, portrait
+from benchmarks.load import AFRESH, crop_request, portrait
 
 CLIENTS = 16  # that measure the capacity, each with one request at a time
 
@@ -36,16 +36,15 @@ class Sent:
 def main(url: str, times: float, seconds: float, deadline: float, crops: bool) -> None:
     """Print goodput and how long refusals took."""
     body, kind = crop_request() if crops else (portrait(), "image/jpeg")
-    headers = {"Content-Type": kind, "X-Deadline-Seconds": str(deadline)}
-    asyncio.run(_run(url, body, headers, times, seconds))
+    asyncio.run(_run(url, body, AFRESH | {"Content-Type": kind}, times, seconds, deadline))
 
 
-async def _run(url: str, body: bytes, headers: dict[str, str], times: float, seconds: float) -> None:
+async def _run(url: str, body: bytes, headers: dict[str, str], times: float, seconds: float, deadline: float) -> None:
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
         before = await _capacity(session, body, headers, seconds)
         capacity = before / seconds
         click.echo(f"capacity: {capacity:.1f} requests/s by {CLIENTS} clients in {seconds:g} s")
-        sent = await _flood(session, body, headers, times * capacity, seconds)
+        sent = await _flood(session, body, headers | {"X-Deadline-Seconds": str(deadline)}, times * capacity, seconds)
     good = [request for request in sent if request.status == 200]
     refused = [request for request in sent if request.status == 503]
     others = len(sent) - len(good) - len(refused)
@@ -67,7 +66,8 @@ async def _capacity(session: aiohttp.ClientSession, body: bytes, headers: dict[s
     async def client() -> None:
         nonlocal done
         while time.monotonic() < end:
-            done += (await _request(session, body, headers)).status == 200
+            answer = await _request(session, body, headers)
+            done += answer.status == 200
 
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     return done

@@ -31,7 +31,7 @@ class Call:
         return len(self.body.items if isinstance(self.body, schemas.GenerateBody) else self.body.images)
 
     def served(self, models: Models) -> AbstractContextManager[Version]:
-        """The version that answers, as long as it does. Raises Problem or BackendBroken."""
+        """The version that answers, as long as it does. Raises Problem when there is no such model or version."""
         chosen, inside = self._chosen
         return models.serving(chosen.model, chosen.version, operation=self.operation, inside=inside)
 

@@ -55,7 +55,8 @@ class Operations:
         return {"name": self.card.name, "version": self.card.version, "labels": self.card.labels}
 
     async def predict(self, contents: list[bytes], *, faces: Literal["largest", "all", "none"], seconds: float) -> Json:
-        """Answer of /v1/predict."""
+        """Answer of /v1/predict. Like the others it raises BackendBroken before anything costly."""
+        self.breakers["predict"].check()
         found = await self._crops("predict", contents, faces)
         flat = [crop for crops in found if not isinstance(crops, RowProblem) for crop in crops]
         jobs = [PredictRequest(_stack(part)) for part in _parts(flat, self.job_faces)]
@@ -73,6 +74,7 @@ class Operations:
 
     async def generate(self, body: GenerateBody, *, seconds: float) -> Json:
         """Answer of /v1/generate."""
+        self.breakers["generate"].check()
         self.metrics.images.labels("generate").observe(len(body.items))
         labels = np.stack([self._row(index, item.aus, item.valence, item.arousal) for index, item in enumerate(body.items)])
         seeds = [secrets.randbelow(2**53) if item.seed is None else item.seed for item in body.items]
@@ -91,6 +93,7 @@ class Operations:
 
     async def explain(self, contents: list[bytes], question: Question, *, faces: Literal["largest", "none"], seconds: float) -> Json:
         """Answer of /v1/explain."""
+        self.breakers["explain"].check()
         label, target = self._asked(question)
         found = await self._crops("explain", contents, faces)
         good = [(index, crops[0]) for index, crops in enumerate(found) if not isinstance(crops, RowProblem)]

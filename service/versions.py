@@ -85,13 +85,8 @@ class Models:
     def serving(
         self, name: str | None = None, version: str | None = None, *, operation: Operation | None = None, inside: str = ""
     ) -> Iterator[Version]:
-        """The chosen version; within, the request counts as in flight there, so that the version is not let go.
-
-        Raises Problem as `choose` does, and BackendBroken at once when what it is for would fail.
-        """
+        """The version that `choose` gives; within, the request counts as in flight there, so that the version is not let go."""
         chosen = self.choose(name, version, operation=operation, inside=inside)
-        if operation:
-            chosen.operations.breakers[operation].check()
         self._count(chosen, 1)
         try:
             yield chosen
