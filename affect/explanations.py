@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from affect.card import ModelCard
-from affect.counterfactual import Explanation, Question, QuestionError
+from affect.counterfactual import Explanation, Question, QuestionError, measure
 from affect.envelope import blank, build
 from affect.model import Prediction
 from affect.wire import ANY_LABEL, ExplainAnswer, ExplainedWords, ExplainRequest, Predictions, RowError
@@ -43,6 +43,8 @@ def _tensors(one: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
     yield "target", one.question.target
     for name in ("reconstruction", "reconstruction_error", "counterfactual", "valid", "map", "signed", "frames"):
         yield name, getattr(one, name)
+    if one.integrated_gradients is not None:
+        yield "gradients", measure.signed_shares(one.frames[0], one.integrated_gradients)
     for name in ("factual", "reconstruction_read", "counterfactual_read"):
         read: Prediction = getattr(one, name)
         for part in Predictions.__dataclass_fields__:
@@ -50,4 +52,6 @@ def _tensors(one: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
 
 
 def _words(one: Explanation) -> ExplainedWords:
-    return ExplainedWords(one.changes, one.regions, one.attribution, one.scores, one.trust, one.reasons, one.sentence)
+    shares = None if one.integrated_gradients is None else measure.region_gradients(one.integrated_gradients)
+    opinion = (one.opinion.before, one.opinion.after, one.opinion.agrees) if one.opinion else None
+    return ExplainedWords(one.changes, one.regions, one.attribution, one.scores, one.trust, one.reasons, one.sentence, shares, opinion)

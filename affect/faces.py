@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.images import ImageError
+
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Faces = Literal["largest", "all", "none"]
@@ -186,9 +188,13 @@ def default_landmarks() -> Landmarks:
 def crops(finder: FaceFinder, image: U8, *, faces: Faces = "largest", size_px: int) -> list[tuple[Face | None, U8]]:
     """Aligned crops (S, S, 3) of a picture with the face each shows.
 
-    `largest` or `all` faces; `none` says that the picture is a crop already: it is scaled as it is. Raises NoFaceError.
+    `largest` or `all` faces; `none` says that the picture is a crop already: it is scaled as it is. Raises NoFaceError, and
+    ImageError for a crop in which no face could be made out.
     """
     if faces == "none":
+        height, width = image.shape[:2]
+        if min(height, width) < SMALLEST_FACE_PX:
+            raise ImageError("too_small", "Image too small", f"a crop of {width} x {height} px; send {SMALLEST_FACE_PX} px or more a side")
         way = cv2.INTER_AREA if max(image.shape[:2]) > size_px else cv2.INTER_CUBIC
         return [(None, np.ascontiguousarray(cv2.resize(image, (size_px, size_px), interpolation=way)))]
     found = finder.find(image, thorough=faces == "all")

@@ -129,6 +129,7 @@ class ExplainRequest(Message):
     crops: U8 = tensor("N S S 3", np.uint8)
     label: I32 = tensor("N", np.int32)  # column of a label row, or ANY_LABEL
     target: F32 = tensor("N", np.float32)  # AU: 1 present, 0 absent; valence, arousal: the wanted value; NaN: the other side
+    gradients: U8 = tensor("N", np.uint8)  # 1: Integrated Gradients too
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -149,7 +150,8 @@ class ExplainedWords:
     """The part of one explanation that is words and named numbers.
 
     `changes` are (label, from, to); `regions` the share of the change in each region of the face; `attribution` how far
-    each AU alone moves the decision; `scores` by name.
+    each AU alone moves the decision; `gradients` the signed share of Integrated Gradients in each region, when they were
+    asked for; `opinion` the independent judge's reading of the questioned label before and after, and whether it agrees.
     """
 
     changes: tuple[tuple[str, float, float], ...]
@@ -159,6 +161,8 @@ class ExplainedWords:
     trust: str  # high, medium or low
     reasons: tuple[str, ...]
     sentence: str
+    gradients: dict[str, float] | None = None
+    opinion: tuple[float, float, bool] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +182,7 @@ class ExplainAnswer(Answer):
     map: U8 = tensor("N S S", np.uint8)  # 0 where nothing changed
     signed: U8 = tensor("N S S 3", np.uint8)  # for people's eyes
     frames: U8 = tensor("N F S S 3", np.uint8)  # the way from the face to its counterfactual
+    gradients: U8 = tensor("N S S 3", np.uint8)  # Integrated Gradients for people's eyes; empty where they were not asked for
     words: tuple[ExplainedWords | None, ...] = ()  # None in a row with an error
 
     def _words(self) -> dict[str, Any]:
@@ -193,7 +198,8 @@ class ExplainAnswer(Answer):
 
 def _explained(row: dict[str, Any]) -> ExplainedWords:
     changes = tuple((str(label), float(start), float(end)) for label, start, end in row["changes"])
-    return ExplainedWords(**row | {"changes": changes, "reasons": tuple(row["reasons"])})
+    opinion = row["opinion"] and tuple(row["opinion"])
+    return ExplainedWords(**row | {"changes": changes, "reasons": tuple(row["reasons"]), "opinion": opinion})
 
 
 def _label_fault(labels: Mapping[str, float]) -> RowError | None:

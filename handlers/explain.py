@@ -10,6 +10,7 @@ from affect.archive import Context, device_of, folder_of, settings_of
 from affect.counterfactual import Question, explain
 from affect.explanations import answer_of, questions_of
 from affect.jobs import Batch, spans
+from affect.judge import JUDGE_FILE, Judge
 from affect.model import AffectModel
 from affect.wire import ANY_LABEL, ExplainAnswer, ExplainRequest
 
@@ -18,13 +19,15 @@ class ExplainHandler:
     """The questions of all jobs of a batch are searched together."""
 
     def initialize(self, context: Context) -> None:
-        """Load the archive's model and explain once. Raises CardError when they do not fit."""
+        """Load the archive's model, and its judge if it has one, and explain once. Raises CardError or JudgeError when they do not fit."""
         self.settings = settings_of(context, "explain")
         torch.set_num_threads(self.settings.threads)
-        self.model = AffectModel.load(folder_of(context), device=device_of(context))
+        folder, device = folder_of(context), device_of(context)
+        self.model = AffectModel.load(folder, device=device)
+        self.judge = Judge.load(folder, device=device) if (folder / JUDGE_FILE).is_file() else None
         side = self.model.card.image_px
-        face = np.zeros((1, side, side, 3), dtype=np.uint8)
-        self.run([ExplainRequest(face, np.array([ANY_LABEL], dtype=np.int32), np.array([np.nan], dtype=np.float32))])
+        face, anything = np.zeros((1, side, side, 3), dtype=np.uint8), np.array([ANY_LABEL], dtype=np.int32)
+        self.run([ExplainRequest(face, anything, np.array([np.nan], dtype=np.float32), np.ones(1, dtype=np.uint8))])
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
@@ -36,6 +39,9 @@ class ExplainHandler:
         crops = np.concatenate([request.crops for request in requests])
         rows = [row for request in requests for row in questions_of(request, card)]
         asked = {place: row for place, row in enumerate(rows) if isinstance(row, Question)}
-        explained = iter(explain(self.model, crops[list(asked)], list(asked.values()), frames=frames))
+        gradients = np.concatenate([request.gradients for request in requests]).astype(bool)[list(asked)].tolist()
+        explained = iter(
+            explain(self.model, crops[list(asked)], list(asked.values()), frames=frames, integrated_gradients=gradients, judge=self.judge)
+        )
         answers = [next(explained) if isinstance(row, Question) else row for row in rows]
         return [answer_of(answers[start:stop], card, frames) for start, stop in spans(map(len, requests))]

@@ -74,7 +74,10 @@ class Call:
         contents = [image.content for image in body.images]
         if isinstance(body, schemas.PredictBody):
             return await operations.predict(contents, faces=body.options.faces, seconds=seconds)
-        return await operations.explain(contents, body.options.question, faces=body.options.faces, seconds=seconds)
+        options = body.options
+        return await operations.explain(
+            contents, options.question, faces=options.faces, gradients=options.integrated_gradients, seconds=seconds
+        )
 
 
 async def read_call(request: Request, operation: Operation, *, max_images: int) -> Call:

@@ -100,6 +100,7 @@ def generate(
 @click.option("--present/--absent", default=None, help="how it should be instead (default: otherwise)")
 @click.option("--valence", type=float, help="wanted valence")
 @click.option("--arousal", type=float, help="wanted arousal")
+@click.option("--gradients", is_flag=True, help="Integrated Gradients too: which pixels made the decision")
 @click.option("--faces", type=click.Choice(["largest", "none"]), default="largest", show_default=True)
 @URL
 @KEY
@@ -110,6 +111,7 @@ def explain(
     present: bool | None,
     valence: float | None,
     arousal: float | None,
+    gradients: bool,
     faces: str,
     url: str,
     key: str | None,
@@ -121,7 +123,8 @@ def explain(
     }
     out.mkdir(parents=True, exist_ok=True)
     lines, failed = [], 0
-    for files, results in _asked(url, "/v1/explain", paths, {"faces": faces, "question": question}, key):
+    options = {"faces": faces, "question": question, "integrated_gradients": gradients}
+    for files, results in _asked(url, "/v1/explain", paths, options, key):
         for file, result in zip(files, results, strict=True):
             failed += result["status"] != "ok"
             if result["status"] == "ok":
@@ -138,6 +141,8 @@ def save_explanation(stem: Path, result: dict[str, Any]) -> None:
     for name in ("reconstruction", "counterfactual"):
         result[name]["image"] = str(_save(Path(f"{stem}-{name}"), result[name]["image"]))
     result["map"] = {kind: str(_save(Path(f"{stem}-map-{kind}"), picture)) for kind, picture in result["map"].items()}
+    if result["integrated_gradients"]:
+        result["integrated_gradients"]["image"] = str(_save(Path(f"{stem}-gradients"), result["integrated_gradients"]["image"]))
     result["frames"] = [str(_save(Path(f"{stem}-frame-{number}"), picture)) for number, picture in enumerate(result["frames"])]
 
 

@@ -91,7 +91,9 @@ class Operations:
             results |= dict(zip(part, told, strict=True))
         return {"model": self.model, "results": [results[index] for index in range(len(body.items))]}
 
-    async def explain(self, contents: list[bytes], question: Question, *, faces: Literal["largest", "none"], seconds: float) -> Json:
+    async def explain(
+        self, contents: list[bytes], question: Question, *, faces: Literal["largest", "none"], gradients: bool = False, seconds: float
+    ) -> Json:
         """Answer of /v1/explain."""
         self.breakers["explain"].check()
         label, target = self._asked(question)
@@ -101,7 +103,8 @@ class Operations:
         parts = list(_parts(good, max(1, self.job_faces // 8)))  # an explanation's answer holds ten pictures a face
         jobs = []
         for part in parts:
-            asked = np.full(len(part), label, np.int32), np.full(len(part), target, np.float32)
+            count = len(part)
+            asked = np.full(count, label, np.int32), np.full(count, target, np.float32), np.full(count, gradients, np.uint8)
             jobs.append(ExplainRequest(_stack([crop for _, crop in part]), *asked))
         answers: list[ExplainAnswer] = await self._ask("explain", self.backend.explain, jobs, seconds)
         for part, answer in zip(parts, answers, strict=True):
@@ -238,13 +241,19 @@ class Operations:
             "map": {"image": _plain(answer.map[row]), "signed": _plain(answer.signed[row])},
             "frames": [self._picture(frame) for frame in answer.frames[row]],
             "regions": words.regions,
+            "attribution": words.attribution,
+            "integrated_gradients": words.gradients and {"image": _plain(answer.gradients[row]), "regions": words.gradients},
             "scores": words.scores,
-            "trust": {"level": words.trust, "reasons": list(words.reasons)},
+            "trust": {"level": words.trust, "reasons": list(words.reasons), "judge": _opinion(words.opinion)},
         }
 
     def _picture(self, image: np.ndarray, media_type: str = "image/png", **about: str) -> Json:
         content = encode(image, media_type, synthetic={"model": self.card.name, "version": self.card.version, **about})
         return {"content": base64.b64encode(content).decode(), "media_type": media_type}
+
+
+def _opinion(opinion: tuple[float, float, bool] | None) -> Json | None:
+    return opinion and dict(zip(("from", "to", "agrees"), opinion, strict=True))
 
 
 def _reading(card: ModelCard, read: Predictions, row: int) -> Json:

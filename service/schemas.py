@@ -76,6 +76,9 @@ class ExplainOptions(_Chosen):
 
     question: Question = Question()
     faces: Literal["largest", "none"] = "largest"
+    integrated_gradients: bool = Field(
+        default=False, description="which pixels made the decision (Sundararajan et al. 2017), beside the answer"
+    )
 
 
 class ExplainBody(_Request):
@@ -242,11 +245,29 @@ class ChangeMap(BaseModel):
     signed: Picture
 
 
+class JudgeOpinion(BaseModel):
+    """What an independent network reads of the questioned label before and after, and whether it follows at least half of the way."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    start: float = Field(alias="from")
+    to: float
+    agrees: bool
+
+
 class Trust(BaseModel):
     """How far to trust the explanation, and why."""
 
     level: Literal["high", "medium", "low"]
     reasons: list[str]
+    judge: JudgeOpinion | None = Field(default=None, description="null: nobody independent was asked")
+
+
+class PixelShares(BaseModel):
+    """Integrated Gradients: which pixels speak for a large number (warm) and which against it (cool), and their signed share by region."""
+
+    image: Picture
+    regions: dict[str, float]
 
 
 class ExplainResult(BaseModel):
@@ -263,7 +284,9 @@ class ExplainResult(BaseModel):
     changes: list[Change] | None = None
     map: ChangeMap | None = None
     frames: list[Picture] | None = None
-    regions: dict[str, float] | None = None
+    regions: dict[str, float] | None = Field(default=None, description="share of the change in each region of the face and outside it")
+    attribution: dict[str, float] | None = Field(default=None, description="how far moving each AU alone moves the decision as was asked")
+    integrated_gradients: PixelShares | None = Field(default=None, description="when asked for")
     scores: dict[str, float] | None = None
     trust: Trust | None = None
     error: RowProblem | None = None

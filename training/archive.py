@@ -18,8 +18,10 @@ from model_archiver.manifest_components.model import Model
 import affect
 from affect.archive import CONFIG_FILE, OPERATIONS, HandlerSettings, Operation, model_name
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
+from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge
 from affect.model import AffectModel
 
+JUDGE_FOLDER = "judge"  # beside the card: the judge that goes into the archive unless another is named
 MANIFEST_FILE = "MAR-INF/MANIFEST.json"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # The earliest date a zip can hold: archives of the same run are the same bytes whenever they are written.
@@ -43,19 +45,27 @@ class ArchiveError(ValueError):
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the archives and the card.")
+@click.option(
+    "--judge",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of an independent judge, which explanations then ask whether it sees the change too (default: `judge` beside the card).",
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes for each operation.")
 @click.option("--uncalibrated", is_flag=True, help="Allow a run that was never evaluated: its probabilities are not calibrated.")
 @click.option("--version", help="Version under which it is served, such as 1.1 (default: the card's).")
-def archive(run: Path, out: Path, workers: int, uncalibrated: bool, version: str | None) -> None:
+def archive(run: Path, out: Path, judge: Path | None, workers: int, uncalibrated: bool, version: str | None) -> None:
     """Write affectgan-{predict,generate,explain}.mar and card.json of RUN (a run folder or a folder with a model)."""
     started = perf_counter()
-    for path in write_archives(run, out, workers=workers, uncalibrated=uncalibrated, version=version):
+    for path in write_archives(run, out, judge=judge, workers=workers, uncalibrated=uncalibrated, version=version):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     click.echo(f"archived in {perf_counter() - started:.1f} s")
 
 
-def write_archives(run: Path, out: Path, *, workers: int = 1, uncalibrated: bool = False, version: str | None = None) -> list[Path]:
-    """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served, ArchiveError for a wrong version."""
+def write_archives(
+    run: Path, out: Path, *, judge: Path | None = None, workers: int = 1, uncalibrated: bool = False, version: str | None = None
+) -> list[Path]:
+    """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served, ArchiveError for a wrong
+    version, JudgeError for a broken judge."""
     if version is not None and not VERSION.fullmatch(version):
         raise ArchiveError(f"version is {version!r}; write letters, digits, points and dashes, such as 1.1")
     folder = model_folder(run)
@@ -65,7 +75,10 @@ def write_archives(run: Path, out: Path, *, workers: int = 1, uncalibrated: bool
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArchiveError(f"{out} cannot be made: {error.strerror}; choose another --out") from error
-    paths = [_write(folder, card, operation, out, workers) for operation in OPERATIONS]
+    judge = judge or (folder / JUDGE_FOLDER if (folder / JUDGE_FOLDER).is_dir() else None)
+    if judge:
+        Judge.load(judge)
+    paths = [_write(folder, card, operation, out, workers, judge) for operation in OPERATIONS]
     card.save(out)
     return [*paths, out / CARD_FILE]
 
@@ -109,26 +122,29 @@ def model_config(operation: Operation, workers: int) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, card: ModelCard, operation: Operation, out: Path, workers: int) -> Path:
+def _write(folder: Path, card: ModelCard, operation: Operation, out: Path, workers: int, judge: Path | None) -> Path:
     path = out / f"{model_name(operation)}.mar"
-    entries = sorted(_entries(folder, card, operation, workers))
+    entries = sorted(_entries(folder, card, operation, workers, judge))
     unfinished = path.with_suffix(".part")
     try:
         with ZipFile(unfinished, "w") as mar:
             for name, content in entries:
                 # Weights do not compress.
-                mar.writestr(ZipInfo(name, EPOCH), content, ZIP_STORED if name == WEIGHTS_FILE else ZIP_DEFLATED)
+                mar.writestr(ZipInfo(name, EPOCH), content, ZIP_STORED if name in (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE) else ZIP_DEFLATED)
         return unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise ArchiveError(f"{path} cannot be written: {error.strerror}; free space there or choose another --out") from error
 
 
-def _entries(folder: Path, card: ModelCard, operation: Operation, workers: int) -> Iterator[tuple[str, bytes]]:
+def _entries(folder: Path, card: ModelCard, operation: Operation, workers: int, judge: Path | None) -> Iterator[tuple[str, bytes]]:
     yield MANIFEST_FILE, json.dumps(_manifest(card, operation), indent=2).encode()
     yield CONFIG_FILE, yaml.safe_dump(model_config(operation, workers), sort_keys=False).encode()
     yield CARD_FILE, card.to_bytes()
     yield WEIGHTS_FILE, (folder / WEIGHTS_FILE).read_bytes()
+    if judge and operation == "explain":
+        for name in (JUDGE_FILE, JUDGE_WEIGHTS_FILE):
+            yield name, (judge / name).read_bytes()
     handler = _package("handlers") / f"{operation}.py"
     yield handler.name, handler.read_bytes()
     package = _package("affect")

@@ -5,6 +5,7 @@
 
 from affect.counterfactual.explanation import Explanation, explain
 from affect.counterfactual.measure import region_masks
+from affect.counterfactual.opinion import Opinion
 from affect.counterfactual.question import Question, QuestionError
 
-__all__ = ["Explanation", "Question", "QuestionError", "explain", "region_masks"]
+__all__ = ["Explanation", "Opinion", "Question", "QuestionError", "explain", "region_masks"]

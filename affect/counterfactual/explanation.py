@@ -12,10 +12,12 @@ from torch import Tensor
 
 from affect.counterfactual import measure, words
 from affect.counterfactual.measure import U8
+from affect.counterfactual.opinion import Opinion, opinions
 from affect.counterfactual.question import Question, QuestionError, understand
 from affect.counterfactual.search import Found, Rows, search
+from affect.judge import Judge
 from affect.labels import DIMENSIONS
-from affect.model import AffectModel, Prediction, only
+from affect.model import AffectModel, Prediction, Reading, only
 
 CHANGED = 0.1  # a reading that moves by more than this is named as changed
 
@@ -41,15 +43,25 @@ class Explanation:
     scores: dict[str, float]
     trust: str  # high, medium or low
     reasons: tuple[str, ...]
+    opinion: Opinion | None  # of an independent judge; None: nobody could be asked
     sentence: str
     integrated_gradients: measure.Floats | None = None  # (S, S) signed shares of the decision's number, when asked for
 
 
 @torch.inference_mode()
 def explain(
-    model: AffectModel, crops: U8, questions: Sequence[Question], *, frames: int = 5, integrated_gradients: bool = False
+    model: AffectModel,
+    crops: U8,
+    questions: Sequence[Question],
+    *,
+    frames: int = 5,
+    integrated_gradients: bool | Sequence[bool] = False,
+    judge: Judge | None = None,
 ) -> list[Explanation | QuestionError]:
-    """Answer one question about each of N aligned crops (N, S, S, 3). A question that makes no sense is answered by its error."""
+    """Answer one question about each of N aligned crops (N, S, S, 3). A question that makes no sense is answered by its error.
+
+    `integrated_gradients` may be given for each question. `judge` is asked whether it sees each change too.
+    """
     assert len(crops) == len(questions), (len(crops), len(questions))
     if not len(crops):
         return []
@@ -66,12 +78,15 @@ def explain(
         target = torch.tensor([question.target for question in asked], dtype=torch.float32, device=x.device)
         chosen = torch.tensor(good, device=x.device)
         rows = Rows.of(x[chosen], only(reading, chosen), column, target)
-        found = _describe(model, rows, asked, search(model, rows), frames, integrated_gradients)
+        wanted = [integrated_gradients] * len(crops) if isinstance(integrated_gradients, bool) else integrated_gradients
+        found = _describe(model, rows, asked, search(model, rows), frames, [wanted[index] for index in good], judge)
     answers = iter(found)
     return [question if isinstance(question, QuestionError) else next(answers) for question in understood]
 
 
-def _describe(model: AffectModel, rows: Rows, questions: list[Question], found: Found, frames: int, gradients: bool) -> list[Explanation]:
+def _describe(
+    model: AffectModel, rows: Rows, questions: list[Question], found: Found, frames: int, gradients: list[bool], judge: Judge | None
+) -> list[Explanation]:
     """Everything that is said about each row."""
     best, state = found.best, rows.reading.labels
     before, read = model.judge(rows.reading), model.judge(best.reading)
@@ -88,9 +103,10 @@ def _describe(model: AffectModel, rows: Rows, questions: list[Question], found: 
         "support": measure.support(model, best.reading.labels),
         "reconstruction_error": error,
     }
-    shares: Tensor | None = None
-    if gradients:
-        shares, measured["completeness_error"] = measure.integrated_gradients(model, rows)
+    shares = _shares(model, rows, gradients)
+    told = opinions(
+        judge, rows.x, model.to_pixels(best.images), [question.label or "" for question in questions], _moved(rows, best.reading)
+    )
     answers = []
     for i, question in enumerate(questions):
         fact, counter = facts[i].cpu().numpy(), best.images[i].cpu().numpy()
@@ -103,8 +119,10 @@ def _describe(model: AffectModel, rows: Rows, questions: list[Question], found: 
             "reconstruction_percentile": round(measure.percentile(model.card.reference.get("reconstruction_error"), float(error[i])), 4),
             "outside": regions["outside"],
         }
+        if i in shares:
+            scores["completeness_error"] = round(shares[i][1], 4)
         valid = bool(best.margin[i] > 0)
-        level, reasons = words.trust(valid, scores)
+        level, reasons = words.trust(valid, scores, told[i])
         answers.append(
             Explanation(
                 question=question,
@@ -124,11 +142,27 @@ def _describe(model: AffectModel, rows: Rows, questions: list[Question], found: 
                 scores=scores,
                 trust=level,
                 reasons=reasons,
+                opinion=told[i],
                 sentence=_sentence(model, question, one_row(before, i), one_row(read, i), found.move[i], valid),
-                integrated_gradients=None if shares is None else shares[i].cpu().numpy(),
+                integrated_gradients=shares[i][0] if i in shares else None,
             )
         )
     return answers
+
+
+def _shares(model: AffectModel, rows: Rows, wanted: list[bool]) -> dict[int, tuple[measure.Floats, float]]:
+    """Integrated Gradients (S, S) and their completeness error of the rows that want them."""
+    chosen = [i for i, want in enumerate(wanted) if want]
+    if not chosen:
+        return {}
+    shares, error = measure.integrated_gradients(model, rows.take(torch.tensor(chosen, device=rows.x.device)))
+    return {i: (shares[place].cpu().numpy(), float(error[place])) for place, i in enumerate(chosen)}
+
+
+def _moved(rows: Rows, after: Reading) -> list[float]:
+    """By how much the reading of each row's questioned label moved: an AU's intensity, or valence or arousal."""
+    moved: list[float] = (after.labels - rows.reading.labels).gather(1, rows.column[:, None]).squeeze(1).tolist()
+    return moved
 
 
 def _changes(model: AffectModel, before: Tensor, after: Tensor) -> tuple[tuple[str, float, float], ...]:

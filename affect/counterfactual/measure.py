@@ -56,11 +56,27 @@ def change_map(shift: Floats) -> U8:
 def signed_map(fact: U8, counter: U8) -> U8:
     """(S, S, 3) warm where the face grew brighter, cool where darker, over a faint grey face."""
     change = (counter.astype(np.float32) - fact).mean(2) / 255
-    change = cv2.GaussianBlur(change, (0, 0), max(len(fact) / 128, 0.5))
-    strength = np.clip(np.abs(change) / MAP_FULL, 0, 1)[..., None] ** 0.7
+    return _over_face(fact, change / MAP_FULL)
+
+
+def signed_shares(fact: U8, shares: Floats) -> U8:
+    """(S, S, 3) warm where pixels speak for a large number, cool where against it; full where one pixel in a hundred is."""
+    return _over_face(fact, (shares / (np.quantile(np.abs(shares), 0.99) + 1e-12)).astype(np.float32))
+
+
+def region_gradients(shares: Floats) -> dict[str, float]:
+    """Signed share of Integrated Gradients (S, S) per region, in parts of their total size."""
+    total = float(np.abs(shares).sum()) + 1e-12
+    return {name: round(float(shares[mask].sum()) / total, 4) for name, mask in region_masks(len(shares)).items()}
+
+
+def _over_face(fact: U8, change: Floats) -> U8:
+    """(S, S, 3) a signed map (S, S), full at 1, over a faint grey face."""
+    smooth: Floats = np.asarray(cv2.GaussianBlur(change, (0, 0), max(len(fact) / 128, 0.5)), np.float32)
+    strength = np.clip(np.abs(smooth), 0, 1)[..., None] ** 0.7
     face = 150 + 0.35 * (fact.mean(2, keepdims=True) - 128)
     warm, cool = np.array([214, 84, 32], np.float32), np.array([38, 102, 190], np.float32)
-    colour = np.where(change[..., None] > 0, warm, cool)
+    colour = np.where(smooth[..., None] > 0, warm, cool)
     mixed: U8 = np.round(face * (1 - strength) + colour * strength).clip(0, 255).astype(np.uint8)
     return mixed
 

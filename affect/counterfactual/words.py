@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from affect.catalogue import CATALOGUE
+from affect.counterfactual.opinion import Opinion
 from affect.labels import DIMENSIONS
 
 VISIBLE = 0.05  # a reading that moves by less is not told
@@ -17,12 +18,24 @@ SIDE_EFFECTS = 4  # labels changed beside the asked
 Change = tuple[str, float, float]
 
 
-def trust(valid: bool, scores: dict[str, float]) -> tuple[str, tuple[str, ...]]:
-    """high, medium or low, and the measured reasons against the answer, the serious ones first."""
+def trust(valid: bool, scores: dict[str, float], opinion: Opinion | None) -> tuple[str, tuple[str, ...]]:
+    """high, medium or low, and the measured reasons, the serious ones first, what the independent judge says last.
+
+    What only the model itself has looked at is not trusted highly: an attack on its pixels would please it as well.
+    """
     serious = [text for text, holds in _serious(valid, scores) if holds]
     mild = [text for text, holds in _mild(scores) if holds]
-    level = "low" if serious else "medium" if mild else "high"
-    return level, tuple(serious + mild) or ("the question is met, the person is kept, and slight noise does not undo it",)
+    doubts = [*serious, *mild] or ["the question is met, the person is kept, and slight noise does not undo it"]
+    agreed = opinion is not None and opinion.agrees
+    level = "low" if serious else "high" if agreed and not mild else "medium"
+    return level, (*doubts, _heard(opinion))
+
+
+def _heard(opinion: Opinion | None) -> str:
+    if opinion is None:
+        return "nobody independent was asked"
+    seen = f"({opinion.before:.2f} to {opinion.after:.2f})"
+    return f"an independent judge sees the change too {seen}" if opinion.agrees else f"an independent judge does not see the change {seen}"
 
 
 def _serious(valid: bool, s: dict[str, float]) -> Sequence[tuple[str, bool]]:

@@ -50,7 +50,12 @@ def generate_request(rows: int = 3) -> GenerateRequest:
 
 
 def explain_request(rows: int = 2) -> ExplainRequest:
-    return ExplainRequest(pictures(rows, S, S, 3), np.full(rows, ANY_LABEL, dtype=np.int32), np.full(rows, np.nan, dtype=np.float32))
+    return ExplainRequest(
+        pictures(rows, S, S, 3),
+        np.full(rows, ANY_LABEL, dtype=np.int32),
+        np.full(rows, np.nan, dtype=np.float32),
+        np.zeros(rows, dtype=np.uint8),
+    )
 
 
 def explain_answer() -> ExplainAnswer:
@@ -70,6 +75,7 @@ def explain_answer() -> ExplainAnswer:
         map=pictures(2, S, S),
         signed=pictures(2, S, S, 3),
         frames=pictures(2, 5, S, S, 3),
+        gradients=pictures(2, S, S, 3),
         words=(words, None),
         errors={1: RowError("already_so", "Nothing to explain", "AU1 is already absent")},
     )

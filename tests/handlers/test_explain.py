@@ -1,5 +1,6 @@
 """The explain handler in an unpacked archive, with TorchServe's real context."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, explain
+from affect.judge import Judge, JudgeCard
 from affect.wire import ANY_LABEL, ExplainAnswer, ExplainRequest
 from handlers.explain import ExplainHandler
 from tests.handlers.worker import bodies, context_of, started, unpacked
+from tests.tiny import tiny_card
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,9 @@ def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def strongest(crops: NDArray[np.uint8]) -> ExplainRequest:
     count = len(crops)
-    return ExplainRequest(crops, np.full(count, ANY_LABEL, dtype=np.int32), np.full(count, np.nan, dtype=np.float32))
+    return ExplainRequest(
+        crops, np.full(count, ANY_LABEL, dtype=np.int32), np.full(count, np.nan, dtype=np.float32), np.zeros(count, dtype=np.uint8)
+    )
 
 
 def answers(handler: ExplainHandler, folder: Path, *jobs: ExplainRequest) -> list[ExplainAnswer]:
@@ -71,3 +76,25 @@ def test_a_request_of_nothing_but_bad_questions_is_answered(handler: ExplainHand
     job = strongest(faces(2))
     job.label[:] = 99
     assert set(answers(handler, folder, job)[0].errors) == {0, 1}
+
+
+def test_gradients_are_told_for_the_rows_that_ask_for_them(handler: ExplainHandler, folder: Path) -> None:
+    job = strongest(faces(2, 5))
+    job.gradients[1] = 1
+    got = answers(handler, folder, job)[0]
+    without, having = got.words
+    assert without is not None and having is not None
+    assert without.gradients is None and not got.gradients[0].any()
+    assert having.gradients is not None and got.gradients[1].any()
+    assert sum(map(abs, having.gradients.values())) <= 1.01
+    assert "completeness_error" in having.scores and "completeness_error" not in without.scores
+
+
+def test_a_judge_in_the_archive_is_asked(folder: Path, tmp_path: Path) -> None:
+    place = tmp_path / "judged"
+    shutil.copytree(folder, place)
+    Judge(JudgeCard(vocabulary=tiny_card().vocabulary, image_px=32, widths=(8, 8), data="none", seed=0)).save(place)
+    judged = started(ExplainHandler(), place)
+    words = answers(judged, place, strongest(faces(1, 6)))[0].words[0]
+    assert words is not None and words.opinion is not None
+    assert "independent judge" in words.reasons[-1]

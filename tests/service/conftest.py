@@ -72,7 +72,7 @@ class LocalBackend:
 
     async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainAnswer:
         handler = ExplainHandler()
-        handler.model, handler.settings = self.model, _settings("explain")
+        handler.model, handler.judge, handler.settings = self.model, None, _settings("explain")
         return handler.run([request])[0]
 
 

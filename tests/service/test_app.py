@@ -219,6 +219,35 @@ def test_an_explanation_is_whole(gateway: Gateway) -> None:
     assert picture.shape == (32, 32, 3) and good["trust"]["level"] in ("high", "medium", "low")
 
 
+def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: Gateway) -> None:
+    options = {**CROPS, "question": {"valence": 0.9}}
+    asks = ({"images": packed(encoded(FACE)), "options": {**options, "integrated_gradients": wanted}} for wanted in (False, True))
+    plain, full = (gateway.post("/v1/explain", ask).json["results"][0] for ask in asks)
+    assert plain["integrated_gradients"] is None
+    assert set(plain["attribution"]) == set(gateway.backend.model.card.vocabulary)
+    assert decode(base64.b64decode(full["integrated_gradients"]["image"]["content"])).shape == (32, 32, 3)
+    assert set(full["integrated_gradients"]["regions"]) == set(full["regions"])
+    assert plain["trust"]["judge"] is None and plain["trust"]["reasons"][-1] == "nobody independent was asked"
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [({"au": "AU99"}, "AU99"), ({"valence": 3}, "valence"), ({"au": "AU12", "valence": 0.5}, "one of them"), ({"present": True}, "au")],
+)
+def test_a_question_that_makes_no_sense_is_refused_with_its_field(gateway: Gateway, question: dict[str, Any], word: str) -> None:
+    reply = gateway.post("/v1/explain", {"images": packed(encoded(FACE)), "options": {**CROPS, "question": question}})
+    assert reply.status == 422
+    assert word in reply.body.decode()
+
+
+def test_a_picture_without_a_face_and_a_crop_of_eight_pixels_say_why(gateway: Gateway) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    (faceless,) = gateway.post("/v1/explain", {"images": packed(encoded(noise))}).json["results"]
+    assert faceless["error"]["status"] == 422 and faceless["error"]["title"] == "No face found"
+    (small,) = gateway.post("/v1/explain", {"images": packed(encoded(FACE[:8, :8])), "options": CROPS}).json["results"]
+    assert small["error"]["status"] == 422 and "8" in small["error"]["detail"]
+
+
 def test_asking_for_what_already_holds_is_said(gateway: Gateway) -> None:
     (face,) = gateway.post("/v1/predict", {"images": packed(encoded(FACE)), "options": CROPS}).json["results"][0]["faces"]
     question = {"au": "AU12", "present": face["aus"]["AU12"]["present"]}

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from affect.archive import HandlerSettings, digest_of
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
+from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge, JudgeCard, JudgeError
 from tests.tiny import tiny_card, tiny_model, tiny_run
 from training.archive import ArchiveError, archive, write_archives
 
@@ -125,3 +126,27 @@ def test_the_same_weights_can_be_archived_as_another_version(run: Path, tmp_path
     assert ModelCard.load(tmp_path / "b").version == "1.1" and digest_of(tmp_path / "a") != digest_of(tmp_path / "b")
     with pytest.raises(ArchiveError, match="letters, digits, points and dashes"):
         write_archives(run, tmp_path, version="../1")
+
+
+def untaught_judge(folder: Path) -> Path:
+    Judge(JudgeCard(vocabulary=tiny_card().vocabulary, image_px=32, widths=(8, 8), data="none", seed=0)).save(folder)
+    return folder
+
+
+def test_a_judge_goes_into_the_archive_of_explanations_only(run: Path, tmp_path: Path) -> None:
+    written = write_archives(run, tmp_path / "out", judge=untaught_judge(tmp_path / "judge"))
+    judged = [{JUDGE_FILE, JUDGE_WEIGHTS_FILE} <= set(ZipFile(path).namelist()) for path in written if path.suffix == ".mar"]
+    assert judged == [False, False, True]
+
+
+def test_a_judge_that_lies_beside_the_card_is_taken(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "run")
+    untaught_judge(run / "model" / "judge")
+    assert JUDGE_FILE in ZipFile(write_archives(run, tmp_path / "out")[2]).namelist()
+
+
+def test_a_broken_judge_is_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    (untaught_judge(tmp_path / "judge") / JUDGE_WEIGHTS_FILE).write_bytes(b"")
+    with pytest.raises(JudgeError, match="copy both again"):
+        write_archives(run, tmp_path / "out", judge=tmp_path / "judge")
+    assert not list((tmp_path / "out").iterdir())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from affect.counterfactual import words
+from affect.counterfactual import Opinion, words
 
 FINE = {
     "validity_margin": 1.0,
@@ -14,6 +14,9 @@ FINE = {
     "outside": 0.05,
     "sparsity": 1.0,
 }
+
+
+AGREES, DISAGREES = Opinion(0.7, 0.2, True), Opinion(0.7, 0.68, False)
 
 
 def test_valence_is_told_with_the_units_that_moved_it() -> None:
@@ -38,9 +41,10 @@ def test_a_try_that_falls_short_says_so() -> None:
 
 
 def test_nothing_against_it_means_high_trust() -> None:
-    level, reasons = words.trust(True, FINE)
+    level, reasons = words.trust(True, FINE, AGREES)
     assert level == "high"
-    assert len(reasons) == 1
+    assert len(reasons) == 2
+    assert reasons[-1] == "an independent judge sees the change too (0.70 to 0.20)"
 
 
 @pytest.mark.parametrize(
@@ -57,14 +61,23 @@ def test_nothing_against_it_means_high_trust() -> None:
     ],
 )
 def test_every_doubt_names_its_number(name: str, value: float, level: str, word: str) -> None:
-    found, reasons = words.trust(True, FINE | {name: value})
+    found, reasons = words.trust(True, FINE | {name: value}, AGREES)
     assert found == level
-    assert len(reasons) == 1
+    assert len(reasons) == 2
     assert word in reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("opinion", "word"), [(None, "nobody independent was asked"), (DISAGREES, "does not see the change (0.70 to 0.68)")]
+)
+def test_what_no_independent_judge_confirms_is_not_trusted_highly(opinion: Opinion | None, word: str) -> None:
+    level, reasons = words.trust(True, FINE, opinion)
+    assert level == "medium"
+    assert word in reasons[-1]
+
+
 def test_an_invalid_answer_is_never_trusted() -> None:
-    level, reasons = words.trust(False, FINE | {"validity_margin": -0.3, "stability": 0.5})
+    level, reasons = words.trust(False, FINE | {"validity_margin": -0.3, "stability": 0.5}, AGREES)
     assert level == "low"
     assert "-0.30" in reasons[0]
-    assert len(reasons) == 2
+    assert len(reasons) == 3
