@@ -150,8 +150,14 @@ EXAMPLES: Json = {
                 "map": {"image": _PICTURE, "signed": _PICTURE},
                 "frames": [_PICTURE],
                 "regions": {"mouth": 0.8},
+                "attribution": {"AU12": 1.9},
+                "integrated_gradients": {"image": _PICTURE, "regions": {"mouth": 0.4}},
                 "scores": {"validity_margin": 0.4, "proximity": 0.01},
-                "trust": {"level": "medium", "reasons": ["the reconstruction differs from the face"]},
+                "trust": {
+                    "level": "high",
+                    "reasons": ["an independent judge sees the change too (0.71 to 0.20)"],
+                    "judge": {"from": 0.71, "to": 0.2, "agrees": True},
+                },
             }
         ],
     },
