@@ -41,7 +41,13 @@ def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | N
     "--calibrate/--keep-card", default=None, help="write calibration and figures into the card or not  [default: on its own data]"
 )
 @click.option(
-    "--explanations", type=click.IntRange(min=0), default=0, show_default=True, help="questions whose explanations the judge grades"
+    "--explanations",
+    type=click.IntRange(min=0),
+    is_flag=False,
+    flag_value=500,
+    default=0,
+    show_default=True,
+    help="questions whose explanations the judge grades; without a number 500",
 )
 @click.option("--images", type=click.IntRange(min=16), help="most faces of the split to read  [default: 4000]")
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -31,6 +31,18 @@ def test_a_face_costs_no_more_than_its_budget() -> None:
     assert seen["decoder"] <= BUDGET * len(FACES)
 
 
+def test_questions_share_their_forward_passes() -> None:
+    passes: list[int] = []
+    hook = model().trunk.register_forward_hook(lambda part, given, out: passes.append(len(given[0])))
+    counts = []
+    for count in (1, 3):  # three faces still fit into one pass
+        passes.clear()
+        explain(model(), np.stack([face("happiness")] * count), [Question("AU12"), Question("valence", -0.5), Question()][:count])
+        counts.append(len(passes))
+    hook.remove()
+    assert counts[0] == counts[1]
+
+
 def test_an_au_is_turned_with_clearance_but_not_by_far() -> None:
     for name in FACES:
         (found,) = explain(model(), face(name)[None], [Question()])
