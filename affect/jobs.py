@@ -1,17 +1,18 @@
 """The jobs of one TorchServe batch: read together, answered or refused one by one."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
 import orjson
 
 from affect.archive import Context
 from affect.card import ModelCard
-from affect.envelope import Message, WireError
-from affect.wire import MEDIA_TYPE, Answer
+from affect.envelope import WireError
+from affect.wire import MEDIA_TYPE, Answer, Job, Work
 
-R = TypeVar("R", bound=Message)
+R = TypeVar("R", bound=Job)
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,17 @@ class Batch(Generic[R]):
     def answer(self, run: Callable[[list[R]], Sequence[Answer]]) -> list[bytes]:
         """Bytes for every job of the batch in its place: what `run` makes of the readable ones, and the refusals."""
         bodies = dict(self.refused)
+        start = time.time()
         answers = run(list(self.jobs.values())) if self.jobs else []
+        work = self._work(start, time.time())
         for place, answer in zip(self.jobs, answers, strict=True):
             self.context.set_response_content_type(place, MEDIA_TYPE)
-            bodies[place] = answer.to_bytes(self.card)
+            bodies[place] = replace(answer, work=work).to_bytes(self.card)
         return [bodies[place] for place in sorted(bodies)]
+
+    def _work(self, start_seconds: float, end_seconds: float) -> Work:
+        traces = tuple(job.traceparent for job in self.jobs.values() if job.traceparent)
+        return Work(start_seconds, end_seconds, len(self.jobs), sum(map(len, self.jobs.values())), traces)
 
 
 def spans(lengths: Iterable[int]) -> Iterator[tuple[int, int]]:

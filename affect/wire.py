@@ -4,7 +4,7 @@ Every message has `to_bytes(card)` and `from_bytes(content, card)` (affect.envel
 Shape letters: N rows, R references, S image side in px, K Action Units, F frames. Crops are RGB.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -48,35 +48,68 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.realism)
 
+    def of(self, rows: Sequence[int]) -> "Predictions":
+        """These rows of every field."""
+        return Predictions(**{name: getattr(self, name)[list(rows)] for name in tensors_of(Predictions)})
+
     def rows(self, start: int, stop: int) -> "Predictions":
         """Rows start..stop of every field."""
         return Predictions(**{name: getattr(self, name)[start:stop] for name in tensors_of(Predictions)})
 
 
-@dataclass(frozen=True, eq=False)
-class Answer(Message):
-    """Base of the answers. A row with an error has tensors that mean nothing."""
+@dataclass(frozen=True)
+class Work:
+    """How a job was done, as its worker tells: when, in seconds since 1970, and in what company. `traces` are the traceparents of
+    the jobs in the same batch, its own among them, as far as they have one."""
 
-    errors: dict[int, RowError] = field(default_factory=dict, kw_only=True)
+    start_seconds: float
+    end_seconds: float
+    batch_jobs: int
+    batch_rows: int
+    traces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Job(Message):
+    """Base of the requests. `traceparent` (W3C Trace Context) says to which request of a client it belongs."""
+
+    traceparent: str = field(default="", kw_only=True)
+
+    def __len__(self) -> int:
+        return len(getattr(self, next(iter(tensors_of(type(self))))))  # every job's first tensor has a row for each of its rows
 
     def _words(self) -> dict[str, Any]:
-        return {"errors": {str(row): asdict(error) for row, error in self.errors.items()}}
+        return {"traceparent": self.traceparent} if self.traceparent else {}
+
+    @classmethod
+    def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
+        return cls(**arguments, traceparent=words.get("traceparent", ""))
+
+
+@dataclass(frozen=True, eq=False)
+class Answer(Message):
+    """Base of the answers. A row with an error has tensors that mean nothing. `work` is None when no worker did it."""
+
+    errors: dict[int, RowError] = field(default_factory=dict, kw_only=True)
+    work: Work | None = field(default=None, kw_only=True)
+
+    def _words(self) -> dict[str, Any]:
+        work = {"work": asdict(self.work)} if self.work else {}
+        return {"errors": {str(row): asdict(error) for row, error in self.errors.items()}, **work}
 
     @classmethod
     def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
         errors = {int(row): RowError(**error) for row, error in words["errors"].items()}
-        return cls(**arguments, errors=errors)
+        work = Work(**words["work"] | {"traces": tuple(words["work"]["traces"])}) if "work" in words else None
+        return cls(**arguments, errors=errors, work=work)
 
 
 @dataclass(frozen=True, eq=False)
-class PredictRequest(Message):
+class PredictRequest(Job):
     """Read N aligned faces."""
 
     kind: ClassVar[str] = "predict request"
     crops: U8 = tensor("N S S 3", np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.crops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +121,7 @@ class PredictAnswer(Answer):
 
 
 @dataclass(frozen=True, eq=False)
-class GenerateRequest(Message):
+class GenerateRequest(Job):
     """Draw N faces: label rows with NaN where nothing is asked, seeds, and for each the crop of the person to keep."""
 
     kind: ClassVar[str] = "generate request"
@@ -96,9 +129,6 @@ class GenerateRequest(Message):
     seeds: I64 = tensor("N", np.int64)
     references: U8 = tensor("R S S 3", np.uint8)
     reference_of: I32 = tensor("N", np.int32)  # row of `references`, or NO_REFERENCE
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
     def faults(self, card: ModelCard) -> dict[int, RowError]:
         """Rows that cannot be drawn."""
@@ -122,7 +152,7 @@ class GenerateAnswer(Answer):
 
 
 @dataclass(frozen=True, eq=False)
-class ExplainRequest(Message):
+class ExplainRequest(Job):
     """Question N aligned faces: "what would have to change for `label` to be `target`?" """
 
     kind: ClassVar[str] = "explain request"
@@ -130,9 +160,6 @@ class ExplainRequest(Message):
     label: I32 = tensor("N", np.int32)  # column of a label row, or ANY_LABEL
     target: F32 = tensor("N", np.float32)  # AU: 1 present, 0 absent; valence, arousal: the wanted value; NaN: the other side
     gradients: U8 = tensor("N", np.uint8)  # 1: Integrated Gradients too
-
-    def __len__(self) -> int:
-        return len(self.crops)
 
     def faults(self, card: ModelCard) -> dict[int, RowError]:
         """Rows whose question makes no sense for any face."""

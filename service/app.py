@@ -1,7 +1,7 @@
 """The gateway: `create_app(settings, backends=[...])`. A route validates, calls, returns."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -25,7 +25,7 @@ from service.idempotency import Idempotency
 from service.jobs import Jobs
 from service.keys import keys_of
 from service.later import later_of
-from service.metrics import Metrics
+from service.metrics import Metrics, exposed
 from service.middleware import Envelope
 from service.pictures import Pictures
 from service.problems import Problem
@@ -36,6 +36,7 @@ from service.serving import PICTURE_TYPES, answer, as_json
 from service.settings import Settings
 from service.shadow import Shadows
 from service.tokens import tokens_of
+from service.tracing import Tracing, tracing_of
 from service.versions import Models
 from service.webhooks import Webhooks
 
@@ -62,12 +63,18 @@ class State(TypedDict):
 
 
 def create_app(
-    settings: Settings, *, backends: Sequence[Backend], routing: Routing = NO_ROUTING, metrics: Metrics | None = None
+    settings: Settings,
+    *,
+    backends: Sequence[Backend],
+    routing: Routing = NO_ROUTING,
+    metrics: Metrics | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The app around backends that are open already, one for each version, the default first. They are asked for their cards when the
     app starts; `app.state.models` then takes more, and lets them go."""
     metrics = metrics or Metrics()
     admission = Admission(settings, metrics)
+    tracing = tracing or tracing_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:
@@ -82,7 +89,9 @@ def create_app(
         redis = redis_of(settings, metrics)
         quotas = Quotas(Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds), metrics, redis)
         cache = Cache(settings, metrics, redis)
-        async with later_of(settings, admission, models, metrics) as later:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(exposed(metrics, settings))
+            later = await stack.enter_async_context(later_of(settings, admission, models, metrics))
             app.state.jobs = later.jobs
             yield State(
                 settings=settings,
@@ -102,6 +111,7 @@ def create_app(
         if redis:
             await redis.close()
         pictures.close()
+        tracing.close()
 
     app = FastAPI(
         title="AffectGAN",
@@ -120,7 +130,7 @@ def create_app(
     app.add_exception_handler(RequestValidationError, problems.on_validation)
     app.add_exception_handler(HTTPException, problems.on_http)
     app.add_exception_handler(Exception, problems.on_bug)
-    app.add_middleware(Envelope, metrics=metrics, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(Envelope, metrics=metrics, tracing=tracing, max_body_bytes=settings.max_body_bytes)
     return app
 
 
@@ -264,7 +274,9 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics", tags=["operators"], summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """Text format."""
+    """Text format. Not here (404) when the settings give it a port of its own."""
+    if request.state.settings.metrics_port is not None:
+        raise Problem("not_found", "metrics have a port of their own here")
     return Response(generate_latest(request.state.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 import uvicorn
 
-from service import later
+from service import later, logs
 from service.administration import administration, socket_of
 from service.app import create_app
 from service.fleet import Fleet, check_all, torchserve
@@ -81,6 +81,7 @@ def listen(host: str, port: int) -> socket.socket:
 async def run(folders: Sequence[Path], listening: socket.socket, routing: Routing = NO_ROUTING) -> None:
     """Serve until SIGINT or SIGTERM; then refuse new work, finish what was accepted, and stop TorchServe last."""
     settings, metrics = Settings(), Metrics()
+    logs.configure(settings)
     async with Fleet(partial(torchserve, metrics=metrics)) as fleet:
         for folder in folders:
             click.echo(f"starting TorchServe on {folder} ...", err=True)
@@ -88,7 +89,9 @@ async def run(folders: Sequence[Path], listening: socket.socket, routing: Routin
         app = create_app(settings, backends=fleet.backends, routing=routing, metrics=metrics)
         host, port = listening.getsockname()[:2]
         click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=int(settings.max_deadline_seconds))
+        config = uvicorn.Config(
+            app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=int(settings.max_deadline_seconds)
+        )
         async with administration(app, fleet, socket_of(port)):
             await _Server(config, settings.drain_seconds).serve(sockets=[listening])
 

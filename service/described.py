@@ -44,6 +44,7 @@ ERRORS: dict[tuple[str, str], tuple[int, ...]] = {
     ("/v1/models", "get"): (500,),
     ("/v1/models/{name}", "get"): (404, 500),
     ("/v1/models/{name}/versions/{version}", "get"): (404, 500),
+    ("/metrics", "get"): (404,),
 }
 HEADERS: list[Json] = [
     {

@@ -1,12 +1,18 @@
 """What Prometheus sees. One registry per app, so that two apps in one process do not add up."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from affect.card import ModelCard
+from service.drift import Readings
+from service.settings import Settings
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 DIFFERENCES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
+PIXELS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
 class Metrics:
@@ -34,6 +40,9 @@ class Metrics:
         self.faces = Histogram(
             "affectgan_request_faces", "Faces sent to the model for a request", ["operation"], buckets=COUNTS, registry=registry
         )
+        self.face_px = Histogram("affectgan_face_px", "Side of the faces found, in px of their picture", buckets=PIXELS, registry=registry)
+        self.readings = Readings()
+        registry.register(self.readings)
         self.rejected = Counter("affectgan_images_rejected_total", "Pictures that failed alone", ["reason"], registry=registry)
         self.picture_seconds = Histogram(
             "affectgan_picture_seconds", "Decode, find and align one picture", buckets=SECONDS, registry=registry
@@ -44,6 +53,19 @@ class Metrics:
             ["operation", "model", "version", "outcome"],
             buckets=SECONDS,
             registry=registry,
+        )
+        self.wait_seconds = Histogram(
+            "affectgan_queue_wait_seconds",
+            "Time a job spent between gateway and worker: queued, batched, carried",
+            ["operation"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batch_jobs = Histogram(
+            "affectgan_batch_jobs", "Jobs in the batch that a job was done in", ["operation"], buckets=COUNTS, registry=registry
+        )
+        self.batch_rows = Histogram(
+            "affectgan_batch_rows", "Faces in the batch that a job was done in", ["operation"], buckets=COUNTS, registry=registry
         )
         self.ready = Gauge(
             "affectgan_operation_ready", "1 when a worker can serve the operation", ["operation", "model", "version"], registry=registry
@@ -108,6 +130,22 @@ class Metrics:
 
     def forget(self, card: ModelCard, digest: str) -> None:
         """It is served no more."""
+        self.readings.forget(card)
         self.model.remove(card.name, card.version, card.labels, digest[:12])
         for gauge in (self.share, self.serving, self.ready, self.breaker):
             gauge.remove_by_labels({"model": card.name, "version": card.version})
+
+
+@contextmanager
+def exposed(metrics: Metrics, settings: Settings) -> Iterator[None]:
+    """Within, they are served on a port of their own, if the settings name one. Raises OSError when it is in use."""
+    if settings.metrics_port is None:
+        yield
+        return
+    server, thread = start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -22,6 +24,7 @@ from affect.wire import (
     ExplainRequest,
     GenerateAnswer,
     GenerateRequest,
+    Job,
     PredictAnswer,
     Predictions,
     PredictRequest,
@@ -33,6 +36,7 @@ from service.metrics import Metrics
 from service.pictures import Crop, Pictures, row_problem
 from service.problems import invalid
 from service.schemas import GenerateBody, Question, RowProblem
+from service.tracing import span_of_job
 
 JOB_BYTES = 4 * 2**20  # crops of one backend job; TorchServe takes bodies of 6.5 MB
 JOB_FACES = 64
@@ -46,6 +50,7 @@ class Operations:
     def __init__(self, backend: Backend, pictures: Pictures, metrics: Metrics, card: ModelCard) -> None:
         self.backend, self.pictures, self.metrics, self.card = backend, pictures, metrics, card
         self.breakers = {operation: Breaker(self._telling(operation)) for operation in OPERATIONS}
+        self.seen = metrics.readings.of(card)
         pixels = card.image_px**2 * 3
         self.job_faces = max(1, min(JOB_FACES, JOB_BYTES // pixels))
 
@@ -61,6 +66,8 @@ class Operations:
         flat = [crop for crops in found if not isinstance(crops, RowProblem) for crop in crops]
         jobs = [PredictRequest(_stack(part)) for part in _parts(flat, self.job_faces)]
         answers: list[PredictAnswer] = await self._ask("predict", self.backend.predict, jobs, seconds)
+        for answer in answers:
+            self.seen.add(answer.read)
         readings = [_reading(self.card, answer.read, row) for answer in answers for row in range(len(answer.read))]
         results, next_face = [], 0
         for index, crops in enumerate(found):
@@ -108,6 +115,7 @@ class Operations:
             jobs.append(ExplainRequest(_stack([crop for _, crop in part]), *asked))
         answers: list[ExplainAnswer] = await self._ask("explain", self.backend.explain, jobs, seconds)
         for part, answer in zip(parts, answers, strict=True):
+            self.seen.add(answer.factual.of([row for row in range(len(part)) if row not in answer.errors]))
             told = await self.pictures.run(self._explanations, part, answer)
             results |= dict(zip((index for index, _ in part), told, strict=True))
         return {"model": self.model, "results": [results[index] for index in range(len(contents))]}
@@ -128,14 +136,18 @@ class Operations:
     ) -> list[list[Crop] | RowProblem]:
         self.metrics.images.labels(operation).observe(len(contents))
         found = await self.pictures.crops(contents, faces=faces, size_px=self.card.image_px)
-        self.metrics.faces.labels(operation).observe(sum(len(crops) for crops in found if not isinstance(crops, RowProblem)))
+        good = [crop for crops in found if not isinstance(crops, RowProblem) for crop in crops]
+        self.metrics.faces.labels(operation).observe(len(good))
+        for crop in good:
+            if crop.face is not None:
+                self.metrics.face_px.observe(math.sqrt(crop.face.box[2] * crop.face.box[3]))
         return found
 
     async def _ask(self, operation: Operation, call: Callable[..., Awaitable[A]], jobs: Sequence[Any], seconds: float) -> list[A]:
         start, outcome = time.perf_counter(), "error"
         try:
             with self.breakers[operation].guard() if jobs else nullcontext():
-                answers = await asyncio.gather(*(call(job, timeout_seconds=seconds) for job in jobs))
+                answers = await asyncio.gather(*(self._do(operation, call, job, seconds) for job in jobs))
             outcome = "ok"
             return list(answers)
         except BackendError as error:
@@ -146,6 +158,18 @@ class Operations:
             if jobs:
                 taken = self.metrics.backend_seconds.labels(operation, self.card.name, self.card.version, outcome)
                 taken.observe(time.perf_counter() - start)
+
+    async def _do(self, operation: Operation, call: Callable[..., Awaitable[A]], job: Job, seconds: float) -> A:
+        start = time.perf_counter()
+        with span_of_job(operation, self.card) as span:
+            answer = await call(replace(job, traceparent=span.traceparent), timeout_seconds=seconds)
+            if answer.work is not None:
+                span.worked(answer.work)
+                waited = time.perf_counter() - start - (answer.work.end_seconds - answer.work.start_seconds)
+                self.metrics.wait_seconds.labels(operation).observe(max(0.0, waited))
+                self.metrics.batch_jobs.labels(operation).observe(answer.work.batch_jobs)
+                self.metrics.batch_rows.labels(operation).observe(answer.work.batch_rows)
+        return answer
 
     def _telling(self, operation: Operation) -> Callable[[State], None]:
         gauge = self.metrics.breaker.labels(operation, self.card.name, self.card.version)

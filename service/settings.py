@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
@@ -26,6 +26,15 @@ class Settings(BaseSettings):
     generate_capacity: int = Field(default=64, ge=1, description="generate requests in flight before new ones are refused")
     explain_capacity: int = Field(default=32, ge=1, description="explain requests in flight before new ones are refused")
     decode_threads: int = Field(default=2, ge=1, description="threads that decode, find and align")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="a port of its own for /metrics, which the gateway's port then does not have"
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address that metrics_port listens on")
+    log_format: Literal["text", "json"] = Field(default="text", description="lines for people, or one JSON object a line")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="INFO has a line for each request")
+    traces_url: str | None = Field(
+        default=None, description="OTLP over HTTP: where OpenTelemetry spans go, such as http://collector:4318/v1/traces"
+    )
     drain_seconds: float = Field(default=0.0, ge=0, description="time between SIGTERM and closing, while /readyz already says no")
     yunet: Path | None = Field(default=None, description="OpenCV's face_detection_yunet .onnx, to replace the built-in face finder")
     keys_file: Path | None = Field(

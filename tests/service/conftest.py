@@ -112,11 +112,11 @@ def local(version: str = "1.0") -> LocalBackend:
     return LocalBackend(tiny_model(tiny_card().model_copy(update={"version": version})))
 
 
-def serve(settings: Settings, *versions: str, routing: Routing = NO_ROUTING) -> Iterator[Gateway]:
+def serve(settings: Settings, *versions: str, routing: Routing = NO_ROUTING, **options: Any) -> Iterator[Gateway]:
     """Run a gateway in a thread for as long as the caller holds it."""
     backends = [local(version) for version in versions or ("1.0",)]
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, backends=backends, routing=routing), log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings, backends=backends, routing=routing, **options), log_level="warning"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
