@@ -20,7 +20,7 @@ SWEEP = (0.0, 0.33, 0.66, 1.0)
 SWEEP_PEOPLE = 3
 GRID = np.linspace(-0.9, 0.9, 7)
 SMILE = {"AU6": 0.7, "AU12": 0.9, "AU25": 0.6}
-WEBP_QUALITY = 92
+WEBP_QUALITY = 84
 
 
 @dataclass(frozen=True)

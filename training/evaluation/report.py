@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from training.evaluation.pictures import data_uri, sheet
 from training.evaluation.reading import U8
 
 REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG = "report.json", "report.html", "explanations.png"
+LINE = 140  # characters
 EXPERIMENTS = {"au": "Action Units only", "va": "valence and arousal only", "both": "Action Units, valence and arousal"}
 FIGURE_NAMES = {"mean_f1": "mean AU F1", "mean_auc": "mean AU AUC", "valence_ccc": "valence CCC", "arousal_ccc": "arousal CCC"}
 
@@ -27,12 +29,22 @@ def write(report: Report, art: Art, run: Path) -> tuple[Path, ...]:
     suffix = "" if report.at_home else f"-{report.data}"
     names = (REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG)
     numbers, html, sheet_of = (run / f"{Path(name).stem}{suffix}{Path(name).suffix}" for name in names)
-    numbers.write_text(json.dumps(as_json(report), indent=1, allow_nan=False) + "\n")
+    numbers.write_text(folded(json.dumps(as_json(report), indent=1, allow_nan=False)) + "\n")
     html.write_text(as_html(report, art))
     if not art.explained:
         return numbers, html
     Image.fromarray(as_sheet(art.explained)).save(sheet_of, optimize=True)
     return numbers, html, sheet_of
+
+
+def folded(text: str) -> str:
+    """Indented JSON with what holds no other list or object (a figure with its interval, a row of a matrix) on one line, if it fits."""
+
+    def one_line(found: re.Match[str]) -> str:
+        line = re.sub(r"\n *", " ", found[0])
+        return found[0] if len(line) > LINE else f"{line[0]}{line[1:-1].strip()}{line[-1]}"
+
+    return re.sub(r"[\[{][^\[\]{}]*[\]}]", one_line, text)
 
 
 def as_json(value: Any) -> Any:

@@ -91,6 +91,15 @@ def test_the_json_is_strict_and_holds_the_figures(run, written):
     assert len(content["robustness"]) == 8
 
 
+def test_json_that_is_folded_says_the_same_in_fewer_lines():
+    value = {"a": {"value": 0.5, "low": None}, "rows": [[1, 2], [3, 4]], "long": list(range(100)), "text": "a {b} [c]\nd"}
+    text = json.dumps(value, indent=1)
+    folded = report.folded(text)
+    assert json.loads(folded) == value
+    assert '"a": {"value": 0.5, "low": null},' in folded
+    assert folded.count("\n") < text.count("\n")
+
+
 class _Page(HTMLParser):
     def __init__(self):
         super().__init__()
