@@ -8,7 +8,7 @@ draws faces. Ours conditions the generator on AU and VA and lets the discriminat
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -64,16 +64,8 @@ class AffectModel(nn.Module):
     def __init__(self, card: ModelCard) -> None:
         super().__init__()
         size, labels = card.network, len(card.vocabulary) + 2
-        if not len(size.trunk) == len(size.decoder) == stages(card.image_px):
-            raise CardError(
-                f"network has {len(size.trunk)} and {len(size.decoder)} stages; image_px {card.image_px} needs {stages(card.image_px)}"
-            )
         self.card = card
-        self.trunk = Trunk(size.trunk)
-        self.heads = Heads(size.trunk[-1], labels, size)
-        self.condition = Condition(labels, size.condition)  # psi of the critic
-        self.decoder_condition = Condition(labels, size.condition)
-        self.decoder = Decoder(size.decoder, size.trunk[::-1], size.latent, size.condition)
+        self._networks(card)
         self.register_buffer("label_table", torch.full((TABLE_ROWS, labels), float("nan")))
         self.register_buffer("latent_mean", torch.zeros(size.latent))
         self.register_buffer("latent_factor", torch.eye(size.latent))
@@ -89,6 +81,19 @@ class AffectModel(nn.Module):
 
     known: Tensor
 
+    def _networks(self, card: ModelCard) -> None:
+        """The parts with weights, as large as the card says."""
+        size, labels = card.network, len(card.vocabulary) + 2
+        if not len(size.trunk) == len(size.decoder) == stages(card.image_px):
+            raise CardError(
+                f"network has {len(size.trunk)} and {len(size.decoder)} stages; image_px {card.image_px} needs {stages(card.image_px)}"
+            )
+        self.trunk = Trunk(size.trunk)
+        self.heads = Heads(size.trunk[-1], labels, size)
+        self.condition = Condition(labels, size.condition)  # psi of the critic
+        self.decoder_condition = Condition(labels, size.condition)
+        self.decoder = Decoder(size.decoder, size.trunk[::-1], size.latent, size.condition)
+
     def _calibrate(self, card: ModelCard) -> None:
         table = [card.calibration[code] for code in card.vocabulary]
         values = torch.tensor([[c.scale, c.shift, c.threshold] for c in table]).view(-1, 3)
@@ -103,21 +108,30 @@ class AffectModel(nn.Module):
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    @classmethod
-    def initialise(cls, card: ModelCard, *, seed: int) -> Self:
+    @staticmethod
+    def of(card: ModelCard) -> "AffectModel":
+        """The networks that the card names, with random weights."""
+        if card.network.kind == "ssgan2019":
+            from affect.ssgan2019 import Ssgan2019  # a model of this interface, so it imports this file
+
+            return Ssgan2019(card)
+        return AffectModel(card)
+
+    @staticmethod
+    def initialise(card: ModelCard, *, seed: int) -> "AffectModel":
         """Random weights, the same for the same seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(card)
+            return AffectModel.of(card)
 
-    @classmethod
-    def load(cls, folder: Path, *, device: str = "cpu") -> Self:
+    @staticmethod
+    def load(folder: Path, *, device: str = "cpu") -> "AffectModel":
         """Card and weights of a model folder. Raises CardError when a file is missing, broken or does not fit."""
         card = ModelCard.load(_exists(folder / CARD_FILE).parent)
         path = _exists(folder / WEIGHTS_FILE)
         if card.digest and card.digest != _digest(path):
             raise CardError(f"{path} is not the file that {CARD_FILE} describes (digest differs): copy both from the same run")
-        model = cls(card)
+        model = AffectModel.of(card)
         try:
             model.load_state_dict(load_file(path, device=device))
         except (RuntimeError, SafetensorError) as error:

@@ -32,10 +32,12 @@ class Position:
     seconds: float  # spent training, over all its sittings
 
 
-def save_checkpoint(folder: Path, position: Position, *, model: nn.Module, average: nn.Module, optimiser: Adam) -> None:
+def save_checkpoint(folder: Path, position: Position, *, model: nn.Module, average: nn.Module, optimisers: dict[str, Adam]) -> None:
     """Write everything that resuming needs. A kill at any moment leaves the old file or the new one, never half of one."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"average.{k}": v for k, v in average.state_dict().items()}
-    tensors |= {f"adam.{index}.{name}": value for index, state in optimiser.state_dict()["state"].items() for name, value in state.items()}
+    for title, optimiser in optimisers.items():
+        states = optimiser.state_dict()["state"].items()
+        tensors |= {f"{title}.{index}.{name}": value for index, state in states for name, value in state.items()}
     fresh = folder / f"{CHECKPOINT_FILE}.new"
     header = {"position": json.dumps(position.__dict__)}
     save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, fresh, metadata=header)
@@ -44,7 +46,7 @@ def save_checkpoint(folder: Path, position: Position, *, model: nn.Module, avera
     fresh.replace(folder / CHECKPOINT_FILE)
 
 
-def load_checkpoint(folder: Path, *, model: nn.Module, average: nn.Module, optimiser: Adam) -> Position:
+def load_checkpoint(folder: Path, *, model: nn.Module, average: nn.Module, optimisers: dict[str, Adam]) -> Position:
     """Put the state back; raises RunError when there is no checkpoint or it belongs to another network."""
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
@@ -55,7 +57,9 @@ def load_checkpoint(folder: Path, *, model: nn.Module, average: nn.Module, optim
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         model.load_state_dict(_under(tensors, "model."))
         average.load_state_dict(_under(tensors, "average."))
-        optimiser.load_state_dict({"state": _moments(tensors), "param_groups": optimiser.state_dict()["param_groups"]})
+        for title, optimiser in optimisers.items():
+            moments = _moments(_under(tensors, f"{title}."))
+            optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
     except (SafetensorError, RuntimeError) as error:
         raise RunError(f"{path} does not fit this run: {error}") from error
     return position
@@ -67,7 +71,7 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Any]]:
     state: dict[int, dict[str, Any]] = {}
-    for name, tensor in _under(tensors, "adam.").items():
+    for name, tensor in tensors.items():
         index, moment = name.split(".")
         state.setdefault(int(index), {})[moment] = tensor
     return state

@@ -42,6 +42,8 @@ class TrainConfig:
     penalty_rows: int = 16  # pictures of a step that carry the penalty: second derivatives are dear
     label_jitter: float = 0.03  # sd of the noise on conditions: the cheap vicinal trick of CcGAN
 
+    draws: bool = True  # False: no decoder and no critic, a plain multi-task network that only reads
+
     edited: float = 0.5  # share of pairs drawn through the skips (edit) rather than from the latent alone (generate)
     still: float = 0.1  # share of those edits that ask for no change: the face itself is the target
     corrupted: float = 0.5  # share of the other faces whose input is blurred, noised or partly hidden; the target stays clean
@@ -53,6 +55,11 @@ class TrainConfig:
     checkpoint_seconds: float = 180.0
     log_images: int = 5_000
     sample_images: int = 50_000
+
+    @property
+    def step_images(self) -> int:
+        """Pictures seen in a step."""
+        return 2 * self.batch_pairs
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for config.json and for comparing a resumed run with its beginning."""
@@ -120,7 +127,43 @@ def faces128() -> TrainConfig:
     )
 
 
-PRESETS: dict[str, Callable[[], TrainConfig]] = {"smoke": smoke, "faces64": faces64, "faces128cpu": faces128cpu, "faces128": faces128}
+def faces256() -> TrainConfig:
+    """256 px: `faces128` with a level on top, so its weights are a good beginning (--init). For a GPU; nobody has trained it to its end."""
+    return replace(
+        faces128(),
+        preset="faces256",
+        image_px=256,
+        network=NetworkSize(trunk=(12, 24, 48, 96, 160, 224, 256), decoder=(256, 224, 160, 96, 48, 24, 12), latent=192, condition=96),
+        batch_pairs=32,  # half the pictures a step: four times the pixels
+        learning_rate=4e-4,  # falls with the square root of the batch
+        gamma=16.0,  # four times that of 128 px, as the pixels
+        penalty_rows=16,
+    )
+
+
+def multitask() -> TrainConfig:
+    """The plain network beside `smoke`: the same trunk, heads, data, augmentation and schedule, and nothing is drawn."""
+    return replace(smoke(), preset="multitask", draws=False)
+
+
+def ssgan2019() -> TrainConfig:
+    """The seed paper's own model and training, see training/gan/ssgan2019.py. Its million steps are 64 M pictures; it collapses before."""
+    return TrainConfig(
+        preset="ssgan2019",
+        image_px=32,
+        network=NetworkSize(kind="ssgan2019", trunk=(64, 128, 256), decoder=(384, 128, 64), latent=100, condition=0),
+        total_images=1_200_000,
+        batch_pairs=32,  # 64 real pictures
+        learning_rate=1e-4,  # of the generator; constant
+        betas=(0.5, 0.999),  # beta2 is Adam's own default
+        clip_norm=20.0,
+        ema_half_life_images=1.0,  # no average
+    )
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    function.__name__: function for function in (smoke, faces64, faces128cpu, faces128, faces256, multitask, ssgan2019)
+}
 
 
 def preset(name: str) -> TrainConfig:

@@ -1,19 +1,16 @@
 """The training loop: data in, run folder out. The one long function of the package is `train`."""
 
-import copy
 import json
 import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
-from torch.optim import Adam
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -22,14 +19,14 @@ from affect.model import AffectModel
 from training.database.reader import Database
 from training.database.stream import Batch, Stream
 from training.gan import samples
-from training.gan.checkpoint import CHECKPOINT_FILE, Position, RunError, load_checkpoint, save_checkpoint, update_average
+from training.gan.checkpoint import CHECKPOINT_FILE, Position, RunError, load_checkpoint, save_checkpoint
 from training.gan.config import TrainConfig, from_json
 from training.gan.finish import finish, new_card
-from training.gan.step import Pairs, step_losses
+from training.gan.learner import learner_of
+from training.gan.step import Pairs
 from training.gan.warm import adopt
 
 CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
-LATENT_MEMORY_IMAGES = 2048  # latest latents from which the critic's newcomers are drawn
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
 
 
@@ -76,11 +73,11 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
     model = AffectModel.initialise(new_card(config, database.card), seed=config.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if init is not None:
         print("took over {} of {} tensors from {}".format(*adopt(model, init), init))
-    average = copy.deepcopy(model).eval().requires_grad_(False)
-    optimiser = Adam(model.parameters(), lr=config.learning_rate, betas=config.betas, fused=device == "cuda" or None)
+    learner = learner_of(model, config)
+    average = learner.average
     position = Position(0, 0, 0.0)
     if resume:
-        position = load_checkpoint(run, model=model, average=average, optimiser=optimiser)
+        position = load_checkpoint(run, model=model, average=average, optimisers=learner.optimisers)
         _trim_log(run / LOG_FILE, position.step)
     stream = Stream(
         database,
@@ -91,9 +88,8 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
         labels=config.labels,
         start_batch=position.step,
     )
-    per_step = 2 * config.batch_pairs
+    per_step = config.step_images
     last_step = math.ceil(config.total_images / per_step)
-    decay = 0.5 ** (per_step / config.ema_half_life_images)
     began = saved = time.monotonic() - 0.0
     spent = position.seconds
     step = position.step
@@ -101,7 +97,7 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
 
     def save() -> None:
         now = Position(step, step * per_step, spent + time.monotonic() - began)
-        save_checkpoint(run, now, model=model, average=average, optimiser=optimiser)
+        save_checkpoint(run, now, model=model, average=average, optimisers=learner.optimisers)
 
     with (
         tqdm(total=last_step * per_step, initial=step * per_step, unit="img", unit_scale=True, smoothing=0.05, desc=config.preset) as bar,
@@ -112,22 +108,12 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
     ):
         for step, batch in zip(range(position.step + 1, last_step + 1), stream, strict=False):
             progress = step / last_step
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * schedule(progress, config.warmup)
             generator = Generator().manual_seed(config.seed * STEP_SEEDS + step)
-            with _half(device):
-                values = step_losses(model, _pairs(batch, device), config, progress=progress, step=step, generator=generator)
-            optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            if not torch.isfinite(norm):
+            values = learner.step(_pairs(batch, device), progress=progress, step=step, generator=generator)
+            if not torch.isfinite(values["gradient_norm"]):
                 raise RunError(f"the gradient of step {step} is not finite: lower learning_rate, then --resume {run}")
-            optimiser.step()
-            update_average(average, model, decay)
-            if step % 16 == 0:
-                _refresh_latents(model, batch, device)
             bar.update(per_step)
-            _accumulate(means, {**values, "gradient_norm": norm})
+            _accumulate(means, values)
             seen = step * per_step
             if _crossed(seen, per_step, config.log_images) or step == last_step:
                 record = _averages(means)
@@ -159,37 +145,11 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
     print(f"wrote {run}")
 
 
-def schedule(progress: float, warmup: float) -> float:
-    """Share of the learning rate: a short linear rise, then half a cosine down to nothing."""
-    if progress < warmup:
-        return progress / warmup
-    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
-
-
 def _pairs(batch: Batch, device: str) -> Pairs:
     x, y, twin, twin_y, paired = (
         torch.from_numpy(a).to(device) for a in (batch.images, batch.labels, batch.twins, batch.twin_labels, batch.has_twin)
     )
     return Pairs(AffectModel.to_pixels(x), y, AffectModel.to_pixels(twin), twin_y, paired)
-
-
-@torch.no_grad()
-def _refresh_latents(model: AffectModel, batch: Batch, device: str) -> None:
-    """Let the prior of newcomers follow the latents: a running mean and covariance."""
-    z = model.read(AffectModel.to_pixels(torch.from_numpy(batch.images).to(device))).latent
-    keep = 1 - len(z) / LATENT_MEMORY_IMAGES
-    mean = keep * model.latent_mean + (1 - keep) * z.mean(0)
-    centred = z - mean
-    covariance = keep * model.latent_factor @ model.latent_factor.T + (1 - keep) * (centred.T @ centred) / len(z)
-    model.latent_mean.copy_(mean)
-    ridge = 1e-4 * covariance.diagonal().mean() + 1e-6
-    model.latent_factor.copy_(torch.linalg.cholesky(covariance + ridge * torch.eye(len(mean), device=device)))
-
-
-def _half(device: str) -> AbstractContextManager[Any]:
-    """bf16 autocast where the machine multiplies in bf16; elsewhere it would only lose digits and time."""
-    native = device == "cuda" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    return torch.autocast(device, dtype=torch.bfloat16) if native else nullcontext()
 
 
 def _crossed(seen: int, per_step: int, every: int) -> bool:

@@ -57,6 +57,8 @@ def step_losses(
         "label": losses.label_loss(reading.logits, reading.va, torch.cat([pairs.y, pairs.twin_y]), config.au_weight, config.va_weight),
         "identity": config.identity_weight * losses.identity_loss(face.identity, other.identity, pairs.paired),
     }
+    if not config.draws:
+        return values
     adversarial = progress >= config.adversary_from
     y = torch.where(still[:, None], face.labels.detach(), _jitter(pairs.twin_y, config.label_jitter, generator))
     drawn = _draw(model, seen, face, y, edits, config, newcomers=len(x) // 2 if adversarial else 0, generator=generator)

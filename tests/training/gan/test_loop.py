@@ -18,7 +18,8 @@ from training.database.writer import DatabaseWriter
 from training.gan import loop
 from training.gan.checkpoint import CHECKPOINT_FILE, RunError
 from training.gan.commands import runs, train
-from training.gan.config import TrainConfig, from_json, preset
+from training.gan.config import PRESETS, TrainConfig, from_json, preset
+from training.gan.schedule import schedule
 
 CARD = DataCard(name="test", vocabulary=("AU1", "AU12"), image_px=32, sources=("made",), licence="CC0-1.0")
 CONFIG = replace(preset("smoke"), batch_pairs=4, total_images=160, log_images=16, sample_images=80, penalty_rows=4)
@@ -121,7 +122,7 @@ def test_a_missing_database_is_said_before_anything_is_written(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["smoke", "faces64", "faces128"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_config_survives_its_json(name: str) -> None:
     config: TrainConfig = preset(name)
     assert from_json(json.loads(json.dumps(config.as_json()))) == config
@@ -133,4 +134,4 @@ def test_an_unknown_preset_is_refused_with_the_names_there_are() -> None:
 
 
 def test_the_rate_rises_briefly_and_falls_to_nothing() -> None:
-    assert loop.schedule(0.01, 0.02) == 0.5 and loop.schedule(0.02, 0.02) == 1.0 and loop.schedule(1.0, 0.02) == pytest.approx(0)
+    assert schedule(0.01, 0.02) == 0.5 and schedule(0.02, 0.02) == 1.0 and schedule(1.0, 0.02) == pytest.approx(0)
