@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.drift import Readings
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -52,18 +53,32 @@ def test_alive_and_ready_are_different_questions() -> None:
 def test_a_pod_lives_long_enough_to_finish_what_it_accepted() -> None:
     data = yaml.safe_load((K8S / "base" / "configmap.yaml").read_text())["data"]
     settings = Settings(**{name.removeprefix("AFFECTGAN_").lower(): value for name, value in data.items()})
-    assert _pod()["terminationGracePeriodSeconds"] > settings.drain_seconds + settings.max_deadline_seconds
+    assert _pod()["terminationGracePeriodSeconds"] > settings.drain_seconds + settings.max_deadline_seconds + settings.job_drain_seconds
 
 
 def test_every_setting_is_one_the_gateway_knows() -> None:
+    maps = [document["data"] for document in _documents().values() if document.get("kind") == "ConfigMap"]
+    assert {name.removeprefix("AFFECTGAN_").lower() for data in maps for name in data} <= set(Settings.model_fields)
+
+
+def test_figures_are_scraped_where_they_are_served() -> None:
     data = yaml.safe_load((K8S / "base" / "configmap.yaml").read_text())["data"]
-    assert {name.removeprefix("AFFECTGAN_").lower() for name in data} <= set(Settings.model_fields)
+    (container,) = _pod()["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    monitor = yaml.safe_load((K8S / "components/monitoring/servicemonitor.yaml").read_text())["spec"]["endpoints"][0]
+    assert ports[monitor["port"]] == int(data["AFFECTGAN_METRICS_PORT"]) and data["AFFECTGAN_METRICS_HOST"] == "0.0.0.0"
+
+
+def test_nothing_is_reached_that_no_policy_names() -> None:
+    policies = [document["spec"] for document in _documents().values() if document.get("kind") == "NetworkPolicy"]
+    assert all(policy["policyTypes"] in (["Ingress", "Egress"], ["Egress"]) for policy in policies)
+    assert "egress" not in yaml.safe_load((K8S / "base" / "networkpolicy.yaml").read_text())["spec"]
 
 
 @pytest.mark.parametrize(
     "rule", yaml.safe_load((K8S / "components/monitoring/prometheusrule.yaml").read_text())["spec"]["groups"][0]["rules"]
 )
 def test_alerts_watch_metrics_that_exist(rule: dict[str, Any]) -> None:
-    known = {metric.name for metric in Metrics().registry.collect()}
+    known = {metric.name for metric in Metrics().registry.collect()} | {metric.name for metric in Readings().collect()}
     for name in re.findall(r"affectgan_[a-z_]+", rule["expr"]):
         assert re.sub(r"_(count|bucket|sum|total)$", "", name) in known
