@@ -7,6 +7,7 @@ and the digest of the model it was written for; words that are no tensors travel
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -76,8 +77,13 @@ class Message:
         return cls(**arguments)
 
 
-def tensors_of(kind: type[Any]) -> dict[str, _Tensor]:
+def tensors_of(kind: type[Any]) -> Mapping[str, _Tensor]:
     """Every tensor of a message by its name in the file; those of a group are "group.name"."""
+    return _tensors_of(kind)  # type: ignore[arg-type]  # a type can be hashed
+
+
+@cache
+def _tensors_of(kind: type[Any]) -> dict[str, _Tensor]:
     found: dict[str, _Tensor] = {}
     for part in fields(kind):
         if "tensor" in part.metadata:

@@ -61,6 +61,7 @@ class Seen:
         self.labels = (*aus, *va, REALISM)
         self._aus, self._va = len(aus), len(va)
         self._low = np.array([-1.0 if label in va else 0.0 for label in self.labels])
+        self._scale = BINS / (1 - self._low)
         self._rows = np.arange(len(self.labels))
         self.counts = np.zeros((len(self.labels), BINS), np.int64)
         self.sums = np.zeros(len(self.labels))
@@ -72,9 +73,10 @@ class Seen:
 
     def add(self, read: Predictions) -> None:
         """Count the readings of some faces."""
-        values = np.column_stack([read.intensity[:, : self._aus], read.va[:, : self._va], read.realism])  # (N, L)
+        values = np.concatenate([read.intensity[:, : self._aus], read.va[:, : self._va], read.realism[:, None]], 1)  # (N, L)
         self.sums += values.sum(0)
-        places = np.clip(((values - self._low) / (1 - self._low) * BINS).astype(np.int64), 0, BINS - 1)
+        places = ((values - self._low) * self._scale).astype(np.int64)
+        places = np.minimum(np.maximum(places, 0), BINS - 1)  # np.clip takes three times as long for one face
         np.add.at(self.counts, (self._rows, places), 1)
         if self._blocks[-1][0].sum() >= BLOCK_FACES:
             self._blocks.append(self._block())

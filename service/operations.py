@@ -147,9 +147,10 @@ class Operations:
         start, outcome = time.perf_counter(), "error"
         try:
             with self.breakers[operation].guard() if jobs else nullcontext():
-                answers = await asyncio.gather(*(self._do(operation, call, job, seconds) for job in jobs))
+                parts = [self._do(operation, call, job, seconds) for job in jobs]
+                answers = [await parts[0]] if len(parts) == 1 else await asyncio.gather(*parts)  # most have one: no task for it
             outcome = "ok"
-            return list(answers)
+            return answers
         except BackendError as error:
             outcome = type(error).__name__.removeprefix("Backend").lower()
             self.metrics.refused.labels(operation, outcome).inc()
@@ -285,10 +286,9 @@ def _reading(card: ModelCard, read: Predictions, row: int) -> Json:
     if card.labels != "au":
         told |= {VALENCE: round(float(read.va[row, 0]), 4), AROUSAL: round(float(read.va[row, 1]), 4)}
     if card.labels != "va":
-        columns = zip(card.vocabulary, read.probability[row], read.intensity[row], read.present[row], strict=True)
+        columns = zip(card.vocabulary, *(part[row].tolist() for part in (read.probability, read.intensity, read.present)), strict=True)
         told["aus"] = {
-            code: {"probability": round(float(p), 4), "intensity": round(float(i), 4), "present": bool(present)}
-            for code, p, i, present in columns
+            code: {"probability": round(p, 4), "intensity": round(i, 4), "present": bool(present)} for code, p, i, present in columns
         }
     return told
 
