@@ -33,7 +33,7 @@ def test_integrated_gradients_are_captums(label: str) -> None:
 def test_more_steps_make_the_shares_more_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = rows_of(model().card.labels_of.index("AU12"))
     few = measure.integrated_gradients(model(), rows)[1]
-    monkeypatch.setattr(measure, "GRADIENT_STEPS", 96)
+    monkeypatch.setattr(measure, "GRADIENT_STEPS", 256)
     many = measure.integrated_gradients(model(), rows)[1]
     assert many.max() < 0.05
     assert many.mean() < few.mean()
