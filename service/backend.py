@@ -21,7 +21,8 @@ from service.torchserve import connect, has_ready_worker
 READY_SECONDS = 0.5  # how long an answer to `ready` is remembered
 PATIENCE_SECONDS = 15.0  # how long a job waits for a front end that is being restarted
 OVERTAKEN_SECONDS = 1.0  # the queue is in order, connections are not quite
-FAILED = (503, 507)  # the handler raised; there was no memory. (500: the worker died, and is a new one.)
+FAILED = (503, 507)  # the handler raised; there was no memory
+DIED = b"Worker died"  # whatever the status: the next job meets a new worker, which must not answer for the old one's jobs
 A = TypeVar("A", bound=Answer)
 
 
@@ -226,7 +227,7 @@ class TorchServeBackend:
             self.send_again(operation, before=job.sent - OVERTAKEN_SECONDS)
             return body
         failure = _error(operation, response.status, body)
-        if response.status in FAILED and isinstance(failure, BackendUnavailable):
+        if response.status in FAILED and DIED not in body and isinstance(failure, BackendUnavailable):
             self._failures[operation] += 1
         raise failure
 

@@ -47,7 +47,7 @@ def test_the_true_picture_explains_the_whole_change() -> None:
 
 
 def test_doing_nothing_explains_nothing() -> None:
-    found = columns(face("happiness"), np.zeros((64, 64), np.uint8))
+    found = columns(face("happiness"), np.zeros(face("happiness").shape[:2], np.uint8))
     assert found["change_explained"] == pytest.approx(0)
     assert found["direction"] == 0
     assert found["map_auc"] == pytest.approx(0.5)
