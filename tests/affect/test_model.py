@@ -33,6 +33,20 @@ def test_a_saved_model_reads_the_same(model: AffectModel, faces: Tensor, tmp_pat
     assert torch.equal(AffectModel.load(tmp_path).predict(x).probability, model.predict(x).probability)
 
 
+def test_a_model_rounded_to_half_precision_is_stored_in_half_the_bytes_and_loads_to_the_same_bits(
+    model: AffectModel, tmp_path: Path
+) -> None:
+    model.save(tmp_path / "whole")
+    model.round_to_half()
+    model.save(tmp_path / "half")
+    loaded = AffectModel.load(tmp_path / "half").state_dict()
+    assert all(torch.equal(loaded[name].nan_to_num(9), tensor.nan_to_num(9)) for name, tensor in model.state_dict().items())
+    assert all(tensor.dtype == model.state_dict()[name].dtype for name, tensor in loaded.items())
+    parameters = 4 * sum(parameter.numel() for parameter in model.parameters())
+    saved = (tmp_path / "whole" / WEIGHTS_FILE).stat().st_size - (tmp_path / "half" / WEIGHTS_FILE).stat().st_size
+    assert saved > 0.4 * parameters  # zeros were stored in half before
+
+
 def test_weights_of_another_run_are_refused(model: AffectModel, tmp_path: Path) -> None:
     model.save(tmp_path / "a")
     AffectModel.initialise(smoke_card(), seed=4).save(tmp_path / "b")

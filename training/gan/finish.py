@@ -62,7 +62,8 @@ def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
 
 @torch.no_grad()
 def finish(model: AffectModel, database: Database, config: TrainConfig, *, seen_images: int) -> None:
-    """Fit the latent's Gaussian, fill the label table, and measure the reference quantiles. Changes `model` and its card."""
+    """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference quantiles. Changes `model` and its card."""
+    model.round_to_half()  # first: what is measured from here on is what is served
     rng = np.random.default_rng(config.seed)
     labels = keep(database.labels("train"), config.labels)
     rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
