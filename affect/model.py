@@ -244,7 +244,11 @@ class AffectModel(nn.Module):
     def sample_latents(self, count: int, generator: Generator) -> Tensor:
         """(count, Z) from the Gaussian fitted to the latents of real faces after training ("ex post", Ghosh et al. 2020)."""
         noise = torch.randn(count, len(self.latent_mean), generator=generator, device=generator.device)
-        latents: Tensor = self.latent_mean + noise.to(self.latent_mean.device) @ self.latent_factor.T
+        return self.latents_of(noise.to(self.latent_mean.device))
+
+    def latents_of(self, noise: Tensor) -> Tensor:
+        """Standard normal (B, Z) in the place and shape of that Gaussian."""
+        latents: Tensor = self.latent_mean + noise @ self.latent_factor.T
         return latents
 
     def sample_labels(self, asked: Tensor, generator: Generator) -> Tensor:

@@ -44,7 +44,8 @@ def train(heads: Heads, *, steps: int, seed: int) -> LandmarkNet:
     rng = np.random.default_rng(seed)
     network = LandmarkNet()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS)), use_buffers=True)
+    moved = get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS))  # type: ignore[no-untyped-call]
+    average = AveragedModel(network, multi_avg_fn=moved, use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     with tqdm(range(steps), desc="landmarks", unit="step") as bar:
         for step in bar:

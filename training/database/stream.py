@@ -89,8 +89,8 @@ class Stream:
     def batch(self, number: int) -> Batch:
         """Batch `number` of this rank."""
         rows = self.rows(number)
-        rng = np.random.default_rng((self.seed, 2, number, self.rank))
-        partners = np.array([self._twins.pick(int(row), rng) for row in rows])
+        draws = np.random.default_rng((self.seed, 2, number)).random(self.batch_images * self.world)[self.rank :: self.world]
+        partners = np.array([self._twins.pick(int(row), draw) for row, draw in zip(rows, draws, strict=True)])
         return Batch(self._read(rows), self._labels[rows], self._read(partners), self._labels[partners], partners != rows)
 
     def rows(self, number: int) -> NDArray[np.int64]:
@@ -136,15 +136,15 @@ class _Twins:
         in_group = np.repeat(self._starts - np.cumsum(self._sizes) + self._sizes, self._sizes) + np.arange(self._sizes.sum())
         self._group[self._order[in_group]] = np.repeat(np.arange(len(self._sizes)), self._sizes)
 
-    def pick(self, row: int, rng: np.random.Generator) -> int:
-        """Another state of the same person, light and pose; the row itself where there is none."""
+    def pick(self, row: int, draw: float) -> int:
+        """Another state of the same person, light and pose by `draw` in [0, 1); the row itself where there is none."""
         group = self._group[row]
         if group < 0:
             return row
         start = self._starts[group]
         members = self._order[start : start + self._sizes[group]]
         others = members[members != row]
-        return int(others[rng.integers(len(others))])
+        return int(others[int(draw * len(others))])
 
 
 def _mean_one(weights: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -4,34 +4,35 @@ Shape letters: B pairs, S side in px. Everything is drawn from the step's own ge
 """
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from training.gan.config import TrainConfig
+from training.gan.ranks import Draws
 
 
-def augment_pairs(x: Tensor, twin: Tensor, config: TrainConfig, generator: Generator) -> tuple[Tensor, Tensor]:
+def augment_pairs(x: Tensor, twin: Tensor, config: TrainConfig, draws: Draws) -> tuple[Tensor, Tensor]:
     """Mirror, move, turn, scale and recolour (B, 3, S, S) in [-1, 1] and their twins alike."""
-    grid = _grid(len(x), x.shape[-1], config, generator).to(x.device)
-    colour = torch.exp(config.colour * torch.randn(len(x), 6, generator=generator)).to(x.device)
+    grid = _grid(len(x), x.shape[-1], config, draws)
+    colour = torch.exp(config.colour * draws.randn(len(x), 6))
     return _recolour(_sample(x, grid), colour), _recolour(_sample(twin, grid), colour)
 
 
-def corrupt(x: Tensor, generator: Generator) -> Tensor:
+def corrupt(x: Tensor, draws: Draws) -> Tensor:
     """Each row of (B, 3, S, S) blurred, noised, or partly hidden: what cameras and hands do to faces."""
-    kind = torch.randint(0, 3, (len(x),), generator=generator)
-    strength = torch.rand(len(x), generator=generator)
-    noise = torch.randn(x.shape, generator=generator) * (0.2 * strength)[:, None, None, None]
+    kind = draws.integers(3, len(x))
+    strength = draws.rand(len(x))
+    noise = draws.pixel_noise(x) * (0.2 * strength)[:, None, None, None]
     blurred = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear", align_corners=False)
-    hidden = _hide(x, generator)
-    choices = torch.stack([blurred, (x + noise.to(x.device)).clamp(-1, 1), hidden])
-    return choices[kind, torch.arange(len(x))]
+    hidden = _hide(x, draws)
+    choices = torch.stack([blurred, (x + noise).clamp(-1, 1), hidden])
+    return choices[kind, torch.arange(len(x), device=x.device)]
 
 
-def _grid(rows: int, side: int, config: TrainConfig, generator: Generator) -> Tensor:
-    drawn = torch.randn(rows, 4, generator=generator)
+def _grid(rows: int, side: int, config: TrainConfig, draws: Draws) -> Tensor:
+    drawn = draws.randn(rows, 4)
     angle, scale = config.turn * drawn[:, 0], torch.exp(config.zoom * drawn[:, 1])
-    mirror = torch.where(torch.rand(rows, generator=generator) < 0.5, -1.0, 1.0)
+    mirror = torch.where(draws.rand(rows) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     x_row = torch.stack([mirror * cos, -sin, 2 * config.shift * drawn[:, 2]], dim=1)
     y_row = torch.stack([mirror * sin, cos, 2 * config.shift * drawn[:, 3]], dim=1)
@@ -52,11 +53,11 @@ def _recolour(x: Tensor, factors: Tensor) -> Tensor:
     return (2 * (middle + contrast * (pixels - middle)) - 1).clamp(-1, 1)
 
 
-def _hide(x: Tensor, generator: Generator) -> Tensor:
+def _hide(x: Tensor, draws: Draws) -> Tensor:
     rows, side = len(x), x.shape[-1]
-    size = side * (0.1 + 0.25 * torch.rand(rows, 2, 1, 1, generator=generator))
-    centre = side * torch.rand(rows, 2, 1, 1, generator=generator)
-    axis = torch.arange(side)
+    size = side * (0.1 + 0.25 * draws.rand(rows, 2, 1, 1))
+    centre = side * draws.rand(rows, 2, 1, 1)
+    axis = torch.arange(side, device=x.device)
     inside = ((axis[None, :, None] - centre[:, 0]).abs() < size[:, 0]) & ((axis[None, None, :] - centre[:, 1]).abs() < size[:, 1])
-    shade = 2 * torch.rand(rows, 3, 1, 1, generator=generator) - 1
-    return torch.where(inside[:, None].to(x.device), shade.to(x.device), x)
+    shade = 2 * draws.rand(rows, 3, 1, 1) - 1
+    return torch.where(inside[:, None], shade, x)

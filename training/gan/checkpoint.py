@@ -60,6 +60,8 @@ def load_checkpoint(folder: Path, *, model: nn.Module, average: nn.Module, optim
         for title, optimiser in optimisers.items():
             moments = _moments(_under(tensors, f"{title}."))
             optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+            for parameter, state in optimiser.state.items():  # the fused Adam walks memory, so a moment must lie as its weights do
+                state |= {k: torch.empty_like(parameter).copy_(v) for k, v in state.items() if v.shape == parameter.shape and v.ndim}
     except (SafetensorError, RuntimeError) as error:
         raise RunError(f"{path} does not fit this run: {error}") from error
     return position

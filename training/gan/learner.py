@@ -5,14 +5,16 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.optim import Adam
 
 from affect.model import AffectModel
 from affect.ssgan2019 import Ssgan2019
 from training.gan import ssgan2019
-from training.gan.checkpoint import update_average
+from training.gan.checkpoint import RunError, update_average
 from training.gan.config import TrainConfig
+from training.gan.descent import step_if_finite
+from training.gan.ranks import ALONE, Draws, Ranks
 from training.gan.schedule import schedule
 from training.gan.step import Pairs, step_losses
 
@@ -27,40 +29,44 @@ class Learner(Protocol):
     average: AffectModel
     optimisers: dict[str, Adam]
 
-    def step(self, pairs: Pairs, *, progress: float, step: int, generator: Generator) -> dict[str, Tensor]:
+    def step(self, pairs: Pairs, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
         """Learn from a batch; returns the losses and the gradient's norm by name (scalars)."""
 
 
-def learner_of(model: AffectModel, config: TrainConfig) -> Learner:
-    """The learner of the model's kind."""
-    return PaperGan(model, config) if isinstance(model, Ssgan2019) else CategoricalGan(model, config)
+def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = ALONE) -> Learner:
+    """The learner of the model's kind. Raises RunError for the seed paper's on several processes: its losses are of one batch."""
+    if isinstance(model, Ssgan2019):
+        if ranks.world > 1:
+            raise RunError(f"preset ssgan2019 trains on one process, not on {ranks.world}: start it without torchrun")
+        return PaperGan(model, config)
+    return CategoricalGan(model, config, ranks)
 
 
 class CategoricalGan:
     """All losses in one sum, one optimiser, an exponential average of the weights."""
 
-    def __init__(self, model: AffectModel, config: TrainConfig) -> None:
-        self.model, self.config = model, config
+    def __init__(self, model: AffectModel, config: TrainConfig, ranks: Ranks = ALONE) -> None:
+        self.model, self.config, self.ranks = model, config, ranks
         self.device = model.platt.device
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        fused = self.device.type == "cuda" or None
-        self.optimiser = Adam(model.parameters(), lr=config.learning_rate, betas=config.betas, fused=fused)
+        self.optimiser = Adam(model.parameters(), lr=config.learning_rate, betas=config.betas, fused=True)
         self.optimisers = {"adam": self.optimiser}
         self.decay = 0.5 ** (config.step_images / config.ema_half_life_images)
 
-    def step(self, pairs: Pairs, *, progress: float, step: int, generator: Generator) -> dict[str, Tensor]:
+    def step(self, pairs: Pairs, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
         """One pass forward, one backward, one step, one move of the average."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
         with half(self.device.type):
-            values = step_losses(self.model, pairs, self.config, progress=progress, step=step, generator=generator)
+            values = step_losses(self.model, pairs, self.config, progress=progress, step=step, draws=draws)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self.ranks.sum_gradients(self.model.parameters())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimiser.step()
+        step_if_finite(self.optimiser, norm)
         update_average(self.average, self.model, self.decay)
         if self.config.draws and step % LATENT_EVERY == 0:
-            _refresh_latents(self.model, pairs.x)
+            _refresh_latents(self.model, pairs.x, self.ranks)
         return {**values, "gradient_norm": norm}
 
 
@@ -73,29 +79,30 @@ class PaperGan:
         self.config, self._ssgan = config, model
         rates = {"generator": ssgan2019.GENERATOR_RATE, "discriminator": ssgan2019.DISCRIMINATOR_RATE}
         self.optimisers = {
-            name: Adam(getattr(model, name).parameters(), lr=rate * config.learning_rate, betas=config.betas)
+            name: Adam(getattr(model, name).parameters(), lr=rate * config.learning_rate, betas=config.betas, fused=True)
             for name, rate in rates.items()
         }
 
-    def step(self, pairs: Pairs, *, progress: float, step: int, generator: Generator) -> dict[str, Tensor]:
+    def step(self, pairs: Pairs, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
         """A face and its twin are two real pictures."""
         x, y = torch.cat([pairs.x, pairs.twin]), torch.cat([pairs.y, pairs.twin_y])
-        values = ssgan2019.train_step(self._ssgan, x, y, self.optimisers, self.config.clip_norm, step=step, generator=generator)
+        values = ssgan2019.train_step(self._ssgan, x, y, self.optimisers, self.config.clip_norm, step=step, generator=draws.generator)
         update_average(self.average, self.model, 0.0)
         return values
 
 
 @torch.no_grad()
-def _refresh_latents(model: AffectModel, x: Tensor) -> None:
+def _refresh_latents(model: AffectModel, x: Tensor, ranks: Ranks) -> None:
     """Let the prior of newcomers follow the latents: a running mean and covariance."""
-    z = model.read(x).latent
+    z = ranks.gather(model.read(x).latent)
     keep = 1 - len(z) / LATENT_MEMORY_IMAGES
     mean = keep * model.latent_mean + (1 - keep) * z.mean(0)
     centred = z - mean
     covariance = keep * model.latent_factor @ model.latent_factor.T + (1 - keep) * (centred.T @ centred) / len(z)
     model.latent_mean.copy_(mean)
     ridge = 1e-4 * covariance.diagonal().mean() + 1e-6
-    model.latent_factor.copy_(torch.linalg.cholesky(covariance + ridge * torch.eye(len(mean), device=z.device)))
+    factor, _ = torch.linalg.cholesky_ex(covariance + ridge * torch.eye(len(mean), device=z.device))  # the ridge keeps it definite
+    model.latent_factor.copy_(factor)
 
 
 def half(device: str) -> AbstractContextManager[Any]:

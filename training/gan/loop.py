@@ -1,4 +1,7 @@
-"""The training loop: data in, run folder out. The one long function of the package is `train`."""
+"""The training loop: data in, run folder out. Under torchrun every process runs it, and the first one writes.
+
+The losses stay on the device until a line is logged: reading one waits for all that was asked of a GPU before.
+"""
 
 import json
 import math
@@ -8,9 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -23,6 +27,7 @@ from training.gan.checkpoint import CHECKPOINT_FILE, Position, RunError, load_ch
 from training.gan.config import TrainConfig, from_json
 from training.gan.finish import finish, new_card
 from training.gan.learner import learner_of
+from training.gan.ranks import Draws, join, restarted
 from training.gan.step import Pairs
 from training.gan.warm import adopt
 
@@ -33,15 +38,31 @@ STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seed
 def start(config: TrainConfig, data: Path, run: Path, *, init: Path | None = None) -> None:
     """Begin a run in a new folder, from random weights or from those of the model folder `init`.
 
-    Raises RunError when the folder already holds a run.
+    Raises RunError when the folder already holds a run; the processes that torchrun starts again after a loss go on with theirs.
     """
-    if (run / CONFIG_FILE).exists():
+    if restarted() and (run / CONFIG_FILE).exists():
+        resume(run)
+        return
+    ranks = join()
+    if ranks.any(ranks.first and (run / CONFIG_FILE).exists()):
         raise RunError(f"{run} already holds a run: give another --out, or go on with --resume {run}")
     Database.open(data)  # a wrong folder is said before anything is written
+    if ranks.first:
+        _note(config, data, run, init)
+    train(config, data, run, resume=False, init=init)
+
+
+def _note(config: TrainConfig, data: Path, run: Path, init: Path | None) -> None:
+    """Write what the run is, in one rename: a kill leaves no half of it."""
     run.mkdir(parents=True, exist_ok=True)
     begun = {"init": {"model": str(init), "digest": ModelCard.load(init).digest}} if init else {}
-    (run / CONFIG_FILE).write_text(json.dumps({"data": str(data.resolve()), **begun, **config.as_json()}, indent=2) + "\n")
-    train(config, data, run, resume=False, init=init)
+    _write(run / CONFIG_FILE, {"data": str(data.resolve()), **begun, **config.as_json()})
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(values, indent=2) + "\n")
+    fresh.replace(path)
 
 
 def resume(run: Path, *, images: int | None = None) -> None:
@@ -57,7 +78,8 @@ def resume(run: Path, *, images: int | None = None) -> None:
         seen = _last_logged(run / LOG_FILE)
         values["amended"] = [*values.get("amended", []), {"seen_images": seen, "total_images": [values["total_images"], images]}]
         values["total_images"] = images
-        path.write_text(json.dumps(values, indent=2) + "\n")
+        if join().first:
+            _write(path, values)
     data = Path(values.pop("data"))
     values.pop("amended", None)
     init = values.pop("init", None)
@@ -67,88 +89,79 @@ def resume(run: Path, *, images: int | None = None) -> None:
 
 def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Path | None = None) -> None:
     """Train to the end of the schedule, or until SIGINT or SIGTERM, which save and leave."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    ranks = join()
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     torch.set_flush_denormal(True)
     database = Database.open(data)
     model = AffectModel.initialise(new_card(config, database.card), seed=config.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if init is not None:
+    if init is not None and not resume:
         print("took over {} of {} tensors from {}".format(*adopt(model, init), init))
-    learner = learner_of(model, config)
+    learner = learner_of(model, config, ranks)
     average = learner.average
     position = Position(0, 0, 0.0)
     if resume:
         position = load_checkpoint(run, model=model, average=average, optimisers=learner.optimisers)
-        _trim_log(run / LOG_FILE, position.step)
+        if ranks.first:
+            _trim_log(run / LOG_FILE, position.step)
     stream = Stream(
         database,
         split="train",
         size_px=config.image_px,
-        batch_images=config.batch_pairs,
+        batch_images=ranks.share(config.batch_pairs, "batch_pairs"),
+        rank=ranks.rank,
+        world=ranks.world,
         seed=config.seed,
         labels=config.labels,
         start_batch=position.step,
     )
     per_step = config.step_images
     last_step = math.ceil(config.total_images / per_step)
-    began = saved = time.monotonic() - 0.0
+    began = saved = time.monotonic()
     spent = position.seconds
     step = position.step
-    means: dict[str, float] = {}
+    means = _Means()
 
     def save() -> None:
         now = Position(step, step * per_step, spent + time.monotonic() - began)
         save_checkpoint(run, now, model=model, average=average, optimisers=learner.optimisers)
 
     with (
-        tqdm(total=last_step * per_step, initial=step * per_step, unit="img", unit_scale=True, smoothing=0.05, desc=config.preset) as bar,
-        SummaryWriter(str(run / "tensorboard"), purge_step=step * per_step) as board,
-        (run / LOG_FILE).open("a") as log,
-        _stop_signals() as stopped,
+        _Journal(run, config, position, silent=not ranks.first) as journal,
+        _stop_signals() as signals,
         stream,
     ):
         for step, batch in zip(range(position.step + 1, last_step + 1), stream, strict=False):
-            progress = step / last_step
-            generator = Generator().manual_seed(config.seed * STEP_SEEDS + step)
-            values = learner.step(_pairs(batch, device), progress=progress, step=step, generator=generator)
-            if not torch.isfinite(values["gradient_norm"]):
-                raise RunError(f"the gradient of step {step} is not finite: lower learning_rate, then --resume {run}")
-            bar.update(per_step)
-            _accumulate(means, values)
-            seen = step * per_step
-            if _crossed(seen, per_step, config.log_images) or step == last_step:
-                record = _averages(means)
-                log.write(
-                    json.dumps(
-                        {
-                            "step": step,
-                            "seen_images": seen,
-                            "rate": round(per_step * (step - position.step) / (time.monotonic() - began), 1),
-                            **record,
-                        }
-                    )
-                    + "\n"
-                )
-                log.flush()
-                for name, value in record.items():
-                    board.add_scalar(name, value, seen)
-                bar.set_postfix_str(" ".join(f"{name}={record[name]:.3f}" for name in ("label", "reconstruction") if name in record))
-            if _crossed(seen, per_step, config.sample_images) or step == last_step:
-                samples.write(average, database, run / SAMPLES_FOLDER, seen_images=seen, board=board)
-            if time.monotonic() - saved > config.checkpoint_seconds or step == last_step or stopped:
+            draws = Draws(config.seed * STEP_SEEDS + step, ranks=ranks, device=device)
+            means.add(learner.step(_pairs(batch, device), progress=step / last_step, step=step, draws=draws))
+            seen, last = step * per_step, step == last_step
+            journal.advance(per_step)
+            stopped = ranks.any(bool(signals))
+            due = ranks.first and time.monotonic() - saved > config.checkpoint_seconds
+            if _crossed(seen, per_step, config.log_images) or last:
+                journal.write(step, seen, rate=per_step * (step - position.step) / (time.monotonic() - began), values=means.read())
+            if (due or last or stopped) and not means.finite():  # before a save: a checkpoint that cannot be gone on with is none
+                raise RunError(f"a gradient up to step {step} is not finite: lower learning_rate, then --resume {run}")
+            if ranks.first and (_crossed(seen, per_step, config.sample_images) or last):
+                samples.write(average, database, run / SAMPLES_FOLDER, seen_images=seen, board=journal.board)
+            if ranks.first and (due or last or stopped):
                 save()
                 saved = time.monotonic()
             if stopped:
-                print(f"stopped at {seen} images; go on with: affectgan train --resume {run}")
+                if ranks.first:
+                    print(f"stopped at {seen} images; go on with: affectgan train --resume {run}")
                 return
-    finish(average, database, config, seen_images=last_step * per_step)
-    average.save(run / MODEL_FOLDER)
-    print(f"wrote {run}")
+    if ranks.first:
+        finish(average, database, config, seen_images=last_step * per_step)
+        average.save(run / MODEL_FOLDER)
+        print(f"wrote {run}")
 
 
-def _pairs(batch: Batch, device: str) -> Pairs:
-    x, y, twin, twin_y, paired = (
-        torch.from_numpy(a).to(device) for a in (batch.images, batch.labels, batch.twins, batch.twin_labels, batch.has_twin)
-    )
+def _pairs(batch: Batch, device: torch.device) -> Pairs:
+    arrays = (batch.images, batch.labels, batch.twins, batch.twin_labels, batch.has_twin)
+    tensors = [torch.from_numpy(array) for array in arrays]
+    if device.type == "cuda":
+        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+    x, y, twin, twin_y, paired = tensors
     return Pairs(AffectModel.to_pixels(x), y, AffectModel.to_pixels(twin), twin_y, paired)
 
 
@@ -156,16 +169,65 @@ def _crossed(seen: int, per_step: int, every: int) -> bool:
     return seen // every != (seen - per_step) // every
 
 
-def _accumulate(means: dict[str, float], values: dict[str, Tensor]) -> None:
-    for name, value in values.items():
-        means[name] = means.get(name, 0.0) + float(value.detach())
-        means[f"{name}#"] = means.get(f"{name}#", 0.0) + 1
+class _Means:
+    """Means of the losses since they were last read, summed where they are; and whether every gradient was finite."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._finite: Tensor | None = None
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach().double()
+            self._counts[name] = self._counts.get(name, 0) + 1
+        finite = torch.isfinite(values["gradient_norm"])
+        self._finite = finite if self._finite is None else self._finite & finite
+
+    def read(self) -> dict[str, float]:
+        """Rounded, and begun anew."""
+        record = {name: round(float(total) / self._counts[name], 5) for name, total in self._sums.items()}
+        self._sums.clear()
+        self._counts.clear()
+        return record
+
+    def finite(self) -> bool:
+        return self._finite is None or bool(self._finite)
 
 
-def _averages(means: dict[str, float]) -> dict[str, float]:
-    record = {name: round(total / means[f"{name}#"], 5) for name, total in means.items() if not name.endswith("#")}
-    means.clear()
-    return record
+class _Journal:
+    """What a run tells while it goes: a progress bar, log.jsonl, TensorBoard. A silent one tells nothing."""
+
+    def __init__(self, run: Path, config: TrainConfig, position: Position, *, silent: bool) -> None:
+        self.silent = silent
+        total = math.ceil(config.total_images / config.step_images) * config.step_images
+        self._bar = tqdm(
+            total=total, initial=position.seen_images, unit="img", unit_scale=True, smoothing=0.05, desc=config.preset, disable=silent
+        )
+        if not silent:
+            self.board = SummaryWriter(str(run / "tensorboard"), purge_step=position.seen_images)
+            self._log = (run / LOG_FILE).open("a")
+
+    def __enter__(self) -> "_Journal":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._bar.close()
+        if not self.silent:
+            self.board.close()
+            self._log.close()
+
+    def advance(self, images: int) -> None:
+        self._bar.update(images)
+
+    def write(self, step: int, seen: int, *, rate: float, values: dict[str, float]) -> None:
+        if self.silent:
+            return
+        self._log.write(json.dumps({"step": step, "seen_images": seen, "rate": round(rate, 1), **values}) + "\n")
+        self._log.flush()
+        for name, value in values.items():
+            self.board.add_scalar(name, value, seen)
+        self._bar.set_postfix_str(" ".join(f"{name}={values[name]:.3f}" for name in ("label", "reconstruction") if name in values))
 
 
 def _trim_log(path: Path, step: int) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+FAR = -1e4  # a logit that no candidate comes near
+
 
 def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
     """L_au = mean over known labels of BCE(l, a), a in [0, 1], so that sigmoid(l) estimates the intensity. (B, K) twice."""
@@ -17,20 +19,23 @@ def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
-def ccc(x: Tensor, y: Tensor) -> Tensor:
-    """Concordance (Lin 1989) of columns: 2 cov / (var x + var y + (mean x - mean y)^2). (B, D) twice -> (D,)"""
-    covariance = ((x - x.mean(0)) * (y - y.mean(0))).mean(0)
-    spread = x.var(0, unbiased=False) + y.var(0, unbiased=False) + (x.mean(0) - y.mean(0)) ** 2
-    return 2 * covariance / (spread + 1e-6)
+def ccc(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
+    """Concordance (Lin 1989) of columns: 2 cov / (var x + var y + (mean x - mean y)^2). (B, D) twice -> (D,); of rows `known` (B,)."""
+    weight = x.new_ones(len(x), 1) if known is None else known[:, None].to(x.dtype)
+    count = weight.sum().clamp(min=1)
+    mean_x, mean_y = (weight * x).sum(0) / count, (weight * y).sum(0) / count
+    off_x, off_y = weight * (x - mean_x), weight * (y - mean_y)
+    spread = (off_x.square() + off_y.square()).sum(0) / count + (mean_x - mean_y) ** 2
+    return 2 * (off_x * off_y).sum(0) / count / (spread + 1e-6)
 
 
 def va_loss(va: Tensor, target: Tensor) -> Tensor:
     """L_va = 1/2 MSE + 1/2 (1 - (CCC_v + CCC_a) / 2) over rows that know both. (B, 2) twice."""
     known = ~torch.isnan(target).any(1)
-    if int(known.sum()) < 2:  # a concordance needs two points
-        return va.sum() * 0.0
-    x, y = va[known], target[known]
-    return 0.5 * F.mse_loss(x, y) + 0.5 * (1 - ccc(x, y).mean())
+    y = torch.where(known[:, None], target, va.detach())  # no rows are picked: their number would have to be waited for on a GPU
+    count = known.sum()
+    squared = ((va - y).square() * known[:, None]).sum() / (va.shape[1] * count.clamp(min=1))
+    return (0.5 * squared + 0.5 * (1 - ccc(va, y, known).mean())) * (count >= 2)  # a concordance needs two points
 
 
 def label_loss(logits: Tensor, va: Tensor, y: Tensor, au_weight: float, va_weight: float) -> Tensor:
@@ -66,19 +71,26 @@ def reconstruction_loss(drawn: Tensor, true: Tensor, start: Tensor) -> Tensor:
     return total
 
 
-def feature_loss(drawn: Sequence[Tensor], true: Sequence[Tensor]) -> Tensor:
-    """Mean over the trunk's levels of |F_i(drawn) - F_i(true)|_1 / mean |F_i(true)| (Larsen et al., VAE/GAN, 2016)."""
-    terms = [(a - b).abs().mean() / (b.abs().mean() + 1e-3) for a, b in zip(drawn, true, strict=True)]
-    return torch.stack(terms).mean()
+def feature_loss(drawn: Sequence[Tensor], true: Sequence[Tensor], average: Callable[[Tensor], Tensor] = lambda means: means) -> Tensor:
+    """Mean over the trunk's levels of |F_i(drawn) - F_i(true)|_1 / mean |F_i(true)| (Larsen et al., VAE/GAN, 2016).
+
+    `average` makes the levels' means (2, levels) those of the whole batch when it is spread over processes.
+    """
+    off = torch.stack([(a - b).abs().mean() for a, b in zip(drawn, true, strict=True)])
+    size = torch.stack([b.abs().mean() for b in true])
+    off, size = average(torch.stack([off, size]))
+    ratio: Tensor = off / (size.detach() + 1e-3)
+    return ratio.mean()
 
 
 def identity_loss(a: Tensor, b: Tensor, paired: Tensor, temperature: float = 0.1) -> Tensor:
     """InfoNCE (van den Oord et al. 2018), both ways: row i of a and b (B, E, unit length) is one person where `paired` (B,)."""
-    if int(paired.sum()) < 2:
-        return a.sum() * 0.0
-    logits = a[paired] @ b[paired].T / temperature
+    logits = a @ b.T / temperature
+    logits = logits.masked_fill(~(paired[:, None] & paired[None]), FAR)  # others are no candidates; masked, not picked, as in `va_loss`
     same = torch.arange(len(logits), device=logits.device)
-    return 0.5 * (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same))
+    each = F.cross_entropy(logits, same, reduction="none") + F.cross_entropy(logits.T, same, reduction="none")
+    count = paired.sum()
+    return 0.5 * (each * paired).sum() / count.clamp(min=1) * (count >= 2)
 
 
 def latent_loss(recovered: Tensor, z: Tensor) -> Tensor:

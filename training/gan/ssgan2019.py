@@ -15,6 +15,7 @@ from torch.optim import Adam
 
 from affect.ssgan2019 import Ssgan2019
 from training.gan import losses
+from training.gan.descent import step_if_finite
 
 GENERATOR_STEPS = 5  # a discriminator step
 GENERATOR_RATE, DISCRIMINATOR_RATE = 1.0, 0.5  # of the config's learning rate
@@ -67,7 +68,7 @@ def descend(optimiser: Adam, values: dict[str, Tensor], clip_norm: float) -> Ten
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-    optimiser.step()
+    step_if_finite(optimiser, norm)
     return norm
 
 

@@ -2,7 +2,8 @@
 
 L = L_aux(x) + L_id + L_rec(G(E(x), y*), x*) + L_read(x~) + [ D: softplus(c(x~) - c(x)) + gamma/2 (R1 + R2) | G: softplus(c(x) - c(x~)) ]
 
-The step only returns values; who logs or applies them is the loop's business.
+The step only returns values; who logs or applies them is the loop's business. On several processes every value is that of the
+whole batch (training/gan/ranks.py), and nothing here waits for the device.
 Shape letters: B pairs, S side in px, K Action Units, Z latent.
 """
 
@@ -11,12 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from affect.model import AffectModel, Reading, only
 from training.gan import losses
 from training.gan.augmentation import augment_pairs, corrupt
 from training.gan.config import TrainConfig
+from training.gan.ranks import Draws, Ranks
 
 
 @dataclass(frozen=True)
@@ -41,45 +43,45 @@ class Drawn:
     copies: int  # the first `copies` rows should equal their pair's twin; the others are new people
 
 
-def step_losses(
-    model: AffectModel, pairs: Pairs, config: TrainConfig, *, progress: float, step: int, generator: Generator
-) -> dict[str, Tensor]:
+def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
     """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens reader and critic."""
-    x, twin = augment_pairs(pairs.x, pairs.twin, config, generator)
-    edits = torch.rand(len(x), generator=generator) < config.edited
-    still = (edits & (torch.rand(len(x), generator=generator) < config.still)).to(x.device)
-    spoilt = ~edits & (torch.rand(len(x), generator=generator) < config.corrupted)
-    seen = torch.where(spoilt[:, None, None, None], corrupt(x, generator), x)
+    ranks = draws.ranks
+    x, twin = augment_pairs(pairs.x, pairs.twin, config, draws)
+    edits = draws.rand(len(x)) < config.edited
+    still = edits & (draws.rand(len(x)) < config.still)
+    spoilt = ~edits & (draws.rand(len(x)) < config.corrupted)
+    seen = torch.where(spoilt[:, None, None, None], corrupt(x, draws), x)
 
-    reading = model.read(torch.cat([seen, twin]), torch.cat([pairs.y, pairs.twin_y]))
+    both = torch.cat([pairs.y, pairs.twin_y])
+    reading = model.read(torch.cat([seen, twin]), both)
     face, other = only(reading, slice(0, len(x))), only(reading, slice(len(x), None))
     values = {
-        "label": losses.label_loss(reading.logits, reading.va, torch.cat([pairs.y, pairs.twin_y]), config.au_weight, config.va_weight),
-        "identity": config.identity_weight * losses.identity_loss(face.identity, other.identity, pairs.paired),
+        "label": _label_loss(reading, both, config, ranks),
+        "identity": config.identity_weight
+        * losses.identity_loss(ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)),
     }
     if not config.draws:
         return values
     adversarial = progress >= config.adversary_from
-    y = torch.where(still[:, None], face.labels.detach(), _jitter(pairs.twin_y, config.label_jitter, generator))
-    drawn = _draw(model, seen, face, y, edits, config, newcomers=len(x) // 2 if adversarial else 0, generator=generator)
+    y = torch.where(still[:, None], face.labels.detach(), _jitter(pairs.twin_y, config.label_jitter, draws))
+    drawn = _draw(model, seen, face, y, edits, newcomers=len(x) // 2 if adversarial else 0, draws=draws)
     copy = drawn.x[: drawn.copies]
-    values["reconstruction"] = config.reconstruction_weight * losses.reconstruction_loss(copy, _either(still, x, twin), x)
+    values["reconstruction"] = config.reconstruction_weight * ranks.mean(losses.reconstruction_loss(copy, _either(still, x, twin), x))
     if progress >= config.reader_from:
         with frozen(model.trunk, model.heads, model.condition):
             read = model.read(drawn.x, drawn.y)
-        values["drawn_label"] = config.drawn_label_weight * losses.label_loss(
-            read.logits, read.va, drawn.y, config.au_weight, config.va_weight
-        )
+        values["drawn_label"] = config.drawn_label_weight * _label_loss(read, drawn.y, config, ranks)
         values["features"] = (
             config.feature_weight
             * losses.feature_loss(
                 [m[: drawn.copies] for m in read.maps[1:]],  # the first is hardly more than the pixels, and the dearest to compare
                 [_either(still, own, others).detach() for own, others in zip(face.maps[1:], other.maps[1:], strict=True)],
+                ranks.mean,
             )
         )
-        values["latent"] = config.latent_weight * losses.latent_loss(read.latent, drawn.z.detach())
+        values["latent"] = config.latent_weight * losses.latent_loss(ranks.gather(read.latent), ranks.gather(drawn.z.detach()))
         if adversarial:
-            values |= _adversary(model, twin, other, drawn, read, config, step)
+            values |= _adversary(model, twin, other, drawn, read, config, step, ranks)
     return values
 
 
@@ -89,19 +91,18 @@ def _draw(
     face: Reading,
     y: Tensor,
     edits: Tensor,
-    config: TrainConfig,
     *,
     newcomers: int,
-    generator: Generator,
+    draws: Draws,
 ) -> Drawn:
     """Each face moved to its state y (through the skips where `edits`), then `newcomers` people in the same states."""
-    count, edits = len(seen), edits.to(seen.device)
+    count = len(seen)
     move = (y - face.labels.detach()) * edits[:, None]
     z = face.latent
     real = torch.arange(count, device=seen.device)
     if newcomers:
-        noise = model.sample_latents(newcomers, generator)
-        z, y, real = torch.cat([z, noise]), torch.cat([y, y[:newcomers]]), torch.cat([real, real[:newcomers]])
+        people = model.latents_of(draws.randn(newcomers, len(model.latent_mean)))
+        z, y, real = torch.cat([z, people]), torch.cat([y, y[:newcomers]]), torch.cat([real, real[:newcomers]])
         move = torch.cat([move, torch.zeros_like(move[:newcomers])])
     gate = torch.cat([edits, edits.new_zeros(newcomers)]).to(seen.dtype)
     maps = [torch.cat([level, level.new_zeros(newcomers, *level.shape[1:])]) if newcomers else level for level in face.maps]
@@ -113,30 +114,35 @@ def _draw(
 
 
 def _adversary(
-    model: AffectModel, twin: Tensor, other: Reading, drawn: Drawn, read: Reading, config: TrainConfig, step: int
+    model: AffectModel, twin: Tensor, other: Reading, drawn: Drawn, read: Reading, config: TrainConfig, step: int, ranks: Ranks
 ) -> dict[str, Tensor]:
     """The game: the critic on real twins against drawn faces in the same state, and the decoder against the frozen critic."""
     fake = drawn.x.detach()
     found = model.read(fake, drawn.y)
     values = {
-        "critic": losses.relativistic(other.critic[drawn.real], found.critic),
-        "encoder": config.latent_weight * losses.latent_loss(found.latent, drawn.z.detach()),
-        "generator": config.adversary_weight * losses.relativistic(read.critic, other.critic[drawn.real].detach()),
+        "critic": ranks.mean(losses.relativistic(other.critic[drawn.real], found.critic)),
+        "encoder": config.latent_weight * losses.latent_loss(ranks.gather(found.latent), ranks.gather(drawn.z.detach())),
+        "generator": config.adversary_weight * ranks.mean(losses.relativistic(read.critic, other.critic[drawn.real].detach())),
     }
     if step % config.penalty_every == 0:
-        rows = min(config.penalty_rows, len(twin))
+        rows = min(ranks.share(config.penalty_rows, "penalty_rows"), len(twin))
         with torch.autocast(fake.device.type, enabled=False):
             penalty = _penalty(model, twin[:rows], drawn.y[:rows]) + _penalty(model, fake[-rows:], drawn.y[-rows:])
-        values["penalty"] = config.penalty_every * config.gamma / 2 * penalty
+        values["penalty"] = config.penalty_every * config.gamma / 2 * ranks.mean(penalty)
     return values
+
+
+def _label_loss(reading: Reading, y: Tensor, config: TrainConfig, ranks: Ranks) -> Tensor:
+    logits, va, y = (ranks.gather(rows) for rows in (reading.logits, reading.va, y))
+    return losses.label_loss(logits, va, y, config.au_weight, config.va_weight)
 
 
 def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
     return losses.gradient_penalty(lambda images: model.read(images, y).critic, x)
 
 
-def _jitter(y: Tensor, sd: float, generator: Generator) -> Tensor:
-    noisy = y + sd * torch.randn(y.shape, generator=generator).to(y.device)
+def _jitter(y: Tensor, sd: float, draws: Draws) -> Tensor:
+    noisy = y + sd * draws.randn(*y.shape)
     return torch.cat([noisy[:, :-2].clamp(0, 1), noisy[:, -2:].clamp(-1, 1)], dim=1)
 
 

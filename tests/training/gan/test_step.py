@@ -1,0 +1,86 @@
+"""A step waits for nothing, and a gradient that is not finite spoils nothing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from affect.model import AffectModel, smoke_card
+from training.gan.config import preset
+from training.gan.learner import CategoricalGan
+from training.gan.ranks import Draws
+from training.gan.step import Pairs
+
+CONFIG = replace(preset("smoke"), batch_pairs=4, penalty_rows=4)
+WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::equal", "aten::unique")
+
+
+class Waits(TorchDispatchMode):
+    """Names the operations for whose result the program would have to wait on a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = func.name()
+        picked = name.startswith("aten::index") and any(
+            isinstance(i, Tensor) and i.dtype == torch.bool for i in (args[1] if len(args) > 1 else ())
+        )
+        if name.startswith(WAITING) or picked:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def _pairs(device: str = "cpu") -> Pairs:
+    chance = torch.Generator().manual_seed(5)
+    labels = len(smoke_card().vocabulary) + 2
+    x, twin = (2 * torch.rand(4, 3, 32, 32, generator=chance) - 1 for _ in range(2))
+    y, twin_y = (torch.rand(4, labels, generator=chance) for _ in range(2))
+    y[0, :3] = float("nan")
+    return Pairs(*(rows.to(device) for rows in (x, y, twin, twin_y, torch.tensor([True, True, False, True]))))
+
+
+def test_the_watcher_sees_what_waits() -> None:
+    with Waits() as waits:
+        numbers = torch.arange(4)
+        numbers[numbers > 1]
+        int(numbers.sum())
+    assert len(waits.found) == 2
+
+
+@pytest.mark.parametrize("step", [4, 16])  # with a penalty, and with a look at the latents
+def test_no_operation_of_a_step_waits_for_a_result(step: int) -> None:
+    learner = CategoricalGan(AffectModel.initialise(smoke_card(), seed=0), CONFIG)
+    learner.step(_pairs(), progress=0.9, step=1, draws=Draws(0))  # makes the optimiser's state
+    with Waits() as waits:
+        learner.step(_pairs(), progress=0.9, step=step, draws=Draws(1))
+    assert not waits.found
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_step_never_synchronises_the_gpu() -> None:
+    learner = CategoricalGan(AffectModel.initialise(smoke_card(), seed=0).cuda(), CONFIG)
+    pairs = _pairs("cuda")
+    learner.step(pairs, progress=0.9, step=1, draws=Draws(0, device="cuda"))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learner.step(pairs, progress=0.9, step=16, draws=Draws(1, device="cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_gradient_that_is_not_finite_leaves_weights_and_moments_alone() -> None:
+    learner = CategoricalGan(AffectModel.initialise(smoke_card(), seed=0), CONFIG)
+    learner.step(_pairs(), progress=0.9, step=1, draws=Draws(0))
+    before = [parameter.clone() for parameter in learner.model.parameters()]
+    moments = [state["exp_avg"].clone() for state in learner.optimiser.state.values()]
+    broken = _pairs()
+    broken.x[0, 0, 0, 0] = float("nan")
+    values = learner.step(broken, progress=0.9, step=2, draws=Draws(1))
+    assert not torch.isfinite(values["gradient_norm"])
+    assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
+    assert all(torch.equal(a, s["exp_avg"]) for a, s in zip(moments, learner.optimiser.state.values(), strict=True))

@@ -1,0 +1,15 @@
+"""One step of an optimiser that a gradient which is not finite cannot spoil."""
+
+import torch
+from torch import Tensor
+from torch.optim import Adam
+
+
+def step_if_finite(optimiser: Adam, norm: Tensor) -> None:
+    """Step, unless the gradient's norm (scalar) is not finite: then weights and moments stay as they are.
+
+    The fused Adam decides it on the device (the way of torch.amp's GradScaler), so nobody waits; the loop, which reads the
+    norm whenever it logs or saves, ends the run.
+    """
+    optimiser.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+    optimiser.step()
