@@ -28,6 +28,8 @@ class DataCard(BaseModel):
     positive_intensity: float = Field(default=0.3, gt=0, le=1, description="an AU counts as present from this intensity on")
     labelled: str = Field(default="", description="how the labels came about")
     seed: int | None = Field(default=None, description="of rendered data")
+    twins: int | None = Field(default=None, description="of rendered data: states a sitting")
+    renderer: str = Field(default="", description="of rendered data: digest of the code and shapes that drew it")
 
     @field_validator("vocabulary")
     @classmethod

@@ -64,14 +64,21 @@ def twins(out: Path, pairs: int, change: str, codes: tuple[str, ...], size_px: i
 @click.option("--people", type=click.IntRange(min=1), default=40, show_default=True, help="on people.jpg")
 @click.option("--size", "size_px", type=click.IntRange(32, 512), default=128, show_default=True, help="side of a face in px")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="another seed, other people")
-def sheets(out: Path, people: int, size_px: int, seed: int) -> None:
+@click.option(
+    "--photos", type=FOLDER, help="folder of photographs: beside.jpg shows their faces, aligned as in serving, above rendered ones"
+)
+def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None) -> None:
     """Draw what the renderer draws: people.jpg, and action-units.jpg with each AU alone on four people."""
-    from training.faces.sheet import people_sheet, save_sheet, unit_sheet
+    from training.faces.sheet import beside_sheet, people_sheet, save_sheet, unit_sheet
+    from training.sources.cropping import faces_of
 
     out.mkdir(parents=True, exist_ok=True)
     save_sheet(people_sheet(seed=seed, count=people, size_px=size_px, columns=10), out / "people.jpg")
     save_sheet(unit_sheet(seed=seed, people=4, size_px=size_px, intensities=(1.0,)), out / "action-units.jpg")
-    click.echo(f"wrote {out / 'people.jpg'} and {out / 'action-units.jpg'}")
+    if photos is not None:
+        found = faces_of(photos, size_px)
+        save_sheet(beside_sheet(found, seed=seed), out / "beside.jpg")
+    click.echo("wrote " + ", ".join(str(path) for path in sorted(out.glob("*.jpg"))))
 
 
 @data.command("import")

@@ -107,6 +107,7 @@ def merged_card(cards: Sequence[DataCard], name: str = "", positive_intensity: f
         sources=tuple(dict.fromkeys(source for card in cards for source in card.sources)),
         licence="; ".join(f"{', '.join(dict.fromkeys(sources))}: {licence}" for licence, sources in by_licence.items()),
         positive_intensity=positive_intensity or cards[0].positive_intensity,
+        renderer=" ".join(dict.fromkeys(card.renderer for card in cards if card.renderer)),
         labelled="; ".join(dict.fromkeys(card.labelled for card in cards if card.labelled)),
     )
 

@@ -1,6 +1,6 @@
 """Renders a database in parallel: shard k is a pure function of (seed, k), so any number of workers writes the same bytes.
 
-A killed render leaves whole shards and goes on with the missing ones.
+A killed render leaves whole shards and goes on with the missing ones, if the renderer is still the one that began it.
 """
 
 import os
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from training.database.card import DataCard, DataError
 from training.database.writer import DatabaseWriter, written_shards
 from training.render.states import AU_CODES
+from training.render.version import renderer_digest
 
 SHARD_IMAGES = 1024
 LABELLED = (
@@ -62,6 +63,8 @@ def render_database(
         licence="CC0-1.0 (rendered from MakeHuman-derived CC0 shapes)",
         labelled=LABELLED,
         seed=seed,
+        twins=twins,
+        renderer=renderer_digest(),
     )
     DatabaseWriter(folder, card)  # says at once when the folder cannot be written
     groups, per_shard = -(-images // twins), max(SHARD_IMAGES // twins, 1)

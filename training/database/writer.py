@@ -136,8 +136,8 @@ def _padded(size: int) -> int:
 
 
 def _same(there: DataCard, wanted: DataCard, folder: Path) -> None:
-    for name in ("vocabulary", "image_px", "seed"):
-        if getattr(there, name) != getattr(wanted, name):
-            raise DataError(
-                f"{folder} already holds a database with {name} {getattr(there, name)}, not {getattr(wanted, name)}: give another --out"
-            )
+    for name in ("name", "vocabulary", "image_px", "seed", "twins", "renderer"):
+        found, asked = getattr(there, name), getattr(wanted, name)
+        if found != asked:
+            told = "unknown" if found in (None, "") else found
+            raise DataError(f"{folder} already holds a database with {name} {told}, not {asked}: give another --out")

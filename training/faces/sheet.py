@@ -28,6 +28,15 @@ def people_sheet(*, seed: int, count: int, size_px: int, columns: int = 8, frami
     return grid(pictures, columns)
 
 
+def beside_sheet(photographs: Sequence[Image], *, seed: int, columns: int = 8) -> Image:
+    """Rows of aligned photographs (S, S, 3), a row of rendered people in states at random under each, in the same frame."""
+    size = photographs[0].shape[0]
+    people = people_sheet(seed=seed, count=len(photographs), size_px=size, columns=columns)
+    return np.concatenate(
+        [np.concatenate(rows) for rows in zip(_bands(grid(photographs, columns), size), _bands(people, size), strict=True)], axis=0
+    )
+
+
 def unit_sheet(*, seed: int, people: int, size_px: int, intensities: Sequence[float] = (0.5, 1.0), columns: int = 10) -> Image:
     """A column for each AU alone, the neutral face first; a row for each person and intensity; wrapped after `columns`."""
     heads = ["neutral", *AU_CODES]
@@ -58,6 +67,10 @@ def save_sheet(sheet: Image, path: Path) -> None:
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
     if not cv2.imwrite(str(path), sheet[..., ::-1], settings):
         raise ValueError(f"the sheet cannot be written to {path}; give a name ending .jpg or .png in a folder that exists")
+
+
+def _bands(sheet: Image, size_px: int) -> list[Image]:
+    return [sheet[top : top + size_px] for top in range(0, len(sheet), size_px)]
 
 
 def _captions(names: Sequence[str], size_px: int, columns: int) -> Image:

@@ -93,10 +93,10 @@ def _attempt() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def _store_of_attempt() -> dist.Store:
+def _store_of_attempt() -> "dist.Store":  # type: ignore[name-defined]
     """torchrun's store outlives its restarts (torch 2.13): under the same keys, a new process would call the address of a dead one."""
-    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    return dist.PrefixStore(f"attempt {_attempt()}", store)
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)  # type: ignore[attr-defined]
+    return dist.PrefixStore(f"attempt {_attempt()}", store)  # type: ignore[attr-defined]
 
 
 class Draws:

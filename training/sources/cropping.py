@@ -1,5 +1,6 @@
 """From a record to the aligned crop that a database stores."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from training.sources.record import Record
 U8 = NDArray[np.uint8]
 ROOM = 0.3  # of a face box, added on each side before the face is looked for
 TIGHT_ROOM = 0.35  # of a picture cut close around the face
+PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 SQUARE = 0.1  # sides of a crop may differ by so much
 
 
@@ -97,6 +99,18 @@ def around(image: U8, box: tuple[float, float, float, float]) -> U8:
     if not cut.size:
         raise ImageError("outside", "The face box lies outside the picture", f"{box} in {image.shape[1]} x {image.shape[0]} px")
     return cut
+
+
+def faces_of(folder: Path, size_px: int) -> list[U8]:
+    """The aligned faces (S, S, 3) of every picture of a folder, the largest of each first. Raises DataError when there is none."""
+    found: list[U8] = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICTURES:
+            with suppress(NoFaceError):
+                found += [crop for _, crop in crops(finder(), decode(path.read_bytes()), faces="all", size_px=size_px)]
+    if not found:
+        raise DataError(f"{folder} holds no picture ({', '.join(PICTURES)}) with a face in it")
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -3,14 +3,18 @@
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import skimage.data
 from click.testing import CliRunner
+from PIL import Image
 
 from tests.training.sources.layout import shoot, write
 from training.database.card import DataError
 from training.database.commands import data
 from training.database.reader import Database
 from training.database.sample import SPLITS
+from training.render.version import renderer_digest
 from training.sources.formats import FORMATS
 
 
@@ -33,6 +37,29 @@ def test_render_import_merge_and_describe(tmp_path: Path) -> None:
     assert "everything: 6 pictures" in _run("describe", tmp_path / "all")
     assert (tmp_path / "all/describe.html").is_file() and (tmp_path / "drawn/contact.png").is_file()
     assert Database.open(tmp_path / "all").card.sources == ("rendered", "csv")
+
+
+def test_a_render_goes_on_only_as_it_began(tmp_path: Path) -> None:
+    _run("render", "--out", tmp_path, "--images", 4, "--size", 32, "--twins", 2, "--seed", 1)
+    card = tmp_path / "data.json"
+    assert renderer_digest() in card.read_text()
+    with pytest.raises(DataError, match="twins 2, not 4: give another --out"):
+        _run("render", "--out", tmp_path, "--images", 8, "--size", 32, "--twins", 4, "--seed", 1)
+    card.write_text(card.read_text().replace(renderer_digest(), "0123456789ab"))
+    with pytest.raises(DataError, match=f"renderer 0123456789ab, not {renderer_digest()}"):
+        _run("render", "--out", tmp_path, "--images", 8, "--size", 32, "--twins", 2, "--seed", 1)
+    assert Database.open(tmp_path).count("train") + Database.open(tmp_path).count("test") + Database.open(tmp_path).count("validation") == 4
+
+
+def test_faces_of_photographs_stand_above_rendered_ones(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(skimage.data.astronaut()).save(tmp_path / "photos" / "a.png")
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "photos" / "nobody.png")
+    _run("sheets", "--out", tmp_path / "new", "--people", 2, "--size", 32, "--photos", tmp_path / "photos")
+    beside = np.asarray(Image.open(tmp_path / "new" / "beside.jpg"))
+    assert beside.shape == (64, 256, 3) and beside[:32, :32].std() > 20 and beside[32:, :32].std() > 20
+    with pytest.raises(DataError, match="holds no picture"):
+        _run("sheets", "--out", tmp_path / "new", "--people", 2, "--size", 32, "--photos", tmp_path / "new" / "..")
 
 
 def test_the_import_command_knows_every_format() -> None:
