@@ -11,9 +11,8 @@ A stopped command goes on where it stopped; runs that were begun with other sett
 
 import json
 import os
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -26,10 +25,9 @@ from scipy import stats
 
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
-from training.database.card import DataCard
+from training.database.copying import copy_database
 from training.database.reader import Database
-from training.database.sample import SPLITS, TRAIN, Sample, place_of
-from training.database.writer import DatabaseWriter
+from training.database.sample import TRAIN, Sample, place_of
 from training.evaluation import recognition
 from training.evaluation.reading import load_faces, read
 from training.gan import loop
@@ -105,33 +103,11 @@ def main(data: Path, out: Path, seeds: int, images: int, shares: Sequence[float]
 
 def thin(database: Database, folder: Path, share: float) -> None:
     """A copy of the database whose training split has lost labels by person; done once."""
-    if folder.is_dir():
-        return
-    fresh = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    card = database.card.model_copy(update={"name": f"{database.card.name}-thinned-{share:g}", "seed": None})
-    with DatabaseWriter(fresh, DataCard.model_validate(card.model_dump())) as writer:
-        for sample in every_sample(database, share):
-            writer.add(sample)
-    fresh.rename(folder)
 
+    def less(sample: Sample) -> Sample:
+        return replace(sample, labels=thinned(sample.labels, sample.identity, share)) if sample.split == TRAIN else sample
 
-def every_sample(database: Database, share: float) -> Iterator[Sample]:
-    """All samples, the training split's with fewer labels."""
-    texts = ("key", "source", "identity", "video", "twin_group")
-    for split in SPLITS:
-        places, labels = database.places(split), database.labels(split)
-        columns = database.table(split, [*texts, "groups", "truth"]).to_pylist()
-        for row, told in enumerate(columns):
-            kept = thinned(labels[row], told["identity"], share) if split == TRAIN else labels[row]
-            yield Sample(
-                **{name: told[name] or "" for name in texts},
-                image=database.read_bytes(int(places.shard[row]), int(places.offset[row]), int(places.size[row])),
-                labels=kept,
-                groups=json.loads(told["groups"]),
-                truth=json.loads(told["truth"]),
-                assigned=split,
-            )
+    copy_database(database, folder, f"{database.card.name}-thinned-{share:g}", less)
 
 
 def thinned(labels: NDArray[np.float32], person: str, share: float) -> NDArray[np.float32]:

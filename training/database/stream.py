@@ -26,7 +26,7 @@ CACHE_BYTES = 2 * 2**30  # a split that fits is decoded once and kept
 
 @dataclass(frozen=True)
 class Batch:
-    """B faces and their twins; a row without a twin is its own."""
+    """B faces and their twins; beside a row without a twin stands a picture from elsewhere in the order of the epoch."""
 
     images: NDArray[np.uint8]  # (B, S, S, 3)
     labels: NDArray[np.float32]  # (B, K + 2), NaN = not annotated
@@ -67,7 +67,7 @@ class Stream:
         if count * size_px * size_px * 3 <= CACHE_BYTES:
             self._cache = np.zeros((count, size_px, size_px, 3), np.uint8)
             self._cached = np.zeros(count, bool)
-        self._epoch_order = lru_cache(maxsize=2)(self._shuffle)
+        self._epoch_order = lru_cache(maxsize=3)(self._shuffle)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._ahead: deque[Future[Batch]] = deque()
 
@@ -91,13 +91,26 @@ class Stream:
         rows = self.rows(number)
         draws = np.random.default_rng((self.seed, 2, number)).random(self.batch_images * self.world)[self.rank :: self.world]
         partners = np.array([self._twins.pick(int(row), draw) for row, draw in zip(rows, draws, strict=True)])
-        return Batch(self._read(rows), self._labels[rows], self._read(partners), self._labels[partners], partners != rows)
+        has_twin = partners != rows
+        if not has_twin.all():
+            partners[~has_twin] = self._rows_at(self._numbers(number) + len(self._labels) // 2)[~has_twin]
+        return Batch(self._read(rows), self._labels[rows], self._read(partners), self._labels[partners], has_twin)
 
     def rows(self, number: int) -> NDArray[np.int64]:
         """(B,) row numbers of batch `number`: consecutive places of the endless shuffled order."""
+        return self._rows_at(self._numbers(number))
+
+    @property
+    def twinless(self) -> bool:
+        """Whether any row of the split has no twin."""
+        return not self._twins.everywhere
+
+    def _numbers(self, number: int) -> NDArray[np.int64]:
+        return number * self.batch_images * self.world + self.rank + self.world * np.arange(self.batch_images)
+
+    def _rows_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows at places of the endless order. Half an epoch on, every picture stands once beside another."""
         count = len(self._labels)
-        first = number * self.batch_images * self.world + self.rank
-        places = first + self.world * np.arange(self.batch_images)
         return np.array([self._epoch_order(int(place // count))[place % count] for place in places])
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
@@ -135,6 +148,11 @@ class _Twins:
         self._group = np.full(database.count(split), -1, np.int64)
         in_group = np.repeat(self._starts - np.cumsum(self._sizes) + self._sizes, self._sizes) + np.arange(self._sizes.sum())
         self._group[self._order[in_group]] = np.repeat(np.arange(len(self._sizes)), self._sizes)
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether every row has a twin."""
+        return bool((self._group >= 0).all())
 
     def pick(self, row: int, draw: float) -> int:
         """Another state of the same person, light and pose by `draw` in [0, 1); the row itself where there is none."""

@@ -88,7 +88,7 @@ def judge_loss(raw: Tensor, y: Tensor) -> Tensor:
 
 def twin_loss(raw: Tensor, y: Tensor) -> Tensor:
     """Squared error of the difference between row i and its twin i + B / 2. It teaches the state apart from the person at once;
-    a face without a twin is its own, and adds nothing."""
+    a face without a twin stands beside another person, which adds little to the squared errors themselves."""
     read = torch.cat([torch.sigmoid(raw[:, :-2]), torch.tanh(raw[:, -2:])], dim=1)
     half = len(raw) // 2
     error = (read[:half] - read[half:]) - (y[:half] - y[half:])

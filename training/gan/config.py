@@ -36,6 +36,9 @@ class TrainConfig:
     feature_weight: float = 1.0  # trunk's maps of the drawn face against those of the true one
     drawn_label_weight: float = 0.3  # lambda: labels read off drawn faces
     latent_weight: float = 0.3  # |E(x~) - z|^2
+    cycle_weight: float = (
+        10.0  # a face without a twin, moved and moved back: the pixels are as dear as those of reconstruction (StarGAN: 10)
+    )
     adversary_weight: float = 0.3  # b: relativistic loss of the decoder
     gamma: float = 1.0  # R1 + R2
     penalty_every: int = 4  # steps between two penalties, each then weighted by this
@@ -46,6 +49,8 @@ class TrainConfig:
 
     edited: float = 0.5  # share of pairs drawn through the skips (edit) rather than from the latent alone (generate)
     still: float = 0.1  # share of those edits that ask for no change: the face itself is the target
+    moved: float = 0.5  # share of the faces without a twin, drawn from the latent, that go to another state; of edits, all but `still` do
+    veil: float = 0.05  # sd of the noise (pixels in [-1, 1]) on such a face before it is read: as much as a poor camera adds
     corrupted: float = 0.5  # share of the other faces whose input is blurred, noised or partly hidden; the target stays clean
     shift: float = 0.03  # sd of the crop's translation, in sides: what an estimated alignment gets wrong
     turn: float = 0.05  # sd of its rotation, in radians

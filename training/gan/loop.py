@@ -132,7 +132,7 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
     ):
         for step, batch in zip(range(position.step + 1, last_step + 1), stream, strict=False):
             draws = Draws(config.seed * STEP_SEEDS + step, ranks=ranks, device=device)
-            means.add(learner.step(_pairs(batch, device), progress=step / last_step, step=step, draws=draws))
+            means.add(learner.step(_pairs(batch, device, stream.twinless), progress=step / last_step, step=step, draws=draws))
             seen, last = step * per_step, step == last_step
             journal.advance(per_step)
             stopped = ranks.any(bool(signals))
@@ -156,13 +156,13 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
         print(f"wrote {run}")
 
 
-def _pairs(batch: Batch, device: torch.device) -> Pairs:
+def _pairs(batch: Batch, device: torch.device, twinless: bool) -> Pairs:
     arrays = (batch.images, batch.labels, batch.twins, batch.twin_labels, batch.has_twin)
     tensors = [torch.from_numpy(array) for array in arrays]
     if device.type == "cuda":
         tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
     x, y, twin, twin_y, paired = tensors
-    return Pairs(AffectModel.to_pixels(x), y, AffectModel.to_pixels(twin), twin_y, paired)
+    return Pairs(AffectModel.to_pixels(x), y, AffectModel.to_pixels(twin), twin_y, paired, twinless)
 
 
 def _crossed(seen: int, per_step: int, every: int) -> bool:

@@ -2,6 +2,8 @@
 
 L = L_aux(x) + L_id + L_rec(G(E(x), y*), x*) + L_read(x~) + [ D: softplus(c(x~) - c(x)) + gamma/2 (R1 + R2) | G: softplus(c(x) - c(x~)) ]
 
+and for faces without a twin x*, which have no L_rec when they move, a way back instead (training/gan/cycle.py).
+
 The step only returns values; who logs or applies them is the loop's business. On several processes every value is that of the
 whole batch (training/gan/ranks.py), and nothing here waits for the device.
 Shape letters: B pairs, S side in px, K Action Units, Z latent.
@@ -18,18 +20,20 @@ from affect.model import AffectModel, Reading, only
 from training.gan import losses
 from training.gan.augmentation import augment_pairs, corrupt
 from training.gan.config import TrainConfig
+from training.gan.cycle import cycle_loss, moving, veiled
 from training.gan.ranks import Draws, Ranks
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Faces x and their twins (same person, another state) as the networks see them."""
+    """Faces x and their twins as the networks see them. The twin of a face that has none is somebody else, in the state it may move to."""
 
     x: Tensor  # (B, 3, S, S) in [-1, 1]
     y: Tensor  # (B, K + 2), NaN = unknown
     twin: Tensor  # (B, 3, S, S)
     twin_y: Tensor  # (B, K + 2)
-    paired: Tensor  # (B,) bool: the twin is another picture
+    paired: Tensor  # (B,) bool: the twin is the same person in the same scene
+    twinless: bool = False  # whether any face of the data has no twin; a fact of the data and not of the batch, so that ranks agree
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Drawn:
     y: Tensor  # (R, K + 2) its condition
     z: Tensor  # (R, Z) its latent
     real: Tensor  # (R,) index of the pair whose twin is its relativistic opponent
-    copies: int  # the first `copies` rows should equal their pair's twin; the others are new people
+    copies: int  # the first `copies` rows should equal their pair's twin, unless they moved; the others are new people
 
 
 def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
@@ -51,8 +55,13 @@ def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progre
     still = edits & (draws.rand(len(x)) < config.still)
     spoilt = ~edits & (draws.rand(len(x)) < config.corrupted)
     seen = torch.where(spoilt[:, None, None, None], corrupt(x, draws), x)
+    twin_y, moved = pairs.twin_y, None
+    if pairs.twinless and config.draws:
+        moved = moving(pairs.paired, edits, still, config, draws) & (progress >= config.reader_from)
+        own = ~pairs.paired & ~moved  # its own twin: to be drawn as it is
+        twin, twin_y = _either(own, x, twin), torch.where(own[:, None], pairs.y, twin_y)
 
-    both = torch.cat([pairs.y, pairs.twin_y])
+    both = torch.cat([pairs.y, twin_y])
     reading = model.read(torch.cat([seen, twin]), both)
     face, other = only(reading, slice(0, len(x))), only(reading, slice(len(x), None))
     values = {
@@ -63,23 +72,32 @@ def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progre
     if not config.draws:
         return values
     adversarial = progress >= config.adversary_from
-    y = torch.where(still[:, None], face.labels.detach(), _jitter(pairs.twin_y, config.label_jitter, draws))
+    y = torch.where(still[:, None], face.labels.detach(), _jitter(twin_y, config.label_jitter, draws))
     drawn = _draw(model, seen, face, y, edits, newcomers=len(x) // 2 if adversarial else 0, draws=draws)
     copy = drawn.x[: drawn.copies]
-    values["reconstruction"] = config.reconstruction_weight * ranks.mean(losses.reconstruction_loss(copy, _either(still, x, twin), x))
+
+    def goal(own: Tensor, others: Tensor, found: Tensor) -> Tensor:
+        """What a drawn row should equal; what moved should equal nothing that is known, so it is held against itself."""
+        wanted = _either(still, own, others)
+        return wanted if moved is None else _either(moved, found.detach(), wanted)
+
+    values["reconstruction"] = config.reconstruction_weight * ranks.mean(losses.reconstruction_loss(copy, goal(x, twin, copy), x))
     if progress >= config.reader_from:
         with frozen(model.trunk, model.heads, model.condition):
-            read = model.read(drawn.x, drawn.y)
+            read = model.read(drawn.x if moved is None else veiled(drawn.x, moved, config, draws), drawn.y)
+        copied = only(read, slice(0, drawn.copies))
         values["drawn_label"] = config.drawn_label_weight * _label_loss(read, drawn.y, config, ranks)
         values["features"] = (
             config.feature_weight
             * losses.feature_loss(
-                [m[: drawn.copies] for m in read.maps[1:]],  # the first is hardly more than the pixels, and the dearest to compare
-                [_either(still, own, others).detach() for own, others in zip(face.maps[1:], other.maps[1:], strict=True)],
+                copied.maps[1:],  # the first is hardly more than the pixels, and the dearest to compare
+                [goal(*maps).detach() for maps in zip(face.maps[1:], other.maps[1:], copied.maps[1:], strict=True)],
                 ranks.mean,
             )
         )
         values["latent"] = config.latent_weight * losses.latent_loss(ranks.gather(read.latent), ranks.gather(drawn.z.detach()))
+        if moved is not None:
+            values |= _unpaired(model, x, pairs.y, face, copy, copied, edits, moved, config, ranks)
         if adversarial:
             values |= _adversary(model, twin, other, drawn, read, config, step, ranks)
     return values
@@ -111,6 +129,24 @@ def _draw(
     edited = (seen + change[:count].float()).clamp(-1, 1)
     copies = torch.where(edits[:, None, None, None], edited, new[:count].float())
     return Drawn(torch.cat([copies, new[count:].float()]), y, z, real, count)
+
+
+def _unpaired(
+    model: AffectModel,
+    x: Tensor,
+    y: Tensor,
+    face: Reading,
+    copy: Tensor,
+    copied: Reading,
+    edits: Tensor,
+    moved: Tensor,
+    config: TrainConfig,
+    ranks: Ranks,
+) -> dict[str, Tensor]:
+    """What moved without a twin to compare with must come back, and be known for the same person: its picture stands in for the twin."""
+    back = cycle_loss(model, x, y, face, copy, copied, edits=edits, moved=moved)
+    known = losses.identity_loss(ranks.gather(face.identity), ranks.gather(copied.identity), ranks.gather(moved))
+    return {"cycle": config.cycle_weight * ranks.mean(back), "kept": config.identity_weight * known}
 
 
 def _adversary(

@@ -1,0 +1,43 @@
+"""What takes a twin's place for a face that has none: the face is moved to another state, read, and moved back.
+
+After StarGAN (Choi et al. 2018, eq. 4-6): no picture says how the moved face should look, so its labels are read off it, its person
+must be recognised in it, and moved back it must be the face it came from.
+Shape letters: B faces, S side in px, K Action Units.
+"""
+
+import torch
+from torch import Tensor
+
+from affect.model import AffectModel, Reading
+from training.gan import losses
+from training.gan.config import TrainConfig
+from training.gan.ranks import Draws
+
+
+def moving(paired: Tensor, edits: Tensor, still: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
+    """(B,) which faces without a twin go to another state: every edit that is not to stay, and a share of those drawn from the latent."""
+    return ~paired & torch.where(edits, ~still, draws.rand(len(paired)) < config.moved)
+
+
+def veiled(drawn: Tensor, moved: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
+    """Drawn faces (R, 3, S, S) with noise on those of the first B that moved: specks that only the reader sees, or that tell the way
+    back, do not get through it (Bashkirova et al. 2019)."""
+    copies = drawn[: len(moved)]
+    noise = config.veil * draws.pixel_noise(copies) * moved[:, None, None, None]
+    return torch.cat([(copies + noise).clamp(-1, 1), drawn[len(moved) :]])
+
+
+def cycle_loss(
+    model: AffectModel, x: Tensor, y: Tensor, face: Reading, drawn: Tensor, read: Reading, *, edits: Tensor, moved: Tensor
+) -> Tensor:
+    """|G(G(x, y'), y) - x|, mean over all B rows, nothing from those that did not move.
+
+    x (B, 3, S, S) in state y (B, K + 2; as read in `face` where not annotated), `drawn` after its move, `read` what was read off it there.
+    """
+    goal = torch.where(torch.isnan(y), face.labels, y).detach()
+    move = (goal - read.labels.detach()) * edits[:, None]
+    condition = model.decoder_condition(model.mask(goal), model.mask(move))
+    new, change = model.decoder(read.latent, condition, read.maps, edits.to(x.dtype))
+    shape = (-1, 1, 1, 1)
+    back = torch.where(edits.view(shape), (drawn + change.float()).clamp(-1, 1), new.float())
+    return losses.reconstruction_loss(torch.where(moved.view(shape), back, x), x, x)
