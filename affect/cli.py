@@ -16,6 +16,7 @@ ORDER = (
     "evaluate",
     "audit",
     "align",
+    "misalignment",
     "archive",
     "serve",
     "models",
