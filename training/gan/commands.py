@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import click
 
@@ -57,18 +57,24 @@ def train(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("runs"))
-def runs(folder: Path) -> None:
-    """List the runs of a folder with their progress and latest losses."""
-    for config_file in sorted(folder.glob("*/config.json")):
-        click.echo(_line(config_file.parent, json.loads(config_file.read_text())))
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="for machines: a list of runs")
+def runs(folders: tuple[Path, ...], as_json: bool) -> None:
+    """List the runs of a folder (runs/ unless given), or compare the run FOLDERS given.
 
+    A comparison shows the settings that differ, how far each run is, its last losses, and what evaluation measured.
+    """
+    from training.gan import runs as run_folders
 
-def _line(run: Path, config: dict[str, Any]) -> str:
-    log = run / "log.jsonl"
-    lines = log.read_text().splitlines() if log.is_file() else []
-    last = json.loads(lines[-1]) if lines else {"seen_images": 0, "rate": 0.0}
-    done = 100 * last["seen_images"] / config["total_images"]
-    figures = " ".join(f"{name}={last[name]:.4f}" for name in ("label", "reconstruction", "critic") if name in last)
-    what = f"{config['preset']:<10} {config['labels']:<5} seed {config['seed']:<4}"
-    return f"{run.name:<24} {what} {done:6.1f} %  {last['rate']:7.1f} images/s  {figures}"
+    listed = len(folders) < 2 and not (folders and (folders[0] / run_folders.CONFIG_FILE).is_file())
+    folder = folders[0] if folders else Path("runs")
+    if listed and not folder.is_dir():
+        raise click.UsageError(f"there is no folder {folder}/ here: give the folder that holds the runs")
+    found = run_folders.runs_in(folder) if listed else [run_folders.Run.load(one) for one in folders]
+    if as_json:
+        click.echo(json.dumps(run_folders.as_json(found), indent=2))
+    elif listed:
+        for run in found:
+            click.echo(run.line())
+    else:
+        click.echo(run_folders.comparison(found))

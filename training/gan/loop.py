@@ -29,7 +29,7 @@ from training.gan.finish import finish, new_card
 from training.gan.learner import learner_of
 from training.gan.ranks import Draws, join, restarted
 from training.gan.step import Pairs
-from training.gan.warm import adopt
+from training.gan.warm import adopt, check
 
 CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
@@ -47,6 +47,8 @@ def start(config: TrainConfig, data: Path, run: Path, *, init: Path | None = Non
     if ranks.any(ranks.first and (run / CONFIG_FILE).exists()):
         raise RunError(f"{run} already holds a run: give another --out, or go on with --resume {run}")
     Database.open(data)  # a wrong folder is said before anything is written
+    if init:
+        check(init, config.network)
     if ranks.first:
         _note(config, data, run, init)
     train(config, data, run, resume=False, init=init)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from affect.card import CARD_FILE, ModelCard, NetworkSize
 from affect.model import AffectModel
 
 TRUNK_LEVELS = ("trunk.down.", "trunk.blocks.")  # counted from the picture down, so shifted between sizes
@@ -17,12 +18,25 @@ FITTED = ("label_table", "latent_mean", "latent_factor", "feature_mean", "featur
 CONDITIONS = ("condition.net.0.weight", "decoder_condition.net.0.weight")  # (width, 3 L): labels, their mask, their change
 
 
+def check(folder: Path, network: NetworkSize) -> None:
+    """Raises ValueError unless the model in `folder` can begin such networks: the seed paper's have no counterpart in ours."""
+    if not (folder / CARD_FILE).is_file():
+        raise ValueError(f"--init {folder} holds no {CARD_FILE}: give a model's folder, such as RUN/model")
+    kinds = (ModelCard.load(folder).network.kind, network.kind)
+    if kinds != ("affectgan", "affectgan"):
+        raise ValueError(
+            f"--init {folder} is a model of the kind {kinds[0]} and the preset's is {kinds[1]}: only affectgan begins affectgan; "
+            "choose another --init or --preset, or leave --init out"
+        )
+
+
 @torch.no_grad()
 def adopt(model: AffectModel, folder: Path) -> tuple[int, int]:
     """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).
 
-    Raises CardError when the folder holds no model, ValueError when nothing of its trunk fits.
+    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk nothing fits.
     """
+    check(folder, model.card.network)
     source = AffectModel.load(folder)
     theirs = dict(_placed(model, source))
     taken: list[str] = []

@@ -8,6 +8,10 @@ import torch
 from affect.card import Calibration, ModelCard
 from affect.model import AffectModel, smoke_card
 from tests.tiny import tiny_card, tiny_model
+from training.database.card import DataCard
+from training.gan import loop
+from training.gan.config import TrainConfig, preset
+from training.gan.finish import new_card
 from training.gan.warm import adopt
 
 
@@ -57,3 +61,26 @@ def test_weights_whose_trunk_fits_nowhere_are_refused(tmp_path: Path) -> None:
     card = tiny_card().model_copy(update={"network": odd, "vocabulary": ("AU43",), "calibration": {"AU43": Calibration()}})
     with pytest.raises(ValueError, match="trunk in"):
         adopt(_fresh(card), tmp_path)
+
+
+def _paper_model(folder: Path) -> None:
+    data = DataCard(name="test", vocabulary=("AU1", "AU12"), image_px=32, sources=("made",), licence="CC0-1.0")
+    _fresh(new_card(preset("ssgan2019"), data)).save(folder)
+
+
+@pytest.mark.parametrize(("config", "kinds"), [(preset("smoke"), "kind ssgan2019 and"), (preset("ssgan2019"), "preset's is ssgan2019")])
+def test_the_seed_papers_networks_neither_begin_ours_nor_begin_with_them(
+    config: TrainConfig, kinds: str, faces_of_made_people: Path, tmp_path: Path
+) -> None:
+    if config.preset == "ssgan2019":
+        tiny_model().save(tmp_path / "model")
+    else:
+        _paper_model(tmp_path / "model")
+    with pytest.raises(ValueError, match=kinds):
+        loop.start(config, faces_of_made_people, tmp_path / "run", init=tmp_path / "model")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_in_place_of_its_model_is_said(faces_of_made_people: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="such as RUN/model"):
+        loop.start(preset("smoke"), faces_of_made_people, tmp_path / "run", init=tmp_path)
