@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from affect import __version__
 from affect.card import ModelCard
 from affect.faces import FaceFinder
-from service import job_routes, problems, schemas
+from service import job_routes, openinference, problems, schemas
 from service.access import Access, Quota
 from service.admission import DEADLINE_HEADER, Admission
 from service.backend import Backend, BackendError
@@ -125,6 +125,7 @@ def create_app(
     app.openapi = lambda: app.openapi_schema if app.openapi_schema else complete(described())  # type: ignore[method-assign]
     app.include_router(router)
     app.include_router(job_routes.router)
+    app.include_router(openinference.router)
     app.add_exception_handler(Problem, problems.on_problem)
     app.add_exception_handler(BackendError, problems.on_backend)
     app.add_exception_handler(RequestValidationError, problems.on_validation)

@@ -7,8 +7,10 @@ from pydantic.json_schema import models_json_schema
 
 from affect.card import ModelCard
 from service import idempotency, schemas, webhooks
-from service.problems import MEDIA_TYPE, TITLES
+from service.admission import DEADLINE_HEADER
+from service.problems import MEDIA_TYPE, TENSORS, TITLES
 from service.serving import PICTURE_TYPES
+from service.tensors import LENGTH_HEADER, InferRequest
 
 Json = dict[str, Any]
 REF = "#/components/schemas/{model}"
@@ -19,6 +21,8 @@ BODIES: tuple[type[BaseModel], ...] = (
     schemas.ExplainBody,
     schemas.ExplainOptions,
     schemas.ProblemBody,
+    schemas.TensorError,
+    InferRequest,
     ModelCard,
 )
 SECURITY = {
@@ -30,6 +34,7 @@ TAGS = [
     {"name": "faces", "description": "The three operations"},
     {"name": "jobs", "description": "Answers that are fetched later"},
     {"name": "models", "description": "What is served"},
+    {"name": "tensors", "description": "The three operations in the Open Inference Protocol v2 (KServe, Triton)"},
     {"name": "operators", "description": "Whether it works"},
 ]
 
@@ -45,6 +50,14 @@ ERRORS: dict[tuple[str, str], tuple[int, ...]] = {
     ("/v1/models/{name}", "get"): (404, 500),
     ("/v1/models/{name}/versions/{version}", "get"): (404, 500),
     ("/metrics", "get"): (404,),
+    ("/v2", "get"): (500,),
+    ("/v2/health/live", "get"): (500,),
+    ("/v2/health/ready", "get"): (500,),
+    **{
+        (f"/v2/models/{{name}}{version}{path}", method): errors
+        for version in ("", "/versions/{version}")
+        for path, method, errors in (("", "get", (404, 500)), ("/ready", "get", (404, 500)), ("/infer", "post", (*_POST, 404)))
+    },
 }
 HEADERS: list[Json] = [
     {
@@ -67,6 +80,16 @@ HEADERS: list[Json] = [
         "description": "Sent again with the same key, the request has the same answer",
         "example": "0b5e6f6c-6d1c-4d58-9b0e-2f3a4c5d6e7f",
     },
+]
+TENSOR_HEADERS: list[Json] = [
+    {
+        "name": LENGTH_HEADER,
+        "in": "header",
+        "schema": {"type": "integer", "minimum": 0},
+        "description": "Bytes of the JSON, when tensors follow it as bytes",
+    },
+    {"name": DEADLINE_HEADER, "in": "header", "schema": {"type": "number", "exclusiveMinimum": 0}, "description": "Seconds"},
+    HEADERS[2],
 ]
 WAIT = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
 ACCEPTED: Json = {
@@ -163,6 +186,30 @@ EXAMPLES: Json = {
         ],
     },
     "JobDocument": _JOB_DOCUMENT,
+    "InferRequest": {
+        "id": "1",
+        "parameters": {"faces": "none"},
+        "inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [_PIXEL]}],
+        "outputs": [{"name": "va"}, {"name": "error"}],
+    },
+    "InferResponse": {
+        "model_name": "affectgan-predict",
+        "model_version": "1.0",
+        "id": "1",
+        "outputs": [
+            {"name": "va", "datatype": "FP32", "shape": [1, 2], "data": [0.61, 0.12]},
+            {"name": "error", "datatype": "BYTES", "shape": [1], "data": [""]},
+        ],
+    },
+    "ModelMetadata": {
+        "name": "affectgan-predict",
+        "versions": ["1.0"],
+        "platform": "affectgan",
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [{"name": "va", "datatype": "FP32", "shape": [-1, 2]}],
+        "parameters": {"aus": "AU1,AU2,AU4"},
+    },
+    "TensorError": {"error": "Invalid value: inputs[0].shape is [1, 2]: image of BYTES is [-1]; -1 is any number"},
 }
 
 
@@ -190,8 +237,14 @@ def _describe(operation: Json, path: str, method: str) -> None:
         del responses["422"]  # FastAPI's: texts in a path are never wrong
     for status in ERRORS.get((path, method), ()):
         known = responses.get(str(status), {})
-        responses[str(status)] = _problem(status) | {name: known[name] for name in ("description", "headers") if name in known}
-    if method == "post" and (path, method) in ERRORS:
+        responses[str(status)] = (_tensor_error if path.startswith(TENSORS) else _problem)(status) | {
+            name: known[name] for name in ("description", "headers") if name in known
+        }
+    if method == "post" and path.startswith(TENSORS):
+        operation["parameters"] = operation.get("parameters", []) + TENSOR_HEADERS
+        responses["200"]["content"]["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+        operation["security"] = WHO
+    elif method == "post" and (path, method) in ERRORS:
         operation["parameters"] = operation.get("parameters", []) + HEADERS
         responses["202"] = ACCEPTED
         responses["200"]["headers"] = responses["200"].get("headers", {}) | {
@@ -212,6 +265,12 @@ def _problem(status: int) -> Json:
         "content": content,
         **({"headers": WAIT} if status == 503 else {}),
     }
+
+
+def _tensor_error(status: int) -> Json:
+    """The same in the shape of the Open Inference Protocol."""
+    problem = _problem(status)
+    return problem | {"content": {"application/json": {"schema": {"$ref": REF.format(model="TensorError")}}}}
 
 
 def _example(code: str) -> Json:

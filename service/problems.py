@@ -15,6 +15,7 @@ from service.backend import BackendError, BackendOverloaded, BackendRefused, Bac
 from service.breaker import BackendBroken
 
 MEDIA_TYPE = "application/problem+json"
+TENSORS = "/v2"  # there, errors have the shape of the Open Inference Protocol
 TITLES = {
     "malformed": (400, "Malformed request"),
     "unauthorized": (401, "Not authenticated"),
@@ -73,6 +74,10 @@ def respond(request: Request, problem: Problem) -> Response:
 def as_response(problem: Problem, instance: str, request_id: str) -> Response:
     """The problem as a response about `instance`, a path."""
     status, title = TITLES[problem.code]
+    if instance.startswith(TENSORS):
+        return Response(
+            orjson.dumps({"error": f"{title}: {problem.detail}"}), status, headers=problem.headers, media_type="application/json"
+        )
     body = {
         "type": f"urn:affectgan:problem:{problem.code}",
         "title": title,

@@ -130,6 +130,12 @@ class ModelList(BaseModel):
     models: list[ServedVersion]
 
 
+class TensorError(BaseModel):
+    """An error as the Open Inference Protocol has it."""
+
+    error: str
+
+
 class RowProblem(BaseModel):
     """Why one picture or item has no answer."""
 

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from fastapi import Request
@@ -20,28 +20,64 @@ PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
 Json = dict[str, Any]
 
 
-async def answer(request: Request, operation: Operation) -> Response:
+class Form(Protocol):
+    """The form in which a call is written and its answer told; all else is the same for every form."""
+
+    jobs: bool  # whether it knows answers that are fetched later
+
+    async def read(self, request: Request, operation: Operation) -> Call:
+        """The call. Raises Problem."""
+
+    def name(self, request: Request, call: Call) -> str:
+        """What tells this answer from the same one in another form: part of its ETag."""
+
+    def tell(self, request: Request, call: Call, answer: bytes, marks: Mapping[str, str]) -> Response:
+        """The answer, which is JSON, as a response with these headers."""
+
+
+class Resources:
+    """The form of /v1: JSON, multipart forms and raw pictures in; JSON, or one picture, out."""
+
+    jobs = True
+
+    async def read(self, request: Request, operation: Operation) -> Call:
+        """See `Form`."""
+        return as_picture(await read_call(request, operation, max_images=request.state.settings.max_images), request)
+
+    def name(self, request: Request, call: Call) -> str:
+        """See `Form`."""
+        return wanted_picture(call, request) or ""
+
+    def tell(self, request: Request, call: Call, answer: bytes, marks: Mapping[str, str]) -> Response:
+        """See `Form`."""
+        return told(answer, wanted_picture(call, request), marks)
+
+
+RESOURCES = Resources()
+
+
+async def answer(request: Request, operation: Operation, form: Form = RESOURCES) -> Response:
     """The response to a POST of an operation. Raises Problem or BackendError."""
     state = request.state
     caller = await state.access.caller(request, operation)
     state.quotas.glance(caller)
     async with state.admission.admit(operation, request) as ticket:
-        call = as_picture(await read_call(request, operation, max_images=state.settings.max_images), request)
+        call = await form.read(request, operation)
         ticket.worked = False  # until it is clear that something is left to do
         idempotency: Idempotency = state.idempotency
-        return await idempotency.once(request, call, owner_of(caller), lambda: respond(request, call, caller, ticket))
+        return await idempotency.once(request, call, owner_of(caller), lambda: respond(request, call, caller, ticket, form))
 
 
-async def respond(request: Request, call: Call, caller: Caller, ticket: Ticket) -> Response:
+async def respond(request: Request, call: Call, caller: Caller, ticket: Ticket, form: Form) -> Response:
     """The response to a call: the job that it becomes, or its answer."""
-    if not wants_job(request):
-        return await answered(request, call, caller, ticket)
+    if not (form.jobs and wants_job(request)):
+        return await answered(request, call, caller, ticket, form)
     await request.state.quotas.take(caller, call.pictures, request)
     accepted = await accept(request, call, owner_of(caller), wanted_picture(call, request))
-    return accepted or await answered(request, call, caller, ticket, counted=True)
+    return accepted or await answered(request, call, caller, ticket, form, counted=True)
 
 
-async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket, *, counted: bool = False) -> Response:
+async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket, form: Form, *, counted: bool = False) -> Response:
     """The answer, known or found now. `counted`: it has been taken off the caller's quota."""
     state = request.state
     with call.served(state.models) as version:
@@ -54,7 +90,7 @@ async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket,
             lasting = settled(value)
             return value
 
-        place = await state.cache.place(caller, call, version, request.headers, wanted_picture(call, request) or "")
+        place = await state.cache.place(caller, call, version, request.headers, form.name(request, call))
         same = place is not None and matches(place.etag, request.headers.get("if-none-match"))
         known = b"" if same else await state.cache.find(place)
         if known is None:
@@ -64,10 +100,10 @@ async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket,
         found, ticket.worked = known is not None, known is None
         if known is None:
             known, ticket.worked = await state.cache.answer(place, work)
-    marks = _marks(place, "hit" if found else "fwd=miss" if ticket.worked else "fwd=miss; collapsed")
-    if not found and not (ticket.worked and lasting):  # whoever joined does not know whether the answer lasts
-        marks.pop("ETag", None)
-    return Response(status_code=304, headers=marks) if same else told(known, wanted_picture(call, request), marks)
+        marks = _marks(place, "hit" if found else "fwd=miss" if ticket.worked else "fwd=miss; collapsed")
+        if not found and not (ticket.worked and lasting):  # whoever joined does not know whether the answer lasts
+            marks.pop("ETag", None)
+        return Response(status_code=304, headers=marks) if same else form.tell(request, call, known, marks)
 
 
 def _marks(place: Place | None, status: str) -> dict[str, str]:

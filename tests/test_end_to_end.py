@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage.data import astronaut
+from tritonclient import http as triton
 
 from training.database.reader import Database
 
@@ -135,6 +136,17 @@ def test_a_picture_reads_the_same_alone_and_in_company(service: Service) -> None
     together = service.answer("/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}})["results"][3]
     alone = service.answer("/v1/predict", {"images": sent(pictures[3]), "options": {"faces": "none"}})["results"][0]
     assert together["faces"][0]["valence"] == pytest.approx(alone["faces"][0]["valence"], abs=1e-4)
+
+
+def test_a_client_of_the_open_inference_protocol_reads_the_same(service: Service) -> None:
+    content = rendered(service, 1)[0]
+    known = service.answer("/v1/predict", {"images": sent(content), "options": {"faces": "none"}})["results"][0]["faces"][0]
+    client = triton.InferenceServerClient(service.url.removeprefix("http://"))
+    image = triton.InferInput("image", [1], "BYTES")
+    image.set_data_from_numpy(np.array([content], dtype=object))
+    va = client.infer("affectgan-predict", [image], parameters={"faces": "none"}).as_numpy("va")
+    client.close()
+    assert va[0] == pytest.approx([known["valence"], known["arousal"]], abs=1e-4)
 
 
 def test_the_same_wish_and_seed_give_the_same_picture(service: Service) -> None:
