@@ -1,0 +1,23 @@
+"""BentoML: a batchable API of one worker. The picture comes in JSON."""
+
+import base64
+from typing import Any
+
+import bentoml
+
+from benchmarks.contenders.reader import BATCH, Reader
+
+MOST_MS = 10_000  # its batching refuses requests that it expects to take longer; none is to be refused here
+
+
+@bentoml.service(workers=1, traffic={"timeout": 60})
+class Reading:
+    """One reading for each picture."""
+
+    def __init__(self) -> None:
+        self.reader = Reader()
+
+    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=MOST_MS)
+    def predict(self, contents: list[str]) -> list[dict[str, Any]]:
+        """One forward pass."""
+        return self.reader.read([self.reader.find(base64.b64decode(content)) for content in contents])

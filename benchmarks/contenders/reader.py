@@ -1,0 +1,54 @@
+"""What every contender does: decode a picture, find and align its face, read the batch in one forward pass, tell it as plain values."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from affect.batches import predict
+from affect.faces import Face, FaceFinder, crops
+from affect.images import decode
+from affect.model import AffectModel
+from affect.wire import U8
+
+WEIGHTS = "BENCHMARK_WEIGHTS"  # environment variable: the folder of the model
+BATCH = 32  # requests at most, as our archives have it
+BATCH_SECONDS = 0.001  # a batch may wait to fill
+SIZES = (1, 2, 4, 8, 16, 32)  # of a forward pass, as our archives have them
+Found = tuple[Face | None, U8]
+
+
+class Reader:
+    """The model of $BENCHMARK_WEIGHTS in this process, on one thread."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        self.model, self.finder = AffectModel.load(Path(os.environ[WEIGHTS])), FaceFinder()
+        side = self.model.card.image_px
+        for size in SIZES:
+            self.read([(None, np.zeros((side, side, 3), np.uint8))] * size)
+
+    def find(self, content: bytes) -> Found:
+        """The largest face of a picture, aligned (S, S, 3). Raises ImageError, NoFaceError."""
+        return crops(self.finder, decode(content), size_px=self.model.card.image_px)[0]
+
+    def read(self, found: list[Found]) -> list[dict[str, Any]]:
+        """What is read off each face, for JSON."""
+        read = predict(self.model, np.stack([pixels for _, pixels in found]), SIZES)
+        names = self.model.card.labels_of.names
+        return [
+            {
+                "face": face and np.asarray(face.points).tolist(),
+                "labels": list(names),
+                "intensity": read.intensity[row].tolist(),
+                "probability": read.probability[row].tolist(),
+                "present": read.present[row].tolist(),
+                "va": read.va[row].tolist(),
+                "realism": read.realism[row].tolist(),
+            }
+            for row, (face, _) in enumerate(found)
+        ]
