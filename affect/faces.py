@@ -24,6 +24,8 @@ Faces = Literal["largest", "all", "none"]
 # Where the eye centres of an aligned crop lie, x and y in shares of its side, the picture's left eye first.
 EYES = ((0.32, 0.36), (0.68, 0.36))
 INPUT_PX = 64  # side of the landmark network's input
+APPROACHES = 2  # looks of the landmark network before the one that counts
+OTHER_SIDE = [1, 0, 2, 4, 3]  # the five points of a mirrored face
 CASCADES = Path(cv2.__file__).parent / "data"  # ships inside the 4.x wheels
 NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
 # Longest sides searched, one after the other until a face is found: the cost of a search grows with the area.
@@ -79,18 +81,30 @@ class Landmarks:
         self._local = threading.local()
 
     def refine(self, image: U8, box: Box) -> tuple[Floats, float]:
-        """Five points (5, 2) px of the picture and the confidence in [0, 1], from a rough box."""
-        points, _ = self._look(image, box)
-        return self._look(image, box_of_points(points))
+        """Five points (5, 2) px of the picture and the confidence in [0, 1], from a rough box.
 
-    def _look(self, image: U8, box: Box) -> tuple[Floats, float]:
+        Two looks come closer; the third is a mean with its mirror image, which halves what the network errs to one side.
+        """
+        for _ in range(APPROACHES):
+            points, _ = self._look(image, box)
+            box = box_of_points(points)
+        points, sure = self._look(image, box)
+        mirrored, mirror_sure = self._look(image, box, mirrored=True)
+        return (points + mirrored) / 2, (sure + mirror_sure) / 2
+
+    def _look(self, image: U8, box: Box, *, mirrored: bool = False) -> tuple[Floats, float]:
         crop, transform = cut(image, box)
-        blob = (crop.transpose(2, 0, 1)[None].astype(np.float32)) / 127.5 - 1
+        if mirrored:
+            crop = crop[:, ::-1]
+        blob = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 127.5 - 1
         network = self._network()
         network.setInput(blob)
         out = network.forward()[0]
+        places = out[:10].reshape(5, 2) * INPUT_PX
+        if mirrored:
+            places = (places * [-1, 1] + [INPUT_PX, 0])[OTHER_SIDE]
         inverse = cv2.invertAffineTransform(transform)
-        points = (out[:10].reshape(5, 2) * INPUT_PX) @ inverse[:, :2].T + inverse[:, 2]
+        points = places @ inverse[:, :2].T + inverse[:, 2]
         return points.astype(np.float32), float(1 / (1 + np.exp(-out[10])))
 
     def _network(self) -> cv2.dnn.Net:

@@ -140,7 +140,7 @@ def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     pixels *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
     if rng.random() < 0.25:
         pixels[:] = pixels.mean(2, keepdims=True)
-    if rng.random() < 0.5:
+    if rng.random() < 0.65:
         pixels = _coarse(pixels, rng)
     if rng.random() < 0.4:
         pixels += rng.normal(0, rng.uniform(0, 0.08), pixels.shape).astype(np.float32)
@@ -156,7 +156,7 @@ def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
 
 def _coarse(pixels: Floats, rng: Generator) -> Floats:
     """Out of focus, or a small face made large, with the noise that it had when it was small."""
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         return np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 2.2))), np.float32)
     side = round(INPUT_PX / float(rng.uniform(1.2, 3.5)))
     small = np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.float32)
