@@ -34,6 +34,8 @@ SMALLEST_FACE_PX = 24
 LEAST_CONFIDENCE = 0.7
 SURE = 0.999  # what a face needs that no finder found: round things that fill a picture reach 0.99
 FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its shorter side
+FIRM = 0.99  # upright faces hardly ever have less
+TILTS = (-40.0, 40.0)  # degrees by which a box is turned where the landmark network has its doubts
 TURNS = (-30.0, 30.0)  # degrees by which the picture is turned when no upright head was found
 BOX_TO_EYES = 2.4  # side of a box in inter-ocular distances
 SAME_FACE = 0.4  # boxes that share this much of their union are one face
@@ -135,7 +137,10 @@ class FaceFinder:
             faces += self._refined(image, [Box(b.x / scale, b.y / scale, b.side / scale, b.angle) for b in self._boxes(small)])
             if scale == 1.0 or (faces and not thorough):
                 break
-        faces = faces or self._tilted(image) or self._filling(image)
+        if not any(face.confidence >= FIRM for face in faces):
+            leaning = self._tilted(image)
+            faces = leaning if not faces or any(face.confidence >= FIRM for face in leaning) else faces
+        faces = faces or self._filling(image)
         return sorted(_distinct(faces), key=lambda face: -face.box[2] * face.box[3])
 
     def _tilted(self, image: U8) -> list[Face]:
@@ -163,6 +168,12 @@ class FaceFinder:
         faces: list[Face] = []
         for box in boxes:
             points, confidence = self.landmarks.refine(image, box)
+            for degrees in TILTS if confidence < FIRM else ():  # the box may be that of a head that leans
+                leaning = Box(box.x, box.y, box.side, box.angle + float(np.deg2rad(degrees)))
+                seen, sure = self.landmarks.refine(image, leaning)
+                if sure >= FIRM:
+                    points, confidence = seen, sure
+                    break
             if confidence >= least:
                 faces.append(Face(_upright(box_of_points(points)), points, round(confidence, 4)))
         return faces
