@@ -92,7 +92,7 @@ class Landmarks:
             box = box_of_points(points)
         points, sure = self._look(image, box)
         mirrored, mirror_sure = self._look(image, box, mirrored=True)
-        return (points + mirrored) / 2, (sure + mirror_sure) / 2
+        return ((points + mirrored) / 2).astype(np.float32), (sure + mirror_sure) / 2
 
     def _look(self, image: U8, box: Box, *, mirrored: bool = False) -> tuple[Floats, float]:
         crop, transform = cut(image, box)
