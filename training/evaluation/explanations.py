@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from affect.model import AffectModel
-from training.evaluation import distances, explained, metrics, probes, rivals, twins
+from training.evaluation import attribution, distances, explained, metrics, probes, rivals, twins
 from training.evaluation.asking import Asked, ask
+from training.evaluation.attribution import AttributionFigures
 from training.evaluation.explained import Told
 from training.evaluation.generation import Bench
 from training.evaluation.grading import Graded, Yardstick, grade
@@ -54,6 +55,7 @@ class Benchmark:
     cout: Interval  # in [-1, 1]: how early the changed pixels turn the decision, the most changed first
     trusted: dict[str, tuple[int, Interval | None, Interval | None]]  # level -> answers, judge's agreement, direction
     twins: TwinFigures | None
+    attribution: AttributionFigures | None  # which AUs make valence and arousal, against the renderer's rule
 
 
 def benchmark(
@@ -91,6 +93,7 @@ def benchmark(
         cout=probes.cout(model, asked, rng),
         trusted={level: _of_level(asked, ours, level, weights) for level in ("high", "medium", "low")},
         twins=twins.measure(model, bench, faces, yard.thresholds, rng),
+        attribution=attribution.measure(model, asked, rng),
     )
     return measured, explained.choose(asked, ours)
 

@@ -8,8 +8,11 @@ from torch.optim import Adam
 def step_if_finite(optimiser: Adam, norm: Tensor) -> None:
     """Step, unless the gradient's norm (scalar) is not finite: then weights and moments stay as they are.
 
-    The fused Adam decides it on the device (the way of torch.amp's GradScaler), so nobody waits; the loop, which reads the
+    A fused Adam decides it on the device (the way of torch.amp's GradScaler), so nobody waits; the loop, which reads the
     norm whenever it logs or saves, ends the run.
     """
-    optimiser.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
-    optimiser.step()
+    if optimiser.defaults["fused"]:
+        optimiser.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined]
+        optimiser.step()
+    elif torch.isfinite(norm):
+        optimiser.step()

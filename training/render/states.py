@@ -154,6 +154,15 @@ def turned(rng: Generator, state: State, code: str) -> State:
     return replace(state, intensities=intensities, emotion=None, valence=None, arousal=None, expected=None)
 
 
+def affect_of(intensities: Mapping[str, float]) -> tuple[float, float]:
+    """Valence and arousal in [-1, 1] that the rule puts on AUs (by FACS code, in [0, 1]) as a free combination, before its noise."""
+    shown = {int(code.removeprefix("AU")): value for code, value in intensities.items() if value >= SHOWN}
+    if not shown:
+        return 0.0, 0.0
+    anchor, strength = _nearest(shown), float(np.mean(list(shown.values())))
+    return strength * anchor.valence[0], strength * anchor.arousal[0]
+
+
 def actions(state: State) -> dict[str, float]:
     """Facial actions (name with Left or Right where there are two, value) of a state."""
     total: dict[str, float] = {}

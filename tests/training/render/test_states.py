@@ -13,6 +13,7 @@ from training.render.states import (
     NEVER,
     State,
     actions,
+    affect_of,
     draw_state,
     single,
 )
@@ -119,3 +120,10 @@ def test_actions_grow_with_intensity_and_follow_the_side() -> None:
     assert crooked["mouthSmileLeft"] == pytest.approx(0.6) and crooked["mouthSmileRight"] == pytest.approx(0.4)
     one_sided = actions(State({"AU12": 1.0}, {"AU12": 1.9}, None, None, None))
     assert one_sided["mouthSmileLeft"] == pytest.approx(1.3) and one_sided["mouthSmileRight"] == pytest.approx(0.1)
+
+
+def test_the_rule_can_be_asked_about_any_action_units() -> None:
+    free = [state for state in STATES if state.emotion is None and state.expected is not None]
+    asked, drawn = (np.array(rows) for rows in ([affect_of(state.intensities) for state in free], [state.expected for state in free]))
+    assert all(np.corrcoef(asked[:, d], drawn[:, d])[0, 1] > 0.85 for d in (0, 1))
+    assert affect_of({}) == affect_of({AU_CODES[0]: 0.1}) == (0.0, 0.0)
