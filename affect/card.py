@@ -77,6 +77,9 @@ class ModelCard(_Frozen):
     reference: dict[str, list[float]] = Field(
         default={}, description="quantiles 0..1 of scores on real faces: critic, strangeness, reconstruction_error, and of each label"
     )
+    nuisances: tuple[str, ...] = Field(
+        default=(), description='what should not matter and may be asked about ("light: dim to bright"), in the order of the weights'
+    )
     licence: str = "Apache-2.0"
     intended_use: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()

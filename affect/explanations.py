@@ -1,6 +1,6 @@
 """Explanations as the wire carries them, and questions as they come from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,17 +9,39 @@ from affect.card import ModelCard
 from affect.counterfactual import Explanation, Question, QuestionError, measure
 from affect.envelope import blank, build
 from affect.model import Prediction
-from affect.wire import ANY_LABEL, ExplainAnswer, ExplainedWords, ExplainRequest, Predictions, RowError
+from affect.wire import ANY_LABEL, FAMILIES, ExplainAnswer, ExplainedWords, ExplainRequest, Predictions, RowError
+
+NO_OTHER = RowError("no_other_answer", "No other answer", "whatever else was tried gives the same picture")
 
 
-def questions_of(request: ExplainRequest, card: ModelCard) -> list[Question | RowError]:
-    """One question per row; in the place of one that makes sense for no face, its error."""
+def questions_of(request: ExplainRequest, card: ModelCard) -> list[Question | RowError | None]:
+    """One question per row; in the place of one that makes sense for no face, its error; None for another answer to the one before."""
     faults, names = request.faults(card), card.labels_of.names
-    rows: list[Question | RowError] = []
-    for row, (label, target) in enumerate(zip(request.label.tolist(), request.target.tolist(), strict=True)):
-        question = Question(None if label == ANY_LABEL or row in faults else names[label], None if np.isnan(target) else target)
-        rows.append(faults.get(row, question))
-    return rows
+    return [faults.get(row) or (_question(request, row, names) if request.answer[row] == 0 else None) for row in range(len(request))]
+
+
+def _question(request: ExplainRequest, row: int, names: Sequence[str]) -> Question:
+    label, target = int(request.label[row]), float(request.target[row])
+    following = request.answer[row + 1 :]
+    more = int((np.cumprod(following != 0)).sum())  # rows that want another answer to this one
+    family = FAMILIES[int(request.family[row])]
+    return Question(None if label == ANY_LABEL else names[label], None if np.isnan(target) else target, family, 1 + more)
+
+
+def spread(
+    rows: Sequence[Question | RowError | None], explained: Iterable[Explanation | QuestionError]
+) -> list[Explanation | QuestionError | RowError]:
+    """What to answer in each row of `questions_of`: explanations of the questions in turn, and their other answers behind them."""
+    answers, source = list[Explanation | QuestionError | RowError](), iter(explained)
+    others: Iterator[Explanation] = iter(())
+    for row in rows:
+        if row is None:
+            answers.append(next(others, NO_OTHER))
+            continue
+        answer = row if isinstance(row, RowError) else next(source)
+        others = iter(answer.alternatives if isinstance(answer, Explanation) else ())
+        answers.append(answer)
+    return answers
 
 
 def answer_of(found: Sequence[Explanation | QuestionError | RowError], card: ModelCard, frames: int) -> ExplainAnswer:
@@ -54,4 +76,6 @@ def _tensors(one: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
 def _words(one: Explanation) -> ExplainedWords:
     shares = None if one.integrated_gradients is None else measure.region_gradients(one.integrated_gradients)
     opinion = (one.opinion.before, one.opinion.after, one.opinion.agrees) if one.opinion else None
-    return ExplainedWords(one.changes, one.regions, one.attribution, one.scores, one.trust, one.reasons, one.sentence, shares, opinion)
+    return ExplainedWords(
+        one.changes, one.causes, one.regions, one.attribution, one.scores, one.trust, one.reasons, one.sentence, shares, opinion
+    )

@@ -5,6 +5,7 @@ After Richer & Kollias (arXiv 1910.05877): one discriminator tells real from fak
 draws faces. Ours conditions the generator on AU and VA and lets the discriminator's trunk encode the latent too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -60,6 +61,8 @@ class AffectModel(nn.Module):
     latent_factor: Tensor
     feature_mean: Tensor
     feature_whitener: Tensor
+    nuisance_directions: Tensor
+    nuisance_probes: Tensor
 
     def __init__(self, card: ModelCard) -> None:
         super().__init__()
@@ -71,7 +74,9 @@ class AffectModel(nn.Module):
         self.register_buffer("latent_factor", torch.eye(size.latent))
         self.register_buffer("feature_mean", torch.zeros(FEATURES))
         self.register_buffer("feature_whitener", torch.eye(FEATURES))
-        self.register_load_state_dict_pre_hook(_without_features)  # type: ignore[no-untyped-call]
+        self.register_buffer("nuisance_directions", torch.zeros(len(card.nuisances), size.latent))
+        self.register_buffer("nuisance_probes", torch.zeros(len(card.nuisances), size.latent + 1))
+        self.register_load_state_dict_pre_hook(_as_written_before)  # type: ignore[no-untyped-call]
         # Absent in a run on one kind of label: told to both conditions as unknown, so that half is never invented.
         known = torch.ones(labels, dtype=torch.bool)
         known[:-2] = card.labels != "va"
@@ -162,6 +167,14 @@ class AffectModel(nn.Module):
         self._calibrate(card)
         self.to(device)
 
+    @torch.no_grad()
+    def learn_nuisances(self, names: Sequence[str], directions: Tensor, probes: Tensor) -> None:
+        """Take over what should not matter: for each of A names the way through the latent code from its first end to its second
+        (A, Z), and the line that tells from a latent code where between them (0, 1) a face stands (A, Z + 1, the offset last)."""
+        assert directions.shape == (len(names), len(self.latent_mean)) and probes.shape == (len(names), len(self.latent_mean) + 1)
+        self.nuisance_directions, self.nuisance_probes = (rows.to(self.latent_mean) for rows in (directions, probes))
+        self.card = self.card.model_copy(update={"nuisances": tuple(names)})
+
     # -- pixels --------------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -218,6 +231,11 @@ class AffectModel(nn.Module):
     def labels(self, x: Tensor) -> Tensor:
         """The state of B faces as label rows (B, K + 2)."""
         return self.read(x).labels
+
+    def nuisance_places(self, latent: Tensor) -> Tensor:
+        """(B, A) where faces of latent codes (B, Z) stand between the two ends of each nuisance: 0 the first, 1 the second, or beyond."""
+        places: Tensor = latent @ self.nuisance_probes[:, :-1].T + self.nuisance_probes[:, -1]
+        return places
 
     # -- drawing -------------------------------------------------------------------------------------------------
 
@@ -302,9 +320,9 @@ def smoke_card(
     )
 
 
-def _without_features(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Weights of before the features' Gaussian was kept load all the same; their card holds no strangeness."""
-    for name in ("feature_mean", "feature_whitener"):
+def _as_written_before(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Weights of before these were kept load all the same; their card holds no strangeness, and no nuisances."""
+    for name in ("feature_mean", "feature_whitener", "nuisance_directions", "nuisance_probes"):
         state.setdefault(prefix + name, model.get_buffer(name))
 
 

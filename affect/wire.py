@@ -6,7 +6,7 @@ Shape letters: N rows, R references, S image side in px, K Action Units, F frame
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from affect.labels import LabelError, check
 MEDIA_TYPE = "application/octet-stream"
 ANY_LABEL = -1  # ExplainRequest.label: the strongest decision about the face is questioned
 NO_REFERENCE = -1
+FAMILIES: tuple[Literal["expression"], Literal["nuisance"]] = ("expression", "nuisance")  # what an explanation may change
 
 U8: TypeAlias = NDArray[np.uint8]
 I32: TypeAlias = NDArray[np.int32]
@@ -160,6 +161,21 @@ class ExplainRequest(Job):
     label: I32 = tensor("N", np.int32)  # column of a label row, or ANY_LABEL
     target: F32 = tensor("N", np.float32)  # AU: 1 present, 0 absent; valence, arousal: the wanted value; NaN: the other side
     gradients: U8 = tensor("N", np.uint8)  # 1: Integrated Gradients too
+    family: U8 = tensor("N", np.uint8)  # what may be changed, a place in FAMILIES
+    answer: U8 = tensor("N", np.uint8)  # 0: the least change; 1, 2, ...: another answer to the question of the row before
+
+    @classmethod
+    def of(cls, crops: U8, label: int, target: float, *, gradients: bool = False, family: str = "expression", answers: int = 1) -> Self:
+        """The same question about every crop, with a row for each of its answers."""
+        count = len(crops) * answers
+        return cls(
+            np.repeat(crops, answers, axis=0),
+            np.full(count, label, np.int32),
+            np.full(count, target, np.float32),
+            np.full(count, gradients, np.uint8),
+            np.full(count, FAMILIES.index(family), np.uint8),
+            np.tile(np.arange(answers, dtype=np.uint8), len(crops)),
+        )
 
     def faults(self, card: ModelCard) -> dict[int, RowError]:
         """Rows whose question makes no sense for any face."""
@@ -169,6 +185,10 @@ class ExplainRequest(Job):
         names, label, target = (card.labels_of.names, int(self.label[row]), float(self.target[row]))
         if not ANY_LABEL <= label < len(names):
             return RowError("unknown_label", "No such label", f"label {label}; this model has {len(names)}")
+        if self.family[row] >= len(FAMILIES):
+            return RowError("unknown_family", "No such family", f"family {self.family[row]}; there are {len(FAMILIES)}")
+        if self.answer[row] and (not row or self.answer[row] != self.answer[row - 1] + 1):
+            return RowError("lone_answer", "Answer without its question", f"answer {self.answer[row]} does not follow the one before it")
         return None if label == ANY_LABEL or np.isnan(target) else _label_fault({names[label]: target})
 
 
@@ -176,12 +196,14 @@ class ExplainRequest(Job):
 class ExplainedWords:
     """The part of one explanation that is words and named numbers.
 
-    `changes` are (label, from, to); `regions` the share of the change in each region of the face; `attribution` how far
-    each AU alone moves the decision; `gradients` the signed share of Integrated Gradients in each region, when they were
-    asked for; `opinion` the independent judge's reading of the questioned label before and after, and whether it agrees.
+    `changes` are (label, from, to), `causes` what was moved in the same form; `regions` the share of the change in each
+    region of the face; `attribution` how far each AU (or nuisance) alone moves the decision; `gradients` the signed share of
+    Integrated Gradients in each region, when they were asked for; `opinion` the independent judge's reading of the
+    questioned label before and after, and whether it agrees.
     """
 
     changes: tuple[tuple[str, float, float], ...]
+    causes: tuple[tuple[str, float, float], ...]
     regions: dict[str, float]
     attribution: dict[str, float]
     scores: dict[str, float]
@@ -224,9 +246,9 @@ class ExplainAnswer(Answer):
 
 
 def _explained(row: dict[str, Any]) -> ExplainedWords:
-    changes = tuple((str(label), float(start), float(end)) for label, start, end in row["changes"])
+    moved = {name: tuple((str(label), float(start), float(end)) for label, start, end in row[name]) for name in ("changes", "causes")}
     opinion = row["opinion"] and tuple(row["opinion"])
-    return ExplainedWords(**row | {"changes": changes, "reasons": tuple(row["reasons"]), "opinion": opinion})
+    return ExplainedWords(**row | moved | {"reasons": tuple(row["reasons"]), "opinion": opinion})
 
 
 def _label_fault(labels: Mapping[str, float]) -> RowError | None:

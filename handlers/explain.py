@@ -8,7 +8,7 @@ import torch
 
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.counterfactual import Question, explain
-from affect.explanations import answer_of, questions_of
+from affect.explanations import answer_of, questions_of, spread
 from affect.jobs import Batch, spans
 from affect.judge import JUDGE_FILE, Judge
 from affect.model import AffectModel
@@ -26,8 +26,7 @@ class ExplainHandler:
         self.model = AffectModel.load(folder, device=device)
         self.judge = Judge.load(folder, device=device) if (folder / JUDGE_FILE).is_file() else None
         side = self.model.card.image_px
-        face, anything = np.zeros((1, side, side, 3), dtype=np.uint8), np.array([ANY_LABEL], dtype=np.int32)
-        self.run([ExplainRequest(face, anything, np.array([np.nan], dtype=np.float32), np.ones(1, dtype=np.uint8))])
+        self.run([ExplainRequest.of(np.zeros((1, side, side, 3), dtype=np.uint8), ANY_LABEL, np.nan, gradients=True)])
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
@@ -40,8 +39,8 @@ class ExplainHandler:
         rows = [row for request in requests for row in questions_of(request, card)]
         asked = {place: row for place, row in enumerate(rows) if isinstance(row, Question)}
         gradients = np.concatenate([request.gradients for request in requests]).astype(bool)[list(asked)].tolist()
-        explained = iter(
-            explain(self.model, crops[list(asked)], list(asked.values()), frames=frames, integrated_gradients=gradients, judge=self.judge)
+        explained = explain(
+            self.model, crops[list(asked)], list(asked.values()), frames=frames, integrated_gradients=gradients, judge=self.judge
         )
-        answers = [next(explained) if isinstance(row, Question) else row for row in rows]
+        answers = spread(rows, explained)
         return [answer_of(answers[start:stop], card, frames) for start, stop in spans(map(len, requests))]

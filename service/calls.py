@@ -42,7 +42,7 @@ class Call:
         if isinstance(self.body, schemas.GenerateBody):
             version.operations.check_items(self.body)
         elif isinstance(self.body, schemas.ExplainBody):
-            version.operations.check_question(self.body.options.question)
+            version.operations.check_question(self.body.options.question, self.body.options.family)
         return version
 
     @property
@@ -76,7 +76,13 @@ class Call:
             return await operations.predict(contents, faces=body.options.faces, seconds=seconds)
         options = body.options
         return await operations.explain(
-            contents, options.question, faces=options.faces, gradients=options.integrated_gradients, seconds=seconds
+            contents,
+            options.question,
+            faces=options.faces,
+            family=options.family,
+            answers=options.answers,
+            gradients=options.integrated_gradients,
+            seconds=seconds,
         )
 
 

@@ -100,6 +100,10 @@ def generate(
 @click.option("--present/--absent", default=None, help="how it should be instead (default: otherwise)")
 @click.option("--valence", type=float, help="wanted valence")
 @click.option("--arousal", type=float, help="wanted arousal")
+@click.option(
+    "--family", type=click.Choice(["expression", "nuisance"]), default="expression", show_default=True, help="what may be changed"
+)
+@click.option("--answers", type=click.IntRange(1, 4), default=1, show_default=True, help="different changes, the least one first")
 @click.option("--gradients", is_flag=True, help="Integrated Gradients too: which pixels made the decision")
 @click.option("--faces", type=click.Choice(["largest", "none"]), default="largest", show_default=True)
 @URL
@@ -111,6 +115,8 @@ def explain(
     present: bool | None,
     valence: float | None,
     arousal: float | None,
+    family: str,
+    answers: int,
     gradients: bool,
     faces: str,
     url: str,
@@ -123,13 +129,14 @@ def explain(
     }
     out.mkdir(parents=True, exist_ok=True)
     lines, failed = [], 0
-    options = {"faces": faces, "question": question, "integrated_gradients": gradients}
+    options = {"faces": faces, "question": question, "family": family, "answers": answers, "integrated_gradients": gradients}
     for files, results in _asked(url, "/v1/explain", paths, options, key):
         for file, result in zip(files, results, strict=True):
             failed += result["status"] != "ok"
             if result["status"] == "ok":
                 save_explanation(out / file.stem, result)
-                click.echo(f"{file}: {result['sentence']} (trust: {result['trust']['level']})")
+                for told in (result, *result["alternatives"]):
+                    click.echo(f"{file}: {told['sentence']} (trust: {told['trust']['level']})")
             else:
                 click.echo(f"{file}: {result['error']['title']}: {result['error']['detail']}", err=True)
             lines.append(json.dumps({"file": str(file), **result}))
@@ -138,9 +145,11 @@ def explain(
 
 def save_explanation(stem: Path, result: dict[str, Any]) -> None:
     """Write an explanation's pictures as <stem>-*.png and take them out of the answer."""
-    for name in ("reconstruction", "counterfactual"):
-        result[name]["image"] = str(_save(Path(f"{stem}-{name}"), result[name]["image"]))
-    result["map"] = {kind: str(_save(Path(f"{stem}-map-{kind}"), picture)) for kind, picture in result["map"].items()}
+    result["reconstruction"]["image"] = str(_save(Path(f"{stem}-reconstruction"), result["reconstruction"]["image"]))
+    for number, told in enumerate((result, *result["alternatives"])):
+        place = f"{stem}-{number + 1}" if number else f"{stem}"
+        told["counterfactual"]["image"] = str(_save(Path(f"{place}-counterfactual"), told["counterfactual"]["image"]))
+        told["map"] = {kind: str(_save(Path(f"{place}-map-{kind}"), picture)) for kind, picture in told["map"].items()}
     if result["integrated_gradients"]:
         result["integrated_gradients"]["image"] = str(_save(Path(f"{stem}-gradients"), result["integrated_gradients"]["image"]))
     result["frames"] = [str(_save(Path(f"{stem}-frame-{number}"), picture)) for number, picture in enumerate(result["frames"])]

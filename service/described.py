@@ -170,6 +170,7 @@ EXAMPLES: Json = {
                 "factual": _READING,
                 "reconstruction": {**_DRAWN, "error": 0.02},
                 "counterfactual": {**_DRAWN, "valid": True},
+                "causes": [{"label": "AU12", "from": 0.95, "to": 0.15}],
                 "changes": [{"label": "AU12", "from": 0.97, "to": 0.08}],
                 "map": {"image": _PICTURE, "signed": _PICTURE},
                 "frames": [_PICTURE],
@@ -182,6 +183,7 @@ EXAMPLES: Json = {
                     "reasons": ["an independent judge sees the change too (0.71 to 0.20)"],
                     "judge": {"from": 0.71, "to": 0.2, "agrees": True},
                 },
+                "alternatives": [],
             }
         ],
     },

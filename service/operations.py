@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from affect.wire import (
     NO_REFERENCE,
     Answer,
     ExplainAnswer,
+    ExplainedWords,
     ExplainRequest,
     GenerateAnswer,
     GenerateRequest,
@@ -99,24 +101,29 @@ class Operations:
         return {"model": self.model, "results": [results[index] for index in range(len(body.items))]}
 
     async def explain(
-        self, contents: list[bytes], question: Question, *, faces: Literal["largest", "none"], gradients: bool = False, seconds: float
+        self,
+        contents: list[bytes],
+        question: Question,
+        *,
+        faces: Literal["largest", "none"],
+        family: Literal["expression", "nuisance"] = "expression",
+        answers: int = 1,
+        gradients: bool = False,
+        seconds: float,
     ) -> Json:
-        """Answer of /v1/explain."""
+        """Answer of /v1/explain: the least change, and up to `answers` - 1 others."""
         self.breakers["explain"].check()
         label, target = self._asked(question)
         found = await self._crops("explain", contents, faces)
         good = [(index, crops[0]) for index, crops in enumerate(found) if not isinstance(crops, RowProblem)]
         results = {index: _failed(index, crops) for index, crops in enumerate(found) if isinstance(crops, RowProblem)}
-        parts = list(_parts(good, max(1, self.job_faces // 8)))  # an explanation's answer holds ten pictures a face
-        jobs = []
-        for part in parts:
-            count = len(part)
-            asked = np.full(count, label, np.int32), np.full(count, target, np.float32), np.full(count, gradients, np.uint8)
-            jobs.append(ExplainRequest(_stack([crop for _, crop in part]), *asked))
-        answers: list[ExplainAnswer] = await self._ask("explain", self.backend.explain, jobs, seconds)
-        for part, answer in zip(parts, answers, strict=True):
-            self.seen.add(answer.factual.of([row for row in range(len(part)) if row not in answer.errors]))
-            told = await self.pictures.run(self._explanations, part, answer)
+        parts = list(_parts(good, max(1, self.job_faces // 8 // answers)))  # an explanation's answer holds ten pictures a face
+        asked = partial(ExplainRequest.of, label=label, target=target, gradients=gradients, family=family, answers=answers)
+        jobs = [asked(_stack([crop for _, crop in part])) for part in parts]
+        found_answers: list[ExplainAnswer] = await self._ask("explain", self.backend.explain, jobs, seconds)
+        for part, answer in zip(parts, found_answers, strict=True):
+            self.seen.add(answer.factual.of([row for row in range(0, answers * len(part), answers) if row not in answer.errors]))
+            told = await self.pictures.run(self._explanations, part, answer, answers)
             results |= dict(zip((index for index, _ in part), told, strict=True))
         return {"model": self.model, "results": [results[index] for index in range(len(contents))]}
 
@@ -125,9 +132,11 @@ class Operations:
         for index, item in enumerate(body.items):
             self._row(index, item.aus, item.valence, item.arousal)
 
-    def check_question(self, question: Question) -> None:
+    def check_question(self, question: Question, family: str) -> None:
         """Raises Problem when it is about what the model does not know."""
         self._asked(question)
+        if family == "nuisance" and not self.card.nuisances:
+            raise invalid("options.family", family, "this model has learnt no nuisances; ask for the family `expression`")
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -221,8 +230,9 @@ class Operations:
     def _drawings(self, part: Sequence[int], seeds: list[int], answer: GenerateAnswer, media_type: str) -> list[Json]:
         return [self._drawn(index, row, seeds[index], answer, media_type) for row, index in enumerate(part)]
 
-    def _explanations(self, part: Sequence[tuple[int, Crop]], answer: ExplainAnswer) -> list[Json]:
-        return [self._explained(index, row, crop, answer) for row, (index, crop) in enumerate(part)]
+    def _explanations(self, part: Sequence[tuple[int, Crop]], answer: ExplainAnswer, answers: int) -> list[Json]:
+        """Of each face `answers` rows: the least change and the others."""
+        return [self._explained(index, range(row * answers, (row + 1) * answers), crop, answer) for row, (index, crop) in enumerate(part)]
 
     def _drawn(self, index: int, row: int, seed: int, answer: GenerateAnswer, media_type: str) -> Json:
         if row in answer.errors:
@@ -238,7 +248,8 @@ class Operations:
             "image": self._picture(answer.images[row], media_type, seed=str(seed)),
         }
 
-    def _explained(self, index: int, row: int, crop: Crop, answer: ExplainAnswer) -> Json:
+    def _explained(self, index: int, rows: range, crop: Crop, answer: ExplainAnswer) -> Json:
+        row = rows[0]
         words = answer.words[row] if row < len(answer.words) else None
         if row in answer.errors or words is None:
             return _failed(index, _of_row(answer.errors[row]))
@@ -249,7 +260,6 @@ class Operations:
             "index": index,
             "status": "ok",
             "question": question,
-            "sentence": words.sentence,
             "box": _face(crop)["box"],
             "factual": _reading(self.card, answer.factual, row),
             "reconstruction": {
@@ -257,17 +267,26 @@ class Operations:
                 "prediction": _reading(self.card, answer.reconstruction_read, row),
                 "error": round(float(answer.reconstruction_error[row]), 4),
             },
+            "frames": [self._picture(frame) for frame in answer.frames[row]],
+            "attribution": words.attribution,
+            "integrated_gradients": words.gradients and {"image": _plain(answer.gradients[row]), "regions": words.gradients},
+            **self._change(row, words, answer),
+            "alternatives": [self._change(other, told, answer) for other in rows[1:] if (told := answer.words[other]) is not None],
+        }
+
+    def _change(self, row: int, words: ExplainedWords, answer: ExplainAnswer) -> Json:
+        """What differs from answer to answer of one question."""
+        return {
+            "sentence": words.sentence,
             "counterfactual": {
                 "image": self._picture(answer.counterfactual[row]),
                 "prediction": _reading(self.card, answer.counterfactual_read, row),
                 "valid": bool(answer.valid[row]),
             },
+            "causes": [{"label": name, "from": start, "to": end} for name, start, end in words.causes],
             "changes": [{"label": name, "from": start, "to": end} for name, start, end in words.changes],
             "map": {"image": _plain(answer.map[row]), "signed": _plain(answer.signed[row])},
-            "frames": [self._picture(frame) for frame in answer.frames[row]],
             "regions": words.regions,
-            "attribution": words.attribution,
-            "integrated_gradients": words.gradients and {"image": _plain(answer.gradients[row]), "regions": words.gradients},
             "scores": words.scores,
             "trust": {"level": words.trust, "reasons": list(words.reasons), "judge": _opinion(words.opinion)},
         }

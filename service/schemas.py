@@ -76,6 +76,11 @@ class ExplainOptions(_Chosen):
 
     question: Question = Question()
     faces: Literal["largest", "none"] = "largest"
+    family: Literal["expression", "nuisance"] = Field(
+        default="expression",
+        description="what may be changed: the expression, or what should not matter (skin, light, pose; the card's `nuisances`)",
+    )
+    answers: int = Field(default=1, ge=1, le=4, description="how many different changes: the least one, then others with another cause")
     integrated_gradients: bool = Field(
         default=False, description="which pixels made the decision (Sundararajan et al. 2017), beside the answer"
     )
@@ -276,6 +281,19 @@ class PixelShares(BaseModel):
     regions: dict[str, float]
 
 
+class Alternative(BaseModel):
+    """Another answer to the same question, by another cause."""
+
+    sentence: str
+    counterfactual: Counterfactual
+    causes: list[Change]
+    changes: list[Change]
+    map: ChangeMap
+    regions: dict[str, float]
+    scores: dict[str, float]
+    trust: Trust
+
+
 class ExplainResult(BaseModel):
     """One explanation, or its error. All pictures are in the frame of the aligned crop."""
 
@@ -287,14 +305,20 @@ class ExplainResult(BaseModel):
     factual: Reading | None = None
     reconstruction: Reconstruction | None = None
     counterfactual: Counterfactual | None = None
-    changes: list[Change] | None = None
+    causes: list[Change] | None = Field(
+        default=None, description="what was moved: AUs by intensity, or nuisances by where the face stands between their ends, 0 and 1"
+    )
+    changes: list[Change] | None = Field(default=None, description="readings that moved, the largest first")
     map: ChangeMap | None = None
     frames: list[Picture] | None = None
     regions: dict[str, float] | None = Field(default=None, description="share of the change in each region of the face and outside it")
-    attribution: dict[str, float] | None = Field(default=None, description="how far moving each AU alone moves the decision as was asked")
+    attribution: dict[str, float] | None = Field(
+        default=None, description="how far moving each AU (or nuisance) alone moves the decision as was asked"
+    )
     integrated_gradients: PixelShares | None = Field(default=None, description="when asked for")
     scores: dict[str, float] | None = None
     trust: Trust | None = None
+    alternatives: list[Alternative] | None = Field(default=None, description="as many of the other answers asked for as differ")
     error: RowProblem | None = None
 
 

@@ -8,6 +8,8 @@ import torch
 from affect.card import Calibration, ModelCard
 from affect.model import AffectModel, smoke_card
 
+NUISANCES = ("light: dim to bright", "skin: light to dark")
+
 
 def tiny_card(labels: Literal["au", "va", "both"] = "both") -> ModelCard:
     card = smoke_card(labels=labels)
@@ -23,6 +25,9 @@ def tiny_model(card: ModelCard | None = None) -> AffectModel:
         for weights in model.parameters():  # beyond the zero-initialised branches, so that every input matters
             weights.add_(0.05 * torch.randn(weights.shape, generator=rng))
     model.label_table[:] = torch.rand(model.label_table.shape, generator=rng)
+    along = torch.randn(len(NUISANCES), len(model.latent_mean), generator=rng)
+    halfway = torch.full((len(NUISANCES), 1), 0.5)
+    model.learn_nuisances(NUISANCES, along, torch.cat([0.01 * along, halfway], dim=1))
     return model
 
 

@@ -4,17 +4,19 @@ Shape letters: N rows, S image side in px, K Action Units, L = K + 2 labels, F f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from affect.counterfactual import measure, words
+from affect.counterfactual.expression import Expression
 from affect.counterfactual.measure import U8
+from affect.counterfactual.nuisance import Nuisance
 from affect.counterfactual.opinion import Opinion, opinions
 from affect.counterfactual.question import Question, QuestionError, understand
-from affect.counterfactual.search import Found, Rows, search
+from affect.counterfactual.search import Cause, Found, Rows, search
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel, Prediction, Reading, only
@@ -38,14 +40,16 @@ class Explanation:
     map: U8  # (S, S) grey, 0 where nothing changed
     signed: U8  # (S, S, 3) for people: warm where brighter, cool where darker
     frames: U8  # (F, S, S, 3) the way from the face to the counterfactual
+    causes: tuple[Cause, ...]  # what was moved, from, to: AUs by intensity, or nuisances by where the face stands between their ends
     regions: dict[str, float]  # share of the change per region of the face and outside it
-    attribution: dict[str, float]  # how far moving each AU alone moves the decision towards the question
+    attribution: dict[str, float]  # how far moving each AU (or nuisance) alone moves the decision towards the question
     scores: dict[str, float]
     trust: str  # high, medium or low
     reasons: tuple[str, ...]
     opinion: Opinion | None  # of an independent judge; None: nobody could be asked
     sentence: str
     integrated_gradients: measure.Floats | None = None  # (S, S) signed shares of the decision's number, when asked for
+    alternatives: tuple["Explanation", ...] = ()  # other answers to the same question, as many as were asked for and differ
 
 
 @torch.inference_mode()
@@ -69,23 +73,64 @@ def explain(
     reading = model.read(x)
     factual = model.judge(reading)
     understood = [understand(model, question, one_row(factual, index)) for index, question in enumerate(questions)]
-    good = [index for index, question in enumerate(understood) if isinstance(question, Question)]
-    asked = [question for question in understood if isinstance(question, Question)]
-    found: list[Explanation] = []
-    if good:
-        names = model.card.labels_of.names
-        column = torch.tensor([names.index(question.label or "") for question in asked], device=x.device)
-        target = torch.tensor([question.target for question in asked], dtype=torch.float32, device=x.device)
-        chosen = torch.tensor(good, device=x.device)
-        rows = Rows.of(x[chosen], only(reading, chosen), column, target)
-        wanted = [integrated_gradients] * len(crops) if isinstance(integrated_gradients, bool) else integrated_gradients
-        found = _describe(model, rows, asked, search(model, rows), frames, [wanted[index] for index in good], judge)
-    answers = iter(found)
-    return [question if isinstance(question, QuestionError) else next(answers) for question in understood]
+    wanted = [integrated_gradients] * len(crops) if isinstance(integrated_gradients, bool) else list(integrated_gradients)
+    answers: list[Explanation | QuestionError | None] = [one if isinstance(one, QuestionError) else None for one in understood]
+    for alike in _alike(understood):
+        asked = [question for index in alike if isinstance(question := understood[index], Question)]
+        chosen = torch.tensor(alike, device=x.device)
+        rows = _rows(model, x[chosen], only(reading, chosen), asked)
+        for index, answer in zip(alike, _answer(model, rows, asked, frames, [wanted[index] for index in alike], judge), strict=True):
+            answers[index] = answer
+    return [answer for answer in answers if answer is not None]
+
+
+def _alike(understood: Sequence[Question | QuestionError]) -> list[list[int]]:
+    """Rows that are searched together: of the same family, for the same number of answers."""
+    kinds: dict[tuple[str, int], list[int]] = {}
+    for index, question in enumerate(understood):
+        if isinstance(question, Question):
+            kinds.setdefault((question.family, question.answers), []).append(index)
+    return list(kinds.values())
+
+
+def _rows(model: AffectModel, x: Tensor, reading: Reading, questions: list[Question]) -> Rows:
+    names = model.card.labels_of.names
+    column = torch.tensor([names.index(question.label or "") for question in questions], device=x.device)
+    return Rows.of(x, reading, column, torch.tensor([question.target for question in questions], dtype=torch.float32, device=x.device))
+
+
+def _answer(
+    model: AffectModel, rows: Rows, questions: list[Question], frames: int, gradients: list[bool], judge: Judge | None
+) -> list[Explanation]:
+    """One explanation a row, its other answers in it. The questions are alike in family and number of answers."""
+    space = Nuisance(model) if questions[0].family == "nuisance" else Expression(model)
+    found = search(model, rows, space, answers=questions[0].answers)
+    nothing = [False] * len(questions)
+    each = [_describe(model, rows, questions, one, space, frames, nothing if n else gradients, judge) for n, one in enumerate(found)]
+    return [_with_alternatives(*answers) for answers in zip(*each, strict=True)]
+
+
+def _with_alternatives(first: Explanation, *others: Explanation) -> Explanation:
+    """The first answer with those of the others that are not the same picture again, and how far they lie apart."""
+    distinct = [first]
+    for other in others:
+        if not any(np.array_equal(other.counterfactual, one.counterfactual) for one in distinct):
+            distinct.append(other)
+    if len(distinct) == 1:
+        return first
+    apart = measure.diversity(first.frames[0], [one.counterfactual for one in distinct])
+    return replace(first, alternatives=tuple(distinct[1:]), scores=first.scores | {"diversity": round(apart, 4)})
 
 
 def _describe(
-    model: AffectModel, rows: Rows, questions: list[Question], found: Found, frames: int, gradients: list[bool], judge: Judge | None
+    model: AffectModel,
+    rows: Rows,
+    questions: list[Question],
+    found: Found,
+    space: Expression | Nuisance,
+    frames: int,
+    gradients: list[bool],
+    judge: Judge | None,
 ) -> list[Explanation]:
     """Everything that is said about each row."""
     best, state = found.best, rows.reading.labels
@@ -94,7 +139,7 @@ def _describe(
     redrawn = model.to_images(model.generate(rows.reading.latent, state))
     redrawn_read = model.predict(model.to_pixels(redrawn))
     error = (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255
-    path = measure.way(model, rows, found.move, facts, best.images, frames)
+    path, causes = measure.way(space, rows, found.move, facts, best.images, frames), space.causes(rows, found.move)
     measured = {
         "validity_margin": best.margin,
         "identity": (rows.reading.identity * best.reading.identity).sum(1),
@@ -103,6 +148,8 @@ def _describe(
         "support": measure.support(model, best.reading.labels),
         "reconstruction_error": error,
     }
+    if isinstance(space, Nuisance):
+        measured["reached"] = space.reached(rows, found.move, best.reading.latent)
     shares = _shares(model, rows, gradients)
     told = opinions(
         judge, rows.x, model.to_pixels(best.images), [question.label or "" for question in questions], _moved(rows, best.reading)
@@ -122,7 +169,7 @@ def _describe(
         if i in shares:
             scores["completeness_error"] = round(shares[i][1], 4)
         valid = bool(best.margin[i] > 0)
-        level, reasons = words.trust(valid, scores, told[i])
+        level, reasons = words.trust(valid, scores, told[i], question.family)
         answers.append(
             Explanation(
                 question=question,
@@ -137,13 +184,14 @@ def _describe(
                 map=measure.change_map(shift),
                 signed=measure.signed_map(fact, counter),
                 frames=path[i].cpu().numpy(),
+                causes=tuple(causes[i]),
                 regions=regions,
-                attribution=_attribution(model, found.gain[i]),
+                attribution={name: round(float(g), 4) for name, g in zip(space.axis_names, found.gain[i], strict=True)},
                 scores=scores,
                 trust=level,
                 reasons=reasons,
                 opinion=told[i],
-                sentence=_sentence(model, question, one_row(before, i), one_row(read, i), found.move[i], valid),
+                sentence=_sentence(model, question, one_row(before, i), one_row(read, i), causes[i], valid),
                 integrated_gradients=shares[i][0] if i in shares else None,
             )
         )
@@ -172,23 +220,20 @@ def _changes(model: AffectModel, before: Tensor, after: Tensor) -> tuple[tuple[s
     return tuple(sorted(named, key=lambda change: -abs(change[2] - change[1])))
 
 
-def _attribution(model: AffectModel, gain: Tensor) -> dict[str, float]:
-    return {code: round(float(g), 4) for code, g in zip(model.card.vocabulary, gain, strict=True)} if bool(model.known[0]) else {}
-
-
-def _sentence(model: AffectModel, question: Question, before: Prediction, after: Prediction, move: Tensor, valid: bool) -> str:
+def _sentence(model: AffectModel, question: Question, before: Prediction, after: Prediction, causes: list[Cause], valid: bool) -> str:
     label, codes = question.label or "", model.card.vocabulary
-    units: list[words.Change] = []
-    if bool(model.known[0]):
-        units = [(code, float(before.intensity[0, k]), float(after.intensity[0, k])) for k, code in enumerate(codes)]
     if label in DIMENSIONS:
         column = DIMENSIONS.index(label)
         change = (label, float(before.va[0, column]), float(after.va[0, column]))
     else:
         column = codes.index(label)
         change = (label, float(before.probability[0, column]), float(after.probability[0, column]))
-    asked = {code: float(move[k]) for k, code in enumerate(codes) if abs(float(move[k])) > words.VISIBLE}
-    return words.sentence(label, change, units, asked, valid)
+    if question.family == "nuisance":
+        return words.nuisance_sentence(label, change, causes, valid)
+    units: list[words.Change] = []
+    if bool(model.known[0]):
+        units = [(code, float(before.intensity[0, k]), float(after.intensity[0, k])) for k, code in enumerate(codes)]
+    return words.sentence(label, change, units, {code: end - start for code, start, end in causes}, valid)
 
 
 def one_row(prediction: Prediction, index: int) -> Prediction:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from affect.catalogue import Region
-from affect.counterfactual.search import Rows, edited, progress
+from affect.counterfactual.search import Rows, Space, progress
 from affect.model import AffectModel, Reading
 
 U8 = NDArray[np.uint8]
@@ -81,9 +81,9 @@ def _over_face(fact: U8, change: Floats) -> U8:
     return mixed
 
 
-def way(model: AffectModel, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int) -> Tensor:
-    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the move (N, L) that made it."""
-    steps = [edited(model, rows, float(share) * move) for share in np.linspace(0, 1, frames)[1:-1]]
+def way(space: Space, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int) -> Tensor:
+    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the move (N, M) that made it."""
+    steps = [space.draw(rows, float(share) * move) for share in np.linspace(0, 1, frames)[1:-1]]
     return torch.stack([facts, *steps, images], dim=1)
 
 
@@ -129,6 +129,14 @@ def integrated_gradients(model: AffectModel, rows: Rows) -> tuple[Tensor, Tensor
 
 def _number(reading: Reading, column: Tensor) -> Tensor:
     return torch.cat([reading.logits, reading.va], dim=1).gather(1, column[:, None]).squeeze(1)
+
+
+def diversity(fact: U8, counters: Sequence[U8]) -> float:
+    """How far several answers about one face lie apart: 1 - cosine of their changes of pixels, mean over pairs; 0 alike, 1 unrelated."""
+    changes = np.stack([(counter.astype(np.float64) - fact).ravel() for counter in counters])
+    changes /= np.linalg.norm(changes, axis=1, keepdims=True).clip(1e-9)
+    first, second = np.triu_indices(len(changes), k=1)
+    return float(1 - (changes[first] * changes[second]).sum(1).mean())
 
 
 def percentile(quantiles: Sequence[float] | None, value: float) -> float:

@@ -1,6 +1,7 @@
 """What may be asked about a face, and how an open question is understood."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,8 +13,11 @@ VA_TOLERANCE = 0.1  # a wanted valence or arousal is reached within this
 OTHER_SIDE = 0.15  # how far beyond zero "the other side" of a valence or arousal lies
 
 
+Family = Literal["expression", "nuisance"]
+
+
 class QuestionError(ValueError):
-    """A question that cannot be asked of this face. `code`: unknown_label, already_so, bad_target, not_learned."""
+    """A question that cannot be asked of this face. `code`: unknown_label, already_so, bad_target, not_learned, no_nuisances."""
 
     def __init__(self, code: str, title: str, detail: str) -> None:
         super().__init__(f"{title}: {detail}")
@@ -25,15 +29,22 @@ class Question:
     """What should be otherwise. `label` None asks about the strongest decision; `target` None asks for the other side.
 
     `target` of an AU: 1.0 wanted present, 0.0 wanted absent; of valence and arousal: the wanted value in [-1, 1].
+    `family` is what may be changed: the expression, or what should not matter (skin, light, pose). `answers` is how many
+    different changes are wanted, the least one first.
     """
 
     label: str | None = None
     target: float | None = None
+    family: Family = "expression"
+    answers: int = 1
 
 
 def understand(model: AffectModel, question: Question, factual: Prediction) -> Question | QuestionError:
     """The question with label and target filled in, or why it cannot be asked. `factual` has one row."""
     names, card = model.card.labels_of.names, model.card
+    if question.family == "nuisance" and not card.nuisances:
+        unknown = "these weights know no nuisances; `affectgan evaluate` teaches them, or ask for the family expression"
+        return QuestionError("no_nuisances", "No nuisances learned", unknown)
     label = question.label or strongest(model, factual)
     if label not in names:
         return QuestionError("unknown_label", "Unknown label", f"{label!r} is not one of {', '.join(names)}")
@@ -45,9 +56,11 @@ def understand(model: AffectModel, question: Question, factual: Prediction) -> Q
         wrong = f"{label} cannot become {question.target}; give a number from {low:g} to {high:g}"
         return QuestionError("bad_target", "Target out of range", wrong)
     if label in DIMENSIONS:
-        return _of_dimension(label, question.target, float(factual.va[0, DIMENSIONS.index(label)]))
-    column = names.index(label)
-    return _of_unit(label, question.target, bool(factual.present[0, column]), float(factual.probability[0, column]))
+        wanted = _of_dimension(label, question.target, float(factual.va[0, DIMENSIONS.index(label)]))
+    else:
+        column = names.index(label)
+        wanted = _of_unit(label, question.target, bool(factual.present[0, column]), float(factual.probability[0, column]))
+    return wanted if isinstance(wanted, QuestionError) else replace(question, label=label, target=wanted)
 
 
 def strongest(model: AffectModel, factual: Prediction) -> str:
@@ -60,16 +73,16 @@ def strongest(model: AffectModel, factual: Prediction) -> str:
     return codes[int(factual.probability[0].argmax())]
 
 
-def _of_dimension(label: str, target: float | None, value: float) -> Question | QuestionError:
+def _of_dimension(label: str, target: float | None, value: float) -> float | QuestionError:
     wanted = -float(np.copysign(OTHER_SIDE, value)) if target is None else target
     if abs(value - wanted) <= VA_TOLERANCE:
         return QuestionError("already_so", "Already so", f"{label} is read as {value:.2f}, which is within {VA_TOLERANCE} of {wanted:.2f}")
-    return Question(label, wanted)
+    return wanted
 
 
-def _of_unit(label: str, target: float | None, present: bool, probability: float) -> Question | QuestionError:
+def _of_unit(label: str, target: float | None, present: bool, probability: float) -> float | QuestionError:
     wanted = not present if target is None else target >= 0.5
     if wanted == present:
         state = "present" if present else "absent"
         return QuestionError("already_so", "Already so", f"{label} is already read as {state} (probability {probability:.2f})")
-    return Question(label, float(wanted))
+    return float(wanted)

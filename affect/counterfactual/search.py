@@ -1,28 +1,30 @@
-"""The search for the least change of Action Units that changes a decision.
+"""The search for the least change that changes a decision.
 
-The person and the scene stay; AUs are moved through the generator. Every row goes through the same fixed rounds, so rows
-share forward passes and one hard row does not hold the others:
+What may be changed is a space: the expression (expression.py), or what should not matter (nuisance.py). Every row goes through
+the same fixed rounds, so rows share forward passes and one hard row does not hold the others:
 
-  move each AU alone: how does the decision answer? (K tries: the attribution)
-  move the most telling together, in sets, and as real faces move (sets)
+  move along each axis alone: how does the decision answer? (P tries: the attribution)
+  move the most telling together, in the sets that the space proposes (C tries)
   bisect to the smallest step that still flips it; where no set flips it, push the nearest further (BISECTIONS tries)
 
-A try is an edit, quantised to 8 bits, and read again. Shape letters: N rows, R tries, S side in px, K AUs, L = K + 2 labels.
+Another answer to the same question repeats the last two rounds without what led the answers before it, so answers differ in their cause.
+A try is an edit, quantised to 8 bits, and read again.
+Shape letters: N rows, R tries, S side in px, K AUs, P axes and their ends, C proposals, M length of a move.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from affect.counterfactual.question import VA_TOLERANCE
-from affect.labels import DIMENSIONS
-from affect.model import NEIGHBOURHOOD, AffectModel, Reading, only
+from affect.model import AffectModel, Reading, only
 
-# How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of the face than two.
-SETS = ((1, 1.0), (1, 1.75), (2, 1.0))
+Cause = tuple[str, float, float]  # what was moved, from, to
+
 BISECTIONS = 4
-OVERDRIVE = 2.0  # how much larger a move may get where none is enough
 CHUNK_ROWS = 64  # largest forward pass
 # A decision that is just turned turns back in slight noise: the search aims this far beyond the line.
 AU_CLEARANCE = 0.8  # calibrated logits
@@ -67,35 +69,54 @@ class Found:
     """The best try of each row."""
 
     best: Tries  # N of them
-    move: Tensor  # (N, L) the change of state that the generator was asked for
-    gain: Tensor  # (N, K) reach gained by moving each AU alone to its other end
+    move: Tensor  # (N, M) the change that the generator was asked for
+    gain: Tensor  # (N, P) reach gained by moving along each axis alone
 
 
-def search(model: AffectModel, rows: Rows) -> Found:
-    """Look for every row's least change, in the same rounds for all."""
-    state = rows.reading.labels  # (N, L)
-    index = torch.arange(len(state), device=state.device)
-    _, start = progress(model, rows.reading, rows)
-    gain = _sensitivity(model, rows, state) - start[:, None]
-    order, ends = _rank(rows, state, gain)
-    moves = [push * (_end_state(model, rows, state, order, ends, size) - state) for size, push in SETS]
-    moves.append(_as_real_faces_move(model, rows, state) - state)
-    stacked = torch.stack(moves, dim=1)  # (N, C, L)
-    tried = attempt(model, rows, stacked.flatten(0, 1), index.repeat_interleave(len(moves)))
-    reach = tried.reach.view(len(state), -1)
-    # The fewest AUs that do it; if none does, the set that comes nearest.
-    enough = reach >= 1
-    choice = torch.where(enough.any(1), enough.float().argmax(1), reach.argmax(1))
-    best = _pick(tried, index * len(moves) + choice)
-    return Found(*_bisect(model, rows, stacked[index, choice], best), gain)
+class Space(Protocol):
+    """What a search may change: moves are vectors (R, M), one for each row."""
+
+    @property
+    def overdrive(self) -> float:
+        """How much larger than proposed a move may get where none is enough."""
+
+    def draw(self, rows: Rows, move: Tensor) -> Tensor:
+        """(R, S, S, 3) uint8 faces of R rows after their moves, which may be larger than what was ever seen."""
+
+    def axes(self, rows: Rows) -> Tensor:
+        """(N, P, M) the move along each axis alone, all the way to its end; P may be 0."""
+
+    def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
+        """(N, C, M) what to try, the simplest first, without `barred` (N, P) bool; only the `first` answer may move the asked AU alone."""
+
+    def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
+        """(N, P) bool: what made an answer, so that the next does without."""
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """P names."""
+
+    def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
+        """For each row what a move (N, M) moves visibly, the largest first."""
 
 
-def edited(model: AffectModel, rows: Rows, move: Tensor) -> Tensor:
-    """(N, S, S, 3) uint8 faces of the rows after a change of state (N, L), which may be larger than the labels' range."""
-    state = rows.reading.labels
-    aim = state + move
-    aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
-    return model.to_images(model.edit(rows.x, aim, aim - move, rows.reading))
+def told(names: Sequence[str], start: Tensor, end: Tensor, visible: float) -> list[list[Cause]]:
+    """For each row of (N, A) values before and after those that move by more than `visible`, the largest first."""
+    every = [zip(names, *pair, strict=True) for pair in zip(start.tolist(), end.tolist(), strict=True)] if names else [() for _ in start]
+    moved = [[(name, round(a, 4), round(b, 4)) for name, a, b in row if abs(b - a) > visible] for row in every]
+    return [sorted(row, key=lambda cause: -abs(cause[2] - cause[1])) for row in moved]
+
+
+def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) -> list[Found]:
+    """Every row's least change, then `answers` - 1 others, each without what led those before. In the same rounds for all rows."""
+    gain = _gain(model, rows, space)
+    barred, found = torch.zeros_like(gain, dtype=torch.bool), list[Found]()
+    for number in range(answers):
+        moves = space.proposals(rows, gain, barred, first=number == 0)
+        one = Found(*_least(model, rows, space, moves), gain)
+        found.append(one)
+        barred = barred | space.led(rows, gain, one.move)
+    return found
 
 
 def progress(model: AffectModel, reading: Reading, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -111,13 +132,13 @@ def progress(model: AffectModel, reading: Reading, rows: Rows) -> tuple[Tensor, 
     return margin, torch.where(is_au, of_au / AU_CLEARANCE, come / VA_CLEARANCE)
 
 
-def attempt(model: AffectModel, rows: Rows, move: Tensor, source: Tensor) -> Tries:
-    """Edit the faces of rows `source` (R,) by moves (R, L); quantise; read."""
+def attempt(model: AffectModel, rows: Rows, move: Tensor, source: Tensor, space: Space) -> Tries:
+    """Edit the faces of rows `source` (R,) by moves (R, M); quantise; read."""
     images, readings, margins, reaches = [], [], [], []
     for start in range(0, len(move), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         part = rows.take(source[chunk])
-        image = edited(model, part, move[chunk])
+        image = space.draw(part, move[chunk])
         reading = model.read(model.to_pixels(image))
         margin, reach = progress(model, reading, part)
         images.append(image)
@@ -127,94 +148,37 @@ def attempt(model: AffectModel, rows: Rows, move: Tensor, source: Tensor) -> Tri
     return Tries(torch.cat(images), _joined(readings), torch.cat(margins), torch.cat(reaches))
 
 
-def _sensitivity(model: AffectModel, rows: Rows, state: Tensor) -> Tensor:
-    """(N, K) reach after each AU alone has gone all the way to its far end."""
-    count, aus = len(state), state.shape[1] - 2
-    if not bool(model.known[0]):
-        return progress(model, rows.reading, rows)[1][:, None].expand(count, aus)
-    moved = state[:, None].repeat(1, aus, 1)  # (N, K, L)
-    diagonal = torch.arange(aus, device=state.device)
-    moved[:, diagonal, diagonal] = _far_end(state)
-    moved = _with_va(model, state.repeat_interleave(aus, 0), moved.flatten(0, 1))
-    source = torch.arange(count, device=state.device).repeat_interleave(aus)
-    return attempt(model, rows, moved - state.repeat_interleave(aus, 0), source).reach.view(count, aus)
+def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
+    """(N, P) reach gained by moving along each axis alone."""
+    axes = space.axes(rows)
+    count, several, _ = axes.shape
+    if not several:
+        return axes.new_zeros(count, 0)
+    source = torch.arange(count, device=axes.device).repeat_interleave(several)
+    reach = attempt(model, rows, axes.flatten(0, 1), source, space).reach.view(count, several)
+    return reach - progress(model, rows.reading, rows)[1][:, None]
 
 
-def _far_end(state: Tensor) -> Tensor:
-    return (state[:, :-2] < 0.5).to(state.dtype)
+def _least(model: AffectModel, rows: Rows, space: Space, moves: Tensor) -> tuple[Tries, Tensor]:
+    """Of the proposals (N, C, M) the simplest that is enough, or else the one that comes nearest; as small or as large as need be."""
+    index = torch.arange(len(moves), device=moves.device)
+    tried = attempt(model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space)
+    reach = tried.reach.view(len(moves), -1)
+    enough = reach >= 1
+    choice = torch.where(enough.any(1), enough.float().argmax(1), reach.argmax(1))
+    best = _pick(tried, index * moves.shape[1] + choice)
+    return _bisect(model, rows, space, moves[index, choice], best)
 
 
-def _rank(rows: Rows, state: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """AUs from the most telling on (N, K), an AU that is itself questioned first, and to which end each helps (N, K).
-
-    An AU whose move to the far end harms helps, in proportion, by moving to the near end.
-    """
-    aus, far = state[:, :-2], _far_end(state)
-    back = -gain * (aus - (1 - far)).abs() / (aus - far).abs().clamp(min=0.5)
-    ends, worth = torch.where(gain >= back, far, 1 - far), torch.maximum(gain, back)
-    ends = torch.where(worth > 0, ends, aus)  # an AU that cannot help stays
-    own = (rows.column < aus.shape[1]).nonzero().squeeze(1)
-    worth[own, rows.column[own]] = torch.inf
-    ends[own, rows.column[own]] = rows.target[own]
-    return worth.argsort(dim=1, descending=True), ends
-
-
-def _end_state(model: AffectModel, rows: Rows, state: Tensor, order: Tensor, ends: Tensor, size: int) -> Tensor:
-    """(N, L) the state with the first `size` AUs at the ends that help, valence and arousal following."""
-    first = order[:, :size]
-    end = state.clone()
-    if bool(model.known[0]):
-        end.scatter_(1, first, ends.gather(1, first))
-    return _to_target(rows, _with_va(model, state, end))
-
-
-def _as_real_faces_move(model: AffectModel, rows: Rows, state: Tensor) -> Tensor:
-    """(N, L) the state of real faces that meet the question, as near to this one as there are (kernel regression)."""
-    table = _table(model)
-    if not len(table):
-        return _to_target(rows, state)
-    # What is asked counts as much as everything else together: rows that meet the question, and among them the nearest.
-    weight = torch.full_like(state, 1 / state.shape[1]) * model.known
-    weight.scatter_(1, rows.column[:, None], 1.0)
-    wish = _to_target(rows, state)
-    distance = (weight[:, None] * (wish[:, None] - table.nan_to_num()[None]) ** 2).sum(2)  # (N, M)
-    end = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1) @ table.nan_to_num()
-    return _to_target(rows, torch.where(model.known, end, state))
-
-
-def _to_target(rows: Rows, state: Tensor) -> Tensor:
-    """(N, L) the states with the questioned label where the question wants it."""
-    return state.scatter(1, rows.column[:, None], rows.target[:, None])
-
-
-def _table(model: AffectModel) -> Tensor:
-    """(M, L) label rows of real faces, without the empty ones."""
-    return model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)]
-
-
-def _with_va(model: AffectModel, start: Tensor, end: Tensor) -> Tensor:
-    """`end` (R, L) with valence and arousal moved as real faces' move with those AUs (kernel regression on the label table)."""
-    table = _table(model)
-    if not len(table) or not bool(model.known.all()):
-        return end
-
-    def expected(aus: Tensor) -> Tensor:
-        distance = torch.cdist(aus, table[:, :-2]) ** 2
-        return torch.softmax(-distance / (2 * (2 * NEIGHBOURHOOD) ** 2), dim=1) @ table[:, -len(DIMENSIONS) :]
-
-    moved = start[:, -2:] + expected(end[:, :-2]) - expected(start[:, :-2])
-    return torch.cat([end[:, :-2], moved.clamp(-1, 1)], dim=1)
-
-
-def _bisect(model: AffectModel, rows: Rows, move: Tensor, best: Tries) -> tuple[Tries, Tensor]:
-    """The smallest share of `move` (N, L) that is enough, else the best of pushing further; and that move. `best` is its try."""
+def _bisect(model: AffectModel, rows: Rows, space: Space, move: Tensor, best: Tries) -> tuple[Tries, Tensor]:
+    """The smallest share of `move` (N, M) that is enough, else the best of pushing further; and that move. `best` is its try."""
     index = torch.arange(len(move), device=move.device)
     within = best.reach >= 1
-    low, high = torch.where(within, 0.0, 1.0), torch.where(within, 1.0, OVERDRIVE)
+    low, high = torch.where(within, 0.0, 1.0), torch.where(within, 1.0, space.overdrive)
     share = torch.ones_like(low)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        tried = attempt(model, rows, middle[:, None] * move, index)
+        tried = attempt(model, rows, middle[:, None] * move, index, space)
         enough = tried.reach >= 1
         high, low = torch.where(enough, middle, high), torch.where(enough, low, middle)
         better = _better(tried, best)

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from affect.catalogue import CATALOGUE
+from affect.counterfactual.nuisance import turned
 from affect.counterfactual.opinion import Opinion
+from affect.counterfactual.question import Family
 from affect.labels import DIMENSIONS
 
 VISIBLE = 0.05  # a reading that moves by less is not told
@@ -14,27 +16,35 @@ THIN_SUPPORT = 0.02
 POOR_RECONSTRUCTION = 0.95  # percentile
 OUTSIDE = 0.35  # share of the change
 SIDE_EFFECTS = 4  # labels changed beside the asked
+HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
 
 Change = tuple[str, float, float]
 
 
-def trust(valid: bool, scores: dict[str, float], opinion: Opinion | None) -> tuple[str, tuple[str, ...]]:
+def trust(valid: bool, scores: dict[str, float], opinion: Opinion | None, family: Family = "expression") -> tuple[str, tuple[str, ...]]:
     """high, medium or low, and the measured reasons, the serious ones first, what the independent judge says last.
 
-    What only the model itself has looked at is not trusted highly: an attack on its pixels would please it as well.
+    What only the model itself has looked at is not trusted highly: an attack on its pixels would please it as well. A change of
+    expression is confirmed by a judge that sees it too. A change of what should not matter is a weakness of this model only when
+    the judge does *not* follow; when it does, the picture may show another expression after all.
     """
-    serious = [text for text, holds in _serious(valid, scores) if holds]
-    mild = [text for text, holds in _mild(scores) if holds]
-    doubts = [*serious, *mild] or ["the question is met, the person is kept, and slight noise does not undo it"]
-    agreed = opinion is not None and opinion.agrees
-    level = "low" if serious else "high" if agreed and not mild else "medium"
-    return level, (*doubts, _heard(opinion))
+    kept = scores if family == "expression" else scores | {"identity": 1.0}  # skin, age or shape may well be what was changed
+    serious = [text for text, holds in _serious(valid, kept) if holds]
+    mild = [text for text, holds in _mild(kept) if holds]
+    what = "the person" if family == "expression" else "the expression"
+    doubts = [*serious, *mild] or [f"the question is met, {what} is kept, and slight noise does not undo it"]
+    confirmed = opinion is not None and opinion.agrees == (family == "expression")
+    level = "low" if serious else "high" if confirmed and not mild else "medium"
+    return level, (*doubts, _heard(opinion, family))
 
 
-def _heard(opinion: Opinion | None) -> str:
+def _heard(opinion: Opinion | None, family: Family) -> str:
     if opinion is None:
         return "nobody independent was asked"
     seen = f"({opinion.before:.2f} to {opinion.after:.2f})"
+    if family == "nuisance":
+        own = f"an independent judge does not follow {seen}: the weakness is this model's own"
+        return f"an independent judge follows {seen}: the picture may show another expression" if opinion.agrees else own
     return f"an independent judge sees the change too {seen}" if opinion.agrees else f"an independent judge does not see the change {seen}"
 
 
@@ -54,6 +64,7 @@ def _mild(s: dict[str, float]) -> Sequence[tuple[str, bool]]:
         (poor, s["reconstruction_percentile"] > POOR_RECONSTRUCTION),
         (f"{s['outside']:.0%} of the change lies outside the face", s["outside"] > OUTSIDE),
         (f"{s['sparsity']:.0f} other readings change with it", s["sparsity"] > SIDE_EFFECTS),
+        (f"the picture shows little of the asked change ({s.get('reached', 1):.0%})", s.get("reached", 1) < HARDLY_REACHED),
         (f"few real faces show such a state (fewer than {max(s['support'], 0.01):.0%} are so alone)", s["support"] < THIN_SUPPORT),
     )
 
@@ -70,6 +81,20 @@ def sentence(question: str, change: Change, units: Sequence[Change], asked: dict
     parts = [f"{_named(code)} were {'raised' if by > 0 else 'reduced'} by {abs(by):.2f}" for code, by in told]
     cause = f" if {_listed(parts)}" if parts else " by a change that no Action Unit's reading tells"
     return f"{effect}{cause}{'.' if valid else '; that is not enough to change the decision.'}"
+
+
+def nuisance_sentence(question: str, change: Change, causes: Sequence[Change], valid: bool) -> str:
+    """ "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same expression, if light went 60 % of the way from
+    dim to bright." `causes` are nuisances and where between their ends, 0 and 1, the face stands before and after.
+    """
+    parts = [_moved(name, end - start) for name, start, end in causes[:MOST_TOLD]]
+    cause = f" if {_listed(parts)}" if parts else ""
+    return f"{_effect(question, change)}, in the same expression,{cause}{'.' if valid else '; that is not enough to change the decision.'}"
+
+
+def _moved(name: str, by: float) -> str:
+    what, _, ends = (name if by > 0 else turned(name)).partition(": ")
+    return f"{what} went {abs(by):.0%} of the way from {ends}"
 
 
 def _effect(label: str, change: Change) -> str:

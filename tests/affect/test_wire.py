@@ -50,17 +50,19 @@ def generate_request(rows: int = 3) -> GenerateRequest:
 
 
 def explain_request(rows: int = 2) -> ExplainRequest:
-    return ExplainRequest(
-        pictures(rows, S, S, 3),
-        np.full(rows, ANY_LABEL, dtype=np.int32),
-        np.full(rows, np.nan, dtype=np.float32),
-        np.zeros(rows, dtype=np.uint8),
-    )
+    return ExplainRequest.of(pictures(rows, S, S, 3), ANY_LABEL, np.nan)
 
 
 def explain_answer() -> ExplainAnswer:
     words = ExplainedWords(
-        (("AU12", 0.97, 0.08),), {"mouth": 0.9}, {"AU12": 2.5}, {"proximity": 0.1}, "high", ("it looks real",), "Without the smile."
+        (("AU12", 0.97, 0.08),),
+        (("AU12", 0.9, 0.2),),
+        {"mouth": 0.9},
+        {"AU12": 2.5},
+        {"proximity": 0.1},
+        "high",
+        ("it looks real",),
+        "Without the smile.",
     )
     return ExplainAnswer(
         label=np.array([4, 0], dtype=np.int32),

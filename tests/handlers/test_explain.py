@@ -30,10 +30,7 @@ def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def strongest(crops: NDArray[np.uint8]) -> ExplainRequest:
-    count = len(crops)
-    return ExplainRequest(
-        crops, np.full(count, ANY_LABEL, dtype=np.int32), np.full(count, np.nan, dtype=np.float32), np.zeros(count, dtype=np.uint8)
-    )
+    return ExplainRequest.of(crops, ANY_LABEL, np.nan)
 
 
 def answers(handler: ExplainHandler, folder: Path, *jobs: ExplainRequest) -> list[ExplainAnswer]:
@@ -70,6 +67,32 @@ def test_a_question_that_makes_no_sense_fails_alone(handler: ExplainHandler, fol
     got = answers(handler, folder, job)[0]
     assert {row: error.code for row, error in got.errors.items()} == {0: "unknown_label", 2: "label_out_of_range", 3: "already_so"}
     assert [words is None for words in got.words] == [True, False, True, True]
+
+
+def test_other_answers_stand_in_the_rows_behind_the_first(handler: ExplainHandler, folder: Path) -> None:
+    job = ExplainRequest.of(faces(2, 5), 8, 0.9, answers=3)
+    got = answers(handler, folder, strongest(faces(1)), job)[1]
+    expected = explain(handler.model, faces(2, 5), [Question("valence", 0.9, answers=3)] * 2)[1]
+    assert isinstance(expected, Explanation) and expected.alternatives
+    assert {error.code for error in got.errors.values()} <= {"no_other_answer"}  # a face may have fewer different answers
+    told = got.words[4]
+    assert told is not None and told.causes == expected.alternatives[0].causes
+    assert np.abs(got.counterfactual[4].astype(int) - expected.alternatives[0].counterfactual).max() <= 1
+
+
+def test_an_answer_that_follows_no_question_is_refused(handler: ExplainHandler, folder: Path) -> None:
+    job = strongest(faces(2))
+    job.answer[:] = [1, 0]
+    assert {row: error.code for row, error in answers(handler, folder, job)[0].errors.items()} == {0: "lone_answer"}
+
+
+def test_both_families_share_a_request(handler: ExplainHandler, folder: Path) -> None:
+    job = ExplainRequest.of(np.repeat(faces(1, 6), 2, axis=0), 8, 0.9)
+    job.family[:] = [0, 1]
+    expression, nuisance = answers(handler, folder, job)[0].words
+    assert expression is not None and nuisance is not None
+    assert set(expression.attribution) == set(handler.model.card.vocabulary)
+    assert {"light: dim to bright", "light: bright to dim"} <= set(nuisance.attribution)
 
 
 def test_a_request_of_nothing_but_bad_questions_is_answered(handler: ExplainHandler, folder: Path) -> None:

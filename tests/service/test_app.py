@@ -230,6 +230,19 @@ def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: G
     assert plain["trust"]["judge"] is None and plain["trust"]["reasons"][-1] == "nobody independent was asked"
 
 
+def test_several_answers_and_what_should_not_matter_come_when_asked_for(gateway: Gateway) -> None:
+    options = {**CROPS, "question": {"valence": 0.9}}
+    plain, several, other = (
+        gateway.post("/v1/explain", {"images": packed(encoded(FACE)), "options": {**options, **more}}).json["results"][0]
+        for more in ({}, {"answers": 3}, {"family": "nuisance"})
+    )
+    assert plain["alternatives"] == [] and 1 <= len(several["alternatives"]) <= 2
+    assert several["counterfactual"] == plain["counterfactual"] and several["scores"]["diversity"] > 0
+    assert all(told["counterfactual"]["image"] != plain["counterfactual"]["image"] for told in several["alternatives"])
+    assert {cause["label"] for cause in other["causes"]} <= set(gateway.backend.model.card.nuisances)
+    assert "in the same expression" in other["sentence"]
+
+
 @pytest.mark.parametrize(
     ("question", "word"),
     [({"au": "AU99"}, "AU99"), ({"valence": 3}, "valence"), ({"au": "AU12", "valence": 0.5}, "one of them"), ({"present": True}, "au")],

@@ -90,7 +90,8 @@ async def test_the_same_seed_is_the_same_picture_among_other_clients(live: Live)
 
 
 async def test_an_explanation_comes_with_its_words_and_the_errors_of_its_rows(live: Live) -> None:
-    job = ExplainRequest(faces(2), np.array([ANY_LABEL, 99], dtype=np.int32), np.full(2, np.nan, dtype=np.float32), np.zeros(2, np.uint8))
+    job = ExplainRequest.of(faces(2), ANY_LABEL, np.nan)
+    job.label[1] = 99
     answer = await live.backend.explain(job, timeout_seconds=30)
     assert answer.words[0] is not None
     assert answer.errors[1].code == "unknown_label"

@@ -17,7 +17,7 @@ from affect.model import AffectModel
 from training.database.card import DataError
 from training.database.reader import Database
 from training.database.sample import VALIDATION
-from training.evaluation import generation, metrics, pictures, plots, recognition, robustness
+from training.evaluation import generation, metrics, nuisance_directions, pictures, plots, recognition, robustness
 from training.evaluation.explained import Told
 from training.evaluation.explanations import Benchmark, benchmark
 from training.evaluation.generation import Bench, CircumplexPoint, Control, CrossTalk, Direction, Distances, Memory, TwinEdit
@@ -46,6 +46,7 @@ class EvaluationConfig:
     outsider_images: int = 200  # of each kind
     training_images: int = 4_000  # looked through for memorised faces
     explained_images: int = 0  # questions whose explanations are graded
+    nuisance_people: int = 96  # rendered in two versions of each nuisance, for weights that know none yet
     seed: int = 0
 
 
@@ -130,10 +131,14 @@ def evaluate(run: Path, data: Path, judge_folder: Path | None, config: Evaluatio
     database = Database.open(data)
     judge = Judge.load(judge_folder, device=device) if judge_folder else None
     rng, generator = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
-    stages = _Stages(11)
+    stages = _Stages(12)
     at_home = database.card.name == model.card.data.name
     write_card = at_home if config.calibrate is None else config.calibrate
 
+    with stages("nuisances"):
+        if write_card and not model.card.nuisances:
+            nuisance_directions.learn(model, people=config.nuisance_people, seed=config.seed)
+            model.save(run / MODEL_FOLDER)
     with stages("calibration"):
         if write_card and "strangeness" not in model.card.reference:
             learn_features(model, database, config, rng)

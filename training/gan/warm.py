@@ -14,7 +14,8 @@ from affect.card import CARD_FILE, ModelCard, NetworkSize
 from affect.model import AffectModel
 
 TRUNK_LEVELS = ("trunk.down.", "trunk.blocks.")  # counted from the picture down, so shifted between sizes
-FITTED = ("label_table", "latent_mean", "latent_factor", "feature_mean", "feature_whitener")  # after training, from its data
+# After training, from its data or its latent code.
+FITTED = ("label_table", "latent_mean", "latent_factor", "feature_mean", "feature_whitener", "nuisance_directions", "nuisance_probes")
 CONDITIONS = ("condition.net.0.weight", "decoder_condition.net.0.weight")  # (width, 3 L): labels, their mask, their change
 
 

@@ -6,7 +6,8 @@ import torch
 from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, explain
-from affect.counterfactual.search import AU_CLEARANCE, Rows, edited, progress
+from affect.counterfactual.expression import Expression
+from affect.counterfactual.search import AU_CLEARANCE, Rows, progress
 from affect.model import AffectModel
 from tests.affect.counterfactual.shipped import FACES, face, model
 from tests.tiny import tiny_card, tiny_model
@@ -90,5 +91,5 @@ def test_a_move_of_nothing_is_nearly_no_change() -> None:
     with torch.inference_mode():
         reading = model().read(x)
         rows = Rows.of(x, reading, torch.tensor([0]), torch.tensor([1.0]))
-        image = edited(model(), rows, torch.zeros_like(reading.labels))[0].numpy()
+        image = Expression(model()).draw(rows, torch.zeros_like(reading.labels))[0].numpy()
     assert np.abs(image.astype(int) - face("happiness")).mean() < 0.02 * 255

@@ -34,6 +34,27 @@ def test_a_unit_that_moved_against_the_search_is_not_named_as_its_cause() -> Non
     assert told == "Arousal would rise from 0.00 to 0.20 by a change that no Action Unit's reading tells."
 
 
+def test_what_should_not_matter_is_told_by_its_ends_and_the_way_between_them() -> None:
+    causes = [("light: dim to bright", 0.2, 0.8), ("skin: light to dark", 0.9, 0.5)]
+    told = words.nuisance_sentence("AU12", ("AU12", 0.81, 0.32), causes, True)
+    assert told == (
+        "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same expression, "
+        "if light went 60% of the way from dim to bright and skin went 40% of the way from dark to light."
+    )
+
+
+def test_a_judge_that_follows_what_should_not_matter_speaks_against_it() -> None:
+    assert words.trust(True, FINE, AGREES, "expression")[0] == words.trust(True, FINE, DISAGREES, "nuisance")[0] == "high"
+    level, reasons = words.trust(True, FINE, AGREES, "nuisance")
+    assert level == "medium" and "another expression" in reasons[-1]
+
+
+def test_another_skin_is_not_another_expression() -> None:
+    changed = FINE | {"identity": 0.1}
+    assert words.trust(True, changed, DISAGREES, "nuisance")[0] == "high"
+    assert words.trust(True, changed, AGREES, "expression")[0] == "low"
+
+
 def test_a_try_that_falls_short_says_so() -> None:
     told = words.sentence("AU12", ("AU12", 0.9, 0.6), [("AU12", 0.8, 0.6)], {"AU12": -0.8}, False)
     assert told.endswith("; that is not enough to change the decision.")

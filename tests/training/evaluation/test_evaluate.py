@@ -26,7 +26,9 @@ from training.evaluation.reading import load_faces
 from training.gan.config import smoke
 from training.gan.finish import finish, new_card
 
-QUICK = EvaluationConfig(drawn_images=60, edited_images=30, harmed_images=20, outsider_images=10, training_images=100, explained_images=12)
+QUICK = EvaluationConfig(
+    drawn_images=60, edited_images=30, harmed_images=20, outsider_images=10, training_images=100, explained_images=12, nuisance_people=2
+)
 
 
 def untrained_run(folder, database_folder, labels="both"):

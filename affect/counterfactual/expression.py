@@ -1,0 +1,135 @@
+"""The space of expressions: Action Units are moved through the generator, the person and the scene stay.
+
+Valence and arousal follow the AUs as they do on real faces. Shape letters: N rows, R tries, K AUs (the axes), L = K + 2 labels (a move).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from affect.counterfactual.search import Cause, Rows, told
+from affect.labels import DIMENSIONS
+from affect.model import NEIGHBOURHOOD, AffectModel
+
+# How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of the face than two.
+SETS = ((1, 1.0), (1, 1.75), (2, 1.0))
+VISIBLE = 0.05  # of an intensity: what is asked to move by less is not told
+
+
+class Expression:
+    """Moves are changes of state (R, L); see `affect.counterfactual.search.Space`."""
+
+    overdrive = 2.0
+
+    def __init__(self, model: AffectModel) -> None:
+        self.model = model
+        self.knows_aus = bool(model.known[0])
+        self.table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)]  # (T, L) states of real faces
+
+    def draw(self, rows: Rows, move: Tensor) -> Tensor:
+        """(R, S, S, 3) uint8 faces after a change of state."""
+        state = rows.reading.labels
+        aim = state + move
+        aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
+        return self.model.to_images(self.model.edit(rows.x, aim, aim - move, rows.reading))
+
+    def axes(self, rows: Rows) -> Tensor:
+        """(N, K, L) each AU alone to its far end; none in a run that does not know AUs."""
+        state = rows.reading.labels
+        count, aus = len(state), state.shape[1] - 2
+        if not self.knows_aus:
+            return state.new_zeros(count, 0, state.shape[1])
+        moved = state[:, None].repeat(1, aus, 1)
+        diagonal = torch.arange(aus, device=state.device)
+        moved[:, diagonal, diagonal] = _far_end(state[:, :-2])
+        ends = self._with_va(state.repeat_interleave(aus, 0), moved.flatten(0, 1))
+        return ends.view_as(moved) - state[:, None]
+
+    def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
+        """(N, C, L) the most telling AUs in SETS, then as real faces move. An asked AU goes alone in the first answer only."""
+        state = rows.reading.labels
+        if not self.knows_aus:
+            return (_to_target(rows, state) - state)[:, None]
+        order, ends = _rank(rows, state, gain, barred)
+        company = torch.zeros_like(rows.column) if first else (rows.column < gain.shape[1]).long()
+        moves = [push * (self._end_state(rows, state, order, ends, size + company) - state) for size, push in SETS]
+        moves.append(self._as_real_faces_move(rows, state, barred) - state)
+        return torch.stack(moves, dim=1)
+
+    def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
+        """(N, K) the AU that did most of it, beside one that was asked about itself."""
+        if not self.knows_aus:
+            return torch.zeros_like(gain, dtype=torch.bool)
+        aus = rows.reading.labels[:, :-2]
+        share = (move[:, :-2] / (_far_end(aus) - aus)).clamp(min=-1)  # (N, K) of the way to the far end; behind it, the near end
+        asked = torch.arange(aus.shape[1], device=aus.device)[None] == rows.column[:, None]
+        done = (share * gain).masked_fill(asked, -torch.inf)
+        one: Tensor = F.one_hot(done.argmax(1), aus.shape[1]).bool() & (done.amax(1) > 0)[:, None]
+        return one
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """The AUs, in a run that knows them."""
+        return self.model.card.vocabulary if self.knows_aus else ()
+
+    def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
+        """AUs by the intensity that the generator was asked for."""
+        aus = move.shape[1] - 2
+        start = rows.reading.labels[:, :aus]
+        return told(self.axis_names, start, (start + move[:, :aus]).clamp(0, 1), VISIBLE)
+
+    def _end_state(self, rows: Rows, state: Tensor, order: Tensor, ends: Tensor, size: Tensor) -> Tensor:
+        """(N, L) the state with the first `size` (N,) AUs at the ends that help, valence and arousal following."""
+        rank = order.argsort(dim=1)
+        end = torch.cat([torch.where(rank < size[:, None], ends, state[:, :-2]), state[:, -2:]], dim=1)
+        return _to_target(rows, self._with_va(state, end))
+
+    def _as_real_faces_move(self, rows: Rows, state: Tensor, barred: Tensor) -> Tensor:
+        """(N, L) the state of real faces that meet the question, as near to this one as there are (kernel regression)."""
+        if not len(self.table):
+            return _to_target(rows, state)
+        # What is asked counts as much as everything else together: rows that meet the question, and among them the nearest.
+        weight = torch.full_like(state, 1 / state.shape[1]) * self.model.known
+        weight.scatter_(1, rows.column[:, None], 1.0)
+        wish = _to_target(rows, state)
+        distance = (weight[:, None] * (wish[:, None] - self.table.nan_to_num()[None]) ** 2).sum(2)  # (N, T)
+        end = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1) @ self.table.nan_to_num()
+        held = torch.cat([barred, torch.zeros_like(barred[:, :2])], dim=1) | ~self.model.known
+        return _to_target(rows, torch.where(held, state, end))
+
+    def _with_va(self, start: Tensor, end: Tensor) -> Tensor:
+        """`end` (R, L) with valence and arousal moved as real faces' move with those AUs (kernel regression on the label table)."""
+        if not len(self.table) or not bool(self.model.known.all()):
+            return end
+
+        def expected(aus: Tensor) -> Tensor:
+            distance = torch.cdist(aus, self.table[:, :-2]) ** 2
+            return torch.softmax(-distance / (2 * (2 * NEIGHBOURHOOD) ** 2), dim=1) @ self.table[:, -len(DIMENSIONS) :]
+
+        moved = start[:, -2:] + expected(end[:, :-2]) - expected(start[:, :-2])
+        return torch.cat([end[:, :-2], moved.clamp(-1, 1)], dim=1)
+
+
+def _far_end(aus: Tensor) -> Tensor:
+    """(N, K) the end that each intensity (N, K) is farther from."""
+    return (aus < 0.5).to(aus.dtype)
+
+
+def _rank(rows: Rows, state: Tensor, gain: Tensor, barred: Tensor) -> tuple[Tensor, Tensor]:
+    """AUs from the most telling on (N, K), an AU that is itself questioned first, and to which end each helps (N, K).
+
+    An AU whose move to the far end harms helps, in proportion, by moving to the near end.
+    """
+    aus, far = state[:, :-2], _far_end(state[:, :-2])
+    back = -gain * (aus - (1 - far)).abs() / (aus - far).abs().clamp(min=0.5)
+    ends, worth = torch.where(gain >= back, far, 1 - far), torch.maximum(gain, back).masked_fill(barred, -torch.inf)
+    ends = torch.where(worth > 0, ends, aus)  # an AU that cannot help, or is barred, stays
+    own = (rows.column < aus.shape[1]).nonzero().squeeze(1)
+    worth[own, rows.column[own]] = torch.inf
+    ends[own, rows.column[own]] = rows.target[own]
+    return worth.argsort(dim=1, descending=True), ends
+
+
+def _to_target(rows: Rows, end: Tensor) -> Tensor:
+    """(N, L) the states with the questioned label where the question wants it."""
+    return end.scatter(1, rows.column[:, None], rows.target[:, None])

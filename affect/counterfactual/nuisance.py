@@ -1,0 +1,90 @@
+"""The space of what should not matter: skin, light, pose, glasses are moved along directions of the latent code, the state stays.
+
+A face is changed by what the generator draws differently, x + G(z + d, y) - G(z, y), so its own detail stays where the generator
+sees no reason to change it. The directions are of the model's weights (`training/evaluation/nuisance_directions.py`).
+Shape letters: N rows, R tries, A nuisances (a move), P = 2 A ends (the axes), Z latent.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from affect.counterfactual.search import Cause, Rows, told
+from affect.model import AffectModel
+
+Step = Literal["one", "two", "all"]
+SETS: tuple[Step, ...] = ("one", "two", "all")
+VISIBLE = 0.05  # of the way: what is asked to move by less is not told
+SMALLEST = 0.25  # a face that is nearly at an end already is asked for this much more of it: where it stands is only estimated
+
+
+class Nuisance:
+    """Moves are shares (R, A) of the way between the two ends of each nuisance; see `affect.counterfactual.search.Space`."""
+
+    overdrive = 1.0  # beyond their ends are no faces
+
+    def __init__(self, model: AffectModel) -> None:
+        self.model = model
+        self.names = model.card.nuisances
+
+    def draw(self, rows: Rows, move: Tensor) -> Tensor:
+        """(R, S, S, 3) uint8 faces after a change of the latent code."""
+        z, y = rows.reading.latent, rows.reading.labels
+        change = self.model.generate(z + move @ self.model.nuisance_directions, y) - self.model.generate(z, y)
+        return self.model.to_images((rows.x + change).clamp(-1, 1))
+
+    def axes(self, rows: Rows) -> Tensor:
+        """(N, 2 A, A) each nuisance alone to its first end, then each to its second."""
+        to_first, to_second = self._ways(rows)
+        return torch.cat([torch.diag_embed(to_first), torch.diag_embed(to_second)], dim=1)
+
+    def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
+        """(N, C, A) the most telling nuisance to the end that helps, two of them, all that help."""
+        help_, way = self._best_ends(rows, gain.masked_fill(barred, -torch.inf))
+        rank = help_.argsort(dim=1, descending=True).argsort(dim=1)
+        most = {"one": 1, "two": 2, "all": help_.shape[1]}
+        # At least the best one moves, even when it does not help: an honest failure shows the nearest try.
+        moves = [way * ((rank == 0) | ((rank < most[step]) & (help_ > 0))) for step in SETS]
+        return torch.stack(moves, dim=1)
+
+    def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
+        """(N, 2 A) both ends of the nuisance that did most of it."""
+        help_, _ = self._best_ends(rows, gain)
+        leader = torch.where(move != 0, help_, -torch.inf).argmax(1)
+        one = torch.zeros_like(move, dtype=torch.bool).scatter(1, leader[:, None], True)
+        return torch.cat([one, one], dim=1)
+
+    @property
+    def axis_names(self) -> tuple[str, ...]:
+        """ "light: bright to dim" for every first end, then "light: dim to bright" for every second."""
+        return (*(turned(name) for name in self.names), *self.names)
+
+    def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
+        """Nuisances by where the face is estimated to stand between their ends, 0 and 1."""
+        place = self.model.nuisance_places(rows.reading.latent)
+        return told(self.names, place, place + move, VISIBLE)
+
+    def reached(self, rows: Rows, move: Tensor, latent: Tensor) -> Tensor:
+        """(N,) how much of the move (N, A) is found again in the latent codes (N, Z) of the pictures, 1 = all of it."""
+        came = self.model.nuisance_places(latent) - self.model.nuisance_places(rows.reading.latent)
+        share: Tensor = (came * move).sum(1) / move.square().sum(1).clamp(min=1e-6)
+        return share
+
+    def _best_ends(self, rows: Rows, gain: Tensor) -> tuple[Tensor, Tensor]:
+        """For each nuisance how far its better end helps (N, A), and the way there (N, A)."""
+        to_first, to_second = self._ways(rows)
+        first, second = gain.chunk(2, dim=1)
+        return torch.maximum(first, second), torch.where(first > second, to_first, to_second)
+
+    def _ways(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """(N, A) from where each face is estimated to stand to the first and to the second end of each nuisance."""
+        place = self.model.nuisance_places(rows.reading.latent)
+        return -place.clamp(SMALLEST, 1), (1 - place).clamp(SMALLEST, 1)
+
+
+def turned(name: str) -> str:
+    """ "light: dim to bright" the other way round: "light: bright to dim"."""
+    what, _, ends = name.partition(": ")
+    first, _, second = ends.partition(" to ")
+    return f"{what}: {second} to {first}"

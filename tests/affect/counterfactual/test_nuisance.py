@@ -1,0 +1,93 @@
+"""The space of what should not matter, and several answers to one question."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affect.counterfactual import Explanation, Question, QuestionError, explain
+from affect.counterfactual.nuisance import SMALLEST, Nuisance, turned
+from affect.counterfactual.search import Rows
+from affect.model import AffectModel
+from tests.affect.counterfactual.shipped import face, model
+from tests.tiny import NUISANCES, tiny_model
+
+
+def crops(count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def rows_of(tiny: AffectModel, count: int) -> Rows:
+    x = tiny.to_pixels(torch.tensor(crops(count)))
+    with torch.inference_mode():
+        return Rows.of(x, tiny.read(x), torch.zeros(count, dtype=torch.long), torch.ones(count))
+
+
+def test_an_axis_ends_where_its_nuisance_ends() -> None:
+    tiny = tiny_model()
+    rows = rows_of(tiny, 6)
+    places = tiny.nuisance_places(rows.reading.latent)
+    ends = places[:, None] + Nuisance(tiny).axes(rows)  # (N, 2 A, A)
+    inside = (places > SMALLEST) & (places < 1 - SMALLEST)
+    assert inside.any()
+    for axis in range(len(NUISANCES)):
+        assert torch.allclose(ends[inside[:, axis], axis, axis], torch.tensor(0.0), atol=1e-5)
+        assert torch.allclose(ends[inside[:, axis], len(NUISANCES) + axis, axis], torch.tensor(1.0), atol=1e-5)
+
+
+def test_no_move_leaves_the_face_as_it_is() -> None:
+    tiny = tiny_model()
+    with torch.inference_mode():
+        same = Nuisance(tiny).draw(rows_of(tiny, 3), torch.zeros(3, len(NUISANCES)))
+    assert np.array_equal(same.numpy(), crops(3))
+
+
+def test_only_nuisances_are_moved_and_both_ends_of_each_are_told() -> None:
+    for found in explain(tiny_model(), crops(4), [Question("valence", 0.9, family="nuisance")] * 4):
+        assert isinstance(found, Explanation)
+        assert {name for name, _, _ in found.causes} <= set(NUISANCES)
+        assert set(found.attribution) == {*NUISANCES, *map(turned, NUISANCES)}
+        assert "reached" in found.scores
+
+
+def test_weights_that_know_no_nuisances_refuse_the_question() -> None:
+    tiny = tiny_model()
+    tiny.learn_nuisances((), torch.zeros(0, 16), torch.zeros(0, 17))
+    (found,) = explain(tiny, crops(1), [Question(family="nuisance")])
+    assert isinstance(found, QuestionError) and found.code == "no_nuisances"
+
+
+def test_nuisances_come_back_with_the_weights(tmp_path: Path) -> None:
+    tiny = tiny_model()
+    tiny.save(tmp_path)
+    again = AffectModel.load(tmp_path)
+    assert again.card.nuisances == NUISANCES
+    assert torch.equal(again.nuisance_directions, tiny.nuisance_directions)
+
+
+def test_the_other_way_round_is_named_so() -> None:
+    assert turned("shape: European to Asian") == "shape: Asian to European"
+
+
+def test_each_answer_has_another_cause() -> None:
+    (found,) = explain(model(), face("happiness")[None], [Question("valence", -0.2, answers=3)])
+    assert isinstance(found, Explanation)
+    leaders = [answer.causes[0][0] for answer in (found, *found.alternatives)]
+    assert len(leaders) == len(set(leaders)) == 3
+    assert found.scores["diversity"] > 0.1
+
+
+def test_the_first_of_several_answers_is_the_one_that_is_given_alone() -> None:
+    (alone,), (several,) = (explain(model(), face("anger")[None], [Question(answers=answers)]) for answers in (1, 3))
+    assert isinstance(alone, Explanation) and isinstance(several, Explanation)
+    assert alone.alternatives == () and several.alternatives
+    assert np.array_equal(alone.counterfactual, several.counterfactual)
+    assert alone.causes == several.causes
+
+
+def test_other_answers_about_an_au_move_more_than_itself() -> None:
+    (found,) = explain(model(), face("sadness")[None], [Question("AU12", 1.0, answers=3)])
+    assert isinstance(found, Explanation)
+    assert found.alternatives
+    assert all({name for name, _, _ in answer.causes} > {"AU12"} for answer in found.alternatives)
