@@ -88,12 +88,15 @@ def evaluate(
 @click.option(
     "--people", type=click.IntRange(min=8), default=100, show_default=True, help="rendered faces, each in two versions of every change"
 )
-@click.option("--data", type=_FOLDER, help="database whose attributes are moved by the generator too")
+@click.option("--data", type=_FOLDER, help="database whose faces are asked about too: by attributes, groups and counterfactuals")
+@click.option(
+    "--judge", "judge_folder", type=_FOLDER, help="folder of a judge, who tells this model's own weaknesses from other expressions"
+)
 @click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
 @click.option("--images", type=click.IntRange(min=64), default=400, show_default=True, help="faces of the split to move by the generator")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
-def audit(run: Path, people: int, data: Path | None, split: str, images: int, seed: int, threads: int) -> None:
+def audit(run: Path, people: int, data: Path | None, judge_folder: Path | None, split: str, images: int, seed: int, threads: int) -> None:
     """Find what should not matter but moves decisions: writes audit.json and audit.html into the run."""
     import cv2
     import torch
@@ -102,6 +105,8 @@ def audit(run: Path, people: int, data: Path | None, split: str, images: int, se
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    found, paths = audit_report.write(run, people=people, data=data, split=split, images=images, seed=seed)
-    click.echo(audit_report.summary_text(found))
+    found, given, paths = audit_report.write(
+        run, people=people, data=data, split=split, images=images, seed=seed, judge_folder=judge_folder
+    )
+    click.echo(audit_report.summary_text(found, given))
     click.echo(f"wrote {', '.join(str(path) for path in paths)}")
