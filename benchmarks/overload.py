@@ -47,10 +47,12 @@ async def _run(url: str, body: bytes, headers: dict[str, str], times: float, sec
         sent = await _flood(session, body, headers | {"X-Deadline-Seconds": str(deadline)}, times * capacity, seconds)
     good = [request for request in sent if request.status == 200]
     refused = [request for request in sent if request.status == 503]
-    others = len(sent) - len(good) - len(refused)
+    late = [request for request in sent if request.status == 504]
+    others = len(sent) - len(good) - len(refused) - len(late)
     span = max(request.start + request.seconds for request in sent) - min(request.start for request in sent)
     click.echo(
-        f"sent {len(sent)} in {seconds:g} s ({len(sent) / seconds:.1f}/s): {len(good)} answered, {len(refused)} refused, {others} others"
+        f"sent {len(sent)} in {seconds:g} s ({len(sent) / seconds:.1f}/s): {len(good)} answered, {len(refused)} refused, "
+        f"{len(late)} late, {others} others"
     )
     click.echo(f"goodput {len(good) / span:.1f}/s, {100 * len(good) / span / capacity:.0f} % of the capacity")
     for name, requests in (("answered", good), ("refused", refused)):

@@ -23,6 +23,8 @@ from service.metrics import Metrics
 from service.routing import NO_ROUTING, Routing
 from service.settings import Settings
 
+SWITCH_SECONDS = 0.001  # for how long a thread that decodes may keep the interpreter from the event loop (Python's own: 0.005)
+
 
 @click.command()
 @click.option(
@@ -46,6 +48,7 @@ def serve(models: tuple[Path, ...], weights: Path | None, routing: Path | None, 
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     routes = Routing.load(routing) if routing else NO_ROUTING
+    sys.setswitchinterval(SWITCH_SECONDS)
     listening = listen(host, port)
     with tempfile.TemporaryDirectory(prefix="affectgan-") as scratch:
         asyncio.run(run(models or [archived(weights or Path(), Path(scratch))], listening, routes))

@@ -1,6 +1,9 @@
 """Pictures to aligned crops, in a few threads: decoding and finding release the interpreter's lock, the event loop goes on."""
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +22,7 @@ from service.schemas import RowProblem
 
 P = ParamSpec("P")
 T = TypeVar("T")
+NICENESS = 5  # of the threads, beside the event loop
 LONGEST_PX = 1600  # large photographs are decoded no larger than needed to find faces and cut crops from
 
 
@@ -36,7 +40,7 @@ class Pictures:
     def __init__(self, metrics: Metrics, *, threads: int, max_pixels: int, finder: FaceFinder) -> None:
         cv2.setNumThreads(1)
         self.metrics, self.max_pixels, self.finder = metrics, max_pixels, finder
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures", initializer=_stand_back)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -64,6 +68,12 @@ class Pictures:
             return row_problem(error.code, error.title, error.detail, status)
         finally:
             self.metrics.picture_seconds.observe(time.perf_counter() - start)
+
+
+def _stand_back() -> None:
+    """On Linux a thread has a niceness of its own: the event loop, which tells others that the house is full, computes first."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
 
 
 def row_problem(code: str, title: str, detail: str, status: int = 422) -> RowProblem:

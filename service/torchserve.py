@@ -113,7 +113,7 @@ class TorchServe:
             stderr=asyncio.subprocess.STDOUT,
             limit=LONGEST_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is ours to handle: TorchServe must outlive the gateway's drain
-            preexec_fn=frontend.die_first,
+            preexec_fn=frontend.behind_the_gateway,
         )
         self._tasks.append(asyncio.create_task(self._read(self._process)))
         await self._until_ready(self._process)

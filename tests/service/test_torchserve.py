@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from affect.archive import OPERATIONS
-from service.frontend import TorchServeError
+from service.frontend import NICENESS, TorchServeError
 from service.torchserve import FOLDER_PREFIX, TorchServe, connect, has_ready_worker
 from tests.tiny import tiny_run
 from training.archive import write_archives
@@ -82,6 +82,13 @@ async def test_nothing_listens_beyond_loopback(server: TorchServe) -> None:
     assert process is not None
     listening = [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
     assert {connection.laddr.ip for connection in listening} <= {"127.0.0.1", "::ffff:127.0.0.1", "::1"}
+
+
+async def test_what_computes_stands_back_behind_the_event_loop(server: TorchServe) -> None:
+    process = front_end(server.folder)
+    assert process is not None
+    family = [process, *process.children(recursive=True)]
+    assert {one.nice() for one in family} == {psutil.Process().nice() + NICENESS}
 
 
 async def test_models_cannot_be_registered_by_whoever_reaches_it(server: TorchServe) -> None:
