@@ -1,4 +1,4 @@
-"""Whole gateways as processes of their own: a collector gets one trace of what went through a real TorchServe, and a job outlives SIGKILL."""
+"""Whole gateways as processes: a collector gets one trace of what went through a real TorchServe, and a job outlives SIGKILL."""
 
 import json
 import subprocess
