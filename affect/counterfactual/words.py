@@ -16,6 +16,7 @@ THIN_SUPPORT = 0.02
 POOR_RECONSTRUCTION = 0.95  # percentile
 OUTSIDE = 0.35  # share of the change
 SIDE_EFFECTS = 4  # labels changed beside the asked
+NOBODY_ASKED = "nobody independent was asked"
 HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
 
 Change = tuple[str, float, float]
@@ -40,7 +41,7 @@ def trust(valid: bool, scores: dict[str, float], opinion: Opinion | None, family
 
 def _heard(opinion: Opinion | None, family: Family) -> str:
     if opinion is None:
-        return "nobody independent was asked"
+        return NOBODY_ASKED
     seen = f"({opinion.before:.2f} to {opinion.after:.2f})"
     if family == "nuisance":
         own = f"an independent judge does not follow {seen}: the weakness is this model's own"

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from affect.counterfactual import Explanation
+from affect.counterfactual import Explanation, words
 from training.evaluation.asking import Asked
 from training.evaluation.reading import U8, Floats
 
@@ -64,7 +64,8 @@ def _told(asked: Asked, i: int, columns: dict[str, Floats], failed: bool) -> Tol
     one = asked.answers[i]
     grey = np.repeat(one.map[..., None], 3, axis=2)
     pictures = np.stack([asked.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey])
-    return Told(pictures, one.sentence, one.trust, one.reasons, _verdict(columns["agreement"][i], columns["moved"][i]), failed)
+    reasons = tuple(reason for reason in one.reasons if reason != words.NOBODY_ASKED)  # here the judge is asked afterwards: see the verdict
+    return Told(pictures, one.sentence, one.trust, reasons, _verdict(columns["agreement"][i], columns["moved"][i]), failed)
 
 
 def _verdict(agreement: float, moved: float) -> str:

@@ -19,6 +19,7 @@ from training.evaluation.explained import Told
 from training.evaluation.generation import Bench
 from training.evaluation.grading import Graded, Yardstick, grade
 from training.evaluation.metrics import Interval, mean_interval
+from training.evaluation.probes import Several
 from training.evaluation.reading import U8, Faces, Floats
 from training.evaluation.twins import TwinFigures
 
@@ -54,6 +55,7 @@ class Benchmark:
     steadiness: Interval  # cosine of the changes of a face and of the slightly noised face
     cout: Interval  # in [-1, 1]: how early the changed pixels turn the decision, the most changed first
     trusted: dict[str, tuple[int, Interval | None, Interval | None]]  # level -> answers, judge's agreement, direction
+    several: Several  # answers to one question
     twins: TwinFigures | None
     attribution: AttributionFigures | None  # which AUs make valence and arousal, against the renderer's rule
 
@@ -92,6 +94,7 @@ def benchmark(
         steadiness=probes.steadiness(model, asked, rng),
         cout=probes.cout(model, asked, rng),
         trusted={level: _of_level(asked, ours, level, weights) for level in ("high", "medium", "low")},
+        several=probes.several(model, asked, rng),
         twins=twins.measure(model, bench, faces, yard.thresholds, rng),
         attribution=attribution.measure(model, asked, rng),
     )

@@ -1,7 +1,10 @@
-"""Three probes of explanations: does no question change nothing, is nearly the same face answered alike, do the changed pixels decide.
+"""Probes of explanations: does no question change nothing, is nearly the same face answered alike, do the changed pixels decide, do several
+answers differ.
 
 Shape letters: N questions, S side in px.
 """
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +18,28 @@ from training.evaluation.reading import U8, Floats, in_batches
 
 COUT_STEPS, COUT_FACES = 50, 48
 NOISE_SD, NOISE_FACES = 2.0, 48  # grey levels
+
+
+SEVERAL_ANSWERS, SEVERAL_FACES = 3, 48
+
+
+@dataclass(frozen=True)
+class Several:
+    """What further answers to one question are worth. Means over questions, intervals over people."""
+
+    diversity: Interval  # 1 - cosine between the answers' changes of pixels; a question with one answer only counts as 0
+    others_valid: Interval  # share of the further answers that the model reads as was asked
+
+
+def several(model: AffectModel, asked: Asked, rng: Generator) -> Several:
+    """Ask the first questions again, for several answers."""
+    questions = [replace(one.question, answers=SEVERAL_ANSWERS) for one in asked.answers[:SEVERAL_FACES]]
+    again = [one for one in answer(model, asked.faces.images[:SEVERAL_FACES], questions) if one is not None]
+    assert len(again) == len(questions)  # they could be asked before
+    apart = np.array([one.scores.get("diversity", 0.0) for one in again])
+    valid = np.array([np.mean([other.valid for other in one.alternatives]) if one.alternatives else np.nan for one in again])
+    weights = metrics.resamplings(asked.faces.identity[:SEVERAL_FACES], rng)
+    return Several(mean_interval(apart, weights), mean_interval(valid, weights))
 
 
 def null_edit(model: AffectModel, images: U8) -> Floats:

@@ -31,6 +31,7 @@ class TwinFigures:
     pairs: int  # that differ in one AU
     asked: int  # of these, faces whose AU the model reads rightly, so that there is something to ask
     change_explained: Interval  # 1 - |answer - twin| / |face - twin|; 0 is doing nothing, 1 is the truth itself
+    energy_explained: Interval  # the same of squares: sensor noise, which no answer can foresee, weighs less
     direction: Interval  # cosine of the answer's change and the true change
     map_auc: Interval  # area under the ROC curve of the map against the pixels that truly changed
     pointing: Interval  # the brightest pixel of the map has truly changed
@@ -89,6 +90,7 @@ def _against(start: U8, goal: U8, shown: U8, maps: U8) -> dict[str, Floats]:
     flat = moved.reshape(len(moved), -1)
     return {
         "change_explained": 1 - np.abs(ours - right).mean((1, 2, 3)) / np.abs(left - right).mean((1, 2, 3)).clip(1e-9),
+        "energy_explained": 1 - ((change - truth) ** 2).sum(1) / (truth**2).sum(1).clip(1e-9),
         "direction": (change * truth).sum(1) / lengths.clip(1e-9),
         "map_auc": np.array([metrics.auc(m.astype(np.float64), g.ravel())[0] for m, g in zip(flat, maps, strict=True)]),
         "pointing": flat[np.arange(len(flat)), brightest].astype(np.float64),
