@@ -112,7 +112,7 @@ async def test_a_job_for_other_weights_is_refused_by_the_worker(live: Live) -> N
 async def test_no_answer_in_time_is_a_timeout_and_a_full_queue_is_said_at_once(live: Live) -> None:
     async def ask() -> type[BackendError] | None:
         try:
-            await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=3)
+            await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=6)  # long enough for 400 to arrive
         except BackendError as error:
             return type(error)
         return None
