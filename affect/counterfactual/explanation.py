@@ -140,6 +140,7 @@ def _describe(
     redrawn_read = model.predict(model.to_pixels(redrawn))
     error = (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255
     path, causes = measure.way(space, rows, found.move, facts, best.images, frames), space.causes(rows, found.move)
+    attribution = space.attribution(rows, found.gain)
     measured = {
         "validity_margin": best.margin,
         "identity": (rows.reading.identity * best.reading.identity).sum(1),
@@ -186,7 +187,7 @@ def _describe(
                 frames=path[i].cpu().numpy(),
                 causes=tuple(causes[i]),
                 regions=regions,
-                attribution={name: round(float(g), 4) for name, g in zip(space.axis_names, found.gain[i], strict=True)},
+                attribution=attribution[i],
                 scores=scores,
                 trust=level,
                 reasons=reasons,

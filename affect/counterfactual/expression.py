@@ -67,16 +67,16 @@ class Expression:
         one: Tensor = F.one_hot(done.argmax(1), aus.shape[1]).bool() & (done.amax(1) > 0)[:, None]
         return one
 
-    @property
-    def axis_names(self) -> tuple[str, ...]:
-        """The AUs, in a run that knows them."""
-        return self.model.card.vocabulary if self.knows_aus else ()
+    def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
+        """By AU, in a run that knows them."""
+        codes = self.model.card.vocabulary if self.knows_aus else ()
+        return [{code: round(by, 4) for code, by in zip(codes, row, strict=True)} for row in gain.tolist()]
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """AUs by the intensity that the generator was asked for."""
         aus = move.shape[1] - 2
         start = rows.reading.labels[:, :aus]
-        return told(self.axis_names, start, (start + move[:, :aus]).clamp(0, 1), VISIBLE)
+        return told(self.model.card.vocabulary if self.knows_aus else (), start, (start + move[:, :aus]).clamp(0, 1), VISIBLE)
 
     def _end_state(self, rows: Rows, state: Tensor, order: Tensor, ends: Tensor, size: Tensor) -> Tensor:
         """(N, L) the state with the first `size` (N,) AUs at the ends that help, valence and arousal following."""

@@ -2,7 +2,7 @@
 
 A face is changed by what the generator draws differently, x + G(z + d, y) - G(z, y), so its own detail stays where the generator
 sees no reason to change it. The directions are of the model's weights (`training/evaluation/nuisance_directions.py`).
-Shape letters: N rows, R tries, A nuisances (a move), P = 2 A ends (the axes), Z latent.
+Shape letters: N rows, R tries, A nuisances (the axes, and a move), Z latent.
 """
 
 from typing import Literal
@@ -35,13 +35,14 @@ class Nuisance:
         return self.model.to_images((rows.x + change).clamp(-1, 1))
 
     def axes(self, rows: Rows) -> Tensor:
-        """(N, 2 A, A) each nuisance alone to its first end, then each to its second."""
-        to_first, to_second = self._ways(rows)
-        return torch.cat([torch.diag_embed(to_first), torch.diag_embed(to_second)], dim=1)
+        """(N, A, A) each nuisance alone to the end that the face is farther from."""
+        far, _ = self._ways(rows)
+        return torch.diag_embed(far)
 
     def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
         """(N, C, A) the most telling nuisance to the end that helps, two of them, all that help."""
-        help_, way = self._best_ends(rows, gain.masked_fill(barred, -torch.inf))
+        help_, way = self._best_ends(rows, gain)
+        help_ = help_.masked_fill(barred, -torch.inf)
         rank = help_.argsort(dim=1, descending=True).argsort(dim=1)
         most = {"one": 1, "two": 2, "all": help_.shape[1]}
         # At least the best one moves, even when it does not help: an honest failure shows the nearest try.
@@ -49,16 +50,16 @@ class Nuisance:
         return torch.stack(moves, dim=1)
 
     def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
-        """(N, 2 A) both ends of the nuisance that did most of it."""
+        """(N, A) the nuisance that did most of it."""
         help_, _ = self._best_ends(rows, gain)
         leader = torch.where(move != 0, help_, -torch.inf).argmax(1)
-        one = torch.zeros_like(move, dtype=torch.bool).scatter(1, leader[:, None], True)
-        return torch.cat([one, one], dim=1)
+        return torch.zeros_like(move, dtype=torch.bool).scatter(1, leader[:, None], True)
 
-    @property
-    def axis_names(self) -> tuple[str, ...]:
-        """ "light: bright to dim" for every first end, then "light: dim to bright" for every second."""
-        return (*(turned(name) for name in self.names), *self.names)
+    def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
+        """By nuisance in the direction in which it was tried: "light: bright to dim"."""
+        up = (self._ways(rows)[0] > 0).tolist()
+        named = [[name if to_second else turned(name) for name, to_second in zip(self.names, row, strict=True)] for row in up]
+        return [{name: round(by, 4) for name, by in zip(*row, strict=True)} for row in zip(named, gain.tolist(), strict=True)]
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """Nuisances by where the face is estimated to stand between their ends, 0 and 1."""
@@ -72,15 +73,20 @@ class Nuisance:
         return share
 
     def _best_ends(self, rows: Rows, gain: Tensor) -> tuple[Tensor, Tensor]:
-        """For each nuisance how far its better end helps (N, A), and the way there (N, A)."""
-        to_first, to_second = self._ways(rows)
-        first, second = gain.chunk(2, dim=1)
-        return torch.maximum(first, second), torch.where(first > second, to_first, to_second)
+        """For each nuisance how far its better end helps (N, A), and the way there (N, A).
+
+        One whose far end harms helps, in proportion, by moving to the near end.
+        """
+        far, near = self._ways(rows)
+        back = -gain * near.abs() / far.abs()
+        return torch.maximum(gain, back), torch.where(gain >= back, far, near)
 
     def _ways(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """(N, A) from where each face is estimated to stand to the first and to the second end of each nuisance."""
+        """(N, A) from where each face is estimated to stand to the farther and to the nearer end of each nuisance."""
         place = self.model.nuisance_places(rows.reading.latent)
-        return -place.clamp(SMALLEST, 1), (1 - place).clamp(SMALLEST, 1)
+        to_first, to_second = -place.clamp(SMALLEST, 1), (1 - place).clamp(SMALLEST, 1)
+        low = place < 0.5
+        return torch.where(low, to_second, to_first), torch.where(low, to_first, to_second)
 
 
 def turned(name: str) -> str:

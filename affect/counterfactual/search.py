@@ -9,7 +9,7 @@ the same fixed rounds, so rows share forward passes and one hard row does not ho
 
 Another answer to the same question repeats the last two rounds without what led the answers before it, so answers differ in their cause.
 A try is an edit, quantised to 8 bits, and read again.
-Shape letters: N rows, R tries, S side in px, K AUs, P axes and their ends, C proposals, M length of a move.
+Shape letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
 """
 
 from collections.abc import Sequence
@@ -93,9 +93,8 @@ class Space(Protocol):
     def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
         """(N, P) bool: what made an answer, so that the next does without."""
 
-    @property
-    def axis_names(self) -> tuple[str, ...]:
-        """P names."""
+    def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
+        """For each row the reach gained (N, P) along each axis, by name."""
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """For each row what a move (N, M) moves visibly, the largest first."""

@@ -92,7 +92,7 @@ def test_both_families_share_a_request(handler: ExplainHandler, folder: Path) ->
     expression, nuisance = answers(handler, folder, job)[0].words
     assert expression is not None and nuisance is not None
     assert set(expression.attribution) == set(handler.model.card.vocabulary)
-    assert {"light: dim to bright", "light: bright to dim"} <= set(nuisance.attribution)
+    assert len({"light: dim to bright", "light: bright to dim"} & set(nuisance.attribution)) == 1
 
 
 def test_a_request_of_nothing_but_bad_questions_is_answered(handler: ExplainHandler, folder: Path) -> None:

@@ -24,16 +24,14 @@ def rows_of(tiny: AffectModel, count: int) -> Rows:
         return Rows.of(x, tiny.read(x), torch.zeros(count, dtype=torch.long), torch.ones(count))
 
 
-def test_an_axis_ends_where_its_nuisance_ends() -> None:
+def test_an_axis_goes_to_the_end_that_the_face_is_farther_from() -> None:
     tiny = tiny_model()
     rows = rows_of(tiny, 6)
     places = tiny.nuisance_places(rows.reading.latent)
-    ends = places[:, None] + Nuisance(tiny).axes(rows)  # (N, 2 A, A)
+    ends = (places[:, None] + Nuisance(tiny).axes(rows)).diagonal(dim1=1, dim2=2)  # (N, A)
     inside = (places > SMALLEST) & (places < 1 - SMALLEST)
     assert inside.any()
-    for axis in range(len(NUISANCES)):
-        assert torch.allclose(ends[inside[:, axis], axis, axis], torch.tensor(0.0), atol=1e-5)
-        assert torch.allclose(ends[inside[:, axis], len(NUISANCES) + axis, axis], torch.tensor(1.0), atol=1e-5)
+    assert torch.allclose(ends[inside], (places < 0.5).float()[inside], atol=1e-5)
 
 
 def test_no_move_leaves_the_face_as_it_is() -> None:
@@ -43,11 +41,12 @@ def test_no_move_leaves_the_face_as_it_is() -> None:
     assert np.array_equal(same.numpy(), crops(3))
 
 
-def test_only_nuisances_are_moved_and_both_ends_of_each_are_told() -> None:
+def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried() -> None:
     for found in explain(tiny_model(), crops(4), [Question("valence", 0.9, family="nuisance")] * 4):
         assert isinstance(found, Explanation)
         assert {name for name, _, _ in found.causes} <= set(NUISANCES)
-        assert set(found.attribution) == {*NUISANCES, *map(turned, NUISANCES)}
+        assert len(found.attribution) == len(NUISANCES)
+        assert all(name in found.attribution or turned(name) in found.attribution for name in NUISANCES)
         assert "reached" in found.scores
 
 
