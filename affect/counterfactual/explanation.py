@@ -103,6 +103,7 @@ def _answer(
     model: AffectModel, rows: Rows, questions: list[Question], frames: int, gradients: list[bool], judge: Judge | None
 ) -> list[Explanation]:
     """One explanation a row, its other answers in it. The questions are alike in family and number of answers."""
+    rows = replace(rows, redrawn=model.generate(rows.reading.latent, rows.reading.labels))
     space = Nuisance(model) if questions[0].family == "nuisance" else Expression(model)
     found = search(model, rows, space, answers=questions[0].answers)
     nothing = [False] * len(questions)
@@ -136,7 +137,8 @@ def _describe(
     best, state = found.best, rows.reading.labels
     before, read = model.judge(rows.reading), model.judge(best.reading)
     facts = model.to_images(rows.x)
-    redrawn = model.to_images(model.generate(rows.reading.latent, state))
+    assert rows.redrawn is not None
+    redrawn = model.to_images(rows.redrawn)
     redrawn_read = model.predict(model.to_pixels(redrawn))
     error = (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255
     path, causes = measure.way(space, rows, found.move, facts, best.images, frames), space.causes(rows, found.move)

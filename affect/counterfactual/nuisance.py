@@ -31,7 +31,8 @@ class Nuisance:
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of the latent code."""
         z, y = rows.reading.latent, rows.reading.labels
-        change = self.model.generate(z + move @ self.model.nuisance_directions, y) - self.model.generate(z, y)
+        start = self.model.generate(z, y) if rows.redrawn is None else rows.redrawn
+        change = self.model.generate(z + move @ self.model.nuisance_directions, y) - start
         return self.model.to_images((rows.x + change).clamp(-1, 1))
 
     def axes(self, rows: Rows) -> Tensor:

@@ -41,6 +41,7 @@ class Rows:
     column: Tensor  # (N,) column of the questioned label
     target: Tensor  # (N,) 1 / 0 for AUs, the value for valence and arousal
     direction: Tensor  # (N,)
+    redrawn: Tensor | None = None  # (N, 3, S, S) the faces as the generator alone draws them, where it is known already
 
     @classmethod
     def of(cls, x: Tensor, reading: Reading, column: Tensor, target: Tensor) -> "Rows":
@@ -52,7 +53,8 @@ class Rows:
 
     def take(self, rows: Tensor) -> "Rows":
         """Some of the rows, in this order."""
-        return Rows(self.x[rows], only(self.reading, rows), self.column[rows], self.target[rows], self.direction[rows])
+        redrawn = None if self.redrawn is None else self.redrawn[rows]
+        return Rows(self.x[rows], only(self.reading, rows), self.column[rows], self.target[rows], self.direction[rows], redrawn)
 
 
 @dataclass
