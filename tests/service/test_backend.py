@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -109,22 +110,27 @@ async def test_a_job_for_other_weights_is_refused_by_the_worker(live: Live) -> N
             await stale.predict(PredictRequest(faces(1)), timeout_seconds=20)
 
 
-async def test_no_answer_in_time_is_a_timeout_and_a_full_queue_is_said_at_once(live: Live) -> None:
+async def test_no_answer_in_time_is_a_timeout(live: Live) -> None:
+    with frozen(live.worker()), pytest.raises(BackendTimeout, match="predict"):
+        await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=0.5)
+
+
+async def test_a_full_queue_is_said_while_the_worker_stands_still_and_what_it_holds_is_answered(live: Live) -> None:
     async def ask() -> type[BackendError] | None:
         try:
-            await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=6)  # long enough for 400 to arrive
+            await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=120)
         except BackendError as error:
             return type(error)
         return None
 
     with frozen(live.worker()):
-        outcomes = await asyncio.gather(*(ask() for _ in range(400)))
-    assert outcomes.count(BackendTimeout) >= 256  # what the queue holds
-    assert outcomes.count(BackendOverloaded) + outcomes.count(BackendTimeout) == 400
-    assert outcomes.count(BackendOverloaded) > 50
-    async with asyncio.timeout(20):
-        while await ask() is BackendOverloaded:  # the queue still holds jobs whose callers have left
-            await asyncio.sleep(0.05)
+        asked = [asyncio.create_task(ask()) for _ in range(400)]
+        async with asyncio.timeout(60):  # for 400 jobs to arrive, on a machine however busy
+            while sum(task.done() for task in asked) <= 50:
+                await asyncio.sleep(0.05)
+    outcomes = Counter(await asyncio.gather(*asked))
+    assert set(outcomes) == {None, BackendOverloaded}
+    assert outcomes[None] >= 256  # what the queue holds
 
 
 async def test_a_killed_worker_costs_clients_time_but_no_answer(live: Live) -> None:
