@@ -91,17 +91,23 @@ class Cache:
             key = self._hash(parts)
         return Place(key, call.operation, own=shows_a_person(call), form=form)
 
-    async def find(self, place: Place | None) -> bytes | None:
-        """The answer as JSON, when it is known."""
-        if place is None:
-            return None
-        known: bytes | None = self._known.get(place.key)
-        if known is not None:
+    def known(self, place: Place | None) -> bytes | None:
+        """The answer as JSON, when this process has it."""
+        known: bytes | None = None if place is None else self._known.get(place.key)
+        if place is not None and known is not None:
             self._count(place, "hit")
-            return known
-        if self.redis is None or place.own or place.key in self._flights:
+        return known
+
+    def ask(self, place: Place | None) -> asyncio.Future[Any] | None:
+        """The question to Redis on its way, for `fetched`; None when there is nothing to ask."""
+        if self.redis is None or place is None or place.own or place.key in self._flights:
             return None
-        known = await self._fetched(self.redis, place)
+        return self.redis.send("GET", _name(place))
+
+    async def fetched(self, place: Place, asked: asyncio.Future[Any]) -> bytes | None:
+        """The answer as JSON, when Redis has it."""
+        assert self.redis is not None
+        known = await self._opened(self.redis, place, asked)
         if known is not None:
             self._count(place, "hit_redis")
             self._remember(place, known)
@@ -154,9 +160,9 @@ class Cache:
 
     # -- Redis ---------------------------------------------------------------------------------------------------
 
-    async def _fetched(self, redis: Redis, place: Place) -> bytes | None:
+    async def _opened(self, redis: Redis, place: Place, asked: asyncio.Future[Any]) -> bytes | None:
         try:
-            sealed = await redis.ask("cache", lambda client: client.get(_name(place)))
+            sealed = await redis.answer("cache", asked)
         except RedisFailed:
             return None
         if sealed is None:

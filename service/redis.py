@@ -1,7 +1,8 @@
 """Redis, when there is one: nothing here needs it, so nothing waits for it. Clients are made here and nowhere else.
 
 A failure is a `RedisFailed` with a reason, counted, and after one that cost time Redis is left alone for a moment: whoever asks
-goes on without it.
+goes on without it. Every request asks something short (`send`, then `answer`), on one connection for all; what is longer or rare
+(`ask`) takes one of a pool.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswerInTime
 
+from service.line import Line
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -57,6 +59,7 @@ class Redis:
     def __init__(self, url: str, metrics: Metrics, *, timeout_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.client = open_client(url, timeout_seconds=timeout_seconds)
         self.metrics, self.timeout_seconds, self._clock = metrics, timeout_seconds, clock
+        self._line = Line(self.client.connection_pool)
         self._rests_until = float("-inf")
         self._ill = False
         self._under_way: set[asyncio.Future[Any]] = set()
@@ -73,18 +76,32 @@ class Redis:
             async with asyncio.timeout(self.timeout_seconds):
                 answer = await asyncio.shield(task)
         except (RedisError, OSError, TimeoutError, ValueError) as error:  # the last: what cannot be parsed
-            reason = reason_of(error)
-            if reason == "gone":  # its other connections are dead too: each would cost a failure of its own
-                self._leave_behind(self.client.connection_pool.disconnect(inuse_connections=False))
-            raise self.failed(purpose, reason) from error
-        if self._ill:
-            self._ill = False
-            log.warning("Redis answers again")
+            raise self._at_fault(purpose, error) from error
+        self._well()
+        return answer
+
+    def send(self, *command: bytes | str | int) -> asyncio.Future[Any]:
+        """A command on its way, together with those sent at the same time. For `answer`, or for nobody."""
+        if self._clock() >= self._rests_until:
+            return self._line.ask(command, self.timeout_seconds)
+        resting = asyncio.get_running_loop().create_future()
+        resting.set_result(RedisFailed("resting"))
+        return resting
+
+    async def answer(self, purpose: str, sent: asyncio.Future[Any]) -> Any:
+        """The answer to what was sent. Raises RedisFailed."""
+        answer = await sent
+        if isinstance(answer, RedisFailed):
+            raise self.failed(purpose, answer.reason)
+        if isinstance(answer, Exception):
+            raise self._at_fault(purpose, answer) from answer
+        self._well()
         return answer
 
     async def close(self) -> None:
         """Wait for what is under way, and disconnect."""
         await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._line.close()
         await self.client.aclose()
 
     def failed(self, purpose: str, reason: str) -> RedisFailed:
@@ -96,6 +113,17 @@ class Redis:
             self._ill = True
             log.warning("Redis is %s: the gateway goes on without it", reason)
         return RedisFailed(reason)
+
+    def _at_fault(self, purpose: str, error: Exception) -> RedisFailed:
+        reason = reason_of(error)
+        if reason == "gone":  # its other connections are dead too: each would cost a failure of its own
+            self._leave_behind(self.client.connection_pool.disconnect(inuse_connections=False))
+        return self.failed(purpose, reason)
+
+    def _well(self) -> None:
+        if self._ill:
+            self._ill = False
+            log.warning("Redis answers again")
 
     def _leave_behind(self, work: Awaitable[T]) -> asyncio.Future[T]:
         task = asyncio.ensure_future(work)

@@ -92,11 +92,14 @@ async def answered(request: Request, call: Call, caller: Caller, ticket: Ticket,
 
         place = await state.cache.place(caller, call, version, request.headers, form.name(request, call))
         same = place is not None and matches(place.etag, request.headers.get("if-none-match"))
-        known = b"" if same else await state.cache.find(place)
+        known, asked = b"" if same else state.cache.known(place), None
         if known is None:
             ticket.hold(call.pictures)
+            asked = state.cache.ask(place)  # on its way before the quota's question, and so together with it
         if not counted:
             await state.quotas.take(caller, call.pictures, request)
+        if asked is not None:
+            known = await state.cache.fetched(place, asked)
         found, ticket.worked = known is not None, known is None
         if known is None:
             known, ticket.worked = await state.cache.answer(place, work)

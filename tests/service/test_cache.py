@@ -22,7 +22,7 @@ from service.redis import REST_SECONDS, Redis
 from service.settings import Settings
 from service.versions import Version
 from tests.service.conftest import Gateway, Reply, serve
-from tests.service.redis_server import RedisServer, redis_server
+from tests.service.redis_server import RedisServer, SlowLine, redis_server
 from tests.service.test_app import encoded
 from tests.tiny import tiny_card
 
@@ -67,6 +67,12 @@ async def place_of(cache: Cache, call: Call, caller: Caller = ANN, digest: str =
     return place
 
 
+async def find(cache: Cache, place: Place) -> bytes | None:
+    known = cache.known(place)
+    asked = cache.ask(place) if known is None else None
+    return await cache.fetched(place, asked) if asked is not None else known
+
+
 def local() -> Cache:
     return Cache(Settings(cache_bytes=1 << 20), Metrics())
 
@@ -74,11 +80,11 @@ def local() -> Cache:
 async def test_an_answer_is_known_until_its_time_is_over() -> None:
     cache, work = Cache(Settings(cache_bytes=1 << 20, cache_seconds=0.3), Metrics()), Work()
     place = await place_of(cache, reading())
-    assert await cache.find(place) is None
+    assert await find(cache, place) is None
     answer, here = await cache.answer(place, work)
-    assert here and await cache.find(place) == answer and work.done == 1
+    assert here and await find(cache, place) == answer and work.done == 1
     await asyncio.sleep(0.4)
-    assert await cache.find(place) is None
+    assert await find(cache, place) is None
 
 
 async def test_a_place_is_the_question_the_model_and_who_asks() -> None:
@@ -112,7 +118,7 @@ async def test_a_fault_of_ours_is_not_kept_and_one_of_the_picture_is() -> None:
     for status, kept in ((503, False), (422, True)):
         place = await place_of(cache, reading(str(status).encode()))
         await cache.answer(place, Work({"results": [{"status": "error", "error": {"status": status}}]}))
-        assert (await cache.find(place) is not None) == kept
+        assert (await find(cache, place) is not None) == kept
 
 
 async def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
@@ -120,10 +126,10 @@ async def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
     places = [await place_of(cache, reading(bytes([number]))) for number in range(20)]
     for place in places:
         await cache.answer(place, Work({"results": [], "more": "x" * 1500}))
-        assert await cache.find(places[0]) is not None
-    assert cache._known.currsize <= 20_000 and await cache.find(places[1]) is None
+        assert await find(cache, places[0]) is not None
+    assert cache._known.currsize <= 20_000 and await find(cache, places[1]) is None
     await cache.answer(places[2], Work({"results": [], "more": "x" * 9000}))
-    assert await cache.find(places[2]) is None and await cache.find(places[0]) is not None
+    assert await find(cache, places[2]) is None and await find(cache, places[0]) is not None
 
 
 async def test_identical_requests_under_way_are_one() -> None:
@@ -196,7 +202,7 @@ async def kept(here: Shared, call: Call) -> bytes:
 
 
 async def found(there: Shared, call: Call) -> bytes | None:
-    return await there.cache.find(await place_of(there.cache, call))
+    return await find(there.cache, await place_of(there.cache, call))
 
 
 async def test_gateways_with_the_same_secret_share_answers(redis_server: RedisServer) -> None:
@@ -273,6 +279,22 @@ async def test_a_lying_redis_is_a_miss_and_a_counter(redis_server: RedisServer, 
     assert await found(two, reading()) is None
     assert two.failures("refused" if lie == "a list" else "garbled") == 1
     await asyncio.gather(one.redis.close(), two.redis.close())
+
+
+async def test_quota_and_answer_are_asked_in_one_go(redis_server: RedisServer) -> None:
+    async with SlowLine(redis_server.port) as line:
+        settings = Settings(redis_url=line.url, redis_timeout_seconds=WAIT, cache_bytes=1 << 20, cache_secret=SECRET, quota_requests=100)
+        running = serve(settings)
+        gateway = await asyncio.to_thread(next, running)
+        asked = []
+        for shade in range(3):
+            before = line.asked
+            reply = await asyncio.to_thread(gateway.post, "/v1/predict", crop(shade))
+            assert status(reply) == "AffectGAN; fwd=miss" and "r=" in reply.headers["RateLimit"]
+            await asyncio.sleep(0.2)  # the answer is written afterwards, when nobody waits for it
+            asked.append(line.asked - before)
+        assert asked[1:] == [2, 2]  # the first connects
+        await asyncio.to_thread(running.close)
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------
