@@ -1,12 +1,17 @@
 """The paper's question: does training on both annotations beat training on one, and does the GAN help the reader?
 
-python experiments/dual.py --data DATABASE --out FOLDER [--seeds 5] [--images 24000] [--shares 1 --shares 0.25]
+python experiments/dual.py --data DATABASE --out FOLDER [--seeds 5] [--images 24000] [--shares 1 --shares 0.25] [--labels both]
 
 The labels are thinned as in a database merged from sets of different annotators: of the people of the training split a third keep only
 their Action Units, a third only valence and arousal, a third both; with `--shares 0.25` three quarters of the people keep no label at all.
-Every run sees the same pictures in the same order (those without a label too), equally many of them, in the same kind of step; the seed
-changes the first weights, the order and the augmentation. Validation and test keep all labels; the test split is read once a run.
-A stopped command goes on where it stopped; runs that were begun with other settings are refused.
+Every run sees equally many pictures (those without a label too); the seed changes the first weights, the order and the augmentation.
+`affectgan` and `multitask` see the same pictures in the same order and steps; `ssgan2019` keeps the paper's own training: 64 pictures a
+step instead of 32, no augmentation, a constant rate. Equal pictures are not equal work: the table tells the processor time of a run.
+Validation and test keep all labels; the test split is read once a run.
+
+Intervals and tests are over seeds: they say what another run on these data would give, not what other people or another third would.
+The p-values are those of paired t-tests, and Holm's over all comparisons that answer one question (both or one, model, share).
+A stopped command goes on where it stopped; runs that were begun with other settings or other data are refused.
 """
 
 import json
@@ -21,14 +26,14 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.database.copying import copy_database
 from training.database.reader import Database
-from training.database.sample import TRAIN, Sample, place_of
+from training.database.sample import SPLITS, TRAIN, Sample, place_of
 from training.evaluation import recognition
+from training.evaluation.paired import Difference, difference, holm, mean_interval
 from training.evaluation.reading import load_faces, read
 from training.gan import loop
 from training.gan.config import Labels, TrainConfig, multitask, smoke, ssgan2019
@@ -52,6 +57,8 @@ class Condition:
         return f"{self.model}-{self.labels}-{self.share:g}"
 
 
+Found = dict[Condition, dict[int, dict[str, float]]]  # by seed
+
 # In the order of their worth: what a stopped experiment has is what matters most.
 ROWS: tuple[tuple[str, Labels], ...] = (
     ("affectgan", "both"),
@@ -66,16 +73,14 @@ ROWS: tuple[tuple[str, Labels], ...] = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean over seeds of (first - second) in one figure, its 95 % interval, and the p-value of the paired t-test."""
+    """Two conditions that differ in one thing, in one figure."""
 
-    first: str
-    second: str
+    question: str
+    first: Condition
+    second: Condition
     figure: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    seeds: int
+    difference: Difference
+    p_holm: float = float("nan")  # over all comparisons of the question
 
 
 @click.command()
@@ -84,17 +89,21 @@ class Comparison:
 @click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True)
 @click.option("--images", type=click.IntRange(min=64), default=24_000, show_default=True, help="pictures seen in a run")
 @click.option("--shares", type=click.FloatRange(0, 1, min_open=True), multiple=True, default=(1.0, 0.25), show_default=True)
+@click.option("--labels", "kinds", type=click.Choice(["both", "au", "va"]), multiple=True, default=("both", "au", "va"), show_default=True)
 @click.option("--models", type=click.Choice(list(MODELS)), multiple=True, default=tuple(MODELS), show_default=True)
-def main(data: Path, out: Path, seeds: int, images: int, shares: Sequence[float], models: Sequence[str]) -> None:
+def main(data: Path, out: Path, seeds: int, images: int, shares: Sequence[float], kinds: Sequence[str], models: Sequence[str]) -> None:
     """Run what is missing, then write table.json and table.md."""
     torch.set_num_threads(1)
+    conditions = [Condition(model, labels, share) for share in shares for model, labels in ROWS if model in models and labels in kinds]  # type: ignore[arg-type]
+    for condition in conditions:
+        for seed in range(seeds):
+            refuse_another(config_of(condition, seed, images), run_of(condition, seed, out))
     for share in shares:
         thin(Database.open(data), out / f"data-{share:g}", share)
-    conditions = [Condition(model, labels, share) for share in shares for model, labels in ROWS if model in models]  # type: ignore[arg-type]
     for condition in conditions:
         for seed in range(seeds):
             measured(condition, seed, images, out)
-        write_table(conditions, out)
+        write_table(results(conditions, seeds, out), out)
     click.echo((out / f"{DONE_FILE}.md").read_text())
 
 
@@ -102,12 +111,15 @@ def main(data: Path, out: Path, seeds: int, images: int, shares: Sequence[float]
 
 
 def thin(database: Database, folder: Path, share: float) -> None:
-    """A copy of the database whose training split has lost labels by person; done once."""
+    """A copy of the database whose training split has lost labels by person; done once. Refuses a copy of other pictures."""
 
     def less(sample: Sample) -> Sample:
         return replace(sample, labels=thinned(sample.labels, sample.identity, share)) if sample.split == TRAIN else sample
 
-    copy_database(database, folder, f"{database.card.name}-thinned-{share:g}", less)
+    copy = Database.open(copy_database(database, folder, f"{database.card.name}-thinned-{share:g}", less))
+    for split in SPLITS:  # the sizes of the pictures, in bytes and in order, are as good as a digest
+        if not np.array_equal(copy.places(split).size, database.places(split).size):
+            raise click.ClickException(f"{folder} was made from another database: give another --out")
 
 
 def thinned(labels: NDArray[np.float32], person: str, share: float) -> NDArray[np.float32]:
@@ -130,26 +142,34 @@ def config_of(condition: Condition, seed: int, images: int) -> TrainConfig:
     return replace(config, log_images=max(images // 8, 1), sample_images=images)
 
 
-def measured(condition: Condition, seed: int, images: int, out: Path) -> dict[str, float]:
-    """The run's figures on the test split; trained now if need be."""
-    run = out / "runs" / f"{condition.name}-s{seed}"
-    config, data = config_of(condition, seed, images), out / f"data-{condition.share:g}"
+def run_of(condition: Condition, seed: int, out: Path) -> Path:
+    return out / "runs" / f"{condition.name}-s{seed}"
+
+
+def refuse_another(config: TrainConfig, run: Path) -> None:
+    """A folder that was begun with other settings, finished or not, is no run of this experiment."""
+    path = run / loop.CONFIG_FILE
+    if path.is_file():
+        begun = json.loads(path.read_text())
+        if {name: begun.get(name) for name in begun if name != "data"} != config.as_json():
+            raise click.ClickException(f"{run} was begun with other settings: give another --out")
+
+
+def measured(condition: Condition, seed: int, images: int, out: Path) -> None:
+    """Figures on the test split into the run's folder; trained now if need be."""
+    run, data = run_of(condition, seed, out), out / f"data-{condition.share:g}"
     if (run / RESULT_FILE).is_file():
-        if json.loads((run / "config.json").read_text())["total_images"] != images:
-            raise click.ClickException(f"{run} was trained with other --images: give another --out")
+        return
+    begun, begin = (run / loop.CONFIG_FILE).is_file(), time.process_time()
+    if begun:
+        loop.resume(run)
     else:
-        begin = time.process_time()
-        if (run / "config.json").is_file():
-            loop.resume(run)
-        else:
-            loop.start(config, data, run)
-        if not (run / "model").is_dir():
-            raise click.Abort  # stopped by a signal; its state is saved
-        figures = figures_of(run, data) | {"cpu_seconds": round(time.process_time() - begin, 1)}
-        (run / f"{RESULT_FILE}.new").write_text(json.dumps(figures, indent=2) + "\n")
-        os.replace(run / f"{RESULT_FILE}.new", run / RESULT_FILE)
-    result: dict[str, float] = json.loads((run / RESULT_FILE).read_text())
-    return result
+        loop.start(config_of(condition, seed, images), data, run)
+    if not (run / "model").is_dir():
+        raise click.Abort  # stopped by a signal; its state is saved
+    spent = {} if begun else {"cpu_seconds": round(time.process_time() - begin, 1)}  # of a run in two parts only the second is known
+    (run / f"{RESULT_FILE}.new").write_text(json.dumps(figures_of(run, data) | spent, indent=2) + "\n")
+    os.replace(run / f"{RESULT_FILE}.new", run / RESULT_FILE)
 
 
 def figures_of(run: Path, data: Path) -> dict[str, float]:
@@ -171,79 +191,74 @@ def figures_of(run: Path, data: Path) -> dict[str, float]:
 # -- table --------------------------------------------------------------------------------------------------------------------
 
 
-def write_table(conditions: Sequence[Condition], out: Path) -> None:
-    """table.json and table.md from the runs that are there."""
-    found = {condition.name: results(condition, out) for condition in conditions}
-    found = {name: rows for name, rows in found.items() if rows}
-    compared = comparisons({name: rows for name, rows in found.items() if len(rows) > 1})
-    rows = {name: {figure: mean_interval(values(runs, figure)) for figure in FIGURES} for name, runs in found.items()}
-    record = {"runs": found, "rows": rows, "comparisons": [asdict(comparison) for comparison in compared]}
+def results(conditions: Sequence[Condition], seeds: int, out: Path) -> Found:
+    """Figures by condition and seed, of the runs that are there."""
+    files = {condition: {seed: run_of(condition, seed, out) / RESULT_FILE for seed in range(seeds)} for condition in conditions}
+    found = {c: {seed: json.loads(file.read_text()) for seed, file in runs.items() if file.is_file()} for c, runs in files.items()}
+    return {condition: runs for condition, runs in found.items() if runs}
+
+
+def write_table(found: Found, out: Path) -> None:
+    """table.json and table.md."""
+    compared = comparisons(found)
+    runs = {condition.name: runs for condition, runs in found.items()}
+    record = {"runs": runs, "comparisons": [asdict(comparison) for comparison in compared]}
     (out / f"{DONE_FILE}.json").write_text(json.dumps(record, indent=2) + "\n")
-    (out / f"{DONE_FILE}.md").write_text(markdown(found, rows, compared))
+    (out / f"{DONE_FILE}.md").write_text(markdown(found, compared))
 
 
-def results(condition: Condition, out: Path) -> dict[str, dict[str, float]]:
-    """Figures by seed."""
-    files = sorted((out / "runs").glob(f"{condition.name}-s*/{RESULT_FILE}"))
-    return {file.parent.name.rsplit("-s", 1)[1]: json.loads(file.read_text()) for file in files}
-
-
-def values(runs: dict[str, dict[str, float]], figure: str) -> NDArray[np.float64]:
-    """One figure of every seed that has it."""
-    return np.array([figures[figure] for figures in runs.values() if figure in figures])
-
-
-def mean_interval(sample: NDArray[np.float64]) -> tuple[float, float, float] | None:
-    """Mean and 95 % interval of the mean over seeds (Student's t); None for an empty sample."""
-    if not len(sample):
+def question(first: Condition, second: Condition) -> str | None:
+    """What the comparison of two conditions that differ in one thing asks; None for a pair nobody asks about (or the other way round)."""
+    if first.labels != "both":
         return None
-    half = stats.t.ppf(0.975, len(sample) - 1) * stats.sem(sample) if len(sample) > 1 else float("nan")
-    return float(sample.mean()), float(sample.mean() - half), float(sample.mean() + half)
+    alike = {field: getattr(first, field) == getattr(second, field) for field in ("model", "labels", "share")}
+    if alike == {"model": True, "labels": False, "share": True}:
+        return "both or one"
+    if alike == {"model": False, "labels": True, "share": True}:
+        return "model" if list(MODELS).index(first.model) < list(MODELS).index(second.model) else None
+    if alike == {"model": True, "labels": True, "share": False}:
+        return "share" if first.share > second.share else None
+    return None
 
 
-def comparisons(found: dict[str, dict[str, dict[str, float]]]) -> list[Comparison]:
-    """Both against one for each model, and each model against the others on both, at each share of labels."""
-    pairs = [(a, b) for a in found for b in found if a != b and _comparable(a, b)]
-    return [comparison for a, b in pairs for figure in FIGURES if (comparison := compare(found, a, b, figure))]
+def comparisons(found: Found) -> list[Comparison]:
+    """Every pair that answers a question, in every figure that both learn, with Holm's p-value over all that answer the same one."""
+    asked = [(name, a, b) for a in found for b in found if (name := question(a, b))]
+    each = [
+        Comparison(name, a, b, figure, told)
+        for name, a, b in asked
+        for figure in FIGURES
+        if (told := difference(by_seed(found[a], figure), by_seed(found[b], figure)))
+    ]
+    families = [[c for c in each if c.question == name] for name in dict.fromkeys(c.question for c in each)]
+    corrected = [zip(family, holm([c.difference.p for c in family]), strict=True) for family in families]
+    return [replace(c, p_holm=float(p)) for family in corrected for c, p in family]
 
 
-def _comparable(first: str, second: str) -> bool:
-    model, labels, share = first.split("-")
-    other, other_labels, other_share = second.split("-")
-    if labels != "both" or share != other_share:
-        return False
-    return (model == other and other_labels != "both") or (model == "affectgan" != other and other_labels == "both")
+def by_seed(runs: dict[int, dict[str, float]], figure: str) -> dict[int, float]:
+    """One figure of every run that learnt it."""
+    return {seed: figures[figure] for seed, figures in runs.items() if figure in figures}
 
 
-def compare(found: dict[str, dict[str, dict[str, float]]], first: str, second: str, figure: str) -> Comparison | None:
-    """Paired over the seeds that both have; None where one of them does not learn the figure."""
-    a, b = found[first], found[second]
-    seeds = [seed for seed in a if seed in b and figure in a[seed] and figure in b[seed]]
-    if len(seeds) < 2:
-        return None
-    left, right = (np.array([runs[seed][figure] for seed in seeds]) for runs in (a, b))
-    test = stats.ttest_rel(left, right)
-    low, high = test.confidence_interval(0.95)
-    return Comparison(first, second, figure, float((left - right).mean()), float(low), float(high), float(test.pvalue), len(seeds))
-
-
-def markdown(
-    found: dict[str, dict[str, dict[str, float]]],
-    rows: dict[str, dict[str, tuple[float, float, float] | None]],
-    compared: Sequence[Comparison],
-) -> str:
+def markdown(found: Found, compared: Sequence[Comparison]) -> str:
     """Two tables: means with 95 % intervals over seeds, and paired differences."""
-    lines = [f"| run | seeds | {' | '.join(FIGURES)} |", "|---" * (len(FIGURES) + 2) + "|"]
-    for name, figures in rows.items():
-        lines.append(f"| {name} | {len(found[name])} | {' | '.join(_cell(figures[figure]) for figure in FIGURES)} |")
-    lines += ["", "| first - second | figure | difference | p, paired t |", "|---|---|---|---|"]
+    lines = [f"| run | seeds | {' | '.join(FIGURES)} | CPU s |", "|---" * (len(FIGURES) + 3) + "|"]
+    for condition, runs in found.items():
+        cells = [_cell(list(by_seed(runs, figure).values())) for figure in FIGURES]
+        spent = list(by_seed(runs, "cpu_seconds").values())
+        lines.append(f"| {condition.name} | {len(runs)} | {' | '.join(cells)} | {f'{np.median(spent):.0f}' if spent else ''} |")
+    lines += ["", "| question | first - second | seeds | figure | difference | p, paired t | p, Holm |", "|---" * 7 + "|"]
     for c in compared:
-        lines.append(f"| {c.first} - {c.second} | {c.figure} | {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] | {c.p:.3f} |")
+        d, names = c.difference, f"{c.first.name} - {c.second.name}"
+        told = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        lines.append(f"| {c.question} | {names} | {d.seeds} | {c.figure} | {told} | {d.p:.3f} | {c.p_holm:.3f} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(interval: tuple[float, float, float] | None) -> str:
-    return "" if interval is None else "{:.3f} [{:.3f}, {:.3f}]".format(*interval)
+def _cell(sample: Sequence[float]) -> str:
+    if len(sample) < 2:
+        return "".join(f"{value:.3f}" for value in sample)
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*mean_interval(sample))
 
 
 if __name__ == "__main__":
