@@ -124,7 +124,7 @@ def build(kind: type[Any], tensors: Mapping[str, NDArray[Any]], prefix: str = ""
 def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> None:
     """Hold names, types and shapes against the message's fields and the card; letters free of the card must agree."""
     expected = tensors_of(kind)
-    if set(tensors) != set(expected):
+    if tensors.keys() != expected.keys():
         raise WireError("tensors", sorted(tensors), f"a {kind.kind} has {', '.join(sorted(expected))}")
     sides = _sides(card)
     for name, spec in expected.items():

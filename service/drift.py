@@ -70,6 +70,7 @@ class Seen:
         found = [bins_of(reference[self.labels[place]]) for place in self._compared]
         self._edges, self._expected = np.array([edges for edges, _ in found]), np.array([shares for _, shares in found])
         self._blocks: deque[NDArray[np.int64]] = deque([self._block()], maxlen=WINDOW_BLOCKS)
+        self._block_faces = 0  # in the last block
 
     def add(self, read: Predictions) -> None:
         """Count the readings of some faces."""
@@ -78,8 +79,10 @@ class Seen:
         places = ((values - self._low) * self._scale).astype(np.int64)
         places = np.minimum(np.maximum(places, 0), BINS - 1)  # np.clip takes three times as long for one face
         np.add.at(self.counts, (self._rows, places), 1)
-        if self._blocks[-1][0].sum() >= BLOCK_FACES:
+        if self._block_faces >= BLOCK_FACES:
             self._blocks.append(self._block())
+            self._block_faces = 0
+        self._block_faces += len(values)
         above = (values[:, self._compared, None] >= self._edges).sum(2)  # (N, L) the bin of each
         np.add.at(self._blocks[-1], (np.arange(len(self._compared)), above), 1)
 

@@ -55,7 +55,8 @@ class Pictures:
     ) -> list[list[Crop] | RowProblem]:
         """For each picture its crops, or why it has none: a bad picture fails alone."""
         loop = asyncio.get_running_loop()
-        return list(await asyncio.gather(*(loop.run_in_executor(self._pool, self._one, content, faces, size_px) for content in contents)))
+        found = [loop.run_in_executor(self._pool, self._one, content, faces, size_px) for content in contents]
+        return [await found[0]] if len(found) == 1 else list(await asyncio.gather(*found))  # most have one: nothing to gather
 
     def _one(self, content: bytes, faces: Literal["largest", "all", "none"], size_px: int) -> list[Crop] | RowProblem:
         start = time.perf_counter()
