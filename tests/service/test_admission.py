@@ -1,8 +1,11 @@
 """What is let in: by number, by the time the work would take as measured, and only while its client is there."""
 
+import http.client
 import json
 import socket
+import statistics
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +13,7 @@ from service.admission import House
 from service.metrics import Metrics
 from service.problems import Problem
 from service.settings import Settings
-from tests.service.conftest import serve
+from tests.service.conftest import Gateway, serve
 from tests.service.test_app import CROPS, FACE, encoded, packed
 
 
@@ -78,19 +81,69 @@ def test_more_requests_than_the_house_may_hold_are_refused(clock: Clock) -> None
         house.enter(30)
 
 
-def test_a_full_house_refuses_before_the_body_is_sent() -> None:
-    running = serve(Settings(predict_capacity=1))
-    gateway = next(running)
-    gateway.backend.delay_seconds = 30.0
-    body = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
-    head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    address = ("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
-    with socket.create_connection(address) as inside, socket.create_connection(address, timeout=5) as outside:
-        inside.sendall(head + body)
-        until(lambda: 'in_flight{operation="predict"} 1.0' in gateway.get("/metrics").body.decode())
-        outside.sendall(head)  # and nothing after it
+def head_of(length: int, more: str = "") -> bytes:
+    told = f"Host: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{more}"
+    return f"POST /v1/predict HTTP/1.1\r\n{told}\r\n".encode()
+
+
+def address_of(gateway: Gateway) -> tuple[str, int]:
+    return "127.0.0.1", int(gateway.url.rsplit(":", 1)[1])
+
+
+def status_of(client: socket.socket) -> int:
+    """Reads one response, and no further."""
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    response.read()
+    return response.status
+
+
+@pytest.fixture
+def full() -> Iterator[Gateway]:
+    """A gateway that holds one request, and has it."""
+    for gateway in serve(Settings(predict_capacity=1)):
+        gateway.backend.delay_seconds = 30.0
+        body = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
+        with socket.create_connection(address_of(gateway)) as inside:
+            inside.sendall(head_of(len(body)) + body)
+            until(lambda gateway=gateway: 'in_flight{operation="predict"} 1.0' in gateway.get("/metrics").body.decode())
+            yield gateway
+
+
+def test_a_full_house_refuses_before_the_body_is_sent(full: Gateway) -> None:
+    with socket.create_connection(address_of(full), timeout=5) as outside:
+        outside.sendall(head_of(100_000))  # and nothing after it
         assert outside.recv(4096).startswith(b"HTTP/1.1 503")
-    running.close()
+
+
+def test_a_refusal_does_not_wait_to_be_acknowledged_half_way(full: Gateway) -> None:
+    """Its head and its body are two packets: with Nagle's algorithm the second comes when a client's delayed ACK has, after 40 ms."""
+    seconds = []
+    with socket.create_connection(address_of(full), timeout=5) as client:
+        for _ in range(40):
+            client.sendall(head_of(1) + b"x")
+            start = time.perf_counter()
+            assert status_of(client) == 503
+            seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 0.03
+
+
+def test_a_client_that_waits_before_it_sends_is_refused_without_being_asked_for_its_body(full: Gateway) -> None:
+    with socket.create_connection(address_of(full), timeout=5) as client:
+        client.sendall(head_of(1_000_000, "Expect: 100-continue\r\n"))
+        said = client.recv(4096)
+    assert said.startswith(b"HTTP/1.1 503") and b"\r\nretry-after: 1\r\n" in said
+
+
+def test_a_connection_goes_on_after_a_refusal_that_came_before_the_body(full: Gateway) -> None:
+    body = b"\xff" * 3_000_000  # more than the sockets hold: somebody has to take it
+    with socket.create_connection(address_of(full), timeout=5) as client:
+        for _ in range(3):
+            client.sendall(head_of(len(body)))
+            assert status_of(client) == 503
+            client.sendall(body)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert status_of(client) == 200
 
 
 def test_whoever_could_not_be_served_in_time_is_refused_before_its_body_is_read(house: House) -> None:
