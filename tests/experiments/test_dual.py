@@ -35,7 +35,7 @@ def test_of_a_quarter_each_keeps_what_it_kept_of_all_and_the_others_keep_nothing
 
 
 def test_a_question_is_about_one_thing_and_asked_once() -> None:
-    gan, plain, paper = (Condition(model, "both") for model in ("affectgan", "multitask", "ssgan2019"))  # type: ignore[arg-type]
+    gan, plain, paper = (Condition(model, "both") for model in ("affectgan", "multitask", "ssgan2019"))
     aus, quarter = Condition("affectgan", "au"), Condition("affectgan", "both", 0.25)
     assert [question(gan, other) for other in (plain, paper, aus, quarter, gan)] == ["model", "model", "both or one", "share", None]
     assert [question(other, gan) for other in (plain, paper, aus, quarter)] == [None] * 4
