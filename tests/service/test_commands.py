@@ -1,12 +1,16 @@
-"""What `affectgan serve` refuses before anything heavy starts."""
+"""What `affectgan serve` refuses before anything heavy starts, and what it does once it has."""
 
+import asyncio
+import gc
 from pathlib import Path
 
 import pytest
+import uvicorn
 from click import ClickException
 from click.testing import CliRunner
+from fastapi import FastAPI
 
-from service.commands import listen, serve
+from service.commands import _Server, listen, serve
 from tests.tiny import tiny_run
 from training.archive import write_archives
 
@@ -45,3 +49,15 @@ def test_two_folders_with_the_same_version_are_said_before_anything_starts(tmp_p
         write_archives(tiny_run(tmp_path / "run"), folder)
     result = CliRunner().invoke(serve, ["--models", str(tmp_path / "a"), "--models", str(tmp_path / "b"), "--port", "0"])
     assert "both hold affectgan 1.0: archive one with another --version" in str(result.exception)
+
+
+async def test_what_is_there_at_the_start_is_not_searched_for_garbage_again() -> None:
+    before = gc.get_freeze_count()
+    server = _Server(uvicorn.Config(FastAPI(), log_level="warning"), drain_seconds=0)
+    serving = asyncio.create_task(server.serve(sockets=[listen("127.0.0.1", 0)]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+    assert gc.get_freeze_count() > before + 10_000
+    server.should_exit = True
+    await serving
+    gc.unfreeze()
