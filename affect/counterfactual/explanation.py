@@ -13,7 +13,7 @@ from torch import Tensor
 from affect.counterfactual import measure, words
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.measure import U8
-from affect.counterfactual.nuisance import Nuisance
+from affect.counterfactual.nuisance import Nuisance, help_of
 from affect.counterfactual.opinion import Opinion, opinions
 from affect.counterfactual.question import Question, QuestionError, understand
 from affect.counterfactual.search import Cause, Found, Rows, search
@@ -143,6 +143,8 @@ def _describe(
     error = (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255
     path, causes = measure.way(space, rows, found.move, facts, best.images, frames), space.causes(rows, found.move)
     attribution = space.attribution(rows, found.gain)
+    if isinstance(space, Nuisance):  # several go all the way: what helps most is told first
+        causes = [sorted(row, key=lambda cause: -help_of(alone, cause)) for row, alone in zip(causes, attribution, strict=True)]
     measured = {
         "validity_margin": best.margin,
         "identity": (rows.reading.identity * best.reading.identity).sum(1),

@@ -90,6 +90,13 @@ class Nuisance:
         return torch.where(low, to_second, to_first), torch.where(low, to_first, to_second)
 
 
+def help_of(attribution: dict[str, float], cause: Cause) -> float:
+    """How far a nuisance that was moved helps by itself; one that was tried the other way round is taken to do the opposite."""
+    name, start, end = cause
+    towards, away = (name, turned(name)) if end > start else (turned(name), name)
+    return attribution[towards] if towards in attribution else -attribution[away]
+
+
 def turned(name: str) -> str:
     """ "light: dim to bright" the other way round: "light: bright to dim"."""
     what, _, ends = name.partition(": ")

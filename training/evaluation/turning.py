@@ -66,14 +66,10 @@ def turning(model: AffectModel, faces: Faces, judge: Judge | None, *, seed: int)
 
 def _leader(answer: Explanation) -> str:
     """What did most towards the question; a decision on the brink turns by less of anything than is told."""
-    moved = [(name if end > start else turned(name)) for name, start, end in answer.causes]
-    return max(moved, key=lambda name: _help(answer, name), default=ON_THE_BRINK)
-
-
-def _help(answer: Explanation, name: str) -> float:
-    """How far a change alone helps; one that was tried the other way round is taken to do the opposite."""
-    tried = answer.attribution.get(name)
-    return -answer.attribution[turned(name)] if tried is None else tried
+    if not answer.causes:
+        return ON_THE_BRINK
+    name, start, end = answer.causes[0]
+    return name if end > start else turned(name)
 
 
 def _own(answers: Sequence[Explanation]) -> float | None:

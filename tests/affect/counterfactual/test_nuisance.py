@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, QuestionError, explain
-from affect.counterfactual.nuisance import SMALLEST, Nuisance, turned
+from affect.counterfactual.nuisance import SMALLEST, Nuisance, help_of, turned
 from affect.counterfactual.search import Rows
 from affect.model import AffectModel
 from tests.affect.counterfactual.shipped import face, model
@@ -48,6 +48,14 @@ def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried
         assert len(found.attribution) == len(NUISANCES)
         assert all(name in found.attribution or turned(name) in found.attribution for name in NUISANCES)
         assert "reached" in found.scores
+
+
+def test_what_helps_most_is_told_first() -> None:
+    for found in explain(tiny_model(), crops(6), [Question("valence", 0.9, family="nuisance")] * 6):
+        assert isinstance(found, Explanation)
+        helps = [help_of(found.attribution, cause) for cause in found.causes]
+        assert helps == sorted(helps, reverse=True)
+    assert help_of({"light: bright to dim": 0.4}, ("light: dim to bright", 0.2, 0.9)) == -0.4
 
 
 def test_weights_that_know_no_nuisances_refuse_the_question() -> None:
