@@ -14,6 +14,7 @@ from types import FrameType
 
 import click
 import uvicorn
+from fastapi import FastAPI
 
 from service import later, logs
 from service.administration import administration, socket_of
@@ -93,11 +94,20 @@ async def run(folders: Sequence[Path], listening: socket.socket, routing: Routin
         app = create_app(settings, backends=fleet.backends, routing=routing, metrics=metrics)
         host, port = listening.getsockname()[:2]
         click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
-        config = uvicorn.Config(
-            app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=int(settings.max_deadline_seconds)
-        )
         async with administration(app, fleet, socket_of(port)):
-            await _Server(config, settings.drain_seconds).serve(sockets=[listening])
+            await _Server(configured(app, settings), settings.drain_seconds).serve(sockets=[listening])
+
+
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """uvicorn around the app. Left to itself it would believe whoever connects from 127.0.0.1 for whom he asks."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=int(settings.max_deadline_seconds),
+    )
 
 
 class _Server(uvicorn.Server):

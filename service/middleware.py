@@ -72,8 +72,9 @@ class Envelope:
             self.metrics.request_seconds.labels(scope["method"], route, status).observe(seconds)
             trace.answered(scope["method"], route, status)
             if log.isEnabledFor(logging.INFO):
+                client = scope["client"][0] if scope.get("client") else "unknown"
                 about = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6), "body_bytes": received}
-                log.info("%(method)s %(route)s %(status)s in %(seconds)s s", about, extra=about)
+                log.info("%(method)s %(route)s %(status)s in %(seconds)s s", about, extra=about | {"client": client})
 
     def _too_large(self, size: int) -> Problem:
         return Problem("body_too_large", f"the body has at least {size:,} bytes; send at most {self.max_body_bytes:,}, or several requests")

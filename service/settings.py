@@ -1,15 +1,18 @@
 """The gateway's settings: environment variables AFFECTGAN_*, files of a secret, or defaults fit for one machine."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 Targets = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(lambda text: text.replace(",", " ").split() if isinstance(text, str) else text)
 ]
+# Checked here: uvicorn takes what is no address for a name that nobody has, and "*" for everybody.
+Networks = Annotated[Targets, AfterValidator(lambda given: tuple(str(ip_network(text)) for text in given))]
 
 
 class Settings(BaseSettings):
@@ -34,6 +37,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="INFO has a line for each request")
     traces_url: str | None = Field(
         default=None, description="OTLP over HTTP: where OpenTelemetry spans go, such as http://collector:4318/v1/traces"
+    )
+    trusted_proxies: Networks = Field(
+        default=(), description="addresses and networks (10.0.0.0/8), comma-separated, whose X-Forwarded-For is believed"
     )
     drain_seconds: float = Field(default=0.0, ge=0, description="time between SIGTERM and closing, while /readyz already says no")
     yunet: Path | None = Field(default=None, description="OpenCV's face_detection_yunet .onnx, to replace the built-in face finder")

@@ -21,7 +21,7 @@ from affect.wire import ExplainAnswer, ExplainRequest, GenerateAnswer, GenerateR
 from handlers.explain import ExplainHandler
 from handlers.generate import GenerateHandler
 from service.app import create_app
-from service.commands import listen
+from service.commands import configured, listen
 from service.routing import NO_ROUTING, Routing
 from service.settings import Settings
 from tests.tiny import tiny_card, tiny_model
@@ -116,7 +116,7 @@ def serve(settings: Settings, *versions: str, routing: Routing = NO_ROUTING, **o
     """Run a gateway in a thread for as long as the caller holds it."""
     backends = [local(version) for version in versions or ("1.0",)]
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings, backends=backends, routing=routing, **options), log_level="warning"))
+    server = uvicorn.Server(configured(create_app(settings, backends=backends, routing=routing, **options), settings))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
     thread.start()
     while not server.started and thread.is_alive():
