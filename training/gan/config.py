@@ -124,6 +124,23 @@ def tune128cpu() -> TrainConfig:
     )
 
 
+def wide128cpu() -> TrainConfig:
+    """`tune128cpu` with twice the width from 32 px down, 4 M parameters: a tenth slower, as narrow maps leave lanes of a processor idle.
+
+    Begins at narrower weights (--init). Reading weighs twice, because faces learnt from were read hardly better than others.
+    """
+    return replace(
+        tune128cpu(),
+        preset="wide128cpu",
+        network=NetworkSize(trunk=(8, 16, 32, 64, 128, 160), decoder=(160, 128, 72, 40, 16, 8), latent=128, condition=64),
+        total_images=200_000,
+        learning_rate=7e-4,
+        adversary_from=0.55,
+        au_weight=2.0,
+        va_weight=2.0,
+    )
+
+
 def faces128() -> TrainConfig:
     """128 px, 7 M parameters: for a GPU."""
     return replace(
@@ -175,7 +192,8 @@ def ssgan2019() -> TrainConfig:
 
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
-    function.__name__: function for function in (smoke, faces64, faces128cpu, tune128cpu, faces128, faces256, multitask, ssgan2019)
+    function.__name__: function
+    for function in (smoke, faces64, faces128cpu, tune128cpu, wide128cpu, faces128, faces256, multitask, ssgan2019)
 }
 
 

@@ -1,7 +1,8 @@
 """Begins a run from the weights of another: after more data, at another size, or with another set of Action Units.
 
 Levels are matched from 4 px up, so a network of twice the side takes over all but its top level; what a head or a
-condition knows of an Action Unit goes to that Action Unit's place in the new vocabulary. What has no match starts as usual.
+condition knows of an Action Unit goes to that Action Unit's place in the new vocabulary. A wider network computes at first
+what the narrow one did (Net2Net, Chen et al. 2016, with zeros where new channels lead into old ones). What has no match starts as usual.
 """
 
 from collections.abc import Iterator
@@ -76,7 +77,20 @@ def _by_label(name: str, given: Tensor, own: Tensor, model: AffectModel, source:
             return _moved(own, given, pairs, axis=0)
         columns = [(a + k * len(mine), b + k * len(yours)) for k in range(3) for a, b in both]
         return _moved(own, given, columns, axis=1)
-    return given if given.shape == own.shape else None
+    return given if given.shape == own.shape else _widened(name, given, own)
+
+
+def _widened(name: str, given: Tensor, own: Tensor) -> Tensor | None:
+    """`given` in the first channels of `own`: old outputs are deaf to new inputs, new outputs are fresh. None where it is too large."""
+    if given.ndim != own.ndim or any(small > large for small, large in zip(given.shape, own.shape, strict=True)):
+        return None
+    if name.startswith("decoder.modulate."):  # scales, then shifts, one of each per channel
+        halves = [_widened("", small, large) for small, large in zip(given.chunk(2), own.chunk(2), strict=True)]
+        return torch.cat([half for half in halves if half is not None])
+    wide = own.clone()
+    wide[: len(given)] = 0
+    wide[tuple(slice(size) for size in given.shape)] = given
+    return wide
 
 
 def _moved(own: Tensor, given: Tensor, pairs: list[tuple[int, int]], *, axis: int) -> Tensor | None:

@@ -41,6 +41,29 @@ def test_twice_the_side_takes_over_all_but_the_top_level(tmp_path: Path) -> None
     assert large.read(torch.zeros(1, 3, 64, 64)).labels.isfinite().all()
 
 
+def test_a_wider_network_computes_at_first_what_the_narrow_one_did(tmp_path: Path) -> None:
+    old = tiny_model()
+    with torch.no_grad():  # a fresh model's branches and modulations are zero and would hide where they went
+        for parameter in old.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+    old.save(tmp_path)
+    size = old.card.network
+    wider = {"trunk": tuple(c + 8 for c in size.trunk), "decoder": tuple(c + 24 for c in size.decoder)}
+    new = _fresh(old.card.model_copy(update={"network": size.model_copy(update=wider)}))
+    taken, _ = adopt(new, tmp_path)
+    assert taken >= len(dict(new.named_parameters()))
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    ours, theirs = new.read(x), old.read(x)
+    torch.testing.assert_close(ours.labels, theirs.labels)
+    torch.testing.assert_close(ours.latent, theirs.latent)
+    wish = theirs.labels.flip(0)
+    torch.testing.assert_close(new.edit(x, wish), old.edit(x, wish))
+    torch.testing.assert_close(new.generate(ours.latent, wish), old.generate(theirs.latent, wish))
+    new.read(x).logits.sum().backward()
+    deaf = new.trunk.down[1].weight
+    assert deaf.grad is not None and deaf.grad[: size.trunk[2], size.trunk[1] :].abs().max() > 0  # but they learn to listen
+
+
 def test_an_action_unit_keeps_what_was_known_of_it_at_another_place(tmp_path: Path) -> None:
     old = tiny_model()
     old.save(tmp_path)
