@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affect.labels import Vocabulary
+from affect.precision import shortest
 
 JUDGE_FILE, JUDGE_WEIGHTS_FILE = "judge.json", "judge.safetensors"
 SQUEEZED, FEATURES = 32, 160
@@ -132,7 +133,7 @@ class Judge(nn.Module):
     def save(self, folder: Path) -> None:
         """Write judge.safetensors, and judge.json with its hash, into the folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}, folder / JUDGE_WEIGHTS_FILE)
+        save_file({name: shortest(tensor) for name, tensor in self.state_dict().items()}, folder / JUDGE_WEIGHTS_FILE)
         digest = sha256((folder / JUDGE_WEIGHTS_FILE).read_bytes()).hexdigest()
         self.card = self.card.model_copy(update={"sha256": digest})
         (folder / JUDGE_FILE).write_text(self.card.model_dump_json(indent=2) + "\n")

@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, DataSummary, ModelCard, NetworkSize
 from affect.catalogue import LABEL_SETS
 from affect.networks import FEATURES, Condition, Decoder, Heads, Trunk, stages
+from affect.precision import shortest
 
 TABLE_ROWS = 4096  # M: label rows of real faces that stand for the training distribution
 NEIGHBOURHOOD = 0.15  # how near, per asked label, a real row must lie to be drawn for it (standard deviation)
@@ -146,19 +147,13 @@ class AffectModel(nn.Module):
     def save(self, folder: Path) -> None:
         """Write weights.safetensors and card.json (with the digest of the weights) into the folder.
 
-        A tensor whose numbers are all numbers of half precision (`round_to_half`) is stored as such; `load` gives the same bits.
+        A tensor whose numbers all fit into two bytes (`affect.precision.round_to_bfloat16`) is stored so; `load` gives the same bits.
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / WEIGHTS_FILE
-        save_file({name: _compact(tensor.detach().contiguous().cpu()) for name, tensor in self.state_dict().items()}, path)
+        save_file({name: shortest(tensor) for name, tensor in self.state_dict().items()}, path)
         self.recard(self.card.model_copy(update={"digest": _digest(path)}))
         self.card.save(folder)
-
-    @torch.no_grad()
-    def round_to_half(self) -> None:
-        """Round every weight to the nearest number of half precision (relative error under 5e-4): the file is half as long."""
-        for parameter in self.parameters():
-            parameter.copy_(parameter.half())
 
     def recard(self, card: ModelCard) -> None:
         """Put another card of the same networks (new calibration, quality, reference) in place of this one."""
@@ -330,11 +325,6 @@ def _exists(path: Path) -> Path:
     if not path.is_file():
         raise CardError(f"{path} is missing: give a folder with {CARD_FILE} and {WEIGHTS_FILE}")
     return path
-
-
-def _compact(tensor: Tensor) -> Tensor:
-    half = tensor.half()
-    return half if tensor.dtype == torch.float32 and torch.equal(half.float(), tensor) else tensor
 
 
 def _digest(path: Path) -> str:

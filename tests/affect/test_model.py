@@ -9,6 +9,7 @@ from torch import Tensor
 from affect.card import CARD_FILE, WEIGHTS_FILE, CardError, ModelCard
 from affect.labels import LabelError, Vocabulary, keep
 from affect.model import AffectModel, smoke_card
+from affect.precision import SHORT, round_to_bfloat16
 
 
 @pytest.fixture
@@ -33,11 +34,17 @@ def test_a_saved_model_reads_the_same(model: AffectModel, faces: Tensor, tmp_pat
     assert torch.equal(AffectModel.load(tmp_path).predict(x).probability, model.predict(x).probability)
 
 
-def test_a_model_rounded_to_half_precision_is_stored_in_half_the_bytes_and_loads_to_the_same_bits(
-    model: AffectModel, tmp_path: Path
+@pytest.mark.parametrize("dtype", SHORT)
+def test_rounded_weights_are_stored_in_half_the_bytes_and_load_to_the_same_bits(
+    model: AffectModel, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     model.save(tmp_path / "whole")
-    model.round_to_half()
+    if dtype == torch.bfloat16:
+        round_to_bfloat16(model)
+    else:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(parameter.half())
     model.save(tmp_path / "half")
     loaded = AffectModel.load(tmp_path / "half").state_dict()
     assert all(torch.equal(loaded[name].nan_to_num(9), tensor.nan_to_num(9)) for name, tensor in model.state_dict().items())

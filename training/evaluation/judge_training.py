@@ -13,6 +13,7 @@ from tqdm import tqdm
 from affect.judge import Judge, JudgeCard
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
+from affect.precision import mixed, round_to_bfloat16
 from training.database.reader import Database
 from training.database.stream import Batch, Stream
 from training.evaluation import metrics
@@ -45,6 +46,7 @@ def train_judge(data: Path, out: Path, config: JudgeConfig) -> Judge:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     judge: Judge = Judge(card).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     seen = _learn(judge, database, config)
+    round_to_bfloat16(judge)
     judge.eval()
     judge.card = card.model_copy(update={"seen_images": seen, "held_out": held_out(judge, database, "validation")})
     judge.save(out)
@@ -63,7 +65,9 @@ def _learn(judge: Judge, database: Database, config: JudgeConfig) -> int:
     with stream, tqdm(total=steps * config.batch_images, unit="img", unit_scale=True, mininterval=0.5, desc="judge") as bar:
         for _, batch in zip(range(steps), stream, strict=False):
             x, y = _both(batch, next(judge.parameters()).device)
-            raw = judge(augment(x, generator))[0]
+            x = augment(x, generator).contiguous(memory_format=torch.channels_last)
+            with mixed(x.device.type):
+                raw = judge(x)[0].float()
             loss = judge_loss(raw, y) + TWIN_WEIGHT * twin_loss(raw, y)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ from torch import Tensor
 from affect.card import Calibration, DataSummary, ModelCard
 from affect.labels import AROUSAL, VALENCE, keep
 from affect.model import TABLE_ROWS, AffectModel
+from affect.precision import round_to_bfloat16
 from training.database.card import DataCard
 from training.database.reader import Database
 from training.gan.config import TrainConfig
@@ -63,7 +64,7 @@ def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
 @torch.no_grad()
 def finish(model: AffectModel, database: Database, config: TrainConfig, *, seen_images: int) -> None:
     """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference quantiles. Changes `model` and its card."""
-    model.round_to_half()  # first: what is measured from here on is what is served
+    round_to_bfloat16(model)  # first: what is measured from here on is what is served
     rng = np.random.default_rng(config.seed)
     labels = keep(database.labels("train"), config.labels)
     rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])

@@ -1,14 +1,14 @@
 """What a step changes: networks, their average, their optimisers. Two kinds: our one-pass game and the paper's alternating one."""
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
 from affect.model import AffectModel
+from affect.precision import mixed
 from affect.ssgan2019 import Ssgan2019
 from training.gan import ssgan2019
 from training.gan.checkpoint import RunError, update_average
@@ -57,7 +57,7 @@ class CategoricalGan:
         """One pass forward, one backward, one step, one move of the average."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
-        with half(self.device.type):
+        with mixed(self.device.type):
             values = step_losses(self.model, pairs, self.config, progress=progress, step=step, draws=draws)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -103,9 +103,3 @@ def _refresh_latents(model: AffectModel, x: Tensor, ranks: Ranks) -> None:
     ridge = 1e-4 * covariance.diagonal().mean() + 1e-6
     factor, _ = torch.linalg.cholesky_ex(covariance + ridge * torch.eye(len(mean), device=z.device))  # the ridge keeps it definite
     model.latent_factor.copy_(factor)
-
-
-def half(device: str) -> AbstractContextManager[Any]:
-    """bf16 autocast where the machine multiplies in bf16; elsewhere it would only lose digits and time."""
-    native = device == "cuda" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-    return torch.autocast(device, dtype=torch.bfloat16) if native else nullcontext()
