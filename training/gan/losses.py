@@ -43,9 +43,10 @@ def label_loss(logits: Tensor, va: Tensor, y: Tensor, au_weight: float, va_weigh
     return au_weight * au_loss(logits, y[:, :-2]) + va_weight * va_loss(va, y[:, -2:])
 
 
-def relativistic(winner: Tensor, loser: Tensor) -> Tensor:
-    """softplus(c(loser) - c(winner)), the relativistic pairing loss (Jolicoeur-Martineau 2018; R3GAN 2024). (B,) twice."""
-    return F.softplus(loser - winner).mean()
+def relativistic(winner: Tensor, loser: Tensor, weight: Tensor | None = None) -> Tensor:
+    """softplus(c(loser) - c(winner)), the relativistic pairing loss (Jolicoeur-Martineau 2018; R3GAN 2024). (B,) twice, or with weights."""
+    each = F.softplus(loser - winner)
+    return (each if weight is None else weight * each).mean()
 
 
 def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progre
         if moved is not None:
             values |= _unpaired(model, x, pairs.y, face, copy, copied, edits, moved, config, ranks)
         if adversarial:
-            values |= _adversary(model, twin, other, drawn, read, config, step, ranks)
+            values |= _adversary(model, twin, other, drawn, read, edits, config, step, ranks)
     return values
 
 
@@ -150,15 +150,25 @@ def _unpaired(
 
 
 def _adversary(
-    model: AffectModel, twin: Tensor, other: Reading, drawn: Drawn, read: Reading, config: TrainConfig, step: int, ranks: Ranks
+    model: AffectModel,
+    twin: Tensor,
+    other: Reading,
+    drawn: Drawn,
+    read: Reading,
+    edits: Tensor,
+    config: TrainConfig,
+    step: int,
+    ranks: Ranks,
 ) -> dict[str, Tensor]:
     """The game: the critic on real twins against drawn faces in the same state, and the decoder against the frozen critic."""
     fake = drawn.x.detach()
     found = model.read(fake, drawn.y)
+    edited = torch.cat([edits, edits.new_zeros(len(fake) - len(edits))])
+    weight = config.latent_adversary_weight + (config.adversary_weight - config.latent_adversary_weight) * edited.to(fake.dtype)
     values = {
         "critic": ranks.mean(losses.relativistic(other.critic[drawn.real], found.critic)),
         "encoder": config.latent_weight * losses.latent_loss(ranks.gather(found.latent), ranks.gather(drawn.z.detach())),
-        "generator": config.adversary_weight * ranks.mean(losses.relativistic(read.critic, other.critic[drawn.real].detach())),
+        "generator": ranks.mean(losses.relativistic(read.critic, other.critic[drawn.real].detach(), weight)),
     }
     if step % config.penalty_every == 0:
         rows = min(ranks.share(config.penalty_rows, "penalty_rows"), len(twin))

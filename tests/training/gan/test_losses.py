@@ -61,6 +61,7 @@ def test_relativistic_loss_falls_as_the_winner_leads() -> None:
     a, b = torch.tensor([1.0]), torch.tensor([0.0])
     assert losses.relativistic(a, b).item() == pytest.approx(math.log(1 + math.exp(-1)), rel=1e-5)
     assert losses.relativistic(a, b) < losses.relativistic(b, a)
+    assert losses.relativistic(a, b, torch.full_like(a, 3)).item() == pytest.approx(3 * losses.relativistic(a, b).item())
 
 
 def test_gradient_penalty_of_a_linear_score_is_its_squared_weight() -> None:

@@ -11,7 +11,7 @@ from affect.model import AffectModel, smoke_card
 from training.gan.config import preset
 from training.gan.learner import CategoricalGan
 from training.gan.ranks import Draws
-from training.gan.step import Pairs
+from training.gan.step import Pairs, step_losses
 
 CONFIG = replace(preset("smoke"), batch_pairs=4, penalty_rows=4)
 WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::equal", "aten::unique")
@@ -84,3 +84,15 @@ def test_a_gradient_that_is_not_finite_leaves_weights_and_moments_alone() -> Non
     assert not torch.isfinite(values["gradient_norm"])
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
     assert all(torch.equal(a, s["exp_avg"]) for a, s in zip(moments, learner.optimiser.state.values(), strict=True))
+
+
+def _generator_loss(edited: float, latent_weight: float) -> float:
+    config = replace(CONFIG, edited=edited, adversary_weight=1.0, latent_adversary_weight=latent_weight)
+    model = AffectModel.initialise(smoke_card(), seed=0)
+    return step_losses(model, _pairs(), config, progress=0.9, step=1, draws=Draws(3))["generator"].item()
+
+
+def test_the_critic_weighs_as_told_on_what_is_drawn_from_the_latent_and_as_before_on_edits() -> None:
+    assert _generator_loss(0.0, 2.0) == pytest.approx(2 * _generator_loss(0.0, 1.0), rel=1e-5)
+    newcomers = 1 / 3  # B edits and B / 2 new people; an untrained critic grades all alike
+    assert _generator_loss(1.0, 2.0) == pytest.approx((1 + newcomers) * _generator_loss(1.0, 1.0), rel=0.05)
