@@ -71,6 +71,7 @@ class ModelCard(_Frozen):
     vocabulary: tuple[str, ...]
     image_px: int = Field(ge=16)
     network: NetworkSize
+    mirrored: bool = Field(default=False, description="AUs, valence and arousal are the mean over the face and its mirror image")
     calibration: dict[str, Calibration]
     data: DataSummary
     quality: dict[str, Measured] = {}

@@ -186,9 +186,17 @@ class AffectModel(nn.Module):
     # -- reading -------------------------------------------------------------------------------------------------
 
     def read(self, x: Tensor, y: Tensor | None = None) -> Reading:
-        """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in the state it reads."""
-        maps = self.trunk(x)
+        """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in the state it reads.
+
+        A card that says `mirrored` has AUs, valence and arousal read off each face and its mirror image, which show the same state:
+        the mean is nearer to the truth than either (docs/decisions/0015-mirrored.md). Everything else is read off the face itself.
+        """
+        rows = len(x)
+        maps = self.trunk(torch.cat([x, x.flip(3)]) if self.card.mirrored else x)
         logits, va, latent, identity, features = (part.float() for part in self.heads(maps[-1]))
+        if self.card.mirrored:
+            logits, va = (part.unflatten(0, (2, rows)).mean(0) for part in (logits, va))
+            latent, identity, features, *maps = (part[:rows] for part in (latent, identity, features, *maps))
         if y is None:
             y = torch.cat([torch.sigmoid(logits), va], dim=1).detach()
         critic = self.heads.score(features, self.condition(self.mask(y))).float()

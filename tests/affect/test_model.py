@@ -54,6 +54,20 @@ def test_rounded_weights_are_stored_in_half_the_bytes_and_load_to_the_same_bits(
     assert saved > 0.4 * parameters  # zeros were stored in half before
 
 
+def test_a_mirrored_reading_is_the_mean_of_the_face_and_its_mirror_image(model: AffectModel, faces: Tensor) -> None:
+    x = AffectModel.to_pixels(faces)
+    plain, turned = model.read(x), model.read(x.flip(3))
+    model.recard(model.card.model_copy(update={"mirrored": True}))
+    read = model.read(x)
+    torch.testing.assert_close(read.logits, (plain.logits + turned.logits) / 2)
+    torch.testing.assert_close(read.va, (plain.va + turned.va) / 2)
+    torch.testing.assert_close(model.read(x.flip(3)).labels, read.labels)
+    for name in ("latent", "identity", "features"):
+        torch.testing.assert_close(getattr(read, name), getattr(plain, name))
+    for own, of_face in zip(read.maps, plain.maps, strict=True):
+        torch.testing.assert_close(own, of_face)
+
+
 def test_weights_of_another_run_are_refused(model: AffectModel, tmp_path: Path) -> None:
     model.save(tmp_path / "a")
     AffectModel.initialise(smoke_card(), seed=4).save(tmp_path / "b")

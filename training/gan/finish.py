@@ -65,6 +65,7 @@ def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
 def finish(model: AffectModel, database: Database, config: TrainConfig, *, seen_images: int) -> None:
     """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference quantiles. Changes `model` and its card."""
     round_to_bfloat16(model)  # first: what is measured from here on is what is served
+    model.recard(model.card.model_copy(update={"mirrored": config.network.kind == "affectgan"}))  # the paper's model stays the paper's
     rng = np.random.default_rng(config.seed)
     labels = keep(database.labels("train"), config.labels)
     rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
