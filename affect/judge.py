@@ -100,8 +100,9 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def judge(self, x: Tensor) -> Verdict:
-        """Labels and features of faces (B, 3, any, any) in [-1, 1]."""
-        raw, features = self(x)
+        """Labels and features of faces (B, 3, any, any) in [-1, 1]. Labels are read off the face and its mirror image, and averaged."""
+        raw, features = self(torch.cat([x, x.flip(3)]))
+        raw, features = raw.unflatten(0, (2, len(x))).mean(0), features[: len(x)]
         labels = torch.cat([torch.sigmoid(raw[:, :-2]), torch.tanh(raw[:, -2:])], dim=1)
         return Verdict(labels.float(), features.float())
 

@@ -40,6 +40,15 @@ def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder):
     assert torch.allclose(large, shrunk, atol=0.02)  # the database rounds to 8 bits
 
 
+def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder):
+    judge = Judge.load(judge_folder)
+    faces = torch.rand(3, 3, 64, 64) * 2 - 1
+    both = torch.stack([judge(faces)[0], judge(faces.flip(3))[0]]).mean(0)
+    assert torch.allclose(judge.read(faces), judge.read(faces.flip(3)), atol=1e-5)
+    assert torch.allclose(judge.read(faces)[:, :-2], torch.sigmoid(both[:, :-2]), atol=1e-5)
+    assert torch.allclose(judge.features(faces), judge(faces)[1], atol=1e-5)
+
+
 def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder, tmp_path):
     judge = Judge.load(judge_folder)
     judge.save(tmp_path)
