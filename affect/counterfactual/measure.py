@@ -19,6 +19,7 @@ U8 = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
 MAP_FULL = 0.25  # a pixel that changes by this share of full scale is white in the map
+MAP_BLUR = 64  # its blur is this part of the side
 NOISE_SD = 4 / 255  # of the stability probe
 GRADIENT_STEPS = 8
 SUPPORT_ROWS = 256  # real label rows whose distance to their neighbours is the yardstick of support
@@ -47,9 +48,13 @@ def region_shares(shift: Floats) -> dict[str, float]:
 
 
 def change_map(shift: Floats) -> U8:
-    """(S, S) grey. Changes below half a grey level are none; scaled by a fixed amount, so faint changes look faint."""
-    shown = np.where(shift < 0.5 / 255, 0, shift).astype(np.float32)
-    grey: U8 = np.round(np.clip(shown / MAP_FULL, 0, 1) * 255).astype(np.uint8)
+    """(S, S) grey of a change (S, S), scaled by a fixed amount, so faint changes look faint; 0 where nothing near changed.
+
+    Averaged over a 64th of the side: where a face changes, its neighbourhood does, while single pixels differ by noise. Against
+    the pixels that truly changed between twins that brings the map's AUC from .866 to .909 (LOG).
+    """
+    near = cv2.GaussianBlur(np.asarray(shift, np.float32), (0, 0), max(len(shift) / MAP_BLUR, 0.5))
+    grey: U8 = np.round(np.clip(near / MAP_FULL, 0, 1) * 255).astype(np.uint8)
     return grey
 
 

