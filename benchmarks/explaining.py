@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
 import torch
 
@@ -29,6 +30,8 @@ def main(weights: Path, faces: int, rounds: int) -> None:
     model = AffectModel.load(weights)
     judge = Judge.load(weights / "judge") if (weights / "judge" / JUDGE_FILE).is_file() else None
     crops = np.stack([decode(path.read_bytes()) for path in sorted(EXAMPLES.glob("*.png"))])
+    side = model.card.image_px
+    crops = np.stack([cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA) for crop in crops])
     crops = np.resize(crops, (faces, *crops.shape[1:]))
     asked = {
         "expression, one answer": Question(),
