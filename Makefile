@@ -36,7 +36,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy affect training handlers service
 	$(BIN)/python -m pytest tests/test_architecture.py tests/test_repository.py
-	$(BIN)/python -m service.openapi --check
+	$(BIN)/python -m service.api.openapi --check
 
 # Needs Node.js and npm's registry, so it is no part of `check`.
 check-openapi:

@@ -42,9 +42,18 @@ class HandlerSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     operation: Operation
-    batch_faces: tuple[int, ...] = Field(default=(1,), description="sizes of a forward pass, rising; a batch is cut and padded to these")
-    threads: int = Field(default=1, ge=1, description="torch threads; more than one per worker is slower on busy cores")
-    frames: int = Field(default=5, ge=2, description="pictures on the way from a face to its counterfactual")
+    batch_faces: tuple[int, ...] = Field(
+        default=(1,),
+        description="sizes of a forward pass, rising; a batch is cut and padded to these",
+    )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        description="torch threads; more than one per worker is slower on busy cores",
+    )
+    frames: int = Field(
+        default=5, ge=2, description="pictures on the way from a face to its counterfactual"
+    )
 
     @field_validator("batch_faces")
     @classmethod
@@ -76,9 +85,13 @@ def settings_of(context: Context, operation: Operation) -> HandlerSettings:
     try:
         settings = HandlerSettings.model_validate(context.model_yaml_config.get("handler"))
     except ValidationError as error:
-        raise CardError(f"{CONFIG_FILE} has no usable `handler` part: {error}; archive the run again") from error
+        raise CardError(
+            f"{CONFIG_FILE} has no usable `handler` part: {error}; archive the run again"
+        ) from error
     if settings.operation != operation:
-        raise CardError(f"this archive is for {settings.operation}, the handler is {operation}: archive the run again")
+        raise CardError(
+            f"this archive is for {settings.operation}, the handler is {operation}: archive the run again"
+        )
     return settings
 
 

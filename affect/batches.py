@@ -1,6 +1,6 @@
 """Runs a model on any number of rows in forward passes of a few fixed sizes.
 
-Fixed sizes keep kernels warm and let torch.compile compile once per size. Shape letters as in affect.wire.
+Fixed sizes keep kernels warm and let torch.compile compile once per size. Shape letters as in affect.protocol.messages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from affect.model import AffectModel, Prediction
-from affect.wire import F32, I32, I64, U8, Predictions
+from affect.protocol.messages import F32, I32, I64, U8, Predictions
 
 # A pass may be padded by this share of its size; beyond it, two smaller passes are cheaper than computing nothing.
 PADDING = 0.25
@@ -31,20 +31,34 @@ def passes(rows: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 def pad(rows: Tensor, size: int) -> Tensor:
     """(n, ...) -> (size, ...), the last row repeated."""
-    return rows if len(rows) == size else torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
+    return (
+        rows
+        if len(rows) == size
+        else torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
+    )
 
 
 def numpy_rows(prediction: Prediction, rows: int) -> Predictions:
     """The first rows of a prediction as the wire carries it."""
     p = prediction
-    parts = (part[:rows].detach().float().cpu().numpy() for part in (p.intensity, p.probability, p.va, p.realism))
+    parts = (
+        part[:rows].detach().float().cpu().numpy()
+        for part in (p.intensity, p.probability, p.va, p.realism)
+    )
     intensity, probability, va, realism = parts
-    return Predictions(intensity, probability, p.present[:rows].to(torch.uint8).cpu().numpy(), va, realism)
+    return Predictions(
+        intensity, probability, p.present[:rows].to(torch.uint8).cpu().numpy(), va, realism
+    )
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:
     """Rows of several predictions as one."""
-    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in Predictions.__dataclass_fields__))
+    return Predictions(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in Predictions.__dataclass_fields__
+        )
+    )
 
 
 @torch.inference_mode()
@@ -53,12 +67,16 @@ def predict(model: AffectModel, crops: U8, sizes: Sequence[int]) -> Predictions:
     images = torch.from_numpy(crops).to(model.platt.device)
     read = []
     for start, stop, size in passes(len(crops), sizes):
-        read.append(numpy_rows(model.predict(model.to_pixels(pad(images[start:stop], size))), stop - start))
+        read.append(
+            numpy_rows(model.predict(model.to_pixels(pad(images[start:stop], size))), stop - start)
+        )
     return join(read)
 
 
 @torch.inference_mode()
-def generate(model: AffectModel, labels: F32, seeds: I64, references: U8, reference_of: I32) -> tuple[U8, F32, Predictions]:
+def generate(
+    model: AffectModel, labels: F32, seeds: I64, references: U8, reference_of: I32
+) -> tuple[U8, F32, Predictions]:
     """Draw N faces; returns (images (N, S, S, 3), complete wishes (N, K + 2), what the predictor reads off the images).
 
     Every row is its own forward pass: the last bits of a convolution depend on the size of its batch, and the same
@@ -70,7 +88,12 @@ def generate(model: AffectModel, labels: F32, seeds: I64, references: U8, refere
     for row, seed in enumerate(seeds.tolist()):
         source = int(reference_of[row])
         draw = _keep if source >= 0 else _draw
-        x, y = draw(model, asked[row : row + 1], torch.Generator().manual_seed(seed), people[source : source + 1])
+        x, y = draw(
+            model,
+            asked[row : row + 1],
+            torch.Generator().manual_seed(seed),
+            people[source : source + 1],
+        )
         image = model.to_images(x)  # (1, S, S, 3)
         images.append(image.cpu().numpy())
         requested.append(y.cpu().numpy())
@@ -81,13 +104,17 @@ def generate(model: AffectModel, labels: F32, seeds: I64, references: U8, refere
 Draw = Callable[[AffectModel, Tensor, torch.Generator, Tensor], tuple[Tensor, Tensor]]
 
 
-def _draw(model: AffectModel, asked: Tensor, generator: torch.Generator, _: Tensor) -> tuple[Tensor, Tensor]:
+def _draw(
+    model: AffectModel, asked: Tensor, generator: torch.Generator, _: Tensor
+) -> tuple[Tensor, Tensor]:
     """A new person in the asked state (1, K + 2)."""
     y = model.mask(model.sample_labels(asked, generator))
     return model.generate(model.sample_latents(1, generator), y), y
 
 
-def _keep(model: AffectModel, asked: Tensor, generator: torch.Generator, person: Tensor) -> tuple[Tensor, Tensor]:
+def _keep(
+    model: AffectModel, asked: Tensor, generator: torch.Generator, person: Tensor
+) -> tuple[Tensor, Tensor]:
     """The person of a crop (1, S, S, 3) moved to the asked state (1, K + 2)."""
     x = model.to_pixels(person)
     reading = model.read(x)

@@ -28,8 +28,12 @@ class NetworkSize(_Frozen):
     """Widths of the two networks; image_px is in the card itself."""
 
     kind: Literal["affectgan", "ssgan2019"] = "affectgan"
-    trunk: tuple[int, ...] = Field(description="channels of the trunk at each resolution, from the picture down to 4 px")
-    decoder: tuple[int, ...] = Field(description="channels of the decoder at each resolution, from 4 px up")
+    trunk: tuple[int, ...] = Field(
+        description="channels of the trunk at each resolution, from the picture down to 4 px"
+    )
+    decoder: tuple[int, ...] = Field(
+        description="channels of the decoder at each resolution, from 4 px up"
+    )
     latent: int = Field(description="length of the latent code of a person and a scene")
     condition: int = Field(description="length of the embedded condition")
 
@@ -71,15 +75,20 @@ class ModelCard(_Frozen):
     vocabulary: tuple[str, ...]
     image_px: int = Field(ge=16)
     network: NetworkSize
-    mirrored: bool = Field(default=False, description="AUs, valence and arousal are the mean over the face and its mirror image")
+    mirrored: bool = Field(
+        default=False,
+        description="AUs, valence and arousal are the mean over the face and its mirror image",
+    )
     calibration: dict[str, Calibration]
     data: DataSummary
     quality: dict[str, Measured] = {}
     reference: dict[str, list[float]] = Field(
-        default={}, description="quantiles 0..1 of scores on real faces: critic, strangeness, reconstruction_error, and of each label"
+        default={},
+        description="quantiles 0..1 of scores on real faces: critic, strangeness, reconstruction_error, and of each label",
     )
     nuisances: tuple[str, ...] = Field(
-        default=(), description='what should not matter and may be asked about ("light: dim to bright"), in the order of the weights'
+        default=(),
+        description='what should not matter and may be asked about ("light: dim to bright"), in the order of the weights',
     )
     licence: str = "Apache-2.0"
     intended_use: tuple[str, ...] = ()
@@ -99,7 +108,9 @@ class ModelCard(_Frozen):
     def _fits(self) -> "ModelCard":
         missing = [code for code in self.vocabulary if code not in self.calibration]
         if missing:
-            raise ValueError(f"calibration has no entry for {', '.join(missing)}; write one for every AU of the vocabulary")
+            raise ValueError(
+                f"calibration has no entry for {', '.join(missing)}; write one for every AU of the vocabulary"
+            )
         return self
 
     @property
@@ -128,5 +139,7 @@ class ModelCard(_Frozen):
         except ValueError as error:
             raise CardError(f"{where} is not a card this version can read: {error}") from error
         if card.format != FORMAT:
-            raise CardError(f"{where} has format {card.format}; this version reads format {FORMAT}: archive the run again")
+            raise CardError(
+                f"{where} has format {card.format}; this version reads format {FORMAT}: archive the run again"
+            )
         return card

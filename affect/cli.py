@@ -43,7 +43,9 @@ class _Commands(click.Group):
             command = point.load()
         except ModuleNotFoundError as error:
             extra = EXTRA.get(point.module.split(".")[0], "dev")
-            raise click.ClickException(f"{cmd_name} needs the package {error.name}: pip install 'affectgan[{extra}]'") from error
+            raise click.ClickException(
+                f"{cmd_name} needs the package {error.name}: pip install 'affectgan[{extra}]'"
+            ) from error
         assert isinstance(command, click.Command)
         return command
 

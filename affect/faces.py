@@ -78,7 +78,9 @@ class Landmarks:
 
     def __init__(self, path: Path = NETWORK_FILE) -> None:
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: make it with `affectgan align --out {path}`")
+            raise FileNotFoundError(
+                f"{path} is missing: make it with `affectgan align --out {path}`"
+            )
         self.path = path
         self._local = threading.local()
 
@@ -121,7 +123,9 @@ class FaceFinder:
 
     def __init__(self, *, yunet: Path | None = None, landmarks: Landmarks | None = None) -> None:
         if yunet is not None and not yunet.is_file():
-            raise FileNotFoundError(f"{yunet} is missing: give the path of a YuNet .onnx file, or none to use the built-in cascade")
+            raise FileNotFoundError(
+                f"{yunet} is missing: give the path of a YuNet .onnx file, or none to use the built-in cascade"
+            )
         self.yunet = yunet
         self.landmarks = landmarks or default_landmarks()
         self._local = threading.local()
@@ -134,12 +138,20 @@ class FaceFinder:
         faces: list[Face] = []
         for longest in SEARCHES_PX:
             small, scale = _shrunk(image, longest)
-            faces += self._refined(image, [Box(b.x / scale, b.y / scale, b.side / scale, b.angle) for b in self._boxes(small)])
+            faces += self._refined(
+                image,
+                [
+                    Box(b.x / scale, b.y / scale, b.side / scale, b.angle)
+                    for b in self._boxes(small)
+                ],
+            )
             if scale == 1.0 or (faces and not thorough):
                 break
         if not any(face.confidence >= FIRM for face in faces):
             leaning = self._tilted(image)
-            faces = leaning if not faces or any(face.confidence >= FIRM for face in leaning) else faces
+            faces = (
+                leaning if not faces or any(face.confidence >= FIRM for face in leaning) else faces
+            )
         faces = faces or self._filling(image)
         return sorted(_distinct(faces), key=lambda face: -face.box[2] * face.box[3])
 
@@ -151,10 +163,19 @@ class FaceFinder:
         height, width = small.shape[:2]
         for degrees in TURNS:
             there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-            turned = np.asarray(cv2.warpAffine(small, there, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+            turned = np.asarray(
+                cv2.warpAffine(small, there, (width, height), borderMode=cv2.BORDER_REPLICATE),
+                np.uint8,
+            )
             back = cv2.invertAffineTransform(there)
             boxes = [(box, back @ [box.x, box.y, 1.0] / scale) for box in self._boxes(turned)]
-            faces = self._refined(image, [Box(float(x), float(y), b.side / scale, float(np.deg2rad(degrees))) for b, (x, y) in boxes])
+            faces = self._refined(
+                image,
+                [
+                    Box(float(x), float(y), b.side / scale, float(np.deg2rad(degrees)))
+                    for b, (x, y) in boxes
+                ],
+            )
             if faces:
                 return faces
         return []
@@ -162,13 +183,21 @@ class FaceFinder:
     def _filling(self, image: U8) -> list[Face]:
         """A face that fills the picture, without the room around it that a cascade wants: the landmark network alone must be sure."""
         height, width = image.shape[:2]
-        return self._refined(image, [Box(width / 2, height / 2, share * min(height, width)) for share in FILLING], SURE)
+        return self._refined(
+            image,
+            [Box(width / 2, height / 2, share * min(height, width)) for share in FILLING],
+            SURE,
+        )
 
-    def _refined(self, image: U8, boxes: Sequence[Box], least: float = LEAST_CONFIDENCE) -> list[Face]:
+    def _refined(
+        self, image: U8, boxes: Sequence[Box], least: float = LEAST_CONFIDENCE
+    ) -> list[Face]:
         faces: list[Face] = []
         for box in boxes:
             points, confidence = self.landmarks.refine(image, box)
-            for degrees in TILTS if confidence < FIRM else ():  # the box may be that of a head that leans
+            for degrees in (
+                TILTS if confidence < FIRM else ()
+            ):  # the box may be that of a head that leans
                 leaning = Box(box.x, box.y, box.side, box.angle + float(np.deg2rad(degrees)))
                 seen, sure = self.landmarks.refine(image, leaning)
                 if sure >= FIRM:
@@ -183,8 +212,14 @@ class FaceFinder:
             return self._yunet_boxes(image)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         even = cv2.equalizeHist(grey)
-        for name, picture, neighbours in (("alt2", grey, 3), ("alt2", even, 2), ("default", even, 3)):
-            found = self._cascade(name).detectMultiScale(picture, 1.1, neighbours, minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX))
+        for name, picture, neighbours in (
+            ("alt2", grey, 3),
+            ("alt2", even, 2),
+            ("default", even, 3),
+        ):
+            found = self._cascade(name).detectMultiScale(
+                picture, 1.1, neighbours, minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX)
+            )
             if len(found):
                 return [Box(x + w / 2, y + h / 2, float(w)) for x, y, w, h in found]
         return []
@@ -192,7 +227,9 @@ class FaceFinder:
     def _cascade(self, name: str) -> cv2.CascadeClassifier:
         cascades: dict[str, cv2.CascadeClassifier] = self._local.__dict__.setdefault("cascades", {})
         if name not in cascades:
-            cascades[name] = cv2.CascadeClassifier(str(CASCADES / f"haarcascade_frontalface_{name}.xml"))
+            cascades[name] = cv2.CascadeClassifier(
+                str(CASCADES / f"haarcascade_frontalface_{name}.xml")
+            )
         return cascades[name]
 
     def _yunet_boxes(self, image: U8) -> list[Box]:
@@ -201,7 +238,11 @@ class FaceFinder:
             self._local.yunet = cv2.FaceDetectorYN.create(str(self.yunet), "", (width, height), 0.6)
         self._local.yunet.setInputSize((width, height))
         _, found = self._local.yunet.detect(np.ascontiguousarray(image[..., ::-1]))
-        return [Box(x + w / 2, y + h / 2, float(max(w, h))) for x, y, w, h in found[:, :4]] if found is not None else []
+        return (
+            [Box(x + w / 2, y + h / 2, float(max(w, h))) for x, y, w, h in found[:, :4]]
+            if found is not None
+            else []
+        )
 
 
 @lru_cache(maxsize=1)
@@ -210,7 +251,9 @@ def default_landmarks() -> Landmarks:
     return Landmarks()
 
 
-def crops(finder: FaceFinder, image: U8, *, faces: Faces = "largest", size_px: int) -> list[tuple[Face | None, U8]]:
+def crops(
+    finder: FaceFinder, image: U8, *, faces: Faces = "largest", size_px: int
+) -> list[tuple[Face | None, U8]]:
     """Aligned crops (S, S, 3) of a picture with the face each shows.
 
     `largest` or `all` faces; `none` says that the picture is a crop already: it is scaled as it is. Raises NoFaceError, and
@@ -219,13 +262,22 @@ def crops(finder: FaceFinder, image: U8, *, faces: Faces = "largest", size_px: i
     if faces == "none":
         height, width = image.shape[:2]
         if min(height, width) < SMALLEST_FACE_PX:
-            raise ImageError("too_small", "Image too small", f"a crop of {width} x {height} px; send {SMALLEST_FACE_PX} px or more a side")
+            raise ImageError(
+                "too_small",
+                "Image too small",
+                f"a crop of {width} x {height} px; send {SMALLEST_FACE_PX} px or more a side",
+            )
         way = cv2.INTER_AREA if max(image.shape[:2]) > size_px else cv2.INTER_CUBIC
-        return [(None, np.ascontiguousarray(cv2.resize(image, (size_px, size_px), interpolation=way)))]
+        return [
+            (None, np.ascontiguousarray(cv2.resize(image, (size_px, size_px), interpolation=way)))
+        ]
     found = finder.find(image, thorough=faces == "all")
     if not found:
         raise NoFaceError(image.shape[1], image.shape[0])
-    return [(face, align(image, face.points, size_px)) for face in (found if faces == "all" else found[:1])]
+    return [
+        (face, align(image, face.points, size_px))
+        for face in (found if faces == "all" else found[:1])
+    ]
 
 
 def align(image: U8, points: Floats, size_px: int) -> U8:
@@ -243,7 +295,12 @@ def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
     scale = INPUT_PX / box.side
     cos, sin = np.cos(-box.angle) * scale, np.sin(-box.angle) * scale
     middle = INPUT_PX / 2
-    transform = np.array([[cos, -sin, middle - cos * box.x + sin * box.y], [sin, cos, middle - sin * box.x - cos * box.y]])
+    transform = np.array(
+        [
+            [cos, -sin, middle - cos * box.x + sin * box.y],
+            [sin, cos, middle - sin * box.x - cos * box.y],
+        ]
+    )
     return _warp(image, transform, INPUT_PX, scale), transform
 
 
@@ -253,7 +310,12 @@ def box_of_points(points: Floats) -> Box:
     across = points[1] - points[0]
     reach = max(float(np.linalg.norm(across)), 0.95 * float(np.linalg.norm(mouth - eyes)), 1.0)
     centre = 0.6 * eyes + 0.4 * mouth
-    return Box(float(centre[0]), float(centre[1]), BOX_TO_EYES * reach, float(np.arctan2(across[1], across[0])))
+    return Box(
+        float(centre[0]),
+        float(centre[1]),
+        BOX_TO_EYES * reach,
+        float(np.arctan2(across[1], across[0])),
+    )
 
 
 def _shrunk(image: U8, longest_px: int) -> tuple[U8, float]:
@@ -262,7 +324,9 @@ def _shrunk(image: U8, longest_px: int) -> tuple[U8, float]:
     if scale == 1.0:
         return image, scale
     height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8), scale
+    return np.asarray(
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+    ), scale
 
 
 def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float) -> U8:
@@ -272,15 +336,26 @@ def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float)
         factor *= 2
     part, start = _part(image, transform, size_px, factor)
     if factor > 1:
-        part = np.asarray(cv2.resize(part, (part.shape[1] // factor, part.shape[0] // factor), interpolation=cv2.INTER_AREA), np.uint8)
+        part = np.asarray(
+            cv2.resize(
+                part,
+                (part.shape[1] // factor, part.shape[0] // factor),
+                interpolation=cv2.INTER_AREA,
+            ),
+            np.uint8,
+        )
     turn = transform[:, :2] * factor
     # Pixel centres lie at half integers; OpenCV puts them at integers.
     shift = transform[:, :2] @ start + transform[:, 2] + turn @ [0.5, 0.5] - 0.5
-    warped = cv2.warpAffine(part, np.column_stack([turn, shift]), (size_px, size_px), borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpAffine(
+        part, np.column_stack([turn, shift]), (size_px, size_px), borderMode=cv2.BORDER_REPLICATE
+    )
     return np.asarray(warped, np.uint8)
 
 
-def _part(image: U8, transform: NDArray[np.float64], size_px: int, factor: int) -> tuple[U8, NDArray[np.int64]]:
+def _part(
+    image: U8, transform: NDArray[np.float64], size_px: int, factor: int
+) -> tuple[U8, NDArray[np.int64]]:
     """What a warp to (size_px, size_px) can see of the picture, its sides multiples of `factor`, and where it starts (x, y)."""
     back = cv2.invertAffineTransform(transform)
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * size_px @ back[:, :2].T + back[:, 2]

@@ -11,7 +11,10 @@ from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 Image.MAX_IMAGE_PIXELS = None
 
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-STILLS = ("JPEG", "MPO")  # MPO: what phones write when they append a depth or brightness map to a JPEG; its first picture is the photograph
+STILLS = (
+    "JPEG",
+    "MPO",
+)  # MPO: what phones write when they append a depth or brightness map to a JPEG; its first picture is the photograph
 SMALLEST_PX = 8
 MAX_PIXELS = 50_000_000
 # What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50) look for such marks.
@@ -47,17 +50,29 @@ def media_type(content: bytes) -> str:
         known = {content[:8]: "a HEIC, AVIF or video file"}
     for start, name in known.items():
         if content.startswith(start):
-            raise ImageError("unsupported_type", "Unsupported image type", f"this is {name}; send JPEG, PNG or WebP")
-    raise ImageError("not_an_image", "Not an image", f"{len(content)} bytes that are neither JPEG, PNG nor WebP; send one of these")
+            raise ImageError(
+                "unsupported_type",
+                "Unsupported image type",
+                f"this is {name}; send JPEG, PNG or WebP",
+            )
+    raise ImageError(
+        "not_an_image",
+        "Not an image",
+        f"{len(content)} bytes that are neither JPEG, PNG nor WebP; send one of these",
+    )
 
 
-def decode(content: bytes, *, max_pixels: int = MAX_PIXELS, longest_px: int | None = None) -> NDArray[np.uint8]:
+def decode(
+    content: bytes, *, max_pixels: int = MAX_PIXELS, longest_px: int | None = None
+) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
     The header is checked before anything is decoded. `longest_px` allows a JPEG to be decoded at a fraction of its size,
     never below `longest_px`, which is ten times as fast for large photographs. Raises ImageError.
     """
-    if media_type(content) == "image/png" and len(content) >= 24:  # Pillow reads on to the first pixels before it tells the size
+    if (
+        media_type(content) == "image/png" and len(content) >= 24
+    ):  # Pillow reads on to the first pixels before it tells the size
         _check_size(int.from_bytes(content[16:20]), int.from_bytes(content[20:24]), max_pixels)
     try:
         with Image.open(io.BytesIO(content), formats=list(MEDIA_TYPES)) as picture:
@@ -69,16 +84,26 @@ def decode(content: bytes, *, max_pixels: int = MAX_PIXELS, longest_px: int | No
             return np.asarray(_to_rgb(upright), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise ImageError(
-            "truncated", "Broken image", "the header promises a picture that the rest does not hold; send the whole file"
+            "truncated",
+            "Broken image",
+            "the header promises a picture that the rest does not hold; send the whole file",
         ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, ImageError):
             raise
-        raise ImageError("truncated", "Broken image", f"the picture ends early or is damaged ({error}); send the whole file") from error
+        raise ImageError(
+            "truncated",
+            "Broken image",
+            f"the picture ends early or is damaged ({error}); send the whole file",
+        ) from error
 
 
 def encode(
-    image: NDArray[np.uint8], media_type: str = "image/png", *, quality: int = 90, synthetic: Mapping[str, str] | None = None
+    image: NDArray[np.uint8],
+    media_type: str = "image/png",
+    *,
+    quality: int = 90,
+    synthetic: Mapping[str, str] | None = None,
 ) -> bytes:
     """(H, W, 3) or (H, W) uint8 to PNG, JPEG or WebP bytes; the same picture gives the same bytes.
 
@@ -87,7 +112,9 @@ def encode(
     kind = next((name for name, value in MEDIA_TYPES.items() if value == media_type), None)
     if kind is None:
         raise ImageError(
-            "unsupported_type", "Unsupported image type", f"cannot write {media_type!r}; choose {', '.join(MEDIA_TYPES.values())}"
+            "unsupported_type",
+            "Unsupported image type",
+            f"cannot write {media_type!r}; choose {', '.join(MEDIA_TYPES.values())}",
         )
     out = io.BytesIO()
     picture = Image.fromarray(image)
@@ -96,42 +123,71 @@ def encode(
         info = PngImagePlugin.PngInfo()
         if packet is not None and synthetic is not None:
             info.add_itxt("XML:com.adobe.xmp", packet)
-            for key, value in {"Software": "AffectGAN", "Comment": "synthetic face, drawn by a model", **synthetic}.items():
+            for key, value in {
+                "Software": "AffectGAN",
+                "Comment": "synthetic face, drawn by a model",
+                **synthetic,
+            }.items():
                 info.add_text(key, value)
         picture.save(out, "PNG", pnginfo=info, compress_level=4)
     elif kind == "JPEG":
         picture.save(
-            out, "JPEG", quality=quality, **({"xmp": packet.encode(), "comment": "synthetic face, drawn by a model"} if packet else {})
+            out,
+            "JPEG",
+            quality=quality,
+            **(
+                {"xmp": packet.encode(), "comment": "synthetic face, drawn by a model"}
+                if packet
+                else {}
+            ),
         )
     else:
-        picture.save(out, "WEBP", quality=quality, method=4, **({"xmp": packet.encode()} if packet else {}))
+        picture.save(
+            out, "WEBP", quality=quality, method=4, **({"xmp": packet.encode()} if packet else {})
+        )
     return out.getvalue()
 
 
 def _check_header(picture: Image.Image, max_pixels: int) -> None:
     _check_size(*picture.size, max_pixels)
     if picture.format not in STILLS and getattr(picture, "n_frames", 1) > 1:
-        raise ImageError("animated", "Animated image", f"{getattr(picture, 'n_frames', 1)} frames; send a still picture")
+        raise ImageError(
+            "animated",
+            "Animated image",
+            f"{getattr(picture, 'n_frames', 1)} frames; send a still picture",
+        )
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
-            "too_many_pixels", "Image too large", f"{width} x {height} px is {width * height:,} pixels; send at most {max_pixels:,}"
+            "too_many_pixels",
+            "Image too large",
+            f"{width} x {height} px is {width * height:,} pixels; send at most {max_pixels:,}",
         )
     if min(width, height) < SMALLEST_PX:
-        raise ImageError("too_small", "Image too small", f"{width} x {height} px; send at least {SMALLEST_PX} px on each side")
+        raise ImageError(
+            "too_small",
+            "Image too small",
+            f"{width} x {height} px; send at least {SMALLEST_PX} px on each side",
+        )
 
 
 def _draft_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
     """Pillow's draft keeps both sides at least this large."""
     scale = longest_px / max(size)
-    return (size[0], size[1]) if scale >= 1 else (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    return (
+        (size[0], size[1])
+        if scale >= 1
+        else (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    )
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bit grey
-        return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(
+            (np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        ).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         seen = picture.convert("RGBA")
         ground = Image.new("RGBA", seen.size, (255, 255, 255, 255))

@@ -41,7 +41,8 @@ class JudgeCard(BaseModel):
     seed: int
     seen_images: int = 0
     held_out: dict[str, tuple[float, float, float]] = Field(
-        default={}, description="figure, low, high of each label on the validation split: AUC of an AU, CCC of valence and arousal"
+        default={},
+        description="figure, low, high of each label on the validation split: AUC of an AU, CCC of valence and arousal",
     )
     sha256: str = ""
 
@@ -60,9 +61,19 @@ class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         stride = 1 if inputs == outputs else 2
-        self.first, self.first_norm = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.second, self.second_norm = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.skip = nn.Identity() if stride == 1 else nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.first, self.first_norm = (
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.second, self.second_norm = (
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.skip = (
+            nn.Identity()
+            if stride == 1
+            else nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1, bias=False))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.first_norm(self.first(x)))
@@ -76,14 +87,20 @@ class Judge(nn.Module):
         super().__init__()
         self.card = card
         stem, last = card.widths[0], card.widths[-1]
-        self.stem = nn.Sequential(nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
+        )
         blocks: list[nn.Module] = [_Block(stem, stem)]
         for inputs, outputs in pairwise(card.widths):
             blocks += [_Block(inputs, outputs), _Block(outputs, outputs)]
         self.blocks = nn.Sequential(*blocks)
         # Where on the face something happens matters: the last 4 x 4 map is read as it lies, not averaged away.
-        self.squeeze = nn.Sequential(nn.Conv2d(last, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED), nn.ReLU())
-        self.features_of = nn.Sequential(nn.Linear(SQUEEZED * 16, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU())
+        self.squeeze = nn.Sequential(
+            nn.Conv2d(last, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED), nn.ReLU()
+        )
+        self.features_of = nn.Sequential(
+            nn.Linear(SQUEEZED * 16, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU()
+        )
         self.answer = nn.Linear(FEATURES, len(card.vocabulary) + 2)
 
     @property
@@ -121,20 +138,29 @@ class Judge(nn.Module):
             card = JudgeCard.model_validate_json((folder / JUDGE_FILE).read_bytes())
             weights = (folder / JUDGE_WEIGHTS_FILE).read_bytes()
         except (OSError, ValueError) as error:
-            raise JudgeError(f"{folder} holds no judge: {error}; make one with `affectgan judge --data D --out {folder}`") from error
+            raise JudgeError(
+                f"{folder} holds no judge: {error}; make one with `affectgan judge --data D --out {folder}`"
+            ) from error
         if card.sha256 != sha256(weights).hexdigest():
-            raise JudgeError(f"{folder / JUDGE_WEIGHTS_FILE} is not the file that {JUDGE_FILE} describes: copy both again")
+            raise JudgeError(
+                f"{folder / JUDGE_WEIGHTS_FILE} is not the file that {JUDGE_FILE} describes: copy both again"
+            )
         judge = cls(card)
         try:
             judge.load_state_dict(load_file(folder / JUDGE_WEIGHTS_FILE))
         except (RuntimeError, SafetensorError) as error:
-            raise JudgeError(f"{folder / JUDGE_WEIGHTS_FILE} does not fit {JUDGE_FILE}: {error}") from error
+            raise JudgeError(
+                f"{folder / JUDGE_WEIGHTS_FILE} does not fit {JUDGE_FILE}: {error}"
+            ) from error
         return judge.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
 
     def save(self, folder: Path) -> None:
         """Write judge.safetensors, and judge.json with its hash, into the folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: shortest(tensor) for name, tensor in self.state_dict().items()}, folder / JUDGE_WEIGHTS_FILE)
+        save_file(
+            {name: shortest(tensor) for name, tensor in self.state_dict().items()},
+            folder / JUDGE_WEIGHTS_FILE,
+        )
         digest = sha256((folder / JUDGE_WEIGHTS_FILE).read_bytes()).hexdigest()
         self.card = self.card.model_copy(update={"sha256": digest})
         (folder / JUDGE_FILE).write_text(self.card.model_dump_json(indent=2) + "\n")
@@ -149,4 +175,8 @@ def _sized(x: Tensor, side: int) -> Tensor:
     """Faces of another size than the judge's, resampled to it as the database does it: larger ones area-averaged, smaller ones enlarged."""
     if x.shape[-1] == side:
         return x
-    return F.interpolate(x, (side, side), mode="area") if x.shape[-1] > side else F.interpolate(x, (side, side), mode="bilinear")
+    return (
+        F.interpolate(x, (side, side), mode="area")
+        if x.shape[-1] > side
+        else F.interpolate(x, (side, side), mode="bilinear")
+    )

@@ -36,7 +36,9 @@ class Vocabulary:
     def __post_init__(self) -> None:
         for code in self.aus:
             if code not in CATALOGUE:
-                raise LabelError("vocabulary", code, f"known Action Units are {', '.join(CATALOGUE)}")
+                raise LabelError(
+                    "vocabulary", code, f"known Action Units are {', '.join(CATALOGUE)}"
+                )
         if len(set(self.aus)) != len(self.aus):
             raise LabelError("vocabulary", self.aus, "name every Action Unit once")
 
@@ -53,7 +55,9 @@ class Vocabulary:
 
     def union(self, other: "Vocabulary") -> "Vocabulary":
         """Every Action Unit of both, in FACS order."""
-        return Vocabulary(tuple(sorted({*self.aus, *other.aus}, key=lambda code: CATALOGUE[code].number)))
+        return Vocabulary(
+            tuple(sorted({*self.aus, *other.aus}, key=lambda code: CATALOGUE[code].number))
+        )
 
     def row(self, labels: Mapping[str, float]) -> np.ndarray:
         """(K + 2,) float32 from named values; what is absent is NaN. Raises LabelError for unknown names and values."""
@@ -70,7 +74,11 @@ class Vocabulary:
 
     def named(self, row: Sequence[float] | np.ndarray) -> dict[str, float]:
         """The known labels of one row by name."""
-        return {name: float(value) for name, value in zip(self.names, row, strict=True) if not np.isnan(value)}
+        return {
+            name: float(value)
+            for name, value in zip(self.names, row, strict=True)
+            if not np.isnan(value)
+        }
 
     def project(self, rows: np.ndarray, source: "Vocabulary") -> np.ndarray:
         """(N, K_source + 2) rows of another vocabulary in this one's columns (N, K + 2); what it lacks is NaN."""

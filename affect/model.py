@@ -16,13 +16,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 
-from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, DataSummary, ModelCard, NetworkSize
+from affect.card import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    Calibration,
+    CardError,
+    DataSummary,
+    ModelCard,
+    NetworkSize,
+)
 from affect.catalogue import LABEL_SETS
 from affect.networks import FEATURES, Condition, Decoder, Heads, Trunk, stages
 from affect.precision import shortest
 
 TABLE_ROWS = 4096  # M: label rows of real faces that stand for the training distribution
-NEIGHBOURHOOD = 0.15  # how near, per asked label, a real row must lie to be drawn for it (standard deviation)
+NEIGHBOURHOOD = (
+    0.15  # how near, per asked label, a real row must lie to be drawn for it (standard deviation)
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,9 @@ class AffectModel(nn.Module):
     def of(card: ModelCard) -> "AffectModel":
         """The networks that the card names, with random weights."""
         if card.network.kind == "ssgan2019":
-            from affect.ssgan2019 import Ssgan2019  # a model of this interface, so it imports this file
+            from affect.ssgan2019 import (
+                Ssgan2019,  # a model of this interface, so it imports this file
+            )
 
             return Ssgan2019(card)
         return AffectModel(card)
@@ -136,7 +148,9 @@ class AffectModel(nn.Module):
         card = ModelCard.load(_exists(folder / CARD_FILE).parent)
         path = _exists(folder / WEIGHTS_FILE)
         if card.digest and card.digest != _digest(path):
-            raise CardError(f"{path} is not the file that {CARD_FILE} describes (digest differs): copy both from the same run")
+            raise CardError(
+                f"{path} is not the file that {CARD_FILE} describes (digest differs): copy both from the same run"
+            )
         model = AffectModel.of(card)
         try:
             model.load_state_dict(load_file(path, device=device))
@@ -166,8 +180,13 @@ class AffectModel(nn.Module):
     def learn_nuisances(self, names: Sequence[str], directions: Tensor, probes: Tensor) -> None:
         """Take over what should not matter: for each of A names the way through the latent code from its first end to its second
         (A, Z), and the line that tells from a latent code where between them (0, 1) a face stands (A, Z + 1, the offset last)."""
-        assert directions.shape == (len(names), len(self.latent_mean)) and probes.shape == (len(names), len(self.latent_mean) + 1)
-        self.nuisance_directions, self.nuisance_probes = (rows.to(self.latent_mean) for rows in (directions, probes))
+        assert directions.shape == (len(names), len(self.latent_mean)) and probes.shape == (
+            len(names),
+            len(self.latent_mean) + 1,
+        )
+        self.nuisance_directions, self.nuisance_probes = (
+            rows.to(self.latent_mean) for rows in (directions, probes)
+        )
         self.card = self.card.model_copy(update={"nuisances": tuple(names)})
 
     # -- pixels --------------------------------------------------------------------------------------------------
@@ -175,13 +194,25 @@ class AffectModel(nn.Module):
     @staticmethod
     def to_pixels(images: Tensor) -> Tensor:
         """uint8 (B, S, S, 3) -> float (B, 3, S, S) in [-1, 1], channels last in memory."""
-        assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[-1] == 3, images.shape
+        assert images.dtype == torch.uint8 and images.ndim == 4 and images.shape[-1] == 3, (
+            images.shape
+        )
         return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     @staticmethod
     def to_images(x: Tensor) -> Tensor:
         """float (B, 3, S, S) in [-1, 1] -> uint8 (B, S, S, 3)."""
-        return x.detach().float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return (
+            x.detach()
+            .float()
+            .add(1)
+            .mul(127.5)
+            .round()
+            .clamp(0, 255)
+            .to(torch.uint8)
+            .permute(0, 2, 3, 1)
+            .contiguous()
+        )
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -196,7 +227,9 @@ class AffectModel(nn.Module):
         logits, va, latent, identity, features = (part.float() for part in self.heads(maps[-1]))
         if self.card.mirrored:
             logits, va = (part.unflatten(0, (2, rows)).mean(0) for part in (logits, va))
-            latent, identity, features, *maps = (part[:rows] for part in (latent, identity, features, *maps))
+            latent, identity, features, *maps = (
+                part[:rows] for part in (latent, identity, features, *maps)
+            )
         if y is None:
             y = torch.cat([torch.sigmoid(logits), va], dim=1).detach()
         critic = self.heads.score(features, self.condition(self.mask(y))).float()
@@ -210,7 +243,13 @@ class AffectModel(nn.Module):
         """A reading in the terms of the API: calibrated per AU (Platt 1999), realism as a percentile among real faces."""
         scale, shift, threshold = self.platt.unbind(1)
         probability = torch.sigmoid(reading.logits * scale + shift)
-        return Prediction(torch.sigmoid(reading.logits), probability, probability >= threshold, reading.va, self.realism(reading))
+        return Prediction(
+            torch.sigmoid(reading.logits),
+            probability,
+            probability >= threshold,
+            reading.va,
+            self.realism(reading),
+        )
 
     def realism(self, reading: Reading) -> Tensor:
         """(B,) share of the real faces in the card's reference that are at least as strange.
@@ -220,7 +259,9 @@ class AffectModel(nn.Module):
         """
         if "strangeness" in self.card.reference:
             quantiles = self.strangeness_quantiles
-            rank = len(quantiles) - torch.searchsorted(quantiles, self.strangeness(reading.features).contiguous())
+            rank = len(quantiles) - torch.searchsorted(
+                quantiles, self.strangeness(reading.features).contiguous()
+            )
         else:
             quantiles = self.critic_quantiles
             rank = torch.searchsorted(quantiles, reading.critic.float().contiguous(), right=True)
@@ -228,7 +269,9 @@ class AffectModel(nn.Module):
 
     def strangeness(self, features: Tensor) -> Tensor:
         """(B,) Mahalanobis distance of features (B, H) from those of the faces it learnt from (Lee et al. 2018, one class)."""
-        distance: Tensor = ((features.float() - self.feature_mean) @ self.feature_whitener.T).norm(dim=1)
+        distance: Tensor = ((features.float() - self.feature_mean) @ self.feature_whitener.T).norm(
+            dim=1
+        )
         return distance
 
     def labels(self, x: Tensor) -> Tensor:
@@ -247,7 +290,9 @@ class AffectModel(nn.Module):
         drawn: Tensor = self.decoder(z, self.decoder_condition(self.mask(y)))[0]
         return drawn
 
-    def edit(self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None) -> Tensor:
+    def edit(
+        self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None
+    ) -> Tensor:
         """These faces (B, 3, S, S) moved to states y_to from y_from (default: as read). No move, nearly no change."""
         reading = reading or self.read(x)
         start = reading.labels if y_from is None else y_from
@@ -264,7 +309,9 @@ class AffectModel(nn.Module):
 
     def sample_latents(self, count: int, generator: Generator) -> Tensor:
         """(count, Z) from the Gaussian fitted to the latents of real faces after training ("ex post", Ghosh et al. 2020)."""
-        noise = torch.randn(count, len(self.latent_mean), generator=generator, device=generator.device)
+        noise = torch.randn(
+            count, len(self.latent_mean), generator=generator, device=generator.device
+        )
         return self.latents_of(noise.to(self.latent_mean.device))
 
     def latents_of(self, noise: Tensor) -> Tensor:
@@ -278,7 +325,10 @@ class AffectModel(nn.Module):
         if not len(table):
             raise CardError("label_table is empty: the run that wrote these weights did not finish")
         wished = ~torch.isnan(asked)
-        distance: Tensor = (wished[:, None] * (torch.nan_to_num(asked)[:, None] - torch.nan_to_num(table)[None]) ** 2).sum(2)  # (B, M)
+        distance: Tensor = (
+            wished[:, None]
+            * (torch.nan_to_num(asked)[:, None] - torch.nan_to_num(table)[None]) ** 2
+        ).sum(2)  # (B, M)
         weights = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1)
         rows = torch.multinomial(weights.to(generator.device), 1, generator=generator).squeeze(1)
         return torch.where(wished, asked, table[rows.to(table.device)])
@@ -291,7 +341,9 @@ class AffectModel(nn.Module):
         """
         va_asked = ~torch.isnan(asked[:, -2:]).all(1, keepdim=True)
         wish = asked.clone()
-        wish[:, :-2] = torch.where(torch.isnan(asked[:, :-2]) & ~va_asked, read[:, :-2], asked[:, :-2])
+        wish[:, :-2] = torch.where(
+            torch.isnan(asked[:, :-2]) & ~va_asked, read[:, :-2], asked[:, :-2]
+        )
         nothing = torch.isnan(asked).all(1, keepdim=True)
         return torch.where(nothing, read, self.sample_labels(wish, generator))
 
@@ -304,11 +356,22 @@ def only(reading: Reading, rows: slice | Tensor) -> Reading:
     """Some rows of a reading."""
     r = reading
     maps = tuple(level[rows] for level in r.maps)
-    return Reading(r.logits[rows], r.va[rows], r.latent[rows], r.identity[rows], r.critic[rows], r.features[rows], maps)
+    return Reading(
+        r.logits[rows],
+        r.va[rows],
+        r.latent[rows],
+        r.identity[rows],
+        r.critic[rows],
+        r.features[rows],
+        maps,
+    )
 
 
 def smoke_card(
-    *, image_px: int = 32, vocabulary: tuple[str, ...] = LABEL_SETS["seed"], labels: Literal["au", "va", "both"] = "both"
+    *,
+    image_px: int = 32,
+    vocabulary: tuple[str, ...] = LABEL_SETS["seed"],
+    labels: Literal["au", "va", "both"] = "both",
 ) -> ModelCard:
     """The card of a tiny untrained model, for tests and for the `smoke` preset."""
     count = stages(image_px)
@@ -317,9 +380,16 @@ def smoke_card(
         labels=labels,
         vocabulary=vocabulary,
         image_px=image_px,
-        network=NetworkSize(trunk=(8,) * 1 + (16,) * (count - 1), decoder=(16,) * (count - 1) + (8,), latent=16, condition=16),
+        network=NetworkSize(
+            trunk=(8,) * 1 + (16,) * (count - 1),
+            decoder=(16,) * (count - 1) + (8,),
+            latent=16,
+            condition=16,
+        ),
         calibration={code: Calibration() for code in vocabulary},
-        data=DataSummary(name="none", images=0, sources=(), licence="Apache-2.0", positive_intensity=0.3),
+        data=DataSummary(
+            name="none", images=0, sources=(), licence="Apache-2.0", positive_intensity=0.3
+        ),
     )
 
 

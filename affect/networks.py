@@ -47,9 +47,15 @@ class Residual(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
 
-    def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
+    ) -> Tensor:
         """`scale` and `shift` (B, C) modulate the input of the branch (FiLM, Perez et al. 2018)."""
-        branch = x if scale is None or shift is None else x * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+        branch = (
+            x
+            if scale is None or shift is None
+            else x * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
+        )
         change: Tensor = self.second(activate(self.first(activate(branch))))
         return x + change
 
@@ -60,7 +66,9 @@ class Trunk(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, channels[0], 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels))
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(channels)
+        )
         self.blocks = nn.ModuleList(Residual(c) for c in channels[1:])
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -77,13 +85,20 @@ class Condition(nn.Module):
     def __init__(self, labels: int, width: int) -> None:
         super().__init__()
         self.labels = labels
-        self.net = nn.Sequential(nn.Linear(3 * labels, width), nn.LeakyReLU(0.2), nn.Linear(width, width), nn.LeakyReLU(0.2))
+        self.net = nn.Sequential(
+            nn.Linear(3 * labels, width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.2),
+        )
 
     def forward(self, y: Tensor, change: Tensor | None = None) -> Tensor:
         """(B, K + 2) labels, NaN = unknown, and the wanted change of state (B, K + 2) or none -> (B, width)."""
         known = ~torch.isnan(y)
         move = torch.zeros_like(y) if change is None else torch.nan_to_num(change)
-        embedded: Tensor = self.net(torch.cat([torch.nan_to_num(y), known.to(y.dtype), move], dim=1))
+        embedded: Tensor = self.net(
+            torch.cat([torch.nan_to_num(y), known.to(y.dtype), move], dim=1)
+        )
         return embedded
 
 
@@ -94,7 +109,9 @@ class Decoder(nn.Module):
     without skips loses the detail of a given face and an editor without a latent cannot draw a new one.
     """
 
-    def __init__(self, channels: Sequence[int], skips: Sequence[int], latent: int, condition: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], skips: Sequence[int], latent: int, condition: int
+    ) -> None:
         super().__init__()
         style = 2 * condition
         self.start = nn.Linear(latent + condition, channels[0] * SMALLEST_PX**2)
@@ -111,7 +128,9 @@ class Decoder(nn.Module):
         for parameter in self.modulate.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, z: Tensor, c: Tensor, maps: Sequence[Tensor] | None = None, gate: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, z: Tensor, c: Tensor, maps: Sequence[Tensor] | None = None, gate: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """z (B, Z), c (B, condition), maps of the trunk from S px to 4 px, gate (B,) in {0, 1} that lets them in.
 
         Returns (drawn (B, 3, S, S) in [-1, 1], change (B, 3, S, S) to add to the face that the maps belong to).
@@ -152,9 +171,17 @@ class Heads(nn.Module):
         """(B, C, 4, 4) -> logits (B, K), va (B, 2) in [-1, 1], latent (B, Z), identity (B, E) of length 1, features (B, H)."""
         flat = activate(last).flatten(1)
         h = activate(self.features(flat))
-        return self.aus(h), torch.tanh(self.va(h)), self.latent(flat), F.normalize(self.identity(flat), dim=1), h
+        return (
+            self.aus(h),
+            torch.tanh(self.va(h)),
+            self.latent(flat),
+            F.normalize(self.identity(flat), dim=1),
+            h,
+        )
 
     def score(self, h: Tensor, condition: Tensor) -> Tensor:
         """Projection critic (Miyato & Koyama, cGANs with Projection Discriminator, 2018): w.h + <psi(y), h> / sqrt(H). (B,)"""
-        score: Tensor = self.critic(h).squeeze(1) + (self.project(condition) * h).sum(1) / FEATURES**0.5
+        score: Tensor = (
+            self.critic(h).squeeze(1) + (self.project(condition) * h).sum(1) / FEATURES**0.5
+        )
         return score

@@ -29,5 +29,7 @@ def shortest(tensor: Tensor) -> Tensor:
 
 def mixed(device: str) -> AbstractContextManager[Any]:
     """bfloat16 autocast where the machine multiplies in it; elsewhere it would only lose digits and time."""
-    native = device == "cuda" or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+    native = device == "cuda" or bool(
+        getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    )
     return torch.autocast(device, dtype=torch.bfloat16) if native else nullcontext()

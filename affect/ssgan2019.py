@@ -25,7 +25,9 @@ class Ssgan2019(AffectModel):
 
     def _networks(self, card: ModelCard) -> None:
         if card.image_px != IMAGE_PX:
-            raise CardError(f"image_px is {card.image_px}; the networks of ssgan2019 are made for {IMAGE_PX}")
+            raise CardError(
+                f"image_px is {card.image_px}; the networks of ssgan2019 are made for {IMAGE_PX}"
+            )
         self.generator = _Generator(card.network)
         self.discriminator = _Discriminator(card.network, len(card.vocabulary) + 3)
 
@@ -40,20 +42,32 @@ class Ssgan2019(AffectModel):
         features = maps[-1].float().mean((2, 3))
         latent = features.new_zeros(len(x), self.card.network.latent)
         va = labels[:, -2:].float().clamp(-1, 1)
-        return Reading(labels[:, :-2].float(), va, latent, F.normalize(features, dim=1), -drawn.float(), features, tuple(maps))
+        return Reading(
+            labels[:, :-2].float(),
+            va,
+            latent,
+            F.normalize(features, dim=1),
+            -drawn.float(),
+            features,
+            tuple(maps),
+        )
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
         """Faces (B, 3, 32, 32) of z (B, Z); the state y changes nothing."""
         drawn: Tensor = self.generator(z)
         return drawn
 
-    def edit(self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None) -> Tensor:
+    def edit(
+        self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None
+    ) -> Tensor:
         """The faces as they are."""
         return x.clone()
 
     def sample_latents(self, count: int, generator: Generator) -> Tensor:
         """(count, Z) uniform in (-1, 1)."""
-        noise = torch.rand(count, self.card.network.latent, generator=generator, device=generator.device)
+        noise = torch.rand(
+            count, self.card.network.latent, generator=generator, device=generator.device
+        )
         return (2 * noise - 1).to(self.latent_mean.device)
 
 
@@ -84,7 +98,12 @@ class _Discriminator(nn.Module):
         super().__init__()
         widths = (3, *size.trunk)
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(a, b, 5, stride=2, padding=2), nn.BatchNorm2d(b), nn.LeakyReLU(0.2), nn.Dropout(DROPOUT))
+            nn.Sequential(
+                nn.Conv2d(a, b, 5, stride=2, padding=2),
+                nn.BatchNorm2d(b),
+                nn.LeakyReLU(0.2),
+                nn.Dropout(DROPOUT),
+            )
             for a, b in pairwise(widths)
         )
         self.out = nn.Linear(size.trunk[-1] * (IMAGE_PX >> len(size.trunk)) ** 2, outputs)

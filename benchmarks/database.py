@@ -45,7 +45,10 @@ HEADS = {
 
 @click.command()
 @click.option(
-    "--pictures", type=click.Path(path_type=Path, exists=True), required=True, help="database whose first shard lends its pictures"
+    "--pictures",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="database whose first shard lends its pictures",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="scratch folder")
 @click.option("--rows", "sizes", type=int, multiple=True, default=SIZES, show_default=True)
@@ -63,7 +66,14 @@ def main(pictures: Path, out: Path, sizes: tuple[int, ...], file: Path | None) -
         shutil.rmtree(folder)
     click.echo("| " + " | ".join(HEADS.values()) + " |\n|" + "---|" * len(HEADS))
     for found in figures:
-        click.echo("| " + " | ".join(f"{found[name]:,.0f}" if found[name] >= 100 else f"{found[name]:.2f}" for name in HEADS) + " |")
+        click.echo(
+            "| "
+            + " | ".join(
+                f"{found[name]:,.0f}" if found[name] >= 100 else f"{found[name]:.2f}"
+                for name in HEADS
+            )
+            + " |"
+        )
     if file:
         file.write_text(json.dumps(figures, indent=1) + "\n")
 
@@ -99,7 +109,14 @@ def simulated(table: pa.Table, lender: Database, first: int, rng: np.random.Gene
     for name in DIMENSIONS:
         columns[name] = (2 * rng.random(len(table)) - 1).round(4)
     types = schema(lender.card)
-    return pa.table({name: pa.array(columns[name], types.field(name).type) if name in columns else table[name] for name in types.names})
+    return pa.table(
+        {
+            name: pa.array(columns[name], types.field(name).type)
+            if name in columns
+            else table[name]
+            for name in types.names
+        }
+    )
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -109,7 +126,9 @@ def measure(folder: Path) -> dict[str, float]:
     database = Database.open(folder)
     rows = sum(database.count(split) for split in SPLITS)
     opened = time.perf_counter()
-    with stream.Stream(database, split="train", size_px=64, batch_images=BATCH_IMAGES, seed=0) as batches:
+    with stream.Stream(
+        database, split="train", size_px=64, batch_images=BATCH_IMAGES, seed=0
+    ) as batches:
         started = time.perf_counter()
         batches.rows(0)
         ordered = time.perf_counter()
@@ -126,7 +145,9 @@ def measure(folder: Path) -> dict[str, float]:
         "open_us": 1e6 * (opened - begin) / rows,
         "start_us": 1e6 * (started - opened) / rows,
         "order_us": 1e6 * (ordered - started) / rows,
-        "batch_us": 1e6 * (read - ordered) / (2 * BATCHES * BATCH_IMAGES),  # every picture comes with a twin
+        "batch_us": 1e6
+        * (read - ordered)
+        / (2 * BATCHES * BATCH_IMAGES),  # every picture comes with a twin
         "random_us": 1e6 * (done - before_random) / len(wanted),
         "index_bytes": sum(path.stat().st_size for path in folder.glob("*.parquet")) / rows,
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
@@ -134,7 +155,13 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _measured(how: str, folder: Path) -> dict[str, float]:
-    done = subprocess.run([sys.executable, __file__, how, str(folder)], check=True, capture_output=True, text=True, cwd=Path.cwd())
+    done = subprocess.run(
+        [sys.executable, __file__, how, str(folder)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path.cwd(),
+    )
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -143,6 +170,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure"]:
         print(json.dumps(measure(Path(sys.argv[2]))))
     elif sys.argv[1:2] == ["--idle"]:
-        print(json.dumps({"memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10}))
+        print(
+            json.dumps({"memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10})
+        )
     else:
         main()

@@ -17,21 +17,28 @@ from affect.images import decode
 from affect.judge import JUDGE_FILE, Judge
 from affect.model import AffectModel
 
-EXAMPLES = Path(__file__).parents[1] / "service" / "examples"
+EXAMPLES = Path(__file__).parents[1] / "service" / "cli" / "examples"
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path, file_okay=False), default=Path("weights"), show_default=True)
-@click.option("--faces", type=click.IntRange(min=1), default=16, show_default=True, help="asked about at once")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("weights"),
+    show_default=True,
+)
+@click.option(
+    "--faces", type=click.IntRange(min=1), default=16, show_default=True, help="asked about at once"
+)
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 def main(weights: Path, faces: int, rounds: int) -> None:
     """Print a table."""
     torch.set_num_threads(1)
     model = AffectModel.load(weights)
     judge = Judge.load(weights / "judge") if (weights / "judge" / JUDGE_FILE).is_file() else None
-    crops = np.stack([decode(path.read_bytes()) for path in sorted(EXAMPLES.glob("*.png"))])
-    side = model.card.image_px
-    crops = np.stack([cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA) for crop in crops])
+    side = (model.card.image_px, model.card.image_px)
+    examples = [decode(path.read_bytes()) for path in sorted(EXAMPLES.glob("*.png"))]
+    crops = np.stack([cv2.resize(crop, side, interpolation=cv2.INTER_AREA) for crop in examples])
     crops = np.resize(crops, (faces, *crops.shape[1:]))
     asked = {
         "expression, one answer": Question(),
@@ -39,11 +46,15 @@ def main(weights: Path, faces: int, rounds: int) -> None:
         "valence, one answer": Question("valence"),
         **({"nuisance, one answer": Question(family="nuisance")} if model.card.nuisances else {}),
     }
-    click.echo(f"| question ({faces} faces at once, {model.card.image_px} px) | ms a face | readings a face | drawings a face | valid |")
+    click.echo(
+        f"| question ({faces} faces at once, {model.card.image_px} px) | ms a face | readings a face | drawings a face | valid |"
+    )
     click.echo("|---|---|---|---|---|")
     for name, question in asked.items():
         seconds, passes, valid = measured(model, judge, crops, question, rounds)
-        click.echo(f"| {name} | {1000 * seconds / faces:.0f} | {passes['trunk']:.1f} | {passes['decoder']:.1f} | {valid} of {faces} |")
+        click.echo(
+            f"| {name} | {1000 * seconds / faces:.0f} | {passes['trunk']:.1f} | {passes['decoder']:.1f} | {valid} of {faces} |"
+        )
 
 
 def measured(
@@ -52,7 +63,9 @@ def measured(
     """Median seconds, rows through trunk and decoder a face, and how many answers are valid. The first round is not timed."""
     seen = {"trunk": 0, "decoder": 0}
     hooks = [
-        getattr(model, name).register_forward_hook(lambda part, given, out, name=name: seen.update({name: seen[name] + len(given[0])}))
+        getattr(model, name).register_forward_hook(
+            lambda part, given, out, name=name: seen.update({name: seen[name] + len(given[0])})
+        )
         for name in seen
     ]
     answers = explain(model, crops, [question] * len(crops), judge=judge)
@@ -64,7 +77,11 @@ def measured(
         explain(model, crops, [question] * len(crops), judge=judge)
         taken.append(time.perf_counter() - start)
     valid = sum(isinstance(answer, Explanation) and answer.valid for answer in answers)
-    return statistics.median(taken), {name: count / len(crops) for name, count in seen.items()}, valid
+    return (
+        statistics.median(taken),
+        {name: count / len(crops) for name, count in seen.items()},
+        valid,
+    )
 
 
 if __name__ == "__main__":

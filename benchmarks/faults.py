@@ -19,7 +19,7 @@ import click
 import psutil
 
 from benchmarks.load import AFRESH, crop_request
-from service.demo import served
+from service.cli.demo import served
 
 LEAD_SECONDS = 2.0  # of load before each fault
 POLL_SECONDS = 0.1
@@ -41,15 +41,24 @@ class Watch:
     def calm(self, rate: float) -> bool:
         """Whether for two seconds everything was answered and ready."""
         since = time.monotonic() - CALM_SECONDS
-        good = sum(ended > since and sent > since - 1 for sent, ended, status in self.requests if status == "200")
-        return good > 0.8 * rate * CALM_SECONDS and all(told for asked, told in self.ready if asked > since)
+        good = sum(
+            ended > since and sent > since - 1
+            for sent, ended, status in self.requests
+            if status == "200"
+        )
+        return good > 0.8 * rate * CALM_SECONDS and all(
+            told for asked, told in self.ready if asked > since
+        )
 
     def row(self, name: str, injected: float) -> str:
         """One line of the table."""
         statuses = Counter(status for sent, _, status in self.requests if sent >= injected - 1)
         answered = [(sent, ended) for sent, ended, status in self.requests if status == "200"]
         ends = sorted(ended for _, ended in answered)
-        gap, over = max(((later - earlier, later) for earlier, later in pairwise(ends) if later >= injected), default=(NAN, NAN))
+        gap, over = max(
+            ((later - earlier, later) for earlier, later in pairwise(ends) if later >= injected),
+            default=(NAN, NAN),
+        )
         slowest = max((ended - sent for sent, ended in answered if ended >= injected), default=NAN)
         seen = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
         return f"| {name} | {seen} | {gap:.1f} s | {slowest:.1f} s | {over - injected:.1f} s | {self._ready(injected)} |"
@@ -59,7 +68,9 @@ class Watch:
         if no is None:
             return "yes throughout"
         yes = next((asked for asked, told in self.ready if asked > no and told), None)
-        return f"no after {no - injected:.1f} s, " + (f"yes after {yes - injected:.1f} s" if yes else "and not yes again")
+        return f"no after {no - injected:.1f} s, " + (
+            f"yes after {yes - injected:.1f} s" if yes else "and not yes again"
+        )
 
 
 @dataclass
@@ -69,12 +80,22 @@ class Target:
     server: psutil.Process
 
     def front_end(self) -> psutil.Process:
-        return next(p for p in self.server.children(recursive=True) if "org.pytorch.serve.ModelServer" in p.cmdline())
+        return next(
+            p
+            for p in self.server.children(recursive=True)
+            if "org.pytorch.serve.ModelServer" in p.cmdline()
+        )
 
     def worker(self) -> psutil.Process:
         """The one that serves predict: the first socket that TorchServe's configuration gives out."""
-        found = [p for p in self.front_end().children() if any("model_service_worker.py" in part for part in p.cmdline())]
-        return min(found, key=lambda process: " ".join(process.cmdline()).rsplit(".ts.sock.", 1)[-1])
+        found = [
+            p
+            for p in self.front_end().children()
+            if any("model_service_worker.py" in part for part in p.cmdline())
+        ]
+        return min(
+            found, key=lambda process: " ".join(process.cmdline()).rsplit(".ts.sock.", 1)[-1]
+        )
 
 
 Fault = Callable[[Target, aiohttp.ClientSession, Watch], Awaitable[None]]
@@ -135,9 +156,26 @@ FAULTS: dict[str, Fault] = {
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), default=Path("weights"), show_default=True)
-@click.option("--rate", type=float, default=10.0, show_default=True, help="requests a second, sent whether answers come or not")
-@click.option("--watch", type=float, default=60.0, show_default=True, help="most seconds to wait for calm after a fault")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True),
+    default=Path("weights"),
+    show_default=True,
+)
+@click.option(
+    "--rate",
+    type=float,
+    default=10.0,
+    show_default=True,
+    help="requests a second, sent whether answers come or not",
+)
+@click.option(
+    "--watch",
+    type=float,
+    default=60.0,
+    show_default=True,
+    help="most seconds to wait for calm after a fault",
+)
 @click.option("--only", help="faults whose name holds this")
 def main(weights: Path, rate: float, watch: float, only: str | None) -> None:
     """Print the table."""
@@ -145,12 +183,19 @@ def main(weights: Path, rate: float, watch: float, only: str | None) -> None:
         click.echo(HEAD)
         for name, fault in FAULTS.items():
             if not only or only in name:
-                click.echo(asyncio.run(_one(url, Target(psutil.Process(process.pid)), name, fault, rate, watch)))
+                click.echo(
+                    asyncio.run(
+                        _one(url, Target(psutil.Process(process.pid)), name, fault, rate, watch)
+                    )
+                )
 
 
 async def _one(url: str, target: Target, name: str, fault: Fault, rate: float, watch: float) -> str:
     seen = Watch()
-    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session, _watched(session, rate, seen):
+    async with (
+        aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session,
+        _watched(session, rate, seen),
+    ):
         await asyncio.sleep(LEAD_SECONDS)
         injected = time.monotonic()
         await fault(target, session, seen)
@@ -163,13 +208,18 @@ async def _one(url: str, target: Target, name: str, fault: Fault, rate: float, w
 async def _watched(session: aiohttp.ClientSession, rate: float, seen: Watch) -> AsyncIterator[None]:
     """Within, the load runs; every request that was sent is waited for."""
     stop = asyncio.Event()
-    loops = [asyncio.create_task(_load(session, rate, seen, stop)), asyncio.create_task(_poll(session, seen, stop))]
+    loops = [
+        asyncio.create_task(_load(session, rate, seen, stop)),
+        asyncio.create_task(_poll(session, seen, stop)),
+    ]
     yield
     stop.set()
     await asyncio.gather(*loops)
 
 
-async def _load(session: aiohttp.ClientSession, rate: float, seen: Watch, stop: asyncio.Event) -> None:
+async def _load(
+    session: aiohttp.ClientSession, rate: float, seen: Watch, stop: asyncio.Event
+) -> None:
     body, kind = crop_request()
     sent: list[asyncio.Task[None]] = []
     while not stop.is_set():
@@ -181,7 +231,9 @@ async def _load(session: aiohttp.ClientSession, rate: float, seen: Watch, stop: 
 async def _request(session: aiohttp.ClientSession, body: bytes, kind: str, seen: Watch) -> None:
     start = time.monotonic()
     try:
-        async with session.post("/v1/predict", data=body, headers=AFRESH | {"Content-Type": kind}) as answer:
+        async with session.post(
+            "/v1/predict", data=body, headers=AFRESH | {"Content-Type": kind}
+        ) as answer:
             await answer.read()
             status = str(answer.status)
     except aiohttp.ClientError as error:

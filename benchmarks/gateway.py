@@ -31,9 +31,9 @@ from affect.batches import predict
 from affect.faces import FaceFinder, crops
 from affect.images import decode
 from affect.model import AffectModel
-from affect.wire import PredictAnswer, PredictRequest, Work
-from service.app import create_app
-from service.keys import new_key
+from affect.protocol.messages import PredictAnswer, PredictRequest, Work
+from service.access.api_keys import new_key
+from service.api.app import create_app
 from service.settings import Settings
 
 GOALS = {"cache miss": 700, "cache hit": 300}  # microseconds
@@ -65,11 +65,18 @@ class Canned:
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), default=Path("weights"), show_default=True)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True),
+    default=Path("weights"),
+    show_default=True,
+)
 @click.option("--redis", help="a Redis to measure with as well; it is written to")
 @click.option("--requests", type=int, default=400, show_default=True, help="in a block")
 @click.option("--blocks", type=int, default=7, show_default=True)
-@click.option("--profile", is_flag=True, help="print where a cache miss spends its time (without Redis), too")
+@click.option(
+    "--profile", is_flag=True, help="print where a cache miss spends its time (without Redis), too"
+)
 def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: bool) -> None:
     """Print a table against the goals."""
     model, content = AffectModel.load(weights), picture()
@@ -77,10 +84,12 @@ def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: 
     read = predict(model, np.stack([pixels for _, pixels in found]), (1,))
     now = time.time()
     backend = Canned(model, PredictAnswer(read, work=Work(now, now, 1, 1)).to_bytes(model.card))
-    click.echo("| request | Redis | best block, us | median block, us | goal, us |\n|---|---|---|---|---|")
+    click.echo(
+        "| request | Redis | best block, us | median block, us | goal, us |\n|---|---|---|---|---|"
+    )
     with ExitStack() as stack:
-        stack.enter_context(patch("service.pictures.decode", lambda *_, **__: None))
-        stack.enter_context(patch("service.pictures.crops", lambda *_, **__: found))
+        stack.enter_context(patch("service.inference.preprocessing.decode", lambda *_, **__: None))
+        stack.enter_context(patch("service.inference.preprocessing.crops", lambda *_, **__: found))
         for url in (None, redis) if redis else (None,):
             uvloop.run(_table(backend, content, url, requests, blocks, profile and url is None))
 
@@ -92,20 +101,30 @@ def picture() -> bytes:
     return out.getvalue()
 
 
-async def _table(backend: Canned, content: bytes, redis: str | None, requests: int, blocks: int, profile: bool) -> None:
+async def _table(
+    backend: Canned, content: bytes, redis: str | None, requests: int, blocks: int, profile: bool
+) -> None:
     secret, key = new_key("benchmark", scopes=["predict"], requests=10**9, images=10**9)
-    shared = {"redis_url": redis, "redis_timeout_seconds": SLOW_REDIS, "cache_secret": "s" * 32} if redis else {}
+    shared = (
+        {"redis_url": redis, "redis_timeout_seconds": SLOW_REDIS, "cache_secret": "s" * 32}
+        if redis
+        else {}
+    )
     keys = yaml.safe_dump({"keys": [key.model_dump(mode="json", exclude_none=True)]})
     app = create_app(Settings(keys=keys, **shared), backends=[backend])
     async with app.router.lifespan_context(app) as state:
         post = Caller(app, dict(state), secret)
-        fresh = (content + number.to_bytes(8) for number in range(time.time_ns(), 2**63))  # what follows a JPEG's end changes its key alone
+        fresh = (
+            content + number.to_bytes(8) for number in range(time.time_ns(), 2**63)
+        )  # what follows a JPEG's end changes its key alone
         for name, body in {"cache miss": lambda: next(fresh), "cache hit": lambda: content}.items():
             await _block(post, body, WARM)
             before = backend.asked
             taken = [await _block(post, body, requests) for _ in range(blocks)]
             if backend.asked - before != (requests * blocks if name == "cache miss" else 0):
-                raise click.ClickException(f"{name}: the model was asked {backend.asked - before} times")
+                raise click.ClickException(
+                    f"{name}: the model was asked {backend.asked - before} times"
+                )
             told = f"{min(taken):.0f} | {np.median(taken):.0f} | {GOALS[name]}"
             click.echo(f"| {name} | {'yes' if redis else 'no'} | {told} |")
         if profile:
@@ -144,7 +163,9 @@ class Caller:
         left = [{"type": "http.request", "body": content, "more_body": False}]
 
         async def receive() -> dict[str, object]:
-            return left.pop() if left else await asyncio.get_running_loop().create_future()  # the client stays
+            return (
+                left.pop() if left else await asyncio.get_running_loop().create_future()
+            )  # the client stays
 
         async def send(message: dict[str, object]) -> None:
             sent.append(message)
@@ -159,7 +180,13 @@ class Caller:
         }
         ends = {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}
         headers = [*self.headers, (b"content-length", str(len(content)).encode())]
-        scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "headers": headers, "state": dict(self.state)}
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "headers": headers,
+            "state": dict(self.state),
+        }
         await self.app(scope | where | ends, receive, send)
         if sent[0]["status"] != 200:
             raise click.ClickException(f"{sent[0]['status']}: {sent[1]['body']!r}")

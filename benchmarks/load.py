@@ -36,18 +36,28 @@ class Seen:
         """Throughput, errors and latency percentiles."""
         good = np.array([taken for _, taken, status in self.requests if status == "200"])
         errors = Counter(status for _, _, status in self.requests if status != "200")
-        lines = [f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} answered/s, errors {dict(errors) or 0}"]
+        lines = [
+            f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} answered/s, errors {dict(errors) or 0}"
+        ]
         if len(good):
             marks = (50, 90, 99, 100)
-            lines.append("  ".join(f"p{mark} {1000 * np.percentile(good, mark):.0f} ms" for mark in marks))
+            lines.append(
+                "  ".join(f"p{mark} {1000 * np.percentile(good, mark):.0f} ms" for mark in marks)
+            )
         if self.killed_at is not None:
             lines.append(self._after_the_kill(self.killed_at))
         return "\n".join(lines)
 
     def _after_the_kill(self, killed: float) -> str:
-        after = sorted(end for end, _, status in self.requests if status == "200" and killed <= end <= killed + WATCHED_SECONDS)
+        after = sorted(
+            end
+            for end, _, status in self.requests
+            if status == "200" and killed <= end <= killed + WATCHED_SECONDS
+        )
         gap = max(np.diff([killed, *after]), default=float("nan"))
-        errors = Counter(status for end, _, status in self.requests if status != "200" and end >= killed)
+        errors = Counter(
+            status for end, _, status in self.requests if status != "200" and end >= killed
+        )
         ready = f"{self.ready_again_at - killed:.1f} s" if self.ready_again_at else "not seen"
         told = f"longest time without an answer {gap:.2f} s; /readyz yes again after {ready}"
         return f"worker killed: errors after it: {dict(errors) or 'none'}; {told}"
@@ -57,10 +67,22 @@ class Seen:
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True)
 @click.option("--clients", type=int, default=32, show_default=True)
 @click.option("--seconds", type=float, default=60.0, show_default=True)
-@click.option("--kill", type=click.Choice(["predict"]), help="kill TorchServe's worker of this operation after two fifths of the time")
-@click.option("--crops", is_flag=True, help="send an aligned 64 px crop, which needs no face finder")
-@click.option("--images", type=int, help="instead: one request of this many pictures, one broken, one without a face")
-def main(url: str, clients: int, seconds: float, kill: str | None, crops: bool, images: int | None) -> None:
+@click.option(
+    "--kill",
+    type=click.Choice(["predict"]),
+    help="kill TorchServe's worker of this operation after two fifths of the time",
+)
+@click.option(
+    "--crops", is_flag=True, help="send an aligned 64 px crop, which needs no face finder"
+)
+@click.option(
+    "--images",
+    type=int,
+    help="instead: one request of this many pictures, one broken, one without a face",
+)
+def main(
+    url: str, clients: int, seconds: float, kill: str | None, crops: bool, images: int | None
+) -> None:
     """Print what clients see."""
     if images:
         asyncio.run(one_large_request(url, images))
@@ -91,22 +113,36 @@ async def one_large_request(url: str, count: int) -> None:
     start = time.monotonic()
     async with aiohttp.ClientSession() as session:
         body = json.dumps({"images": [{"content": content} for content in contents]}).encode()
-        async with session.post(f"{url}/v1/predict", data=body, headers={"Content-Type": "application/json", **AFRESH}) as answer:
+        async with session.post(
+            f"{url}/v1/predict", data=body, headers={"Content-Type": "application/json", **AFRESH}
+        ) as answer:
             results = (await answer.json())["results"]
-    click.echo(f"{len(results)} results in {time.monotonic() - start:.2f} s: {dict(Counter(result['status'] for result in results))}")
+    click.echo(
+        f"{len(results)} results in {time.monotonic() - start:.2f} s: {dict(Counter(result['status'] for result in results))}"
+    )
     for result in results:
         if result["status"] != "ok":
-            click.echo(f"  {result['index']}: {result['error']['title']}: {result['error']['detail']}")
+            click.echo(
+                f"  {result['index']}: {result['error']['title']}: {result['error']['detail']}"
+            )
 
 
-async def _client(session: aiohttp.ClientSession, url: str, until: float, seen: Seen, crops: bool) -> None:
+async def _client(
+    session: aiohttp.ClientSession, url: str, until: float, seen: Seen, crops: bool
+) -> None:
     body, kind = crop_request() if crops else (portrait(), "image/jpeg")
     while time.monotonic() < until:
         start = time.monotonic()
         try:
-            async with session.post(f"{url}/v1/predict", data=body, headers={"Content-Type": kind, **AFRESH}) as answer:
+            async with session.post(
+                f"{url}/v1/predict", data=body, headers={"Content-Type": kind, **AFRESH}
+            ) as answer:
                 rows = await answer.read()
-                status = str(answer.status) if answer.status != 200 or b'"status":"ok"' in rows else "row error"
+                status = (
+                    str(answer.status)
+                    if answer.status != 200 or b'"status":"ok"' in rows
+                    else "row error"
+                )
         except aiohttp.ClientError as error:
             status = type(error).__name__
         seen.requests.append((time.monotonic(), time.monotonic() - start, status))
@@ -129,16 +165,27 @@ async def _killer(session: aiohttp.ClientSession, url: str, when: float, seen: S
 
 def worker() -> psutil.Process:
     """The process that serves predict: the first socket that TorchServe's configuration gives out."""
-    workers = [p for p in psutil.process_iter(["cmdline"]) if any("model_service_worker.py" in part for part in p.info["cmdline"] or ())]
+    workers = [
+        p
+        for p in psutil.process_iter(["cmdline"])
+        if any("model_service_worker.py" in part for part in p.info["cmdline"] or ())
+    ]
     if not workers:
         raise click.ClickException("no TorchServe worker runs on this machine")
-    return min(workers, key=lambda process: " ".join(process.info["cmdline"]).rsplit(".ts.sock.", 1)[-1])
+    return min(
+        workers, key=lambda process: " ".join(process.info["cmdline"]).rsplit(".ts.sock.", 1)[-1]
+    )
 
 
 def crop_request(count: int = 1) -> tuple[bytes, str]:
     """Body and content type of a predict request with aligned 64 px crops."""
-    content = (Path(__file__).parents[1] / "service" / "examples" / "happiness.png").read_bytes()
-    packed = {"images": [{"content": base64.b64encode(content).decode()}] * count, "options": {"faces": "none"}}
+    content = (
+        Path(__file__).parents[1] / "service" / "cli" / "examples" / "happiness.png"
+    ).read_bytes()
+    packed = {
+        "images": [{"content": base64.b64encode(content).decode()}] * count,
+        "options": {"faces": "none"},
+    }
     return json.dumps(packed).encode(), "application/json"
 
 

@@ -38,15 +38,21 @@ class Sent:
 @click.option("--url", default="http://127.0.0.1:8000", show_default=True)
 @click.option("--times", type=float, default=3.0, show_default=True, help="the load, in capacities")
 @click.option("--seconds", type=float, default=20.0, show_default=True)
-@click.option("--deadline", type=float, default=2.0, show_default=True, help="seconds each request has")
-@click.option("--crops", is_flag=True, help="send an aligned 64 px crop, which needs no face finder")
+@click.option(
+    "--deadline", type=float, default=2.0, show_default=True, help="seconds each request has"
+)
+@click.option(
+    "--crops", is_flag=True, help="send an aligned 64 px crop, which needs no face finder"
+)
 def main(url: str, times: float, seconds: float, deadline: float, crops: bool) -> None:
     """Print goodput and how long refusals took."""
     body, kind = crop_request() if crops else (portrait(), "image/jpeg")
     asyncio.run(_run(url, body, AFRESH | {"Content-Type": kind}, times, seconds, deadline))
 
 
-async def _run(url: str, body: bytes, headers: dict[str, str], times: float, seconds: float, deadline: float) -> None:
+async def _run(
+    url: str, body: bytes, headers: dict[str, str], times: float, seconds: float, deadline: float
+) -> None:
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
         before = await _capacity(session, body, headers, seconds)
         capacity = before / seconds
@@ -62,22 +68,37 @@ async def _run(url: str, body: bytes, headers: dict[str, str], times: float, sec
     refused = [request for request in sent if request.status == 503]
     late = [request for request in sent if request.status == 504]
     others = len(sent) - len(good) - len(refused) - len(late)
-    span = max(request.start + request.seconds for request in sent) - min(request.start for request in sent)
+    span = max(request.start + request.seconds for request in sent) - min(
+        request.start for request in sent
+    )
     click.echo(
         f"sent {len(sent)} in {seconds:g} s ({len(sent) / seconds:.1f}/s): {len(good)} answered, {len(refused)} refused, "
         f"{len(late)} late, {others} others"
     )
-    click.echo(f"goodput {len(good) / span:.1f}/s, {100 * len(good) / span / capacity:.0f} % of the capacity")
-    for name, requests in (("answered", good), ("refused", refused), ("refused, says the witness", witnessed)):
+    click.echo(
+        f"goodput {len(good) / span:.1f}/s, {100 * len(good) / span / capacity:.0f} % of the capacity"
+    )
+    for name, requests in (
+        ("answered", good),
+        ("refused", refused),
+        ("refused, says the witness", witnessed),
+    ):
         if requests:
-            marks = np.percentile([1000 * request.seconds for request in requests], (50, 90, 99, 100))
+            marks = np.percentile(
+                [1000 * request.seconds for request in requests], (50, 90, 99, 100)
+            )
             click.echo(
                 f"{name} ({len(requests)}): "
-                + "  ".join(f"p{mark} {value:.0f} ms" for mark, value in zip((50, 90, 99, 100), marks, strict=True))
+                + "  ".join(
+                    f"p{mark} {value:.0f} ms"
+                    for mark, value in zip((50, 90, 99, 100), marks, strict=True)
+                )
             )
 
 
-async def _capacity(session: aiohttp.ClientSession, body: bytes, headers: dict[str, str], seconds: float) -> int:
+async def _capacity(
+    session: aiohttp.ClientSession, body: bytes, headers: dict[str, str], seconds: float
+) -> int:
     """Answers within `seconds` to clients that wait for one before they send the next."""
     end, done = time.monotonic() + seconds, 0
 
@@ -91,7 +112,13 @@ async def _capacity(session: aiohttp.ClientSession, body: bytes, headers: dict[s
     return done
 
 
-async def _flood(session: aiohttp.ClientSession, body: bytes, headers: dict[str, str], rate: float, seconds: float) -> list[Sent]:
+async def _flood(
+    session: aiohttp.ClientSession,
+    body: bytes,
+    headers: dict[str, str],
+    rate: float,
+    seconds: float,
+) -> list[Sent]:
     """Requests at this rate for so long; returns when the last is answered."""
     start, tasks = time.monotonic(), []
     for number in range(int(rate * seconds)):
@@ -103,7 +130,11 @@ async def _flood(session: aiohttp.ClientSession, body: bytes, headers: dict[str,
 def witness(url: str, body: bytes, headers: dict[str, str], seconds: float) -> list[Sent]:
     """What one client sees that sends one request after the other, with a pause, on a connection that stays."""
     headers = headers | {"X-Deadline-Seconds": str(WITNESS_DEADLINE_SECONDS)}
-    connection, end, sent = http.client.HTTPConnection(urlsplit(url).netloc), time.monotonic() + seconds, []
+    connection, end, sent = (
+        http.client.HTTPConnection(urlsplit(url).netloc),
+        time.monotonic() + seconds,
+        [],
+    )
     while time.monotonic() < end:
         start = time.monotonic()
         connection.request("POST", "/v1/predict", body, headers)

@@ -33,7 +33,7 @@ import yaml
 from benchmarks.contenders.reader import BATCH, WEIGHTS
 from benchmarks.gateway import picture
 from benchmarks.load import AFRESH
-from service import frontend
+from service.backend import torchserve_config
 
 ROOT = Path(__file__).parents[1]
 CONTENDERS = ROOT / "benchmarks" / "contenders"
@@ -58,19 +58,36 @@ class Server:
 
     def row(self, base: "Server") -> str:
         """A line of the table."""
-        p50, p99 = np.percentile(self.seconds, (50, 99)) * 1000 if self.seconds else (np.nan, np.nan)
+        p50, p99 = (
+            np.percentile(self.seconds, (50, 99)) * 1000 if self.seconds else (np.nan, np.nan)
+        )
         rate, cpu = np.median(self.rates), np.median(self.cpu)
         ratios = f"{rate / np.median(base.rates):.2f} | {cpu / np.median(base.cpu):.2f}"
         return f"| {self.name} | {rate:.1f} | {p50:.0f} | {p99:.0f} | {1000 * cpu:.1f} | {ratios} | {self.errors} |"
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), default=Path("weights"), show_default=True)
-@click.option("--clients", type=int, default=16, show_default=True, help="each with one request at a time")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="each server is asked in a round")
-@click.option("--rounds", type=int, default=3, show_default=True, help="after one that does not count")
 @click.option(
-    "--rivals", type=click.Path(path_type=Path), default=Path(".venv/rivals"), show_default=True, help="environment, made if missing"
+    "--weights",
+    type=click.Path(path_type=Path, exists=True),
+    default=Path("weights"),
+    show_default=True,
+)
+@click.option(
+    "--clients", type=int, default=16, show_default=True, help="each with one request at a time"
+)
+@click.option(
+    "--seconds", type=float, default=10.0, show_default=True, help="each server is asked in a round"
+)
+@click.option(
+    "--rounds", type=int, default=3, show_default=True, help="after one that does not count"
+)
+@click.option(
+    "--rivals",
+    type=click.Path(path_type=Path),
+    default=Path(".venv/rivals"),
+    show_default=True,
+    help="environment, made if missing",
 )
 def main(weights: Path, clients: int, seconds: float, rounds: int, rivals: Path) -> None:
     """Print a table: medians of rounds; latencies of all answers."""
@@ -79,7 +96,9 @@ def main(weights: Path, clients: int, seconds: float, rounds: int, rivals: Path)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         servers = list(_started(stack, folder, weights.resolve(), python))
         asyncio.run(_rounds(servers, clients, seconds, rounds))
-    click.echo("| server | answers/s | p50, ms | p99, ms | CPU, ms/answer | answers/s to bare | CPU to bare | errors |")
+    click.echo(
+        "| server | answers/s | p50, ms | p99, ms | CPU, ms/answer | answers/s to bare | CPU to bare | errors |"
+    )
     click.echo("|---|---|---|---|---|---|---|---|")
     for server in servers:
         click.echo(server.row(servers[0]))
@@ -89,20 +108,39 @@ def environment(folder: Path) -> Path:
     """The Python of an environment with LitServe and BentoML, over the packages of this one."""
     python = folder.resolve() / "bin" / "python"
     if not (folder / "whole").exists():
-        click.echo(f"installing {' '.join(NEEDS)} into {folder}, over the packages of this environment", err=True)
+        click.echo(
+            f"installing {' '.join(NEEDS)} into {folder}, over the packages of this environment",
+            err=True,
+        )
         venv.create(folder, with_pip=True, clear=True)
-        own = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True).strip()
+        own = subprocess.check_output(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+        ).strip()
         (Path(own) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *NEEDS], check=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *NEEDS],
+            check=True,
+        )
         (folder / "whole").touch()
     return python
 
 
-def _started(stack: contextlib.ExitStack, folder: Path, weights: Path, python: Path) -> Iterator[Server]:
+def _started(
+    stack: contextlib.ExitStack, folder: Path, weights: Path, python: Path
+) -> Iterator[Server]:
     """The four servers, bare TorchServe first."""
     content = picture()
     encoded = base64.b64encode(content).decode()
-    serve = [sys.executable, "-m", "affect.cli", "serve", "--weights", str(weights), "--port", str(PORTS + 1)]
+    serve = [
+        sys.executable,
+        "-m",
+        "affect.cli",
+        "serve",
+        "--weights",
+        str(weights),
+        "--port",
+        str(PORTS + 1),
+    ]
     lit = [str(python), "-m", "benchmarks.contenders.on_litserve", str(PORTS + 2)]
     bento = [
         str(python),
@@ -119,28 +157,64 @@ def _started(stack: contextlib.ExitStack, folder: Path, weights: Path, python: P
         ("bare TorchServe", _torchserve(folder), "predictions/bare", content, "image/jpeg"),
         ("gateway and TorchServe", serve, "v1/predict", content, "image/jpeg"),
         ("LitServe", lit, "predict", json.dumps({"content": encoded}).encode(), "application/json"),
-        ("BentoML", bento, "predict", json.dumps({"contents": [encoded]}).encode(), "application/json"),
+        (
+            "BentoML",
+            bento,
+            "predict",
+            json.dumps({"contents": [encoded]}).encode(),
+            "application/json",
+        ),
     ):
-        port = PORTS + ("bare TorchServe", "gateway and TorchServe", "LitServe", "BentoML").index(name)
-        yield Server(name, _run(stack, folder, command, weights), f"http://127.0.0.1:{port}/{path}", body, kind)
+        port = PORTS + ("bare TorchServe", "gateway and TorchServe", "LitServe", "BentoML").index(
+            name
+        )
+        yield Server(
+            name,
+            _run(stack, folder, command, weights),
+            f"http://127.0.0.1:{port}/{path}",
+            body,
+            kind,
+        )
 
 
 def _torchserve(folder: Path) -> list[str]:
     """The command of a TorchServe with a model of its own, configured as ours is but for a port of its own."""
-    config = {"minWorkers": 1, "maxWorkers": 1, "batchSize": BATCH, "maxBatchDelay": 1, "startupTimeout": 120, "jobQueueSize": 256}
+    config = {
+        "minWorkers": 1,
+        "maxWorkers": 1,
+        "batchSize": BATCH,
+        "maxBatchDelay": 1,
+        "startupTimeout": 120,
+        "jobQueueSize": 256,
+    }
     (folder / "model-config.yaml").write_text(yaml.safe_dump(config))
-    archiver = ["--model-name", "bare", "--version", "1", "--handler", str(CONTENDERS / "on_torchserve.py")]
+    archiver = [
+        "--model-name",
+        "bare",
+        "--version",
+        "1",
+        "--handler",
+        str(CONTENDERS / "on_torchserve.py"),
+    ]
     options = ["--config-file", str(folder / "model-config.yaml"), "--export-path", str(folder)]
-    subprocess.run([Path(sys.executable).parent / "torch-model-archiver", *archiver, *options], check=True)
-    frontend.write_settings(folder, folder)
+    subprocess.run(
+        [Path(sys.executable).parent / "torch-model-archiver", *archiver, *options], check=True
+    )
+    torchserve_config.write_settings(folder, folder)
     replaced = ("inference_address=", "load_models=")
-    kept = [line for line in frontend.config(folder, folder).splitlines() if not line.startswith(replaced)]
+    kept = [
+        line
+        for line in torchserve_config.config(folder, folder).splitlines()
+        if not line.startswith(replaced)
+    ]
     own = [f"inference_address=http://127.0.0.1:{PORTS}", "load_models=bare.mar"]
     (folder / "config.properties").write_text("\n".join([*kept, *own]) + "\n")
-    return frontend.command(folder, folder)
+    return torchserve_config.command(folder, folder)
 
 
-def _run(stack: contextlib.ExitStack, folder: Path, command: list[str], weights: Path) -> psutil.Process:
+def _run(
+    stack: contextlib.ExitStack, folder: Path, command: list[str], weights: Path
+) -> psutil.Process:
     """A server as a child, ended with all of its own at the end of the stack."""
     told = {
         "PYTHONPATH": str(ROOT),
@@ -150,7 +224,9 @@ def _run(stack: contextlib.ExitStack, folder: Path, command: list[str], weights:
         "BENTOML_HOME": str(folder),
     }
     log = stack.enter_context((folder / "servers.log").open("ab"))
-    process = psutil.Process(subprocess.Popen(command, env=os.environ | told, cwd=folder, stdout=log, stderr=log).pid)
+    process = psutil.Process(
+        subprocess.Popen(command, env=os.environ | told, cwd=folder, stdout=log, stderr=log).pid
+    )
     stack.callback(_end, process)
     return process
 
@@ -176,9 +252,15 @@ async def _rounds(servers: list[Server], clients: int, seconds: float, rounds: i
 async def _ready(session: aiohttp.ClientSession, server: Server) -> None:
     """The server answers. Raises ClickException when it does not in time."""
     end, said = time.monotonic() + START_SECONDS, ""
-    while server.process.is_running() and server.process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < end:
+    while (
+        server.process.is_running()
+        and server.process.status() != psutil.STATUS_ZOMBIE
+        and time.monotonic() < end
+    ):
         with contextlib.suppress(aiohttp.ClientError):
-            async with session.post(server.url, data=server.body, headers=AFRESH | {"Content-Type": server.kind}) as answer:
+            async with session.post(
+                server.url, data=server.body, headers=AFRESH | {"Content-Type": server.kind}
+            ) as answer:
                 said = (await answer.text())[:500]
                 if answer.status == 200:
                     return
@@ -186,14 +268,18 @@ async def _ready(session: aiohttp.ClientSession, server: Server) -> None:
     raise click.ClickException(f"{server.name} does not answer: {said}")
 
 
-async def _round(session: aiohttp.ClientSession, server: Server, clients: int, seconds: float, *, counts: bool) -> None:
+async def _round(
+    session: aiohttp.ClientSession, server: Server, clients: int, seconds: float, *, counts: bool
+) -> None:
     """Clients that wait for an answer before they ask again."""
     start, cpu, taken, errors = time.monotonic(), _cpu(server.process), [], 0
 
     async def client() -> None:
         nonlocal errors
         while (sent := time.monotonic()) < start + seconds:
-            async with session.post(server.url, data=server.body, headers=AFRESH | {"Content-Type": server.kind}) as answer:
+            async with session.post(
+                server.url, data=server.body, headers=AFRESH | {"Content-Type": server.kind}
+            ) as answer:
                 await answer.read()
             errors += answer.status != 200
             if answer.status == 200:

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.faces.face import ALIGNED, LOOSE, Framing, render_twins
-from training.faces.person import draw_person
-from training.faces.scene import draw_scene
-from training.render.states import State, draw_state
+from training.renderer.expressions import State, draw_state
+from training.renderer.face import ALIGNED, LOOSE, Framing, render_twins
+from training.renderer.person import draw_person
+from training.renderer.scene import draw_scene
 
 CROP_PX, PHOTOGRAPH_PX = 112, 256
 STRIDE = 16  # frames of a video that lie between two of ours, as far as its states go
@@ -24,7 +24,16 @@ AFFWILD2 = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 DISFA = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 BP4D = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 EMOTIONET = (1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43)
-EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
+EXPRESSIONS = (
+    "neutral",
+    "happiness",
+    "sadness",
+    "surprise",
+    "fear",
+    "disgust",
+    "anger",
+    "contempt",
+)
 PRESENT = 0.3
 
 
@@ -51,25 +60,41 @@ def shots(seed: int, people: int, states: int, framing: Framing) -> Iterator[Sho
     """`people` in one sitting each, `states` pictures of each."""
     for person in range(people):
         rng = np.random.default_rng((seed, person))
-        who, where, drawn = draw_person(rng), draw_scene(rng), [draw_state(rng) for _ in range(states)]
+        who, where, drawn = (
+            draw_person(rng),
+            draw_scene(rng),
+            [draw_state(rng) for _ in range(states)],
+        )
         size = CROP_PX if framing is ALIGNED else PHOTOGRAPH_PX
-        for number, face in enumerate(render_twins(who, where, drawn, size_px=size, framing=framing), start=1):
-            yield Shot(person, number, face.image, face.landmarks.round(1).tolist(), drawn[number - 1])
+        for number, face in enumerate(
+            render_twins(who, where, drawn, size_px=size, framing=framing), start=1
+        ):
+            yield Shot(
+                person, number, face.image, face.landmarks.round(1).tolist(), drawn[number - 1]
+            )
 
 
 def affwild2(root: Path, people: int, states: int) -> None:
     """Crops of videos, two people in every third recording; a third of the videos have AU alone, a third VA alone."""
     lines: dict[tuple[str, str], list[str]] = {}
     for shot in shots(101, people, states, ALIGNED):
-        video = f"video{shot.person // 3}" + ("_left", "_right", "")[shot.person % 3] if shot.person % 3 < 2 else f"video9{shot.person}"
+        video = (
+            f"video{shot.person // 3}" + ("_left", "_right", "")[shot.person % 3]
+            if shot.person % 3 < 2
+            else f"video9{shot.person}"
+        )
         shoot(root / f"cropped_aligned/{video}/{shot.number:05d}.jpg", shot)
-        valence = [-5 if value is None else value for value in (shot.state.valence, shot.state.arousal)]
+        valence = [
+            -5 if value is None else value for value in (shot.state.valence, shot.state.arousal)
+        ]
         if shot.person % 3 != 1:
-            lines.setdefault(("AU_Detection", video), [",".join(f"AU{n}" for n in AFFWILD2)]).append(
-                ",".join(str(shot.occurs(n)) for n in AFFWILD2)
-            )
+            lines.setdefault(
+                ("AU_Detection", video), [",".join(f"AU{n}" for n in AFFWILD2)]
+            ).append(",".join(str(shot.occurs(n)) for n in AFFWILD2))
         if shot.person % 3 != 2:
-            lines.setdefault(("VA_Estimation", video), ["valence,arousal"]).append(",".join(map(str, valence)))
+            lines.setdefault(("VA_Estimation", video), ["valence,arousal"]).append(
+                ",".join(map(str, valence))
+            )
     for (task, video), text in lines.items():
         part = "Validation_Set" if video.startswith("video9") else "Train_Set"
         write(root / f"{task}_Challenge/{part}/{video}.txt", *text)
@@ -86,7 +111,10 @@ def affectnet(root: Path, people: int, states: int) -> None:
         np.save(part / f"annotations/{number}_lnd.npy", np.ravel(shot.landmarks))
         for kind, value in labels.items():
             told = -2 if value is None else value
-            np.save(part / f"annotations/{number}_{kind}.npy", np.asarray(str(told) if number % 2 else told))
+            np.save(
+                part / f"annotations/{number}_{kind}.npy",
+                np.asarray(str(told) if number % 2 else told),
+            )
 
 
 def emotionet(root: Path, people: int, states: int) -> None:
@@ -94,8 +122,19 @@ def emotionet(root: Path, people: int, states: int) -> None:
     rows, rng = [], np.random.default_rng(103)
     for number, shot in enumerate(shots(103, people, states, LOOSE)):
         shoot(root / f"images/{number}.jpg", shot)
-        coded = [str(shot.occurs(n)) if n in EMOTIONET and rng.random() < 0.8 else "999" for n in range(1, 61)]
-        rows.append("\t".join([f"http://pictures.example/a/{number}.jpg", f"http://pictures.example/{number}", *coded]))
+        coded = [
+            str(shot.occurs(n)) if n in EMOTIONET and rng.random() < 0.8 else "999"
+            for n in range(1, 61)
+        ]
+        rows.append(
+            "\t".join(
+                [
+                    f"http://pictures.example/a/{number}.jpg",
+                    f"http://pictures.example/{number}",
+                    *coded,
+                ]
+            )
+        )
     write(root / "list.txt", *rows)
 
 
@@ -119,7 +158,9 @@ def bp4d(root: Path, people: int, states: int) -> None:
         frame = STRIDE * shot.number
         shoot(root / f"2D+3D/{name}/{task}/{frame:04d}.jpg", shot)
         codes = [9 if (n + shot.number) % 11 == 0 else shot.occurs(n) for n in BP4D]
-        lines.setdefault(f"{name}_{task}", [",".join(["0", *map(str, BP4D)])]).append(",".join(map(str, [frame, *codes])))
+        lines.setdefault(f"{name}_{task}", [",".join(["0", *map(str, BP4D)])]).append(
+            ",".join(map(str, [frame, *codes]))
+        )
     for name, text in lines.items():
         write(root / f"AUCoding/AU_OCC/{name}.csv", *text)
 
@@ -132,10 +173,16 @@ def afewva(root: Path, people: int, states: int) -> None:
             continue
         clip, frame = f"{shot.person:03d}", f"{shot.number:05d}"
         shoot(root / f"{clip}/{frame}.png", shot)
-        affect = {"valence": round(10 * shot.state.valence), "arousal": round(10 * shot.state.arousal)}
+        affect = {
+            "valence": round(10 * shot.state.valence),
+            "arousal": round(10 * shot.state.arousal),
+        }
         clips.setdefault(clip, {})[frame] = {"landmarks": shot.landmarks, **affect}
     for clip, frames in clips.items():
-        write(root / f"{clip}/{clip}.json", json.dumps({"video_id": clip, "frames": frames, "actor": f"actor {clip}"}))
+        write(
+            root / f"{clip}/{clip}.json",
+            json.dumps({"video_id": clip, "frames": frames, "actor": f"actor {clip}"}),
+        )
 
 
 def plain(root: Path, people: int, states: int) -> None:
@@ -144,8 +191,23 @@ def plain(root: Path, people: int, states: int) -> None:
     for shot in shots(107, people, states, LOOSE):
         name = f"pictures/{shot.person}-{shot.number}.png"
         shoot(root / name, shot)
-        known = ["" if value is None else value for value in (shot.state.valence, shot.state.arousal)]
-        rows.append(",".join(map(str, [name, f"p{shot.person}", *(shot.intensity(n) for n in (1, 4, 12, 43)), *known, "one"])))
+        known = [
+            "" if value is None else value for value in (shot.state.valence, shot.state.arousal)
+        ]
+        rows.append(
+            ",".join(
+                map(
+                    str,
+                    [
+                        name,
+                        f"p{shot.person}",
+                        *(shot.intensity(n) for n in (1, 4, 12, 43)),
+                        *known,
+                        "one",
+                    ],
+                )
+            )
+        )
     write(root / "labels.csv", *rows)
 
 

@@ -27,7 +27,9 @@ from benchmarks.gateway import picture
 from benchmarks.overload import CLIENTS, Sent
 
 SAMPLE_SECONDS = 5.0
-BLOCK_SECONDS = 30.0  # samples that follow each other are alike: a slope is fitted to the means of blocks
+BLOCK_SECONDS = (
+    30.0  # samples that follow each other are alike: a slope is fitted to the means of blocks
+)
 CACHE_BYTES = 1 << 20
 CACHE_SECONDS = 60  # a Redis drops what is older, so that it too is full after the warm-up
 SMALLEST_MIB = 0.01  # a minute: less is a page or two
@@ -60,7 +62,10 @@ class Watched:
     def report(self, warm_seconds: float) -> Iterator[str]:
         """A table of minutes, one of processes, and the verdict."""
         yield "| minute | sent | answered | p50, ms | p99, ms |\n|---|---|---|---|---|"
-        yield from (self._minute(minute) for minute in range(1 + int(max(sent.start for sent in self.requests) // 60)))
+        yield from (
+            self._minute(minute)
+            for minute in range(1 + int(max(sent.start for sent in self.requests) // 60))
+        )
         yield "\n| process | MiB first | MiB last | MiB a minute after the warm-up (95 %) |\n|---|---|---|---|"
         slopes = {name: slope(samples, warm_seconds) for name, samples in self.memory.items()}
         for name, samples in self.memory.items():
@@ -74,7 +79,9 @@ class Watched:
     def _minute(self, minute: int) -> str:
         sent = [request for request in self.requests if request.start // 60 == minute]
         good = [1000 * request.seconds for request in sent if request.status == 200]
-        marks = " | ".join(f"{mark:.0f}" for mark in np.percentile(good, (50, 99))) if good else "- | -"
+        marks = (
+            " | ".join(f"{mark:.0f}" for mark in np.percentile(good, (50, 99))) if good else "- | -"
+        )
         return f"| {minute + 1} | {len(sent)} | {len(good)} | {marks} |"
 
 
@@ -85,7 +92,9 @@ def slope(samples: list[tuple[float, float]], warm_seconds: float) -> Slope:
         if when >= warm_seconds:
             blocks[int((when - warm_seconds) // BLOCK_SECONDS)].append((when, mib))
     if len(blocks) < 3:
-        raise ValueError(f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s lie after a warm-up of {warm_seconds:g} s; soak for longer")
+        raise ValueError(
+            f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s lie after a warm-up of {warm_seconds:g} s; soak for longer"
+        )
     minutes, mib = np.array([np.mean(block, axis=0) for block in blocks.values()]).T
     if np.ptp(mib) == 0:
         return Slope(0.0, 0.0)
@@ -94,21 +103,38 @@ def slope(samples: list[tuple[float, float]], warm_seconds: float) -> Slope:
 
 
 @click.command()
-@click.option("--weights", type=click.Path(path_type=Path, exists=True), default=Path("weights"), show_default=True)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, exists=True),
+    default=Path("weights"),
+    show_default=True,
+)
 @click.option("--redis", help="a Redis of the system; it is written to")
 @click.option("--minutes", type=click.FloatRange(min=2), default=10.0, show_default=True)
-@click.option("--warm", type=float, default=0.25, show_default=True, help="share of the time that counts as warm-up for memory")
+@click.option(
+    "--warm",
+    type=float,
+    default=0.25,
+    show_default=True,
+    help="share of the time that counts as warm-up for memory",
+)
 @click.option("--share", type=float, default=0.8, show_default=True, help="the load, in capacities")
 @click.option("--port", type=int, default=8040, show_default=True)
-def main(weights: Path, redis: str | None, minutes: float, warm: float, share: float, port: int) -> None:
+def main(
+    weights: Path, redis: str | None, minutes: float, warm: float, share: float, port: int
+) -> None:
     """Print the tables and the verdict."""
     asyncio.run(_soak(weights, redis, 60 * minutes, warm, share, port))
 
 
-async def _soak(weights: Path, redis: str | None, seconds: float, warm: float, share: float, port: int) -> None:
+async def _soak(
+    weights: Path, redis: str | None, seconds: float, warm: float, share: float, port: int
+) -> None:
     async with (
         _system(weights, redis, port) as gateway,
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=aiohttp.TCPConnector(limit=0)) as session,
+        aiohttp.ClientSession(
+            f"http://127.0.0.1:{port}", connector=aiohttp.TCPConnector(limit=0)
+        ) as session,
     ):
         await _ready(session, gateway)
         fresh = (
@@ -116,7 +142,9 @@ async def _soak(weights: Path, redis: str | None, seconds: float, warm: float, s
         )  # what follows a JPEG's end changes its key alone
         await _capacity(session, fresh, CAPACITY_SECONDS / 2)  # warms up
         capacity = await _capacity(session, fresh, CAPACITY_SECONDS)
-        click.echo(f"capacity {capacity:.1f}/s by {CLIENTS} clients in {CAPACITY_SECONDS:g} s; {share * capacity:.1f}/s for {seconds:g} s")
+        click.echo(
+            f"capacity {capacity:.1f}/s by {CLIENTS} clients in {CAPACITY_SECONDS:g} s; {share * capacity:.1f}/s for {seconds:g} s"
+        )
         seen = Watched()
         others = await _redis(redis) if redis else {}
         sampling = asyncio.create_task(_sample(gateway, others, seen.memory))
@@ -132,9 +160,21 @@ async def _soak(weights: Path, redis: str | None, seconds: float, warm: float, s
 async def _system(weights: Path, redis: str | None, port: int) -> AsyncIterator[psutil.Process]:
     """Gateway and TorchServe with the cache on, as `affectgan serve` starts them; ended as an operator would."""
     shared = {"AFFECTGAN_REDIS_URL": redis, "AFFECTGAN_CACHE_SECRET": "s" * 32} if redis else {}
-    cache = {"AFFECTGAN_CACHE_BYTES": str(CACHE_BYTES), "AFFECTGAN_CACHE_SECONDS": str(CACHE_SECONDS)}
+    cache = {
+        "AFFECTGAN_CACHE_BYTES": str(CACHE_BYTES),
+        "AFFECTGAN_CACHE_SECONDS": str(CACHE_SECONDS),
+    }
     environment = os.environ | shared | cache
-    serve = [sys.executable, "-m", "affect.cli", "serve", "--weights", str(weights), "--port", str(port)]
+    serve = [
+        sys.executable,
+        "-m",
+        "affect.cli",
+        "serve",
+        "--weights",
+        str(weights),
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(serve, env=environment) as process:
         try:
             yield psutil.Process(process.pid)
@@ -153,7 +193,9 @@ async def _ready(session: aiohttp.ClientSession, gateway: psutil.Process) -> Non
     raise click.ClickException("the gateway ended or is not ready")
 
 
-async def _capacity(session: aiohttp.ClientSession, fresh: Iterator[bytes], seconds: float) -> float:
+async def _capacity(
+    session: aiohttp.ClientSession, fresh: Iterator[bytes], seconds: float
+) -> float:
     """Answers a second to clients that wait for one before they send the next."""
     start, done = time.monotonic(), 0
 
@@ -167,7 +209,13 @@ async def _capacity(session: aiohttp.ClientSession, fresh: Iterator[bytes], seco
     return done / (time.monotonic() - start)
 
 
-async def _send(session: aiohttp.ClientSession, fresh: Iterator[bytes], rate: float, seconds: float, seen: Watched) -> None:
+async def _send(
+    session: aiohttp.ClientSession,
+    fresh: Iterator[bytes],
+    rate: float,
+    seconds: float,
+    seen: Watched,
+) -> None:
     """Requests at random moments, so many a second on average; returns when the last is answered."""
     start, due, draw = time.monotonic(), 0.0, np.random.default_rng(0)
     under_way: set[asyncio.Task[None]] = set()
@@ -187,7 +235,9 @@ async def _send(session: aiohttp.ClientSession, fresh: Iterator[bytes], rate: fl
 async def _request(session: aiohttp.ClientSession, content: bytes, zero: float) -> Sent:
     start, status = time.monotonic(), 0
     with contextlib.suppress(aiohttp.ClientError):
-        async with session.post("/v1/predict", data=content, headers={"Content-Type": "image/jpeg"}) as answer:
+        async with session.post(
+            "/v1/predict", data=content, headers={"Content-Type": "image/jpeg"}
+        ) as answer:
             told = await answer.read()
             status = 422 if answer.status == 200 and b'"status":"ok"' not in told else answer.status
     return Sent(start - zero, time.monotonic() - start, status)
@@ -200,7 +250,9 @@ async def _redis(url: str) -> dict[str, psutil.Process]:
         return {"redis": psutil.Process((await client.info("server"))["process_id"])}
 
 
-async def _sample(gateway: psutil.Process, others: dict[str, psutil.Process], memory: Memory) -> None:
+async def _sample(
+    gateway: psutil.Process, others: dict[str, psutil.Process], memory: Memory
+) -> None:
     """Resident memory of gateway, model server and workers, until cancelled."""
     parts = {"gateway": gateway, **dict(map(_named, gateway.children(recursive=True))), **others}
     start = time.monotonic()
@@ -213,7 +265,11 @@ async def _sample(gateway: psutil.Process, others: dict[str, psutil.Process], me
 def _named(process: psutil.Process) -> tuple[str, psutil.Process]:
     """Workers by the number of their socket, which follows the order of operations in TorchServe's configuration."""
     line = " ".join(process.cmdline())
-    return (f"worker {line.split('.ts.sock.', 1)[1].split()[0]}" if ".ts.sock." in line else process.name()), process
+    return (
+        f"worker {line.split('.ts.sock.', 1)[1].split()[0]}"
+        if ".ts.sock." in line
+        else process.name()
+    ), process
 
 
 if __name__ == "__main__":

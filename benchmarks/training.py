@@ -18,11 +18,11 @@ import torch
 from affect.model import AffectModel
 from training.database.card import DataCard
 from training.gan.config import PRESETS, TrainConfig, preset
-from training.gan.finish import new_card
+from training.gan.distributed import Draws
 from training.gan.learner import Learner, learner_of
-from training.gan.ranks import Draws
+from training.gan.post_training import new_card
 from training.gan.step import Pairs
-from training.render.states import AU_CODES
+from training.renderer.expressions import AU_CODES
 
 ROOT = Path(__file__).resolve().parents[1]
 GAMES = {"before the critic": 0.3, "with the critic": 0.9}  # progress of the run
@@ -30,10 +30,23 @@ GAMES = {"before the critic": 0.3, "with the critic": 0.9}  # progress of the ru
 
 @click.command()
 @click.option(
-    "--preset", "names", type=click.Choice(list(PRESETS)), multiple=True, default=tuple(PRESETS), help="several times  [default: all]"
+    "--preset",
+    "names",
+    type=click.Choice(list(PRESETS)),
+    multiple=True,
+    default=tuple(PRESETS),
+    help="several times  [default: all]",
 )
-@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="each of the two, at least one step in four")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=20.0,
+    show_default=True,
+    help="each of the two, at least one step in four",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads"
+)
 @click.option("--alone", is_flag=True, hidden=True, help="measure the one preset in this process")
 def main(names: tuple[str, ...], seconds: float, threads: int, alone: bool) -> None:
     """Print a table."""
@@ -56,7 +69,11 @@ def main(names: tuple[str, ...], seconds: float, threads: int, alone: bool) -> N
             "--threads",
             str(threads),
         ]
-        click.echo(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip())
+        click.echo(
+            subprocess.run(
+                command, capture_output=True, text=True, check=True, cwd=ROOT
+            ).stdout.strip()
+        )
 
 
 def row(config: TrainConfig, seconds: float, threads: int) -> str:
@@ -64,23 +81,46 @@ def row(config: TrainConfig, seconds: float, threads: int) -> str:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = DataCard(name="made", vocabulary=AU_CODES, image_px=config.image_px, sources=("made",), licence="none")
-    model = AffectModel.initialise(new_card(config, data), seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    data = DataCard(
+        name="made",
+        vocabulary=AU_CODES,
+        image_px=config.image_px,
+        sources=("made",),
+        licence="none",
+    )
+    model = AffectModel.initialise(new_card(config, data), seed=0).to(
+        device, memory_format=torch.channels_last
+    )  # type: ignore[call-overload]
     learner, pairs = learner_of(model, config), _pairs(config, device)
     rates = [rate(learner, pairs, config, progress, seconds, device) for progress in GAMES.values()]
     told = " | ".join(f"{pictures:.1f}" for pictures in rates)
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return f"| {config.preset} | {config.image_px} px | {config.step_images} pictures | {told} | {peak / 2**30:.2f} GiB |"
 
 
-def rate(learner: Learner, pairs: Pairs, config: TrainConfig, progress: float, seconds: float, device: str) -> float:
+def rate(
+    learner: Learner,
+    pairs: Pairs,
+    config: TrainConfig,
+    progress: float,
+    seconds: float,
+    device: str,
+) -> float:
     """Pictures a second over whole rounds of steps, each round with one penalty."""
-    learner.step(pairs, progress=progress, step=1, draws=Draws(0, device=device))  # makes the optimiser's state, chooses kernels
+    learner.step(
+        pairs, progress=progress, step=1, draws=Draws(0, device=device)
+    )  # makes the optimiser's state, chooses kernels
     steps, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         for _ in range(config.penalty_every):
             steps += 1
-            values = learner.step(pairs, progress=progress, step=steps, draws=Draws(steps, device=device))
+            values = learner.step(
+                pairs, progress=progress, step=steps, draws=Draws(steps, device=device)
+            )
         float(values["gradient_norm"])  # waits for a GPU
     return steps * config.step_images / (time.perf_counter() - begin)
 

@@ -32,9 +32,9 @@ from affect.model import AffectModel
 from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.sample import SPLITS, TRAIN, Sample, place_of
-from training.evaluation import recognition
-from training.evaluation.paired import Difference, difference, holm, mean_interval
-from training.evaluation.reading import load_faces, read
+from training.evaluation.core.paired_tests import Difference, difference, holm, mean_interval
+from training.evaluation.core.predictions import load_faces, read
+from training.evaluation.recognition import recognition
 from training.gan import loop
 from training.gan.config import Labels, TrainConfig, multitask, smoke, ssgan2019
 
@@ -84,17 +84,60 @@ class Comparison:
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="rendered database, all labels")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="rendered database, all labels",
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True)
-@click.option("--images", type=click.IntRange(min=64), default=24_000, show_default=True, help="pictures seen in a run")
-@click.option("--shares", type=click.FloatRange(0, 1, min_open=True), multiple=True, default=(1.0, 0.25), show_default=True)
-@click.option("--labels", "kinds", type=click.Choice(["both", "au", "va"]), multiple=True, default=("both", "au", "va"), show_default=True)
-@click.option("--models", type=click.Choice(list(MODELS)), multiple=True, default=tuple(MODELS), show_default=True)
-def main(data: Path, out: Path, seeds: int, images: int, shares: Sequence[float], kinds: Sequence[str], models: Sequence[str]) -> None:
+@click.option(
+    "--images",
+    type=click.IntRange(min=64),
+    default=24_000,
+    show_default=True,
+    help="pictures seen in a run",
+)
+@click.option(
+    "--shares",
+    type=click.FloatRange(0, 1, min_open=True),
+    multiple=True,
+    default=(1.0, 0.25),
+    show_default=True,
+)
+@click.option(
+    "--labels",
+    "kinds",
+    type=click.Choice(["both", "au", "va"]),
+    multiple=True,
+    default=("both", "au", "va"),
+    show_default=True,
+)
+@click.option(
+    "--models",
+    type=click.Choice(list(MODELS)),
+    multiple=True,
+    default=tuple(MODELS),
+    show_default=True,
+)
+def main(
+    data: Path,
+    out: Path,
+    seeds: int,
+    images: int,
+    shares: Sequence[float],
+    kinds: Sequence[str],
+    models: Sequence[str],
+) -> None:
     """Run what is missing, then write table.json and table.md."""
     torch.set_num_threads(1)
-    conditions = [Condition(model, labels, share) for share in shares for model, labels in ROWS if model in models and labels in kinds]  # type: ignore[arg-type]
+    conditions = [
+        Condition(model, labels, share)
+        for share in shares
+        for model, labels in ROWS
+        if model in models and labels in kinds
+    ]  # type: ignore[arg-type]
     for condition in conditions:
         for seed in range(seeds):
             refuse_another(config_of(condition, seed, images), run_of(condition, seed, out))
@@ -114,12 +157,22 @@ def thin(database: Database, folder: Path, share: float) -> None:
     """A copy of the database whose training split has lost labels by person; done once. Refuses a copy of other pictures."""
 
     def less(sample: Sample) -> Sample:
-        return replace(sample, labels=thinned(sample.labels, sample.identity, share)) if sample.split == TRAIN else sample
+        return (
+            replace(sample, labels=thinned(sample.labels, sample.identity, share))
+            if sample.split == TRAIN
+            else sample
+        )
 
-    copy = Database.open(copy_database(database, folder, f"{database.card.name}-thinned-{share:g}", less))
-    for split in SPLITS:  # the sizes of the pictures, in bytes and in order, are as good as a digest
+    copy = Database.open(
+        copy_database(database, folder, f"{database.card.name}-thinned-{share:g}", less)
+    )
+    for (
+        split
+    ) in SPLITS:  # the sizes of the pictures, in bytes and in order, are as good as a digest
         if not np.array_equal(copy.places(split).size, database.places(split).size):
-            raise click.ClickException(f"{folder} was made from another database: give another --out")
+            raise click.ClickException(
+                f"{folder} was made from another database: give another --out"
+            )
 
 
 def thinned(labels: NDArray[np.float32], person: str, share: float) -> NDArray[np.float32]:
@@ -138,7 +191,9 @@ def thinned(labels: NDArray[np.float32], person: str, share: float) -> NDArray[n
 
 def config_of(condition: Condition, seed: int, images: int) -> TrainConfig:
     """The condition's preset at the common length."""
-    config = replace(MODELS[condition.model](), labels=condition.labels, seed=seed, total_images=images)
+    config = replace(
+        MODELS[condition.model](), labels=condition.labels, seed=seed, total_images=images
+    )
     return replace(config, log_images=max(images // 8, 1), sample_images=images)
 
 
@@ -167,8 +222,12 @@ def measured(condition: Condition, seed: int, images: int, out: Path) -> None:
         loop.start(config_of(condition, seed, images), data, run)
     if not (run / "model").is_dir():
         raise click.Abort  # stopped by a signal; its state is saved
-    spent = {} if begun else {"cpu_seconds": round(time.process_time() - begin, 1)}  # of a run in two parts only the second is known
-    (run / f"{RESULT_FILE}.new").write_text(json.dumps(figures_of(run, data) | spent, indent=2) + "\n")
+    spent = (
+        {} if begun else {"cpu_seconds": round(time.process_time() - begin, 1)}
+    )  # of a run in two parts only the second is known
+    (run / f"{RESULT_FILE}.new").write_text(
+        json.dumps(figures_of(run, data) | spent, indent=2) + "\n"
+    )
     os.replace(run / f"{RESULT_FILE}.new", run / RESULT_FILE)
 
 
@@ -177,7 +236,15 @@ def figures_of(run: Path, data: Path) -> dict[str, float]:
     model, database = AffectModel.load(run / "model"), Database.open(data)
     rng = np.random.default_rng(0)
     held = load_faces(database, model, "validation", EVALUATED_FACES, rng)
-    model.recard(model.card.model_copy(update={"calibration": recognition.fit_calibrations(model.card, held, read(model, held.images))}))
+    model.recard(
+        model.card.model_copy(
+            update={
+                "calibration": recognition.fit_calibrations(
+                    model.card, held, read(model, held.images)
+                )
+            }
+        )
+    )
     faces = load_faces(database, model, "test", EVALUATED_FACES, rng)
     seen = read(model, faces.images)
     found = recognition.recognise(model.card, faces, seen, np.ones((1, len(faces))))
@@ -193,8 +260,14 @@ def figures_of(run: Path, data: Path) -> dict[str, float]:
 
 def results(conditions: Sequence[Condition], seeds: int, out: Path) -> Found:
     """Figures by condition and seed, of the runs that are there."""
-    files = {condition: {seed: run_of(condition, seed, out) / RESULT_FILE for seed in range(seeds)} for condition in conditions}
-    found = {c: {seed: json.loads(file.read_text()) for seed, file in runs.items() if file.is_file()} for c, runs in files.items()}
+    files = {
+        condition: {seed: run_of(condition, seed, out) / RESULT_FILE for seed in range(seeds)}
+        for condition in conditions
+    }
+    found = {
+        c: {seed: json.loads(file.read_text()) for seed, file in runs.items() if file.is_file()}
+        for c, runs in files.items()
+    }
     return {condition: runs for condition, runs in found.items() if runs}
 
 
@@ -211,11 +284,16 @@ def question(first: Condition, second: Condition) -> str | None:
     """What the comparison of two conditions that differ in one thing asks; None for a pair nobody asks about (or the other way round)."""
     if first.labels != "both":
         return None
-    alike = {field: getattr(first, field) == getattr(second, field) for field in ("model", "labels", "share")}
+    alike = {
+        field: getattr(first, field) == getattr(second, field)
+        for field in ("model", "labels", "share")
+    }
     if alike == {"model": True, "labels": False, "share": True}:
         return "both or one"
     if alike == {"model": False, "labels": True, "share": True}:
-        return "model" if list(MODELS).index(first.model) < list(MODELS).index(second.model) else None
+        return (
+            "model" if list(MODELS).index(first.model) < list(MODELS).index(second.model) else None
+        )
     if alike == {"model": True, "labels": True, "share": False}:
         return "share" if first.share > second.share else None
     return None
@@ -230,8 +308,12 @@ def comparisons(found: Found) -> list[Comparison]:
         for figure in FIGURES
         if (told := difference(by_seed(found[a], figure), by_seed(found[b], figure)))
     ]
-    families = [[c for c in each if c.question == name] for name in dict.fromkeys(c.question for c in each)]
-    corrected = [zip(family, holm([c.difference.p for c in family]), strict=True) for family in families]
+    families = [
+        [c for c in each if c.question == name] for name in dict.fromkeys(c.question for c in each)
+    ]
+    corrected = [
+        zip(family, holm([c.difference.p for c in family]), strict=True) for family in families
+    ]
     return [replace(c, p_holm=float(p)) for family in corrected for c, p in family]
 
 
@@ -246,12 +328,20 @@ def markdown(found: Found, compared: Sequence[Comparison]) -> str:
     for condition, runs in found.items():
         cells = [_cell(list(by_seed(runs, figure).values())) for figure in FIGURES]
         spent = list(by_seed(runs, "cpu_seconds").values())
-        lines.append(f"| {condition.name} | {len(runs)} | {' | '.join(cells)} | {f'{np.median(spent):.0f}' if spent else ''} |")
-    lines += ["", "| question | first - second | seeds | figure | difference | p, paired t | p, Holm |", "|---" * 7 + "|"]
+        lines.append(
+            f"| {condition.name} | {len(runs)} | {' | '.join(cells)} | {f'{np.median(spent):.0f}' if spent else ''} |"
+        )
+    lines += [
+        "",
+        "| question | first - second | seeds | figure | difference | p, paired t | p, Holm |",
+        "|---" * 7 + "|",
+    ]
     for c in compared:
         d, names = c.difference, f"{c.first.name} - {c.second.name}"
         told = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
-        lines.append(f"| {c.question} | {names} | {d.seeds} | {c.figure} | {told} | {d.p:.3f} | {c.p_holm:.3f} |")
+        lines.append(
+            f"| {c.question} | {names} | {d.seeds} | {c.figure} | {told} | {d.p:.3f} | {c.p_holm:.3f} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -23,9 +23,9 @@ from affect.model import AffectModel
 from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.sample import TRAIN, Sample
-from training.evaluation import generation, recognition
-from training.evaluation.generation import Bench
-from training.evaluation.reading import load_faces, read
+from training.evaluation.core.predictions import load_faces, read
+from training.evaluation.generation.generation import Bench, generation
+from training.evaluation.recognition import recognition
 from training.gan import loop
 from training.gan.config import PRESETS, preset
 
@@ -35,13 +35,33 @@ EVALUATED_FACES, JUDGED_FACES = 2_000, 600
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True, help="rendered database with twins")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="rendered database with twins",
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--judge", "judge_folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=Path("weights/judge"))
+@click.option(
+    "--judge",
+    "judge_folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path("weights/judge"),
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--images", type=click.IntRange(min=64), default=24_000, show_default=True, help="pictures seen in a run")
-@click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), default="smoke", show_default=True)
-def main(data: Path, out: Path, judge_folder: Path, seeds: int, images: int, preset_name: str) -> None:
+@click.option(
+    "--images",
+    type=click.IntRange(min=64),
+    default=24_000,
+    show_default=True,
+    help="pictures seen in a run",
+)
+@click.option(
+    "--preset", "preset_name", type=click.Choice(list(PRESETS)), default="smoke", show_default=True
+)
+def main(
+    data: Path, out: Path, judge_folder: Path, seeds: int, images: int, preset_name: str
+) -> None:
     """Run what is missing, then write table.md."""
     torch.set_num_threads(1)
     database = Database.open(data)
@@ -50,7 +70,16 @@ def main(data: Path, out: Path, judge_folder: Path, seeds: int, images: int, pre
     for seed in range(seeds):
         for kind in KINDS:
             place = bare if kind == "without" else data
-            found[kind].append(measured(out / f"{kind}-s{seed}", place, Judge.load(judge_folder), preset_name, seed, images))
+            found[kind].append(
+                measured(
+                    out / f"{kind}-s{seed}",
+                    place,
+                    Judge.load(judge_folder),
+                    preset_name,
+                    seed,
+                    images,
+                )
+            )
         (out / "table.md").write_text(table(found))
     click.echo(table(found))
 
@@ -60,10 +89,18 @@ def stripped(sample: Sample) -> Sample:
     return replace(sample, twin_group="") if sample.split == TRAIN else sample
 
 
-def measured(run: Path, data: Path, judge: Judge, preset_name: str, seed: int, images: int) -> dict[str, float]:
+def measured(
+    run: Path, data: Path, judge: Judge, preset_name: str, seed: int, images: int
+) -> dict[str, float]:
     """The run's figures on the test split; trained now if need be."""
     if not (run / RESULT_FILE).is_file():
-        config = replace(preset(preset_name), seed=seed, total_images=images, log_images=max(images // 8, 1), sample_images=images)
+        config = replace(
+            preset(preset_name),
+            seed=seed,
+            total_images=images,
+            log_images=max(images // 8, 1),
+            sample_images=images,
+        )
         begin = time.process_time()
         if (run / "config.json").is_file():
             loop.resume(run)
@@ -72,7 +109,9 @@ def measured(run: Path, data: Path, judge: Judge, preset_name: str, seed: int, i
         if not (run / "model").is_dir():
             raise click.Abort  # stopped by a signal; its state is saved
         spent = round(time.process_time() - begin, 1)
-        figures = figures_of(AffectModel.load(run / "model"), Database.open(data), judge) | {"training CPU seconds": spent}
+        figures = figures_of(AffectModel.load(run / "model"), Database.open(data), judge) | {
+            "training CPU seconds": spent
+        }
         (run / f"{RESULT_FILE}.new").write_text(json.dumps(figures, indent=2) + "\n")
         os.replace(run / f"{RESULT_FILE}.new", run / RESULT_FILE)
     found: dict[str, float] = json.loads((run / RESULT_FILE).read_text())
@@ -98,10 +137,16 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     figures |= {f"read: {dimension.name} CCC": dimension.ccc.value for dimension in found.va}
     for name, (wanted, pictures) in drawn.items():
         control = bench.control(wanted, bench.read(pictures)[0], faces.identity[some])
-        figures |= {f"judge, {name}: AU AUC": control.mean_auc.value, f"judge, {name}: VA CCC": control.mean_ccc.value}
+        figures |= {
+            f"judge, {name}: AU AUC": control.mean_auc.value,
+            f"judge, {name}: VA CCC": control.mean_ccc.value,
+        }
     figures["reconstruction error"] = float(seen.reconstruction_error.mean())
     if edited := generation.twin_edits(model, faces, JUDGED_FACES, generator):
-        figures |= {"null edit error": edited.null_edit.value, "edit against the true twin": edited.edited.value}
+        figures |= {
+            "null edit error": edited.null_edit.value,
+            "edit against the true twin": edited.edited.value,
+        }
         figures["untouched face against the true twin"] = edited.untouched.value
     return figures
 
@@ -110,7 +155,12 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     """Means over the seeds that both have, their difference, and its 95 % interval and p-value (paired t) from two seeds on."""
     count = min(len(runs) for runs in found.values())
     without, with_ = (found[kind][:count] for kind in KINDS)
-    lines = [f"{count} seed(s)", "", "| figure | without twins | with twins | without - with |", "|---|---|---|---|"]
+    lines = [
+        f"{count} seed(s)",
+        "",
+        "| figure | without twins | with twins | without - with |",
+        "|---|---|---|---|",
+    ]
     for name in without[0] if count else ():
         a, b = (np.array([figures[name] for figures in runs]) for runs in (without, with_))
         lines.append(f"| {name} | {a.mean():.4f} | {b.mean():.4f} | {_difference(a, b)} |")

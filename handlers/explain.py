@@ -8,11 +8,11 @@ import torch
 
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.counterfactual import Question, explain
-from affect.explanations import answer_of, questions_of, spread
-from affect.jobs import Batch, spans
 from affect.judge import JUDGE_FILE, Judge
 from affect.model import AffectModel
-from affect.wire import ANY_LABEL, ExplainAnswer, ExplainRequest
+from affect.protocol.explanations import answer_of, questions_of, spread
+from affect.protocol.messages import ANY_LABEL, ExplainAnswer, ExplainRequest
+from affect.protocol.torchserve_batch import Batch, spans
 
 
 class ExplainHandler:
@@ -26,7 +26,13 @@ class ExplainHandler:
         self.model = AffectModel.load(folder, device=device)
         self.judge = Judge.load(folder, device=device) if (folder / JUDGE_FILE).is_file() else None
         side = self.model.card.image_px
-        self.run([ExplainRequest.of(np.zeros((1, side, side, 3), dtype=np.uint8), ANY_LABEL, np.nan, gradients=True)])
+        self.run(
+            [
+                ExplainRequest.of(
+                    np.zeros((1, side, side, 3), dtype=np.uint8), ANY_LABEL, np.nan, gradients=True
+                )
+            ]
+        )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
@@ -38,9 +44,21 @@ class ExplainHandler:
         crops = np.concatenate([request.crops for request in requests])
         rows = [row for request in requests for row in questions_of(request, card)]
         asked = {place: row for place, row in enumerate(rows) if isinstance(row, Question)}
-        gradients = np.concatenate([request.gradients for request in requests]).astype(bool)[list(asked)].tolist()
+        gradients = (
+            np.concatenate([request.gradients for request in requests])
+            .astype(bool)[list(asked)]
+            .tolist()
+        )
         explained = explain(
-            self.model, crops[list(asked)], list(asked.values()), frames=frames, integrated_gradients=gradients, judge=self.judge
+            self.model,
+            crops[list(asked)],
+            list(asked.values()),
+            frames=frames,
+            integrated_gradients=gradients,
+            judge=self.judge,
         )
         answers = spread(rows, explained)
-        return [answer_of(answers[start:stop], card, frames) for start, stop in spans(map(len, requests))]
+        return [
+            answer_of(answers[start:stop], card, frames)
+            for start, stop in spans(map(len, requests))
+        ]

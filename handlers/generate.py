@@ -8,9 +8,9 @@ import torch
 
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import generate
-from affect.jobs import Batch
 from affect.model import AffectModel
-from affect.wire import NO_REFERENCE, GenerateAnswer, GenerateRequest
+from affect.protocol.messages import NO_REFERENCE, GenerateAnswer, GenerateRequest
+from affect.protocol.torchserve_batch import Batch
 
 
 class GenerateHandler:
@@ -24,7 +24,16 @@ class GenerateHandler:
         side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
         asked = np.full((2, labels), np.nan, dtype=np.float32)
         person = np.zeros((1, side, side, 3), dtype=np.uint8)
-        self.run([GenerateRequest(asked, np.zeros(2, dtype=np.int64), person, np.array([NO_REFERENCE, 0], dtype=np.int32))])
+        self.run(
+            [
+                GenerateRequest(
+                    asked,
+                    np.zeros(2, dtype=np.int64),
+                    person,
+                    np.array([NO_REFERENCE, 0], dtype=np.int32),
+                )
+            ]
+        )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
@@ -39,5 +48,7 @@ class GenerateHandler:
         errors = request.faults(self.model.card)
         labels, reference_of = request.labels.copy(), request.reference_of.copy()
         labels[list(errors)], reference_of[list(errors)] = np.nan, NO_REFERENCE
-        images, requested, measured = generate(self.model, labels, request.seeds, request.references, reference_of)
+        images, requested, measured = generate(
+            self.model, labels, request.seeds, request.references, reference_of
+        )
         return GenerateAnswer(images, requested, measured, errors=errors)

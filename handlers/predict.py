@@ -8,9 +8,9 @@ import torch
 
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import predict
-from affect.jobs import Batch, spans
 from affect.model import AffectModel
-from affect.wire import PredictAnswer, PredictRequest
+from affect.protocol.messages import PredictAnswer, PredictRequest
+from affect.protocol.torchserve_batch import Batch, spans
 
 
 class PredictHandler:
@@ -31,5 +31,9 @@ class PredictHandler:
 
     def run(self, requests: list[PredictRequest]) -> list[PredictAnswer]:
         """What is read off the faces of each request."""
-        read = predict(self.model, np.concatenate([request.crops for request in requests]), self.settings.batch_faces)
+        read = predict(
+            self.model,
+            np.concatenate([request.crops for request in requests]),
+            self.settings.batch_faces,
+        )
         return [PredictAnswer(read.rows(start, stop)) for start, stop in spans(map(len, requests))]

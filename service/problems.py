@@ -11,8 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.backend import BackendError, BackendOverloaded, BackendRefused, BackendTimeout, BackendUnavailable
-from service.breaker import BackendBroken
+from service.backend.circuit_breaker import BackendBroken
+from service.backend.torchserve_client import (
+    BackendError,
+    BackendOverloaded,
+    BackendRefused,
+    BackendTimeout,
+    BackendUnavailable,
+)
 
 MEDIA_TYPE = "application/problem+json"
 TENSORS = "/v2"  # there, errors have the shape of the Open Inference Protocol
@@ -48,10 +54,20 @@ class Problem(Exception):
     """An error for the whole request. `errors` are (field, value, message) of each fault; `headers` go with the answer."""
 
     def __init__(
-        self, code: str, detail: str, *, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.code, self.detail, self.errors, self.headers = code, detail, list(errors), dict(headers or {})
+        self.code, self.detail, self.errors, self.headers = (
+            code,
+            detail,
+            list(errors),
+            dict(headers or {}),
+        )
 
     @property
     def status(self) -> int:
@@ -62,13 +78,17 @@ class Problem(Exception):
 def invalid(field: str, value: object, message: str) -> Problem:
     """One wrong value: 422."""
     return Problem(
-        "invalid_value", f"{field} is {_shown(value)}: {message}", errors=[{"field": field, "value": _shown(value), "message": message}]
+        "invalid_value",
+        f"{field} is {_shown(value)}: {message}",
+        errors=[{"field": field, "value": _shown(value), "message": message}],
     )
 
 
 def respond(request: Request, problem: Problem) -> Response:
     """The problem as a response."""
-    return as_response(problem, request.url.path, request.scope.get("state", {}).get("request_id", ""))
+    return as_response(
+        problem, request.url.path, request.scope.get("state", {}).get("request_id", "")
+    )
 
 
 def as_response(problem: Problem, instance: str, request_id: str) -> Response:
@@ -76,7 +96,10 @@ def as_response(problem: Problem, instance: str, request_id: str) -> Response:
     status, title = TITLES[problem.code]
     if instance.startswith(TENSORS):
         return Response(
-            orjson.dumps({"error": f"{title}: {problem.detail}"}), status, headers=problem.headers, media_type="application/json"
+            orjson.dumps({"error": f"{title}: {problem.detail}"}),
+            status,
+            headers=problem.headers,
+            media_type="application/json",
         )
     body = {
         "type": f"urn:affectgan:problem:{problem.code}",
@@ -96,10 +119,14 @@ def of_validation(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Prob
     told = []
     for error in errors:
         field = _field(inside, error["loc"])
-        message = "unknown field; remove it" if error["type"] == "extra_forbidden" else str(error["msg"])
+        message = (
+            "unknown field; remove it" if error["type"] == "extra_forbidden" else str(error["msg"])
+        )
         told.append({"field": field, "value": _shown(error.get("input")), "message": message})
     first = told[0]
-    return Problem("invalid_value", f"{first['field']} is {first['value']}: {first['message']}", errors=told)
+    return Problem(
+        "invalid_value", f"{first['field']} is {first['value']}: {first['message']}", errors=told
+    )
 
 
 async def on_problem(request: Request, error: Exception) -> Response:
@@ -117,8 +144,15 @@ async def on_validation(request: Request, error: Exception) -> Response:
 async def on_http(request: Request, error: Exception) -> Response:
     """Handler of Starlette's 404 and 405."""
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed", 400: "malformed", 413: "body_too_large"}.get(error.status_code, "internal")
-    headers = dict(error.headers or {}) | ({"Allow": _allowed(request)} if error.status_code == 405 else {})
+    code = {
+        404: "not_found",
+        405: "method_not_allowed",
+        400: "malformed",
+        413: "body_too_large",
+    }.get(error.status_code, "internal")
+    headers = dict(error.headers or {}) | (
+        {"Allow": _allowed(request)} if error.status_code == 405 else {}
+    )
     return respond(request, Problem(code, str(error.detail), headers=headers))
 
 
@@ -140,20 +174,35 @@ async def on_backend(request: Request, error: Exception) -> Response:
 def of_backend(error: BackendError) -> Problem:
     """Upstream errors are translated here and nowhere else."""
     if isinstance(error, BackendTimeout):
-        return Problem("deadline", "the model server did not answer in time; send fewer pictures or allow more time")
+        return Problem(
+            "deadline",
+            "the model server did not answer in time; send fewer pictures or allow more time",
+        )
     if isinstance(error, BackendOverloaded):
-        return Problem("overloaded", "the model server's queue is full; try again", headers={"Retry-After": "1"})
+        return Problem(
+            "overloaded",
+            "the model server's queue is full; try again",
+            headers={"Retry-After": "1"},
+        )
     if isinstance(error, BackendRefused):
         return invalid(error.field, error.value, error.remedy)
     if isinstance(error, BackendBroken):
-        return Problem("backend_unavailable", str(error), headers={"Retry-After": str(math.ceil(error.retry_seconds))})
+        return Problem(
+            "backend_unavailable",
+            str(error),
+            headers={"Retry-After": str(math.ceil(error.retry_seconds))},
+        )
     assert isinstance(error, BackendUnavailable), error
-    return Problem("backend_unavailable", "no worker answered; try again shortly", headers={"Retry-After": "3"})
+    return Problem(
+        "backend_unavailable", "no worker answered; try again shortly", headers={"Retry-After": "3"}
+    )
 
 
 async def on_bug(request: Request, error: Exception) -> Response:
     """Handler of everything else: our fault. The traceback goes to the log, not to the client."""
-    return respond(request, Problem("internal", "this is our fault; the log knows more under the request id"))
+    return respond(
+        request, Problem("internal", "this is our fault; the log knows more under the request id")
+    )
 
 
 def _field(inside: str, location: Sequence[Any]) -> str:
@@ -169,5 +218,11 @@ def _shown(value: object) -> Any:
         return "NaN"
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = value if isinstance(value, str) else type(value).__name__ if isinstance(value, bytes) else repr(value)
+    text = (
+        value
+        if isinstance(value, str)
+        else type(value).__name__
+        if isinstance(value, bytes)
+        else repr(value)
+    )
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -17,7 +17,11 @@ def _decoded(text: object) -> bytes:
         raise ValueError(f"not base64 ({error}); send the picture's bytes in base64") from error
 
 
-Base64 = Annotated[bytes, BeforeValidator(_decoded), WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
+Base64 = Annotated[
+    bytes,
+    BeforeValidator(_decoded),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Signed = Annotated[float, Field(ge=-1, le=1)]
@@ -36,8 +40,13 @@ class ImageContent(_Request):
 class _Chosen(_Request):
     """Which model is to answer."""
 
-    model: str | None = Field(default=None, description="name of a served model (default: the first one)")
-    version: str | None = Field(default=None, description="its version (default: the operator's choice; answers say which it was)")
+    model: str | None = Field(
+        default=None, description="name of a served model (default: the first one)"
+    )
+    version: str | None = Field(
+        default=None,
+        description="its version (default: the operator's choice; answers say which it was)",
+    )
 
 
 class PredictOptions(_Chosen):
@@ -80,9 +89,15 @@ class ExplainOptions(_Chosen):
         default="expression",
         description="what may be changed: the expression, or what should not matter (skin, light, pose; the card's `nuisances`)",
     )
-    answers: int = Field(default=1, ge=1, le=4, description="how many different changes: the least one, then others with another cause")
+    answers: int = Field(
+        default=1,
+        ge=1,
+        le=4,
+        description="how many different changes: the least one, then others with another cause",
+    )
     integrated_gradients: bool = Field(
-        default=False, description="which pixels made the decision (Sundararajan et al. 2017), beside the answer"
+        default=False,
+        description="which pixels made the decision (Sundararajan et al. 2017), beside the answer",
     )
 
 
@@ -96,11 +111,15 @@ class ExplainBody(_Request):
 class GenerateItem(_Request):
     """One wanted face. What is not asked for comes from the training distribution given what is."""
 
-    aus: dict[str, Probability] = Field(default={}, description="intensity per Action Unit", examples=[{"AU12": 0.9}])
+    aus: dict[str, Probability] = Field(
+        default={}, description="intensity per Action Unit", examples=[{"AU12": 0.9}]
+    )
     valence: Signed | None = None
     arousal: Signed | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    reference: ImageContent | None = Field(default=None, description="keep this person, change the state")
+    reference: ImageContent | None = Field(
+        default=None, description="keep this person, change the state"
+    )
 
 
 class GenerateBody(_Chosen):
@@ -108,7 +127,9 @@ class GenerateBody(_Chosen):
 
     items: list[GenerateItem]
     format: Literal["png", "jpeg", "webp"] = "png"
-    faces: Literal["largest", "none"] = Field(default="largest", description="`none`: references are aligned crops already")
+    faces: Literal["largest", "none"] = Field(
+        default="largest", description="`none`: references are aligned crops already"
+    )
 
 
 class ModelName(BaseModel):
@@ -181,7 +202,9 @@ class FaceReading(Reading):
     """A face of the picture. The box is x, y, width, height in px of the picture, null for an aligned crop."""
 
     box: tuple[float, float, float, float] | None = None
-    points: list[tuple[float, float]] | None = Field(default=None, description="eyes, nose tip, mouth corners; the picture's left first")
+    points: list[tuple[float, float]] | None = Field(
+        default=None, description="eyes, nose tip, mouth corners; the picture's left first"
+    )
     confidence: Probability | None = Field(default=None, description="that this is a face")
 
 
@@ -271,7 +294,9 @@ class Trust(BaseModel):
 
     level: Literal["high", "medium", "low"]
     reasons: list[str]
-    judge: JudgeOpinion | None = Field(default=None, description="null: nobody independent was asked")
+    judge: JudgeOpinion | None = Field(
+        default=None, description="null: nobody independent was asked"
+    )
 
 
 class PixelShares(BaseModel):
@@ -306,19 +331,27 @@ class ExplainResult(BaseModel):
     reconstruction: Reconstruction | None = None
     counterfactual: Counterfactual | None = None
     causes: list[Change] | None = Field(
-        default=None, description="what was moved: AUs by intensity, or nuisances by where the face stands between their ends, 0 and 1"
+        default=None,
+        description="what was moved: AUs by intensity, or nuisances by where the face stands between their ends, 0 and 1",
     )
-    changes: list[Change] | None = Field(default=None, description="readings that moved, the largest first")
+    changes: list[Change] | None = Field(
+        default=None, description="readings that moved, the largest first"
+    )
     map: ChangeMap | None = None
     frames: list[Picture] | None = None
-    regions: dict[str, float] | None = Field(default=None, description="share of the change in each region of the face and outside it")
+    regions: dict[str, float] | None = Field(
+        default=None, description="share of the change in each region of the face and outside it"
+    )
     attribution: dict[str, float] | None = Field(
-        default=None, description="how far moving each AU (or nuisance) alone moves the decision as was asked"
+        default=None,
+        description="how far moving each AU (or nuisance) alone moves the decision as was asked",
     )
     integrated_gradients: PixelShares | None = Field(default=None, description="when asked for")
     scores: dict[str, float] | None = None
     trust: Trust | None = None
-    alternatives: list[Alternative] | None = Field(default=None, description="as many of the other answers asked for as differ")
+    alternatives: list[Alternative] | None = Field(
+        default=None, description="as many of the other answers asked for as differ"
+    )
     error: RowProblem | None = None
 
 
@@ -383,7 +416,9 @@ class JobDocument(BaseModel):
     finished: str | None
     expires: str = Field(description="from then on there is no answer")
     progress: Progress
-    attempts: int = Field(description="gateways that began it; more than one when one of them ended")
+    attempts: int = Field(
+        description="gateways that began it; more than one when one of them ended"
+    )
     href: str = Field(description="where this document is")
     result: Link | None = Field(description="where the answer is, when the job is done")
     error: "ProblemBody | None" = Field(description="why the job failed")

@@ -6,13 +6,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 Targets = Annotated[
-    tuple[str, ...], NoDecode, BeforeValidator(lambda text: text.replace(",", " ").split() if isinstance(text, str) else text)
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(lambda text: text.replace(",", " ").split() if isinstance(text, str) else text),
 ]
 # Checked here: uvicorn takes what is no address for a name that nobody has, and "*" for everybody.
-Networks = Annotated[Targets, AfterValidator(lambda given: tuple(str(ip_network(text)) for text in given))]
+Networks = Annotated[
+    Targets, AfterValidator(lambda given: tuple(str(ip_network(text)) for text in given))
+]
 
 
 class Settings(BaseSettings):
@@ -21,69 +31,149 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AFFECTGAN_", frozen=True)
 
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024, description="largest request body")
-    max_pixels: int = Field(default=50_000_000, ge=4096, description="largest picture, width x height")
+    max_pixels: int = Field(
+        default=50_000_000, ge=4096, description="largest picture, width x height"
+    )
     max_images: int = Field(default=64, ge=1, description="most pictures or items in one request")
-    deadline_seconds: float = Field(default=30.0, gt=0, description="time a request may take unless it asks otherwise")
-    max_deadline_seconds: float = Field(default=120.0, gt=0, description="longest time a request may ask for")
-    predict_capacity: int = Field(default=128, ge=1, description="predict requests in flight before new ones are refused")
-    generate_capacity: int = Field(default=64, ge=1, description="generate requests in flight before new ones are refused")
-    explain_capacity: int = Field(default=32, ge=1, description="explain requests in flight before new ones are refused")
+    deadline_seconds: float = Field(
+        default=30.0, gt=0, description="time a request may take unless it asks otherwise"
+    )
+    max_deadline_seconds: float = Field(
+        default=120.0, gt=0, description="longest time a request may ask for"
+    )
+    predict_capacity: int = Field(
+        default=128, ge=1, description="predict requests in flight before new ones are refused"
+    )
+    generate_capacity: int = Field(
+        default=64, ge=1, description="generate requests in flight before new ones are refused"
+    )
+    explain_capacity: int = Field(
+        default=32, ge=1, description="explain requests in flight before new ones are refused"
+    )
     decode_threads: int = Field(default=2, ge=1, description="threads that decode, find and align")
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="a port of its own for /metrics, which the gateway's port then does not have"
+        default=None,
+        ge=0,
+        le=65535,
+        description="a port of its own for /metrics, which the gateway's port then does not have",
     )
-    metrics_host: str = Field(default="127.0.0.1", description="address that metrics_port listens on")
-    log_format: Literal["text", "json"] = Field(default="text", description="lines for people, or one JSON object a line")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="INFO has a line for each request")
+    metrics_host: str = Field(
+        default="127.0.0.1", description="address that metrics_port listens on"
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="lines for people, or one JSON object a line"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="INFO has a line for each request"
+    )
     traces_url: str | None = Field(
-        default=None, description="OTLP over HTTP: where OpenTelemetry spans go, such as http://collector:4318/v1/traces"
+        default=None,
+        description="OTLP over HTTP: where OpenTelemetry spans go, such as http://collector:4318/v1/traces",
     )
     trusted_proxies: Networks = Field(
-        default=(), description="addresses and networks (10.0.0.0/8), comma-separated, whose X-Forwarded-For is believed"
+        default=(),
+        description="addresses and networks (10.0.0.0/8), comma-separated, whose X-Forwarded-For is believed",
     )
-    drain_seconds: float = Field(default=0.0, ge=0, description="time between SIGTERM and closing, while /readyz already says no")
-    yunet: Path | None = Field(default=None, description="OpenCV's face_detection_yunet .onnx, to replace the built-in face finder")
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="time between SIGTERM and closing, while /readyz already says no",
+    )
+    yunet: Path | None = Field(
+        default=None,
+        description="OpenCV's face_detection_yunet .onnx, to replace the built-in face finder",
+    )
     keys_file: Path | None = Field(
-        default=None, description="YAML file of API keys' hashes (`affectgan keys new`), read again when it changes"
+        default=None,
+        description="YAML file of API keys' hashes (`affectgan keys new`), read again when it changes",
     )
     keys: SecretStr | None = Field(default=None, description="the same as text, from a secret")
-    token_jwks_url: str | None = Field(default=None, description="where an identity provider publishes the keys that sign its tokens")
+    token_jwks_url: str | None = Field(
+        default=None,
+        description="where an identity provider publishes the keys that sign its tokens",
+    )
     token_issuer: str | None = Field(default=None, description="`iss` of tokens that are taken")
     token_audience: str | None = Field(default=None, description="`aud` of tokens that are taken")
-    token_scope_prefix: str = Field(default="", description="before predict, generate and explain in a token's `scope`")
-    quota_requests: int | None = Field(
-        default=None, ge=1, description="requests in quota_seconds, for callers without a quota of their own"
+    token_scope_prefix: str = Field(
+        default="", description="before predict, generate and explain in a token's `scope`"
     )
-    quota_images: int | None = Field(default=None, ge=1, description="pictures or items in quota_seconds, likewise")
+    quota_requests: int | None = Field(
+        default=None,
+        ge=1,
+        description="requests in quota_seconds, for callers without a quota of their own",
+    )
+    quota_images: int | None = Field(
+        default=None, ge=1, description="pictures or items in quota_seconds, likewise"
+    )
     quota_seconds: int = Field(default=60, ge=1, description="in which a quota is whole again")
-    cache_bytes: int = Field(default=64 * 2**20, ge=0, description="of answers kept in this process; 0: none are kept anywhere")
+    cache_bytes: int = Field(
+        default=64 * 2**20,
+        ge=0,
+        description="of answers kept in this process; 0: none are kept anywhere",
+    )
     cache_seconds: float = Field(default=600.0, gt=0, description="that an answer is kept")
     cache_secret: SecretStr | None = Field(
         default=None,
         min_length=16,
         description="of all gateways that share answers through Redis (default: one that dies with the process)",
     )
-    redis_url: SecretStr | None = Field(default=None, description="redis://, rediss:// or unix:// of a Redis to share with other gateways")
-    redis_timeout_seconds: float = Field(default=0.05, gt=0, description="time Redis may take before the gateway goes on without it")
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="redis://, rediss:// or unix:// of a Redis to share with other gateways",
+    )
+    redis_timeout_seconds: float = Field(
+        default=0.05, gt=0, description="time Redis may take before the gateway goes on without it"
+    )
     jobs_key: SecretStr | None = Field(
         default=None,
         description="32 random bytes in base64: with a Redis, jobs and repeatable answers are shared through it, sealed with this key",
     )
-    job_capacity: int = Field(default=256, ge=1, description="jobs that wait or run before new ones are refused")
-    job_memory_bytes: int = Field(default=512 * 2**20, ge=1024, description="most that jobs without Redis may hold, questions and answers")
-    job_workers: int = Field(default=1, ge=0, description="jobs that this gateway does at a time; 0 leaves them to others")
-    job_slice_images: int = Field(default=8, ge=1, description="pictures of a job that are done together")
-    job_seconds: float = Field(default=3600.0, gt=0, description="time a job may wait, and time its answer is kept")
-    job_lease_seconds: float = Field(default=15.0, gt=0, description="silence of a gateway after which others take over its job")
-    job_drain_seconds: float = Field(
-        default=20.0, ge=0, description="time after SIGTERM to finish and hand out jobs that only memory holds"
+    job_capacity: int = Field(
+        default=256, ge=1, description="jobs that wait or run before new ones are refused"
     )
-    idempotency_seconds: float = Field(default=24 * 3600.0, gt=0, description="time an answer is kept for its Idempotency-Key")
-    idempotency_memory_bytes: int = Field(default=128 * 2**20, ge=1024, description="most that such answers may hold without Redis")
-    webhook_targets: Targets = Field(default=(), description="host, host:port or http://host:port, comma-separated: may be called")
-    webhook_private_targets: Targets = Field(default=(), description="the same, and may resolve to private addresses")
-    webhook_secret: SecretStr | None = Field(default=None, description="signs calls; without it there are none")
-    webhook_seconds: float = Field(default=600.0, gt=0, description="time over which a call is tried again")
+    job_memory_bytes: int = Field(
+        default=512 * 2**20,
+        ge=1024,
+        description="most that jobs without Redis may hold, questions and answers",
+    )
+    job_workers: int = Field(
+        default=1,
+        ge=0,
+        description="jobs that this gateway does at a time; 0 leaves them to others",
+    )
+    job_slice_images: int = Field(
+        default=8, ge=1, description="pictures of a job that are done together"
+    )
+    job_seconds: float = Field(
+        default=3600.0, gt=0, description="time a job may wait, and time its answer is kept"
+    )
+    job_lease_seconds: float = Field(
+        default=15.0, gt=0, description="silence of a gateway after which others take over its job"
+    )
+    job_drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        description="time after SIGTERM to finish and hand out jobs that only memory holds",
+    )
+    idempotency_seconds: float = Field(
+        default=24 * 3600.0, gt=0, description="time an answer is kept for its Idempotency-Key"
+    )
+    idempotency_memory_bytes: int = Field(
+        default=128 * 2**20, ge=1024, description="most that such answers may hold without Redis"
+    )
+    webhook_targets: Targets = Field(
+        default=(),
+        description="host, host:port or http://host:port, comma-separated: may be called",
+    )
+    webhook_private_targets: Targets = Field(
+        default=(), description="the same, and may resolve to private addresses"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="signs calls; without it there are none"
+    )
+    webhook_seconds: float = Field(
+        default=600.0, gt=0, description="time over which a call is tried again"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -101,9 +191,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _tokens_are_whole(self) -> "Settings":
-        given = [bool(value) for value in (self.token_jwks_url, self.token_issuer, self.token_audience)]
+        given = [
+            bool(value) for value in (self.token_jwks_url, self.token_issuer, self.token_audience)
+        ]
         if any(given) and not all(given):
-            raise ValueError("token_jwks_url, token_issuer and token_audience belong together: give all three or none")
+            raise ValueError(
+                "token_jwks_url, token_issuer and token_audience belong together: give all three or none"
+            )
         return self
 
     def capacity(self, operation: str) -> int:

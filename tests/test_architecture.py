@@ -19,11 +19,11 @@ MAY_IMPORT = {
 # Fixed codes belong to the catalogue; elsewhere they come from a vocabulary. These files say what their own AUs look like.
 SPELL_AUS = {
     "affect/catalogue.py",
-    "training/faces/skin.py",
-    "training/faces/creases.py",
-    "training/faces/sheet.py",
+    "training/renderer/skin.py",
+    "training/renderer/wrinkles.py",
+    "training/renderer/sheet.py",
     "training/gan/samples.py",
-    "training/evaluation/pictures.py",
+    "training/evaluation/report/pictures.py",
 }
 LIGHT = (
     "affect.catalogue",
@@ -31,10 +31,10 @@ LIGHT = (
     "affect.card",
     "affect.images",
     "affect.faces",
-    "affect.wire",
+    "affect.protocol.messages",
     "affect.archive",
-    "service.app",
-    "service.commands",
+    "service.api.app",
+    "service.cli.serve",
 )
 HEAVY = ("torch", "scipy", "sklearn", "numba", "pyarrow", "matplotlib", "training", "handlers")
 
@@ -62,7 +62,9 @@ def test_imports_flow_one_way(package: str) -> None:
 
 def test_the_gateway_starts_without_the_heavy_packages() -> None:
     code = f"import {', '.join(LIGHT)}; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -76,15 +78,29 @@ def test_no_file_knows_the_machine_it_was_written_on() -> None:
     place = re.compile(r"/(?:work|root|home)/[a-z]")
     texts = [
         path
-        for pattern in ("*.py", "*.md", "*.toml", "*.txt", "*.yaml", "*.json", "Makefile", "Dockerfile")
+        for pattern in (
+            "*.py",
+            "*.md",
+            "*.toml",
+            "*.txt",
+            "*.yaml",
+            "*.json",
+            "Makefile",
+            "Dockerfile",
+        )
         for path in ROOT.rglob(pattern)
     ]
     ours = [
         path
         for path in texts
-        if not {".venv", ".git", "demo", "runs", "build"} & set(path.relative_to(ROOT).parts) and path != Path(__file__)
+        if not {".venv", ".git", "demo", "runs", "build"} & set(path.relative_to(ROOT).parts)
+        and path != Path(__file__)
     ]
-    assert ours and not [str(path.relative_to(ROOT)) for path in ours if place.search(path.read_text(errors="ignore"))]
+    assert ours and not [
+        str(path.relative_to(ROOT))
+        for path in ours
+        if place.search(path.read_text(errors="ignore"))
+    ]
 
 
 def test_no_function_is_a_stub() -> None:

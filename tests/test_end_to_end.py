@@ -28,7 +28,13 @@ from training.database.reader import Database
 def affectgan(*arguments: object) -> str:
     """What a command prints. It runs as a user's would, in a process of its own."""
     command = [sys.executable, "-m", "affect.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=240)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=240,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -42,7 +48,9 @@ class Service:
     data: Path
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-        content = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        content = (
+            None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
         request = Request(self.url + path, content, {"Content-Type": "application/json"} | headers)
         try:
             with urlopen(request, timeout=60) as response:
@@ -59,12 +67,46 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("whole")
-    affectgan("data", "render", "--out", folder / "data", "--images", 128, "--size", 32, "--twins", 2, "--seed", 1, "--workers", 1)
-    affectgan("train", "--data", folder / "data", "--preset", "smoke", "--images", 1500, "--out", folder / "run")
+    affectgan(
+        "data",
+        "render",
+        "--out",
+        folder / "data",
+        "--images",
+        128,
+        "--size",
+        32,
+        "--twins",
+        2,
+        "--seed",
+        1,
+        "--workers",
+        1,
+    )
+    affectgan(
+        "train",
+        "--data",
+        folder / "data",
+        "--preset",
+        "smoke",
+        "--images",
+        1500,
+        "--out",
+        folder / "run",
+    )
     affectgan("archive", folder / "run", "--out", folder / "models", "--uncalibrated")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "affect.cli", "serve", "--models", str(folder / "models"), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "affect.cli",
+        "serve",
+        "--models",
+        str(folder / "models"),
+        "--port",
+        str(port),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     service = Service(f"http://127.0.0.1:{port}", process, folder / "data")
     try:
@@ -124,8 +166,16 @@ def test_a_face_is_found_in_a_photograph_and_read(service: Service) -> None:
 
 def test_bad_pictures_among_good_ones_fail_alone(service: Service) -> None:
     good = rendered(service, 62)
-    pictures = [*good[:20], good[0][: len(good[0]) // 2], *good[20:40], b"no picture at all", *good[40:]]
-    results = service.answer("/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}})["results"]
+    pictures = [
+        *good[:20],
+        good[0][: len(good[0]) // 2],
+        *good[20:40],
+        b"no picture at all",
+        *good[40:],
+    ]
+    results = service.answer(
+        "/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}}
+    )["results"]
     assert [result["index"] for result in results] == list(range(64))
     assert [result["index"] for result in results if result["status"] == "error"] == [20, 41]
     assert all("detail" in results[index]["error"] for index in (20, 41))
@@ -133,14 +183,20 @@ def test_bad_pictures_among_good_ones_fail_alone(service: Service) -> None:
 
 def test_a_picture_reads_the_same_alone_and_in_company(service: Service) -> None:
     pictures = rendered(service, 5)
-    together = service.answer("/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}})["results"][3]
-    alone = service.answer("/v1/predict", {"images": sent(pictures[3]), "options": {"faces": "none"}})["results"][0]
+    together = service.answer(
+        "/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}}
+    )["results"][3]
+    alone = service.answer(
+        "/v1/predict", {"images": sent(pictures[3]), "options": {"faces": "none"}}
+    )["results"][0]
     assert together["faces"][0]["valence"] == pytest.approx(alone["faces"][0]["valence"], abs=1e-4)
 
 
 def test_a_client_of_the_open_inference_protocol_reads_the_same(service: Service) -> None:
     content = rendered(service, 1)[0]
-    known = service.answer("/v1/predict", {"images": sent(content), "options": {"faces": "none"}})["results"][0]["faces"][0]
+    known = service.answer("/v1/predict", {"images": sent(content), "options": {"faces": "none"}})[
+        "results"
+    ][0]["faces"][0]
     client = triton.InferenceServerClient(service.url.removeprefix("http://"))
     image = triton.InferInput("image", [1], "BYTES")
     image.set_data_from_numpy(np.array([content], dtype=object))
@@ -154,7 +210,9 @@ def test_the_same_wish_and_seed_give_the_same_picture(service: Service) -> None:
     first, second = service.answer("/v1/generate", wish), service.answer("/v1/generate", wish)
     assert first["results"][0]["image"] == second["results"][0]["image"]
     assert first["results"][0]["requested"]["aus"]["AU12"] == pytest.approx(0.9)
-    assert not np.array_equal(picture(first["results"][0]["image"]), picture(first["results"][1]["image"]))
+    assert not np.array_equal(
+        picture(first["results"][0]["image"]), picture(first["results"][1]["image"])
+    )
 
 
 def test_a_reference_keeps_the_person(service: Service) -> None:
@@ -166,11 +224,17 @@ def test_a_reference_keeps_the_person(service: Service) -> None:
 
 
 def test_a_reading_is_explained_and_a_bad_picture_beside_it_is_not(service: Service) -> None:
-    request = {"images": sent(rendered(service, 1)[0], b"no picture"), "options": {"faces": "none", "question": {"valence": 0.9}}}
+    request = {
+        "images": sent(rendered(service, 1)[0], b"no picture"),
+        "options": {"faces": "none", "question": {"valence": 0.9}},
+    }
     good, bad = service.answer("/v1/explain", request)["results"]
     assert bad["status"] == "error"
     assert good["status"] == "ok", good
-    assert picture(good["counterfactual"]["image"]).shape == picture(good["reconstruction"]["image"]).shape
+    assert (
+        picture(good["counterfactual"]["image"]).shape
+        == picture(good["reconstruction"]["image"]).shape
+    )
     assert good["trust"]["level"] in ("high", "medium", "low")
     assert good["trust"]["reasons"]
 

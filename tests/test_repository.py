@@ -16,7 +16,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def _requirements() -> list[Requirement]:
-    extras = [line for name, lines in PROJECT["optional-dependencies"].items() if name != "geometry" for line in lines]
+    extras = [
+        line
+        for name, lines in PROJECT["optional-dependencies"].items()
+        if name != "geometry"
+        for line in lines
+    ]
     return [Requirement(line) for line in [*PROJECT["dependencies"], *extras]]
 
 
@@ -29,7 +34,9 @@ def test_every_dependency_has_an_exact_version_within_its_bounds() -> None:
     for requirement in _requirements():
         name = requirement.name.lower().replace("_", "-")
         assert name in pinned, f"{name} is not in constraints.txt"
-        assert requirement.specifier.contains(pinned[name]), f"{name}=={pinned[name]} is outside {requirement.specifier}"
+        assert requirement.specifier.contains(pinned[name]), (
+            f"{name}=={pinned[name]} is outside {requirement.specifier}"
+        )
 
 
 def test_the_verbs_of_the_readme_are_in_the_makefile() -> None:
@@ -44,14 +51,22 @@ def test_the_commands_of_the_readme_are_installed() -> None:
     assert named and named <= known, named - known
 
 
-@pytest.mark.parametrize("command", sorted(point.name for point in entry_points(group="affectgan.commands")))
+@pytest.mark.parametrize(
+    "command", sorted(point.name for point in entry_points(group="affectgan.commands"))
+)
 def test_every_command_has_help(command: str) -> None:
-    (point,) = (point for point in entry_points(group="affectgan.commands") if point.name == command)
+    (point,) = (
+        point for point in entry_points(group="affectgan.commands") if point.name == command
+    )
     assert point.load().help
 
 
 def test_ci_runs_the_test_command_and_nothing_else() -> None:
-    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / ".ci" / "run").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "exec make test"]
 
 
@@ -59,6 +74,8 @@ def test_the_shipped_weights_load_and_are_calibrated() -> None:
     model = AffectModel.load(ROOT / "weights")
     card = model.card
     assert card.quality and card.limits and card.intended_use and card.seen_images > 0
-    assert len({calibration.scale for calibration in card.calibration.values()}) > 1, "evaluate the run before shipping it"
+    assert len({calibration.scale for calibration in card.calibration.values()}) > 1, (
+        "evaluate the run before shipping it"
+    )
     image = torch.zeros(1, card.image_px, card.image_px, 3, dtype=torch.uint8)
     assert torch.isfinite(model.predict(model.to_pixels(image)).va).all()

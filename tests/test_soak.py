@@ -12,7 +12,13 @@ def samples(mib_a_minute: float, *, seed: int = 0) -> list[tuple[float, float]]:
     times = np.arange(0, 600, 5.0)
     filling = 40 * np.minimum(times / 120, 1)
     wobble = np.random.default_rng(seed).normal(0, 2, len(times))
-    return list(zip(times.tolist(), (500 + filling + mib_a_minute * times / 60 + wobble).tolist(), strict=True))
+    return list(
+        zip(
+            times.tolist(),
+            (500 + filling + mib_a_minute * times / 60 + wobble).tolist(),
+            strict=True,
+        )
+    )
 
 
 def test_a_leak_is_found_and_its_interval_holds_it() -> None:

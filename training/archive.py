@@ -21,7 +21,9 @@ from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCa
 from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge
 from affect.model import AffectModel
 
-JUDGE_FOLDER = "judge"  # beside the card: the judge that goes into the archive unless another is named
+JUDGE_FOLDER = (
+    "judge"  # beside the card: the judge that goes into the archive unless another is named
+)
 MANIFEST_FILE = "MAR-INF/MANIFEST.json"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # The earliest date a zip can hold: archives of the same run are the same bytes whenever they are written.
@@ -44,37 +46,68 @@ class ArchiveError(ValueError):
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the archives and the card.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder for the archives and the card.",
+)
 @click.option(
     "--judge",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of an independent judge, which explanations then ask whether it sees the change too (default: `judge` beside the card).",
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes for each operation.")
-@click.option("--uncalibrated", is_flag=True, help="Allow a run that was never evaluated: its probabilities are not calibrated.")
-@click.option("--version", help="Version under which it is served, such as 1.1 (default: the card's).")
-def archive(run: Path, out: Path, judge: Path | None, workers: int, uncalibrated: bool, version: str | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Worker processes for each operation.",
+)
+@click.option(
+    "--uncalibrated",
+    is_flag=True,
+    help="Allow a run that was never evaluated: its probabilities are not calibrated.",
+)
+@click.option(
+    "--version", help="Version under which it is served, such as 1.1 (default: the card's)."
+)
+def archive(
+    run: Path, out: Path, judge: Path | None, workers: int, uncalibrated: bool, version: str | None
+) -> None:
     """Write affectgan-{predict,generate,explain}.mar and card.json of RUN (a run folder or a folder with a model)."""
     started = perf_counter()
-    for path in write_archives(run, out, judge=judge, workers=workers, uncalibrated=uncalibrated, version=version):
+    for path in write_archives(
+        run, out, judge=judge, workers=workers, uncalibrated=uncalibrated, version=version
+    ):
         click.echo(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     click.echo(f"archived in {perf_counter() - started:.1f} s")
 
 
 def write_archives(
-    run: Path, out: Path, *, judge: Path | None = None, workers: int = 1, uncalibrated: bool = False, version: str | None = None
+    run: Path,
+    out: Path,
+    *,
+    judge: Path | None = None,
+    workers: int = 1,
+    uncalibrated: bool = False,
+    version: str | None = None,
 ) -> list[Path]:
     """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served, ArchiveError for a wrong
     version, JudgeError for a broken judge."""
     if version is not None and not VERSION.fullmatch(version):
-        raise ArchiveError(f"version is {version!r}; write letters, digits, points and dashes, such as 1.1")
+        raise ArchiveError(
+            f"version is {version!r}; write letters, digits, points and dashes, such as 1.1"
+        )
     folder = model_folder(run)
     card = servable(folder, uncalibrated=uncalibrated)
     card = card.model_copy(update={"version": version or card.version})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ArchiveError(f"{out} cannot be made: {error.strerror}; choose another --out") from error
+        raise ArchiveError(
+            f"{out} cannot be made: {error.strerror}; choose another --out"
+        ) from error
     judge = judge or (folder / JUDGE_FOLDER if (folder / JUDGE_FOLDER).is_dir() else None)
     if judge:
         Judge.load(judge)
@@ -88,7 +121,9 @@ def model_folder(run: Path) -> Path:
     for folder in (run / "model", run):
         if (folder / CARD_FILE).is_file():
             return folder
-    raise CardError(f"{run} holds no {CARD_FILE}, nor does {run / 'model'}: give the folder that `affectgan train --out` wrote")
+    raise CardError(
+        f"{run} holds no {CARD_FILE}, nor does {run / 'model'}: give the folder that `affectgan train --out` wrote"
+    )
 
 
 def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
@@ -96,15 +131,25 @@ def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
     model = AffectModel.load(folder)
     card = model.card
     if not card.reference.get("critic"):
-        raise CardError(f"{folder / CARD_FILE} has no reference for realism: the run did not finish; `affectgan train --resume` ends it")
-    if card.labels != "va" and not uncalibrated and all(entry == Calibration() for entry in card.calibration.values()):
-        raise CardError(f"{folder / CARD_FILE} has no calibration: `affectgan evaluate` fits it, or archive with --uncalibrated")
+        raise CardError(
+            f"{folder / CARD_FILE} has no reference for realism: the run did not finish; `affectgan train --resume` ends it"
+        )
+    if (
+        card.labels != "va"
+        and not uncalibrated
+        and all(entry == Calibration() for entry in card.calibration.values())
+    ):
+        raise CardError(
+            f"{folder / CARD_FILE} has no calibration: `affectgan evaluate` fits it, or archive with --uncalibrated"
+        )
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(0)
         y = model.sample_labels(torch.full((1, len(card.labels_of.names)), torch.nan), generator)
         x = model.generate(model.sample_latents(1, generator), y)
         if not all(torch.isfinite(part).all() for part in (x, model.read(x).labels)):
-            raise CardError(f"{folder / WEIGHTS_FILE} draws or reads no numbers (NaN): the run diverged; train again")
+            raise CardError(
+                f"{folder / WEIGHTS_FILE} draws or reads no numbers (NaN): the run diverged; train again"
+            )
     return card
 
 
@@ -122,7 +167,9 @@ def model_config(operation: Operation, workers: int) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, card: ModelCard, operation: Operation, out: Path, workers: int, judge: Path | None) -> Path:
+def _write(
+    folder: Path, card: ModelCard, operation: Operation, out: Path, workers: int, judge: Path | None
+) -> Path:
     path = out / f"{model_name(operation)}.mar"
     entries = sorted(_entries(folder, card, operation, workers, judge))
     unfinished = path.with_suffix(".part")
@@ -130,14 +177,22 @@ def _write(folder: Path, card: ModelCard, operation: Operation, out: Path, worke
         with ZipFile(unfinished, "w") as mar:
             for name, content in entries:
                 # Weights do not compress.
-                mar.writestr(ZipInfo(name, EPOCH), content, ZIP_STORED if name in (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE) else ZIP_DEFLATED)
+                mar.writestr(
+                    ZipInfo(name, EPOCH),
+                    content,
+                    ZIP_STORED if name in (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE) else ZIP_DEFLATED,
+                )
         return unfinished.replace(path)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise ArchiveError(f"{path} cannot be written: {error.strerror}; free space there or choose another --out") from error
+        raise ArchiveError(
+            f"{path} cannot be written: {error.strerror}; free space there or choose another --out"
+        ) from error
 
 
-def _entries(folder: Path, card: ModelCard, operation: Operation, workers: int, judge: Path | None) -> Iterator[tuple[str, bytes]]:
+def _entries(
+    folder: Path, card: ModelCard, operation: Operation, workers: int, judge: Path | None
+) -> Iterator[tuple[str, bytes]]:
     yield MANIFEST_FILE, json.dumps(_manifest(card, operation), indent=2).encode()
     yield CONFIG_FILE, yaml.safe_dump(model_config(operation, workers), sort_keys=False).encode()
     yield CARD_FILE, card.to_bytes()
@@ -155,7 +210,13 @@ def _entries(folder: Path, card: ModelCard, operation: Operation, workers: int, 
 
 def _manifest(card: ModelCard, operation: Operation) -> dict[str, Any]:
     """TorchServe's manifest, dated like the files of the archive."""
-    model = Model(model_name(operation), WEIGHTS_FILE, f"{operation}.py", model_version=card.version, config_file=CONFIG_FILE)
+    model = Model(
+        model_name(operation),
+        WEIGHTS_FILE,
+        f"{operation}.py",
+        model_version=card.version,
+        config_file=CONFIG_FILE,
+    )
     manifest: dict[str, Any] = Manifest(RuntimeType.PYTHON.value, model).manifest_dict
     return manifest | {"createdOn": "01/01/1980 00:00:00"}
 
@@ -163,5 +224,7 @@ def _manifest(card: ModelCard, operation: Operation) -> dict[str, Any]:
 def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise ValueError(f"the package {name} is not installed: install AffectGAN whole, `pip install affectgan[training]`")
+        raise ValueError(
+            f"the package {name} is not installed: install AffectGAN whole, `pip install affectgan[training]`"
+        )
     return Path(spec.origin).parent

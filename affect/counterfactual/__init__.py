@@ -4,8 +4,8 @@
 """
 
 from affect.counterfactual.explanation import Explanation, explain
+from affect.counterfactual.judge_agreement import Opinion
 from affect.counterfactual.measure import region_masks
-from affect.counterfactual.opinion import Opinion
 from affect.counterfactual.question import Question, QuestionError
 
 __all__ = ["Explanation", "Opinion", "Question", "QuestionError", "explain", "region_masks"]

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.counterfactual import measure, words
+from affect.counterfactual import measure, verbalization
 from affect.counterfactual.expression import Expression
+from affect.counterfactual.judge_agreement import Opinion, opinions
 from affect.counterfactual.measure import U8
 from affect.counterfactual.nuisance import Nuisance, help_of
-from affect.counterfactual.opinion import Opinion, opinions
 from affect.counterfactual.question import Question, QuestionError, understand
 from affect.counterfactual.search import Cause, Found, Rows, search
 from affect.judge import Judge
@@ -36,20 +36,30 @@ class Explanation:
     counterfactual: U8  # (S, S, 3)
     counterfactual_read: Prediction
     valid: bool  # the counterfactual, as 8-bit picture, is read as was asked
-    changes: tuple[tuple[str, float, float], ...]  # label, from, to: every reading that moved, the largest first
+    changes: tuple[
+        tuple[str, float, float], ...
+    ]  # label, from, to: every reading that moved, the largest first
     map: U8  # (S, S) grey, 0 where nothing changed
     signed: U8  # (S, S, 3) for people: warm where brighter, cool where darker
     frames: U8  # (F, S, S, 3) the way from the face to the counterfactual
-    causes: tuple[Cause, ...]  # what was moved, from, to: AUs by intensity, or nuisances by where the face stands between their ends
+    causes: tuple[
+        Cause, ...
+    ]  # what was moved, from, to: AUs by intensity, or nuisances by where the face stands between their ends
     regions: dict[str, float]  # share of the change per region of the face and outside it
-    attribution: dict[str, float]  # how far moving each AU (or nuisance) alone moves the decision towards the question
+    attribution: dict[
+        str, float
+    ]  # how far moving each AU (or nuisance) alone moves the decision towards the question
     scores: dict[str, float]
     trust: str  # high, medium or low
     reasons: tuple[str, ...]
     opinion: Opinion | None  # of an independent judge; None: nobody could be asked
     sentence: str
-    integrated_gradients: measure.Floats | None = None  # (S, S) signed shares of the decision's number, when asked for
-    alternatives: tuple["Explanation", ...] = ()  # other answers to the same question, as many as were asked for and differ
+    integrated_gradients: measure.Floats | None = (
+        None  # (S, S) signed shares of the decision's number, when asked for
+    )
+    alternatives: tuple[
+        "Explanation", ...
+    ] = ()  # other answers to the same question, as many as were asked for and differ
 
 
 @torch.inference_mode()
@@ -72,14 +82,27 @@ def explain(
     x = model.to_pixels(torch.tensor(crops, device=model.platt.device))
     reading = model.read(x)
     factual = model.judge(reading)
-    understood = [understand(model, question, one_row(factual, index)) for index, question in enumerate(questions)]
-    wanted = [integrated_gradients] * len(crops) if isinstance(integrated_gradients, bool) else list(integrated_gradients)
-    answers: list[Explanation | QuestionError | None] = [one if isinstance(one, QuestionError) else None for one in understood]
+    understood = [
+        understand(model, question, one_row(factual, index))
+        for index, question in enumerate(questions)
+    ]
+    wanted = (
+        [integrated_gradients] * len(crops)
+        if isinstance(integrated_gradients, bool)
+        else list(integrated_gradients)
+    )
+    answers: list[Explanation | QuestionError | None] = [
+        one if isinstance(one, QuestionError) else None for one in understood
+    ]
     for alike in _alike(understood):
         asked = [question for index in alike if isinstance(question := understood[index], Question)]
         chosen = torch.tensor(alike, device=x.device)
         rows = _rows(model, x[chosen], only(reading, chosen), asked)
-        for index, answer in zip(alike, _answer(model, rows, asked, frames, [wanted[index] for index in alike], judge), strict=True):
+        for index, answer in zip(
+            alike,
+            _answer(model, rows, asked, frames, [wanted[index] for index in alike], judge),
+            strict=True,
+        ):
             answers[index] = answer
     return [answer for answer in answers if answer is not None]
 
@@ -95,19 +118,36 @@ def _alike(understood: Sequence[Question | QuestionError]) -> list[list[int]]:
 
 def _rows(model: AffectModel, x: Tensor, reading: Reading, questions: list[Question]) -> Rows:
     names = model.card.labels_of.names
-    column = torch.tensor([names.index(question.label or "") for question in questions], device=x.device)
-    return Rows.of(x, reading, column, torch.tensor([question.target for question in questions], dtype=torch.float32, device=x.device))
+    column = torch.tensor(
+        [names.index(question.label or "") for question in questions], device=x.device
+    )
+    return Rows.of(
+        x,
+        reading,
+        column,
+        torch.tensor(
+            [question.target for question in questions], dtype=torch.float32, device=x.device
+        ),
+    )
 
 
 def _answer(
-    model: AffectModel, rows: Rows, questions: list[Question], frames: int, gradients: list[bool], judge: Judge | None
+    model: AffectModel,
+    rows: Rows,
+    questions: list[Question],
+    frames: int,
+    gradients: list[bool],
+    judge: Judge | None,
 ) -> list[Explanation]:
     """One explanation a row, its other answers in it. The questions are alike in family and number of answers."""
     rows = replace(rows, redrawn=model.generate(rows.reading.latent, rows.reading.labels))
     space = Nuisance(model) if questions[0].family == "nuisance" else Expression(model)
     found = search(model, rows, space, answers=questions[0].answers)
     nothing = [False] * len(questions)
-    each = [_describe(model, rows, questions, one, space, frames, nothing if n else gradients, judge) for n, one in enumerate(found)]
+    each = [
+        _describe(model, rows, questions, one, space, frames, nothing if n else gradients, judge)
+        for n, one in enumerate(found)
+    ]
     return [_with_alternatives(*answers) for answers in zip(*each, strict=True)]
 
 
@@ -120,7 +160,11 @@ def _with_alternatives(first: Explanation, *others: Explanation) -> Explanation:
     if len(distinct) == 1:
         return first
     apart = measure.diversity(first.frames[0], [one.counterfactual for one in distinct])
-    return replace(first, alternatives=tuple(distinct[1:]), scores=first.scores | {"diversity": round(apart, 4)})
+    return replace(
+        first,
+        alternatives=tuple(distinct[1:]),
+        scores=first.scores | {"diversity": round(apart, 4)},
+    )
 
 
 def _describe(
@@ -141,10 +185,16 @@ def _describe(
     redrawn = model.to_images(rows.redrawn)
     redrawn_read = model.predict(model.to_pixels(redrawn))
     error = (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255
-    path, causes = measure.way(space, rows, found.move, facts, best.images, frames), space.causes(rows, found.move)
+    path, causes = (
+        measure.way(space, rows, found.move, facts, best.images, frames),
+        space.causes(rows, found.move),
+    )
     attribution = space.attribution(rows, found.gain)
     if isinstance(space, Nuisance):  # several go all the way: what helps most is told first
-        causes = [sorted(row, key=lambda cause: -help_of(alone, cause)) for row, alone in zip(causes, attribution, strict=True)]
+        causes = [
+            sorted(row, key=lambda cause: -help_of(alone, cause))
+            for row, alone in zip(causes, attribution, strict=True)
+        ]
     measured = {
         "validity_margin": best.margin,
         "identity": (rows.reading.identity * best.reading.identity).sum(1),
@@ -157,7 +207,11 @@ def _describe(
         measured["reached"] = space.reached(rows, found.move, best.reading.latent)
     shares = _shares(model, rows, gradients)
     told = opinions(
-        judge, rows.x, model.to_pixels(best.images), [question.label or "" for question in questions], _moved(rows, best.reading)
+        judge,
+        rows.x,
+        model.to_pixels(best.images),
+        [question.label or "" for question in questions],
+        _moved(rows, best.reading),
     )
     answers = []
     for i, question in enumerate(questions):
@@ -168,13 +222,18 @@ def _describe(
         scores = {name: round(float(values[i]), 4) for name, values in measured.items()} | {
             "proximity": round(float(shift.mean()), 5),
             "sparsity": float(sum(name != question.label for name, _, _ in changes)),
-            "reconstruction_percentile": round(measure.percentile(model.card.reference.get("reconstruction_error"), float(error[i])), 4),
+            "reconstruction_percentile": round(
+                measure.percentile(
+                    model.card.reference.get("reconstruction_error"), float(error[i])
+                ),
+                4,
+            ),
             "outside": regions["outside"],
         }
         if i in shares:
             scores["completeness_error"] = round(shares[i][1], 4)
         valid = bool(best.margin[i] > 0)
-        level, reasons = words.trust(valid, scores, told[i], question.family)
+        level, reasons = verbalization.trust(valid, scores, told[i], question.family)
         answers.append(
             Explanation(
                 question=question,
@@ -196,36 +255,57 @@ def _describe(
                 trust=level,
                 reasons=reasons,
                 opinion=told[i],
-                sentence=_sentence(model, question, one_row(before, i), one_row(read, i), causes[i], valid),
+                sentence=_sentence(
+                    model, question, one_row(before, i), one_row(read, i), causes[i], valid
+                ),
                 integrated_gradients=shares[i][0] if i in shares else None,
             )
         )
     return answers
 
 
-def _shares(model: AffectModel, rows: Rows, wanted: list[bool]) -> dict[int, tuple[measure.Floats, float]]:
+def _shares(
+    model: AffectModel, rows: Rows, wanted: list[bool]
+) -> dict[int, tuple[measure.Floats, float]]:
     """Integrated Gradients (S, S) and their completeness error of the rows that want them."""
     chosen = [i for i, want in enumerate(wanted) if want]
     if not chosen:
         return {}
-    shares, error = measure.integrated_gradients(model, rows.take(torch.tensor(chosen, device=rows.x.device)))
+    shares, error = measure.integrated_gradients(
+        model, rows.take(torch.tensor(chosen, device=rows.x.device))
+    )
     return {i: (shares[place].cpu().numpy(), float(error[place])) for place, i in enumerate(chosen)}
 
 
 def _moved(rows: Rows, after: Reading) -> list[float]:
     """By how much the reading of each row's questioned label moved: an AU's intensity, or valence or arousal."""
-    moved: list[float] = (after.labels - rows.reading.labels).gather(1, rows.column[:, None]).squeeze(1).tolist()
+    moved: list[float] = (
+        (after.labels - rows.reading.labels).gather(1, rows.column[:, None]).squeeze(1).tolist()
+    )
     return moved
 
 
-def _changes(model: AffectModel, before: Tensor, after: Tensor) -> tuple[tuple[str, float, float], ...]:
+def _changes(
+    model: AffectModel, before: Tensor, after: Tensor
+) -> tuple[tuple[str, float, float], ...]:
     names = model.card.labels_of.names
-    moved = [(name, float(a), float(b)) for name, known, a, b in zip(names, model.known, before, after, strict=True) if bool(known)]
+    moved = [
+        (name, float(a), float(b))
+        for name, known, a, b in zip(names, model.known, before, after, strict=True)
+        if bool(known)
+    ]
     named = [(name, round(a, 4), round(b, 4)) for name, a, b in moved if abs(b - a) > CHANGED]
     return tuple(sorted(named, key=lambda change: -abs(change[2] - change[1])))
 
 
-def _sentence(model: AffectModel, question: Question, before: Prediction, after: Prediction, causes: list[Cause], valid: bool) -> str:
+def _sentence(
+    model: AffectModel,
+    question: Question,
+    before: Prediction,
+    after: Prediction,
+    causes: list[Cause],
+    valid: bool,
+) -> str:
     label, codes = question.label or "", model.card.vocabulary
     if label in DIMENSIONS:
         column = DIMENSIONS.index(label)
@@ -234,14 +314,21 @@ def _sentence(model: AffectModel, question: Question, before: Prediction, after:
         column = codes.index(label)
         change = (label, float(before.probability[0, column]), float(after.probability[0, column]))
     if question.family == "nuisance":
-        return words.nuisance_sentence(label, change, causes, valid)
-    units: list[words.Change] = []
+        return verbalization.nuisance_sentence(label, change, causes, valid)
+    units: list[verbalization.Change] = []
     if bool(model.known[0]):
-        units = [(code, float(before.intensity[0, k]), float(after.intensity[0, k])) for k, code in enumerate(codes)]
-    return words.sentence(label, change, units, {code: end - start for code, start, end in causes}, valid)
+        units = [
+            (code, float(before.intensity[0, k]), float(after.intensity[0, k]))
+            for k, code in enumerate(codes)
+        ]
+    return verbalization.sentence(
+        label, change, units, {code: end - start for code, start, end in causes}, valid
+    )
 
 
 def one_row(prediction: Prediction, index: int) -> Prediction:
     """One row of a prediction, still with its first axis."""
     p, cut = prediction, slice(index, index + 1)
-    return Prediction(p.intensity[cut], p.probability[cut], p.present[cut], p.va[cut], p.realism[cut])
+    return Prediction(
+        p.intensity[cut], p.probability[cut], p.present[cut], p.va[cut], p.realism[cut]
+    )

@@ -24,7 +24,9 @@ class Expression:
     def __init__(self, model: AffectModel) -> None:
         self.model = model
         self.knows_aus = bool(model.known[0])
-        self.table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)]  # (T, L) states of real faces
+        self.table = model.label_table[
+            ~torch.isnan(model.label_table[:, model.known]).any(1)
+        ]  # (T, L) states of real faces
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of state."""
@@ -52,7 +54,10 @@ class Expression:
             return (_to_target(rows, state) - state)[:, None]
         order, ends = _rank(rows, state, gain, barred)
         company = torch.zeros_like(rows.column) if first else (rows.column < gain.shape[1]).long()
-        moves = [push * (self._end_state(rows, state, order, ends, size + company) - state) for size, push in SETS]
+        moves = [
+            push * (self._end_state(rows, state, order, ends, size + company) - state)
+            for size, push in SETS
+        ]
         moves.append(self._as_real_faces_move(rows, state, barred) - state)
         return torch.stack(moves, dim=1)
 
@@ -61,7 +66,9 @@ class Expression:
         if not self.knows_aus:
             return torch.zeros_like(gain, dtype=torch.bool)
         aus = rows.reading.labels[:, :-2]
-        share = (move[:, :-2] / (_far_end(aus) - aus)).clamp(min=-1)  # (N, K) of the way to the far end; behind it, the near end
+        share = (move[:, :-2] / (_far_end(aus) - aus)).clamp(
+            min=-1
+        )  # (N, K) of the way to the far end; behind it, the near end
         asked = torch.arange(aus.shape[1], device=aus.device)[None] == rows.column[:, None]
         done = (share * gain).masked_fill(asked, -torch.inf)
         one: Tensor = F.one_hot(done.argmax(1), aus.shape[1]).bool() & (done.amax(1) > 0)[:, None]
@@ -70,18 +77,30 @@ class Expression:
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
         """By AU, in a run that knows them."""
         codes = self.model.card.vocabulary if self.knows_aus else ()
-        return [{code: round(by, 4) for code, by in zip(codes, row, strict=True)} for row in gain.tolist()]
+        return [
+            {code: round(by, 4) for code, by in zip(codes, row, strict=True)}
+            for row in gain.tolist()
+        ]
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """AUs by the intensity that the generator was asked for."""
         aus = move.shape[1] - 2
         start = rows.reading.labels[:, :aus]
-        return told(self.model.card.vocabulary if self.knows_aus else (), start, (start + move[:, :aus]).clamp(0, 1), VISIBLE)
+        return told(
+            self.model.card.vocabulary if self.knows_aus else (),
+            start,
+            (start + move[:, :aus]).clamp(0, 1),
+            VISIBLE,
+        )
 
-    def _end_state(self, rows: Rows, state: Tensor, order: Tensor, ends: Tensor, size: Tensor) -> Tensor:
+    def _end_state(
+        self, rows: Rows, state: Tensor, order: Tensor, ends: Tensor, size: Tensor
+    ) -> Tensor:
         """(N, L) the state with the first `size` (N,) AUs at the ends that help, valence and arousal following."""
         rank = order.argsort(dim=1)
-        end = torch.cat([torch.where(rank < size[:, None], ends, state[:, :-2]), state[:, -2:]], dim=1)
+        end = torch.cat(
+            [torch.where(rank < size[:, None], ends, state[:, :-2]), state[:, -2:]], dim=1
+        )
         return _to_target(rows, self._with_va(state, end))
 
     def _as_real_faces_move(self, rows: Rows, state: Tensor, barred: Tensor) -> Tensor:
@@ -92,7 +111,9 @@ class Expression:
         weight = torch.full_like(state, 1 / state.shape[1]) * self.model.known
         weight.scatter_(1, rows.column[:, None], 1.0)
         wish = _to_target(rows, state)
-        distance = (weight[:, None] * (wish[:, None] - self.table.nan_to_num()[None]) ** 2).sum(2)  # (N, T)
+        distance = (weight[:, None] * (wish[:, None] - self.table.nan_to_num()[None]) ** 2).sum(
+            2
+        )  # (N, T)
         end = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1) @ self.table.nan_to_num()
         held = torch.cat([barred, torch.zeros_like(barred[:, :2])], dim=1) | ~self.model.known
         return _to_target(rows, torch.where(held, state, end))
@@ -104,7 +125,10 @@ class Expression:
 
         def expected(aus: Tensor) -> Tensor:
             distance = torch.cdist(aus, self.table[:, :-2]) ** 2
-            return torch.softmax(-distance / (2 * (2 * NEIGHBOURHOOD) ** 2), dim=1) @ self.table[:, -len(DIMENSIONS) :]
+            return (
+                torch.softmax(-distance / (2 * (2 * NEIGHBOURHOOD) ** 2), dim=1)
+                @ self.table[:, -len(DIMENSIONS) :]
+            )
 
         moved = start[:, -2:] + expected(end[:, :-2]) - expected(start[:, :-2])
         return torch.cat([end[:, :-2], moved.clamp(-1, 1)], dim=1)
@@ -122,7 +146,10 @@ def _rank(rows: Rows, state: Tensor, gain: Tensor, barred: Tensor) -> tuple[Tens
     """
     aus, far = state[:, :-2], _far_end(state[:, :-2])
     back = -gain * (aus - (1 - far)).abs() / (aus - far).abs().clamp(min=0.5)
-    ends, worth = torch.where(gain >= back, far, 1 - far), torch.maximum(gain, back).masked_fill(barred, -torch.inf)
+    ends, worth = (
+        torch.where(gain >= back, far, 1 - far),
+        torch.maximum(gain, back).masked_fill(barred, -torch.inf),
+    )
     ends = torch.where(worth > 0, ends, aus)  # an AU that cannot help, or is barred, stays
     own = (rows.column < aus.shape[1]).nonzero().squeeze(1)
     worth[own, rows.column[own]] = torch.inf

@@ -19,7 +19,10 @@ U8 = NDArray[np.uint8]
 Floats = NDArray[np.floating]
 
 MAP_FULL = 0.25  # a pixel that changes by this share of full scale is white in the map
-MAP_BLUR = 64  # its blur is this part of the side
+MAP_BLUR, SIGNED_BLUR = (
+    64,
+    128,
+)  # parts of the side over which the map and the signed maps are blurred
 NOISE_SD = 4 / 255  # of the stability probe
 GRADIENT_STEPS = 8
 SUPPORT_ROWS = 256  # real label rows whose distance to their neighbours is the yardstick of support
@@ -34,7 +37,8 @@ def region_masks(side: int) -> dict[str, NDArray[np.bool_]]:
         Region.BROW: y < 0.30,
         Region.EYE: (y >= 0.30) & (y < 0.43),
         Region.NOSE: (y >= 0.43) & (y < 0.66) & (middle < 0.13),
-        Region.CHEEK: ((y >= 0.43) & (y < 0.66) & (middle >= 0.13)) | ((y >= 0.66) & (y < 0.88) & (middle >= 0.22)),
+        Region.CHEEK: ((y >= 0.43) & (y < 0.66) & (middle >= 0.13))
+        | ((y >= 0.66) & (y < 0.88) & (middle >= 0.22)),
         Region.MOUTH: (y >= 0.66) & (y < 0.88) & (middle < 0.22),
         Region.CHIN: y >= 0.88,
     }
@@ -44,7 +48,10 @@ def region_masks(side: int) -> dict[str, NDArray[np.bool_]]:
 def region_shares(shift: Floats) -> dict[str, float]:
     """Share of the change (S, S) per region; they add up to 1, or are all 0 where nothing changed."""
     total = float(shift.sum()) + 1e-9
-    return {name: round(float(shift[mask].sum()) / total, 4) for name, mask in region_masks(len(shift)).items()}
+    return {
+        name: round(float(shift[mask].sum()) / total, 4)
+        for name, mask in region_masks(len(shift)).items()
+    }
 
 
 def change_map(shift: Floats) -> U8:
@@ -53,8 +60,7 @@ def change_map(shift: Floats) -> U8:
     Averaged over a 64th of the side: where a face changes, its neighbourhood does, while single pixels differ by noise. Against
     the pixels that truly changed between twins that brings the map's AUC from .866 to .909 (LOG).
     """
-    near = cv2.GaussianBlur(np.asarray(shift, np.float32), (0, 0), max(len(shift) / MAP_BLUR, 0.5))
-    grey: U8 = np.round(np.clip(near / MAP_FULL, 0, 1) * 255).astype(np.uint8)
+    grey: U8 = np.round(np.clip(_blurred(shift, MAP_BLUR) / MAP_FULL, 0, 1) * 255).astype(np.uint8)
     return grey
 
 
@@ -66,18 +72,31 @@ def signed_map(fact: U8, counter: U8) -> U8:
 
 def signed_shares(fact: U8, shares: Floats) -> U8:
     """(S, S, 3) warm where pixels speak for a large number, cool where against it; full where one pixel in a hundred is."""
-    return _over_face(fact, (shares / (np.quantile(np.abs(shares), 0.99) + 1e-12)).astype(np.float32))
+    return _over_face(
+        fact, (shares / (np.quantile(np.abs(shares), 0.99) + 1e-12)).astype(np.float32)
+    )
 
 
 def region_gradients(shares: Floats) -> dict[str, float]:
     """Signed share of Integrated Gradients (S, S) per region, in parts of their total size."""
     total = float(np.abs(shares).sum()) + 1e-12
-    return {name: round(float(shares[mask].sum()) / total, 4) for name, mask in region_masks(len(shares)).items()}
+    return {
+        name: round(float(shares[mask].sum()) / total, 4)
+        for name, mask in region_masks(len(shares)).items()
+    }
+
+
+def _blurred(values: Floats, parts: int) -> Floats:
+    """(S, S) values under a Gaussian whose deviation is one of `parts` parts of the side."""
+    return np.asarray(
+        cv2.GaussianBlur(np.asarray(values, np.float32), (0, 0), max(len(values) / parts, 0.5)),
+        np.float32,
+    )
 
 
 def _over_face(fact: U8, change: Floats) -> U8:
     """(S, S, 3) a signed map (S, S), full at 1, over a faint grey face."""
-    smooth: Floats = np.asarray(cv2.GaussianBlur(change, (0, 0), max(len(fact) / 128, 0.5)), np.float32)
+    smooth = _blurred(change, SIGNED_BLUR)
     strength = np.clip(np.abs(smooth), 0, 1)[..., None] ** 0.7
     face = 150 + 0.35 * (fact.mean(2, keepdims=True) - 128)
     warm, cool = np.array([214, 84, 32], np.float32), np.array([38, 102, 190], np.float32)
@@ -86,7 +105,9 @@ def _over_face(fact: U8, change: Floats) -> U8:
     return mixed
 
 
-def way(space: Space, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int) -> Tensor:
+def way(
+    space: Space, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int
+) -> Tensor:
     """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the move (N, M) that made it."""
     steps = [space.draw(rows, float(share) * move) for share in np.linspace(0, 1, frames)[1:-1]]
     return torch.stack([facts, *steps, images], dim=1)
@@ -95,7 +116,9 @@ def way(space: Space, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, f
 def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Tensor:
     """(N,) share of two slightly noised copies of the counterfactuals that are decided as they are (`met`, bool (N,))."""
     x = model.to_pixels(images)
-    noise = 2 * NOISE_SD * torch.randn(x.shape[1:], generator=Generator().manual_seed(0)).to(x.device)
+    noise = (
+        2 * NOISE_SD * torch.randn(x.shape[1:], generator=Generator().manual_seed(0)).to(x.device)
+    )
     agree = torch.zeros(len(x), device=x.device)
     for sign in (1, -1):
         margin, _ = progress(model, model.read((x + sign * noise).clamp(-1, 1)), rows)
@@ -105,10 +128,14 @@ def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Te
 
 def support(model: AffectModel, after: Tensor) -> Tensor:
     """(N,) share of real faces whose state lies farther from its nearest neighbour than the states `after` (N, L) from theirs."""
-    table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)][:, model.known]
+    table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)][
+        :, model.known
+    ]
     if len(table) < 2:
         return torch.full((len(after),), 0.5, device=after.device)
-    own = torch.cdist(table[:SUPPORT_ROWS], table).kthvalue(2, dim=1).values  # the nearest is the row itself
+    own = (
+        torch.cdist(table[:SUPPORT_ROWS], table).kthvalue(2, dim=1).values
+    )  # the nearest is the row itself
     nearest = torch.cdist(after[:, model.known], table).amin(1)
     return (own[None] >= nearest[:, None]).float().mean(1)
 

@@ -1,7 +1,7 @@
 """The space of what should not matter: skin, light, pose, glasses are moved along directions of the latent code, the state stays.
 
 A face is changed by what the generator draws differently, x + G(z + d, y) - G(z, y), so its own detail stays where the generator
-sees no reason to change it. The directions are of the model's weights (`training/evaluation/nuisance_directions.py`).
+sees no reason to change it. The directions are of the model's weights (`training/evaluation/bias/nuisance_directions.py`).
 Shape letters: N rows, R tries, A nuisances (the axes, and a move), Z latent.
 """
 
@@ -59,8 +59,17 @@ class Nuisance:
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
         """By nuisance in the direction in which it was tried: "light: bright to dim"."""
         up = (self._ways(rows)[0] > 0).tolist()
-        named = [[name if to_second else turned(name) for name, to_second in zip(self.names, row, strict=True)] for row in up]
-        return [{name: round(by, 4) for name, by in zip(*row, strict=True)} for row in zip(named, gain.tolist(), strict=True)]
+        named = [
+            [
+                name if to_second else turned(name)
+                for name, to_second in zip(self.names, row, strict=True)
+            ]
+            for row in up
+        ]
+        return [
+            {name: round(by, 4) for name, by in zip(*row, strict=True)}
+            for row in zip(named, gain.tolist(), strict=True)
+        ]
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """Nuisances by where the face is estimated to stand between their ends, 0 and 1."""

@@ -39,7 +39,9 @@ class Question:
     answers: int = 1
 
 
-def understand(model: AffectModel, question: Question, factual: Prediction) -> Question | QuestionError:
+def understand(
+    model: AffectModel, question: Question, factual: Prediction
+) -> Question | QuestionError:
     """The question with label and target filled in, or why it cannot be asked. `factual` has one row."""
     names, card = model.card.labels_of.names, model.card
     if question.family == "nuisance" and not card.nuisances:
@@ -47,7 +49,9 @@ def understand(model: AffectModel, question: Question, factual: Prediction) -> Q
         return QuestionError("no_nuisances", "No nuisances learned", unknown)
     label = question.label or strongest(model, factual)
     if label not in names:
-        return QuestionError("unknown_label", "Unknown label", f"{label!r} is not one of {', '.join(names)}")
+        return QuestionError(
+            "unknown_label", "Unknown label", f"{label!r} is not one of {', '.join(names)}"
+        )
     if not bool(model.known[names.index(label)]):
         known = f"this model was trained on {card.labels!r} labels and does not know {label}"
         return QuestionError("not_learned", "Label not learned", known)
@@ -56,11 +60,22 @@ def understand(model: AffectModel, question: Question, factual: Prediction) -> Q
         wrong = f"{label} cannot become {question.target}; give a number from {low:g} to {high:g}"
         return QuestionError("bad_target", "Target out of range", wrong)
     if label in DIMENSIONS:
-        wanted = _of_dimension(label, question.target, float(factual.va[0, DIMENSIONS.index(label)]))
+        wanted = _of_dimension(
+            label, question.target, float(factual.va[0, DIMENSIONS.index(label)])
+        )
     else:
         column = names.index(label)
-        wanted = _of_unit(label, question.target, bool(factual.present[0, column]), float(factual.probability[0, column]))
-    return wanted if isinstance(wanted, QuestionError) else replace(question, label=label, target=wanted)
+        wanted = _of_unit(
+            label,
+            question.target,
+            bool(factual.present[0, column]),
+            float(factual.probability[0, column]),
+        )
+    return (
+        wanted
+        if isinstance(wanted, QuestionError)
+        else replace(question, label=label, target=wanted)
+    )
 
 
 def strongest(model: AffectModel, factual: Prediction) -> str:
@@ -76,13 +91,23 @@ def strongest(model: AffectModel, factual: Prediction) -> str:
 def _of_dimension(label: str, target: float | None, value: float) -> float | QuestionError:
     wanted = -float(np.copysign(OTHER_SIDE, value)) if target is None else target
     if abs(value - wanted) <= VA_TOLERANCE:
-        return QuestionError("already_so", "Already so", f"{label} is read as {value:.2f}, which is within {VA_TOLERANCE} of {wanted:.2f}")
+        return QuestionError(
+            "already_so",
+            "Already so",
+            f"{label} is read as {value:.2f}, which is within {VA_TOLERANCE} of {wanted:.2f}",
+        )
     return wanted
 
 
-def _of_unit(label: str, target: float | None, present: bool, probability: float) -> float | QuestionError:
+def _of_unit(
+    label: str, target: float | None, present: bool, probability: float
+) -> float | QuestionError:
     wanted = not present if target is None else target >= 0.5
     if wanted == present:
         state = "present" if present else "absent"
-        return QuestionError("already_so", "Already so", f"{label} is already read as {state} (probability {probability:.2f})")
+        return QuestionError(
+            "already_so",
+            "Already so",
+            f"{label} is already read as {state} (probability {probability:.2f})",
+        )
     return float(wanted)

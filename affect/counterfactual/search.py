@@ -41,20 +41,31 @@ class Rows:
     column: Tensor  # (N,) column of the questioned label
     target: Tensor  # (N,) 1 / 0 for AUs, the value for valence and arousal
     direction: Tensor  # (N,)
-    redrawn: Tensor | None = None  # (N, 3, S, S) the faces as the generator alone draws them, where it is known already
+    redrawn: Tensor | None = (
+        None  # (N, 3, S, S) the faces as the generator alone draws them, where it is known already
+    )
 
     @classmethod
     def of(cls, x: Tensor, reading: Reading, column: Tensor, target: Tensor) -> "Rows":
         """Work the directions out."""
         aus = reading.logits.shape[1]
         value = reading.labels.gather(1, column[:, None]).squeeze(1)
-        direction = torch.where(column < aus, 2 * (target >= 0.5).float() - 1, torch.sign(target - value))
+        direction = torch.where(
+            column < aus, 2 * (target >= 0.5).float() - 1, torch.sign(target - value)
+        )
         return cls(x, reading, column, target, direction)
 
     def take(self, rows: Tensor) -> "Rows":
         """Some of the rows, in this order."""
         redrawn = None if self.redrawn is None else self.redrawn[rows]
-        return Rows(self.x[rows], only(self.reading, rows), self.column[rows], self.target[rows], self.direction[rows], redrawn)
+        return Rows(
+            self.x[rows],
+            only(self.reading, rows),
+            self.column[rows],
+            self.target[rows],
+            self.direction[rows],
+            redrawn,
+        )
 
 
 @dataclass
@@ -104,8 +115,15 @@ class Space(Protocol):
 
 def told(names: Sequence[str], start: Tensor, end: Tensor, visible: float) -> list[list[Cause]]:
     """For each row of (N, A) values before and after those that move by more than `visible`, the largest first."""
-    every = [zip(names, *pair, strict=True) for pair in zip(start.tolist(), end.tolist(), strict=True)] if names else [() for _ in start]
-    moved = [[(name, round(a, 4), round(b, 4)) for name, a, b in row if abs(b - a) > visible] for row in every]
+    every = (
+        [zip(names, *pair, strict=True) for pair in zip(start.tolist(), end.tolist(), strict=True)]
+        if names
+        else [() for _ in start]
+    )
+    moved = [
+        [(name, round(a, 4), round(b, 4)) for name, a, b in row if abs(b - a) > visible]
+        for row in every
+    ]
     return [sorted(row, key=lambda cause: -abs(cause[2] - cause[1])) for row in moved]
 
 
@@ -126,7 +144,10 @@ def progress(model: AffectModel, reading: Reading, rows: Rows) -> tuple[Tensor, 
     scale, shift, threshold = model.platt.unbind(1)
     logits = reading.logits * scale + shift - torch.logit(threshold)  # (N, K) above 0: present
     aus = logits.shape[1]
-    of_au = logits.gather(1, rows.column.clamp(max=max(aus - 1, 0))[:, None]).squeeze(1) * rows.direction
+    of_au = (
+        logits.gather(1, rows.column.clamp(max=max(aus - 1, 0))[:, None]).squeeze(1)
+        * rows.direction
+    )
     value = reading.va.gather(1, (rows.column - aus).clamp(min=0)[:, None]).squeeze(1)
     come = rows.direction * (value - rows.target) + VA_TOLERANCE
     is_au = rows.column < aus
@@ -164,7 +185,9 @@ def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
 def _least(model: AffectModel, rows: Rows, space: Space, moves: Tensor) -> tuple[Tries, Tensor]:
     """Of the proposals (N, C, M) the simplest that is enough, or else the one that comes nearest; as small or as large as need be."""
     index = torch.arange(len(moves), device=moves.device)
-    tried = attempt(model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space)
+    tried = attempt(
+        model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space
+    )
     reach = tried.reach.view(len(moves), -1)
     enough = reach >= 1
     choice = torch.where(enough.any(1), enough.float().argmax(1), reach.argmax(1))
@@ -172,7 +195,9 @@ def _least(model: AffectModel, rows: Rows, space: Space, moves: Tensor) -> tuple
     return _bisect(model, rows, space, moves[index, choice], best)
 
 
-def _bisect(model: AffectModel, rows: Rows, space: Space, move: Tensor, best: Tries) -> tuple[Tries, Tensor]:
+def _bisect(
+    model: AffectModel, rows: Rows, space: Space, move: Tensor, best: Tries
+) -> tuple[Tries, Tensor]:
     """The smallest share of `move` (N, M) that is enough, else the best of pushing further; and that move. `best` is its try."""
     index = torch.arange(len(move), device=move.device)
     within = best.reach >= 1
@@ -211,13 +236,19 @@ def _joined(readings: list[Reading]) -> Reading:
 
 
 def _pick(tries: Tries, rows: Tensor) -> Tries:
-    return Tries(tries.images[rows], only(tries.reading, rows), tries.margin[rows], tries.reach[rows])
+    return Tries(
+        tries.images[rows], only(tries.reading, rows), tries.margin[rows], tries.reach[rows]
+    )
 
 
 def _merge(chosen: Tensor, new: Tries, old: Tries) -> Tries:
     """Row by row the new try where `chosen` (N,), else the old one."""
     count = len(chosen)
-    rows = torch.where(chosen, torch.arange(count, device=chosen.device), torch.arange(count, 2 * count, device=chosen.device))
+    rows = torch.where(
+        chosen,
+        torch.arange(count, device=chosen.device),
+        torch.arange(count, 2 * count, device=chosen.device),
+    )
     both = Tries(
         torch.cat([new.images, old.images]),
         _joined([new.reading, old.reading]),

@@ -20,4 +20,6 @@ class Reading:
     @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=MOST_MS)
     def predict(self, contents: list[str]) -> list[dict[str, Any]]:
         """One forward pass."""
-        return self.reader.read([self.reader.find(base64.b64decode(content)) for content in contents])
+        return self.reader.read(
+            [self.reader.find(base64.b64decode(content)) for content in contents]
+        )

@@ -36,5 +36,9 @@ class Reading(litserve.LitAPI):  # type: ignore[misc]
 if __name__ == "__main__":
     api = Reading(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS)
     litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
-        host="127.0.0.1", port=int(sys.argv[1]), num_api_servers=1, log_level="warning", generate_client_file=False
+        host="127.0.0.1",
+        port=int(sys.argv[1]),
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
     )

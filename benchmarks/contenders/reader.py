@@ -12,7 +12,7 @@ from affect.batches import predict
 from affect.faces import Face, FaceFinder, crops
 from affect.images import decode
 from affect.model import AffectModel
-from affect.wire import U8
+from affect.protocol.messages import U8
 
 WEIGHTS = "BENCHMARK_WEIGHTS"  # environment variable: the folder of the model
 BATCH = 32  # requests at most, as our archives have it

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from affect.batches import PADDING, pad, passes, predict
-from tests.tiny import tiny_model
+from tests.support.tiny import tiny_model
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -15,7 +15,9 @@ def test_passes_cover_every_row_once_and_compute_little_for_nothing(rows: int) -
     cut = list(passes(rows, SIZES))
     assert [start for start, _, _ in cut] == [0, *(stop for _, stop, _ in cut[:-1])]
     assert cut[-1][1] == rows
-    assert all(size in SIZES and size - (stop - start) <= PADDING * size for start, stop, size in cut)
+    assert all(
+        size in SIZES and size - (stop - start) <= PADDING * size for start, stop, size in cut
+    )
 
 
 def test_a_single_size_is_padded_to() -> None:
@@ -31,5 +33,7 @@ def test_rows_read_together_are_as_read_alone() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), dtype=np.uint8)
     together = predict(model, crops, SIZES)
     alone = [predict(model, crops[row : row + 1], (1,)) for row in range(7)]
-    assert np.allclose(together.probability, np.concatenate([one.probability for one in alone]), atol=1e-5)
+    assert np.allclose(
+        together.probability, np.concatenate([one.probability for one in alone]), atol=1e-5
+    )
     assert np.allclose(together.va, np.concatenate([one.va for one in alone]), atol=1e-5)

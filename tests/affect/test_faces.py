@@ -13,10 +13,10 @@ from skimage import data
 
 from affect.faces import EYES, Box, FaceFinder, NoFaceError, align, box_of_points, crops, cut
 from affect.images import decode
-from training.faces.face import LOOSE, render_face
-from training.faces.person import draw_person
-from training.faces.scene import draw_scene
-from training.render.states import NEUTRAL_STATE
+from training.renderer.expressions import NEUTRAL_STATE
+from training.renderer.face import LOOSE, render_face
+from training.renderer.person import draw_person
+from training.renderer.scene import draw_scene
 
 # Eye centres of the portrait that scikit-image ships, found by eye on the picture.
 PORTRAIT_EYES = np.array([[203.5, 103.5], [245.0, 105.0]])
@@ -33,10 +33,15 @@ def finder() -> FaceFinder:
     return FaceFinder()
 
 
-def test_the_eyes_of_a_photograph_are_found(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+def test_the_eyes_of_a_photograph_are_found(
+    portrait: NDArray[np.uint8], finder: FaceFinder
+) -> None:
     (face,) = finder.find(portrait)
     between = np.linalg.norm(PORTRAIT_EYES[1] - PORTRAIT_EYES[0])
-    assert np.linalg.norm(face.points[:2] - PORTRAIT_EYES, axis=1).max() < 0.1 * between and face.confidence > 0.9
+    assert (
+        np.linalg.norm(face.points[:2] - PORTRAIT_EYES, axis=1).max() < 0.1 * between
+        and face.confidence > 0.9
+    )
 
 
 def test_aligned_eyes_lie_where_they_must() -> None:
@@ -46,7 +51,9 @@ def test_aligned_eyes_lie_where_they_must() -> None:
         cv2.circle(image, (int(x), int(y)), 4, (255, 255, 255), -1)
     crop = align(image, eyes, 100)
     for x, y in EYES:
-        window = crop[round(y * 100) - 8 : round(y * 100) + 8, round(x * 100) - 8 : round(x * 100) + 8, 0].astype(float)
+        window = crop[
+            round(y * 100) - 8 : round(y * 100) + 8, round(x * 100) - 8 : round(x * 100) + 8, 0
+        ].astype(float)
         centre = np.array([(window * axis).sum() / window.sum() for axis in np.mgrid[0:16, 0:16]])
         assert np.abs(centre + 0.5 - 8).max() < 0.7
 
@@ -63,33 +70,50 @@ def test_a_box_of_points_turns_with_the_eyes() -> None:
 
 
 @pytest.mark.parametrize("degrees", [-40, -15, 15, 40])
-def test_a_tilted_head_is_put_upright(portrait: NDArray[np.uint8], finder: FaceFinder, degrees: float) -> None:
+def test_a_tilted_head_is_put_upright(
+    portrait: NDArray[np.uint8], finder: FaceFinder, degrees: float
+) -> None:
     turn = cv2.getRotationMatrix2D((224, 110), degrees, 1.0)
-    tilted = np.asarray(cv2.warpAffine(portrait, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    tilted = np.asarray(
+        cv2.warpAffine(portrait, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
     eyes = PORTRAIT_EYES @ turn[:, :2].T + turn[:, 2]
     face = finder.find(tilted)[0]
-    assert np.linalg.norm(face.points[:2] - eyes, axis=1).max() < 0.15 * np.linalg.norm(eyes[1] - eyes[0])
+    assert np.linalg.norm(face.points[:2] - eyes, axis=1).max() < 0.15 * np.linalg.norm(
+        eyes[1] - eyes[0]
+    )
 
 
-def test_a_face_without_room_around_it_is_found(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+def test_a_face_without_room_around_it_is_found(
+    portrait: NDArray[np.uint8], finder: FaceFinder
+) -> None:
     tight = np.ascontiguousarray(portrait[70:170, 177:272])
     face = finder.find(tight)[0]
     assert np.linalg.norm(face.points[:2] + [177, 70] - PORTRAIT_EYES, axis=1).max() < 5
 
 
-def test_a_photograph_taken_with_the_camera_turned_has_the_same_face(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+def test_a_photograph_taken_with_the_camera_turned_has_the_same_face(
+    portrait: NDArray[np.uint8], finder: FaceFinder
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90 degrees clockwise to view
     out = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(np.rot90(portrait))).save(out, "PNG", exif=exif)
-    assert np.array_equal(finder.find(decode(out.getvalue()))[0].points, finder.find(portrait)[0].points)
+    assert np.array_equal(
+        finder.find(decode(out.getvalue()))[0].points, finder.find(portrait)[0].points
+    )
 
 
 def test_a_head_turned_far_aside_is_found_whole_or_not_at_all(finder: FaceFinder) -> None:
     scene = replace(draw_scene(np.random.default_rng(1)), yaw=1.5, placement=(0.0, 0.0, 0.7))
-    profile = render_face(draw_person(np.random.default_rng(1)), scene, NEUTRAL_STATE, size_px=200, framing=LOOSE)
+    profile = render_face(
+        draw_person(np.random.default_rng(1)), scene, NEUTRAL_STATE, size_px=200, framing=LOOSE
+    )
     for face in finder.find(profile.image):
-        assert np.isfinite(face.points).all() and np.linalg.norm(face.points[2] - profile.points[2]) < 30
+        assert (
+            np.isfinite(face.points).all()
+            and np.linalg.norm(face.points[2] - profile.points[2]) < 30
+        )
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 60_000), (60_000, 8), (1000, 9)])
@@ -100,7 +124,13 @@ def test_a_picture_of_any_shape_is_searched(finder: FaceFinder, shape: tuple[int
 def test_a_crop_costs_what_it_shows_not_what_the_picture_holds(portrait: NDArray[np.uint8]) -> None:
     face = Box(224.0, 120.0, 96.0, 0.2)
     wide = cv2.copyMakeBorder(portrait, 512, 512, 1024, 1024, cv2.BORDER_REFLECT)
-    assert np.abs(cut(np.asarray(wide, np.uint8), Box(1248.0, 632.0, 96.0, 0.2))[0].astype(int) - cut(portrait, face)[0]).max() <= 1
+    assert (
+        np.abs(
+            cut(np.asarray(wide, np.uint8), Box(1248.0, 632.0, 96.0, 0.2))[0].astype(int)
+            - cut(portrait, face)[0]
+        ).max()
+        <= 1
+    )
 
 
 def test_what_lies_outside_the_picture_repeats_its_edge(portrait: NDArray[np.uint8]) -> None:
@@ -121,9 +151,13 @@ def test_several_faces_come_largest_first(portrait: NDArray[np.uint8], finder: F
     assert len(crops(finder, both, faces="largest", size_px=64)) == 1
 
 
-def test_a_thorough_search_finds_small_faces_beside_large_ones(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
+def test_a_thorough_search_finds_small_faces_beside_large_ones(
+    portrait: NDArray[np.uint8], finder: FaceFinder
+) -> None:
     scene = np.full((1000, 1200, 3), 128, np.uint8)
-    scene[100:980, 200:1120] = cv2.resize(portrait[20:240, 110:340], (920, 880), interpolation=cv2.INTER_CUBIC)
+    scene[100:980, 200:1120] = cv2.resize(
+        portrait[20:240, 110:340], (920, 880), interpolation=cv2.INTER_CUBIC
+    )
     tiny = cv2.resize(portrait[20:240, 110:340], (76, 73), interpolation=cv2.INTER_AREA)
     scene[10:83, 20:96] = tiny
     assert len(finder.find(scene)) == 1

@@ -23,7 +23,13 @@ def _bytes(picture: Image.Image, kind: str, **options: object) -> bytes:
 def _huge_png() -> bytes:
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\x00\x00\x00\x00IEND\xaeB`\x82"
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + struct.pack(">I", 13)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + b"\x00\x00\x00\x00IEND\xaeB`\x82"
+    )
 
 
 def _animated(kind: str) -> bytes:
@@ -38,14 +44,23 @@ SIZE = JPEG.index(b"\xff\xc0") + 5  # where the header says how large the pictur
 BROKEN = {
     "truncated": [JPEG[: len(JPEG) // 2], encode(PICTURE)[:300], JPEG[:40]],
     "not_an_image": [b"these are words, whatever the name says", b""],
-    "unsupported_type": [_animated("GIF"), _bytes(Image.fromarray(PICTURE), "BMP"), b"\x00\x00\x00\x1cftypheic" + bytes(40)],
-    "too_many_pixels": [_huge_png(), JPEG[:SIZE] + struct.pack(">HH", 30_000, 30_000) + JPEG[SIZE + 4 :]],
+    "unsupported_type": [
+        _animated("GIF"),
+        _bytes(Image.fromarray(PICTURE), "BMP"),
+        b"\x00\x00\x00\x1cftypheic" + bytes(40),
+    ],
+    "too_many_pixels": [
+        _huge_png(),
+        JPEG[:SIZE] + struct.pack(">HH", 30_000, 30_000) + JPEG[SIZE + 4 :],
+    ],
     "animated": [_animated("PNG"), _animated("WEBP")],
     "too_small": [_bytes(Image.new("RGB", (4, 90)), "PNG")],
 }
 
 
-@pytest.mark.parametrize(("code", "content"), [(code, content) for code, all_ in BROKEN.items() for content in all_])
+@pytest.mark.parametrize(
+    ("code", "content"), [(code, content) for code, all_ in BROKEN.items() for content in all_]
+)
 def test_a_bad_picture_is_refused_by_its_name(code: str, content: bytes) -> None:
     with pytest.raises(ImageError) as caught:
         decode(content)
@@ -67,7 +82,9 @@ def test_the_orientation_tag_is_obeyed() -> None:
 def test_the_orientation_tag_is_obeyed_at_reduced_size_too(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
-    assert decode(_bytes(Image.new("RGB", (1600, 800)), kind, exif=exif), longest_px=400).shape[:2] in {(400, 200), (1600, 800)}
+    assert decode(_bytes(Image.new("RGB", (1600, 800)), kind, exif=exif), longest_px=400).shape[
+        :2
+    ] in {(400, 200), (1600, 800)}
 
 
 def test_a_phones_photograph_with_a_map_behind_it_is_a_still() -> None:
@@ -81,7 +98,9 @@ def test_sixteen_bit_colour_keeps_its_high_bytes() -> None:
     assert done and np.array_equal(decode(code.tobytes()), PICTURE)
 
 
-@pytest.mark.parametrize("content", [JPEG, encode(PICTURE), encode(PICTURE, "image/webp")], ids=["jpeg", "png", "webp"])
+@pytest.mark.parametrize(
+    "content", [JPEG, encode(PICTURE), encode(PICTURE, "image/webp")], ids=["jpeg", "png", "webp"]
+)
 def test_damage_anywhere_is_a_picture_or_an_image_error(content: bytes) -> None:
     rng = np.random.default_rng(0)
     refused = 0
@@ -119,5 +138,11 @@ def test_a_large_jpeg_may_be_decoded_smaller_but_never_too_small() -> None:
 
 @pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "image/webp"])
 def test_a_drawn_picture_says_so_and_has_the_same_bytes_each_time(kind: str) -> None:
-    first, second = (encode(PICTURE, kind, synthetic={"model": "affectgan", "seed": "7"}) for _ in range(2))
-    assert first == second and SYNTHETIC.encode() in first and SYNTHETIC.encode() not in encode(PICTURE, kind)
+    first, second = (
+        encode(PICTURE, kind, synthetic={"model": "affectgan", "seed": "7"}) for _ in range(2)
+    )
+    assert (
+        first == second
+        and SYNTHETIC.encode() in first
+        and SYNTHETIC.encode() not in encode(PICTURE, kind)
+    )

@@ -15,13 +15,17 @@ from affect.precision import SHORT, round_to_bfloat16
 @pytest.fixture
 def model() -> AffectModel:
     built = AffectModel.initialise(smoke_card(), seed=3).eval()
-    built.label_table[:] = torch.rand(built.label_table.shape, generator=torch.Generator().manual_seed(0))
+    built.label_table[:] = torch.rand(
+        built.label_table.shape, generator=torch.Generator().manual_seed(0)
+    )
     return built
 
 
 @pytest.fixture
 def faces() -> Tensor:
-    return torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, 256, (3, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def test_pixels_survive_the_way_into_the_network_and_back(faces: Tensor) -> None:
@@ -31,7 +35,9 @@ def test_pixels_survive_the_way_into_the_network_and_back(faces: Tensor) -> None
 def test_a_saved_model_reads_the_same(model: AffectModel, faces: Tensor, tmp_path: Path) -> None:
     model.save(tmp_path)
     x = AffectModel.to_pixels(faces)
-    assert torch.equal(AffectModel.load(tmp_path).predict(x).probability, model.predict(x).probability)
+    assert torch.equal(
+        AffectModel.load(tmp_path).predict(x).probability, model.predict(x).probability
+    )
 
 
 @pytest.mark.parametrize("dtype", SHORT)
@@ -47,14 +53,21 @@ def test_rounded_weights_are_stored_in_half_the_bytes_and_load_to_the_same_bits(
                 parameter.copy_(parameter.half())
     model.save(tmp_path / "half")
     loaded = AffectModel.load(tmp_path / "half").state_dict()
-    assert all(torch.equal(loaded[name].nan_to_num(9), tensor.nan_to_num(9)) for name, tensor in model.state_dict().items())
+    assert all(
+        torch.equal(loaded[name].nan_to_num(9), tensor.nan_to_num(9))
+        for name, tensor in model.state_dict().items()
+    )
     assert all(tensor.dtype == model.state_dict()[name].dtype for name, tensor in loaded.items())
     parameters = 4 * sum(parameter.numel() for parameter in model.parameters())
-    saved = (tmp_path / "whole" / WEIGHTS_FILE).stat().st_size - (tmp_path / "half" / WEIGHTS_FILE).stat().st_size
+    saved = (tmp_path / "whole" / WEIGHTS_FILE).stat().st_size - (
+        tmp_path / "half" / WEIGHTS_FILE
+    ).stat().st_size
     assert saved > 0.4 * parameters  # zeros were stored in half before
 
 
-def test_a_mirrored_reading_is_the_mean_of_the_face_and_its_mirror_image(model: AffectModel, faces: Tensor) -> None:
+def test_a_mirrored_reading_is_the_mean_of_the_face_and_its_mirror_image(
+    model: AffectModel, faces: Tensor
+) -> None:
     x = AffectModel.to_pixels(faces)
     plain, turned = model.read(x), model.read(x.flip(3))
     model.recard(model.card.model_copy(update={"mirrored": True}))
@@ -79,7 +92,9 @@ def test_weights_of_another_run_are_refused(model: AffectModel, tmp_path: Path) 
 def test_weights_of_another_shape_are_refused(model: AffectModel, tmp_path: Path) -> None:
     model.save(tmp_path)
     card = ModelCard.load(tmp_path)
-    wider = card.model_copy(update={"network": card.network.model_copy(update={"latent": 24}), "digest": ""})
+    wider = card.model_copy(
+        update={"network": card.network.model_copy(update={"latent": 24}), "digest": ""}
+    )
     wider.save(tmp_path)
     with pytest.raises(CardError, match="does not fit"):
         AffectModel.load(tmp_path)
@@ -91,7 +106,9 @@ def test_a_missing_card_is_named(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_initialises_the_same_weights() -> None:
-    first, second = (dict(AffectModel.initialise(smoke_card(), seed=5).named_parameters()) for _ in range(2))
+    first, second = (
+        dict(AffectModel.initialise(smoke_card(), seed=5).named_parameters()) for _ in range(2)
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -112,7 +129,9 @@ def test_what_is_asked_is_kept_and_the_rest_comes_from_real_rows(model: AffectMo
 
 def test_asking_nothing_of_a_face_keeps_its_state(model: AffectModel) -> None:
     read = torch.rand(3, 10)
-    kept = model.target_labels(read, torch.full((3, 10), float("nan")), torch.Generator().manual_seed(2))
+    kept = model.target_labels(
+        read, torch.full((3, 10), float("nan")), torch.Generator().manual_seed(2)
+    )
     assert torch.equal(kept, read)
 
 
@@ -123,24 +142,34 @@ def test_asking_one_action_unit_keeps_the_others(model: AffectModel) -> None:
     assert torch.equal(target[:, 1:8], read[:, 1:8]) and torch.all(target[:, 0] == 1.0)
 
 
-def test_realism_is_the_share_of_real_faces_that_score_no_higher(model: AffectModel, faces: Tensor) -> None:
+def test_realism_is_the_share_of_real_faces_that_score_no_higher(
+    model: AffectModel, faces: Tensor
+) -> None:
     x = AffectModel.to_pixels(faces)
     scores = model.read(x).critic.detach()
     model.recard(model.card.model_copy(update={"reference": {"critic": sorted(scores.tolist())}}))
     assert torch.equal(model.predict(x).realism.sort().values, torch.tensor([1 / 3, 2 / 3, 1.0]))
 
 
-def test_realism_is_the_share_of_real_faces_that_are_at_least_as_strange(model: AffectModel, faces: Tensor) -> None:
+def test_realism_is_the_share_of_real_faces_that_are_at_least_as_strange(
+    model: AffectModel, faces: Tensor
+) -> None:
     x = AffectModel.to_pixels(faces)
     far = sorted(model.strangeness(model.read(x).features).tolist())
-    model.recard(model.card.model_copy(update={"reference": {"critic": [0.0, 1.0], "strangeness": far}}))
+    model.recard(
+        model.card.model_copy(update={"reference": {"critic": [0.0, 1.0], "strangeness": far}})
+    )
     assert torch.equal(model.predict(x).realism.sort().values, torch.tensor([1 / 3, 2 / 3, 1.0]))
     model.feature_mean += 100.0
     assert torch.all(model.predict(x).realism == 0)
 
 
 def test_weights_from_before_strangeness_load(model: AffectModel) -> None:
-    older = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("feature_")}
+    older = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if not name.startswith("feature_")
+    }
     model.load_state_dict(older)
     assert torch.equal(model.feature_whitener, torch.eye(len(model.feature_mean)))
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, explain
 from affect.judge import Judge, JudgeCard
-from affect.wire import ANY_LABEL, ExplainAnswer, ExplainRequest
+from affect.protocol.messages import ANY_LABEL, ExplainAnswer, ExplainRequest
 from handlers.explain import ExplainHandler
-from tests.handlers.worker import bodies, context_of, started, unpacked
-from tests.tiny import tiny_card
+from tests.support.handler_worker import bodies, context_of, started, unpacked
+from tests.support.tiny import tiny_card
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,15 @@ def strongest(crops: NDArray[np.uint8]) -> ExplainRequest:
 
 def answers(handler: ExplainHandler, folder: Path, *jobs: ExplainRequest) -> list[ExplainAnswer]:
     card = handler.model.card
-    contents = handler.handle(bodies(*(job.to_bytes(card) for job in jobs)), context_of(folder, len(jobs)))
+    contents = handler.handle(
+        bodies(*(job.to_bytes(card) for job in jobs)), context_of(folder, len(jobs))
+    )
     return [ExplainAnswer.from_bytes(content, card) for content in contents]
 
 
-def test_an_answer_is_the_explanation_of_its_own_face(handler: ExplainHandler, folder: Path) -> None:
+def test_an_answer_is_the_explanation_of_its_own_face(
+    handler: ExplainHandler, folder: Path
+) -> None:
     got = answers(handler, folder, strongest(faces(1, 1)), strongest(faces(2, 2)))
     expected = explain(handler.model, faces(2, 2), [Question(), Question()])[1]
     assert isinstance(expected, Explanation)
@@ -51,7 +55,9 @@ def test_an_answer_is_the_explanation_of_its_own_face(handler: ExplainHandler, f
     assert np.allclose(got[1].factual.va[1], expected.factual.va[0], atol=1e-5)
 
 
-def test_the_way_begins_at_the_face_and_ends_at_the_counterfactual(handler: ExplainHandler, folder: Path) -> None:
+def test_the_way_begins_at_the_face_and_ends_at_the_counterfactual(
+    handler: ExplainHandler, folder: Path
+) -> None:
     got = answers(handler, folder, strongest(faces(1, 3)))[0]
     assert len(got.frames[0]) == handler.settings.frames
     assert np.array_equal(got.frames[0, 0], faces(1, 3)[0])
@@ -65,25 +71,40 @@ def test_a_question_that_makes_no_sense_fails_alone(handler: ExplainHandler, fol
     job.label[:] = [99, ANY_LABEL, 8, 8]
     job.target[:] = [np.nan, np.nan, 7.0, already]
     got = answers(handler, folder, job)[0]
-    assert {row: error.code for row, error in got.errors.items()} == {0: "unknown_label", 2: "label_out_of_range", 3: "already_so"}
+    assert {row: error.code for row, error in got.errors.items()} == {
+        0: "unknown_label",
+        2: "label_out_of_range",
+        3: "already_so",
+    }
     assert [words is None for words in got.words] == [True, False, True, True]
 
 
-def test_other_answers_stand_in_the_rows_behind_the_first(handler: ExplainHandler, folder: Path) -> None:
+def test_other_answers_stand_in_the_rows_behind_the_first(
+    handler: ExplainHandler, folder: Path
+) -> None:
     job = ExplainRequest.of(faces(2, 5), 8, 0.9, answers=3)
     got = answers(handler, folder, strongest(faces(1)), job)[1]
     expected = explain(handler.model, faces(2, 5), [Question("valence", 0.9, answers=3)] * 2)[1]
     assert isinstance(expected, Explanation) and expected.alternatives
-    assert {error.code for error in got.errors.values()} <= {"no_other_answer"}  # a face may have fewer different answers
+    assert {error.code for error in got.errors.values()} <= {
+        "no_other_answer"
+    }  # a face may have fewer different answers
     told = got.words[4]
     assert told is not None and told.causes == expected.alternatives[0].causes
-    assert np.abs(got.counterfactual[4].astype(int) - expected.alternatives[0].counterfactual).max() <= 1
+    assert (
+        np.abs(got.counterfactual[4].astype(int) - expected.alternatives[0].counterfactual).max()
+        <= 1
+    )
 
 
-def test_an_answer_that_follows_no_question_is_refused(handler: ExplainHandler, folder: Path) -> None:
+def test_an_answer_that_follows_no_question_is_refused(
+    handler: ExplainHandler, folder: Path
+) -> None:
     job = strongest(faces(2))
     job.answer[:] = [1, 0]
-    assert {row: error.code for row, error in answers(handler, folder, job)[0].errors.items()} == {0: "lone_answer"}
+    assert {row: error.code for row, error in answers(handler, folder, job)[0].errors.items()} == {
+        0: "lone_answer"
+    }
 
 
 def test_both_families_share_a_request(handler: ExplainHandler, folder: Path) -> None:
@@ -95,13 +116,17 @@ def test_both_families_share_a_request(handler: ExplainHandler, folder: Path) ->
     assert len({"light: dim to bright", "light: bright to dim"} & set(nuisance.attribution)) == 1
 
 
-def test_a_request_of_nothing_but_bad_questions_is_answered(handler: ExplainHandler, folder: Path) -> None:
+def test_a_request_of_nothing_but_bad_questions_is_answered(
+    handler: ExplainHandler, folder: Path
+) -> None:
     job = strongest(faces(2))
     job.label[:] = 99
     assert set(answers(handler, folder, job)[0].errors) == {0, 1}
 
 
-def test_gradients_are_told_for_the_rows_that_ask_for_them(handler: ExplainHandler, folder: Path) -> None:
+def test_gradients_are_told_for_the_rows_that_ask_for_them(
+    handler: ExplainHandler, folder: Path
+) -> None:
     job = strongest(faces(2, 5))
     job.gradients[1] = 1
     got = answers(handler, folder, job)[0]
@@ -116,7 +141,11 @@ def test_gradients_are_told_for_the_rows_that_ask_for_them(handler: ExplainHandl
 def test_a_judge_in_the_archive_is_asked(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "judged"
     shutil.copytree(folder, place)
-    Judge(JudgeCard(vocabulary=tiny_card().vocabulary, image_px=32, widths=(8, 8), data="none", seed=0)).save(place)
+    Judge(
+        JudgeCard(
+            vocabulary=tiny_card().vocabulary, image_px=32, widths=(8, 8), data="none", seed=0
+        )
+    ).save(place)
     judged = started(ExplainHandler(), place)
     words = answers(judged, place, strongest(faces(1, 6)))[0].words[0]
     assert words is not None and words.opinion is not None

@@ -7,9 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from affect.wire import NO_REFERENCE, GenerateAnswer, GenerateRequest
+from affect.protocol.messages import NO_REFERENCE, GenerateAnswer, GenerateRequest
 from handlers.generate import GenerateHandler
-from tests.handlers.worker import bodies, context_of, started, unpacked
+from tests.support.handler_worker import bodies, context_of, started, unpacked
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,19 @@ def request(seeds: list[int], *, references: NDArray[np.uint8] | None = None) ->
     return GenerateRequest(labels, np.array(seeds, dtype=np.int64), people, reference_of)
 
 
-def answer(handler: GenerateHandler, folder: Path, *requests: GenerateRequest) -> list[GenerateAnswer]:
+def answer(
+    handler: GenerateHandler, folder: Path, *requests: GenerateRequest
+) -> list[GenerateAnswer]:
     card = handler.model.card
-    answers = handler.handle(bodies(*(job.to_bytes(card) for job in requests)), context_of(folder, len(requests)))
+    answers = handler.handle(
+        bodies(*(job.to_bytes(card) for job in requests)), context_of(folder, len(requests))
+    )
     return [GenerateAnswer.from_bytes(content, card) for content in answers]
 
 
-def test_the_same_seed_gives_the_same_bytes_whoever_else_is_served(handler: GenerateHandler, folder: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_whoever_else_is_served(
+    handler: GenerateHandler, folder: Path
+) -> None:
     alone = answer(handler, folder, request([7]))[0]
     crowd = answer(handler, folder, request([1, 2, 7]), request([7, 3]))
     assert np.array_equal(alone.images[0], crowd[0].images[2])
@@ -48,7 +54,9 @@ def test_another_seed_gives_another_face(handler: GenerateHandler, folder: Path)
     assert not np.array_equal(images[0], images[1])
 
 
-def test_what_was_asked_is_kept_and_the_rest_is_filled(handler: GenerateHandler, folder: Path) -> None:
+def test_what_was_asked_is_kept_and_the_rest_is_filled(
+    handler: GenerateHandler, folder: Path
+) -> None:
     job = request([7])
     job.labels[0, 4] = 0.9
     requested = answer(handler, folder, job)[0].requested[0]
@@ -70,11 +78,16 @@ def test_a_row_out_of_range_fails_alone(handler: GenerateHandler, folder: Path) 
     job.labels[1, -1] = 2.0
     job.reference_of[2] = 5
     got = answer(handler, folder, job)[0]
-    assert {row: error.code for row, error in got.errors.items()} == {1: "label_out_of_range", 2: "unknown_reference"}
+    assert {row: error.code for row, error in got.errors.items()} == {
+        1: "label_out_of_range",
+        2: "unknown_reference",
+    }
     assert np.array_equal(got.images[0], answer(handler, folder, request([7]))[0].images[0])
 
 
-def test_measured_is_what_the_predictor_reads_off_the_picture(handler: GenerateHandler, folder: Path) -> None:
+def test_measured_is_what_the_predictor_reads_off_the_picture(
+    handler: GenerateHandler, folder: Path
+) -> None:
     got = answer(handler, folder, request([7]))[0]
     expected = handler.model.predict(handler.model.to_pixels(torch.from_numpy(got.images)))
     assert np.allclose(got.measured.va, expected.va.detach(), atol=1e-6)

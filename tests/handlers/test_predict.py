@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from affect.archive import CONFIG_FILE
 from affect.card import CardError
-from affect.wire import PredictAnswer, PredictRequest
+from affect.protocol.messages import PredictAnswer, PredictRequest
 from handlers.predict import PredictHandler
-from tests.handlers.worker import bodies, context_of, started, unpacked
-from tests.tiny import tiny_model
+from tests.support.handler_worker import bodies, context_of, started, unpacked
+from tests.support.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,13 @@ def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
-def test_every_job_of_a_batch_gets_what_the_model_reads_off_its_own_faces(handler: PredictHandler, folder: Path) -> None:
+def test_every_job_of_a_batch_gets_what_the_model_reads_off_its_own_faces(
+    handler: PredictHandler, folder: Path
+) -> None:
     card, jobs = handler.model.card, [faces(3, 1), faces(1, 2), faces(70, 3)]
-    answers = handler.handle(bodies(*(PredictRequest(job).to_bytes(card) for job in jobs)), context_of(folder, 3))
+    answers = handler.handle(
+        bodies(*(PredictRequest(job).to_bytes(card) for job in jobs)), context_of(folder, 3)
+    )
     model = tiny_model()
     for job, answer in zip(jobs, answers, strict=True):
         expected = model.predict(model.to_pixels(torch.from_numpy(job)))

@@ -17,16 +17,25 @@ from affect.archive import HandlerSettings, Operation
 from affect.batches import predict
 from affect.card import ModelCard
 from affect.model import AffectModel
-from affect.wire import ExplainAnswer, ExplainRequest, GenerateAnswer, GenerateRequest, PredictAnswer, PredictRequest
+from affect.protocol.messages import (
+    ExplainAnswer,
+    ExplainRequest,
+    GenerateAnswer,
+    GenerateRequest,
+    PredictAnswer,
+    PredictRequest,
+)
 from handlers.explain import ExplainHandler
 from handlers.generate import GenerateHandler
-from service.app import create_app
-from service.commands import configured, listen
-from service.routing import NO_ROUTING, Routing
+from service.api.app import create_app
+from service.cli.serve import configured, listen
+from service.inference.routing import NO_ROUTING, Routing
 from service.settings import Settings
-from tests.tiny import tiny_card, tiny_model
+from tests.support.tiny import tiny_card, tiny_model
 
-os.environ["AFFECTGAN_CACHE_BYTES"] = "0"  # tests ask the same again and mean it; those of the cache turn it on
+os.environ["AFFECTGAN_CACHE_BYTES"] = (
+    "0"  # tests ask the same again and mean it; those of the cache turn it on
+)
 
 
 @dataclass
@@ -95,9 +104,15 @@ class Gateway:
     def delete(self, path: str, **headers: str) -> Reply:
         return self._send(urllib.request.Request(self.url + path, headers=headers, method="DELETE"))
 
-    def post(self, path: str, body: Any, *, kind: str = "application/json", **headers: str) -> Reply:
+    def post(
+        self, path: str, body: Any, *, kind: str = "application/json", **headers: str
+    ) -> Reply:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._send(urllib.request.Request(self.url + path, data=content, headers={"Content-Type": kind, **headers}))
+        return self._send(
+            urllib.request.Request(
+                self.url + path, data=content, headers={"Content-Type": kind, **headers}
+            )
+        )
 
     def _send(self, request: urllib.request.Request) -> Reply:
         try:
@@ -112,17 +127,25 @@ def local(version: str = "1.0") -> LocalBackend:
     return LocalBackend(tiny_model(tiny_card().model_copy(update={"version": version})))
 
 
-def serve(settings: Settings, *versions: str, routing: Routing = NO_ROUTING, **options: Any) -> Iterator[Gateway]:
+def serve(
+    settings: Settings, *versions: str, routing: Routing = NO_ROUTING, **options: Any
+) -> Iterator[Gateway]:
     """Run a gateway in a thread for as long as the caller holds it."""
     backends = [local(version) for version in versions or ("1.0",)]
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(configured(create_app(settings, backends=backends, routing=routing, **options), settings))
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True)
+    server = uvicorn.Server(
+        configured(create_app(settings, backends=backends, routing=routing, **options), settings)
+    )
+    thread = threading.Thread(
+        target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
+    )
     thread.start()
     while not server.started and thread.is_alive():
         thread.join(0.01)
     try:
-        yield Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backends[0], server, backends)
+        yield Gateway(
+            f"http://127.0.0.1:{listening.getsockname()[1]}", backends[0], server, backends
+        )
     finally:
         server.should_exit = True
         thread.join(10)

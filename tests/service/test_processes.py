@@ -13,14 +13,14 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.service.redis_server import RedisServer
-from tests.service.redis_server import redis_server as redis_server
-from tests.service.test_admission import until
-from tests.service.test_app import CROPS, FACE, encoded, packed
-from tests.service.test_drain import SERVER, status
-from tests.service.test_jobs import KEY
-from tests.service.test_watched import TRACE
-from tests.tiny import tiny_run
+from tests.service.api.test_app import CROPS, FACE, encoded, packed
+from tests.service.cli.test_drain import SERVER, status
+from tests.service.inference.test_admission import until
+from tests.service.jobs.test_jobs import KEY
+from tests.service.observability.test_observability import TRACE
+from tests.support.redis_server import RedisServer
+from tests.support.redis_server import redis_server as redis_server
+from tests.support.tiny import tiny_run
 
 ROOT = Path(__file__).parents[2]
 BODY = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
@@ -36,9 +36,16 @@ class Collector(ThreadingHTTPServer):
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            sent = ExportTraceServiceRequest.FromString(self.rfile.read(int(self.headers["Content-Length"])))
+            sent = ExportTraceServiceRequest.FromString(
+                self.rfile.read(int(self.headers["Content-Length"]))
+            )
             assert isinstance(self.server, Collector)
-            self.server.spans += [span for resource in sent.resource_spans for scope in resource.scope_spans for span in scope.spans]
+            self.server.spans += [
+                span
+                for resource in sent.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
             self.send_response(200)
             self.end_headers()
 
@@ -50,9 +57,16 @@ class Collector(ThreadingHTTPServer):
 def gateway(command: list[str], **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A process that prints or says where it serves; ended when left, unless it is dead already."""
     set_ = {"OMP_NUM_THREADS": "1", **environment}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=set_, cwd=ROOT) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=set_, cwd=ROOT
+    ) as process:
         assert process.stdout is not None
-        address = next(word for line in process.stdout for word in line.split() if word.isdigit() or word.startswith("http://"))
+        address = next(
+            word
+            for line in process.stdout
+            for word in line.split()
+            if word.isdigit() or word.startswith("http://")
+        )
         url = address if address.startswith("http") else f"http://127.0.0.1:{address}"
         try:
             until(lambda: status(f"{url}/readyz") == 200, seconds=60)
@@ -64,30 +78,58 @@ def gateway(command: list[str], **environment: str) -> Iterator[tuple[subprocess
 
 
 def asked(url: str, body: bytes | None = None, **headers: str) -> tuple[Any, dict[str, str]]:
-    headers = {name.replace("_", "-"): value for name, value in headers.items()} | {"Content-Type": "application/json"}
+    headers = {name.replace("_", "-"): value for name, value in headers.items()} | {
+        "Content-Type": "application/json"
+    }
     with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
         return json.loads(answer.read()), dict(answer.headers)
 
 
-def test_a_collector_gets_one_trace_from_the_caller_to_the_worker_and_nothing_of_the_picture(tmp_path: Path) -> None:
+def test_a_collector_gets_one_trace_from_the_caller_to_the_worker_and_nothing_of_the_picture(
+    tmp_path: Path,
+) -> None:
     collector = Collector()
     weights = tiny_run(tmp_path / "run") / "model"
-    command = [sys.executable, "-m", "affect.cli", "serve", "--weights", str(weights), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "affect.cli",
+        "serve",
+        "--weights",
+        str(weights),
+        "--port",
+        "0",
+    ]
     traces = f"http://127.0.0.1:{collector.server_port}/v1/traces"
-    with gateway(command, AFFECTGAN_TRACES_URL=traces, PATH=str(Path(sys.executable).parent)) as (_, url):
+    with gateway(command, AFFECTGAN_TRACES_URL=traces, PATH=str(Path(sys.executable).parent)) as (
+        _,
+        url,
+    ):
         asked(f"{url}/v1/predict", BODY, traceparent=TRACE)
-    mine = {span.name: span for span in collector.spans if span.trace_id.hex() == TRACE.split("-")[1]}
+    mine = {
+        span.name: span for span in collector.spans if span.trace_id.hex() == TRACE.split("-")[1]
+    }
     collector.shutdown()
     assert set(mine) == {"POST /v1/predict", "predict job", "handle"}
     assert mine["handle"].parent_span_id == mine["predict job"].span_id
     assert mine["predict job"].parent_span_id == mine["POST /v1/predict"].span_id
     assert mine["POST /v1/predict"].parent_span_id.hex() == TRACE.split("-")[2]
-    assert mine["predict job"].start_time_unix_nano < mine["handle"].start_time_unix_nano < mine["handle"].end_time_unix_nano
+    assert (
+        mine["predict job"].start_time_unix_nano
+        < mine["handle"].start_time_unix_nano
+        < mine["handle"].end_time_unix_nano
+    )
     told = "".join(str(span) for span in collector.spans)
-    assert "AU12" not in told and "valence" not in told and packed(encoded(FACE))[0]["content"][:40] not in told
+    assert (
+        "AU12" not in told
+        and "valence" not in told
+        and packed(encoded(FACE))[0]["content"][:40] not in told
+    )
 
 
-def test_a_job_outlives_the_gateway_that_is_killed_in_the_middle_of_it(redis_server: RedisServer) -> None:
+def test_a_job_outlives_the_gateway_that_is_killed_in_the_middle_of_it(
+    redis_server: RedisServer,
+) -> None:
     environment = {
         "AFFECTGAN_REDIS_URL": redis_server.url,
         "AFFECTGAN_JOBS_KEY": KEY,

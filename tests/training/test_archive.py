@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from affect.archive import HandlerSettings, digest_of
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
 from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge, JudgeCard, JudgeError
-from tests.tiny import tiny_card, tiny_model, tiny_run
+from tests.support.tiny import tiny_card, tiny_model, tiny_run
 from training.archive import ArchiveError, archive, write_archives
 
 
@@ -43,13 +43,21 @@ def test_the_command_writes_three_archives_and_the_card(run: Path, tmp_path: Pat
 
 def test_an_archive_holds_handler_code_weights_and_card(run: Path, tmp_path: Path) -> None:
     mar = ZipFile(write_archives(run, tmp_path)[0])
-    assert {"MAR-INF/MANIFEST.json", "predict.py", "affect/model.py", CARD_FILE, WEIGHTS_FILE} <= set(mar.namelist())
+    assert {
+        "MAR-INF/MANIFEST.json",
+        "predict.py",
+        "affect/model.py",
+        CARD_FILE,
+        WEIGHTS_FILE,
+    } <= set(mar.namelist())
     assert mar.read(WEIGHTS_FILE) == (run / "model" / WEIGHTS_FILE).read_bytes()
     assert not [name for name in mar.namelist() if "__pycache__" in name]
 
 
 def test_settings_of_the_handler_are_in_the_archive(run: Path, tmp_path: Path) -> None:
-    config = yaml.safe_load(ZipFile(write_archives(run, tmp_path, workers=2)[1]).read("model-config.yaml"))
+    config = yaml.safe_load(
+        ZipFile(write_archives(run, tmp_path, workers=2)[1]).read("model-config.yaml")
+    )
     assert config["minWorkers"] == config["maxWorkers"] == 2
     assert HandlerSettings.model_validate(config["handler"]).operation == "generate"
 
@@ -60,7 +68,10 @@ def test_the_same_run_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_with_a_model_is_as_good_as_a_run(run: Path, tmp_path: Path) -> None:
-    first, second = write_archives(run, tmp_path / "a"), write_archives(run / "model", tmp_path / "b")
+    first, second = (
+        write_archives(run, tmp_path / "a"),
+        write_archives(run / "model", tmp_path / "b"),
+    )
     assert first[0].read_bytes() == second[0].read_bytes()
 
 
@@ -71,7 +82,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_was_never_evaluated_is_refused_unless_allowed(tmp_path: Path) -> None:
     card = tiny_card()
-    bare = card.model_copy(update={"calibration": {code: Calibration() for code in card.vocabulary}})
+    bare = card.model_copy(
+        update={"calibration": {code: Calibration() for code in card.vocabulary}}
+    )
     run = tiny_run(tmp_path / "run", bare)
     with pytest.raises(CardError, match="affectgan evaluate"):
         write_archives(run, tmp_path / "out")
@@ -81,7 +94,9 @@ def test_a_run_that_was_never_evaluated_is_refused_unless_allowed(tmp_path: Path
 
 def test_a_run_without_action_units_needs_no_calibration(tmp_path: Path) -> None:
     card = tiny_card("va")
-    bare = card.model_copy(update={"calibration": {code: Calibration() for code in card.vocabulary}})
+    bare = card.model_copy(
+        update={"calibration": {code: Calibration() for code in card.vocabulary}}
+    )
     assert len(write_archives(tiny_run(tmp_path / "run", bare), tmp_path / "out")) == 4
 
 
@@ -108,7 +123,10 @@ def test_weights_that_diverged_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(run: Path, tmp_path: Path) -> None:
-    with files_up_to(2000), pytest.raises(ArchiveError, match=r"affectgan-predict\.mar cannot be written"):
+    with (
+        files_up_to(2000),
+        pytest.raises(ArchiveError, match=r"affectgan-predict\.mar cannot be written"),
+    ):
         write_archives(run, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
@@ -122,20 +140,32 @@ def test_an_out_that_is_a_file_is_refused(run: Path, tmp_path: Path) -> None:
 def test_the_same_weights_can_be_archived_as_another_version(run: Path, tmp_path: Path) -> None:
     write_archives(run, tmp_path / "a")
     path = write_archives(run, tmp_path / "b", version="1.1")[0]
-    assert ModelCard.parse(ZipFile(path).read(CARD_FILE), where="archive") == ModelCard.load(tmp_path / "b")
-    assert ModelCard.load(tmp_path / "b").version == "1.1" and digest_of(tmp_path / "a") != digest_of(tmp_path / "b")
+    assert ModelCard.parse(ZipFile(path).read(CARD_FILE), where="archive") == ModelCard.load(
+        tmp_path / "b"
+    )
+    assert ModelCard.load(tmp_path / "b").version == "1.1" and digest_of(
+        tmp_path / "a"
+    ) != digest_of(tmp_path / "b")
     with pytest.raises(ArchiveError, match="letters, digits, points and dashes"):
         write_archives(run, tmp_path, version="../1")
 
 
 def untaught_judge(folder: Path) -> Path:
-    Judge(JudgeCard(vocabulary=tiny_card().vocabulary, image_px=32, widths=(8, 8), data="none", seed=0)).save(folder)
+    Judge(
+        JudgeCard(
+            vocabulary=tiny_card().vocabulary, image_px=32, widths=(8, 8), data="none", seed=0
+        )
+    ).save(folder)
     return folder
 
 
 def test_a_judge_goes_into_the_archive_of_explanations_only(run: Path, tmp_path: Path) -> None:
     written = write_archives(run, tmp_path / "out", judge=untaught_judge(tmp_path / "judge"))
-    judged = [{JUDGE_FILE, JUDGE_WEIGHTS_FILE} <= set(ZipFile(path).namelist()) for path in written if path.suffix == ".mar"]
+    judged = [
+        {JUDGE_FILE, JUDGE_WEIGHTS_FILE} <= set(ZipFile(path).namelist())
+        for path in written
+        if path.suffix == ".mar"
+    ]
     assert judged == [False, False, True]
 
 

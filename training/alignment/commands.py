@@ -17,14 +17,43 @@ STEP = 100  # heads a process renders at a time
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the network as .onnx; its figures go beside it as .json")
-@click.option("--heads", type=click.IntRange(min=64), default=10_000, show_default=True, help="rendered heads to train on")
-@click.option("--held-out", type=click.IntRange(min=1), default=700, show_default=True, help="heads of other people to measure it on")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="the network as .onnx; its figures go beside it as .json",
+)
+@click.option(
+    "--heads",
+    type=click.IntRange(min=64),
+    default=10_000,
+    show_default=True,
+    help="rendered heads to train on",
+)
+@click.option(
+    "--held-out",
+    type=click.IntRange(min=1),
+    default=700,
+    show_default=True,
+    help="heads of other people to measure it on",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=6000, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="processes that render")
-@click.option("--cache", type=click.Path(path_type=Path), help="keep the rendered heads in this .npz and use them when they are there")
-def align(out: Path, heads: int, held_out: int, steps: int, seed: int, workers: int, cache: Path | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="processes that render",
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="keep the rendered heads in this .npz and use them when they are there",
+)
+def align(
+    out: Path, heads: int, held_out: int, steps: int, seed: int, workers: int, cache: Path | None
+) -> None:
     """Train the landmark network that aligns faces, on renders; say how exact it is on other people."""
     import torch
 
@@ -38,16 +67,33 @@ def align(out: Path, heads: int, held_out: int, steps: int, seed: int, workers: 
         rendered.save(cache)
     network = train(rendered, steps=steps, seed=seed)
     export(network, out)
-    accuracy = measure(Landmarks(out), render(seed + 1, held_out, workers, filling=False), seed=seed)
-    write_report(out.with_suffix(".json"), accuracy, f"affectgan align --out {out.name} --heads {heads} --steps {steps} --seed {seed}")
+    accuracy = measure(
+        Landmarks(out), render(seed + 1, held_out, workers, filling=False), seed=seed
+    )
+    write_report(
+        out.with_suffix(".json"),
+        accuracy,
+        f"affectgan align --out {out.name} --heads {heads} --steps {steps} --seed {seed}",
+    )
     click.echo(f"wrote {out}: {accuracy}")
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path, file_okay=False, exists=True))
-@click.option("--heads", type=click.IntRange(min=16), default=600, show_default=True, help="rendered heads of new people")
 @click.option(
-    "--size", "size_px", type=click.IntRange(96, 1024), default=320, show_default=True, help="side of the pictures they are found in, px"
+    "--heads",
+    type=click.IntRange(min=16),
+    default=600,
+    show_default=True,
+    help="rendered heads of new people",
+)
+@click.option(
+    "--size",
+    "size_px",
+    type=click.IntRange(96, 1024),
+    default=320,
+    show_default=True,
+    help="side of the pictures they are found in, px",
 )
 @click.option("--seed", type=int, default=9, show_default=True)
 def misalignment(model: Path, heads: int, size_px: int, seed: int) -> None:
@@ -59,7 +105,11 @@ def misalignment(model: Path, heads: int, size_px: int, seed: int) -> None:
     from training.alignment.reading import cost_of_alignment
 
     torch.set_num_threads(1)
-    click.echo(cost_of_alignment(AffectModel.load(model), FaceFinder(), heads=heads, picture_px=size_px, seed=seed))
+    click.echo(
+        cost_of_alignment(
+            AffectModel.load(model), FaceFinder(), heads=heads, picture_px=size_px, seed=seed
+        )
+    )
 
 
 def render(seed: int, count: int, workers: int, *, filling: bool = True) -> Heads:
@@ -70,5 +120,11 @@ def render(seed: int, count: int, workers: int, *, filling: bool = True) -> Head
 
     firsts = range(0, count, STEP)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        parts = pool.map(partial(render_heads, seed, filling=filling), firsts, (min(STEP, count - first) for first in firsts))
-        return Heads.joined(list(tqdm(parts, desc="heads", unit=f"{STEP} heads", total=len(firsts))))
+        parts = pool.map(
+            partial(render_heads, seed, filling=filling),
+            firsts,
+            (min(STEP, count - first) for first in firsts),
+        )
+        return Heads.joined(
+            list(tqdm(parts, desc="heads", unit=f"{STEP} heads", total=len(firsts)))
+        )

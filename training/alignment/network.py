@@ -22,13 +22,19 @@ class LandmarkNet(nn.Module):
         self.at16 = nn.Sequential(_layer(24, 32, stride=2), _layer(32, 32))
         self.at8 = nn.Sequential(_layer(32, 64, stride=2), _layer(64, 64))
         self.at4 = nn.Sequential(_layer(64, 72, stride=2), _layer(72, 72))
-        self.from4, self.from8, self.from16, self.from32 = (nn.Conv2d(n, m, 1) for n, m in ((72, 64), (64, 32), (32, 20), (24, 20)))
+        self.from4, self.from8, self.from16, self.from32 = (
+            nn.Conv2d(n, m, 1) for n, m in ((72, 64), (64, 32), (32, 20), (24, 20))
+        )
         self.up8, self.up16, self.up32 = (_layer(n, n) for n in (64, 32, 20))
         self.maps = nn.Conv2d(20, 5, 1)
         self.face = nn.Linear(72 * 16, 1)
         middles = (torch.arange(MAP_PX) + 0.5) / MAP_PX
         self.grid: Tensor
-        self.register_buffer("grid", torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).reshape(-1, 2), persistent=False)
+        self.register_buffer(
+            "grid",
+            torch.stack(torch.meshgrid(middles, middles, indexing="xy"), -1).reshape(-1, 2),
+            persistent=False,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Before training the maps are flat, so every point lies in the middle."""
@@ -45,7 +51,11 @@ class LandmarkNet(nn.Module):
 
 
 def _layer(before: int, after: int, *, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    )
 
 
 def _twice(x: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from affect.faces import INPUT_PX, Box, box_of_points, cut
-from training.faces.face import LOOSE, render_face
-from training.faces.person import draw_person
-from training.faces.scene import Scene, draw_scene
-from training.render.background import background
-from training.render.states import draw_state
+from training.renderer.background import background
+from training.renderer.expressions import draw_state
+from training.renderer.face import LOOSE, render_face
+from training.renderer.person import draw_person
+from training.renderer.scene import Scene, draw_scene
 
 Floats = NDArray[np.float32]
 
@@ -25,7 +25,19 @@ NEGATIVES = 0.2  # share of boxes with no face in them
 ROUGH = (0.12, 0.22, 0.35)  # a finder's, seen in the first pass
 CLOSE = (0.03, 0.06, 0.08)  # that of the first pass' points, seen in the second
 CLOSE_SHARE = 0.6
-FACELESS = ("cell", "cat", "coffee", "grass", "gravel", "hubble_deep_field", "immunohistochemistry", "page", "retina", "rocket", "text")
+FACELESS = (
+    "cell",
+    "cat",
+    "coffee",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "immunohistochemistry",
+    "page",
+    "retina",
+    "rocket",
+    "text",
+)
 TURNED = 0.12  # share of heads turned beyond what sittings show, up to 60 degrees
 
 
@@ -49,7 +61,10 @@ class Heads:
     @classmethod
     def joined(cls, parts: Sequence["Heads"]) -> "Heads":
         """One after another."""
-        return cls(np.concatenate([part.images for part in parts]), np.concatenate([part.points for part in parts]))
+        return cls(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.points for part in parts]),
+        )
 
 
 def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> Heads:
@@ -63,7 +78,9 @@ def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> 
     for row in range(count):
         rng = np.random.default_rng((seed, first + row))
         scene = _filling(draw_scene(rng), rng) if filling else draw_scene(rng)
-        face = render_face(draw_person(rng), scene, draw_state(rng), size_px=PICTURE_PX, framing=LOOSE)
+        face = render_face(
+            draw_person(rng), scene, draw_state(rng), size_px=PICTURE_PX, framing=LOOSE
+        )
         images[row], points[row] = face.image, face.points
     return Heads(images, points)
 
@@ -71,11 +88,15 @@ def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> 
 def _filling(scene: Scene, rng: Generator) -> Scene:
     """Large in the picture, and sometimes turned far to one side."""
     x, y, _ = scene.placement
-    yaw = float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.05)) if rng.random() < TURNED else scene.yaw
+    yaw = (
+        float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.05)) if rng.random() < TURNED else scene.yaw
+    )
     return replace(scene, placement=(0.3 * x, 0.3 * y, float(rng.uniform(0.6, 0.95))), yaw=yaw)
 
 
-def draw_boxes(heads: Heads, rows: NDArray[np.integer], rng: Generator) -> tuple[NDArray[np.uint8], Floats, Floats]:
+def draw_boxes(
+    heads: Heads, rows: NDArray[np.integer], rng: Generator
+) -> tuple[NDArray[np.uint8], Floats, Floats]:
     """One training batch: crops (B, 64, 64, 3), points in the crop's frame [0, 1] (B, 5, 2), and 1 where there is a face (B,)."""
     crops = np.empty((len(rows), INPUT_PX, INPUT_PX, 3), np.uint8)
     targets = np.zeros((len(rows), 5, 2), np.float32)
@@ -99,7 +120,12 @@ def moved(box: Box, rng: Generator, off: tuple[float, float, float] = ROUGH) -> 
     shift, scale, turn = off
     x, y = np.array([box.x, box.y]) + rng.normal(0, shift, 2) * box.side
     upright = 0.0 if off is ROUGH else box.angle  # finders don't see how a head is tilted
-    return Box(float(x), float(y), float(box.side * np.exp(rng.normal(0, scale))), upright + float(rng.uniform(-turn, turn)))
+    return Box(
+        float(x),
+        float(y),
+        float(box.side * np.exp(rng.normal(0, scale))),
+        upright + float(rng.uniform(-turn, turn)),
+    )
 
 
 def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDArray[np.uint8], Box]:
@@ -113,14 +139,21 @@ def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDAr
         return bare, _anywhere(bare, rng)
     if kind == "beside":
         angle, off = rng.uniform(0, 2 * np.pi), box.side * rng.uniform(0.8, 1.2)
-        return image, Box(box.x + off * np.cos(angle), box.y + off * np.sin(angle), box.side, box.angle)
+        return image, Box(
+            box.x + off * np.cos(angle), box.y + off * np.sin(angle), box.side, box.angle
+        )
     return image, Box(box.x, box.y, box.side * float(rng.choice([0.25, 0.33, 3.0])), box.angle)
 
 
 def _anywhere(image: NDArray[np.uint8], rng: Generator) -> Box:
     height, width = image.shape[:2]
     side = float(np.exp(rng.uniform(np.log(20), np.log(min(height, width) / 2))))
-    return Box(float(rng.uniform(0, width)), float(rng.uniform(0, height)), side, float(rng.uniform(-np.pi, np.pi)))
+    return Box(
+        float(rng.uniform(0, width)),
+        float(rng.uniform(0, height)),
+        side,
+        float(rng.uniform(-np.pi, np.pi)),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -134,7 +167,9 @@ def faceless() -> list[NDArray[np.uint8]]:
 
 def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     """Light, colour, focus, noise and things in the way, as strongly as photographs vary."""
-    pixels = np.asarray((crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3))), np.float32)
+    pixels = np.asarray(
+        (crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3))), np.float32
+    )
     contrast, brightness = float(np.exp(rng.normal(0, 0.25))), 0.5 + rng.normal(0, 0.08)
     pixels = np.asarray((pixels - 0.5) * contrast + brightness, np.float32)
     pixels *= np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
@@ -157,9 +192,13 @@ def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
 def _coarse(pixels: Floats, rng: Generator) -> Floats:
     """Out of focus, or a small face made large, with the noise that it had when it was small."""
     if rng.random() < 0.3:
-        return np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 2.2))), np.float32)
+        return np.asarray(
+            cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 2.2))), np.float32
+        )
     side = round(INPUT_PX / float(rng.uniform(1.2, 3.5)))
     small = np.asarray(cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), np.float32)
     if rng.random() < 0.6:
         small += rng.normal(0, rng.uniform(0, 0.08), small.shape).astype(np.float32)
-    return np.asarray(cv2.resize(small, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(
+        cv2.resize(small, (INPUT_PX, INPUT_PX), interpolation=cv2.INTER_LINEAR), np.float32
+    )

@@ -9,11 +9,11 @@ from tqdm import trange
 
 from affect.faces import FaceFinder, NoFaceError, align, crops
 from affect.model import AffectModel
-from training.evaluation.metrics import auc
-from training.faces.face import LOOSE, render_face
-from training.faces.person import draw_person
-from training.faces.scene import draw_scene
-from training.render.states import AU_CODES, draw_state
+from training.evaluation.core.metrics import auc
+from training.renderer.expressions import AU_CODES, draw_state
+from training.renderer.face import LOOSE, render_face
+from training.renderer.person import draw_person
+from training.renderer.scene import draw_scene
 
 BATCH = 64
 PRESENT = 0.3  # intensity from which an AU counts as present
@@ -40,7 +40,9 @@ class Cost:
         )
 
 
-def cost_of_alignment(model: AffectModel, finder: FaceFinder, *, heads: int, picture_px: int, seed: int) -> Cost:
+def cost_of_alignment(
+    model: AffectModel, finder: FaceFinder, *, heads: int, picture_px: int, seed: int
+) -> Cost:
     """Render whole heads (P, P, 3) of a seed as sittings have them, and read each in both crops."""
     side = model.card.image_px
     known = [code for code in model.card.vocabulary if code in AU_CODES]
@@ -60,21 +62,38 @@ def cost_of_alignment(model: AffectModel, finder: FaceFinder, *, heads: int, pic
     columns = [model.card.vocabulary.index(code) for code in known]
     scores = [_logits(model, np.stack(images))[:, columns] for images in (true, found)]
     weights = np.concatenate(
-        [np.ones((1, len(labels))), np.random.default_rng(seed).multinomial(len(labels), np.ones(len(labels)) / len(labels), DRAWS)]
+        [
+            np.ones((1, len(labels))),
+            np.random.default_rng(seed).multinomial(
+                len(labels), np.ones(len(labels)) / len(labels), DRAWS
+            ),
+        ]
     )
     by_true, by_found = (_mean_auc(np.array(labels), score, weights) for score in scores)
     lost = by_true - by_found
     low, high = np.quantile(lost[1:], (0.025, 0.975))
-    return Cost(len(labels), missed, float(by_true[0]), float(by_found[0]), (float(lost[0]), float(low), float(high)))
+    return Cost(
+        len(labels),
+        missed,
+        float(by_true[0]),
+        float(by_found[0]),
+        (float(lost[0]), float(low), float(high)),
+    )
 
 
-def _mean_auc(truth: NDArray[np.float64], score: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean_auc(
+    truth: NDArray[np.float64], score: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(R,) mean over AUs, for each row of weights (R, N)."""
-    each: NDArray[np.float64] = np.stack([auc(truth[:, k], score[:, k], weights) for k in range(truth.shape[1])])
+    each: NDArray[np.float64] = np.stack(
+        [auc(truth[:, k], score[:, k], weights) for k in range(truth.shape[1])]
+    )
     return np.asarray(np.nanmean(each, axis=0))
 
 
 @torch.no_grad()
 def _logits(model: AffectModel, images: U8) -> NDArray[np.float64]:
     batches = torch.split(torch.from_numpy(images), BATCH)
-    return torch.cat([model.read(model.to_pixels(batch)).logits for batch in batches]).double().numpy()
+    return (
+        torch.cat([model.read(model.to_pixels(batch)).logits for batch in batches]).double().numpy()
+    )

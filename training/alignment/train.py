@@ -54,7 +54,9 @@ def train(heads: Heads, *, steps: int, seed: int) -> LandmarkNet:
             for group in optimiser.param_groups:
                 group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
             crops, points, face = draw_boxes(heads, rng.integers(0, len(heads.images), BATCH), rng)
-            loss = loss_of(network(to_input(crops)), torch.from_numpy(points), torch.from_numpy(face))
+            loss = loss_of(
+                network(to_input(crops)), torch.from_numpy(points), torch.from_numpy(face)
+            )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -75,7 +77,9 @@ def loss_of(out: Tensor, points: Tensor, face: Tensor) -> Tensor:
 
 def to_input(crops: np.ndarray) -> Tensor:
     """uint8 (B, 64, 64, 3) RGB -> (B, 3, 64, 64) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1  # channels last in memory, as read
+    return (
+        torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    )  # channels last in memory, as read
 
 
 def export(network: LandmarkNet, path: Path) -> None:

@@ -25,11 +25,15 @@ class DataCard(BaseModel):
     image_px: int = Field(ge=16, description="side of the stored aligned crops")
     sources: tuple[str, ...]
     licence: str
-    positive_intensity: float = Field(default=0.3, gt=0, le=1, description="an AU counts as present from this intensity on")
+    positive_intensity: float = Field(
+        default=0.3, gt=0, le=1, description="an AU counts as present from this intensity on"
+    )
     labelled: str = Field(default="", description="how the labels came about")
     seed: int | None = Field(default=None, description="of rendered data")
     twins: int | None = Field(default=None, description="of rendered data: states a sitting")
-    renderer: str = Field(default="", description="of rendered data: digest of the code and shapes that drew it")
+    renderer: str = Field(
+        default="", description="of rendered data: digest of the code and shapes that drew it"
+    )
 
     @field_validator("vocabulary")
     @classmethod
@@ -45,11 +49,15 @@ class DataCard(BaseModel):
         """Read data.json. Raises DataError when it is missing or of another format."""
         path = folder / CARD_FILE
         if not path.is_file():
-            raise DataError(f"{folder} is not a database: {CARD_FILE} is missing; make one with `affectgan data render` or `data import`")
+            raise DataError(
+                f"{folder} is not a database: {CARD_FILE} is missing; make one with `affectgan data render` or `data import`"
+            )
         try:
             card = cls.model_validate_json(path.read_bytes())
         except ValueError as error:
             raise DataError(f"{path} is not a data card: {error}") from error
         if card.format != FORMAT:
-            raise DataError(f"{path} has format {card.format}; this version reads format {FORMAT}: make the database again")
+            raise DataError(
+                f"{path} has format {card.format}; this version reads format {FORMAT}: make the database again"
+            )
         return card

@@ -11,7 +11,9 @@ from training.database.sample import SPLITS, Sample
 from training.database.writer import DatabaseWriter
 
 
-def copy_database(database: Database, folder: Path, name: str, change: Callable[[Sample], Sample]) -> Path:
+def copy_database(
+    database: Database, folder: Path, name: str, change: Callable[[Sample], Sample]
+) -> Path:
     """Write what `change` makes of every sample into `folder`, unless that is there; splits are kept. Returns the folder."""
     if not folder.is_dir():
         fresh = folder.with_name(f"{folder.name}.part")
@@ -28,11 +30,17 @@ def samples(database: Database) -> Iterator[Sample]:
     """Every sample as it was written, in the order of splits and shards."""
     texts = ("key", "source", "identity", "video", "twin_group")
     for split in SPLITS:
-        places, labels, weights = database.places(split), database.labels(split), database.weights(split)
+        places, labels, weights = (
+            database.places(split),
+            database.labels(split),
+            database.weights(split),
+        )
         for row, told in enumerate(database.table(split, [*texts, "groups", "truth"]).to_pylist()):
             yield Sample(
                 **{name: told[name] or "" for name in texts},
-                image=database.read_bytes(int(places.shard[row]), int(places.offset[row]), int(places.size[row])),
+                image=database.read_bytes(
+                    int(places.shard[row]), int(places.offset[row]), int(places.size[row])
+                ),
                 labels=labels[row],
                 groups=json.loads(told["groups"]),
                 truth=json.loads(told["truth"]),

@@ -14,10 +14,10 @@ from PIL import Image
 from affect.catalogue import CATALOGUE
 from affect.labels import DIMENSIONS
 from training.database import plots
+from training.database.masks import decode
 from training.database.reader import Database
 from training.database.sample import SPLITS
 from training.database.survey import Part, Survey
-from training.faces.masks import decode
 
 U8 = NDArray[np.uint8]
 SHEET_ROWS, SHEET_COLUMNS = 8, 12
@@ -36,25 +36,49 @@ class Strip:
 def description(found: Survey) -> str:
     """Tables of splits, sources, labels and groups, and the problems found."""
     card = found.card
-    lines = [f"{card.name}: {found.pictures:,} pictures of {card.image_px} px from {', '.join(card.sources)}; licence {card.licence}"]
+    lines = [
+        f"{card.name}: {found.pictures:,} pictures of {card.image_px} px from {', '.join(card.sources)}; licence {card.licence}"
+    ]
     lines += ["", *_parts("split", found.splits), "", *_parts("source", found.sources)]
     lines += [
         "",
         f"{'label':<12}{'known':>10}{'present':>10}{'mean':>9}{'sd':>9}   (present: intensity of at least {card.positive_intensity:g})",
     ]
     for label in found.labels:
-        present = f"{label.present / label.known:.1%}" if label.known and label.name not in DIMENSIONS else ""
+        present = (
+            f"{label.present / label.known:.1%}"
+            if label.known and label.name not in DIMENSIONS
+            else ""
+        )
         figures = f"{label.mean:>9.3f}{label.deviation:>9.3f}" if label.known else ""
         lines.append(f"{label.name:<12}{label.known:>10,}{present:>10}{figures}")
     if found.groups:
-        lines += ["", *(f"{name:<12}" + ", ".join(f"{p.name} {p.pictures:,}" for p in values) for name, values in found.groups.items())]
-    return "\n".join([*lines, "", "problems found:" if found.problems else "no problems found", *(f"  {text}" for text in found.problems)])
+        lines += [
+            "",
+            *(
+                f"{name:<12}" + ", ".join(f"{p.name} {p.pictures:,}" for p in values)
+                for name, values in found.groups.items()
+            ),
+        ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "problems found:" if found.problems else "no problems found",
+            *(f"  {text}" for text in found.problems),
+        ]
+    )
 
 
 def write_html(database: Database, found: Survey, path: Path) -> Path:
     """The illustrated description."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"picture": data_uri, "share": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-"}
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {
+        "picture": data_uri,
+        "share": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-",
+    }
     drawings = {"coverage": plots.coverage(found)}
     if found.card.vocabulary:
         drawings |= {"prevalence": plots.prevalence(found), "together": plots.together(found)}
@@ -83,15 +107,24 @@ def twin_sheet(database: Database, path: Path) -> Path:
     """Pairs of the largest split side by side with the mask of their changed pixels."""
     split = max(SPLITS, key=database.count)
     truths = database.truth(split)
-    seconds = np.flatnonzero(["changed" in truth for truth in truths])[: SHEET_ROWS * SHEET_COLUMNS // 3]
+    seconds = np.flatnonzero(["changed" in truth for truth in truths])[
+        : SHEET_ROWS * SHEET_COLUMNS // 3
+    ]
     columns = min(SHEET_COLUMNS // 3, len(seconds))
     seconds = seconds[: len(seconds) // columns * columns]
     sides = [database.images(split, seconds - back, database.card.image_px) for back in (1, 0)]
-    masks = np.stack([np.repeat(decode(truths[row]["changed"]["mask"])[..., None], 3, axis=2) for row in seconds])
-    triples = np.concatenate([*sides, masks], axis=2)  # (N, S, 3 S, 3)
-    Image.fromarray(np.concatenate([np.concatenate(list(triples[i : i + columns]), axis=1) for i in range(0, len(seconds), columns)])).save(
-        path
+    masks = np.stack(
+        [np.repeat(decode(truths[row]["changed"]["mask"])[..., None], 3, axis=2) for row in seconds]
     )
+    triples = np.concatenate([*sides, masks], axis=2)  # (N, S, 3 S, 3)
+    Image.fromarray(
+        np.concatenate(
+            [
+                np.concatenate(list(triples[i : i + columns]), axis=1)
+                for i in range(0, len(seconds), columns)
+            ]
+        )
+    ).save(path)
     return path
 
 
@@ -100,7 +133,9 @@ def sheet(database: Database, *, rows: int) -> U8:
     split = max(SPLITS, key=database.count)
     total = database.count(split)
     count = min(rows * SHEET_COLUMNS, total)
-    images = database.images(split, np.linspace(0, total - 1, count).astype(int), database.card.image_px)
+    images = database.images(
+        split, np.linspace(0, total - 1, count).astype(int), database.card.image_px
+    )
     columns = min(SHEET_COLUMNS, count)
     images = images[: count // columns * columns]
     grid = images.reshape(-1, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
@@ -149,5 +184,9 @@ def _parts(title: str, parts: list[Part]) -> list[str]:
     lines = [f"{title:<12}" + "".join(f"{head:>10}" for head in heads) + f"{'weight':>9}"]
     for part in parts:
         counts = (part.pictures, part.people, part.twins, part.au_only, part.va_only, part.both)
-        lines.append(f"{part.name:<12}" + "".join(f"{count:>10,}" for count in counts) + f"{part.weight:>9.2f}")
+        lines.append(
+            f"{part.name:<12}"
+            + "".join(f"{count:>10,}" for count in counts)
+            + f"{part.weight:>9.2f}"
+        )
     return lines

@@ -67,13 +67,20 @@ class _Plan:
 
 
 def merge_databases(
-    folders: Sequence[Path], out: Path, *, name: str = "", positive_intensity: float | None = None, temperature: float = TEMPERATURE
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    name: str = "",
+    positive_intensity: float | None = None,
+    temperature: float = TEMPERATURE,
 ) -> MergeReport:
     """Merge at least two databases. Raises DataError when they cannot be read or the folder holds another database."""
     if len(folders) < 2 or len({folder.resolve() for folder in (*folders, out)}) <= len(folders):
         raise DataError("give two different databases or more, and another folder for --out")
     if not 0 <= temperature <= 1:
-        raise DataError(f"temperature is {temperature:g}; choose 0 (every source alike) to 1 (every picture alike)")
+        raise DataError(
+            f"temperature is {temperature:g}; choose 0 (every source alike) to 1 (every picture alike)"
+        )
     inputs = [Database.open(folder) for folder in folders]
     card = merged_card([database.card for database in inputs], name, positive_intensity)
     DatabaseWriter(out, card)  # says at once when the folder cannot be written
@@ -81,18 +88,30 @@ def merge_databases(
     done = set(written_shards(out))
     start = 0
     with tqdm(total=report.read, unit="img", desc="merge") as bar:
-        for number, (which, shard) in enumerate((which, shard) for which, database in enumerate(inputs) for shard in database.shards):
+        for number, (which, shard) in enumerate(
+            (which, shard) for which, database in enumerate(inputs) for shard in database.shards
+        ):
             index = inputs[which].shard(shard)
             if number not in done:
                 with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
                     for place in np.flatnonzero(plan.kept[start : start + len(index)]):
-                        writer.add(_sample(inputs[which], which, index.slice(place, 1).to_pylist()[0], plan, start + int(place)))
+                        writer.add(
+                            _sample(
+                                inputs[which],
+                                which,
+                                index.slice(place, 1).to_pylist()[0],
+                                plan,
+                                start + int(place),
+                            )
+                        )
             start += len(index)
             bar.update(len(index))
     return report
 
 
-def merged_card(cards: Sequence[DataCard], name: str = "", positive_intensity: float | None = None) -> DataCard:
+def merged_card(
+    cards: Sequence[DataCard], name: str = "", positive_intensity: float | None = None
+) -> DataCard:
     """The card of a union: every AU, every source; the smallest side, as larger pictures can be given smaller."""
     vocabulary = Vocabulary(())
     for card in cards:
@@ -105,7 +124,10 @@ def merged_card(cards: Sequence[DataCard], name: str = "", positive_intensity: f
         vocabulary=vocabulary.aus,
         image_px=min(card.image_px for card in cards),
         sources=tuple(dict.fromkeys(source for card in cards for source in card.sources)),
-        licence="; ".join(f"{', '.join(dict.fromkeys(sources))}: {licence}" for licence, sources in by_licence.items()),
+        licence="; ".join(
+            f"{', '.join(dict.fromkeys(sources))}: {licence}"
+            for licence, sources in by_licence.items()
+        ),
         positive_intensity=positive_intensity or cards[0].positive_intensity,
         renderer=" ".join(dict.fromkeys(card.renderer for card in cards if card.renderer)),
         labelled="; ".join(dict.fromkeys(card.labelled for card in cards if card.labelled)),
@@ -117,9 +139,17 @@ def rescale(intensity: NDArray[np.float32], start: float, goal: float) -> NDArra
     if start == goal:
         return intensity
     low = intensity * (goal / start)
-    high = goal + (intensity - start) * ((1 - goal) / (1 - start)) if start < 1 else np.ones_like(intensity)
+    high = (
+        goal + (intensity - start) * ((1 - goal) / (1 - start))
+        if start < 1
+        else np.ones_like(intensity)
+    )
     present = intensity >= np.float32(start)
-    least = np.float32(goal) if float(np.float32(goal)) >= goal else np.nextafter(np.float32(goal), np.float32(2))
+    least = (
+        np.float32(goal)
+        if float(np.float32(goal)) >= goal
+        else np.nextafter(np.float32(goal), np.float32(2))
+    )
     below = np.nextafter(np.float32(goal), np.float32(-1))
     return np.where(present, np.maximum(high, least), np.minimum(low, below)).astype(np.float32)
 
@@ -138,18 +168,27 @@ def _decide(rows: _Rows, temperature: float) -> tuple[_Plan, MergeReport]:
     labels, joined, conflicts = _join(rows.labels, first)
     split = _splits(rows)
     by_source = balance(rows.source[kept], temperature)
-    weight = np.array([by_source.get(code, 1.0) for code in range(int(rows.source.max()) + 1)])[rows.source]
+    weight = np.array([by_source.get(code, 1.0) for code in range(int(rows.source.max()) + 1)])[
+        rows.source
+    ]
     moved = int((split != rows.split)[kept].sum())
-    return _Plan(kept, labels, split, weight), MergeReport(len(first), int(kept.sum()), joined, conflicts, moved)
+    return _Plan(kept, labels, split, weight), MergeReport(
+        len(first), int(kept.sum()), joined, conflicts, moved
+    )
 
 
 def _rows(inputs: Sequence[Database], card: DataCard) -> _Rows:
     goal, wide = card.positive_intensity, Vocabulary(card.vocabulary)
     labels: list[NDArray[np.float32]] = []
-    columns: dict[str, list[pa.Array]] = {name: [] for name in ("split", "source", "identity", "video", "hash")}
+    columns: dict[str, list[pa.Array]] = {
+        name: [] for name in ("split", "source", "identity", "video", "hash")
+    }
     for database in inputs:
         index = database.whole((*database.vocabulary.names, *columns))
-        own = np.stack([index[name].to_numpy(zero_copy_only=False) for name in database.vocabulary.names], axis=1).astype(np.float32)
+        own = np.stack(
+            [index[name].to_numpy(zero_copy_only=False) for name in database.vocabulary.names],
+            axis=1,
+        ).astype(np.float32)
         own[:, :-2] = rescale(own[:, :-2], database.card.positive_intensity, goal)
         labels.append(wide.project(own, database.vocabulary))
         for name, parts in columns.items():
@@ -158,7 +197,9 @@ def _rows(inputs: Sequence[Database], card: DataCard) -> _Rows:
     source = _codes(joined["source"])
     return _Rows(
         labels=np.concatenate(labels),
-        split=np.array([STRICTNESS.index(split) for split in SPLITS])[_codes_in(joined["split"], SPLITS)],
+        split=np.array([STRICTNESS.index(split) for split in SPLITS])[
+            _codes_in(joined["split"], SPLITS)
+        ],
         person=_of_source(source, joined["identity"]),
         video=_of_source(source, joined["video"]),
         picture=_codes(joined["hash"]),
@@ -191,7 +232,9 @@ def _first_of(picture: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(first[which], np.int64)
 
 
-def _join(labels: NDArray[np.float32], first: NDArray[np.int64]) -> tuple[NDArray[np.float32], int, int]:
+def _join(
+    labels: NDArray[np.float32], first: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], int, int]:
     """Labels of first rows filled from their copies; how many were filled, and how many differed."""
     joined = labels.copy()
     filled = conflicts = 0
@@ -212,7 +255,9 @@ def _splits(rows: _Rows) -> NDArray[np.int64]:
         edges.append(np.stack([np.flatnonzero(known), codes[known] + offset]))
         offset += int(codes.max(initial=-1)) + 1
     a, b = np.concatenate(edges, axis=1)
-    _, component = connected_components(coo_array((np.ones(len(a), np.int8), (a, b)), shape=(offset, offset)), directed=False)
+    _, component = connected_components(
+        coo_array((np.ones(len(a), np.int8), (a, b)), shape=(offset, offset)), directed=False
+    )
     strictest = np.zeros(component.max() + 1, np.int64)
     np.maximum.at(strictest, component[:count], rows.split)
     return np.asarray(strictest[component[:count]], np.int64)

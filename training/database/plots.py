@@ -10,7 +10,7 @@ from matplotlib.patches import Circle
 
 from affect.labels import DIMENSIONS
 from training.database.survey import Survey
-from training.render.states import EMOTIONS
+from training.renderer.expressions import EMOTIONS
 
 INK, ACCENT, SOFT, WARM = "#1f2933", "#2563a8", "#9fb8d3", "#c2571a"
 STYLE: Any = {
@@ -26,7 +26,12 @@ STYLE: Any = {
     "axes.spines.right": False,
     "svg.hashsalt": "affectgan",
 }
-KINDS = (("both", "AU and VA", ACCENT), ("au_only", "AU only", SOFT), ("va_only", "VA only", WARM), ("neither", "no label", "#cbd2d9"))
+KINDS = (
+    ("both", "AU and VA", ACCENT),
+    ("au_only", "AU only", SOFT),
+    ("va_only", "VA only", WARM),
+    ("neither", "no label", "#cbd2d9"),
+)
 
 
 @mpl.rc_context(STYLE)
@@ -39,7 +44,13 @@ def prevalence(found: Survey) -> str:
     shares = [100 * label.present / label.known if label.known else 0 for label in aus]
     axis.barh(places, shares, color=ACCENT, height=0.68)
     for place, share, label in zip(places, shares, aus, strict=True):
-        axis.text(share, place, f" {share:.1f} %  ({label.known:,} say)" if label.known else " nobody says", va="center", fontsize=7.5)
+        axis.text(
+            share,
+            place,
+            f" {share:.1f} %  ({label.known:,} say)" if label.known else " nobody says",
+            va="center",
+            fontsize=7.5,
+        )
     axis.set_yticks(places, [label.name for label in aus])
     axis.set(xlim=(0, max([*shares, 1]) * 1.45), xlabel="% of the faces annotated for it")
     axis.tick_params(axis="y", length=0)
@@ -50,11 +61,19 @@ def prevalence(found: Survey) -> str:
 def together(found: Survey) -> str:
     """How often the column's AU is there when the row's is."""
     codes = found.card.vocabulary
-    figure = Figure(figsize=(0.29 * len(codes) + 1.6, 0.27 * len(codes) + 0.9), layout="constrained")
+    figure = Figure(
+        figsize=(0.29 * len(codes) + 1.6, 0.27 * len(codes) + 0.9), layout="constrained"
+    )
     axis = figure.subplots()
     shares = found.together.copy()
     np.fill_diagonal(shares, np.nan)
-    drawn = axis.imshow(shares, cmap="Blues", vmin=0, vmax=max(float(np.nanmax(shares, initial=0.0)), 0.1), aspect="auto")
+    drawn = axis.imshow(
+        shares,
+        cmap="Blues",
+        vmin=0,
+        vmax=max(float(np.nanmax(shares, initial=0.0)), 0.1),
+        aspect="auto",
+    )
     numbers = [code.removeprefix("AU") for code in codes]
     axis.set_xticks(range(len(codes)), numbers)
     axis.set_yticks(range(len(codes)), numbers)
@@ -70,7 +89,16 @@ def circumplex(found: Survey) -> str:
     figure = Figure(figsize=(4.9, 4.4), layout="constrained")
     axis = figure.subplots()
     valence, arousal = found.circumplex.T
-    drawn = axis.hexbin(valence, arousal, gridsize=44, extent=(-1, 1, -1, 1), bins="log", cmap="Blues", mincnt=1, lw=0.1)
+    drawn = axis.hexbin(
+        valence,
+        arousal,
+        gridsize=44,
+        extent=(-1, 1, -1, 1),
+        bins="log",
+        cmap="Blues",
+        mincnt=1,
+        lw=0.1,
+    )
     axis.add_patch(Circle((0, 0), 1, fill=False, color="#9aa5b1", lw=0.8))
     axis.axhline(0, color="#cbd2d9", lw=0.6, zorder=0)
     axis.axvline(0, color="#cbd2d9", lw=0.6, zorder=0)
@@ -78,7 +106,9 @@ def circumplex(found: Survey) -> str:
         place = (emotion.valence[0], emotion.arousal[0])
         axis.plot(*place, "o", ms=2.5, color=WARM)
         axis.annotate(name, place, (4, 3), textcoords="offset points", fontsize=8, color=WARM)
-    axis.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="valence", ylabel="arousal", aspect="equal")
+    axis.set(
+        xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="valence", ylabel="arousal", aspect="equal"
+    )
     figure.colorbar(drawn, ax=axis, shrink=0.7, label="faces")
     return _svg(figure)
 

@@ -45,7 +45,9 @@ class Database:
         self.folder, self.card, self.shards = folder, card, shards
         self._rows: dict[str, NDArray[np.int64]] = {}
         self._places: dict[str, Places] = {}
-        self._tar = lru_cache(OPEN_SHARDS)(lambda number: _Tar(folder / f"{SHARD.format(number)}.tar"))
+        self._tar = lru_cache(OPEN_SHARDS)(
+            lambda number: _Tar(folder / f"{SHARD.format(number)}.tar")
+        )
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -53,9 +55,14 @@ class Database:
         card = DataCard.load(folder)
         shards = written_shards(folder)
         if not shards:
-            raise DataError(f"{folder} holds no finished shard: run the command that makes it again, it goes on where it stopped")
+            raise DataError(
+                f"{folder} holds no finished shard: run the command that makes it again, it goes on where it stopped"
+            )
         database = cls(folder, card, shards)
-        if not any(len(column) - column.null_count for column in database._columns((*card.vocabulary, *DIMENSIONS))):
+        if not any(
+            len(column) - column.null_count
+            for column in database._columns((*card.vocabulary, *DIMENSIONS))
+        ):
             raise DataError(
                 f"{folder} holds {len(database)} pictures and no label: import annotations for at least one AU or for valence and arousal"
             )
@@ -77,7 +84,9 @@ class Database:
         """Columns of the index for one split (all of them unless named), in the order of the shards."""
         names = [*schema(self.card).names, "shard"] if names is None else list(names)
         rows = self._rows_of(split)
-        return pa.table(dict(zip(names, (column.take(rows) for column in self._columns(names)), strict=True)))
+        return pa.table(
+            dict(zip(names, (column.take(rows) for column in self._columns(names)), strict=True))
+        )
 
     def whole(self, names: Sequence[str]) -> pa.Table:
         """Columns of the index for all splits together, in the order of the shards."""
@@ -97,14 +106,20 @@ class Database:
 
     def weights(self, split: str) -> NDArray[np.float64]:
         """(N,) how often training draws each row, 1 on average over a balanced database."""
-        return np.asarray(self.table(split, ["weight"])["weight"].fill_null(1.0).to_numpy(), np.float64)
+        return np.asarray(
+            self.table(split, ["weight"])["weight"].fill_null(1.0).to_numpy(), np.float64
+        )
 
     def column(self, split: str, name: str) -> NDArray[np.generic]:
         """(N,) one column of the index; a name it does not have is looked up among the group attributes ("" where absent)."""
         if name in (*schema(self.card).names, "shard"):
             return np.asarray(self.table(split, [name])[name].to_numpy(zero_copy_only=False))
-        told = self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()  # few different ones: each is parsed once
-        values = np.array([json.loads(text).get(name, "") for text in told.dictionary.to_pylist()] or [""])
+        told = (
+            self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()
+        )  # few different ones: each is parsed once
+        values = np.array(
+            [json.loads(text).get(name, "") for text in told.dictionary.to_pylist()] or [""]
+        )
         return np.asarray(values[told.indices.to_numpy()])
 
     def truth(self, split: str) -> list[dict[str, object]]:
@@ -138,15 +153,23 @@ class Database:
         places = self.places(split)
         out = np.empty((len(rows), size_px, size_px, 3), np.uint8)
         for image, row in zip(out, np.asarray(rows), strict=True):
-            image[:] = self.read_image(int(places.shard[row]), int(places.offset[row]), int(places.size[row]), size_px)
+            image[:] = self.read_image(
+                int(places.shard[row]), int(places.offset[row]), int(places.size[row]), size_px
+            )
         return out
 
     def read_image(self, shard: int, offset: int, size: int, size_px: int) -> NDArray[np.uint8]:
         """(S, S, 3) one picture by its place in a shard; one read. Larger pictures are area-averaged down."""
         content = self.read_bytes(shard, offset, size)
-        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if len(content) == size else None
+        decoded = (
+            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+            if len(content) == size
+            else None
+        )
         if decoded is None:
-            raise DataError(f"{self._member(shard, offset)} of {SHARD.format(shard)}.tar in {self.folder} is broken: make that shard again")
+            raise DataError(
+                f"{self._member(shard, offset)} of {SHARD.format(shard)}.tar in {self.folder} is broken: make that shard again"
+            )
         if decoded.shape[:2] != (size_px, size_px):
             way = cv2.INTER_AREA if decoded.shape[0] > size_px else cv2.INTER_LINEAR
             decoded = cv2.resize(decoded, (size_px, size_px), interpolation=way)
@@ -157,7 +180,9 @@ class Database:
         try:
             return self._tar(shard).read(size, offset)
         except OSError as error:
-            raise DataError(f"{self.folder}/{SHARD.format(shard)}.tar cannot be read: {error.strerror}; make that shard again") from error
+            raise DataError(
+                f"{self.folder}/{SHARD.format(shard)}.tar cannot be read: {error.strerror}; make that shard again"
+            ) from error
 
     def close(self) -> None:
         """Close the shards' files."""
@@ -172,13 +197,18 @@ class Database:
             raise DataError(f"split is {split!r}; choose {', '.join(SPLITS)}")
         if split not in self._rows:
             all_of_them = self._columns(["split"])[0]
-            self._rows |= {name: np.flatnonzero(pc.equal(all_of_them, name).to_numpy(zero_copy_only=False)) for name in SPLITS}
+            self._rows |= {
+                name: np.flatnonzero(pc.equal(all_of_them, name).to_numpy(zero_copy_only=False))
+                for name in SPLITS
+            }
         return self._rows[split]
 
     def _columns(self, names: Sequence[str]) -> list[pa.ChunkedArray]:
         """Whole columns, of all splits."""
         with ThreadPoolExecutor(INDEX_THREADS) as pool:
-            table = pa.concat_tables(pool.map(lambda number: self._index(number, names), self.shards))
+            table = pa.concat_tables(
+                pool.map(lambda number: self._index(number, names), self.shards)
+            )
         return [table[name].combine_chunks() for name in names]
 
     def _index(self, number: int, names: Sequence[str]) -> pa.Table:
@@ -189,11 +219,18 @@ class Database:
                 table = file.read(columns=[name for name in names if name != "shard"])
                 rows = file.metadata.num_rows
         except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path} cannot be read: {error}; delete it and its .tar and make the shard again") from error
+            raise DataError(
+                f"{path} cannot be read: {error}; delete it and its .tar and make the shard again"
+            ) from error
         columns = dict(zip(table.column_names, table.columns, strict=True))
         columns["shard"] = pa.array(np.full(rows, number, np.int32))
         types = schema(self.card)
-        return pa.table({name: columns[name] if name in columns else pa.nulls(rows, types.field(name).type) for name in names})
+        return pa.table(
+            {
+                name: columns[name] if name in columns else pa.nulls(rows, types.field(name).type)
+                for name in names
+            }
+        )
 
 
 class _Tar:

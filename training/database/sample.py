@@ -22,9 +22,15 @@ class Sample:
     identity: str
     video: str = ""
     twin_group: str = ""  # same person, light and pose in several states; the samples of a group follow one another
-    groups: dict[str, str] = field(default_factory=dict)  # attributes that results are broken down by
-    truth: dict[str, Any] = field(default_factory=dict)  # whatever else is true: emotion, pose, landmarks
-    weight: float = 1.0  # how often training draws it, beside 1 for the average picture of the database
+    groups: dict[str, str] = field(
+        default_factory=dict
+    )  # attributes that results are broken down by
+    truth: dict[str, Any] = field(
+        default_factory=dict
+    )  # whatever else is true: emotion, pose, landmarks
+    weight: float = (
+        1.0  # how often training draws it, beside 1 for the average picture of the database
+    )
     assigned: str = ""  # its split, where that is not left to the hash: an official split, or that of the database it was merged from
 
     @property

@@ -52,14 +52,24 @@ class Stream:
         start_batch: int = 0,
         threads: int = 1,
     ) -> None:
-        self.database, self.split, self.size_px, self.batch_images, self.seed = database, split, size_px, batch_images, seed
+        self.database, self.split, self.size_px, self.batch_images, self.seed = (
+            database,
+            split,
+            size_px,
+            batch_images,
+            seed,
+        )
         self.rank, self.world, self.next_batch = rank, world, start_batch
         count = database.count(split)
         if not count:
-            raise DataError(f"split {split!r} of {database.folder} is empty: add more people to the database")
+            raise DataError(
+                f"split {split!r} of {database.folder} is empty: add more people to the database"
+            )
         self._labels = keep(database.labels(split), labels)
         if not np.isfinite(self._labels).any():
-            raise DataError(f"split {split!r} of {database.folder} has no {labels} label: choose other --labels or import such annotations")
+            raise DataError(
+                f"split {split!r} of {database.folder} has no {labels} label: choose other --labels or import such annotations"
+            )
         self._places = database.places(split)
         self._weights = _mean_one(database.weights(split))
         self._twins = _Twins(database, split)
@@ -74,7 +84,12 @@ class Stream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -89,12 +104,24 @@ class Stream:
     def batch(self, number: int) -> Batch:
         """Batch `number` of this rank."""
         rows = self.rows(number)
-        draws = np.random.default_rng((self.seed, 2, number)).random(self.batch_images * self.world)[self.rank :: self.world]
-        partners = np.array([self._twins.pick(int(row), draw) for row, draw in zip(rows, draws, strict=True)])
+        draws = np.random.default_rng((self.seed, 2, number)).random(
+            self.batch_images * self.world
+        )[self.rank :: self.world]
+        partners = np.array(
+            [self._twins.pick(int(row), draw) for row, draw in zip(rows, draws, strict=True)]
+        )
         has_twin = partners != rows
         if not has_twin.all():
-            partners[~has_twin] = self._rows_at(self._numbers(number) + len(self._labels) // 2)[~has_twin]
-        return Batch(self._read(rows), self._labels[rows], self._read(partners), self._labels[partners], has_twin)
+            partners[~has_twin] = self._rows_at(self._numbers(number) + len(self._labels) // 2)[
+                ~has_twin
+            ]
+        return Batch(
+            self._read(rows),
+            self._labels[rows],
+            self._read(partners),
+            self._labels[partners],
+            has_twin,
+        )
 
     def rows(self, number: int) -> NDArray[np.int64]:
         """(B,) row numbers of batch `number`: consecutive places of the endless shuffled order."""
@@ -106,7 +133,11 @@ class Stream:
         return not self._twins.everywhere
 
     def _numbers(self, number: int) -> NDArray[np.int64]:
-        return number * self.batch_images * self.world + self.rank + self.world * np.arange(self.batch_images)
+        return (
+            number * self.batch_images * self.world
+            + self.rank
+            + self.world * np.arange(self.batch_images)
+        )
 
     def _rows_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows at places of the endless order. Half an epoch on, every picture stands once beside another."""
@@ -117,12 +148,20 @@ class Stream:
         rng = np.random.default_rng((self.seed, 1, epoch))
         numbers, begin = np.unique(self._places.shard, return_index=True)
         end = np.append(begin[1:], len(self._labels))
-        repeats = None if self._weights is None else _repeats(self._weights, np.random.default_rng((self.seed, 3, epoch)).random())
+        repeats = (
+            None
+            if self._weights is None
+            else _repeats(self._weights, np.random.default_rng((self.seed, 3, epoch)).random())
+        )
         order = rng.permutation(len(numbers))
         parts = []
         for start in range(0, len(numbers), POOL_SHARDS):
-            rows = np.concatenate([np.arange(begin[k], end[k]) for k in np.sort(order[start : start + POOL_SHARDS])])
-            parts.append(rng.permutation(rows if repeats is None else np.repeat(rows, repeats[rows])))
+            rows = np.concatenate(
+                [np.arange(begin[k], end[k]) for k in np.sort(order[start : start + POOL_SHARDS])]
+            )
+            parts.append(
+                rng.permutation(rows if repeats is None else np.repeat(rows, repeats[rows]))
+            )
         return np.concatenate(parts)
 
     def _read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -133,7 +172,9 @@ class Stream:
             kept: NDArray[np.uint8] = self._cache[row]
             return kept
         places = self._places
-        image = self.database.read_image(int(places.shard[row]), int(places.offset[row]), int(places.size[row]), self.size_px)
+        image = self.database.read_image(
+            int(places.shard[row]), int(places.offset[row]), int(places.size[row]), self.size_px
+        )
         if self._cache is not None:
             self._cache[row] = image
             self._cached[row] = True
@@ -146,7 +187,9 @@ class _Twins:
     def __init__(self, database: Database, split: str) -> None:
         self._order, self._starts, self._sizes = database.twin_order(split)
         self._group = np.full(database.count(split), -1, np.int64)
-        in_group = np.repeat(self._starts - np.cumsum(self._sizes) + self._sizes, self._sizes) + np.arange(self._sizes.sum())
+        in_group = np.repeat(
+            self._starts - np.cumsum(self._sizes) + self._sizes, self._sizes
+        ) + np.arange(self._sizes.sum())
         self._group[self._order[in_group]] = np.repeat(np.arange(len(self._sizes)), self._sizes)
 
     @property

@@ -56,7 +56,9 @@ class Survey:
     sources: list[Part]
     groups: dict[str, list[Part]]
     labels: list[Label]
-    together: NDArray[np.float64]  # (K, K) share of the faces with the row's AU that also show the column's, NaN where unknown
+    together: NDArray[
+        np.float64
+    ]  # (K, K) share of the faces with the row's AU that also show the column's, NaN where unknown
     circumplex: NDArray[np.float32]  # (M, 2) all known valence and arousal
     problems: list[str]
 
@@ -64,11 +66,16 @@ class Survey:
 def survey(database: Database) -> Survey:
     """Count everything."""
     names = database.vocabulary.names
-    index = database.whole(("split", "source", "identity", "twin_group", "weight", "groups", *names))
-    rows = np.stack([index[name].to_numpy(zero_copy_only=False) for name in names], axis=1).astype(np.float32)
+    index = database.whole(
+        ("split", "source", "identity", "twin_group", "weight", "groups", *names)
+    )
+    rows = np.stack([index[name].to_numpy(zero_copy_only=False) for name in names], axis=1).astype(
+        np.float32
+    )
     known = ~np.isnan(rows)
     text = {
-        name: _codes(index[name].combine_chunks().dictionary_encode()) for name in ("split", "source", "identity", "twin_group", "groups")
+        name: _codes(index[name].combine_chunks().dictionary_encode())
+        for name in ("split", "source", "identity", "twin_group", "groups")
     }
     person = text["source"][0] * len(text["identity"][1]) + text["identity"][0]
     weight = np.asarray(index["weight"].fill_null(1.0).to_numpy(), np.float64)
@@ -92,7 +99,13 @@ def survey(database: Database) -> Survey:
 
     def parts(column: str, order: list[str]) -> list[Part]:
         codes, values = text[column]
-        return [part(value, codes == values.index(value) if value in values else np.zeros(len(codes), bool)) for value in order]
+        return [
+            part(
+                value,
+                codes == values.index(value) if value in values else np.zeros(len(codes), bool),
+            )
+            for value in order
+        ]
 
     splits, labels = parts("split", list(SPLITS)), _labels(database.card, rows, text["split"])
     found = Survey(
@@ -100,7 +113,10 @@ def survey(database: Database) -> Survey:
         pictures=len(rows),
         splits=splits,
         sources=parts("source", sorted(text["source"][1])),
-        groups={name: [part(value, here) for value, here in values.items()] for name, values in _groups(*text["groups"]).items()},
+        groups={
+            name: [part(value, here) for value, here in values.items()]
+            for name, values in _groups(*text["groups"]).items()
+        },
         labels=labels,
         together=_together(rows[:, :-2], database.card.positive_intensity),
         circumplex=rows[known[:, -2:].all(1), -2:],
@@ -114,7 +130,9 @@ def _codes(encoded: Any) -> tuple[NDArray[np.int64], list[str]]:
     return np.asarray(encoded.indices.to_numpy(), np.int64), encoded.dictionary.to_pylist()
 
 
-def _labels(card: DataCard, rows: NDArray[np.float32], split: tuple[NDArray[np.int64], list[str]]) -> list[Label]:
+def _labels(
+    card: DataCard, rows: NDArray[np.float32], split: tuple[NDArray[np.int64], list[str]]
+) -> list[Label]:
     found = []
     for name, values in zip((*card.vocabulary, *DIMENSIONS), rows.T, strict=True):
         is_known = ~np.isnan(values)
@@ -124,8 +142,21 @@ def _labels(card: DataCard, rows: NDArray[np.float32], split: tuple[NDArray[np.i
         for code, split_name in enumerate(split[1]):
             here = is_known & (split[0] == code)
             share[split_name] = float(shown[here].mean()) if here.any() else float("nan")
-        mean, deviation = (float(known.mean()), float(known.std())) if len(known) else (float("nan"), float("nan"))
-        found.append(Label(name, len(known), int(shown.sum()), share if name not in DIMENSIONS else {}, mean, deviation))
+        mean, deviation = (
+            (float(known.mean()), float(known.std()))
+            if len(known)
+            else (float("nan"), float("nan"))
+        )
+        found.append(
+            Label(
+                name,
+                len(known),
+                int(shown.sum()),
+                share if name not in DIMENSIONS else {},
+                mean,
+                deviation,
+            )
+        )
     return found
 
 
@@ -133,7 +164,9 @@ def _together(aus: NDArray[np.float32], threshold: float) -> NDArray[np.float64]
     known, shown = ~np.isnan(aus), aus >= threshold
     both_known = shown.T.astype(np.float32) @ known.astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((shown.T.astype(np.float32) @ shown.astype(np.float32)) / both_known, np.float64)
+        return np.asarray(
+            (shown.T.astype(np.float32) @ shown.astype(np.float32)) / both_known, np.float64
+        )
 
 
 def _groups(codes: NDArray[np.int64], texts: list[str]) -> dict[str, dict[str, Bools]]:
@@ -142,7 +175,10 @@ def _groups(codes: NDArray[np.int64], texts: list[str]) -> dict[str, dict[str, B
     found: dict[str, dict[str, Bools]] = {}
     for name in sorted({name for groups in told for name in groups}):
         values = np.array([str(groups.get(name, "")) for groups in told])[codes]
-        common = sorted((value for value, _ in Counter(values.tolist()).most_common(MANY_VALUES) if value), key=lambda v: (len(v), v))
+        common = sorted(
+            (value for value, _ in Counter(values.tolist()).most_common(MANY_VALUES) if value),
+            key=lambda v: (len(v), v),
+        )
         found[name] = {value: values == value for value in common}
     return found
 
@@ -151,17 +187,29 @@ def _label_problems(found: Survey) -> list[str]:
     problems = []
     for label in found.labels:
         if not label.known:
-            problems.append(f"{label.name} is never annotated: a model cannot learn it from this database")
+            problems.append(
+                f"{label.name} is never annotated: a model cannot learn it from this database"
+            )
         elif label.name not in DIMENSIONS and label.present < FEW_PRESENT:
-            problems.append(f"{label.name} is present in {label.present} faces only (of {label.known:,} that say)")
+            problems.append(
+                f"{label.name} is present in {label.present} faces only (of {label.known:,} that say)"
+            )
     if not sum(part.both for part in found.splits):
-        problems.append("no picture has both kinds of annotation: `--labels both` learns each from other faces")
+        problems.append(
+            "no picture has both kinds of annotation: `--labels both` learns each from other faces"
+        )
     return problems
 
 
-def _row_problems(database: Database, found: Survey, text: dict[str, tuple[NDArray[np.int64], list[str]]]) -> list[str]:
+def _row_problems(
+    database: Database, found: Survey, text: dict[str, tuple[NDArray[np.int64], list[str]]]
+) -> list[str]:
     problems = [f"the {part.name} split is empty" for part in found.splits if not part.pictures]
-    problems += [f"{part.name}: {part.neither:,} pictures carry no label" for part in found.splits if part.neither]
+    problems += [
+        f"{part.name}: {part.neither:,} pictures carry no label"
+        for part in found.splits
+        if part.neither
+    ]
     for name, values in found.groups.items():
         told = sum(part.pictures for part in values)
         small = [part.name for part in values if part.pictures < SMALL_SHARE * told]
@@ -169,13 +217,19 @@ def _row_problems(database: Database, found: Survey, text: dict[str, tuple[NDArr
             problems.append(
                 f"{name.replace('_', ' ')}: {', '.join(small)} under {SMALL_SHARE:.0%} of the pictures: their figures will be wide"
             )
-    splits_of_people = np.unique(np.stack([text["identity"][0], text["source"][0], text["split"][0]]), axis=1)[:2]
+    splits_of_people = np.unique(
+        np.stack([text["identity"][0], text["source"][0], text["split"][0]]), axis=1
+    )[:2]
     named = np.array([bool(name) for name in text["identity"][1]])[splits_of_people[0]]
     torn = len(np.unique(splits_of_people[:, named], axis=1).T)
     if torn < named.sum():
-        problems.append(f"{int(named.sum()) - torn:,} people stand in more than one split: scores will flatter")
+        problems.append(
+            f"{int(named.sum()) - torn:,} people stand in more than one split: scores will flatter"
+        )
     hashes = database.whole(["hash"])["hash"]
     copies = len(hashes) - len(hashes.unique())
     if copies:
-        problems.append(f"{copies:,} pictures are copies of others: `affectgan data merge` joins their labels")
+        problems.append(
+            f"{copies:,} pictures are copies of others: `affectgan data merge` joins their labels"
+        )
     return problems

@@ -39,7 +39,9 @@ class _Open:
 class DatabaseWriter:
     """Use as a context manager; `add` samples in order. `first_shard` lets several writers fill one folder."""
 
-    def __init__(self, folder: Path, card: DataCard, *, shard_images: int = 1024, first_shard: int = 0) -> None:
+    def __init__(
+        self, folder: Path, card: DataCard, *, shard_images: int = 1024, first_shard: int = 0
+    ) -> None:
         self.folder, self.card, self.shard_images = folder, card, shard_images
         self.next_shard = first_shard
         self._open: _Open | None = None
@@ -50,12 +52,19 @@ class DatabaseWriter:
             else:
                 card.save(folder)
         except OSError as error:
-            raise DataError(f"cannot write a database to {folder}: {error.strerror or error}; give a writable folder with space") from error
+            raise DataError(
+                f"cannot write a database to {folder}: {error.strerror or error}; give a writable folder with space"
+            ) from error
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if kind is None:
             self.close_shard()
         elif self._open:
@@ -65,7 +74,11 @@ class DatabaseWriter:
 
     def add(self, sample: Sample) -> None:
         """Append one sample. A shard closes when it is full, but never between twins."""
-        if self._open and len(self._open.rows) >= self.shard_images and (not sample.twin_group or sample.twin_group != self._open.group):
+        if (
+            self._open
+            and len(self._open.rows) >= self.shard_images
+            and (not sample.twin_group or sample.twin_group != self._open.group)
+        ):
             self.close_shard()
         with self._disk():
             self._write(sample)
@@ -90,22 +103,50 @@ class DatabaseWriter:
             yield
         except OSError as error:
             why = error.strerror or error
-            raise DataError(f"cannot write to {self.folder}: {why}; free some space and run the command again") from error
+            raise DataError(
+                f"cannot write to {self.folder}: {why}; free some space and run the command again"
+            ) from error
 
     def _write(self, sample: Sample) -> None:
         if self._open is None:
             path = self.folder / f"{SHARD.format(self.next_shard)}.part"
             self._open = _Open(path, tarfile.open(path, "w", format=tarfile.USTAR_FORMAT), [])  # noqa: SIM115 (closed with its shard)
         shard = self._open
-        columns = dict(zip((*self.card.vocabulary, *DIMENSIONS), (None if math.isnan(v) else float(v) for v in sample.labels), strict=True))
-        about = {"source": sample.source, "identity": sample.identity, "video": sample.video, "twin_group": sample.twin_group}
-        extension = "png" if sample.image[:4] == b"\x89PNG" else "jpg" if sample.image[:2] == b"\xff\xd8" else "webp"
+        columns = dict(
+            zip(
+                (*self.card.vocabulary, *DIMENSIONS),
+                (None if math.isnan(v) else float(v) for v in sample.labels),
+                strict=True,
+            )
+        )
+        about = {
+            "source": sample.source,
+            "identity": sample.identity,
+            "video": sample.video,
+            "twin_group": sample.twin_group,
+        }
+        extension = (
+            "png"
+            if sample.image[:4] == b"\x89PNG"
+            else "jpg"
+            if sample.image[:2] == b"\xff\xd8"
+            else "webp"
+        )
         offset = _append(shard.tar, f"{sample.key}.{extension}", sample.image)
         described = {**about, "labels": columns, "groups": sample.groups, "truth": sample.truth}
         _append(shard.tar, f"{sample.key}.json", json.dumps(described, sort_keys=True).encode())
         shard.rows.append(
-            {"key": sample.key, "split": sample.split, **about, **columns, "groups": json.dumps(sample.groups, sort_keys=True)}
-            | {"truth": json.dumps(sample.truth, sort_keys=True), "hash": sha256(sample.image).hexdigest()}
+            {
+                "key": sample.key,
+                "split": sample.split,
+                **about,
+                **columns,
+                "groups": json.dumps(sample.groups, sort_keys=True),
+            }
+            | {
+                "truth": json.dumps(sample.truth, sort_keys=True),
+                "hash": sha256(sample.image).hexdigest(),
+            }
             | {"offset": offset, "size": len(sample.image), "weight": sample.weight}
         )
         shard.group = sample.twin_group
@@ -113,9 +154,31 @@ class DatabaseWriter:
 
 def schema(card: DataCard) -> pa.Schema:
     """Columns of an index."""
-    text = [(name, pa.string()) for name in ("key", "split", "source", "identity", "video", "twin_group", "groups", "truth", "hash")]
+    text = [
+        (name, pa.string())
+        for name in (
+            "key",
+            "split",
+            "source",
+            "identity",
+            "video",
+            "twin_group",
+            "groups",
+            "truth",
+            "hash",
+        )
+    ]
     labels = [(name, pa.float32()) for name in (*card.vocabulary, *DIMENSIONS)]
-    return pa.schema([*text[:6], *labels, *text[6:], ("offset", pa.int64()), ("size", pa.int64()), ("weight", pa.float32())])
+    return pa.schema(
+        [
+            *text[:6],
+            *labels,
+            *text[6:],
+            ("offset", pa.int64()),
+            ("size", pa.int64()),
+            ("weight", pa.float32()),
+        ]
+    )
 
 
 def written_shards(folder: Path) -> list[int]:
@@ -126,7 +189,9 @@ def written_shards(folder: Path) -> list[int]:
 def _append(tar: tarfile.TarFile, name: str, content: bytes) -> int:
     """Add a member; returns where its bytes begin."""
     member = tarfile.TarInfo(name)
-    member.size = len(content)  # time, owner and mode stay at their fixed defaults: the same samples, the same bytes
+    member.size = len(
+        content
+    )  # time, owner and mode stay at their fixed defaults: the same samples, the same bytes
     tar.addfile(member, io.BytesIO(content))
     return int(tar.offset) - _padded(len(content))
 
@@ -140,4 +205,6 @@ def _same(there: DataCard, wanted: DataCard, folder: Path) -> None:
         found, asked = getattr(there, name), getattr(wanted, name)
         if found != asked:
             told = "unknown" if found in (None, "") else found
-            raise DataError(f"{folder} already holds a database with {name} {told}, not {asked}: give another --out")
+            raise DataError(
+                f"{folder} already holds a database with {name} {told}, not {asked}: give another --out"
+            )

@@ -9,23 +9,43 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
-@click.option("--data", type=_FOLDER, required=True, help="database folder; best one that no model was trained on")
-@click.option("--out", type=_FOLDER, required=True, help="folder for judge.safetensors and judge.json")
-@click.option("--images", type=click.IntRange(min=64), help="pictures to see in all  [default: 280000]")
 @click.option(
-    "--size", "size_px", type=click.IntRange(min=32, max=256), default=64, show_default=True, help="side of the judge's pictures, px"
+    "--data",
+    type=_FOLDER,
+    required=True,
+    help="database folder; best one that no model was trained on",
+)
+@click.option(
+    "--out", type=_FOLDER, required=True, help="folder for judge.safetensors and judge.json"
+)
+@click.option(
+    "--images", type=click.IntRange(min=64), help="pictures to see in all  [default: 280000]"
+)
+@click.option(
+    "--size",
+    "size_px",
+    type=click.IntRange(min=32, max=256),
+    default=64,
+    show_default=True,
+    help="side of the judge's pictures, px",
 )
 @click.option("--seed", type=int, help="the judge's own seed")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
-def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | None, threads: int) -> None:
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads"
+)
+def judge(
+    data: Path, out: Path, images: int | None, size_px: int, seed: int | None, threads: int
+) -> None:
     """Train an independent network that grades what a GAN draws."""
     import torch
 
-    from training.evaluation.judge_training import JudgeConfig, train_judge
+    from training.evaluation.judge.training import JudgeConfig, train_judge
 
     torch.set_num_threads(threads)
     config = JudgeConfig(image_px=size_px)
-    config = replace(config, images=images or config.images, seed=config.seed if seed is None else seed)
+    config = replace(
+        config, images=images or config.images, seed=config.seed if seed is None else seed
+    )
     trained = train_judge(data, out, config)
     for name, (value, low, high) in trained.card.held_out.items():
         click.echo(f"{name:<8} {value:.3f} [{low:.3f}, {high:.3f}]")
@@ -35,10 +55,19 @@ def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | N
 @click.command()
 @click.argument("run", type=_FOLDER)
 @click.option("--data", type=_FOLDER, required=True, help="database folder")
-@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
-@click.option("--judge", "judge_folder", type=_FOLDER, help="folder of a judge; without one, nothing drawn is graded")
 @click.option(
-    "--calibrate/--keep-card", default=None, help="write calibration and figures into the card or not  [default: on its own data]"
+    "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
+)
+@click.option(
+    "--judge",
+    "judge_folder",
+    type=_FOLDER,
+    help="folder of a judge; without one, nothing drawn is graded",
+)
+@click.option(
+    "--calibrate/--keep-card",
+    default=None,
+    help="write calibration and figures into the card or not  [default: on its own data]",
 )
 @click.option(
     "--explanations",
@@ -49,9 +78,13 @@ def judge(data: Path, out: Path, images: int | None, size_px: int, seed: int | N
     show_default=True,
     help="questions whose explanations the judge grades; without a number 500",
 )
-@click.option("--images", type=click.IntRange(min=16), help="most faces of the split to read  [default: 4000]")
+@click.option(
+    "--images", type=click.IntRange(min=16), help="most faces of the split to read  [default: 4000]"
+)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads"
+)
 def evaluate(
     run: Path,
     data: Path,
@@ -67,16 +100,20 @@ def evaluate(
     import cv2
     import torch
 
-    from training.evaluation import report
-    from training.evaluation.evaluate import EvaluationConfig
-    from training.evaluation.evaluate import evaluate as measure
+    from training.evaluation.report import report
+    from training.evaluation.report.evaluate import EvaluationConfig
+    from training.evaluation.report.evaluate import evaluate as measure
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     if explanations and judge_folder is None:
         raise click.UsageError("explanations are graded by a judge: give --judge too")
-    config = EvaluationConfig(split=split, calibrate=calibrate, explained_images=explanations, seed=seed)
-    measured, art = measure(run, data, judge_folder, replace(config, most_images=images or config.most_images))
+    config = EvaluationConfig(
+        split=split, calibrate=calibrate, explained_images=explanations, seed=seed
+    )
+    measured, art = measure(
+        run, data, judge_folder, replace(config, most_images=images or config.most_images)
+    )
     paths = report.write(measured, art, run)
     click.echo(report.summary_text(measured))
     card = [run / "model" / "card.json"] if measured.wrote_card else []
@@ -86,27 +123,63 @@ def evaluate(
 @click.command()
 @click.argument("run", type=_FOLDER)
 @click.option(
-    "--people", type=click.IntRange(min=8), default=100, show_default=True, help="rendered faces, each in two versions of every change"
+    "--people",
+    type=click.IntRange(min=8),
+    default=100,
+    show_default=True,
+    help="rendered faces, each in two versions of every change",
 )
-@click.option("--data", type=_FOLDER, help="database whose faces are asked about too: by attributes, groups and counterfactuals")
 @click.option(
-    "--judge", "judge_folder", type=_FOLDER, help="folder of a judge, who tells this model's own weaknesses from other expressions"
+    "--data",
+    type=_FOLDER,
+    help="database whose faces are asked about too: by attributes, groups and counterfactuals",
 )
-@click.option("--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True)
-@click.option("--images", type=click.IntRange(min=64), default=400, show_default=True, help="faces of the split to move by the generator")
+@click.option(
+    "--judge",
+    "judge_folder",
+    type=_FOLDER,
+    help="folder of a judge, who tells this model's own weaknesses from other expressions",
+)
+@click.option(
+    "--split", type=click.Choice(["test", "validation", "train"]), default="test", show_default=True
+)
+@click.option(
+    "--images",
+    type=click.IntRange(min=64),
+    default=400,
+    show_default=True,
+    help="faces of the split to move by the generator",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads")
-def audit(run: Path, people: int, data: Path | None, judge_folder: Path | None, split: str, images: int, seed: int, threads: int) -> None:
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads"
+)
+def audit(
+    run: Path,
+    people: int,
+    data: Path | None,
+    judge_folder: Path | None,
+    split: str,
+    images: int,
+    seed: int,
+    threads: int,
+) -> None:
     """Find what should not matter but moves decisions: writes audit.json and audit.html into the run."""
     import cv2
     import torch
 
-    from training.evaluation import audit_report
+    from training.evaluation.report import audit_report
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
     found, given, paths = audit_report.write(
-        run, people=people, data=data, split=split, images=images, seed=seed, judge_folder=judge_folder
+        run,
+        people=people,
+        data=data,
+        split=split,
+        images=images,
+        seed=seed,
+        judge_folder=judge_folder,
     )
     click.echo(audit_report.summary_text(found, given))
     click.echo(f"wrote {', '.join(str(path) for path in paths)}")

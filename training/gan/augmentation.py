@@ -8,10 +8,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.gan.config import TrainConfig
-from training.gan.ranks import Draws
+from training.gan.distributed import Draws
 
 
-def augment_pairs(x: Tensor, twin: Tensor, config: TrainConfig, draws: Draws) -> tuple[Tensor, Tensor]:
+def augment_pairs(
+    x: Tensor, twin: Tensor, config: TrainConfig, draws: Draws
+) -> tuple[Tensor, Tensor]:
     """Mirror, move, turn, scale and recolour (B, 3, S, S) in [-1, 1] and their twins alike."""
     grid = _grid(len(x), x.shape[-1], config, draws)
     colour = torch.exp(config.colour * draws.randn(len(x), 6))
@@ -23,7 +25,9 @@ def corrupt(x: Tensor, draws: Draws) -> Tensor:
     kind = draws.integers(3, len(x))
     strength = draws.rand(len(x))
     noise = draws.pixel_noise(x) * (0.2 * strength)[:, None, None, None]
-    blurred = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear", align_corners=False)
+    blurred = F.interpolate(
+        F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear", align_corners=False
+    )
     hidden = _hide(x, draws)
     choices = torch.stack([blurred, (x + noise).clamp(-1, 1), hidden])
     return choices[kind, torch.arange(len(x), device=x.device)]
@@ -36,7 +40,9 @@ def _grid(rows: int, side: int, config: TrainConfig, draws: Draws) -> Tensor:
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     x_row = torch.stack([mirror * cos, -sin, 2 * config.shift * drawn[:, 2]], dim=1)
     y_row = torch.stack([mirror * sin, cos, 2 * config.shift * drawn[:, 3]], dim=1)
-    return F.affine_grid(torch.stack([x_row, y_row], dim=1), [rows, 3, side, side], align_corners=False)
+    return F.affine_grid(
+        torch.stack([x_row, y_row], dim=1), [rows, 3, side, side], align_corners=False
+    )
 
 
 def _sample(x: Tensor, grid: Tensor) -> Tensor:
@@ -45,7 +51,10 @@ def _sample(x: Tensor, grid: Tensor) -> Tensor:
 
 def _recolour(x: Tensor, factors: Tensor) -> Tensor:
     """Gain per channel, saturation, contrast and gamma by factors (B, 6) around 1."""
-    gains, saturation, contrast, gamma = factors[:, :3, None, None], *(f[:, None, None, None] for f in factors[:, 3:].unbind(1))
+    gains, saturation, contrast, gamma = (
+        factors[:, :3, None, None],
+        *(f[:, None, None, None] for f in factors[:, 3:].unbind(1)),
+    )
     pixels = (0.5 * (x + 1) * gains**0.5).clamp(1e-3, 1) ** gamma
     grey = pixels.mean(1, keepdim=True)
     pixels = grey + saturation * (pixels - grey)
@@ -58,6 +67,8 @@ def _hide(x: Tensor, draws: Draws) -> Tensor:
     size = side * (0.1 + 0.25 * draws.rand(rows, 2, 1, 1))
     centre = side * draws.rand(rows, 2, 1, 1)
     axis = torch.arange(side, device=x.device)
-    inside = ((axis[None, :, None] - centre[:, 0]).abs() < size[:, 0]) & ((axis[None, None, :] - centre[:, 1]).abs() < size[:, 1])
+    inside = ((axis[None, :, None] - centre[:, 0]).abs() < size[:, 0]) & (
+        (axis[None, None, :] - centre[:, 1]).abs() < size[:, 1]
+    )
     shade = 2 * draws.rand(rows, 3, 1, 1) - 1
     return torch.where(inside[:, None], shade, x)

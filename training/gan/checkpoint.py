@@ -32,21 +32,40 @@ class Position:
     seconds: float  # spent training, over all its sittings
 
 
-def save_checkpoint(folder: Path, position: Position, *, model: nn.Module, average: nn.Module, optimisers: dict[str, Adam]) -> None:
+def save_checkpoint(
+    folder: Path,
+    position: Position,
+    *,
+    model: nn.Module,
+    average: nn.Module,
+    optimisers: dict[str, Adam],
+) -> None:
     """Write everything that resuming needs. A kill at any moment leaves the old file or the new one, never half of one."""
-    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {f"average.{k}": v for k, v in average.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {
+        f"average.{k}": v for k, v in average.state_dict().items()
+    }
     for title, optimiser in optimisers.items():
         states = optimiser.state_dict()["state"].items()
-        tensors |= {f"{title}.{index}.{name}": value for index, state in states for name, value in state.items()}
+        tensors |= {
+            f"{title}.{index}.{name}": value
+            for index, state in states
+            for name, value in state.items()
+        }
     fresh = folder / f"{CHECKPOINT_FILE}.new"
     header = {"position": json.dumps(position.__dict__)}
-    save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, fresh, metadata=header)
+    save_file(
+        {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
+        fresh,
+        metadata=header,
+    )
     with fresh.open("rb") as file:
         os.fsync(file.fileno())
     fresh.replace(folder / CHECKPOINT_FILE)
 
 
-def load_checkpoint(folder: Path, *, model: nn.Module, average: nn.Module, optimisers: dict[str, Adam]) -> Position:
+def load_checkpoint(
+    folder: Path, *, model: nn.Module, average: nn.Module, optimisers: dict[str, Adam]
+) -> Position:
     """Put the state back; raises RunError when there is no checkpoint or it belongs to another network."""
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
@@ -59,16 +78,31 @@ def load_checkpoint(folder: Path, *, model: nn.Module, average: nn.Module, optim
         average.load_state_dict(_under(tensors, "average."))
         for title, optimiser in optimisers.items():
             moments = _moments(_under(tensors, f"{title}."))
-            optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-            for parameter, state in optimiser.state.items():  # the fused Adam walks memory, so a moment must lie as its weights do
-                state |= {k: torch.empty_like(parameter).copy_(v) for k, v in state.items() if v.shape == parameter.shape and v.ndim}
+            optimiser.load_state_dict(
+                {"state": moments, "param_groups": optimiser.state_dict()["param_groups"]}
+            )
+            for (
+                parameter,
+                state,
+            ) in (
+                optimiser.state.items()
+            ):  # the fused Adam walks memory, so a moment must lie as its weights do
+                state |= {
+                    k: torch.empty_like(parameter).copy_(v)
+                    for k, v in state.items()
+                    if v.shape == parameter.shape and v.ndim
+                }
     except (SafetensorError, RuntimeError) as error:
         raise RunError(f"{path} does not fit this run: {error}") from error
     return position
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Any]]:

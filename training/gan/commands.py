@@ -13,20 +13,43 @@ from training.gan.config import PRESETS, Labels, preset
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), help="database folder")
 @click.option(
-    "--labels", type=click.Choice(["au", "va", "both"]), default="both", show_default=True, help="which annotations to learn from"
+    "--labels",
+    type=click.Choice(["au", "va", "both"]),
+    default="both",
+    show_default=True,
+    help="which annotations to learn from",
 )
-@click.option("--preset", "preset_name", type=click.Choice(list(PRESETS)), default="faces64", show_default=True)
+@click.option(
+    "--preset",
+    "preset_name",
+    type=click.Choice(list(PRESETS)),
+    default="faces64",
+    show_default=True,
+)
 @click.option("--out", type=click.Path(path_type=Path), help="new run folder")
-@click.option("--resume", "resume_run", type=click.Path(path_type=Path), help="run folder to go on with, to the same bits")
+@click.option(
+    "--resume",
+    "resume_run",
+    type=click.Path(path_type=Path),
+    help="run folder to go on with, to the same bits",
+)
 @click.option(
     "--init",
     type=click.Path(path_type=Path, file_okay=False),
     help="model folder to begin from (weights/, RUN/model); another size or vocabulary takes over what fits",
 )
-@click.option("--images", type=click.IntRange(min=1), help="pictures to see in all (default: the preset's); with --resume a new length")
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    help="pictures to see in all (default: the preset's); with --resume a new length",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads; more than one is slower on busy cores"
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="torch threads; more than one is slower on busy cores",
 )
 def train(
     data: Path | None,
@@ -47,7 +70,9 @@ def train(
     torch.set_num_threads(threads)
     if resume_run is not None:
         if init is not None:
-            raise click.UsageError("--init begins a run and --resume goes on with one: give one of them")
+            raise click.UsageError(
+                "--init begins a run and --resume goes on with one: give one of them"
+            )
         loop.resume(resume_run, images=images)
         return
     if data is None or out is None:
@@ -69,8 +94,12 @@ def runs(folders: tuple[Path, ...], as_json: bool) -> None:
     listed = len(folders) < 2 and not (folders and (folders[0] / run_folders.CONFIG_FILE).is_file())
     folder = folders[0] if folders else Path("runs")
     if listed and not folder.is_dir():
-        raise click.UsageError(f"there is no folder {folder}/ here: give the folder that holds the runs")
-    found = run_folders.runs_in(folder) if listed else [run_folders.Run.load(one) for one in folders]
+        raise click.UsageError(
+            f"there is no folder {folder}/ here: give the folder that holds the runs"
+        )
+    found = (
+        run_folders.runs_in(folder) if listed else [run_folders.Run.load(one) for one in folders]
+    )
     if as_json:
         click.echo(json.dumps(run_folders.as_json(found), indent=2))
     elif listed:

@@ -22,13 +22,22 @@ class TrainConfig:
     total_images: int  # length of the run, in pictures seen
     batch_pairs: int  # B: pairs of a step
     learning_rate: float = 1.2e-3  # at its top; Adam without clipping diverged at 2e-3
-    warmup: float = 0.02  # share of the run over which the rate rises from 0; it falls to 0 as a cosine
-    betas: tuple[float, float] = (0.5, 0.99)  # Adam; a low first moment because the critic's target moves
+    warmup: float = (
+        0.02  # share of the run over which the rate rises from 0; it falls to 0 as a cosine
+    )
+    betas: tuple[float, float] = (
+        0.5,
+        0.99,
+    )  # Adam; a low first moment because the critic's target moves
     clip_norm: float = 1.0  # largest gradient norm of a step
     ema_half_life_images: float  # of the weights that are evaluated and served
 
-    reader_from: float = 0.1  # share of the run after which the decoder is also graded by the (frozen) reader
-    adversary_from: float = 0.6  # share of the run after which the critic plays; earlier, it would only see blur
+    reader_from: float = (
+        0.1  # share of the run after which the decoder is also graded by the (frozen) reader
+    )
+    adversary_from: float = (
+        0.6  # share of the run after which the critic plays; earlier, it would only see blur
+    )
     au_weight: float = 1.0  # L_au, real faces
     va_weight: float = 1.0  # L_va, real faces
     identity_weight: float = 0.1  # twins attract, other people repel
@@ -36,24 +45,28 @@ class TrainConfig:
     feature_weight: float = 1.0  # trunk's maps of the drawn face against those of the true one
     drawn_label_weight: float = 0.3  # lambda: labels read off drawn faces
     latent_weight: float = 0.3  # |E(x~) - z|^2
-    cycle_weight: float = (
-        10.0  # a face without a twin, moved and moved back: the pixels are as dear as those of reconstruction (StarGAN: 10)
-    )
+    cycle_weight: float = 10.0  # a face without a twin, moved and moved back: the pixels are as dear as those of reconstruction (StarGAN: 10)
     adversary_weight: float = 0.3  # b: relativistic loss of the decoder
-    latent_adversary_weight: float = 0.3  # the same where it draws from the latent alone, without a sharp face to lean on
+    latent_adversary_weight: float = (
+        0.3  # the same where it draws from the latent alone, without a sharp face to lean on
+    )
     gamma: float = 1.0  # R1 + R2
     penalty_every: int = 4  # steps between two penalties, each then weighted by this
     penalty_rows: int = 16  # pictures of a step that carry the penalty: second derivatives are dear
     label_jitter: float = 0.03  # sd of the noise on conditions: the cheap vicinal trick of CcGAN
 
-    draws: bool = True  # False: no decoder and no critic, a plain multi-task network that only reads
+    draws: bool = (
+        True  # False: no decoder and no critic, a plain multi-task network that only reads
+    )
 
     edited: float = 0.5  # share of pairs drawn through the skips (edit) rather than from the latent alone (generate)
     still: float = 0.1  # share of those edits that ask for no change: the face itself is the target
     moved: float = 0.5  # share of the faces without a twin, drawn from the latent, that go to another state; of edits, all but `still` do
     veil: float = 0.05  # sd of the noise (pixels in [-1, 1]) on such a face before it is read: as much as a poor camera adds
     corrupted: float = 0.5  # share of the other faces whose input is blurred, noised or partly hidden; the target stays clean
-    shift: float = 0.03  # sd of the crop's translation, in sides: what an estimated alignment gets wrong
+    shift: float = (
+        0.03  # sd of the crop's translation, in sides: what an estimated alignment gets wrong
+    )
     turn: float = 0.05  # sd of its rotation, in radians
     zoom: float = 0.04  # sd of its log scale
     colour: float = 0.12  # sd of log gain, contrast, saturation and gamma, alike for both twins
@@ -69,7 +82,10 @@ class TrainConfig:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for config.json and for comparing a resumed run with its beginning."""
-        return asdict(self) | {"network": self.network.model_dump(mode="json"), "betas": list(self.betas)}
+        return asdict(self) | {
+            "network": self.network.model_dump(mode="json"),
+            "betas": list(self.betas),
+        }
 
 
 def smoke() -> TrainConfig:
@@ -77,7 +93,9 @@ def smoke() -> TrainConfig:
     return TrainConfig(
         preset="smoke",
         image_px=32,
-        network=NetworkSize(trunk=(8, 16, 32, 48), decoder=(48, 32, 16, 8), latent=32, condition=24),
+        network=NetworkSize(
+            trunk=(8, 16, 32, 48), decoder=(48, 32, 16, 8), latent=32, condition=24
+        ),
         total_images=12_000,
         batch_pairs=16,
         ema_half_life_images=500,
@@ -92,7 +110,9 @@ def faces64() -> TrainConfig:
     return TrainConfig(
         preset="faces64",
         image_px=64,
-        network=NetworkSize(trunk=(16, 24, 48, 96, 128), decoder=(128, 96, 64, 32, 16), latent=128, condition=64),
+        network=NetworkSize(
+            trunk=(16, 24, 48, 96, 128), decoder=(128, 96, 64, 32, 16), latent=128, condition=64
+        ),
         total_images=1_200_000,
         batch_pairs=32,
         ema_half_life_images=10_000,
@@ -108,7 +128,12 @@ def faces128cpu() -> TrainConfig:
         faces64(),
         preset="faces128cpu",
         image_px=128,
-        network=NetworkSize(trunk=(8, 16, 24, 48, 96, 128), decoder=(128, 96, 64, 32, 16, 8), latent=128, condition=64),
+        network=NetworkSize(
+            trunk=(8, 16, 24, 48, 96, 128),
+            decoder=(128, 96, 64, 32, 16, 8),
+            latent=128,
+            condition=64,
+        ),
         total_images=600_000,
         learning_rate=1e-3,
         gamma=4.0,  # grows with the number of pixels (R3GAN, table 7)
@@ -121,7 +146,13 @@ def tune128cpu() -> TrainConfig:
     """Goes on from weights of `faces128cpu` (--init) on new data: half the rate, so that little is unlearnt, and the critic soon plays,
     because what begins is sharp already and without him would blur."""
     return replace(
-        faces128cpu(), preset="tune128cpu", total_images=100_000, learning_rate=5e-4, warmup=0.05, reader_from=0.0, adversary_from=0.4
+        faces128cpu(),
+        preset="tune128cpu",
+        total_images=100_000,
+        learning_rate=5e-4,
+        warmup=0.05,
+        reader_from=0.0,
+        adversary_from=0.4,
     )
 
 
@@ -133,7 +164,12 @@ def wide128cpu() -> TrainConfig:
     return replace(
         tune128cpu(),
         preset="wide128cpu",
-        network=NetworkSize(trunk=(8, 16, 32, 64, 128, 160), decoder=(160, 128, 72, 40, 16, 8), latent=128, condition=64),
+        network=NetworkSize(
+            trunk=(8, 16, 32, 64, 128, 160),
+            decoder=(160, 128, 72, 40, 16, 8),
+            latent=128,
+            condition=64,
+        ),
         total_images=200_000,
         learning_rate=7e-4,
         adversary_from=0.55,
@@ -149,7 +185,12 @@ def faces128() -> TrainConfig:
         faces64(),
         preset="faces128",
         image_px=128,
-        network=NetworkSize(trunk=(24, 48, 96, 160, 224, 256), decoder=(256, 224, 160, 96, 48, 24), latent=192, condition=96),
+        network=NetworkSize(
+            trunk=(24, 48, 96, 160, 224, 256),
+            decoder=(256, 224, 160, 96, 48, 24),
+            latent=192,
+            condition=96,
+        ),
         total_images=10_000_000,
         batch_pairs=64,
         learning_rate=6e-4,
@@ -165,7 +206,12 @@ def faces256() -> TrainConfig:
         faces128(),
         preset="faces256",
         image_px=256,
-        network=NetworkSize(trunk=(12, 24, 48, 96, 160, 224, 256), decoder=(256, 224, 160, 96, 48, 24, 12), latent=192, condition=96),
+        network=NetworkSize(
+            trunk=(12, 24, 48, 96, 160, 224, 256),
+            decoder=(256, 224, 160, 96, 48, 24, 12),
+            latent=192,
+            condition=96,
+        ),
         batch_pairs=32,  # half the pictures a step: four times the pixels
         learning_rate=4e-4,  # falls with the square root of the batch
         gamma=16.0,  # four times that of 128 px, as the pixels
@@ -183,7 +229,9 @@ def ssgan2019() -> TrainConfig:
     return TrainConfig(
         preset="ssgan2019",
         image_px=32,
-        network=NetworkSize(kind="ssgan2019", trunk=(64, 128, 256), decoder=(384, 128, 64), latent=100, condition=0),
+        network=NetworkSize(
+            kind="ssgan2019", trunk=(64, 128, 256), decoder=(384, 128, 64), latent=100, condition=0
+        ),
         total_images=1_200_000,
         batch_pairs=32,  # 64 real pictures
         learning_rate=1e-4,  # of the generator; constant
@@ -195,7 +243,17 @@ def ssgan2019() -> TrainConfig:
 
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     function.__name__: function
-    for function in (smoke, faces64, faces128cpu, tune128cpu, wide128cpu, faces128, faces256, multitask, ssgan2019)
+    for function in (
+        smoke,
+        faces64,
+        faces128cpu,
+        tune128cpu,
+        wide128cpu,
+        faces128,
+        faces256,
+        multitask,
+        ssgan2019,
+    )
 }
 
 
@@ -208,4 +266,6 @@ def preset(name: str) -> TrainConfig:
 
 def from_json(values: dict[str, Any]) -> TrainConfig:
     """The inverse of `TrainConfig.as_json`."""
-    return TrainConfig(**(values | {"network": NetworkSize(**values["network"]), "betas": tuple(values["betas"])}))
+    return TrainConfig(
+        **(values | {"network": NetworkSize(**values["network"]), "betas": tuple(values["betas"])})
+    )

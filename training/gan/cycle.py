@@ -11,10 +11,12 @@ from torch import Tensor
 from affect.model import AffectModel, Reading
 from training.gan import losses
 from training.gan.config import TrainConfig
-from training.gan.ranks import Draws
+from training.gan.distributed import Draws
 
 
-def moving(paired: Tensor, edits: Tensor, still: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
+def moving(
+    paired: Tensor, edits: Tensor, still: Tensor, config: TrainConfig, draws: Draws
+) -> Tensor:
     """(B,) which faces without a twin go to another state: every edit that is not to stay, and a share of those drawn from the latent."""
     return ~paired & torch.where(edits, ~still, draws.rand(len(paired)) < config.moved)
 
@@ -28,7 +30,15 @@ def veiled(drawn: Tensor, moved: Tensor, config: TrainConfig, draws: Draws) -> T
 
 
 def cycle_loss(
-    model: AffectModel, x: Tensor, y: Tensor, face: Reading, drawn: Tensor, read: Reading, *, edits: Tensor, moved: Tensor
+    model: AffectModel,
+    x: Tensor,
+    y: Tensor,
+    face: Reading,
+    drawn: Tensor,
+    read: Reading,
+    *,
+    edits: Tensor,
+    moved: Tensor,
 ) -> Tensor:
     """|G(G(x, y'), y) - x|, mean over all B rows, nothing from those that did not move.
 

@@ -13,8 +13,8 @@ from affect.ssgan2019 import Ssgan2019
 from training.gan import ssgan2019
 from training.gan.checkpoint import RunError, update_average
 from training.gan.config import TrainConfig
-from training.gan.descent import step_if_finite
-from training.gan.ranks import ALONE, Draws, Ranks
+from training.gan.distributed import ALONE, Draws, Ranks
+from training.gan.guarded_step import step_if_finite
 from training.gan.schedule import schedule
 from training.gan.step import Pairs, step_losses
 
@@ -37,7 +37,9 @@ def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = ALONE) ->
     """The learner of the model's kind. Raises RunError for the seed paper's on several processes: its losses are of one batch."""
     if isinstance(model, Ssgan2019):
         if ranks.world > 1:
-            raise RunError(f"preset ssgan2019 trains on one process, not on {ranks.world}: start it without torchrun")
+            raise RunError(
+                f"preset ssgan2019 trains on one process, not on {ranks.world}: start it without torchrun"
+            )
         return PaperGan(model, config)
     return CategoricalGan(model, config, ranks)
 
@@ -49,7 +51,9 @@ class CategoricalGan:
         self.model, self.config, self.ranks = model, config, ranks
         self.device = model.platt.device
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        self.optimiser = Adam(model.parameters(), lr=config.learning_rate, betas=config.betas, fused=True)
+        self.optimiser = Adam(
+            model.parameters(), lr=config.learning_rate, betas=config.betas, fused=True
+        )
         self.optimisers = {"adam": self.optimiser}
         self.decay = 0.5 ** (config.step_images / config.ema_half_life_images)
 
@@ -58,7 +62,9 @@ class CategoricalGan:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
         with mixed(self.device.type):
-            values = step_losses(self.model, pairs, self.config, progress=progress, step=step, draws=draws)
+            values = step_losses(
+                self.model, pairs, self.config, progress=progress, step=step, draws=draws
+            )
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.model.parameters())
@@ -77,16 +83,32 @@ class PaperGan:
         self.model: AffectModel = model
         self.average: AffectModel = copy.deepcopy(model).eval().requires_grad_(False)
         self.config, self._ssgan = config, model
-        rates = {"generator": ssgan2019.GENERATOR_RATE, "discriminator": ssgan2019.DISCRIMINATOR_RATE}
+        rates = {
+            "generator": ssgan2019.GENERATOR_RATE,
+            "discriminator": ssgan2019.DISCRIMINATOR_RATE,
+        }
         self.optimisers = {
-            name: Adam(getattr(model, name).parameters(), lr=rate * config.learning_rate, betas=config.betas, fused=True)
+            name: Adam(
+                getattr(model, name).parameters(),
+                lr=rate * config.learning_rate,
+                betas=config.betas,
+                fused=True,
+            )
             for name, rate in rates.items()
         }
 
     def step(self, pairs: Pairs, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
         """A face and its twin are two real pictures."""
         x, y = torch.cat([pairs.x, pairs.twin]), torch.cat([pairs.y, pairs.twin_y])
-        values = ssgan2019.train_step(self._ssgan, x, y, self.optimisers, self.config.clip_norm, step=step, generator=draws.generator)
+        values = ssgan2019.train_step(
+            self._ssgan,
+            x,
+            y,
+            self.optimisers,
+            self.config.clip_norm,
+            step=step,
+            generator=draws.generator,
+        )
         update_average(self.average, self.model, 0.0)
         return values
 
@@ -98,8 +120,12 @@ def _refresh_latents(model: AffectModel, x: Tensor, ranks: Ranks) -> None:
     keep = 1 - len(z) / LATENT_MEMORY_IMAGES
     mean = keep * model.latent_mean + (1 - keep) * z.mean(0)
     centred = z - mean
-    covariance = keep * model.latent_factor @ model.latent_factor.T + (1 - keep) * (centred.T @ centred) / len(z)
+    covariance = keep * model.latent_factor @ model.latent_factor.T + (1 - keep) * (
+        centred.T @ centred
+    ) / len(z)
     model.latent_mean.copy_(mean)
     ridge = 1e-4 * covariance.diagonal().mean() + 1e-6
-    factor, _ = torch.linalg.cholesky_ex(covariance + ridge * torch.eye(len(mean), device=z.device))  # the ridge keeps it definite
+    factor, _ = torch.linalg.cholesky_ex(
+        covariance + ridge * torch.eye(len(mean), device=z.device)
+    )  # the ridge keeps it definite
     model.latent_factor.copy_(factor)

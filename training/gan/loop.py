@@ -23,13 +23,19 @@ from affect.model import AffectModel
 from training.database.reader import Database
 from training.database.stream import Batch, Stream
 from training.gan import samples
-from training.gan.checkpoint import CHECKPOINT_FILE, Position, RunError, load_checkpoint, save_checkpoint
+from training.gan.checkpoint import (
+    CHECKPOINT_FILE,
+    Position,
+    RunError,
+    load_checkpoint,
+    save_checkpoint,
+)
 from training.gan.config import TrainConfig, from_json
-from training.gan.finish import finish, new_card
+from training.gan.distributed import Draws, join, restarted
 from training.gan.learner import learner_of
-from training.gan.ranks import Draws, join, restarted
+from training.gan.post_training import finish, new_card
 from training.gan.step import Pairs
-from training.gan.warm import adopt, check
+from training.gan.weight_transfer import adopt, check
 
 CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
@@ -45,7 +51,9 @@ def start(config: TrainConfig, data: Path, run: Path, *, init: Path | None = Non
         return
     ranks = join()
     if ranks.any(ranks.first and (run / CONFIG_FILE).exists()):
-        raise RunError(f"{run} already holds a run: give another --out, or go on with --resume {run}")
+        raise RunError(
+            f"{run} already holds a run: give another --out, or go on with --resume {run}"
+        )
     Database.open(data)  # a wrong folder is said before anything is written
     if init:
         check(init, config.network)
@@ -78,7 +86,10 @@ def resume(run: Path, *, images: int | None = None) -> None:
     values = json.loads(path.read_text())
     if images is not None and images != values["total_images"]:
         seen = _last_logged(run / LOG_FILE)
-        values["amended"] = [*values.get("amended", []), {"seen_images": seen, "total_images": [values["total_images"], images]}]
+        values["amended"] = [
+            *values.get("amended", []),
+            {"seen_images": seen, "total_images": [values["total_images"], images]},
+        ]
         values["total_images"] = images
         if join().first:
             _write(path, values)
@@ -86,16 +97,30 @@ def resume(run: Path, *, images: int | None = None) -> None:
     values.pop("amended", None)
     init = values.pop("init", None)
     saved = (run / CHECKPOINT_FILE).is_file()
-    train(from_json(values), data, run, resume=saved, init=Path(init["model"]) if init and not saved else None)
+    train(
+        from_json(values),
+        data,
+        run,
+        resume=saved,
+        init=Path(init["model"]) if init and not saved else None,
+    )
 
 
-def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Path | None = None) -> None:
+def train(
+    config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Path | None = None
+) -> None:
     """Train to the end of the schedule, or until SIGINT or SIGTERM, which save and leave."""
     ranks = join()
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    device = (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
     torch.set_flush_denormal(True)
     database = Database.open(data)
-    model = AffectModel.initialise(new_card(config, database.card), seed=config.seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = AffectModel.initialise(new_card(config, database.card), seed=config.seed).to(
+        device, memory_format=torch.channels_last
+    )  # type: ignore[call-overload]
     if init is not None and not resume:
         print("took over {} of {} tensors from {}".format(*adopt(model, init), init))
     learner = learner_of(model, config, ranks)
@@ -134,17 +159,35 @@ def train(config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Pat
     ):
         for step, batch in zip(range(position.step + 1, last_step + 1), stream, strict=False):
             draws = Draws(config.seed * STEP_SEEDS + step, ranks=ranks, device=device)
-            means.add(learner.step(_pairs(batch, device, stream.twinless), progress=step / last_step, step=step, draws=draws))
+            means.add(
+                learner.step(
+                    _pairs(batch, device, stream.twinless),
+                    progress=step / last_step,
+                    step=step,
+                    draws=draws,
+                )
+            )
             seen, last = step * per_step, step == last_step
             journal.advance(per_step)
             stopped = ranks.any(bool(signals))
             due = ranks.first and time.monotonic() - saved > config.checkpoint_seconds
             if _crossed(seen, per_step, config.log_images) or last:
-                journal.write(step, seen, rate=per_step * (step - position.step) / (time.monotonic() - began), values=means.read())
-            if (due or last or stopped) and not means.finite():  # before a save: a checkpoint that cannot be gone on with is none
-                raise RunError(f"a gradient up to step {step} is not finite: lower learning_rate, then --resume {run}")
+                journal.write(
+                    step,
+                    seen,
+                    rate=per_step * (step - position.step) / (time.monotonic() - began),
+                    values=means.read(),
+                )
+            if (
+                (due or last or stopped) and not means.finite()
+            ):  # before a save: a checkpoint that cannot be gone on with is none
+                raise RunError(
+                    f"a gradient up to step {step} is not finite: lower learning_rate, then --resume {run}"
+                )
             if ranks.first and (_crossed(seen, per_step, config.sample_images) or last):
-                samples.write(average, database, run / SAMPLES_FOLDER, seen_images=seen, board=journal.board)
+                samples.write(
+                    average, database, run / SAMPLES_FOLDER, seen_images=seen, board=journal.board
+                )
             if ranks.first and (due or last or stopped):
                 save()
                 saved = time.monotonic()
@@ -181,14 +224,18 @@ class _Means:
 
     def add(self, values: dict[str, Tensor]) -> None:
         for name, value in values.items():
-            self._sums[name] = self._sums[name] + value.detach() if name in self._sums else value.detach().double()
+            self._sums[name] = (
+                self._sums[name] + value.detach() if name in self._sums else value.detach().double()
+            )
             self._counts[name] = self._counts.get(name, 0) + 1
         finite = torch.isfinite(values["gradient_norm"])
         self._finite = finite if self._finite is None else self._finite & finite
 
     def read(self) -> dict[str, float]:
         """Rounded, and begun anew."""
-        record = {name: round(float(total) / self._counts[name], 5) for name, total in self._sums.items()}
+        record = {
+            name: round(float(total) / self._counts[name], 5) for name, total in self._sums.items()
+        }
         self._sums.clear()
         self._counts.clear()
         return record
@@ -204,7 +251,13 @@ class _Journal:
         self.silent = silent
         total = math.ceil(config.total_images / config.step_images) * config.step_images
         self._bar = tqdm(
-            total=total, initial=position.seen_images, unit="img", unit_scale=True, smoothing=0.05, desc=config.preset, disable=silent
+            total=total,
+            initial=position.seen_images,
+            unit="img",
+            unit_scale=True,
+            smoothing=0.05,
+            desc=config.preset,
+            disable=silent,
         )
         if not silent:
             self.board = SummaryWriter(str(run / "tensorboard"), purge_step=position.seen_images)
@@ -225,17 +278,29 @@ class _Journal:
     def write(self, step: int, seen: int, *, rate: float, values: dict[str, float]) -> None:
         if self.silent:
             return
-        self._log.write(json.dumps({"step": step, "seen_images": seen, "rate": round(rate, 1), **values}) + "\n")
+        self._log.write(
+            json.dumps({"step": step, "seen_images": seen, "rate": round(rate, 1), **values}) + "\n"
+        )
         self._log.flush()
         for name, value in values.items():
             self.board.add_scalar(name, value, seen)
-        self._bar.set_postfix_str(" ".join(f"{name}={values[name]:.3f}" for name in ("label", "reconstruction") if name in values))
+        self._bar.set_postfix_str(
+            " ".join(
+                f"{name}={values[name]:.3f}"
+                for name in ("label", "reconstruction")
+                if name in values
+            )
+        )
 
 
 def _trim_log(path: Path, step: int) -> None:
     """Drop what was logged after the checkpoint: these steps will be walked again."""
     if path.is_file():
-        lines = [line for line in path.read_text().splitlines() if line.endswith("}") and json.loads(line)["step"] <= step]
+        lines = [
+            line
+            for line in path.read_text().splitlines()
+            if line.endswith("}") and json.loads(line)["step"] <= step
+        ]
         path.write_text("".join(f"{line}\n" for line in lines))
 
 

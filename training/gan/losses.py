@@ -15,7 +15,9 @@ FAR = -1e4  # a logit that no candidate comes near
 def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
     """L_au = mean over known labels of BCE(l, a), a in [0, 1], so that sigmoid(l) estimates the intensity. (B, K) twice."""
     known = ~torch.isnan(intensities)
-    each = F.binary_cross_entropy_with_logits(logits, torch.nan_to_num(intensities), reduction="none")
+    each = F.binary_cross_entropy_with_logits(
+        logits, torch.nan_to_num(intensities), reduction="none"
+    )
     return (each * known).sum() / known.sum().clamp(min=1)
 
 
@@ -32,10 +34,14 @@ def ccc(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
 def va_loss(va: Tensor, target: Tensor) -> Tensor:
     """L_va = 1/2 MSE + 1/2 (1 - (CCC_v + CCC_a) / 2) over rows that know both. (B, 2) twice."""
     known = ~torch.isnan(target).any(1)
-    y = torch.where(known[:, None], target, va.detach())  # no rows are picked: their number would have to be waited for on a GPU
+    y = torch.where(
+        known[:, None], target, va.detach()
+    )  # no rows are picked: their number would have to be waited for on a GPU
     count = known.sum()
     squared = ((va - y).square() * known[:, None]).sum() / (va.shape[1] * count.clamp(min=1))
-    return (0.5 * squared + 0.5 * (1 - ccc(va, y, known).mean())) * (count >= 2)  # a concordance needs two points
+    return (0.5 * squared + 0.5 * (1 - ccc(va, y, known).mean())) * (
+        count >= 2
+    )  # a concordance needs two points
 
 
 def label_loss(logits: Tensor, va: Tensor, y: Tensor, au_weight: float, va_weight: float) -> Tensor:
@@ -72,7 +78,11 @@ def reconstruction_loss(drawn: Tensor, true: Tensor, start: Tensor) -> Tensor:
     return total
 
 
-def feature_loss(drawn: Sequence[Tensor], true: Sequence[Tensor], average: Callable[[Tensor], Tensor] = lambda means: means) -> Tensor:
+def feature_loss(
+    drawn: Sequence[Tensor],
+    true: Sequence[Tensor],
+    average: Callable[[Tensor], Tensor] = lambda means: means,
+) -> Tensor:
     """Mean over the trunk's levels of |F_i(drawn) - F_i(true)|_1 / mean |F_i(true)| (Larsen et al., VAE/GAN, 2016).
 
     `average` makes the levels' means (2, levels) those of the whole batch when it is spread over processes.
@@ -87,9 +97,13 @@ def feature_loss(drawn: Sequence[Tensor], true: Sequence[Tensor], average: Calla
 def identity_loss(a: Tensor, b: Tensor, paired: Tensor, temperature: float = 0.1) -> Tensor:
     """InfoNCE (van den Oord et al. 2018), both ways: row i of a and b (B, E, unit length) is one person where `paired` (B,)."""
     logits = a @ b.T / temperature
-    logits = logits.masked_fill(~(paired[:, None] & paired[None]), FAR)  # others are no candidates; masked, not picked, as in `va_loss`
+    logits = logits.masked_fill(
+        ~(paired[:, None] & paired[None]), FAR
+    )  # others are no candidates; masked, not picked, as in `va_loss`
     same = torch.arange(len(logits), device=logits.device)
-    each = F.cross_entropy(logits, same, reduction="none") + F.cross_entropy(logits.T, same, reduction="none")
+    each = F.cross_entropy(logits, same, reduction="none") + F.cross_entropy(
+        logits.T, same, reduction="none"
+    )
     count = paired.sum()
     return 0.5 * (each * paired).sum() / count.clamp(min=1) * (count >= 2)
 

@@ -15,7 +15,9 @@ PROGRESS = ("step", "seen_images", "rate")  # of a line of the log; the rest are
 SHORT = ("label", "reconstruction", "critic")  # losses of a line in the list
 NOTHING = "-"
 WIDEST = 40  # letters of a setting
-DEFAULTS = {field.name: field.default for field in fields(TrainConfig) if field.default is not MISSING}  # of a run before they were known
+DEFAULTS = {
+    field.name: field.default for field in fields(TrainConfig) if field.default is not MISSING
+}  # of a run before they were known
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,14 @@ class Run:
         """Raises RunError when the folder is not a run's."""
         path = folder / CONFIG_FILE
         if not path.is_file():
-            raise RunError(f"{folder} has no {CONFIG_FILE}: give run folders, or one folder that holds some")
-        card = ModelCard.load(folder / MODEL_FOLDER) if (folder / MODEL_FOLDER / CARD_FILE).is_file() else None
+            raise RunError(
+                f"{folder} has no {CONFIG_FILE}: give run folders, or one folder that holds some"
+            )
+        card = (
+            ModelCard.load(folder / MODEL_FOLDER)
+            if (folder / MODEL_FOLDER / CARD_FILE).is_file()
+            else None
+        )
         config = dict(_flat(DEFAULTS | json.loads(path.read_text())))
         return cls(folder, config, _last_line(folder / LOG_FILE), card)
 
@@ -66,7 +74,9 @@ class Run:
     def line(self) -> str:
         """The run in the list."""
         figures = " ".join(f"{name}={self.last[name]:.4f}" for name in SHORT if name in self.last)
-        what = f"{self.config['preset']:<10} {self.config['labels']:<5} seed {self.config['seed']:<4}"
+        what = (
+            f"{self.config['preset']:<10} {self.config['labels']:<5} seed {self.config['seed']:<4}"
+        )
         return f"{self.folder.name:<24} {what} {100 * self.progress:6.1f} %  {self.rate:7.1f} images/s  {figures}"
 
 
@@ -77,21 +87,46 @@ def runs_in(folder: Path) -> list[Run]:
 
 def comparison(runs: Sequence[Run]) -> str:
     """A table with a column a run: settings that differ, progress, last losses, evaluation; with two runs also second - first."""
-    rows: list[list[str]] = [["", *_names(runs)], *_title("settings that differ"), *_settings(runs), *_title("progress")]
-    rows += [["pictures seen", *(f"{run.last.get('seen_images', 0):,.0f} ({100 * run.progress:.1f} %)" for run in runs)]]
+    rows: list[list[str]] = [
+        ["", *_names(runs)],
+        *_title("settings that differ"),
+        *_settings(runs),
+        *_title("progress"),
+    ]
+    rows += [
+        [
+            "pictures seen",
+            *(
+                f"{run.last.get('seen_images', 0):,.0f} ({100 * run.progress:.1f} %)"
+                for run in runs
+            ),
+        ]
+    ]
     rows += [["pictures a second", *(f"{run.rate:.1f}" for run in runs)]]
     rows += [*_title("last losses"), *_figures([run.losses for run in runs])]
     if any(run.quality for run in runs):
         rows += [*_title("evaluation"), ["measured on", *(run.measured_on for run in runs)]]
-        rows += _figures([{name: figure.value for name, figure in run.quality.items()} for run in runs], [run.quality for run in runs])
+        rows += _figures(
+            [{name: figure.value for name, figure in run.quality.items()} for run in runs],
+            [run.quality for run in runs],
+        )
     return _aligned(rows)
 
 
 def as_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """The same for machines, each run as a whole."""
     return [
-        {"run": str(run.folder), "config": dict(run.config), "progress": round(run.progress, 6), "rate": run.rate, "losses": run.losses}
-        | {"measured_on": run.measured_on, "quality": {name: figure.model_dump() for name, figure in run.quality.items()}}
+        {
+            "run": str(run.folder),
+            "config": dict(run.config),
+            "progress": round(run.progress, 6),
+            "rate": run.rate,
+            "losses": run.losses,
+        }
+        | {
+            "measured_on": run.measured_on,
+            "quality": {name: figure.model_dump() for name, figure in run.quality.items()},
+        }
         for run in runs
     ]
 
@@ -102,7 +137,9 @@ def _settings(runs: Sequence[Run]) -> list[list[str]]:
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
-def _figures(values: Sequence[Mapping[str, float]], intervals: Sequence[Mapping[str, Measured]] = ()) -> list[list[str]]:
+def _figures(
+    values: Sequence[Mapping[str, float]], intervals: Sequence[Mapping[str, Measured]] = ()
+) -> list[list[str]]:
     rows = []
     for name in dict.fromkeys(name for of_run in values for name in of_run):
         cells = [f"{of_run[name]:.4f}" if name in of_run else NOTHING for of_run in values]
@@ -127,16 +164,23 @@ def _title(text: str) -> list[list[str]]:
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     told = [row for row in rows if len(row) > 1]
-    widths = [max(len(row[place]) for row in told if len(row) > place) for place in range(max(len(row) for row in told))]
+    widths = [
+        max(len(row[place]) for row in told if len(row) > place)
+        for place in range(max(len(row) for row in told))
+    ]
     lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() if len(row) > 1 else "".join(row)
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        if len(row) > 1
+        else "".join(row)
         for row in rows
     ]
     return "\n".join(lines)
 
 
 def _told(value: object) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):  # a length given anew while it ran
+    if (
+        isinstance(value, list) and value and isinstance(value[0], dict)
+    ):  # a length given anew while it ran
         return f"{len(value)} x, last at {value[-1]['seen_images']:,}"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= WIDEST else f"...{text[3 - WIDEST :]}"
@@ -152,5 +196,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 def _last_line(log: Path) -> dict[str, float]:
     """A line that is being written is not there yet."""
-    lines = [line for line in log.read_text().splitlines() if line.endswith("}")] if log.is_file() else []
+    lines = (
+        [line for line in log.read_text().splitlines() if line.endswith("}")]
+        if log.is_file()
+        else []
+    )
     return dict(json.loads(lines[-1])) if lines else {}

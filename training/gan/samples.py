@@ -15,12 +15,16 @@ COLUMNS = 12
 
 
 @torch.no_grad()
-def write(model: AffectModel, database: Database, folder: Path, *, seen_images: int, board: SummaryWriter) -> Path:
+def write(
+    model: AffectModel, database: Database, folder: Path, *, seen_images: int, board: SummaryWriter
+) -> Path:
     """One PNG of six rows: real, from its latent, null edit, edited to its neighbour's state, new people, the same smiling."""
     folder.mkdir(parents=True, exist_ok=True)
     picture = sheet(model, database)
     path = folder / f"{seen_images:09d}.png"
-    Image.fromarray(picture).resize((2 * picture.shape[1], 2 * picture.shape[0]), Image.Resampling.NEAREST).save(path)
+    Image.fromarray(picture).resize(
+        (2 * picture.shape[1], 2 * picture.shape[0]), Image.Resampling.NEAREST
+    ).save(path)
     board.add_image("samples", picture, seen_images, dataformats="HWC")
     return path
 
@@ -30,7 +34,9 @@ def sheet(model: AffectModel, database: Database) -> np.ndarray:
     device = model.platt.device
     split = "validation" if len(database.labels("validation")) else "train"
     count = min(COLUMNS, len(database.labels(split)))
-    images = torch.from_numpy(database.images(split, np.arange(count), model.card.image_px)).to(device)
+    images = torch.from_numpy(database.images(split, np.arange(count), model.card.image_px)).to(
+        device
+    )
     x = model.to_pixels(images)
     reading = model.read(x)
     state = reading.labels
@@ -45,7 +51,9 @@ def sheet(model: AffectModel, database: Database) -> np.ndarray:
         model.generate(people, neighbour),
         model.generate(people, _smile(model, state)),
     ]
-    return np.concatenate([np.concatenate(list(model.to_images(row).cpu().numpy()), axis=1) for row in rows], axis=0)
+    return np.concatenate(
+        [np.concatenate(list(model.to_images(row).cpu().numpy()), axis=1) for row in rows], axis=0
+    )
 
 
 def _smile(model: AffectModel, state: Tensor) -> Tensor:

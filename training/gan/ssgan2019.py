@@ -15,7 +15,7 @@ from torch.optim import Adam
 
 from affect.ssgan2019 import Ssgan2019
 from training.gan import losses
-from training.gan.descent import step_if_finite
+from training.gan.guarded_step import step_if_finite
 
 GENERATOR_STEPS = 5  # a discriminator step
 GENERATOR_RATE, DISCRIMINATOR_RATE = 1.0, 0.5  # of the config's learning rate
@@ -38,16 +38,28 @@ def discriminator_loss(model: Ssgan2019, x: Tensor, y: Tensor, drawn: Tensor) ->
 def generator_loss(model: Ssgan2019, x: Tensor, drawn: Tensor, step: int) -> dict[str, Tensor]:
     """log P(drawn), to be made small (it saturates), and a Huber loss that pulls each picture to an unrelated real one."""
     weight = HUBER_WEIGHT * max(0.0, 1 - step / HUBER_STEPS)
-    return {"generator": F.logsigmoid(model.outputs(drawn)[1]).mean(), "huber": weight * F.huber_loss(drawn, x)}
+    return {
+        "generator": F.logsigmoid(model.outputs(drawn)[1]).mean(),
+        "huber": weight * F.huber_loss(drawn, x),
+    }
 
 
 def train_step(
-    model: Ssgan2019, x: Tensor, y: Tensor, optimisers: dict[str, Adam], clip_norm: float, *, step: int, generator: Generator
+    model: Ssgan2019,
+    x: Tensor,
+    y: Tensor,
+    optimisers: dict[str, Adam],
+    clip_norm: float,
+    *,
+    step: int,
+    generator: Generator,
 ) -> dict[str, Tensor]:
     """One step of the discriminator and five of the generator on real faces x (B, 3, 32, 32) with labels y (B, K + 2)."""
     model.train()
     with torch.random.fork_rng(devices=[] if x.device.type == "cpu" else [x.device]):
-        torch.manual_seed(int(torch.randint(0, NOISE_SEED_RANGE, (), generator=generator)))  # dropout draws from here
+        torch.manual_seed(
+            int(torch.randint(0, NOISE_SEED_RANGE, (), generator=generator))
+        )  # dropout draws from here
         nothing = y[:, :0]
         with torch.no_grad():
             drawn = model.generate(model.sample_latents(len(x), generator), nothing)
@@ -64,7 +76,9 @@ def descend(optimiser: Adam, values: dict[str, Tensor], clip_norm: float) -> Ten
     """One step of the optimiser down the sum of the values; returns the gradient's norm before clipping."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     total = torch.stack(list(values.values())).sum()
-    gradients = torch.autograd.grad(total, parameters)  # of these alone: the other network stays as it is
+    gradients = torch.autograd.grad(
+        total, parameters
+    )  # of these alone: the other network stays as it is
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)

@@ -5,7 +5,7 @@ L = L_aux(x) + L_id + L_rec(G(E(x), y*), x*) + L_read(x~) + [ D: softplus(c(x~) 
 and for faces without a twin x*, which have no L_rec when they move, a way back instead (training/gan/cycle.py).
 
 The step only returns values; who logs or applies them is the loop's business. On several processes every value is that of the
-whole batch (training/gan/ranks.py), and nothing here waits for the device.
+whole batch (training/gan/distributed.py), and nothing here waits for the device.
 Shape letters: B pairs, S side in px, K Action Units, Z latent.
 """
 
@@ -21,7 +21,7 @@ from training.gan import losses
 from training.gan.augmentation import augment_pairs, corrupt
 from training.gan.config import TrainConfig
 from training.gan.cycle import cycle_loss, moving, veiled
-from training.gan.ranks import Draws, Ranks
+from training.gan.distributed import Draws, Ranks
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,19 @@ class Drawn:
     y: Tensor  # (R, K + 2) its condition
     z: Tensor  # (R, Z) its latent
     real: Tensor  # (R,) index of the pair whose twin is its relativistic opponent
+    edited: Tensor  # (R,) bool: through the skips of its pair's face, not from the latent alone
     copies: int  # the first `copies` rows should equal their pair's twin, unless they moved; the others are new people
 
 
-def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
+def step_losses(
+    model: AffectModel,
+    pairs: Pairs,
+    config: TrainConfig,
+    *,
+    progress: float,
+    step: int,
+    draws: Draws,
+) -> dict[str, Tensor]:
     """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens reader and critic."""
     ranks = draws.ranks
     x, twin = augment_pairs(pairs.x, pairs.twin, config, draws)
@@ -67,13 +76,19 @@ def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progre
     values = {
         "label": _label_loss(reading, both, config, ranks),
         "identity": config.identity_weight
-        * losses.identity_loss(ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)),
+        * losses.identity_loss(
+            ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)
+        ),
     }
     if not config.draws:
         return values
     adversarial = progress >= config.adversary_from
-    y = torch.where(still[:, None], face.labels.detach(), _jitter(twin_y, config.label_jitter, draws))
-    drawn = _draw(model, seen, face, y, edits, newcomers=len(x) // 2 if adversarial else 0, draws=draws)
+    y = torch.where(
+        still[:, None], face.labels.detach(), _jitter(twin_y, config.label_jitter, draws)
+    )
+    drawn = _draw(
+        model, seen, face, y, edits, newcomers=len(x) // 2 if adversarial else 0, draws=draws
+    )
     copy = drawn.x[: drawn.copies]
 
     def goal(own: Tensor, others: Tensor, found: Tensor) -> Tensor:
@@ -81,25 +96,38 @@ def step_losses(model: AffectModel, pairs: Pairs, config: TrainConfig, *, progre
         wanted = _either(still, own, others)
         return wanted if moved is None else _either(moved, found.detach(), wanted)
 
-    values["reconstruction"] = config.reconstruction_weight * ranks.mean(losses.reconstruction_loss(copy, goal(x, twin, copy), x))
+    values["reconstruction"] = config.reconstruction_weight * ranks.mean(
+        losses.reconstruction_loss(copy, goal(x, twin, copy), x)
+    )
     if progress >= config.reader_from:
         with frozen(model.trunk, model.heads, model.condition):
-            read = model.read(drawn.x if moved is None else veiled(drawn.x, moved, config, draws), drawn.y)
+            read = model.read(
+                drawn.x if moved is None else veiled(drawn.x, moved, config, draws), drawn.y
+            )
         copied = only(read, slice(0, drawn.copies))
-        values["drawn_label"] = config.drawn_label_weight * _label_loss(read, drawn.y, config, ranks)
+        values["drawn_label"] = config.drawn_label_weight * _label_loss(
+            read, drawn.y, config, ranks
+        )
         values["features"] = (
             config.feature_weight
             * losses.feature_loss(
-                copied.maps[1:],  # the first is hardly more than the pixels, and the dearest to compare
-                [goal(*maps).detach() for maps in zip(face.maps[1:], other.maps[1:], copied.maps[1:], strict=True)],
+                copied.maps[
+                    1:
+                ],  # the first is hardly more than the pixels, and the dearest to compare
+                [
+                    goal(*maps).detach()
+                    for maps in zip(face.maps[1:], other.maps[1:], copied.maps[1:], strict=True)
+                ],
                 ranks.mean,
             )
         )
-        values["latent"] = config.latent_weight * losses.latent_loss(ranks.gather(read.latent), ranks.gather(drawn.z.detach()))
+        values["latent"] = config.latent_weight * losses.latent_loss(
+            ranks.gather(read.latent), ranks.gather(drawn.z.detach())
+        )
         if moved is not None:
             values |= _unpaired(model, x, pairs.y, face, copy, copied, edits, moved, config, ranks)
         if adversarial:
-            values |= _adversary(model, twin, other, drawn, read, edits, config, step, ranks)
+            values |= _adversary(model, twin, other, drawn, read, config, step, ranks)
     return values
 
 
@@ -120,15 +148,21 @@ def _draw(
     real = torch.arange(count, device=seen.device)
     if newcomers:
         people = model.latents_of(draws.randn(newcomers, len(model.latent_mean)))
-        z, y, real = torch.cat([z, people]), torch.cat([y, y[:newcomers]]), torch.cat([real, real[:newcomers]])
+        z, y, real = (
+            torch.cat([z, people]),
+            torch.cat([y, y[:newcomers]]),
+            torch.cat([real, real[:newcomers]]),
+        )
         move = torch.cat([move, torch.zeros_like(move[:newcomers])])
-    gate = torch.cat([edits, edits.new_zeros(newcomers)]).to(seen.dtype)
-    maps = [torch.cat([level, level.new_zeros(newcomers, *level.shape[1:])]) if newcomers else level for level in face.maps]
+    edited = torch.cat([edits, edits.new_zeros(newcomers)])
+    maps = [
+        torch.cat([level, level.new_zeros(newcomers, *level.shape[1:])]) if newcomers else level
+        for level in face.maps
+    ]
     condition = model.decoder_condition(model.mask(y), model.mask(move))
-    new, change = model.decoder(z, condition, maps, gate)
-    edited = (seen + change[:count].float()).clamp(-1, 1)
-    copies = torch.where(edits[:, None, None, None], edited, new[:count].float())
-    return Drawn(torch.cat([copies, new[count:].float()]), y, z, real, count)
+    new, change = model.decoder(z, condition, maps, edited.to(seen.dtype))
+    copies = _either(edits, (seen + change[:count].float()).clamp(-1, 1), new[:count].float())
+    return Drawn(torch.cat([copies, new[count:].float()]), y, z, real, edited, count)
 
 
 def _unpaired(
@@ -145,7 +179,9 @@ def _unpaired(
 ) -> dict[str, Tensor]:
     """What moved without a twin to compare with must come back, and be known for the same person: its picture stands in for the twin."""
     back = cycle_loss(model, x, y, face, copy, copied, edits=edits, moved=moved)
-    known = losses.identity_loss(ranks.gather(face.identity), ranks.gather(copied.identity), ranks.gather(moved))
+    known = losses.identity_loss(
+        ranks.gather(face.identity), ranks.gather(copied.identity), ranks.gather(moved)
+    )
     return {"cycle": config.cycle_weight * ranks.mean(back), "kept": config.identity_weight * known}
 
 
@@ -155,7 +191,6 @@ def _adversary(
     other: Reading,
     drawn: Drawn,
     read: Reading,
-    edits: Tensor,
     config: TrainConfig,
     step: int,
     ranks: Ranks,
@@ -163,17 +198,21 @@ def _adversary(
     """The game: the critic on real twins against drawn faces in the same state, and the decoder against the frozen critic."""
     fake = drawn.x.detach()
     found = model.read(fake, drawn.y)
-    edited = torch.cat([edits, edits.new_zeros(len(fake) - len(edits))])
-    weight = config.latent_adversary_weight + (config.adversary_weight - config.latent_adversary_weight) * edited.to(fake.dtype)
+    weight = torch.where(drawn.edited, config.adversary_weight, config.latent_adversary_weight)
     values = {
         "critic": ranks.mean(losses.relativistic(other.critic[drawn.real], found.critic)),
-        "encoder": config.latent_weight * losses.latent_loss(ranks.gather(found.latent), ranks.gather(drawn.z.detach())),
-        "generator": ranks.mean(losses.relativistic(read.critic, other.critic[drawn.real].detach(), weight)),
+        "encoder": config.latent_weight
+        * losses.latent_loss(ranks.gather(found.latent), ranks.gather(drawn.z.detach())),
+        "generator": ranks.mean(
+            losses.relativistic(read.critic, other.critic[drawn.real].detach(), weight)
+        ),
     }
     if step % config.penalty_every == 0:
         rows = min(ranks.share(config.penalty_rows, "penalty_rows"), len(twin))
         with torch.autocast(fake.device.type, enabled=False):
-            penalty = _penalty(model, twin[:rows], drawn.y[:rows]) + _penalty(model, fake[-rows:], drawn.y[-rows:])
+            penalty = _penalty(model, twin[:rows], drawn.y[:rows]) + _penalty(
+                model, fake[-rows:], drawn.y[-rows:]
+            )
         values["penalty"] = config.penalty_every * config.gamma / 2 * ranks.mean(penalty)
     return values
 

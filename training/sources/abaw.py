@@ -11,7 +11,17 @@ from affect.catalogue import LABEL_SETS
 from affect.labels import LabelError
 from training.database.card import DataError
 from training.sources.affwild2 import AU_UNKNOWN, SIDES, VA_UNKNOWN, emotion_name
-from training.sources.record import OFFICIAL, Item, Record, Refusal, Source, circumplex, numbers, occurrences, text_lines
+from training.sources.record import (
+    OFFICIAL,
+    Item,
+    Record,
+    Refusal,
+    Source,
+    circumplex,
+    numbers,
+    occurrences,
+    text_lines,
+)
 
 CODES = LABEL_SETS["affwild2"]
 FIELDS = 4 + len(CODES)
@@ -39,7 +49,9 @@ class Abaw(Source):
         for folder in (self.root, self.root / "MTL_Challenge", self.root / "annotations"):
             found += sorted(path for path in folder.glob("*_set*.txt") if _part(path) in OFFICIAL)
         if not found:
-            raise DataError(f"{self.root} holds no training_set_annotations.txt, validation_set_annotations.txt, train_set.txt or the like")
+            raise DataError(
+                f"{self.root} holds no training_set_annotations.txt, validation_set_annotations.txt, train_set.txt or the like"
+            )
         return [(path, OFFICIAL.get(_part(path), "")) for path in found]
 
     def _record(self, text: str, where: str, official: str, crops: Path) -> Item:
@@ -47,18 +59,33 @@ class Abaw(Source):
         values = numbers(rest)
         if values is None or len(values) != FIELDS - 1:
             return Refusal(
-                where, f"a row has {FIELDS} fields: a picture and {FIELDS - 1} numbers; this one has {len(rest) + 1}: {text[:80]!r}"
+                where,
+                f"a row has {FIELDS} fields: a picture and {FIELDS - 1} numbers; this one has {len(rest) + 1}: {text[:80]!r}",
             )
         try:
-            labels = circumplex(*(max(value, VA_UNKNOWN) for value in values[:2]), unknown=VA_UNKNOWN)
-            labels |= occurrences(CODES, [max(value, AU_UNKNOWN) for value in values[3:]], unknown=AU_UNKNOWN)
+            labels = circumplex(
+                *(max(value, VA_UNKNOWN) for value in values[:2]), unknown=VA_UNKNOWN
+            )
+            labels |= occurrences(
+                CODES, [max(value, AU_UNKNOWN) for value in values[3:]], unknown=AU_UNKNOWN
+            )
             emotion = emotion_name(values[2])
         except LabelError as error:
             return Refusal(where, str(error))
         video = Path(picture).parent.name
-        recording = next((video.removesuffix(side) for side in SIDES if video.endswith(side)), video)
+        recording = next(
+            (video.removesuffix(side) for side in SIDES if video.endswith(side)), video
+        )
         truth = {"emotion": emotion} if emotion else {}
-        return Record(where=where, picture=crops / picture, labels=labels, identity=video, video=recording, official=official, truth=truth)
+        return Record(
+            where=where,
+            picture=crops / picture,
+            labels=labels,
+            identity=video,
+            video=recording,
+            official=official,
+            truth=truth,
+        )
 
 
 def _part(path: Path) -> str:

@@ -43,9 +43,17 @@ class AfewVa(Source):
     def _record(self, path: Path, name: str, frame: Any, actor: str) -> Item:
         where = f"{self.shown(path)} frame {name}"
         try:
-            labels: Labels = {dimension: check(dimension, float(frame[dimension]) / SCALE) for dimension in DIMENSIONS}
+            labels: Labels = {
+                dimension: check(dimension, float(frame[dimension]) / SCALE)
+                for dimension in DIMENSIONS
+            }
         except (LabelError, KeyError, TypeError, ValueError) as error:
-            return Refusal(where, str(error) if isinstance(error, LabelError) else f"has no valence and arousal: {error!r}")
+            return Refusal(
+                where,
+                str(error)
+                if isinstance(error, LabelError)
+                else f"has no valence and arousal: {error!r}",
+            )
         folder = self.options.pictures / path.stem if self.options.pictures else path.parent
         return Record(
             where=where,

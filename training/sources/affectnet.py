@@ -12,15 +12,53 @@ import numpy as np
 
 from affect.labels import LabelError
 from training.database.card import DataError
-from training.sources.record import OFFICIAL, Item, Labels, Record, Refusal, Source, circumplex, numbers, picture_of
+from training.sources.record import (
+    OFFICIAL,
+    Item,
+    Labels,
+    Record,
+    Refusal,
+    Source,
+    circumplex,
+    numbers,
+    picture_of,
+)
 
 VA_UNKNOWN = -2
-EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt", "", "", "")
+EMOTIONS = (
+    "neutral",
+    "happiness",
+    "sadness",
+    "surprise",
+    "fear",
+    "disgust",
+    "anger",
+    "contempt",
+    "",
+    "",
+    "",
+)
 NO_FACE = 10
-COLUMNS = ["subdirectory_filepath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal"]
+COLUMNS = [
+    "subdirectory_filepath",
+    "face_x",
+    "face_y",
+    "face_width",
+    "face_height",
+    "facial_landmarks",
+    "expression",
+    "valence",
+    "arousal",
+]
 LISTS = ("training.csv", "validation.csv", "automatically_annotated.csv")
 FOLDERS = ("train_set", "val_set")
-PICTURES = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated", "images", ".")
+PICTURES = (
+    "Manually_Annotated_Images",
+    "Manually_Annotated/Manually_Annotated_Images",
+    "Manually_Annotated",
+    "images",
+    ".",
+)
 
 
 class AffectNet(Source):
@@ -38,10 +76,16 @@ class AffectNet(Source):
             yield from self._csv(part) if part.is_file() else self._folder(part)
 
     def _parts(self) -> list[Path]:
-        found = [path for path in (self.root / name for name in (*LISTS, *FOLDERS)) if path.exists()]
-        found = found or ([self.root] if self.root.suffix == ".csv" or self.root.name in FOLDERS else [])
+        found = [
+            path for path in (self.root / name for name in (*LISTS, *FOLDERS)) if path.exists()
+        ]
+        found = found or (
+            [self.root] if self.root.suffix == ".csv" or self.root.name in FOLDERS else []
+        )
         if not found:
-            raise DataError(f"{self.root} holds neither {', '.join(LISTS)} nor the folders {' and '.join(FOLDERS)} of AffectNet")
+            raise DataError(
+                f"{self.root} holds neither {', '.join(LISTS)} nor the folders {' and '.join(FOLDERS)} of AffectNet"
+            )
         return found
 
     def _csv(self, path: Path) -> Iterator[Item]:
@@ -50,10 +94,17 @@ class AffectNet(Source):
             rows = csv.reader(file)
             names = COLUMNS
             for fields in rows:
-                if rows.line_num == 1 and "valence" in (lowered := [name.strip().lower() for name in fields]):
+                if rows.line_num == 1 and "valence" in (
+                    lowered := [name.strip().lower() for name in fields]
+                ):
                     names = lowered
                 elif fields:
-                    yield self._photograph(dict(zip(names, fields, strict=False)), self.shown(path, rows.line_num), path, pictures)
+                    yield self._photograph(
+                        dict(zip(names, fields, strict=False)),
+                        self.shown(path, rows.line_num),
+                        path,
+                        pictures,
+                    )
 
     def _photograph(self, row: dict[str, str], where: str, path: Path, pictures: Path) -> Item:
         try:
@@ -76,28 +127,47 @@ class AffectNet(Source):
     def _folder(self, folder: Path) -> Iterator[Item]:
         annotations = folder / "annotations"
         if not annotations.is_dir():
-            raise DataError(f"{folder} has no folder annotations: unpack the whole of AffectNet there")
+            raise DataError(
+                f"{folder} has no folder annotations: unpack the whole of AffectNet there"
+            )
         numbers_of = {path.stem.rsplit("_", 1)[0] for path in annotations.glob("*_*.npy")}
         for number in sorted(numbers_of, key=lambda text: (len(text), text)):
             where = self.shown(annotations / f"{number}_val.npy")
             try:
-                values = [_scalar(annotations / f"{number}_{kind}.npy") for kind in ("exp", "val", "aro")]
+                values = [
+                    _scalar(annotations / f"{number}_{kind}.npy") for kind in ("exp", "val", "aro")
+                ]
             except (OSError, ValueError) as error:
                 yield Refusal(where, str(error))
                 continue
             picture = picture_of(folder / "images", number)
             official = OFFICIAL[folder.name.removesuffix("_set")]
-            yield _record(where, picture, values, identity=f"{folder.name}/{number}", official=official, box=None)
+            yield _record(
+                where,
+                picture,
+                values,
+                identity=f"{folder.name}/{number}",
+                official=official,
+                box=None,
+            )
 
 
 def _record(
-    where: str, picture: Path, values: list[float], *, identity: str, official: str, box: tuple[float, float, float, float] | None
+    where: str,
+    picture: Path,
+    values: list[float],
+    *,
+    identity: str,
+    official: str,
+    box: tuple[float, float, float, float] | None,
 ) -> Item:
     expression, valence, arousal = values
     if expression == NO_FACE:
         return Refusal(where, "the annotator saw no face (expression 10)")
     if expression not in range(len(EMOTIONS)):
-        return Refusal(where, f"expression is {expression:g}; expressions are numbered 0 to {NO_FACE}")
+        return Refusal(
+            where, f"expression is {expression:g}; expressions are numbered 0 to {NO_FACE}"
+        )
     try:
         labels: Labels = circumplex(valence, arousal, unknown=VA_UNKNOWN)
     except LabelError as error:

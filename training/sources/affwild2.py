@@ -48,7 +48,11 @@ class AffWild2(Source):
         files = self._files()
         crops = self.pictures("cropped_aligned")
         for video in sorted({video for by_video in files.values() for video in by_video}):
-            yield from self._video(video, crops / video, {task: files[task][video] for task in TASKS if video in files[task]})
+            yield from self._video(
+                video,
+                crops / video,
+                {task: files[task][video] for task in TASKS if video in files[task]},
+            )
 
     def _files(self) -> dict[str, dict[str, tuple[Path, str]]]:
         """Per task, the file and official split of each video."""
@@ -75,14 +79,21 @@ class AffWild2(Source):
                 else:
                     frames.setdefault(frame, {})[task] = item
                     where.setdefault(frame, self.shown(path, frame + 2))
-        recording = next((video.removesuffix(side) for side in SIDES if video.endswith(side)), video)
+        recording = next(
+            (video.removesuffix(side) for side in SIDES if video.endswith(side)), video
+        )
         official = TEST if TEST in {split for _, split in files.values()} else OFFICIAL["train"]
         for frame, tasks in sorted(frames.items()):
             emotion = tasks.pop(EXPRESSION, "")
             yield Record(
                 where=where[frame],
                 picture=crops / f"{frame + 1:05d}.jpg",
-                labels={name: value for labels in tasks.values() if isinstance(labels, dict) for name, value in labels.items()},
+                labels={
+                    name: value
+                    for labels in tasks.values()
+                    if isinstance(labels, dict)
+                    for name, value in labels.items()
+                },
                 identity=video,
                 video=recording,
                 official=official,
@@ -96,7 +107,10 @@ class AffWild2(Source):
             if line == 1:
                 codes = _codes(text) or ()
                 if task == AU and not codes:
-                    yield 0, Refusal(self.shown(path, 1), f"the header {text!r} names no Action Units")
+                    yield (
+                        0,
+                        Refusal(self.shown(path, 1), f"the header {text!r} names no Action Units"),
+                    )
                     return
                 continue
             try:
@@ -125,5 +139,9 @@ def emotion_name(number: float) -> str:
     if number == EXPRESSION_UNKNOWN:
         return ""
     if number not in range(len(EMOTIONS)):
-        raise LabelError("expression", number, f"expressions are numbered 0 to {len(EMOTIONS) - 1}, -1 is not annotated")
+        raise LabelError(
+            "expression",
+            number,
+            f"expressions are numbered 0 to {len(EMOTIONS) - 1}, -1 is not annotated",
+        )
     return EMOTIONS[int(number)]

@@ -5,7 +5,18 @@ from pathlib import Path
 
 from affect.labels import LabelError
 from training.database.card import DataError
-from training.sources.record import Item, Record, Refusal, Source, code_of, in_facs_order, numbered, numbers, occurrences, text_lines
+from training.sources.record import (
+    Item,
+    Record,
+    Refusal,
+    Source,
+    code_of,
+    in_facs_order,
+    numbered,
+    numbers,
+    occurrences,
+    text_lines,
+)
 
 UNKNOWN = 9
 SEXES = {"F": "female", "M": "male"}
@@ -34,12 +45,16 @@ class Bp4d(Source):
                 return found
         raise DataError(f"{self.root} holds no AUCoding/AU_OCC/<person>_<task>.csv")
 
-    def _record(self, path: Path, line: int, text: str, columns: dict[int, str], pictures: Path) -> Item:
+    def _record(
+        self, path: Path, line: int, text: str, columns: dict[int, str], pictures: Path
+    ) -> Item:
         values = numbers(text.split(","))
         if values is None or len(values) <= max(columns, default=0):
             return Refusal(self.shown(path, line), f"{text[:60]!r} does not fit the header")
         try:
-            labels = occurrences(tuple(columns.values()), [values[column] for column in columns], unknown=UNKNOWN)
+            labels = occurrences(
+                tuple(columns.values()), [values[column] for column in columns], unknown=UNKNOWN
+            )
         except LabelError as error:
             return Refusal(self.shown(path, line), str(error))
         person, task = path.stem.split("_")[:2]

@@ -27,14 +27,20 @@ class Cropping:
 
     size_px: int = 128
     aligned: bool = False  # the pictures are aligned crops already
-    eyes: tuple[float, float, float, float] | None = None  # x, y of the picture-left and -right eye in shares of the picture
+    eyes: tuple[float, float, float, float] | None = (
+        None  # x, y of the picture-left and -right eye in shares of the picture
+    )
     tight: bool = False  # the pictures are cut close around the face
 
     def __post_init__(self) -> None:
         if not 32 <= self.size_px <= 512:
             raise DataError(f"size is {self.size_px} px; choose 32 to 512")
-        if self.eyes and not (all(0 <= value <= 1 for value in self.eyes) and self.eyes[2] - self.eyes[0] > 0.05):
-            raise DataError(f"eyes are {self.eyes}; give x,y of the picture's left eye, then of its right, in shares of the picture")
+        if self.eyes and not (
+            all(0 <= value <= 1 for value in self.eyes) and self.eyes[2] - self.eyes[0] > 0.05
+        ):
+            raise DataError(
+                f"eyes are {self.eyes}; give x,y of the picture's left eye, then of its right, in shares of the picture"
+            )
 
     def crop(self, record: Record) -> bytes:
         """PNG of the aligned crop. Raises ValueError (ImageError, NoFaceError) that says why there is none."""
@@ -47,7 +53,11 @@ class Cropping:
             return align(image, points.astype(np.float32), self.size_px)
         if self.aligned:
             if abs(width - height) > SQUARE * max(width, height):
-                raise ImageError("not_a_crop", "Not a crop", f"{width} x {height} px is not square; import it without --aligned")
+                raise ImageError(
+                    "not_a_crop",
+                    "Not a crop",
+                    f"{width} x {height} px is not square; import it without --aligned",
+                )
             return crops(finder(), image, faces="none", size_px=self.size_px)[0][1]
         if record.box:
             image = around(image, record.box)
@@ -60,10 +70,14 @@ class Cropping:
         height, width = image.shape[:2]
         room = round(TIGHT_ROOM * max(width, height))
         try:
-            roomy = np.asarray(cv2.copyMakeBorder(image, room, room, room, room, cv2.BORDER_REPLICATE), np.uint8)
+            roomy = np.asarray(
+                cv2.copyMakeBorder(image, room, room, room, room, cv2.BORDER_REPLICATE), np.uint8
+            )
             return crops(finder(), roomy, faces="largest", size_px=self.size_px)[0][1]
         except NoFaceError:
-            points, confidence = finder().landmarks.refine(image, Box(width / 2, height / 2, max(width, height)))
+            points, confidence = finder().landmarks.refine(
+                image, Box(width / 2, height / 2, max(width, height))
+            )
             if confidence < LEAST_CONFIDENCE:
                 raise
             return align(image, points, self.size_px)
@@ -74,7 +88,9 @@ def parse_eyes(text: str) -> tuple[float, float, float, float]:
     try:
         x1, y1, x2, y2 = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise DataError(f"eyes are {text!r}; give four numbers x1,y1,x2,y2 in shares of the picture") from error
+        raise DataError(
+            f"eyes are {text!r}; give four numbers x1,y1,x2,y2 in shares of the picture"
+        ) from error
     return (x1, y1, x2, y2)
 
 
@@ -97,7 +113,11 @@ def around(image: U8, box: tuple[float, float, float, float]) -> U8:
     left, top = max(round(x - ROOM * width), 0), max(round(y - ROOM * height), 0)
     cut = image[top : round(y + (1 + ROOM) * height), left : round(x + (1 + ROOM) * width)]
     if not cut.size:
-        raise ImageError("outside", "The face box lies outside the picture", f"{box} in {image.shape[1]} x {image.shape[0]} px")
+        raise ImageError(
+            "outside",
+            "The face box lies outside the picture",
+            f"{box} in {image.shape[1]} x {image.shape[0]} px",
+        )
     return cut
 
 
@@ -107,7 +127,12 @@ def faces_of(folder: Path, size_px: int) -> list[U8]:
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PICTURES:
             with suppress(NoFaceError):
-                found += [crop for _, crop in crops(finder(), decode(path.read_bytes()), faces="all", size_px=size_px)]
+                found += [
+                    crop
+                    for _, crop in crops(
+                        finder(), decode(path.read_bytes()), faces="all", size_px=size_px
+                    )
+                ]
     if not found:
         raise DataError(f"{folder} holds no picture ({', '.join(PICTURES)}) with a face in it")
     return found

@@ -8,7 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from training.database.card import DataError
-from training.sources.record import Item, Labels, Record, Refusal, Source, code_of, in_facs_order, numbered, numbers, text_lines
+from training.sources.record import (
+    Item,
+    Labels,
+    Record,
+    Refusal,
+    Source,
+    code_of,
+    in_facs_order,
+    numbered,
+    numbers,
+    text_lines,
+)
 
 STRONGEST = 5
 FOLDERS = ("Images", "images", "Frames", "Videos_LeftCamera", "Video_LeftCamera")
@@ -36,11 +47,17 @@ class Disfa(Source):
             for code, path in files.items():
                 yield from self._read(code, path, labels)
             for frame, known in sorted(labels.items()):
-                yield self._record(person, frame, known, pictures, next(iter(files.values())).parent)
+                yield self._record(
+                    person, frame, known, pictures, next(iter(files.values())).parent
+                )
 
     def _files(self) -> dict[str, dict[str, Path]]:
         """Per person, the file of each AU."""
-        base = self.root / "ActionUnit_Labels" if (self.root / "ActionUnit_Labels").is_dir() else self.root
+        base = (
+            self.root / "ActionUnit_Labels"
+            if (self.root / "ActionUnit_Labels").is_dir()
+            else self.root
+        )
         found: dict[str, dict[str, Path]] = {}
         for path in sorted(base.glob("*/*_au*.txt")):
             if code := code_of(path.stem.rsplit("_au", 1)[1]):
@@ -53,13 +70,20 @@ class Disfa(Source):
         for line, text in text_lines(path):
             values = numbers(text.split(","))
             if values is None or len(values) != 2 or values[1] not in range(STRONGEST + 1):
-                yield Refusal(self.shown(path, line), f"{text!r} is not a frame and an intensity from 0 to {STRONGEST}")
+                yield Refusal(
+                    self.shown(path, line),
+                    f"{text!r} is not a frame and an intensity from 0 to {STRONGEST}",
+                )
             else:
                 labels.setdefault(int(values[0]), {})[code] = values[1] / STRONGEST
 
-    def _record(self, person: str, frame: int, labels: Labels, pictures: Path, folder: Path) -> Record:
+    def _record(
+        self, person: str, frame: int, labels: Labels, pictures: Path, folder: Path
+    ) -> Record:
         """Pictures `<person>/<frame>.jpg`, or frame - 1 of the person's video."""
-        videos = sorted(path for path in pictures.glob(f"*{person}*") if path.suffix.lower() in (".avi", ".mp4"))
+        videos = sorted(
+            path for path in pictures.glob(f"*{person}*") if path.suffix.lower() in (".avi", ".mp4")
+        )
         still = numbered(pictures / person).get(frame)
         return Record(
             where=f"{self.shown(folder)} frame {frame}",

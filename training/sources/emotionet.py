@@ -28,7 +28,9 @@ class EmotioNet(Source):
         for path in self._lists():
             missing = {place: code for place, code in _columns(path).items() if code not in found}
             for _, fields in _rows(path):
-                for place in [place for place in missing if place < len(fields) and fields[place] in KNOWN]:
+                for place in [
+                    place for place in missing if place < len(fields) and fields[place] in KNOWN
+                ]:
                     found.add(missing.pop(place))
                 if not missing:
                     break
@@ -44,13 +46,19 @@ class EmotioNet(Source):
                 yield _record(fields, self.shown(path, line), names, columns, pictures)
 
     def _lists(self) -> list[Path]:
-        found = [self.root] if self.root.is_file() else sorted(p for p in self.root.iterdir() if p.suffix in (".txt", ".tsv", ".csv"))
+        found = (
+            [self.root]
+            if self.root.is_file()
+            else sorted(p for p in self.root.iterdir() if p.suffix in (".txt", ".tsv", ".csv"))
+        )
         if not found:
             raise DataError(f"{self.root} holds no .txt, .tsv or .csv file of EmotioNet")
         return found
 
 
-def _record(fields: list[str], where: str, names: tuple[str, ...], columns: dict[int, str], pictures: Path) -> Item:
+def _record(
+    fields: list[str], where: str, names: tuple[str, ...], columns: dict[int, str], pictures: Path
+) -> Item:
     if len(fields) != len(names):
         return Refusal(where, f"the row has {len(fields)} fields, not {len(names)}")
     address = fields[names.index(ADDRESS)].strip("'\"")
@@ -85,4 +93,6 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         first = file.readline()
         file.seek(0)
         reader = csv.reader(file, delimiter="\t" if "\t" in first else ",", skipinitialspace=True)
-        yield from ((reader.line_num, [text.strip() for text in fields]) for fields in reader if fields)
+        yield from (
+            (reader.line_num, [text.strip() for text in fields]) for fields in reader if fields
+        )

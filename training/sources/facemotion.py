@@ -10,10 +10,22 @@ from pathlib import Path
 from affect.catalogue import LABEL_SETS
 from affect.labels import LabelError
 from training.database.card import DataError
-from training.sources.record import Item, Record, Refusal, Source, circumplex, numbers, occurrences, picture_of, text_lines
+from training.sources.record import (
+    Item,
+    Record,
+    Refusal,
+    Source,
+    circumplex,
+    numbers,
+    occurrences,
+    picture_of,
+    text_lines,
+)
 
 CODES = LABEL_SETS["seed"]
-LINE = re.compile(r"^(?P<name>.+?)\s*:\s*(?P<valence>\S+)[\s,]+(?P<arousal>[^\s\[]+)\s*\[(?P<aus>[^\]]*)\]$")
+LINE = re.compile(
+    r"^(?P<name>.+?)\s*:\s*(?P<valence>\S+)[\s,]+(?P<arousal>[^\s\[]+)\s*\[(?P<aus>[^\]]*)\]$"
+)
 AU_UNKNOWN, VA_UNKNOWN = -1, -5
 
 
@@ -43,11 +55,25 @@ class FaceMotion(Source):
 
 def _record(text: str, where: str, folder: Path, video: str) -> Item:
     match = LINE.match(text)
-    values = numbers([match["valence"], match["arousal"], *re.split(r"[\s,]+", match["aus"].strip())]) if match else None
+    values = (
+        numbers([match["valence"], match["arousal"], *re.split(r"[\s,]+", match["aus"].strip())])
+        if match
+        else None
+    )
     if match is None or values is None or len(values) != 2 + len(CODES):
-        return Refusal(where, f"{text[:80]!r} is not '<name> : <valence> <arousal> [<{len(CODES)} AUs>]'")
+        return Refusal(
+            where, f"{text[:80]!r} is not '<name> : <valence> <arousal> [<{len(CODES)} AUs>]'"
+        )
     try:
-        labels = circumplex(values[0], values[1], unknown=VA_UNKNOWN) | occurrences(CODES, values[2:], unknown=AU_UNKNOWN)
+        labels = circumplex(values[0], values[1], unknown=VA_UNKNOWN) | occurrences(
+            CODES, values[2:], unknown=AU_UNKNOWN
+        )
     except LabelError as error:
         return Refusal(where, str(error))
-    return Record(where=where, picture=picture_of(folder, match["name"]), labels=labels, identity=video, video=video)
+    return Record(
+        where=where,
+        picture=picture_of(folder, match["name"]),
+        labels=labels,
+        identity=video,
+        video=video,
+    )

@@ -5,12 +5,13 @@ from training.sources.afewva import AfewVa
 from training.sources.affectnet import AffectNet
 from training.sources.affwild2 import AffWild2
 from training.sources.bp4d import Bp4d
+from training.sources.csv import PlainCsv
 from training.sources.disfa import Disfa
 from training.sources.emotionet import EmotioNet
 from training.sources.facemotion import FaceMotion
-from training.sources.plain import PlainCsv
 from training.sources.record import Source
 
 FORMATS: dict[str, type[Source]] = {
-    source.name: source for source in (Abaw, AffWild2, AffectNet, AfewVa, Bp4d, Disfa, EmotioNet, FaceMotion, PlainCsv)
+    source.name: source
+    for source in (Abaw, AffWild2, AffectNet, AfewVa, Bp4d, Disfa, EmotioNet, FaceMotion, PlainCsv)
 }

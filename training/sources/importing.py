@@ -40,7 +40,9 @@ class ImportReport:
 
     read: int = 0
     kept: int = 0
-    masked: Counter[str] = field(default_factory=Counter)  # kept rows in which a label is not annotated
+    masked: Counter[str] = field(
+        default_factory=Counter
+    )  # kept rows in which a label is not annotated
     refused: list[tuple[str, str, str]] = field(default_factory=list)  # (where, kind, reason)
 
     def add(self, other: "ImportReport") -> None:
@@ -52,16 +54,29 @@ class ImportReport:
 
     def table(self) -> str:
         """For a terminal."""
-        lines = [f"read {self.read:>12,} lines", f"kept {self.kept:>12,}", f"refused {len(self.refused):>9,}"]
+        lines = [
+            f"read {self.read:>12,} lines",
+            f"kept {self.kept:>12,}",
+            f"refused {len(self.refused):>9,}",
+        ]
         for kind, count in Counter(kind for _, kind, _ in self.refused).most_common():
             first = next((where, reason) for where, this, reason in self.refused if this == kind)
             lines.append(f"  {count:>9,}  {kind:<28} first at {first[0]}: {first[1][:SHOWN]}")
-        masked = ", ".join(f"{name} {count:,}" for name, count in sorted(self.masked.items(), key=lambda pair: -pair[1]))
+        masked = ", ".join(
+            f"{name} {count:,}"
+            for name, count in sorted(self.masked.items(), key=lambda pair: -pair[1])
+        )
         return "\n".join([*lines, f"masked in kept rows: {masked or 'nothing'}"])
 
 
 def import_database(
-    source: Source, out: Path, *, cropping: Cropping, splits: str = HASH, workers: int = 1, shard_lines: int = SHARD_LINES
+    source: Source,
+    out: Path,
+    *,
+    cropping: Cropping,
+    splits: str = HASH,
+    workers: int = 1,
+    shard_lines: int = SHARD_LINES,
 ) -> ImportReport:
     """Import a set into a folder. Raises DataError when the layout is wrong, nothing could be used, or the folder holds another import."""
     card = DataCard(
@@ -74,9 +89,20 @@ def import_database(
         labelled=f"{source.title}: {source.labelled}",
     )
     DatabaseWriter(out, card)  # says at once when the folder cannot be written
-    _same_settings(out, {"format": source.name, "splits": splits, "cropping": repr(cropping), "shard_lines": str(shard_lines)})
+    _same_settings(
+        out,
+        {
+            "format": source.name,
+            "splits": splits,
+            "cropping": repr(cropping),
+            "shard_lines": str(shard_lines),
+        },
+    )
     total, units = survey(source.items())
-    items = (replace(item, unit=units.get(item.unit, item.unit)) if isinstance(item, Record) else item for item in source.items())
+    items = (
+        replace(item, unit=units.get(item.unit, item.unit)) if isinstance(item, Record) else item
+        for item in source.items()
+    )
     report = ImportReport()
     with tqdm(total=total, unit="line", desc=f"import {source.name}") as bar:
         for part in _shards(out, card, _chunks(items, shard_lines), cropping, splits, workers):
@@ -89,25 +115,44 @@ def import_database(
 
 
 def import_shard(
-    out: Path, card: DataCard, number: int, first: int, items: Sequence[Item], cropping: Cropping, splits: str
+    out: Path,
+    card: DataCard,
+    number: int,
+    first: int,
+    items: Sequence[Item],
+    cropping: Cropping,
+    splits: str,
 ) -> ImportReport:
     """Make one shard and its report."""
     report, vocabulary = ImportReport(read=len(items)), Vocabulary(card.vocabulary)
     with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
         for place, item in enumerate(items, start=first):
-            made = sample_of(item, f"{card.name}-{place:09d}", vocabulary, card.sources[0], cropping, splits)
+            made = sample_of(
+                item, f"{card.name}-{place:09d}", vocabulary, card.sources[0], cropping, splits
+            )
             if isinstance(made, Sample):
                 writer.add(made)
                 report.kept += 1
-                report.masked.update(name for name in vocabulary.names if name not in vocabulary.named(made.labels))
+                report.masked.update(
+                    name for name in vocabulary.names if name not in vocabulary.named(made.labels)
+                )
             else:
                 report.refused.append(made)
-    text = json.dumps({"read": report.read, "kept": report.kept, "masked": report.masked, "refused": report.refused})
+    text = json.dumps(
+        {
+            "read": report.read,
+            "kept": report.kept,
+            "masked": report.masked,
+            "refused": report.refused,
+        }
+    )
     _write(out / REPORT.format(number), text)
     return report
 
 
-def sample_of(item: Item, key: str, vocabulary: Vocabulary, source: str, cropping: Cropping, splits: str) -> Sample | tuple[str, str, str]:
+def sample_of(
+    item: Item, key: str, vocabulary: Vocabulary, source: str, cropping: Cropping, splits: str
+) -> Sample | tuple[str, str, str]:
     """The sample that an item becomes, or (where, kind, reason) of its refusal."""
     if isinstance(item, Refusal):
         return (item.where, "line not understood", item.reason)
@@ -117,7 +162,11 @@ def sample_of(item: Item, key: str, vocabulary: Vocabulary, source: str, croppin
     try:
         image = cropping.crop(item)
     except NoFaceError as error:
-        return (item.where, error.title.lower(), f"{item.picture.name}: if it is an aligned crop already, import with --aligned")
+        return (
+            item.where,
+            error.title.lower(),
+            f"{item.picture.name}: if it is an aligned crop already, import with --aligned",
+        )
     except ImageError as error:
         return (item.where, error.title.lower(), f"{item.picture.name}: {error.detail}")
     unit = item.unit or item.video or item.identity or key
@@ -130,7 +179,11 @@ def sample_of(item: Item, key: str, vocabulary: Vocabulary, source: str, croppin
         video=item.video,
         groups=item.groups,
         truth={**item.truth, "picture": item.picture.name},
-        assigned=TEST if splits == TEST else official_split(source, unit, item.official) if splits == OFFICIAL else split_of(source, unit),
+        assigned=TEST
+        if splits == TEST
+        else official_split(source, unit, item.official)
+        if splits == OFFICIAL
+        else split_of(source, unit),
     )
 
 
@@ -154,11 +207,21 @@ def survey(items: Iterable[Item]) -> tuple[int, dict[str, str]]:
     for item in items:
         count += 1
         if isinstance(item, Record) and item.unit:
-            for shared in (f"person {item.identity}", f"video {item.video}" if item.video else f"person {item.identity}"):
-                a, b = sorted((top(f"unit {item.unit}"), top(shared)), key=lambda name: (not name.startswith("unit "), name))
+            for shared in (
+                f"person {item.identity}",
+                f"video {item.video}" if item.video else f"person {item.identity}",
+            ):
+                a, b = sorted(
+                    (top(f"unit {item.unit}"), top(shared)),
+                    key=lambda name: (not name.startswith("unit "), name),
+                )
                 root[b] = a
     units = (name for name in list(root) if name.startswith("unit "))
-    return count, {name.removeprefix("unit "): top(name).removeprefix("unit ") for name in units if top(name) != name}
+    return count, {
+        name.removeprefix("unit "): top(name).removeprefix("unit ")
+        for name in units
+        if top(name) != name
+    }
 
 
 def _chunks(items: Iterator[Item], size: int) -> Iterator[tuple[int, list[Item]]]:
@@ -170,18 +233,28 @@ def _chunks(items: Iterator[Item], size: int) -> Iterator[tuple[int, list[Item]]
 
 
 def _shards(
-    out: Path, card: DataCard, chunks: Iterable[tuple[int, Sequence[Item]]], cropping: Cropping, splits: str, workers: int
+    out: Path,
+    card: DataCard,
+    chunks: Iterable[tuple[int, Sequence[Item]]],
+    cropping: Cropping,
+    splits: str,
+    workers: int,
 ) -> Iterator[ImportReport]:
     """Reports of all shards in order; what is there already is not made again."""
     if workers == 1:
         for number, (first, items) in enumerate(chunks):
-            yield _finished(out, number) or import_shard(out, card, number, first, items, cropping, splits)
+            yield _finished(out, number) or import_shard(
+                out, card, number, first, items, cropping, splits
+            )
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ahead: deque[ImportReport | Future[ImportReport]] = deque()
         try:
             for number, (first, items) in enumerate(chunks):
-                ahead.append(_finished(out, number) or pool.submit(import_shard, out, card, number, first, items, cropping, splits))
+                ahead.append(
+                    _finished(out, number)
+                    or pool.submit(import_shard, out, card, number, first, items, cropping, splits)
+                )
                 while len(ahead) > 2 * workers:
                     yield _result(ahead.popleft())
             while ahead:
@@ -200,13 +273,20 @@ def _finished(out: Path, number: int) -> ImportReport | None:
     if not path.is_file():
         return None
     told = json.loads(path.read_bytes())
-    return ImportReport(told["read"], told["kept"], Counter(told["masked"]), [(a, b, c) for a, b, c in told["refused"]])
+    return ImportReport(
+        told["read"],
+        told["kept"],
+        Counter(told["masked"]),
+        [(a, b, c) for a, b, c in told["refused"]],
+    )
 
 
 def _same_settings(out: Path, settings: dict[str, str]) -> None:
     path = out / SETTINGS_FILE
     if path.is_file() and json.loads(path.read_bytes()) != settings:
-        raise DataError(f"{out} holds an import with other settings ({path.read_text().strip()}): give another --out")
+        raise DataError(
+            f"{out} holds an import with other settings ({path.read_text().strip()}): give another --out"
+        )
     _write(path, json.dumps(settings))
 
 

@@ -13,7 +13,9 @@ from affect.labels import DIMENSIONS, LabelError, check
 from training.database.card import DataError
 from training.database.sample import TEST, TRAIN
 
-Labels = dict[str, float | None]  # AU intensity in [0, 1], valence and arousal in [-1, 1]; None = the set says "not annotated"
+Labels = dict[
+    str, float | None
+]  # AU intensity in [0, 1], valence and arousal in [-1, 1]; None = the set says "not annotated"
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 # Names that official splits go by. Their validation sets are what results are published on: they become our test split.
 OFFICIAL = {"train": TRAIN, "training": TRAIN, "validation": TEST, "val": TEST, "test": TEST}
@@ -28,10 +30,14 @@ class Record:
     labels: Labels
     identity: str
     video: str = ""
-    unit: str = ""  # what must not be divided between splits; the video or else the identity unless given
+    unit: str = (
+        ""  # what must not be divided between splits; the video or else the identity unless given
+    )
     official: str = ""  # "train" or "test" by the set's own division
     frame: int | None = None  # 0-based, where `picture` is a video
-    box: tuple[float, float, float, float] | None = None  # of the face, x, y, width, height in px of the picture
+    box: tuple[float, float, float, float] | None = (
+        None  # of the face, x, y, width, height in px of the picture
+    )
     groups: dict[str, str] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
 
@@ -67,7 +73,9 @@ class Source(ABC):
 
     def __init__(self, root: Path, options: Options | None = None) -> None:
         if not root.exists():
-            raise DataError(f"{root} does not exist: give the folder of the {self.title} annotations")
+            raise DataError(
+                f"{root} does not exist: give the folder of the {self.title} annotations"
+            )
         self.root, self.options = root, options or Options()
 
     @abstractmethod
@@ -85,20 +93,28 @@ class Source(ABC):
 
     def shown(self, path: Path, line: int | None = None) -> str:
         """ "file:line" relative to the set."""
-        inside = path.relative_to(self.root) if path != self.root and path.is_relative_to(self.root) else path.name
+        inside = (
+            path.relative_to(self.root)
+            if path != self.root and path.is_relative_to(self.root)
+            else path.name
+        )
         return f"{inside}" if line is None else f"{inside}:{line}"
 
     def pictures(self, *usual: str) -> Path:
         """The folder of the pictures: the one given, else the first of the usual places that exists."""
         if self.options.pictures:
             if not self.options.pictures.is_dir():
-                raise DataError(f"--pictures is {self.options.pictures}, which is no folder: give where the pictures of {self.title} lie")
+                raise DataError(
+                    f"--pictures is {self.options.pictures}, which is no folder: give where the pictures of {self.title} lie"
+                )
             return self.options.pictures
         base = self.root if self.root.is_dir() else self.root.parent
         for name in usual:
             if (base / name).is_dir():
                 return base / name
-        raise DataError(f"{base} has no folder {' or '.join(usual)}: give where the pictures lie with --pictures")
+        raise DataError(
+            f"{base} has no folder {' or '.join(usual)}: give where the pictures lie with --pictures"
+        )
 
 
 def numbers(fields: list[str]) -> list[float] | None:
@@ -115,7 +131,9 @@ def occurrences(codes: tuple[str, ...], values: list[float], *, unknown: float) 
     labels: Labels = {}
     for code, value in zip(codes, values, strict=True):
         if value not in (0, 1, unknown):
-            raise LabelError(code, value, f"this format knows 0, 1 and {unknown:g} for not annotated")
+            raise LabelError(
+                code, value, f"this format knows 0, 1 and {unknown:g} for not annotated"
+            )
         labels[code] = None if value == unknown else value
     return labels
 
@@ -124,7 +142,9 @@ def circumplex(valence: float, arousal: float, *, unknown: float) -> Labels:
     """Valence and arousal, both masked when one is `unknown`. Raises LabelError outside [-1, 1]."""
     if unknown in (valence, arousal):
         return dict.fromkeys(DIMENSIONS)
-    return {name: check(name, value) for name, value in zip(DIMENSIONS, (valence, arousal), strict=True)}
+    return {
+        name: check(name, value) for name, value in zip(DIMENSIONS, (valence, arousal), strict=True)
+    }
 
 
 def code_of(text: str) -> str | None:

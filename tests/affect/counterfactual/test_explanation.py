@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, QuestionError, explain, region_masks
 from affect.model import AffectModel
-from tests.affect.counterfactual.shipped import face, model
-from tests.tiny import tiny_card, tiny_model
+from tests.support.shipped import face, model
+from tests.support.tiny import tiny_card, tiny_model
 
 
 def answer(name: str, question: Question) -> Explanation:
@@ -47,7 +47,9 @@ def test_valence_moves_the_way_that_is_asked() -> None:
 def test_what_nobody_asked_about_stays_what_it_was() -> None:
     found = answer("surprise", Question("AU26", 0.0))
     brow = region_masks(len(face("surprise")))["brow"]
-    mouth = region_masks(len(face("surprise")))["mouth"] | region_masks(len(face("surprise")))["chin"]
+    mouth = (
+        region_masks(len(face("surprise")))["mouth"] | region_masks(len(face("surprise")))["chin"]
+    )
     shift = np.abs(found.counterfactual.astype(int) - face("surprise")).mean(2)
     assert shift[mouth].mean() > 1.5 * shift[brow].mean()
 
@@ -76,7 +78,10 @@ def test_the_way_leads_from_the_face_to_its_counterfactual() -> None:
 
 
 def test_rows_are_answered_as_if_they_were_alone() -> None:
-    names, questions = ("happiness", "anger", "surprise"), [Question("AU12", 0.0), Question("valence", 0.5), Question()]
+    names, questions = (
+        ("happiness", "anger", "surprise"),
+        [Question("AU12", 0.0), Question("valence", 0.5), Question()],
+    )
     together = explain(model(), np.stack([face(name) for name in names]), questions)
     for name, question, found in zip(names, questions, together, strict=True):
         alone = answer(name, question)
@@ -87,10 +92,16 @@ def test_rows_are_answered_as_if_they_were_alone() -> None:
 
 @pytest.mark.parametrize(
     ("question", "code"),
-    [(Question("AU99"), "unknown_label"), (Question("valence", 3.0), "bad_target"), (Question("AU12", 1.0), "already_so")],
+    [
+        (Question("AU99"), "unknown_label"),
+        (Question("valence", 3.0), "bad_target"),
+        (Question("AU12", 1.0), "already_so"),
+    ],
 )
 def test_a_question_that_makes_no_sense_is_answered_alone(question: Question, code: str) -> None:
-    bad, good = explain(model(), np.stack([face("happiness")] * 2), [question, Question("AU12", 0.0)])
+    bad, good = explain(
+        model(), np.stack([face("happiness")] * 2), [question, Question("AU12", 0.0)]
+    )
     assert isinstance(bad, QuestionError)
     assert bad.code == code
     assert isinstance(good, Explanation)
@@ -105,7 +116,9 @@ def test_what_a_run_did_not_learn_cannot_be_asked() -> None:
 
 def test_a_question_that_cannot_be_met_gets_the_best_try_and_says_so() -> None:
     untrained = AffectModel.initialise(tiny_card(), seed=1).eval()
-    untrained.label_table[:] = torch.rand(untrained.label_table.shape, generator=torch.Generator().manual_seed(0))
+    untrained.label_table[:] = torch.rand(
+        untrained.label_table.shape, generator=torch.Generator().manual_seed(0)
+    )
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     (found,) = explain(untrained, crops, [Question("valence", 0.9)])
     assert isinstance(found, Explanation)

@@ -7,7 +7,7 @@ from captum.attr import IntegratedGradients
 
 from affect.counterfactual import Explanation, Question, explain, measure
 from affect.counterfactual.search import Rows
-from tests.affect.counterfactual.shipped import face, model
+from tests.support.shipped import face, model
 
 
 def rows_of(column: int) -> Rows:
@@ -26,7 +26,12 @@ def test_integrated_gradients_are_captums(label: str) -> None:
         reading = model().read(x)
         return torch.cat([reading.logits, reading.va], dim=1)[:, column]
 
-    theirs = IntegratedGradients(number).attribute(rows.x, n_steps=64, method="riemann_middle").sum(1).detach()
+    theirs = (
+        IntegratedGradients(number)
+        .attribute(rows.x, n_steps=64, method="riemann_middle")
+        .sum(1)
+        .detach()
+    )
     assert np.corrcoef(ours.numpy().ravel(), theirs.numpy().ravel())[0, 1] > 0.9
 
 
@@ -41,10 +46,15 @@ def test_more_steps_make_the_shares_more_complete(monkeypatch: pytest.MonkeyPatc
 
 def test_integrated_gradients_come_when_asked_for() -> None:
     (plain,) = explain(model(), face("happiness")[None], [Question("AU12")])
-    (full,) = explain(model(), face("happiness")[None], [Question("AU12")], integrated_gradients=True)
+    (full,) = explain(
+        model(), face("happiness")[None], [Question("AU12")], integrated_gradients=True
+    )
     assert isinstance(plain, Explanation) and isinstance(full, Explanation)
     assert plain.integrated_gradients is None
-    assert full.integrated_gradients is not None and full.integrated_gradients.shape == face("happiness").shape[:2]
+    assert (
+        full.integrated_gradients is not None
+        and full.integrated_gradients.shape == face("happiness").shape[:2]
+    )
     assert full.scores["completeness_error"] >= 0
     assert np.array_equal(plain.counterfactual, full.counterfactual)
 

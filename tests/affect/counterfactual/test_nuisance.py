@@ -10,8 +10,8 @@ from affect.counterfactual import Explanation, Question, QuestionError, explain
 from affect.counterfactual.nuisance import SMALLEST, Nuisance, help_of, turned
 from affect.counterfactual.search import Rows
 from affect.model import AffectModel
-from tests.affect.counterfactual.shipped import face, model
-from tests.tiny import NUISANCES, tiny_model
+from tests.support.shipped import face, model
+from tests.support.tiny import NUISANCES, tiny_model
 
 
 def crops(count: int) -> NDArray[np.uint8]:
@@ -46,7 +46,9 @@ def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried
         assert isinstance(found, Explanation)
         assert {name for name, _, _ in found.causes} <= set(NUISANCES)
         assert len(found.attribution) == len(NUISANCES)
-        assert all(name in found.attribution or turned(name) in found.attribution for name in NUISANCES)
+        assert all(
+            name in found.attribution or turned(name) in found.attribution for name in NUISANCES
+        )
         assert "reached" in found.scores
 
 
@@ -86,7 +88,9 @@ def test_each_answer_has_another_cause() -> None:
 
 
 def test_the_first_of_several_answers_is_the_one_that_is_given_alone() -> None:
-    (alone,), (several,) = (explain(model(), face("anger")[None], [Question(answers=answers)]) for answers in (1, 3))
+    (alone,), (several,) = (
+        explain(model(), face("anger")[None], [Question(answers=answers)]) for answers in (1, 3)
+    )
     assert isinstance(alone, Explanation) and isinstance(several, Explanation)
     assert alone.alternatives == () and several.alternatives
     assert np.array_equal(alone.counterfactual, several.counterfactual)

@@ -9,8 +9,8 @@ from affect.counterfactual import Explanation, Question, explain
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.search import AU_CLEARANCE, Rows, progress
 from affect.model import AffectModel
-from tests.affect.counterfactual.shipped import FACES, face, model
-from tests.tiny import tiny_card, tiny_model
+from tests.support.shipped import FACES, face, model
+from tests.support.tiny import tiny_card, tiny_model
 
 BUDGET = 30  # pictures drawn and read for a face, of which 18 tell how each of its AUs answers
 
@@ -22,23 +22,33 @@ def crops(count: int) -> NDArray[np.uint8]:
 def test_a_face_costs_no_more_than_its_budget() -> None:
     seen = {"trunk": 0, "decoder": 0}
     hooks = [
-        getattr(model(), name).register_forward_hook(lambda part, given, out, name=name: seen.update({name: seen[name] + len(given[0])}))
+        getattr(model(), name).register_forward_hook(
+            lambda part, given, out, name=name: seen.update({name: seen[name] + len(given[0])})
+        )
         for name in seen
     ]
     explain(model(), np.stack([face(name) for name in FACES]), [Question()] * len(FACES))
     for hook in hooks:
         hook.remove()
-    assert seen["trunk"] <= 2 * BUDGET * len(FACES)  # each reading is of a face and its mirror image
+    assert seen["trunk"] <= 2 * BUDGET * len(
+        FACES
+    )  # each reading is of a face and its mirror image
     assert seen["decoder"] <= BUDGET * len(FACES)
 
 
 def test_questions_share_their_forward_passes() -> None:
     passes: list[int] = []
-    hook = model().trunk.register_forward_hook(lambda part, given, out: passes.append(len(given[0])))
+    hook = model().trunk.register_forward_hook(
+        lambda part, given, out: passes.append(len(given[0]))
+    )
     counts = []
     for count in (1, 3):  # three faces still fit into one pass
         passes.clear()
-        explain(model(), np.stack([face("happiness")] * count), [Question("AU12"), Question("valence", -0.5), Question()][:count])
+        explain(
+            model(),
+            np.stack([face("happiness")] * count),
+            [Question("AU12"), Question("valence", -0.5), Question()][:count],
+        )
         counts.append(len(passes))
     hook.remove()
     assert counts[0] == counts[1]

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from affect.faces import INPUT_PX, box_of_points, cut
-from training.alignment.pictures import CLOSE, PICTURE_PX, ROUGH, Heads, draw_boxes, faceless, moved, render_heads
+from training.alignment.pictures import (
+    CLOSE,
+    PICTURE_PX,
+    ROUGH,
+    Heads,
+    draw_boxes,
+    faceless,
+    moved,
+    render_heads,
+)
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +23,9 @@ def heads() -> Heads:
 
 def test_a_head_is_the_same_whoever_renders_it(heads: Heads) -> None:
     alone = render_heads(5, 7, 1)
-    assert np.array_equal(alone.images[0], heads.images[7]) and np.array_equal(alone.points[0], heads.points[7])
+    assert np.array_equal(alone.images[0], heads.images[7]) and np.array_equal(
+        alone.points[0], heads.points[7]
+    )
 
 
 def test_training_heads_fill_their_pictures_and_held_out_ones_have_any_size(heads: Heads) -> None:
@@ -35,14 +46,21 @@ def test_targets_follow_the_box(heads: Heads) -> None:
     _, targets, face = draw_boxes(heads, np.arange(12).repeat(20), np.random.default_rng(0))
     shown = targets[face == 1]
     assert 0.7 < face.mean() < 0.9
-    assert np.abs(np.median(shown[:, :2].mean(1), axis=0) - [0.5, 0.38]).max() < 0.08  # most boxes sit on the eyes and mouth
+    assert (
+        np.abs(np.median(shown[:, :2].mean(1), axis=0) - [0.5, 0.38]).max() < 0.08
+    )  # most boxes sit on the eyes and mouth
     assert (shown[:, 0, 0] < shown[:, 1, 0]).mean() > 0.98  # mirrored pictures have mirrored points
 
 
 def test_a_first_pass_is_off_by_more_than_a_second(heads: Heads) -> None:
     box, rng = box_of_points(heads.points[0]), np.random.default_rng(0)
-    off = {name: np.std([moved(box, rng, by).x for _ in range(200)]) / box.side for name, by in (("rough", ROUGH), ("close", CLOSE))}
-    assert off["rough"] == pytest.approx(ROUGH[0], rel=0.2) and off["close"] == pytest.approx(CLOSE[0], rel=0.2)
+    off = {
+        name: np.std([moved(box, rng, by).x for _ in range(200)]) / box.side
+        for name, by in (("rough", ROUGH), ("close", CLOSE))
+    }
+    assert off["rough"] == pytest.approx(ROUGH[0], rel=0.2) and off["close"] == pytest.approx(
+        CLOSE[0], rel=0.2
+    )
 
 
 def test_the_box_of_true_points_holds_them_all(heads: Heads) -> None:
@@ -53,10 +71,15 @@ def test_the_box_of_true_points_holds_them_all(heads: Heads) -> None:
 
 
 def test_photographs_without_faces_are_colour_pictures() -> None:
-    assert all(picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 for picture in faceless())
+    assert all(
+        picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+        for picture in faceless()
+    )
 
 
 def test_heads_survive_a_file(heads: Heads, tmp_path) -> None:  # type: ignore[no-untyped-def]
     heads.save(tmp_path / "heads.npz")
     again = Heads.load(tmp_path / "heads.npz")
-    assert np.array_equal(again.images, heads.images) and np.array_equal(Heads.joined([again, again]).points[12:], heads.points)
+    assert np.array_equal(again.images, heads.images) and np.array_equal(
+        Heads.joined([again, again]).points[12:], heads.points
+    )

@@ -17,7 +17,12 @@ class Astray(FaceFinder):
 
     def find(self, image: np.ndarray, *, thorough: bool = False) -> list[Face]:
         side = image.shape[0]
-        points = np.array([[0.02, 0.9], [0.06, 0.9], [0.04, 0.93], [0.03, 0.95], [0.05, 0.95]], np.float32) * side
+        points = (
+            np.array(
+                [[0.02, 0.9], [0.06, 0.9], [0.04, 0.93], [0.03, 0.95], [0.05, 0.95]], np.float32
+            )
+            * side
+        )
         return [Face((0.0, 0.0, 1.0, 1.0), points, 1.0)]
 
 
@@ -34,11 +39,16 @@ def test_found_eyes_are_compared_with_true_ones(model: AffectModel) -> None:
 
 
 def test_a_finder_that_is_astray_gives_other_readings(model: AffectModel) -> None:
-    near, far = (cost_of_alignment(model, finder, heads=16, picture_px=160, seed=1) for finder in (FaceFinder(), Astray()))
+    near, far = (
+        cost_of_alignment(model, finder, heads=16, picture_px=160, seed=1)
+        for finder in (FaceFinder(), Astray())
+    )
     assert far.missed == 0 and far.found != near.found and (near.missed or far.true == near.true)
 
 
 def test_the_command_prints_the_cost(model: AffectModel, tmp_path: Path) -> None:
     model.save(tmp_path)
-    told = CliRunner().invoke(misalignment, [str(tmp_path), "--heads", "16", "--size", "160"], catch_exceptions=False)
+    told = CliRunner().invoke(
+        misalignment, [str(tmp_path), "--heads", "16", "--size", "160"], catch_exceptions=False
+    )
     assert "by true eyes" in told.output and "16 heads" in told.output

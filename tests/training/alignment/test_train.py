@@ -23,12 +23,16 @@ def _logits(points: torch.Tensor, face: float) -> torch.Tensor:
 def test_before_training_every_point_is_in_the_middle() -> None:
     network = LandmarkNet().eval()
     torch.nn.init.zeros_(network.maps.weight)
-    assert torch.allclose(network(torch.randn(2, 3, INPUT_PX, INPUT_PX))[:, :10], torch.tensor(0.5), atol=1e-5)
+    assert torch.allclose(
+        network(torch.randn(2, 3, INPUT_PX, INPUT_PX))[:, :10], torch.tensor(0.5), atol=1e-5
+    )
 
 
 def test_a_point_is_the_mean_of_its_map() -> None:
     network = LandmarkNet()
-    assert network.grid[0].tolist() == pytest.approx([1 / 64, 1 / 64]) and network.grid[1].tolist() == pytest.approx([3 / 64, 1 / 64])
+    assert network.grid[0].tolist() == pytest.approx([1 / 64, 1 / 64]) and network.grid[
+        1
+    ].tolist() == pytest.approx([3 / 64, 1 / 64])
 
 
 def test_the_loss_is_zero_for_the_truth_and_ignores_points_of_no_face() -> None:
@@ -60,11 +64,26 @@ def test_training_repeats_to_the_same_weights() -> None:
 
 def test_the_command_writes_network_and_figures(tmp_path: Path) -> None:
     out = tmp_path / "landmarks.onnx"
-    arguments = ["--out", str(out), "--heads", "64", "--held-out", "5", "--steps", "2", "--cache", str(tmp_path / "heads.npz")]
+    arguments = [
+        "--out",
+        str(out),
+        "--heads",
+        "64",
+        "--held-out",
+        "5",
+        "--steps",
+        "2",
+        "--cache",
+        str(tmp_path / "heads.npz"),
+    ]
     result = CliRunner().invoke(align, arguments)
     assert result.exit_code == 0, result.output
     report = json.loads(out.with_suffix(".json").read_text())
-    assert report["held_out"]["heads"] == 5 and "--steps 2" in report["command"] and str(tmp_path) not in report["command"]
+    assert (
+        report["held_out"]["heads"] == 5
+        and "--steps 2" in report["command"]
+        and str(tmp_path) not in report["command"]
+    )
 
 
 def test_the_shipped_network_is_as_exact_as_its_report_says() -> None:

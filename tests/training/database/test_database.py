@@ -15,7 +15,9 @@ from training.database.sample import SPLITS, Sample, split_of
 from training.database.stream import Stream
 from training.database.writer import DatabaseWriter, written_shards
 
-CARD = DataCard(name="test", vocabulary=("AU1", "AU12"), image_px=16, sources=("made",), licence="CC0-1.0")
+CARD = DataCard(
+    name="test", vocabulary=("AU1", "AU12"), image_px=16, sources=("made",), licence="CC0-1.0"
+)
 
 
 def _picture(number: int) -> np.ndarray:
@@ -33,7 +35,9 @@ def _sample(number: int, **changes: object) -> Sample:
         "identity": f"p{number // 8}",
         "twin_group": f"g{number // 4}",
     }
-    return Sample(**(fields | {"groups": {"sex": "female" if number % 16 < 8 else "male"}} | changes))  # type: ignore[arg-type]
+    return Sample(
+        **(fields | {"groups": {"sex": "female" if number % 16 < 8 else "male"}} | changes)
+    )  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +53,12 @@ def test_pictures_and_labels_come_back_as_they_went_in(folder: Path) -> None:
     database = Database.open(folder)
     for split in SPLITS:
         numbers = database.column(split, "key").astype(int)
-        assert np.array_equal(database.images(split, np.arange(5), 16), np.stack([_picture(n) for n in numbers[:5]]))
-        assert np.array_equal(database.labels(split), np.stack([_sample(n).labels for n in numbers]), equal_nan=True)
+        assert np.array_equal(
+            database.images(split, np.arange(5), 16), np.stack([_picture(n) for n in numbers[:5]])
+        )
+        assert np.array_equal(
+            database.labels(split), np.stack([_sample(n).labels for n in numbers]), equal_nan=True
+        )
     assert len(database) == 400
 
 
@@ -62,7 +70,9 @@ def test_no_person_stands_in_two_splits(folder: Path) -> None:
 
 def test_splits_have_the_shares_they_promise() -> None:
     drawn = [split_of("made", str(number)) for number in range(5000)]
-    assert [drawn.count(split) / 5000 for split in SPLITS] == pytest.approx([0.80, 0.08, 0.12], abs=0.02)
+    assert [drawn.count(split) / 5000 for split in SPLITS] == pytest.approx(
+        [0.80, 0.08, 0.12], abs=0.02
+    )
 
 
 def test_twins_share_a_group_and_a_shard(folder: Path) -> None:
@@ -70,11 +80,16 @@ def test_twins_share_a_group_and_a_shard(folder: Path) -> None:
     shards = database.table("train")["shard"].to_numpy()
     groups = database.table("train")["twin_group"].to_pylist()
     twins = database.twins("train")
-    assert twins and all(len(rows) == 4 and len(set(shards[rows])) == 1 and len({groups[row] for row in rows}) == 1 for rows in twins)
+    assert twins and all(
+        len(rows) == 4 and len(set(shards[rows])) == 1 and len({groups[row] for row in rows}) == 1
+        for rows in twins
+    )
 
 
 def test_a_shard_is_a_webdataset(folder: Path) -> None:
-    read = list(webdataset.WebDataset(str(folder / "shard-000000.tar"), shardshuffle=False).decode("rgb8"))
+    read = list(
+        webdataset.WebDataset(str(folder / "shard-000000.tar"), shardshuffle=False).decode("rgb8")
+    )
     assert np.array_equal(read[0]["png"], _picture(0)) and read[0]["json"]["identity"] == "p0"
 
 
@@ -104,7 +119,9 @@ def test_the_same_samples_make_the_same_bytes(folder: Path, tmp_path: Path) -> N
 
 
 def _stream(folder: Path, **options: int) -> Stream:
-    return Stream(Database.open(folder), split="train", size_px=16, batch_images=16, **({"seed": 3} | options))
+    return Stream(
+        Database.open(folder), split="train", size_px=16, batch_images=16, **({"seed": 3} | options)
+    )
 
 
 def test_a_resumed_stream_goes_on_with_the_same_batches(folder: Path) -> None:
@@ -123,7 +140,11 @@ def test_an_epoch_shows_every_picture_once(folder: Path) -> None:
 
 
 def test_two_ranks_share_the_order_of_one(folder: Path) -> None:
-    with _stream(folder) as one, _stream(folder, rank=0, world=2) as first, _stream(folder, rank=1, world=2) as second:
+    with (
+        _stream(folder) as one,
+        _stream(folder, rank=0, world=2) as first,
+        _stream(folder, rank=1, world=2) as second,
+    ):
         alone = np.concatenate([one.rows(0), one.rows(1)])
         shared = np.stack([first.rows(0), second.rows(0)], axis=1).ravel()
     assert np.array_equal(alone, shared)
@@ -135,9 +156,14 @@ def test_a_twin_is_another_picture_of_the_same_sitting(folder: Path) -> None:
     with _stream(folder) as stream:
         batch = stream.batch(0)
         rows = stream.rows(0)
-    assert batch.has_twin.all() and not any(np.array_equal(a, b) for a, b in zip(batch.images, batch.twins, strict=True))
+    assert batch.has_twin.all() and not any(
+        np.array_equal(a, b) for a, b in zip(batch.images, batch.twins, strict=True)
+    )
     members = [database.images("train", np.flatnonzero(groups == groups[row]), 16) for row in rows]
-    assert all(any(np.array_equal(twin, other) for other in group) for twin, group in zip(batch.twins, members, strict=True))
+    assert all(
+        any(np.array_equal(twin, other) for other in group)
+        for twin, group in zip(batch.twins, members, strict=True)
+    )
 
 
 def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
@@ -152,7 +178,9 @@ def test_a_run_on_missing_labels_is_refused(tmp_path: Path) -> None:
         for number in range(40):
             writer.add(_sample(number, labels=np.array([0.5, 0.5, np.nan, np.nan], np.float32)))
     with pytest.raises(DataError, match="no va label"):
-        Stream(Database.open(tmp_path), split="train", size_px=16, batch_images=4, seed=0, labels="va")
+        Stream(
+            Database.open(tmp_path), split="train", size_px=16, batch_images=4, seed=0, labels="va"
+        )
 
 
 def test_a_folder_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -177,13 +205,18 @@ def test_a_broken_picture_is_named(folder: Path, tmp_path: Path) -> None:
 
 def test_a_disk_that_fills_up_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "shard-000000.part").symlink_to("/dev/full")
-    with pytest.raises(DataError, match="free some space"), DatabaseWriter(tmp_path, CARD) as writer:
+    with (
+        pytest.raises(DataError, match="free some space"),
+        DatabaseWriter(tmp_path, CARD) as writer,
+    ):
         for number in range(40):
             writer.add(_sample(number))
     assert written_shards(tmp_path) == []
 
 
-def test_more_shards_than_files_may_be_open(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_shards_than_files_may_be_open(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(reader, "OPEN_SHARDS", 2)
     with DatabaseWriter(tmp_path, CARD, shard_images=4) as writer:
         for number in range(400):
@@ -199,10 +232,14 @@ def test_decoding_ahead_in_threads_changes_nothing(folder: Path) -> None:
     with _stream(folder) as one, _stream(folder, threads=3) as three:
         for _ in range(20):
             a, b = next(one), next(three)
-            assert np.array_equal(a.images, b.images) and np.array_equal(a.twin_labels, b.twin_labels, equal_nan=True)
+            assert np.array_equal(a.images, b.images) and np.array_equal(
+                a.twin_labels, b.twin_labels, equal_nan=True
+            )
 
 
-def test_a_split_too_large_to_keep_gives_the_same_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_too_large_to_keep_gives_the_same_batches(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with _stream(folder) as kept:
         first = [kept.batch(number).images for number in range(3)]
     monkeypatch.setattr(stream, "CACHE_BYTES", 0)

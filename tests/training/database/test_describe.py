@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.database.made import card, make, picture
+from tests.support.made_database import card, make, picture
 from training.database.describe import description, write_html
 from training.database.reader import Database
 from training.database.sample import Sample
@@ -19,7 +19,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [(n, f"p{n // 2}", {"AU1": float(n % 2), "AU12": float(n % 4 == 1)} | ({"valence": 0.1, "arousal": 0.2} if n < 100 else {}))
             for n in range(200)]  # fmt: skip
     about = card("AU1", "AU4", "AU12")
-    return make(tmp_path_factory.mktemp("described"), about, [*rows, (0, "p0", {"AU1": 1.0})], groups={"sex": "female"})
+    return make(
+        tmp_path_factory.mktemp("described"),
+        about,
+        [*rows, (0, "p0", {"AU1": 1.0})],
+        groups={"sex": "female"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +34,51 @@ def found(folder: Path) -> Survey:
 
 def test_pictures_are_counted_by_what_is_known_of_them(found: Survey) -> None:
     (source,) = found.sources
-    assert (found.pictures, source.people, source.both, source.au_only, source.va_only) == (201, 100, 100, 101, 0)
-    assert sum(part.pictures for part in found.splits) == 201 and found.groups["sex"][0].pictures == 201
+    assert (found.pictures, source.people, source.both, source.au_only, source.va_only) == (
+        201,
+        100,
+        100,
+        101,
+        0,
+    )
+    assert (
+        sum(part.pictures for part in found.splits) == 201
+        and found.groups["sex"][0].pictures == 201
+    )
 
 
 def test_prevalence_and_co_occurrence(found: Survey) -> None:
     labels = {label.name: label for label in found.labels}
     assert (labels["AU1"].known, labels["AU1"].present) == (201, 101) and labels["AU4"].known == 0
-    assert found.together[2, 0] == 1 and found.together[0, 2] == pytest.approx(0.5) and np.isnan(found.together[0, 1])
+    assert (
+        found.together[2, 0] == 1
+        and found.together[0, 2] == pytest.approx(0.5)
+        and np.isnan(found.together[0, 1])
+    )
 
 
 def test_problems_are_named(found: Survey) -> None:
     told = "\n".join(found.problems)
-    assert "AU4 is never annotated" in told and "1 pictures are copies" in told and "AU12 is present in 50" not in told
+    assert (
+        "AU4 is never annotated" in told
+        and "1 pictures are copies" in told
+        and "AU12 is present in 50" not in told
+    )
 
 
 def test_a_torn_person_is_a_problem(tmp_path: Path) -> None:
     make(tmp_path, card("AU1"), [(0, "p0", {"AU1": 1.0})], assigned="train")
     with DatabaseWriter(tmp_path, card("AU1"), first_shard=1) as writer:
         row = np.array([0, np.nan, np.nan], np.float32)
-        writer.add(Sample(key="x", image=picture(1), labels=row, source="made", identity="p0", assigned="test"))
-    assert any("1 people stand in more than one split" in text for text in survey(Database.open(tmp_path)).problems)
+        writer.add(
+            Sample(
+                key="x", image=picture(1), labels=row, source="made", identity="p0", assigned="test"
+            )
+        )
+    assert any(
+        "1 people stand in more than one split" in text
+        for text in survey(Database.open(tmp_path)).problems
+    )
 
 
 def test_the_words_hold_every_label(found: Survey) -> None:

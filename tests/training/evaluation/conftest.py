@@ -10,14 +10,18 @@ from affect.labels import Vocabulary
 from training.database.card import DataCard
 from training.database.sample import Sample
 from training.database.writer import DatabaseWriter
-from training.evaluation.judge_training import JudgeConfig, train_judge
+from training.evaluation.judge.training import JudgeConfig, train_judge
 
 VOCABULARY = Vocabulary(("AU4", "AU12", "AU25"))
 SIDE = 32
-QUICK_JUDGE = JudgeConfig(images=12_800, batch_images=32, image_px=32, widths=(16, 24, 32, 48), seed=2)
+QUICK_JUDGE = JudgeConfig(
+    images=12_800, batch_images=32, image_px=32, widths=(16, 24, 32, 48), seed=2
+)
 
 
-def draw_face(rng: np.random.Generator, frown: float, smile: float, opening: float, skin: np.ndarray) -> np.ndarray:
+def draw_face(
+    rng: np.random.Generator, frown: float, smile: float, opening: float, skin: np.ndarray
+) -> np.ndarray:
     """(SIDE, SIDE, 3) a cartoon at four times the size, averaged down."""
     big = np.full((4 * SIDE, 4 * SIDE, 3), rng.integers(0, 255, 3), np.uint8)
     cv2.ellipse(big, (64, 64), (44, 58), 0, 0, 360, skin.tolist(), -1)
@@ -37,11 +41,15 @@ def samples(people: int, states: int) -> list[Sample]:
     for person in range(people):
         skin, tone = rng.integers(90, 240, 3), str(person % 2)
         for state in range(states):
-            frown, smile, opening = (float(v) if rng.random() < 0.5 else 0.0 for v in rng.uniform(0.4, 1, 3))
+            frown, smile, opening = (
+                float(v) if rng.random() < 0.5 else 0.0 for v in rng.uniform(0.4, 1, 3)
+            )
             va = np.clip([smile - frown, opening - 0.5] + rng.normal(0, 0.05, 2), -1, 1)
             row = VOCABULARY.row({"AU4": frown, "AU12": smile, "AU25": opening})
             row[-2:] = np.nan if rng.random() < 0.25 else va
-            done, code = cv2.imencode(".png", draw_face(rng, frown, smile, opening, skin)[..., ::-1])
+            done, code = cv2.imencode(
+                ".png", draw_face(rng, frown, smile, opening, skin)[..., ::-1]
+            )
             assert done
             made.append(
                 Sample(
@@ -52,7 +60,9 @@ def samples(people: int, states: int) -> list[Sample]:
                     identity=f"p{person}",
                     twin_group=f"p{person}",
                     groups={"tone": tone},
-                    truth={} if np.isnan(row[-1]) else {"expected_va": [smile - frown, opening - 0.5]},
+                    truth={}
+                    if np.isnan(row[-1])
+                    else {"expected_va": [smile - frown, opening - 0.5]},
                 )
             )
     return made
@@ -62,7 +72,13 @@ def samples(people: int, states: int) -> list[Sample]:
 def drawn_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """About 600 faces of 150 people."""
     folder = tmp_path_factory.mktemp("drawn")
-    card = DataCard(name="drawn", vocabulary=VOCABULARY.aus, image_px=SIDE, sources=("drawn",), licence="CC0-1.0")
+    card = DataCard(
+        name="drawn",
+        vocabulary=VOCABULARY.aus,
+        image_px=SIDE,
+        sources=("drawn",),
+        licence="CC0-1.0",
+    )
     with DatabaseWriter(folder, card, shard_images=200) as writer:
         for sample in samples(150, 4):
             writer.add(sample)

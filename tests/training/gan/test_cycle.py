@@ -10,18 +10,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from affect.model import AffectModel, smoke_card
-from tests.tiny import tiny_model
+from tests.support.tiny import tiny_model
 from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.stream import Stream
 from training.gan import loop
 from training.gan.config import preset
 from training.gan.cycle import cycle_loss, moving, veiled
+from training.gan.distributed import Draws
 from training.gan.learner import learner_of
-from training.gan.ranks import Draws
 from training.gan.step import Pairs, step_losses
 
-CONFIG = replace(preset("smoke"), batch_pairs=8, penalty_rows=4, adversary_from=0.5, reader_from=0.1)
+CONFIG = replace(
+    preset("smoke"), batch_pairs=8, penalty_rows=4, adversary_from=0.5, reader_from=0.1
+)
 ROWS = 8
 
 
@@ -30,22 +32,39 @@ def _faces(seed: int = 0) -> Tensor:
 
 
 def _states(seed: int = 0) -> Tensor:
-    return torch.rand(ROWS, len(smoke_card().vocabulary) + 2, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(
+        ROWS, len(smoke_card().vocabulary) + 2, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 @pytest.fixture(scope="module")
 def twinless(faces_of_made_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("twinless") / "data"
-    return copy_database(Database.open(faces_of_made_people), folder, "twinless", lambda sample: replace(sample, twin_group=""))
+    return copy_database(
+        Database.open(faces_of_made_people),
+        folder,
+        "twinless",
+        lambda sample: replace(sample, twin_group=""),
+    )
 
 
 def test_only_faces_without_a_twin_move_and_of_edits_all_that_are_not_to_stay() -> None:
     paired, edits, still = (
-        torch.tensor(row) for row in ([True, False, False, False], [True, True, True, False], [False, False, True, False])
+        torch.tensor(row)
+        for row in (
+            [True, False, False, False],
+            [True, True, True, False],
+            [False, False, True, False],
+        )
     )
     always = moving(paired, edits, still, replace(CONFIG, moved=1.0), Draws(0))
     assert always.tolist() == [False, True, False, True]
-    assert moving(paired, edits, still, replace(CONFIG, moved=0.0), Draws(0)).tolist() == [False, True, False, False]
+    assert moving(paired, edits, still, replace(CONFIG, moved=0.0), Draws(0)).tolist() == [
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_veil_lies_on_what_moved_alone() -> None:
@@ -60,7 +79,9 @@ def test_a_decoder_that_changes_nothing_leaves_the_way_back_as_long_as_the_way_t
     x, drawn, y = 0.5 * _faces(), 0.5 * _faces(), _states()
     drawn[:, :, 4:8] += 0.3
     edits, moved = torch.ones(ROWS, dtype=torch.bool), torch.arange(ROWS) < 2
-    loss = cycle_loss(model, x, y, model.read(x), drawn, model.read(drawn), edits=edits, moved=moved)
+    loss = cycle_loss(
+        model, x, y, model.read(x), drawn, model.read(drawn), edits=edits, moved=moved
+    )
     one_row = 0.15 * 4 / 32  # 0.3 of [-1, 1] over four rows of 32; the same at every scale
     assert loss.item() == pytest.approx(one_row * 2 / ROWS, rel=1e-4)
 
@@ -69,7 +90,9 @@ def test_what_did_not_move_has_no_say_in_the_way_back() -> None:
     model, x, y = tiny_model(), _faces(), _states()
     drawn = _faces(1).requires_grad_()
     edits, moved = torch.arange(ROWS) % 2 == 0, torch.arange(ROWS) < 4
-    cycle_loss(model, x, y, model.read(x), drawn, model.read(drawn), edits=edits, moved=moved).backward()
+    cycle_loss(
+        model, x, y, model.read(x), drawn, model.read(drawn), edits=edits, moved=moved
+    ).backward()
     assert drawn.grad is not None
     assert drawn.grad[:4].flatten(1).abs().sum(1).min() > 0 and drawn.grad[4:].abs().sum() == 0
 
@@ -82,7 +105,10 @@ def _values(paired: Tensor, *, progress: float = 1.0) -> dict[str, Tensor]:
 
 
 def test_a_batch_of_twins_has_no_way_back_and_one_without_twins_has() -> None:
-    twins, singles = _values(torch.ones(ROWS, dtype=torch.bool)), _values(torch.zeros(ROWS, dtype=torch.bool))
+    twins, singles = (
+        _values(torch.ones(ROWS, dtype=torch.bool)),
+        _values(torch.zeros(ROWS, dtype=torch.bool)),
+    )
     assert twins["cycle"] == 0 and twins["kept"] == 0 and twins["identity"] > 0
     assert singles["cycle"] > 0 and singles["kept"] > 0 and singles["identity"] == 0
     assert all(torch.isfinite(value) for value in singles.values())
@@ -95,12 +121,21 @@ def test_nothing_moves_before_the_reader_grades_what_is_drawn() -> None:
 def test_a_moved_face_is_held_against_no_picture() -> None:
     """All edits move, so that no pixel of theirs is wrong and no map either."""
     config = replace(CONFIG, edited=1.0, still=0.0)
-    pairs = Pairs(_faces(), _states(), _faces(1), _states(1), torch.zeros(ROWS, dtype=torch.bool), twinless=True)
+    pairs = Pairs(
+        _faces(),
+        _states(),
+        _faces(1),
+        _states(1),
+        torch.zeros(ROWS, dtype=torch.bool),
+        twinless=True,
+    )
     values = step_losses(tiny_model(), pairs, config, progress=0.2, step=1, draws=Draws(1))
     assert values["reconstruction"] == 0 and values["features"] == 0 and values["drawn_label"] > 0
 
 
-def test_beside_a_face_without_a_twin_stands_every_other_picture_once_an_epoch(twinless: Path) -> None:
+def test_beside_a_face_without_a_twin_stands_every_other_picture_once_an_epoch(
+    twinless: Path,
+) -> None:
     database = Database.open(twinless)
     count = database.count("train")
     with Stream(database, split="train", size_px=32, batch_images=count // 2, seed=1) as stream:
@@ -121,14 +156,23 @@ def test_moved_faces_learn_to_show_what_is_asked(twinless: Path) -> None:
     learner = learner_of(model, config)
     for step in range(1, 401):
         learner.step(pairs, progress=0.2, step=step, draws=Draws(step))
-    low, high = (pairs.y.nan_to_num(0.0).index_fill(1, torch.tensor(1), asked) for asked in (0.0, 1.0))
+    low, high = (
+        pairs.y.nan_to_num(0.0).index_fill(1, torch.tensor(1), asked) for asked in (0.0, 1.0)
+    )
     with torch.no_grad():
-        rise = model.labels(model.edit(pairs.x, high))[:, 1] - model.labels(model.edit(pairs.x, low))[:, 1]
+        rise = (
+            model.labels(model.edit(pairs.x, high))[:, 1]
+            - model.labels(model.edit(pairs.x, low))[:, 1]
+        )
     assert rise.mean() > 0.3
 
 
-def test_a_run_without_twins_resumes_to_the_same_bits(twinless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(CONFIG, total_images=96, log_images=48, sample_images=96, checkpoint_seconds=0.0)
+def test_a_run_without_twins_resumes_to_the_same_bits(
+    twinless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(
+        CONFIG, total_images=96, log_images=48, sample_images=96, checkpoint_seconds=0.0
+    )
     loop.start(config, twinless, tmp_path / "whole")
     saves = iter(range(100))
     real = loop.save_checkpoint
@@ -143,6 +187,10 @@ def test_a_run_without_twins_resumes_to_the_same_bits(twinless: Path, tmp_path: 
         loop.start(config, twinless, tmp_path / "killed")
     monkeypatch.undo()
     loop.resume(tmp_path / "killed")
-    whole, resumed = (load_file(tmp_path / run / "model" / "weights.safetensors") for run in ("whole", "killed"))
-    assert all(torch.equal(whole[name].nan_to_num(9), resumed[name].nan_to_num(9)) for name in whole)
+    whole, resumed = (
+        load_file(tmp_path / run / "model" / "weights.safetensors") for run in ("whole", "killed")
+    )
+    assert all(
+        torch.equal(whole[name].nan_to_num(9), resumed[name].nan_to_num(9)) for name in whole
+    )
     assert "cycle" in json.loads((tmp_path / "killed" / "log.jsonl").read_text().splitlines()[-1])

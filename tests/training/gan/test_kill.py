@@ -30,12 +30,22 @@ KILLS = 4
 
 
 def _process(script: Path, data: Path, run: Path) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(loop.__file__).parents[2])}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(loop.__file__).parents[2]),
+    }
     with (script.parent / f"{run.name}.txt").open("ab") as told:
-        return subprocess.Popen([sys.executable, str(script), str(data), str(run)], stdout=told, stderr=told, env=environment)
+        return subprocess.Popen(
+            [sys.executable, str(script), str(data), str(run)],
+            stdout=told,
+            stderr=told,
+            env=environment,
+        )
 
 
-def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_that_was_not(faces_of_made_people: Path, tmp_path: Path) -> None:
+def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_that_was_not(
+    faces_of_made_people: Path, tmp_path: Path
+) -> None:
     script = tmp_path / "begin.py"
     script.write_text(BEGIN)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -54,7 +64,9 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_that_was_not(fac
         process.wait()
         while_saving += half.exists()
     assert while_saving, "no kill met a checkpoint that was being written"
-    assert _process(script, faces_of_made_people, killed).wait(120) == 0, (tmp_path / "killed.txt").read_text()[-3000:]
+    assert _process(script, faces_of_made_people, killed).wait(120) == 0, (
+        tmp_path / "killed.txt"
+    ).read_text()[-3000:]
     one, other = (load_file(run / "model" / "weights.safetensors") for run in (whole, killed))
     assert all(torch.equal(one[name].nan_to_num(9), other[name].nan_to_num(9)) for name in one)
 
@@ -66,6 +78,8 @@ def _mark(path: Path) -> int:
 def _wait(condition: object, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 60
     while not condition():  # type: ignore[operator]
-        assert process.poll() is None, "the run ended before it could be killed: give it more pictures"
+        assert process.poll() is None, (
+            "the run ended before it could be killed: give it more pictures"
+        )
         assert time.monotonic() < end, "no checkpoint within 60 s"
         time.sleep(0.0005)

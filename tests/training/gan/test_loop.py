@@ -17,7 +17,14 @@ from training.gan.commands import runs, train
 from training.gan.config import PRESETS, TrainConfig, from_json, preset
 from training.gan.schedule import schedule
 
-CONFIG = replace(preset("smoke"), batch_pairs=4, total_images=160, log_images=16, sample_images=80, penalty_rows=4)
+CONFIG = replace(
+    preset("smoke"),
+    batch_pairs=4,
+    total_images=160,
+    log_images=16,
+    sample_images=80,
+    penalty_rows=4,
+)
 
 
 @pytest.fixture
@@ -29,7 +36,9 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "weights.safetensors")
 
 
-def test_a_stopped_run_resumes_to_the_same_bits(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes_to_the_same_bits(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop.start(CONFIG, data, tmp_path / "whole")
     config = replace(CONFIG, checkpoint_seconds=0.0)
     steps = iter(range(100))
@@ -44,28 +53,59 @@ def test_a_stopped_run_resumes_to_the_same_bits(data: Path, tmp_path: Path, monk
     with pytest.raises(KeyboardInterrupt):
         loop.start(config, data, tmp_path / "killed")
     monkeypatch.undo()
-    (tmp_path / "killed" / f"{CHECKPOINT_FILE}.new").write_bytes(b"half a checkpoint, as a kill while saving leaves it")
+    (tmp_path / "killed" / f"{CHECKPOINT_FILE}.new").write_bytes(
+        b"half a checkpoint, as a kill while saving leaves it"
+    )
     loop.resume(tmp_path / "killed")
     whole, resumed = _weights(tmp_path / "whole"), _weights(tmp_path / "killed")
-    assert all(torch.equal(whole[name].nan_to_num(9), resumed[name].nan_to_num(9)) for name in whole)
-    logs = [[json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()] for run in ("whole", "killed")]
-    assert [line["step"] for line in logs[0]] == [line["step"] for line in logs[1]] == sorted({line["step"] for line in logs[1]})
+    assert all(
+        torch.equal(whole[name].nan_to_num(9), resumed[name].nan_to_num(9)) for name in whole
+    )
+    logs = [
+        [json.loads(line) for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+        for run in ("whole", "killed")
+    ]
+    assert (
+        [line["step"] for line in logs[0]]
+        == [line["step"] for line in logs[1]]
+        == sorted({line["step"] for line in logs[1]})
+    )
 
 
 @pytest.mark.parametrize("labels", ["au", "va", "both"])
-def test_each_kind_of_run_leaves_a_whole_run_folder(data: Path, tmp_path: Path, labels: str) -> None:
+def test_each_kind_of_run_leaves_a_whole_run_folder(
+    data: Path, tmp_path: Path, labels: str
+) -> None:
     result = CliRunner().invoke(
-        train, ["--data", str(data), "--labels", labels, "--preset", "smoke", "--images", "96", "--out", str(tmp_path / "run")]
+        train,
+        [
+            "--data",
+            str(data),
+            "--labels",
+            labels,
+            "--preset",
+            "smoke",
+            "--images",
+            "96",
+            "--out",
+            str(tmp_path / "run"),
+        ],
     )
     assert result.exit_code == 0, result.output
     model = AffectModel.load(tmp_path / "run" / "model")
-    assert model.card.labels == labels and model.card.seen_images == 96 and model.card.data.sources == ("made",)
+    assert (
+        model.card.labels == labels
+        and model.card.seen_images == 96
+        and model.card.data.sources == ("made",)
+    )
     face = model.generate(
         model.sample_latents(2, torch.Generator().manual_seed(0)),
         model.sample_labels(torch.full((2, 4), float("nan")), torch.Generator().manual_seed(0)),
     )
     assert torch.isfinite(face).all()
-    assert list((tmp_path / "run" / "samples").glob("*.png")) and list((tmp_path / "run" / "tensorboard").iterdir())
+    assert list((tmp_path / "run" / "samples").glob("*.png")) and list(
+        (tmp_path / "run" / "tensorboard").iterdir()
+    )
     assert "smoke" in CliRunner().invoke(runs, [str(tmp_path)]).output
 
 
@@ -98,4 +138,8 @@ def test_an_unknown_preset_is_refused_with_the_names_there_are() -> None:
 
 
 def test_the_rate_rises_briefly_and_falls_to_nothing() -> None:
-    assert schedule(0.01, 0.02) == 0.5 and schedule(0.02, 0.02) == 1.0 and schedule(1.0, 0.02) == pytest.approx(0)
+    assert (
+        schedule(0.01, 0.02) == 0.5
+        and schedule(0.02, 0.02) == 1.0
+        and schedule(1.0, 0.02) == pytest.approx(0)
+    )

@@ -9,12 +9,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from affect.model import AffectModel, smoke_card
 from training.gan.config import preset
+from training.gan.distributed import Draws
 from training.gan.learner import CategoricalGan
-from training.gan.ranks import Draws
 from training.gan.step import Pairs, step_losses
 
 CONFIG = replace(preset("smoke"), batch_pairs=4, penalty_rows=4)
-WAITING = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::equal", "aten::unique")
+WAITING = (
+    "aten::_local_scalar_dense",
+    "aten::nonzero",
+    "aten::masked_select",
+    "aten::is_nonzero",
+    "aten::equal",
+    "aten::unique",
+)
 
 
 class Waits(TorchDispatchMode):
@@ -27,7 +34,8 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.name()
         picked = name.startswith("aten::index") and any(
-            isinstance(i, Tensor) and i.dtype == torch.bool for i in (args[1] if len(args) > 1 else ())
+            isinstance(i, Tensor) and i.dtype == torch.bool
+            for i in (args[1] if len(args) > 1 else ())
         )
         if name.startswith(WAITING) or picked:
             self.found.append(name)
@@ -40,7 +48,9 @@ def _pairs(device: str = "cpu") -> Pairs:
     x, twin = (2 * torch.rand(4, 3, 32, 32, generator=chance) - 1 for _ in range(2))
     y, twin_y = (torch.rand(4, labels, generator=chance) for _ in range(2))
     y[0, :3] = float("nan")
-    return Pairs(*(rows.to(device) for rows in (x, y, twin, twin_y, torch.tensor([True, True, False, True]))))
+    return Pairs(
+        *(rows.to(device) for rows in (x, y, twin, twin_y, torch.tensor([True, True, False, True])))
+    )
 
 
 def test_the_watcher_sees_what_waits() -> None:
@@ -83,16 +93,27 @@ def test_a_gradient_that_is_not_finite_leaves_weights_and_moments_alone() -> Non
     values = learner.step(broken, progress=0.9, step=2, draws=Draws(1))
     assert not torch.isfinite(values["gradient_norm"])
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
-    assert all(torch.equal(a, s["exp_avg"]) for a, s in zip(moments, learner.optimiser.state.values(), strict=True))
+    assert all(
+        torch.equal(a, s["exp_avg"])
+        for a, s in zip(moments, learner.optimiser.state.values(), strict=True)
+    )
 
 
 def _generator_loss(edited: float, latent_weight: float) -> float:
-    config = replace(CONFIG, edited=edited, adversary_weight=1.0, latent_adversary_weight=latent_weight)
+    config = replace(
+        CONFIG, edited=edited, adversary_weight=1.0, latent_adversary_weight=latent_weight
+    )
     model = AffectModel.initialise(smoke_card(), seed=0)
-    return step_losses(model, _pairs(), config, progress=0.9, step=1, draws=Draws(3))["generator"].item()
+    return step_losses(model, _pairs(), config, progress=0.9, step=1, draws=Draws(3))[
+        "generator"
+    ].item()
 
 
-def test_the_critic_weighs_as_told_on_what_is_drawn_from_the_latent_and_as_before_on_edits() -> None:
+def test_the_critic_weighs_as_told_on_what_is_drawn_from_the_latent_and_as_before_on_edits() -> (
+    None
+):
     assert _generator_loss(0.0, 2.0) == pytest.approx(2 * _generator_loss(0.0, 1.0), rel=1e-5)
     newcomers = 1 / 3  # B edits and B / 2 new people; an untrained critic grades all alike
-    assert _generator_loss(1.0, 2.0) == pytest.approx((1 + newcomers) * _generator_loss(1.0, 1.0), rel=0.05)
+    assert _generator_loss(1.0, 2.0) == pytest.approx(
+        (1 + newcomers) * _generator_loss(1.0, 1.0), rel=0.05
+    )

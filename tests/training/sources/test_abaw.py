@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.sources.layout import bring_in, refusals, shoot, write
+from tests.support.set_layouts import bring_in, refusals, shoot, write
 from training.database.card import DataError
 from training.sources.abaw import Abaw
 
@@ -21,23 +21,40 @@ def _set(root: Path, *rows: str, name: str = "training_set_annotations.txt") -> 
 
 
 def test_a_row_has_more_fields_than_its_header(tmp_path: Path) -> None:
-    _, rows = bring_in(_set(tmp_path / "set", f"clip/00001.jpg,0.5,-0.5,4,1,{ZEROS[2:]}"), tmp_path / "out")
+    _, rows = bring_in(
+        _set(tmp_path / "set", f"clip/00001.jpg,0.5,-0.5,4,1,{ZEROS[2:]}"), tmp_path / "out"
+    )
     row = rows["clip/00001.jpg"]
-    assert row["labels"]["AU1"] == 1 and row["labels"]["AU26"] == 0 and row["labels"]["arousal"] == -0.5
+    assert (
+        row["labels"]["AU1"] == 1
+        and row["labels"]["AU26"] == 0
+        and row["labels"]["arousal"] == -0.5
+    )
     assert row["truth"]["emotion"] == "happiness"
 
 
 def test_each_task_has_its_own_mask(tmp_path: Path) -> None:
-    source = _set(tmp_path / "set", f"a/00001.jpg,-5,-5,-1,{ZEROS}", f"a/00002.jpg,0.1,0.2,-1,{NONE}", f"a/00003.jpg,0.1,-5,2,{NONE}")
+    source = _set(
+        tmp_path / "set",
+        f"a/00001.jpg,-5,-5,-1,{ZEROS}",
+        f"a/00002.jpg,0.1,0.2,-1,{NONE}",
+        f"a/00003.jpg,0.1,-5,2,{NONE}",
+    )
     report, rows = bring_in(source, tmp_path / "out")
     assert len(rows["a/00001.jpg"]["labels"]) == 12
     assert rows["a/00002.jpg"]["labels"] == {"valence": 0.1, "arousal": 0.2}
     assert refusals(report)["training_set_annotations.txt:4"].startswith("no label is known")
 
 
-@pytest.mark.parametrize("name", ["train_set.txt", "validation_set.txt", "MTL_Challenge/validation_set_annotations.txt"])
+@pytest.mark.parametrize(
+    "name", ["train_set.txt", "validation_set.txt", "MTL_Challenge/validation_set_annotations.txt"]
+)
 def test_lists_go_by_several_names(tmp_path: Path, name: str) -> None:
-    _, rows = bring_in(_set(tmp_path / "set", f"a_left/00001.jpg,0,0,0,{ZEROS}", name=name), tmp_path / "out", splits="official")
+    _, rows = bring_in(
+        _set(tmp_path / "set", f"a_left/00001.jpg,0,0,0,{ZEROS}", name=name),
+        tmp_path / "out",
+        splits="official",
+    )
     (row,) = rows.values()
     assert (row["identity"], row["video"]) == ("a_left", "a")
     assert (row["split"] == "test") == ("validation" in name)
@@ -54,7 +71,9 @@ def test_lists_go_by_several_names(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_rows_that_cannot_be_are_refused(tmp_path: Path, row: str, why: str) -> None:
-    report, _ = bring_in(_set(tmp_path / "set", f"a/00002.jpg,0,0,0,{ZEROS}", row), tmp_path / "out")
+    report, _ = bring_in(
+        _set(tmp_path / "set", f"a/00002.jpg,0,0,0,{ZEROS}", row), tmp_path / "out"
+    )
     assert why in refusals(report)["training_set_annotations.txt:3"]
 
 

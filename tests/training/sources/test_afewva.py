@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.sources.layout import bring_in, refusals, shoot, write
+from tests.support.set_layouts import bring_in, refusals, shoot, write
 from training.database.card import DataError
 from training.database.reader import Database
 from training.sources.afewva import AfewVa
@@ -37,15 +37,32 @@ def test_an_actor_of_two_clips_stays_in_one_split(tmp_path: Path) -> None:
 
 
 def test_frames_and_clips_that_cannot_be_are_refused(tmp_path: Path) -> None:
-    _clip(tmp_path / "set", "001", {"00000": _frame(1, 1), "00001": _frame(11, 0), "00002": {"valence": 1}, "00003": _frame("x", 0)})
+    _clip(
+        tmp_path / "set",
+        "001",
+        {
+            "00000": _frame(1, 1),
+            "00001": _frame(11, 0),
+            "00002": {"valence": 1},
+            "00003": _frame("x", 0),
+        },
+    )
     write(tmp_path / "set/002/002.json", "{")
-    (tmp_path / "set/001/00000.png").write_bytes((tmp_path / "set/001/00000.png").read_bytes()[:200])
+    (tmp_path / "set/001/00000.png").write_bytes(
+        (tmp_path / "set/001/00000.png").read_bytes()[:200]
+    )
     _clip(tmp_path / "set", "003", {"00000": _frame(1, 1)})
     report, _ = bring_in(AfewVa(tmp_path / "set"), tmp_path / "out")
     told = refusals(report)
-    assert "valence is 1.1" in told["001/001.json frame 00001"] and "arousal" in told["001/001.json frame 00002"]
+    assert (
+        "valence is 1.1" in told["001/001.json frame 00001"]
+        and "arousal" in told["001/001.json frame 00002"]
+    )
     assert "001/001.json frame 00003" in told and "not a clip" in told["002/002.json"]
-    assert told["001/001.json frame 00000"].startswith("broken image") and (report.read, report.kept) == (6, 1)
+    assert told["001/001.json frame 00000"].startswith("broken image") and (
+        report.read,
+        report.kept,
+    ) == (6, 1)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.training.sources.layout import bring_in, face, refusals, shoot, write
+from tests.support.set_layouts import bring_in, face, refusals, shoot, write
 from training.database.card import DataError
 from training.database.reader import Database
-from training.faces.face import LOOSE
+from training.renderer.face import LOOSE
 from training.sources.affectnet import AffectNet
 from training.sources.cropping import Cropping
 from training.sources.importing import import_database
@@ -24,21 +24,39 @@ def _row(picture: str, expression: int, valence: float, arousal: float) -> str:
 @pytest.mark.parametrize("header", [HEADER, HEADER.replace("filePath", "filepath"), None])
 def test_the_csv_of_2017_is_read_whatever_its_header(tmp_path: Path, header: str | None) -> None:
     shoot(tmp_path / "set/Manually_Annotated_Images/12/a.jpg")
-    write(tmp_path / "set/training.csv", *([header] if header else []), _row("12/a.jpg", 1, 0.75, 0.25))
+    write(
+        tmp_path / "set/training.csv",
+        *([header] if header else []),
+        _row("12/a.jpg", 1, 0.75, 0.25),
+    )
     _, rows = bring_in(AffectNet(tmp_path / "set"), tmp_path / "out")
     (row,) = rows.values()
-    assert row["labels"] == {"valence": 0.75, "arousal": 0.25} and row["truth"]["emotion"] == "happiness"
+    assert (
+        row["labels"] == {"valence": 0.75, "arousal": 0.25}
+        and row["truth"]["emotion"] == "happiness"
+    )
 
 
 def test_invalid_affect_and_faceless_pictures_are_refused(tmp_path: Path) -> None:
     for number in range(4):
         shoot(tmp_path / f"set/images/{number}.jpg")
-    rows = [_row("0.jpg", 0, 0, 0), _row("1.jpg", 9, -2, -2), _row("2.jpg", 10, -2, -2), _row("3.jpg", 11, 0, 0), "4.jpg,0,0"]
+    rows = [
+        _row("0.jpg", 0, 0, 0),
+        _row("1.jpg", 9, -2, -2),
+        _row("2.jpg", 10, -2, -2),
+        _row("3.jpg", 11, 0, 0),
+        "4.jpg,0,0",
+    ]
     write(tmp_path / "set/validation.csv", HEADER, *rows)
     report, kept = bring_in(AffectNet(tmp_path / "set"), tmp_path / "out", splits="official")
     told = refusals(report)
-    assert told["validation.csv:3"].startswith("no label is known") and "saw no face" in told["validation.csv:4"]
-    assert "expression is 11" in told["validation.csv:5"] and "is missing" in told["validation.csv:6"]
+    assert (
+        told["validation.csv:3"].startswith("no label is known")
+        and "saw no face" in told["validation.csv:4"]
+    )
+    assert (
+        "expression is 11" in told["validation.csv:5"] and "is missing" in told["validation.csv:6"]
+    )
     assert [row["split"] for row in kept.values()] == ["test"]
 
 
@@ -53,8 +71,14 @@ def test_the_folders_of_2021_hold_numbers_or_text(tmp_path: Path) -> None:
     _folder(tmp_path / "set", "train_set", 7)
     _folder(tmp_path / "set", "val_set", 7, exp="6", val="-0.5", aro="0.875")
     _, rows = bring_in(AffectNet(tmp_path / "set"), tmp_path / "out", splits="official")
-    assert rows["val_set/7/7.jpg"]["labels"] == {"valence": -0.5, "arousal": 0.875} and rows["val_set/7/7.jpg"]["split"] == "test"
-    assert rows["train_set/7/7.jpg"]["labels"] == {"valence": 0.5, "arousal": 0.5} and rows["train_set/7/7.jpg"]["split"] != "test"
+    assert (
+        rows["val_set/7/7.jpg"]["labels"] == {"valence": -0.5, "arousal": 0.875}
+        and rows["val_set/7/7.jpg"]["split"] == "test"
+    )
+    assert (
+        rows["train_set/7/7.jpg"]["labels"] == {"valence": 0.5, "arousal": 0.5}
+        and rows["train_set/7/7.jpg"]["split"] != "test"
+    )
 
 
 def test_a_label_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
@@ -77,7 +101,12 @@ def test_the_face_in_the_box_is_taken_from_a_crowd(tmp_path: Path) -> None:
     write(tmp_path / "set/training.csv", HEADER, *rows)
     import_database(AffectNet(tmp_path / "set"), tmp_path / "out", cropping=Cropping(size_px=64))
     database = Database.open(tmp_path / "out")
-    images = np.concatenate([database.images(split, np.arange(database.count(split)), 64) for split in ("train", "validation", "test")])
+    images = np.concatenate(
+        [
+            database.images(split, np.arange(database.count(split)), 64)
+            for split in ("train", "validation", "test")
+        ]
+    )
     assert np.abs(images[0].astype(int) - images[1]).mean() < 8
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.sources.layout import bring_in, refusals, shoot, write
+from tests.support.set_layouts import bring_in, refusals, shoot, write
 from training.database.card import DataError
 from training.sources.affwild2 import AffWild2
 
@@ -22,7 +22,14 @@ def old(tmp_path: Path) -> Path:
     root = tmp_path / "set"
     aus = ["1,0,0,1,1,0,0,1", "-1,-1,-1,-1,-1,-1,-1,-1", "0,0,-1,0,1,0,0,0", "0,0,0,0,0,0,0,0"]
     write(root / "annotations/AU_Set/Training_Set/clip.txt", HEADER_2020, *aus)
-    write(root / "annotations/VA_Set/Training_Set/clip.txt", "valence,arousal", "0.5,-0.25", "-5,-5", "-5,-5", "0.1,0.1")
+    write(
+        root / "annotations/VA_Set/Training_Set/clip.txt",
+        "valence,arousal",
+        "0.5,-0.25",
+        "-5,-5",
+        "-5,-5",
+        "0.1,0.1",
+    )
     write(root / "annotations/EXPR_Set/Training_Set/clip.txt", "Neutral,Anger", "4", "-1", "0", "0")
     _crops(root, "clip", 1, 2, 3)
     return root
@@ -38,7 +45,15 @@ def test_the_tasks_of_a_frame_meet_in_one_row(old: Path, tmp_path: Path) -> None
 
 def test_unknown_labels_are_masked_one_by_one(old: Path, tmp_path: Path) -> None:
     report, rows = bring_in(AffWild2(old), tmp_path / "out")
-    assert set(rows["clip/00003.jpg"]["labels"]) == {"AU1", "AU2", "AU6", "AU12", "AU15", "AU20", "AU25"}
+    assert set(rows["clip/00003.jpg"]["labels"]) == {
+        "AU1",
+        "AU2",
+        "AU6",
+        "AU12",
+        "AU15",
+        "AU20",
+        "AU25",
+    }
     assert report.masked == {"AU4": 1, "valence": 1, "arousal": 1}
 
 
@@ -47,17 +62,24 @@ def test_lines_without_crops_and_without_labels_are_named(old: Path, tmp_path: P
     told = refusals(report)
     assert (report.read, report.kept) == (4, 2)
     assert told["annotations/AU_Set/Training_Set/clip.txt:3"].startswith("no label is known")
-    assert told["annotations/AU_Set/Training_Set/clip.txt:5"].startswith("the picture is missing: 00004.jpg: expected at ")
+    assert told["annotations/AU_Set/Training_Set/clip.txt:5"].startswith(
+        "the picture is missing: 00004.jpg: expected at "
+    )
 
 
 def test_the_layout_of_2022_has_twelve_action_units(tmp_path: Path) -> None:
     root = tmp_path / "set"
-    write(root / "AU_Detection_Challenge/Train_Set/clip.txt", HEADER_2022, "0,0,0,0,1,0,0,0,0,0,0,1")
+    write(
+        root / "AU_Detection_Challenge/Train_Set/clip.txt", HEADER_2022, "0,0,0,0,1,0,0,0,0,0,0,1"
+    )
     _crops(root, "clip", 1)
     source = AffWild2(root)
     assert ",".join(source.vocabulary()) == HEADER_2022
     _, rows = bring_in(source, tmp_path / "out")
-    assert rows["clip/00001.jpg"]["labels"]["AU26"] == 1 and "valence" not in rows["clip/00001.jpg"]["labels"]
+    assert (
+        rows["clip/00001.jpg"]["labels"]["AU26"] == 1
+        and "valence" not in rows["clip/00001.jpg"]["labels"]
+    )
 
 
 def test_two_people_of_one_recording_are_two_identities_and_one_split(tmp_path: Path) -> None:
@@ -67,7 +89,9 @@ def test_two_people_of_one_recording_are_two_identities_and_one_split(tmp_path: 
         _crops(root, video, 1)
     _, rows = bring_in(AffWild2(root), tmp_path / "out")
     assert {row["identity"] for row in rows.values()} == {"talk", "talk_left", "talk_right"}
-    assert {row["video"] for row in rows.values()} == {"talk"} and len({row["split"] for row in rows.values()}) == 1
+    assert {row["video"] for row in rows.values()} == {"talk"} and len(
+        {row["split"] for row in rows.values()}
+    ) == 1
 
 
 def test_official_validation_becomes_the_test_split(tmp_path: Path) -> None:
@@ -77,13 +101,23 @@ def test_official_validation_becomes_the_test_split(tmp_path: Path) -> None:
         write(root / f"VA_Estimation_Challenge/{part}/v{number}.txt", "valence,arousal", "0.5,0.5")
         _crops(root, f"v{number}", 1)
     _, rows = bring_in(AffWild2(root), tmp_path / "out", splits="official")
-    assert {row["identity"] for row in rows.values() if row["split"] == "test"} == {f"v{number}" for number in range(5)}
+    assert {row["identity"] for row in rows.values() if row["split"] == "test"} == {
+        f"v{number}" for number in range(5)
+    }
 
 
-def test_lines_that_are_no_labels_are_refused_and_the_other_task_stays(old: Path, tmp_path: Path) -> None:
+def test_lines_that_are_no_labels_are_refused_and_the_other_task_stays(
+    old: Path, tmp_path: Path
+) -> None:
     broken = ["1,0,0,1,1,0,0,1", "2,0,0,0,0,0,0,0", "1,0"]
     write(old / "annotations/AU_Set/Training_Set/clip.txt", HEADER_2020, *broken)
-    write(old / "annotations/VA_Set/Training_Set/clip.txt", "valence,arousal", "1.5,0", "0.5,0.5", "0.5,0.5")
+    write(
+        old / "annotations/VA_Set/Training_Set/clip.txt",
+        "valence,arousal",
+        "1.5,0",
+        "0.5,0.5",
+        "0.5,0.5",
+    )
     report, rows = bring_in(AffWild2(old), tmp_path / "out")
     told = refusals(report)
     assert "AU1 is 2.0" in told["annotations/AU_Set/Training_Set/clip.txt:3"]

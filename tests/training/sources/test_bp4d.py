@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.sources.layout import bring_in, refusals, shoot, write
+from tests.support.set_layouts import bring_in, refusals, shoot, write
 from training.database.card import DataError
 from training.database.reader import Database
 from training.sources.bp4d import Bp4d
@@ -21,7 +21,10 @@ def test_nine_is_unknown_and_the_first_column_is_the_frame(tmp_path: Path) -> No
     for frame in (2440, 2441):
         shoot(tmp_path / f"set/2D+3D/F001/T1/{frame}.jpg", frame)
     report, rows = bring_in(source, tmp_path / "out")
-    assert rows["F001/2440.jpg"]["labels"] == {"AU1": 1, "AU2": 0} and rows["F001/2440.jpg"]["video"] == "F001_T1"
+    assert (
+        rows["F001/2440.jpg"]["labels"] == {"AU1": 1, "AU2": 0}
+        and rows["F001/2440.jpg"]["video"] == "F001_T1"
+    )
     assert refusals(report)["AUCoding/AU_OCC/F001_T1.csv:3"].startswith("no label is known")
 
 
@@ -43,7 +46,10 @@ def test_the_tasks_of_a_person_stay_in_one_split(tmp_path: Path) -> None:
 
 
 def test_columns_that_no_catalogue_knows_are_no_labels(tmp_path: Path) -> None:
-    assert _set(tmp_path / "set", F001_T1=["0,1,3,12,99", "1,1,0,9,0"]).vocabulary() == ("AU1", "AU12")
+    assert _set(tmp_path / "set", F001_T1=["0,1,3,12,99", "1,1,0,9,0"]).vocabulary() == (
+        "AU1",
+        "AU12",
+    )
 
 
 def test_other_values_and_short_lines_are_refused(tmp_path: Path) -> None:
@@ -51,7 +57,10 @@ def test_other_values_and_short_lines_are_refused(tmp_path: Path) -> None:
     shoot(tmp_path / "set/2D+3D/F001/T1/0001.jpg")
     report, _ = bring_in(source, tmp_path / "out")
     told = refusals(report)
-    assert "AU1 is 3" in told["AUCoding/AU_OCC/F001_T1.csv:3"] and "does not fit" in told["AUCoding/AU_OCC/F001_T1.csv:4"]
+    assert (
+        "AU1 is 3" in told["AUCoding/AU_OCC/F001_T1.csv:3"]
+        and "does not fit" in told["AUCoding/AU_OCC/F001_T1.csv:4"]
+    )
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.training.sources.layout import bring_in, face, refusals, shoot, write
+from tests.support.set_layouts import bring_in, face, refusals, shoot, write
 from training.database.card import DataError
 from training.database.reader import Database
 from training.sources.disfa import Disfa
@@ -25,7 +25,9 @@ def test_intensities_of_several_files_meet_by_frame(tmp_path: Path) -> None:
         shoot(root / f"Images/SN001/{frame}.jpg", frame)
     report, rows = bring_in(Disfa(root), tmp_path / "out")
     assert rows["SN001/1.jpg"]["labels"] == pytest.approx({"AU1": 0, "AU12": 0.6})
-    assert rows["SN001/3.jpg"]["labels"] == pytest.approx({"AU12": 0.2}) and report.masked["AU1"] == 1
+    assert (
+        rows["SN001/3.jpg"]["labels"] == pytest.approx({"AU12": 0.2}) and report.masked["AU1"] == 1
+    )
 
 
 @pytest.mark.parametrize(("threshold", "present"), [(1, 4), (2, 3), (3, 2)])
@@ -44,14 +46,22 @@ def test_frames_come_out_of_the_video_in_their_place(tmp_path: Path) -> None:
     root = tmp_path / "set"
     _labels(root, "SN002", au4=["2,1", "4,2", "9,1"])
     (root / "Videos_LeftCamera").mkdir()
-    video = cv2.VideoWriter(str(root / "Videos_LeftCamera/LeftVideoSN002_comp.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20, (48, 48))
+    video = cv2.VideoWriter(
+        str(root / "Videos_LeftCamera/LeftVideoSN002_comp.avi"),
+        cv2.VideoWriter.fourcc(*"MJPG"),
+        20,
+        (48, 48),
+    )
     for number in (0, 1, 0, 2):
         video.write(face(number)[..., ::-1])
     video.release()
     report, _ = bring_in(Disfa(root), tmp_path / "out")
     database = Database.open(tmp_path / "out")
     (split,) = [split for split in ("train", "validation", "test") if database.count(split)]
-    shrunk = [cv2.resize(face(number), (32, 32), interpolation=cv2.INTER_AREA).astype(int) for number in (1, 2)]
+    shrunk = [
+        cv2.resize(face(number), (32, 32), interpolation=cv2.INTER_AREA).astype(int)
+        for number in (1, 2)
+    ]
     assert np.abs(database.images(split, np.arange(2), 32) - np.stack(shrunk)).mean() < 12
     assert "has no frame 9" in refusals(report)["ActionUnit_Labels/SN002 frame 9"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.sources.layout import bring_in, refusals, shoot, write
+from tests.support.set_layouts import bring_in, refusals, shoot, write
 from training.database.card import DataError
 from training.sources.facemotion import FaceMotion
 
@@ -15,7 +15,12 @@ def _set(root: Path, *lines: str) -> FaceMotion:
 
 
 @pytest.mark.parametrize(
-    "line", ["f10 : 0.5 -0.25 [1 0 0 1 1 0 0 1]", "f10.jpg : 0.5 -0.25 [1, 0, 0, 1, 1, 0, 0, 1]", "f10: 0.5,-0.25 [1 0 0 1 1 0 0 1]"]
+    "line",
+    [
+        "f10 : 0.5 -0.25 [1 0 0 1 1 0 0 1]",
+        "f10.jpg : 0.5 -0.25 [1, 0, 0, 1, 1, 0, 0, 1]",
+        "f10: 0.5,-0.25 [1 0 0 1 1 0 0 1]",
+    ],
 )
 def test_a_line_is_found_by_the_name_of_its_picture(tmp_path: Path, line: str) -> None:
     source = _set(tmp_path / "set", line)
@@ -28,10 +33,18 @@ def test_a_line_is_found_by_the_name_of_its_picture(tmp_path: Path, line: str) -
 
 
 def test_lines_that_are_no_labels_are_refused(tmp_path: Path) -> None:
-    source = _set(tmp_path / "set", "f1 : 0 0 [0 0 0 0 0 0 0 0]", "f2 : 0 0 [0 0]", "f3 0 0", "f4 : 2 0 [0 0 0 0 0 0 0 0]")
+    source = _set(
+        tmp_path / "set",
+        "f1 : 0 0 [0 0 0 0 0 0 0 0]",
+        "f2 : 0 0 [0 0]",
+        "f3 0 0",
+        "f4 : 2 0 [0 0 0 0 0 0 0 0]",
+    )
     shoot(tmp_path / "set/final_images/my_clip/f1.jpg")
     report, _ = bring_in(source, tmp_path / "out")
-    assert list(refusals(report)) == [f"final_annotations/a_b_my_clip.txt:{line}" for line in (2, 3, 4)]
+    assert list(refusals(report)) == [
+        f"final_annotations/a_b_my_clip.txt:{line}" for line in (2, 3, 4)
+    ]
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

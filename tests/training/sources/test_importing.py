@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from affect.faces import EYES, FaceFinder
-from tests.training.sources.layout import bring_in, face, refusals, shoot, write
+from tests.support.set_layouts import bring_in, face, refusals, shoot, write
 from training.database.card import DataError
 from training.database.reader import Database
-from training.faces.face import LOOSE
+from training.renderer.face import LOOSE
 from training.sources.cropping import Cropping, parse_eyes
+from training.sources.csv import PlainCsv
 from training.sources.importing import import_database
-from training.sources.plain import PlainCsv
 
 
 @pytest.fixture
@@ -34,7 +34,12 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 def _picture(folder: Path) -> np.ndarray:
     database = Database.open(folder)
-    return np.concatenate([database.images(split, np.arange(database.count(split)), 64) for split in ("train", "validation", "test")])[0]
+    return np.concatenate(
+        [
+            database.images(split, np.arange(database.count(split)), 64)
+            for split in ("train", "validation", "test")
+        ]
+    )[0]
 
 
 def test_every_line_is_kept_or_named(labels: PlainCsv, tmp_path: Path) -> None:
@@ -50,7 +55,13 @@ def test_a_stopped_import_goes_on_to_the_same_bytes(labels: PlainCsv, tmp_path: 
     bring_in(labels, tmp_path / "whole", shard_lines=5)
     part = tmp_path / "part"
     bring_in(labels, part, shard_lines=5)
-    for name in ("shard-000001.tar", "shard-000001.parquet", "import-000001.json", "shard-000002.parquet", "import-000002.json"):
+    for name in (
+        "shard-000001.tar",
+        "shard-000001.parquet",
+        "import-000001.json",
+        "shard-000002.parquet",
+        "import-000002.json",
+    ):
         (part / name).unlink()
     untouched = (part / "shard-000000.tar").stat().st_mtime_ns
     report, _ = bring_in(labels, part, shard_lines=5)
@@ -100,8 +111,12 @@ def test_crops_with_eyes_elsewhere_are_moved_by_what_is_said_of_them(tmp_path: P
     assert cv2.imwrite(str(tmp_path / "set/a.png"), shifted[..., ::-1])
     source = PlainCsv(write(tmp_path / "set/labels.csv", "image,AU1", "a.png,1"))
     height = 0.36 + 6 / 64
-    import_database(source, tmp_path / "out", cropping=Cropping(size_px=64, eyes=(0.32, height, 0.68, height)))
-    assert np.abs(_picture(tmp_path / "out")[4:54, 4:60].astype(int) - aligned[4:54, 4:60]).mean() < 2
+    import_database(
+        source, tmp_path / "out", cropping=Cropping(size_px=64, eyes=(0.32, height, 0.68, height))
+    )
+    assert (
+        np.abs(_picture(tmp_path / "out")[4:54, 4:60].astype(int) - aligned[4:54, 4:60]).mean() < 2
+    )
 
 
 def test_an_oblong_picture_is_no_aligned_crop(tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""What an independent judge says of a counterfactual: does it see the change too?
+
+Shape letters: N rows, S side in px, L labels of the judge.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from affect.judge import Judge
+
+FOLLOWS = 0.5  # the judge agrees when its reading moves the same way by at least this share of what the model's does
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The judge's reading of the questioned label (an AU's intensity, or valence or arousal) before and after."""
+
+    before: float
+    after: float
+    agrees: bool
+
+
+def opinions(
+    judge: Judge | None,
+    faces: Tensor,
+    changed: Tensor,
+    labels: Sequence[str],
+    moved: Sequence[float],
+) -> list[Opinion | None]:
+    """What the judge says of N faces and their counterfactuals (N, 3, S, S); `moved` is by how much the model's reading moved.
+
+    None where nobody can be asked: there is no judge, or it does not know the label.
+    """
+    if judge is None:
+        return [None] * len(labels)
+    before, after = (judge.read(x) for x in (faces, changed))  # (N, L)
+    names = judge.vocabulary.names
+    return [
+        _opinion(before[i, names.index(label)], after[i, names.index(label)], moved[i])
+        if label in names
+        else None
+        for i, label in enumerate(labels)
+    ]
+
+
+def _opinion(before: Tensor, after: Tensor, moved: float) -> Opinion:
+    seen = float(after - before)
+    agrees = seen * moved > 0 and abs(seen) >= FOLLOWS * abs(moved)
+    return Opinion(round(float(before), 4), round(float(after), 4), agrees)

@@ -1,0 +1,1 @@
+"""What gateway and TorchServe handlers send each other."""

@@ -1,0 +1,178 @@
+"""How a dataclass of tensors becomes safetensors bytes and comes back, held against the model's card on both ways.
+
+A message's fields are declared with `tensor("N S S 3", np.uint8)`: letters that the card fixes (S, K, K+2) must be its
+sizes, free letters (N, R, F) must agree within the message. The header's metadata names the message, the wire's version
+and the digest of the model it was written for; words that are no tensors travel there as JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from affect.card import ModelCard
+
+FORMAT = "1"
+MAX_ROWS = 1024  # more in one job would keep every other client waiting
+
+
+class WireError(ValueError):
+    """Bytes that are not the expected message, or do not fit the model: names field, value and remedy."""
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        super().__init__(f"{field} is {value!r}; {remedy}")
+        self.field, self.value, self.remedy = field, value, remedy
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    shape: tuple[str, ...]
+    dtype: np.dtype[Any]
+
+
+def tensor(shape: str, dtype: type[np.generic]) -> Any:
+    """A field that is a tensor of this shape, in letters, and type."""
+    return field(metadata={"tensor": _Tensor(tuple(shape.split()), np.dtype(dtype))})
+
+
+def group(kind: type[Any]) -> Any:
+    """A field that is a dataclass of tensors; in the file they are named "field.tensor"."""
+    return field(metadata={"group": kind})
+
+
+@dataclass(frozen=True, eq=False)
+class Message:
+    """Base of every job and answer: bytes and back."""
+
+    kind: ClassVar[str] = ""
+
+    def to_bytes(self, card: ModelCard) -> bytes:
+        """Bytes for the model of this card. Raises WireError when a field does not fit it."""
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in _flatten(self).items()}
+        _fit(type(self), tensors, card)
+        header = {
+            "message": self.kind,
+            "format": FORMAT,
+            "digest": card.digest,
+            "words": orjson.dumps(self._words()).decode(),
+        }
+        return save(tensors, header)
+
+    @classmethod
+    def from_bytes(cls, content: bytes | bytearray, card: ModelCard) -> Self:
+        """The message in these bytes. Raises WireError when it is not one, or is for another model."""
+        header, tensors = _unpack(bytes(content))
+        for name, expected in (("message", cls.kind), ("format", FORMAT), ("digest", card.digest)):
+            if header.get(name) != expected:
+                raise WireError(
+                    name,
+                    header.get(name),
+                    f"this side expects {expected!r}: both must serve the same archive",
+                )
+        _fit(cls, tensors, card)
+        return cls._from_words(build(cls, tensors), orjson.loads(header["words"]))
+
+    def _words(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
+        return cls(**arguments)
+
+
+def tensors_of(kind: type[Any]) -> Mapping[str, _Tensor]:
+    """Every tensor of a message by its name in the file; those of a group are "group.name"."""
+    return _tensors_of(kind)  # type: ignore[arg-type]  # a type can be hashed
+
+
+@cache
+def _tensors_of(kind: type[Any]) -> dict[str, _Tensor]:
+    found: dict[str, _Tensor] = {}
+    for part in fields(kind):
+        if "tensor" in part.metadata:
+            found[part.name] = part.metadata["tensor"]
+        if "group" in part.metadata:
+            found |= {
+                f"{part.name}.{name}": spec
+                for name, spec in tensors_of(part.metadata["group"]).items()
+            }
+    return found
+
+
+def _flatten(message: Message) -> dict[str, NDArray[Any]]:
+    tensors = {}
+    for name in tensors_of(type(message)):
+        value: Any = message
+        for step in name.split("."):
+            value = getattr(value, step)
+        tensors[name] = value
+    return tensors
+
+
+def blank(kind: type[Any], card: ModelCard, **free: int) -> dict[str, NDArray[Any]]:
+    """Every tensor of a message by its name in the file, zero; `free` gives the letters that the card does not fix."""
+    sides = _sides(card) | free
+    return {
+        name: np.zeros([sides[letter] for letter in spec.shape], spec.dtype)
+        for name, spec in tensors_of(kind).items()
+    }
+
+
+def build(kind: type[Any], tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
+    """The arguments of a message from its tensors by their names in the file."""
+    arguments: dict[str, Any] = {}
+    for part in fields(kind):
+        if "tensor" in part.metadata:
+            arguments[part.name] = tensors[prefix + part.name]
+        if "group" in part.metadata:
+            group = part.metadata["group"]
+            arguments[part.name] = group(**build(group, tensors, f"{prefix}{part.name}."))
+    return arguments
+
+
+def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> None:
+    """Hold names, types and shapes against the message's fields and the card; letters free of the card must agree."""
+    expected = tensors_of(kind)
+    if tensors.keys() != expected.keys():
+        raise WireError(
+            "tensors", sorted(tensors), f"a {kind.kind} has {', '.join(sorted(expected))}"
+        )
+    sides = _sides(card)
+    for name, spec in expected.items():
+        tensor = tensors[name]
+        if tensor.dtype != spec.dtype:
+            raise WireError(name, str(tensor.dtype), f"give {spec.dtype}")
+        if len(tensor.shape) != len(spec.shape) or any(
+            side != sides.setdefault(letter, side)
+            for letter, side in zip(spec.shape, tensor.shape, strict=True)
+        ):
+            known = ", ".join(
+                f"{letter} = {side}" for letter, side in sides.items() if letter.isalpha()
+            )
+            raise WireError(
+                name, tensor.shape, f"its shape is ({' '.join(spec.shape)}) with {known}"
+            )
+    if not 0 < sides["N"] <= MAX_ROWS:
+        raise WireError("rows", sides["N"], f"give 1 to {MAX_ROWS} rows")
+
+
+def _sides(card: ModelCard) -> dict[str, int]:
+    k = len(card.vocabulary)
+    return {"S": card.image_px, "K": k, "K+2": k + 2, "2": 2, "3": 3}
+
+
+def _unpack(content: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Metadata and tensors of safetensors bytes; the library's loader drops the metadata."""
+    try:
+        tensors = load(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata: dict[str, str] = orjson.loads(content[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise WireError("content", f"{len(content)} bytes", f"send safetensors: {error}") from error
+    return metadata, tensors

@@ -1,0 +1,1 @@
+"""HTTP: routes, parsing, the pipeline of a request, and what openapi.yaml says."""

@@ -1,0 +1,304 @@
+"""Tensors as the Open Inference Protocol v2 sends them: in JSON, or as bytes behind the JSON (its binary tensor extension).
+
+Pictures are BYTES: the file itself in binary form, base64 text in JSON; words are BYTES too, as
+they are. What is not known of a row (a picture that failed, a wish that is free) is NaN in binary form and null in JSON.
+"""
+
+import base64
+import binascii
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import Response
+
+from service.problems import Problem, invalid, of_validation
+
+LENGTH_HEADER = "Inference-Header-Content-Length"
+TYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "INT64": np.dtype("<i8"),
+    "FP32": np.dtype("<f4"),
+}
+Datatype = Literal["BOOL", "UINT8", "INT64", "FP32", "BYTES"]
+Array = np.ndarray[Any, Any]
+Parameters = dict[str, bool | int | float | str]
+MOST_DIMENSIONS = 4
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class InputTensor(_Message):
+    """A tensor of a request: its bytes behind the JSON (the parameter `binary_data_size` says how many), or `data`, flat or nested."""
+
+    name: str
+    shape: list[int] = Field(
+        min_length=1, max_length=MOST_DIMENSIONS, description="rows first; each from 0"
+    )
+    datatype: Datatype
+    parameters: Parameters = {}
+    data: list[Any] | None = None
+
+
+class WantedOutput(_Message):
+    """An output that is asked for; with the parameter `binary_data` as bytes behind the JSON."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class InferRequest(_Message):
+    """What is inferred, from what. Without `outputs` all are told; with the parameter `binary_data_output` as bytes."""
+
+    id: str = Field(default="", description="comes back with the answer")
+    parameters: Parameters = {}
+    inputs: list[InputTensor]
+    outputs: list[WantedOutput] = []
+
+
+class OutputTensor(BaseModel):
+    """A tensor of an answer."""
+
+    name: str
+    shape: list[int]
+    datatype: Datatype
+    parameters: Parameters = {}
+    data: list[Any] | None = None
+
+
+class InferResponse(BaseModel):
+    """What was inferred, by which version."""
+
+    model_name: str
+    model_version: str
+    id: str = ""
+    outputs: list[OutputTensor]
+
+
+class TensorMetadata(BaseModel):
+    """Name, type and shape; -1 is any number."""
+
+    name: str
+    datatype: Datatype
+    shape: list[int]
+
+
+async def read_message(request: Request) -> tuple[InferRequest, dict[str, Array]]:
+    """The request and its input tensors by name. Raises Problem: 400 or 422, with the tensor that is wrong."""
+    body = await request.body()
+    head, rest = _split(body, request.headers.get(LENGTH_HEADER))
+    try:
+        message = InferRequest.model_validate_json(head)
+    except ValidationError as error:
+        if any(fault["type"] == "json_invalid" for fault in error.errors()):
+            raise Problem("malformed", "the inference header is not JSON") from error
+        raise of_validation(error.errors()) from error
+    tensors: dict[str, Array] = {}
+    for index, tensor in enumerate(message.inputs):
+        size = tensor.parameters.get("binary_data_size")
+        field = f"inputs[{index}]"
+        if tensor.name in tensors:
+            raise invalid(
+                f"{field}.name", tensor.name, "there are two tensors of this name; send one"
+            )
+        if min(tensor.shape) < 0:
+            raise invalid(f"{field}.shape", str(tensor.shape), "dimensions are 0 or more")
+        if size is None:
+            tensors[tensor.name] = _of_json(tensor, field)
+            continue
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
+            raise invalid(
+                f"{field}.parameters.binary_data_size",
+                size,
+                f"{len(rest)} bytes are left behind the JSON",
+            )
+        tensors[tensor.name], rest = _of_bytes(tensor, rest[:size], field), rest[size:]
+    if rest:
+        raise Problem(
+            "malformed",
+            f"{len(rest)} bytes behind the JSON belong to no tensor; say them with binary_data_size",
+        )
+    return message, tensors
+
+
+def _split(body: bytes, length: str | None) -> tuple[bytes, bytes]:
+    if length is None:
+        return body, b""
+    if not (length.isascii() and length.isdigit()) or int(length) > len(body):
+        raise Problem(
+            "malformed", f"{LENGTH_HEADER} is {length[:20]!r}; the body has {len(body)} bytes"
+        )
+    return body[: int(length)], body[int(length) :]
+
+
+def _of_json(tensor: InputTensor, field: str) -> Array:
+    if tensor.data is None:
+        raise invalid(
+            f"{field}.data",
+            None,
+            "send data, or the parameter binary_data_size and the bytes behind the JSON",
+        )
+    flat = list(_flat(tensor.data))
+    _check_count(tensor, len(flat), f"{field}.data")
+    if tensor.datatype == "BYTES":
+        return _shaped([_decoded(value, field) for value in flat], tensor)
+    kinds: tuple[type, ...] = (
+        (int, float, type(None))
+        if tensor.datatype == "FP32"
+        else (bool,)
+        if tensor.datatype == "BOOL"
+        else (int,)
+    )
+    wrong = next(
+        (
+            value
+            for value in flat
+            if not isinstance(value, kinds)
+            or (isinstance(value, bool) and tensor.datatype != "BOOL")
+        ),
+        None,
+    )
+    if wrong is not None or (None in flat and tensor.datatype != "FP32"):
+        raise invalid(f"{field}.data", wrong, f"not a number of {tensor.datatype}")
+    try:
+        values = (
+            [math.nan if value is None else value for value in flat]
+            if tensor.datatype == "FP32"
+            else flat
+        )
+        return np.array(values, TYPES[tensor.datatype]).reshape(tensor.shape)
+    except OverflowError as error:
+        raise invalid(f"{field}.data", None, f"a number does not fit {tensor.datatype}") from error
+
+
+def _of_bytes(tensor: InputTensor, content: bytes, field: str) -> Array:
+    if tensor.datatype != "BYTES":
+        kind = TYPES[tensor.datatype]
+        _check_count(
+            tensor,
+            len(content) // kind.itemsize if len(content) % kind.itemsize == 0 else -1,
+            f"{field} ({len(content)} bytes)",
+        )
+        return np.frombuffer(content, kind).reshape(tensor.shape)
+    elements, place = [], 0
+    while place + 4 <= len(content):
+        (length,) = struct.unpack_from("<I", content, place)
+        elements.append(content[place + 4 : place + 4 + length])
+        place += 4 + length
+    if place != len(content):
+        raise invalid(
+            field,
+            f"{len(content)} bytes",
+            "BYTES elements are a length of four bytes (little endian) and that many bytes",
+        )
+    _check_count(tensor, len(elements), field)
+    return _shaped(elements, tensor)
+
+
+def _check_count(tensor: InputTensor, count: int, field: str) -> None:
+    if count != math.prod(tensor.shape):
+        raise invalid(
+            field,
+            count,
+            f"shape {tensor.shape} of {tensor.datatype} wants {math.prod(tensor.shape)} elements",
+        )
+
+
+def _shaped(elements: Sequence[bytes], tensor: InputTensor) -> Array:
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    return array.reshape(tensor.shape)
+
+
+def _flat(data: list[Any]) -> Any:
+    for value in data:
+        if isinstance(value, list):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _decoded(value: Any, field: str) -> bytes:
+    if not isinstance(value, str):
+        raise invalid(f"{field}.data", value, "BYTES in JSON are base64 text")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise invalid(
+            f"{field}.data", value, "BYTES in JSON are base64 text; or send them in binary form"
+        ) from error
+
+
+def response(
+    message: InferRequest,
+    name: str,
+    version: str,
+    outputs: Mapping[str, tuple[Datatype, Array]],
+    headers: Mapping[str, str],
+) -> Response:
+    """The outputs that `message` asks for, in the form it asks for. Raises Problem: 422 for one that there is not."""
+    wanted = message.outputs or [
+        WantedOutput(name=output, parameters=message.parameters) for output in outputs
+    ]
+    told, binary = [], []
+    for index, output in enumerate(wanted):
+        if output.name not in outputs:
+            raise invalid(
+                f"outputs[{index}].name",
+                output.name,
+                f"unknown output; there is {', '.join(outputs)}",
+            )
+        datatype, array = outputs[output.name]
+        entry: dict[str, Any] = {
+            "name": output.name,
+            "shape": list(array.shape),
+            "datatype": datatype,
+        }
+        if output.parameters.get(
+            "binary_data",
+            output.parameters.get(
+                "binary_data_output", message.parameters.get("binary_data_output")
+            ),
+        ):
+            content = _bytes_of(array, datatype)
+            binary.append(content)
+            entry["parameters"] = {"binary_data_size": len(content)}
+        else:
+            entry["data"] = _json_of(array, datatype)
+        told.append(entry)
+    head = orjson.dumps(
+        {"model_name": name, "model_version": version, "id": message.id, "outputs": told}
+    )
+    if not binary:
+        return Response(head, media_type="application/json", headers=dict(headers))
+    marked = {**headers, LENGTH_HEADER: str(len(head))}
+    return Response(head + b"".join(binary), media_type="application/octet-stream", headers=marked)
+
+
+def _bytes_of(array: Array, datatype: Datatype) -> bytes:
+    if datatype == "BYTES":
+        elements = [
+            element.encode() if isinstance(element, str) else element for element in array.ravel()
+        ]
+        return b"".join(struct.pack("<I", len(element)) + element for element in elements)
+    return array.astype(TYPES[datatype]).tobytes()
+
+
+def _json_of(array: Array, datatype: Datatype) -> list[Any]:
+    if datatype == "BYTES":
+        return [
+            element if isinstance(element, str) else base64.b64encode(element).decode()
+            for element in array.ravel()
+        ]
+    return [
+        None if isinstance(value, float) and math.isnan(value) else value
+        for value in array.ravel().tolist()
+    ]

@@ -1,0 +1,1 @@
+"""The model servers: TorchServe as a private child, its client, its watchdog."""

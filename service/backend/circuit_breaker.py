@@ -1,0 +1,93 @@
+"""A circuit breaker: after enough failures in a row nothing is sent for a while, then one request tries; the others are told at once."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from service.backend.torchserve_client import (
+    BackendError,
+    BackendOverloaded,
+    BackendRefused,
+    BackendUnavailable,
+)
+
+FAILURES = 5  # in a row
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0  # doubled by each trial that fails
+STALL_SECONDS = 5.0  # a request given up after this long is a failure, if nobody else was answered meanwhile: deadlines may be shorter
+State = Literal["closed", "half-open", "open"]
+
+
+class BackendBroken(BackendUnavailable):
+    """Not sent, since those before it failed. `retry_seconds` until a trial."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(f"the requests before failed; the next trial is in {retry_seconds:.1f} s")
+        self.retry_seconds = retry_seconds
+
+
+class Breaker:
+    """Of one operation of one version. `told` hears every change of state."""
+
+    def __init__(
+        self,
+        told: Callable[[State], None] = lambda state: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._told, self._clock = told, clock
+        self.failures = 0
+        self._pause, self._until, self._trying, self._answered = PAUSE_SECONDS, 0.0, False, clock()
+        told("closed")
+
+    @property
+    def state(self) -> State:
+        """Open: nothing is sent. Half-open: one request may try."""
+        if self.failures < FAILURES:
+            return "closed"
+        return "open" if self._clock() < self._until or self._trying else "half-open"
+
+    def check(self) -> None:
+        """Raises BackendBroken while open."""
+        if self.state == "open":
+            raise BackendBroken(max(self._until - self._clock(), PAUSE_SECONDS))
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """Around a request: refuses it while open, and learns from how it ends."""
+        self.check()
+        trial, sent = self.state == "half-open", self._clock()
+        if trial:
+            self._trying = True
+            self._told("half-open")
+        try:
+            yield
+            self._succeeded()
+        except BackendRefused:  # it lives, and says no to this job
+            self._succeeded()
+            raise
+        except BackendOverloaded:
+            raise
+        except BackendUnavailable:
+            self._failed()
+            raise
+        except (BackendError, asyncio.CancelledError, TimeoutError):
+            if self._clock() - sent >= STALL_SECONDS and self._answered <= sent:
+                self._failed()
+            raise
+        finally:
+            if trial:
+                self._trying = False
+
+    def _succeeded(self) -> None:
+        self._answered = self._clock()
+        if self.failures >= FAILURES:
+            self._told("closed")
+        self.failures, self._pause = 0, PAUSE_SECONDS
+
+    def _failed(self) -> None:
+        self.failures += 1
+        if self.failures == FAILURES or (self.failures > FAILURES and self._trying):
+            self._until = self._clock() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+            self._told("open")

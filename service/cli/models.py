@@ -1,0 +1,153 @@
+"""`affectgan models ...`: an operator's commands for a server that runs on this machine."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import click
+
+from service.cli.admin import socket_of
+
+PORT = click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8000,
+    show_default=True,
+    envvar="PORT",
+    help="the server's port",
+)
+MODEL = click.option("--model", default="affectgan", show_default=True, help="the model's name")
+
+
+@click.group()
+def models() -> None:
+    """Versions of a running server: list, add, route, swap and remove them, without a lost request."""
+
+
+@models.command("list")
+@PORT
+def list_(port: int) -> None:
+    """Every version and its part."""
+    _show(port)
+
+
+@models.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@PORT
+def add(folder: Path, port: int) -> None:
+    """Open the version in FOLDER (as `affectgan archive` writes it). Requests get it when they name it or are routed to it."""
+    told = _ask(port, "POST", "/models", {"folder": str(folder.resolve())})
+    click.echo(f"{told['name']} {told['version']} is open")
+
+
+@models.command()
+@click.argument("version")
+@MODEL
+@PORT
+def default(version: str, model: str, port: int) -> None:
+    """Let VERSION answer all requests that name none; a canary ends with it."""
+    _reroute(port, model, default=version, weights={})
+    _show(port)
+
+
+@models.command()
+@click.argument("weights", nargs=-1, required=True, metavar="VERSION=WEIGHT...")
+@MODEL
+@PORT
+def weigh(weights: tuple[str, ...], model: str, port: int) -> None:
+    """Spread requests that name no version: `affectgan models weigh 1.0=95 1.1=5`."""
+    _reroute(port, model, weights=dict(_weight(text) for text in weights))
+    _show(port)
+
+
+@models.command()
+@click.argument("version", required=False)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="of the requests, copied",
+)
+@MODEL
+@PORT
+def shadow(version: str | None, share: float, model: str, port: int) -> None:
+    """Send VERSION copies of requests, whose answers are compared in /metrics and dropped; without VERSION, stop that."""
+    _reroute(port, model, shadow={"version": version, "share": share} if version else None)
+    _show(port)
+
+
+@models.command()
+@click.argument("version")
+@MODEL
+@PORT
+def remove(version: str, model: str, port: int) -> None:
+    """Close VERSION once its last request is answered."""
+    _ask(port, "DELETE", f"/models/{model}/versions/{version}")
+    click.echo(f"{model} {version} is closed")
+
+
+@models.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@PORT
+def swap(folder: Path, port: int) -> None:
+    """Open the version in FOLDER, make it the default, and close the one that was: no request is lost."""
+    told = _ask(port, "POST", "/models", {"folder": str(folder.resolve())})
+    name, version = told["name"], told["version"]
+    click.echo(f"{name} {version} is open")
+    before = _ask(port, "GET", f"/models/{name}/route")["default"]
+    if before != version:
+        _reroute(port, name, default=version, weights={}, shadow=None)
+        click.echo(f"{name} {version} answers")
+        _ask(port, "DELETE", f"/models/{name}/versions/{before}")
+        click.echo(f"{name} {before} is closed")
+
+
+def _reroute(port: int, model: str, **changes: Any) -> None:
+    route = _ask(port, "GET", f"/models/{model}/route")
+    _ask(port, "PUT", f"/models/{model}/route", {**route, **changes})
+
+
+def _show(port: int) -> None:
+    for told in _ask(port, "GET", "/models")["models"]:
+        part = ["default"] * told["default"] + ["shadow"] * told["shadow"]
+        click.echo(
+            f"{told['name']}  {told['version']:<10} {100 * told['share']:5.1f} %  {told['digest'][:12]}  {' '.join(part)}".rstrip()
+        )
+
+
+def _weight(text: str) -> tuple[str, float]:
+    version, _, value = text.partition("=")
+    try:
+        return version, float(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}; write it as 1.1=5") from error
+
+
+def _ask(port: int, method: str, path: str, body: Any = None) -> Any:
+    return asyncio.run(_asked(port, method, path, body))
+
+
+async def _asked(port: int, method: str, path: str, body: Any) -> Any:
+    connector = aiohttp.UnixConnector(path=str(socket_of(port)))
+    forever = aiohttp.ClientTimeout(total=None)  # a version opens or closes in its own time
+    try:
+        async with (
+            aiohttp.ClientSession(
+                "http://operator", connector=connector, timeout=forever
+            ) as session,
+            session.request(method, path, json=body) as answer,
+        ):
+            told = await answer.json()
+    except (aiohttp.ClientConnectorError, FileNotFoundError) as error:
+        raise click.ClickException(
+            f"no server of yours on port {port}; start it with `affectgan serve --port {port}`"
+        ) from error
+    except aiohttp.ClientError as error:
+        raise click.ClickException(
+            f"the server ended before it answered ({type(error).__name__})"
+        ) from error
+    if answer.status >= 400:
+        raise click.ClickException(told["detail"])
+    return told

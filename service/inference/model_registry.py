@@ -1,0 +1,237 @@
+"""The model versions that are open: which one answers a request, and how one takes another's place without losing a request.
+
+The order of a swap: the new version is added with its workers ready, it becomes the default, the old one gets nothing new,
+and it is let go when nothing of it is in flight.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from affect.archive import Operation
+from affect.card import ModelCard
+from service.backend.torchserve_client import Backend
+from service.inference.operations import Operations
+from service.inference.preprocessing import Pictures
+from service.inference.routing import Route, Routing, RoutingError
+from service.observability.metrics import Metrics
+from service.problems import Problem, invalid
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(eq=False)
+class Version:
+    """One open model. `digest` identifies archives, settings and weights: answers with the same digest are interchangeable."""
+
+    card: ModelCard
+    digest: str
+    backend: Backend
+    operations: Operations
+    in_flight: int = field(default=0)  # requests, among them those that wait
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.card.name
+
+    @property
+    def version(self) -> str:
+        """Its version."""
+        return self.card.version
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+class Models:
+    """All open versions. The name of the first one is the default name; the first version of a name is that name's default."""
+
+    def __init__(
+        self, pictures: Pictures, metrics: Metrics, *, draw: Callable[[], float] = random.random
+    ) -> None:
+        self.pictures, self.metrics, self._draw = pictures, metrics, draw
+        self.versions: list[Version] = []
+        self.routes: dict[str, Route] = {}
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    @property
+    def default(self) -> Version:
+        """The version that answers who asks for nothing, canaries apart."""
+        name = next(iter(self.routes))
+        return self._found(name, self.routes[name].default)
+
+    def choose(
+        self,
+        name: str | None = None,
+        version: str | None = None,
+        *,
+        operation: Operation | None = None,
+        inside: str = "",
+    ) -> Version:
+        """The version that answers a request; a canary that is broken for the operation is passed over.
+
+        Raises Problem for a version that is not open; `inside` is where the request's fields were written.
+        """
+        names = list(self.routes)
+        if name is not None and name not in self.routes:
+            raise invalid(f"{inside}model", name, f"no such model; there is {_listed(names)}")
+        name = name or names[0]
+        found = self.of(name)
+        if version is None:
+            return self._drawn(self.routes[name], found, operation)
+        if version not in found:
+            raise invalid(
+                f"{inside}version",
+                version,
+                f"{name} has no such version; there is {_listed(found)}",
+            )
+        return found[version]
+
+    @contextmanager
+    def serving(
+        self,
+        name: str | None = None,
+        version: str | None = None,
+        *,
+        operation: Operation | None = None,
+        inside: str = "",
+    ) -> Iterator[Version]:
+        """The version that `choose` gives; within, the request counts as in flight there, so that the version is not let go."""
+        chosen = self.choose(name, version, operation=operation, inside=inside)
+        self._count(chosen, 1)
+        try:
+            yield chosen
+        finally:
+            self._count(chosen, -1)
+
+    def named(self, name: str, version: str | None = None) -> Version:
+        """The version, or the model's default. Raises Problem: 404."""
+        if name not in self.routes:
+            raise Problem("not_found", f"no model {name!r}; there is {_listed(self.routes)}")
+        found = self.of(name)
+        version = self.routes[name].default if version is None else version
+        if version not in found:
+            raise Problem(
+                "not_found", f"{name} has no version {version!r}; there is {_listed(found)}"
+            )
+        return found[version]
+
+    async def ready(self) -> dict[Version, dict[str, bool]]:
+        """For each version, and each operation, whether a worker can serve it."""
+        versions = list(self.versions)
+        states = await asyncio.gather(*(version.backend.ready() for version in versions))
+        for version, operations in zip(versions, states, strict=True):
+            for operation, ready in operations.items():
+                self.metrics.ready.labels(operation, version.name, version.version).set(ready)
+        return dict(zip(versions, states, strict=True))
+
+    def of(self, name: str) -> dict[str, Version]:
+        """Versions of a model, in the order they came."""
+        return {version.version: version for version in self.versions if version.name == name}
+
+    def listed(self) -> list[dict[str, Any]]:
+        """Every version as /v1/models tells it."""
+        return [self._told(version) for version in self.versions]
+
+    # -- operators -----------------------------------------------------------------------------------------------
+
+    async def add(self, backend: Backend) -> Version:
+        """Open for requests that name it; the first of its name is the default. Raises RoutingError when there is one already."""
+        card, digest = await backend.card(), await backend.digest()
+        self.refuse_known(card)
+        version = Version(
+            card, digest, backend, Operations(backend, self.pictures, self.metrics, card)
+        )
+        self.versions.append(version)
+        self.metrics.describe(card, digest)
+        if card.name not in self.routes:
+            self.route(card.name, Route(default=card.version))
+        return version
+
+    def refuse_known(self, card: ModelCard) -> None:
+        """Raises RoutingError when this version is open already."""
+        if card.version in self.of(card.name):
+            raise RoutingError(
+                f"{card.name} {card.version} is served already; archive the new one with another --version"
+            )
+
+    def route(self, name: str, route: Route) -> None:
+        """Spread the requests for a model anew. Raises RoutingError when a version is not open."""
+        found = self.of(name)
+        if not found:
+            raise RoutingError(f"no model {name!r} is served; there is {_listed(self.routes)}")
+        missing = sorted(route.versions - set(found))
+        if missing:
+            raise RoutingError(f"{name} has no version {missing[0]!r}; there is {_listed(found)}")
+        self.routes[name] = route
+        for version in found:
+            self.metrics.share.labels(name, version).set(route.shares.get(version, 0.0))
+
+    def follow(self, routing: Routing) -> None:
+        """The routes of a file."""
+        for name, route in routing.root.items():
+            self.route(name, route)
+
+    async def let_go(self, name: str, version: str) -> Version:
+        """No new request gets it; returns once nothing is in flight. Raises RoutingError while requests are routed to it."""
+        leaving = self._found(name, version)
+        if len(self.of(name)) == 1 and leaving is not self.default:
+            del self.routes[name]
+        elif version in self.routes[name].versions:
+            raise RoutingError(
+                f"requests for {name} are routed to {version}; make another the default, and neither weigh nor shadow it"
+            )
+        self.versions.remove(leaving)
+        while leaving.in_flight:
+            await asyncio.sleep(POLL_SECONDS)
+        self.metrics.forget(leaving.card, leaving.digest)
+        return leaving
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _drawn(
+        self, route: Route, found: dict[str, Version], operation: Operation | None
+    ) -> Version:
+        point = self._draw()
+        for version, share in route.shares.items():
+            point -= share
+            if point < 0:
+                chosen = found[version]
+                return (
+                    found[route.default]
+                    if operation and chosen.operations.breakers[operation].state == "open"
+                    else chosen
+                )
+        return found[route.default]
+
+    def _found(self, name: str, version: str) -> Version:
+        found = self.of(name)
+        if version not in found:
+            raise RoutingError(f"{name} has no version {version!r}; there is {_listed(found)}")
+        return found[version]
+
+    def _count(self, version: Version, requests: int) -> None:
+        version.in_flight += requests
+        self.metrics.serving.labels(version.name, version.version).set(version.in_flight)
+
+    def _told(self, version: Version) -> dict[str, Any]:
+        route = self.routes[version.name]
+        return {
+            "name": version.name,
+            "version": version.version,
+            "default": version.version == route.default,
+            "share": round(route.shares.get(version.version, 0.0), 4),
+            "shadow": route.shadow is not None and route.shadow.version == version.version,
+            "labels": version.card.labels,
+            "vocabulary": version.card.vocabulary,
+            "digest": version.digest,
+        }
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in names) or "none"

@@ -1,0 +1,44 @@
+"""Logs: lines for people, or one JSON object a line. They say who was served how, never what a picture shows or how it was read."""
+
+import logging
+from contextvars import ContextVar
+
+from pythonjsonlogger.orjson import OrjsonFormatter
+
+from service.observability import tracing
+from service.settings import Settings
+
+TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+
+class Whose(logging.Filter):
+    """Adds to every record the request it belongs to."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True."""
+        trace = tracing.current()
+        if request_id.get():
+            record.request_id = request_id.get()
+        if trace is not None:
+            record.trace_id, record.span_id = trace.trace_id, trace.span_id
+        return True
+
+
+def handler_of(settings: Settings) -> logging.Handler:
+    """A handler that writes to standard error as the settings ask."""
+    handler = logging.StreamHandler()
+    handler.addFilter(Whose())
+    json = OrjsonFormatter(
+        ["levelname", "name", "message"],
+        rename_fields={"levelname": "level", "name": "logger"},
+        timestamp="time",
+    )
+    handler.setFormatter(json if settings.log_format == "json" else logging.Formatter(TEXT))
+    return handler
+
+
+def configure(settings: Settings) -> None:
+    """Of the whole process: everything of this package from the level on, warnings of others."""
+    logging.basicConfig(level=logging.WARNING, handlers=[handler_of(settings)], force=True)
+    logging.getLogger("service").setLevel(settings.log_level)

@@ -1,0 +1,1 @@
+"""Redis, encryption, and stored responses."""

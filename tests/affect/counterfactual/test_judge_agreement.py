@@ -1,0 +1,57 @@
+"""The independent judge beside an explanation: it agrees only when its own reading follows."""
+
+import numpy as np
+import pytest
+import torch
+
+from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual.judge_agreement import opinions
+from affect.judge import Judge, JudgeCard
+from tests.support.shipped import face, model
+
+
+class Bright(Judge):
+    """A real judge whose reading of everything is how bright the picture is."""
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        return (x.mean((1, 2, 3)) / 2 + 0.5)[:, None].expand(-1, len(self.vocabulary.names))
+
+
+JUDGE = Bright(
+    JudgeCard(vocabulary=("AU12", "AU4"), image_px=64, widths=(8, 8), data="none", seed=0)
+)
+DARK, BRIGHT = (
+    torch.full((1, 3, 64, 64), -0.6),
+    torch.full((1, 3, 64, 64), 0.2),
+)  # read as 0.2 and 0.6
+
+
+@pytest.mark.parametrize(
+    ("moved", "agrees"), [(0.5, True), (0.75, True), (0.9, False), (-0.5, False)]
+)
+def test_the_judge_agrees_when_it_follows_at_least_half_of_the_way(
+    moved: float, agrees: bool
+) -> None:
+    (found,) = opinions(JUDGE, DARK, BRIGHT, ["AU12"], [moved])
+    assert found is not None
+    assert (found.before, found.after) == (0.2, 0.6)
+    assert found.agrees is agrees
+
+
+def test_a_judge_has_no_opinion_of_what_it_never_learnt() -> None:
+    assert opinions(JUDGE, DARK, BRIGHT, ["AU9"], [0.5]) == [None]
+
+
+def test_without_a_judge_an_answer_says_so_and_is_not_trusted_highly() -> None:
+    (found,) = explain(model(), face("happiness")[None], [Question("AU12", 0.0)])
+    assert isinstance(found, Explanation)
+    assert found.opinion is None
+    assert found.reasons[-1] == "nobody independent was asked"
+    assert found.trust != "high"
+
+
+def test_the_judge_sees_the_pictures_that_are_shown() -> None:
+    (found,) = explain(model(), face("happiness")[None], [Question("AU12", 0.0)], judge=JUDGE)
+    assert isinstance(found, Explanation) and found.opinion is not None
+    assert found.opinion.before == pytest.approx(np.mean(face("happiness")) / 255, abs=1e-3)
+    assert found.opinion.after == pytest.approx(np.mean(found.counterfactual) / 255, abs=1e-3)

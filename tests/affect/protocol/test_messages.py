@@ -1,0 +1,225 @@
+"""Jobs and answers cross the wire unharmed; what does not fit the model is refused by name."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from affect.card import ModelCard
+from affect.catalogue import LABEL_SETS
+from affect.model import smoke_card
+from affect.protocol.messages import (
+    ANY_LABEL,
+    NO_REFERENCE,
+    ExplainAnswer,
+    ExplainedWords,
+    ExplainRequest,
+    GenerateAnswer,
+    GenerateRequest,
+    PredictAnswer,
+    Predictions,
+    PredictRequest,
+    RowError,
+    WireError,
+)
+
+CARD = smoke_card()
+K, S = len(CARD.vocabulary), CARD.image_px
+
+
+def pictures(*shape: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+
+
+def predictions(rows: int) -> Predictions:
+    rng = np.random.default_rng(2)
+    return Predictions(
+        intensity=rng.random((rows, K), dtype=np.float32),
+        probability=rng.random((rows, K), dtype=np.float32),
+        present=rng.integers(0, 2, (rows, K), dtype=np.uint8),
+        va=rng.random((rows, 2), dtype=np.float32),
+        realism=rng.random(rows, dtype=np.float32),
+    )
+
+
+def generate_request(rows: int = 3) -> GenerateRequest:
+    labels = np.full((rows, K + 2), np.nan, dtype=np.float32)
+    return GenerateRequest(
+        labels,
+        np.arange(rows, dtype=np.int64),
+        pictures(1, S, S, 3),
+        np.full(rows, NO_REFERENCE, dtype=np.int32),
+    )
+
+
+def explain_request(rows: int = 2) -> ExplainRequest:
+    return ExplainRequest.of(pictures(rows, S, S, 3), ANY_LABEL, np.nan)
+
+
+def explain_answer() -> ExplainAnswer:
+    words = ExplainedWords(
+        (("AU12", 0.97, 0.08),),
+        (("AU12", 0.9, 0.2),),
+        {"mouth": 0.9},
+        {"AU12": 2.5},
+        {"proximity": 0.1},
+        "high",
+        ("it looks real",),
+        "Without the smile.",
+    )
+    return ExplainAnswer(
+        label=np.array([4, 0], dtype=np.int32),
+        target=np.zeros(2, dtype=np.float32),
+        factual=predictions(2),
+        reconstruction=pictures(2, S, S, 3),
+        reconstruction_read=predictions(2),
+        reconstruction_error=np.zeros(2, dtype=np.float32),
+        counterfactual=pictures(2, S, S, 3),
+        counterfactual_read=predictions(2),
+        valid=np.ones(2, dtype=np.uint8),
+        map=pictures(2, S, S),
+        signed=pictures(2, S, S, 3),
+        frames=pictures(2, 5, S, S, 3),
+        gradients=pictures(2, S, S, 3),
+        words=(words, None),
+        errors={1: RowError("already_so", "Nothing to explain", "AU1 is already absent")},
+    )
+
+
+def test_crops_cross_the_wire_unharmed() -> None:
+    request = PredictRequest(pictures(3, S, S, 3))
+    assert np.array_equal(
+        PredictRequest.from_bytes(request.to_bytes(CARD), CARD).crops, request.crops
+    )
+
+
+def test_an_answer_keeps_its_numbers_and_the_errors_of_its_rows() -> None:
+    answer = PredictAnswer(
+        predictions(2), errors={1: RowError("not_finite", "No reading", "the model gave NaN")}
+    )
+    back = PredictAnswer.from_bytes(answer.to_bytes(CARD), CARD)
+    assert np.array_equal(back.read.probability, answer.read.probability)
+    assert back.errors == answer.errors
+
+
+def test_what_was_not_asked_stays_nan() -> None:
+    request = generate_request()
+    request.labels[1, 4] = 0.5
+    back = GenerateRequest.from_bytes(request.to_bytes(CARD), CARD)
+    assert np.array_equal(back.labels, request.labels, equal_nan=True)
+
+
+def test_a_job_without_references_crosses_the_wire() -> None:
+    request = replace(generate_request(), references=pictures(0, S, S, 3))
+    assert GenerateRequest.from_bytes(request.to_bytes(CARD), CARD).references.shape == (0, S, S, 3)
+
+
+def test_a_generated_answer_crosses_the_wire_unharmed() -> None:
+    answer = GenerateAnswer(
+        pictures(2, S, S, 3), np.zeros((2, K + 2), dtype=np.float32), predictions(2)
+    )
+    back = GenerateAnswer.from_bytes(answer.to_bytes(CARD), CARD)
+    assert np.array_equal(back.images, answer.images)
+    assert np.array_equal(back.measured.va, answer.measured.va)
+
+
+def test_an_explanation_crosses_with_its_words() -> None:
+    answer = explain_answer()
+    back = ExplainAnswer.from_bytes(answer.to_bytes(CARD), CARD)
+    assert back.words == answer.words
+    assert np.array_equal(back.frames, answer.frames)
+    assert np.array_equal(back.counterfactual_read.realism, answer.counterfactual_read.realism)
+
+
+def test_rows_of_predictions_are_cut_from_every_field() -> None:
+    part = predictions(5).rows(1, 3)
+    assert len(part) == 2
+    assert np.array_equal(part.va, predictions(5).va[1:3])
+
+
+@pytest.mark.parametrize(
+    ("crops", "named"),
+    [
+        (pictures(1, S + 1, S, 3), "crops"),
+        (pictures(1, S, S, 4), "crops"),
+        (pictures(S, S, 3), "crops"),
+        (pictures(1, S, S, 3).astype(np.float32), "uint8"),
+        (pictures(0, S, S, 3), "rows"),
+        (pictures(1025, S, S, 3), "rows"),
+    ],
+)
+def test_crops_that_do_not_fit_the_card_are_refused_by_name(
+    crops: NDArray[np.uint8], named: str
+) -> None:
+    with pytest.raises(WireError, match=named):
+        PredictRequest(crops).to_bytes(CARD)
+
+
+def test_rows_that_disagree_in_number_are_refused() -> None:
+    with pytest.raises(WireError, match="seeds"):
+        replace(generate_request(3), seeds=np.arange(2, dtype=np.int64)).to_bytes(CARD)
+
+
+def test_a_job_for_another_model_is_refused() -> None:
+    content = PredictRequest(pictures(1, S, S, 3)).to_bytes(
+        CARD.model_copy(update={"digest": "old"})
+    )
+    with pytest.raises(WireError, match="digest"):
+        PredictRequest.from_bytes(content, CARD.model_copy(update={"digest": "new"}))
+
+
+def test_a_job_for_another_vocabulary_is_refused() -> None:
+    content = generate_request().to_bytes(CARD)
+    other: ModelCard = smoke_card(vocabulary=LABEL_SETS["disfa"])
+    with pytest.raises(WireError, match="labels"):
+        GenerateRequest.from_bytes(content, other)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 64, b'{"json": true}' * 10])
+def test_bytes_that_are_no_safetensors_are_refused(content: bytes) -> None:
+    with pytest.raises(WireError, match="content"):
+        PredictRequest.from_bytes(content, CARD)
+
+
+def test_a_cut_message_is_refused() -> None:
+    with pytest.raises(WireError, match="content"):
+        PredictRequest.from_bytes(PredictRequest(pictures(1, S, S, 3)).to_bytes(CARD)[:-1], CARD)
+
+
+def test_safetensors_without_our_header_are_refused() -> None:
+    with pytest.raises(WireError, match="message"):
+        PredictRequest.from_bytes(save({"crops": pictures(1, S, S, 3)}), CARD)
+
+
+def test_a_message_of_another_operation_is_refused() -> None:
+    with pytest.raises(WireError, match="message"):
+        PredictRequest.from_bytes(explain_request().to_bytes(CARD), CARD)
+
+
+def test_a_label_out_of_range_fails_its_row_only() -> None:
+    request = generate_request(3)
+    request.labels[1, -2] = 1.5
+    request.labels[2, -2] = -1.0
+    faults = request.faults(CARD)
+    assert list(faults) == [1]
+    assert "valence" in faults[1].detail
+
+
+def test_a_reference_that_was_not_sent_fails_its_row_only() -> None:
+    request = generate_request(2)
+    request.reference_of[:] = [0, 1]
+    assert {row: fault.code for row, fault in request.faults(CARD).items()} == {
+        1: "unknown_reference"
+    }
+
+
+def test_a_question_out_of_range_fails_its_row_only() -> None:
+    request = explain_request(3)
+    request.label[:] = [K + 2, 0, ANY_LABEL]
+    request.target[:] = [0, 1.5, np.nan]
+    assert {row: fault.code for row, fault in request.faults(CARD).items()} == {
+        0: "unknown_label",
+        1: "label_out_of_range",
+    }

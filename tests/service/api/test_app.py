@@ -1,0 +1,442 @@
+"""The gateway over HTTP: what it answers, and how it refuses each kind of bad input."""
+
+import base64
+import io
+import json
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from affect.images import SYNTHETIC, decode
+from service.settings import Settings
+from tests.service.conftest import Gateway, serve
+
+FACE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+CROPS = {"faces": "none"}
+
+
+def encoded(image: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, kind, **options)
+    return out.getvalue()
+
+
+def packed(*contents: bytes) -> list[dict[str, str]]:
+    return [{"content": base64.b64encode(content).decode()} for content in contents]
+
+
+def huge_png() -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
+
+
+def animated_gif() -> bytes:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+    return out.getvalue()
+
+
+BAD_PICTURES = {
+    "truncated": encoded(FACE, "JPEG")[:400],
+    "not_an_image": b"a text named face.jpg",
+    "too_many_pixels": huge_png(),
+    "unsupported_type": animated_gif(),
+    "no_face": encoded(np.full((200, 200, 3), 90, np.uint8)),
+}
+
+
+def test_a_photograph_is_read(gateway: Gateway) -> None:
+    reply = gateway.post("/v1/predict", encoded(data.astronaut(), "JPEG"), kind="image/jpeg")
+    (face,) = reply.json["results"][0]["faces"]
+    assert reply.status == 200 and reply.json["model"] == {
+        "name": "affectgan",
+        "version": "1.0",
+        "labels": "both",
+    }
+    assert len(face["box"]) == 4 and -1 <= face["valence"] <= 1 and 0 <= face["realism"] <= 1
+    assert (
+        set(face["aus"]["AU12"]) == {"probability", "intensity", "present"}
+        and len(face["aus"]) == 8
+    )
+
+
+@pytest.mark.parametrize("code", list(BAD_PICTURES))
+def test_a_bad_picture_fails_alone_and_says_why(gateway: Gateway, code: str) -> None:
+    good = encoded(data.astronaut(), "JPEG")
+    results = gateway.post("/v1/predict", {"images": packed(good, BAD_PICTURES[code], good)}).json[
+        "results"
+    ]
+    assert [result["status"] for result in results] == ["ok", "error", "ok"]
+    assert results[1]["error"]["code"] == code and results[1]["error"]["detail"]
+
+
+def test_the_three_forms_of_a_request_say_the_same(gateway: Gateway) -> None:
+    picture = encoded(data.astronaut(), "JPEG")
+    form = b"".join(
+        b"--edge\r\nContent-Disposition: form-data; name=" + name + b"\r\n\r\n" + content + b"\r\n"
+        for name, content in (
+            (b'"images"; filename="a.jpg"', picture),
+            (b'"options"', b'{"faces": "largest"}'),
+        )
+    )
+    replies = [
+        gateway.post("/v1/predict", picture, kind="image/jpeg"),
+        gateway.post("/v1/predict", {"images": packed(picture), "options": {"faces": "largest"}}),
+        gateway.post(
+            "/v1/predict", form + b"--edge--\r\n", kind="multipart/form-data; boundary=edge"
+        ),
+    ]
+    assert [reply.status for reply in replies] == [200] * 3
+    assert replies[0].json["results"] == replies[1].json["results"] == replies[2].json["results"]
+
+
+def form(*parts: tuple[bytes, bytes]) -> bytes:
+    """A multipart body of (header parameters, content), with the boundary `edge`."""
+    return (
+        b"".join(
+            b"--edge\r\nContent-Disposition: form-data; " + about + b"\r\n\r\n" + body + b"\r\n"
+            for about, body in parts
+        )
+        + b"--edge--\r\n"
+    )
+
+
+FORM = "multipart/form-data; boundary=edge"
+FILE = b'name="images"; filename="a.png"'
+
+
+def test_pictures_of_a_form_never_touch_the_disk(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "tempfile.SpooledTemporaryFile.rollover", lambda self: pytest.fail("written to disk")
+    )
+    noise = encoded(np.random.default_rng(1).integers(0, 256, (800, 800, 3), dtype=np.uint8))
+    reply = gateway.post(
+        "/v1/predict", form((FILE, noise), (b'name="options"', b'{"faces": "none"}')), kind=FORM
+    )
+    assert len(noise) > 2**20 and reply.json["results"][0]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "words"),
+    [
+        (form(*[(FILE, b"x")] * 70), FORM, 413, "at most 64"),
+        (form((b'name="images"', b"x")), FORM, 422, "needs a filename"),
+        (form((FILE, b"x"), (b'name="extra"', b"1")), FORM, 422, "extra is present: unknown part"),
+        (form((b'name="options"', b"{}")), FORM, 422, "send 1 to 64"),
+        (b"nonsense", FORM, 400, "the form cannot be read"),
+        (b"nonsense", "multipart/form-data", 400, "boundary"),
+    ],
+)
+def test_a_wrong_form_is_refused(
+    gateway: Gateway, body: bytes, kind: str, status: int, words: str
+) -> None:
+    reply = gateway.post("/v1/predict", body, kind=kind)
+    assert reply.status == status and words in reply.json["detail"]
+
+
+def test_our_own_fault_is_a_problem_that_tells_nothing(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(gateway.backend, "predict", broken)
+    reply = gateway.post("/v1/predict", {"images": packed(encoded(FACE)), "options": CROPS})
+    assert reply.status == 500 and reply.json["code"] == "internal" and b"secret" not in reply.body
+
+
+def test_all_faces_of_a_request_go_as_one_job(gateway: Gateway) -> None:
+    gateway.backend.asked.clear()
+    reply = gateway.post("/v1/predict", {"images": packed(*[encoded(FACE)] * 64), "options": CROPS})
+    assert len(reply.json["results"]) == 64 and gateway.backend.asked == [64]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/v1/predict", {"images": []}, 422, "send 1 to 64"),
+        ("/v1/predict", {"images": packed(*[b"x"] * 65)}, 413, "at most 64"),
+        ("/v1/predict", {"images": packed(b"x"), "option": {}}, 422, "option is"),
+        ("/v1/predict", {"images": packed(b"x"), "options": {"face": 1}}, 422, "options.face"),
+        ("/v1/predict", {"images": [{"content": "*"}]}, 422, "images[0].content"),
+        ("/v1/predict", [], 422, "JSON object"),
+        ("/v1/generate", {"items": []}, 422, "send 1 to 64"),
+        ("/v1/generate", {"items": [{}] * 65}, 413, "at most 64"),
+        (
+            "/v1/generate",
+            {"items": [{"aus": {"AU99": 0.5}}]},
+            422,
+            "items[0].aus.AU99 is 0.5: unknown Action Unit",
+        ),
+        ("/v1/generate", {"items": [{"aus": {"AU12": 2}}]}, 422, "items[0].aus.AU12"),
+        (
+            "/v1/generate",
+            {"items": [{"valence": 1.5}]},
+            422,
+            "items[0].valence is 1.5: Input should be less than or equal to 1",
+        ),
+        ("/v1/generate", {"items": [{"seed": -1}]}, 422, "items[0].seed"),
+        ("/v1/generate", {"items": [{}], "format": "gif"}, 422, "format is gif"),
+        ("/v1/generate", b'{"items": [{"valence": NaN}]}', 400, "not JSON"),
+        ("/v1/generate", b"{", 400, "not JSON"),
+        (
+            "/v1/explain",
+            {"images": packed(b"x"), "options": {"question": {"au": "AU99"}}},
+            422,
+            "unknown Action Unit",
+        ),
+        (
+            "/v1/explain",
+            {"images": packed(b"x"), "options": {"question": {"valence": 3}}},
+            422,
+            "options.question.valence is 3",
+        ),
+        (
+            "/v1/explain",
+            {"images": packed(b"x"), "options": {"question": {"valence": 0.1, "arousal": 0.1}}},
+            422,
+            "one of them",
+        ),
+        (
+            "/v1/explain",
+            {"images": packed(b"x"), "options": {"question": {"present": True}}},
+            422,
+            "needs an `au`",
+        ),
+    ],
+)
+def test_a_wrong_request_names_field_value_and_remedy(
+    gateway: Gateway, path: str, body: Any, status: int, words: str
+) -> None:
+    reply = gateway.post(path, body)
+    assert reply.status == status and reply.headers["Content-Type"] == "application/problem+json"
+    assert (
+        words in reply.json["detail"]
+        and reply.json["status"] == status
+        and reply.json["request_id"] == reply.headers["X-Request-ID"]
+    )
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "image/gif", "application/xml"])
+def test_a_wrong_content_type_is_refused(gateway: Gateway, kind: str) -> None:
+    assert gateway.post("/v1/predict", b"x", kind=kind).status == 415
+
+
+def test_a_huge_body_is_refused(gateway: Gateway) -> None:
+    limited = serve(Settings(max_body_bytes=2000))
+    reply = next(limited).post("/v1/predict", bytes(3000), kind="image/png")
+    limited.close()
+    assert reply.status == 413 and "2,000" in reply.json["detail"]
+
+
+def test_unknown_paths_and_methods_are_problems_too(gateway: Gateway) -> None:
+    assert gateway.get("/v2/nothing").status == 404 and gateway.get("/v1/predict").status == 405
+    assert gateway.get("/v1/models/other").json["code"] == "not_found"
+
+
+def test_the_same_request_and_seed_give_the_same_bytes(gateway: Gateway) -> None:
+    item = {"aus": {"AU12": 0.9}, "valence": 0.7, "seed": 7}
+    first, second = (
+        gateway.post("/v1/generate", {"items": [item]}, Accept="image/png") for _ in range(2)
+    )
+    other = gateway.post("/v1/generate", {"items": [{**item, "seed": 8}]}, Accept="image/png")
+    assert first.headers["Content-Type"] == "image/png" and first.body == second.body != other.body
+    assert SYNTHETIC.encode() in first.body
+
+
+def test_generated_faces_come_with_what_was_asked_and_read(gateway: Gateway) -> None:
+    reply = gateway.post(
+        "/v1/generate", {"items": [{"aus": {"AU12": 0.9}}, {"valence": -0.5}], "format": "webp"}
+    )
+    first, second = reply.json["results"]
+    assert first["requested"]["aus"]["AU12"] == pytest.approx(0.9) and second["requested"][
+        "valence"
+    ] == pytest.approx(-0.5)
+    assert first["seed"] != second["seed"] and "valence" in first["measured"]
+    assert decode(base64.b64decode(first["image"]["content"])).shape == (32, 32, 3)
+
+
+def test_a_reference_without_a_face_fails_alone(gateway: Gateway) -> None:
+    items = [
+        {"reference": packed(encoded(data.astronaut(), "JPEG"))[0], "seed": 1},
+        {"reference": packed(BAD_PICTURES["no_face"])[0]},
+        {"seed": 1},
+    ]
+    results = gateway.post("/v1/generate", {"items": items}).json["results"]
+    assert [result["status"] for result in results] == ["ok", "error", "ok"]
+    assert results[0]["image"] != results[2]["image"]
+
+
+def test_an_explanation_is_whole(gateway: Gateway) -> None:
+    images = packed(encoded(FACE), b"broken")
+    good, bad = gateway.post(
+        "/v1/explain", {"images": images, "options": {**CROPS, "question": {"valence": 0.9}}}
+    ).json["results"]
+    assert bad["status"] == "error" and good["question"] == {"valence": 0.9}
+    assert {
+        "factual",
+        "reconstruction",
+        "counterfactual",
+        "changes",
+        "map",
+        "scores",
+        "trust",
+        "sentence",
+        "regions",
+        "frames",
+    } <= set(good)
+    picture = decode(base64.b64decode(good["counterfactual"]["image"]["content"]))
+    assert picture.shape == (32, 32, 3) and good["trust"]["level"] in ("high", "medium", "low")
+
+
+def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: Gateway) -> None:
+    options = {**CROPS, "question": {"valence": 0.9}}
+    asks = (
+        {"images": packed(encoded(FACE)), "options": {**options, "integrated_gradients": wanted}}
+        for wanted in (False, True)
+    )
+    plain, full = (gateway.post("/v1/explain", ask).json["results"][0] for ask in asks)
+    assert plain["integrated_gradients"] is None
+    assert set(plain["attribution"]) == set(gateway.backend.model.card.vocabulary)
+    assert decode(base64.b64decode(full["integrated_gradients"]["image"]["content"])).shape == (
+        32,
+        32,
+        3,
+    )
+    assert set(full["integrated_gradients"]["regions"]) == set(full["regions"])
+    assert (
+        plain["trust"]["judge"] is None
+        and plain["trust"]["reasons"][-1] == "nobody independent was asked"
+    )
+
+
+def test_several_answers_and_what_should_not_matter_come_when_asked_for(gateway: Gateway) -> None:
+    options = {**CROPS, "question": {"valence": 0.9}}
+    plain, several, other = (
+        gateway.post(
+            "/v1/explain", {"images": packed(encoded(FACE)), "options": {**options, **more}}
+        ).json["results"][0]
+        for more in ({}, {"answers": 3}, {"family": "nuisance"})
+    )
+    assert plain["alternatives"] == [] and 1 <= len(several["alternatives"]) <= 2
+    assert (
+        several["counterfactual"] == plain["counterfactual"] and several["scores"]["diversity"] > 0
+    )
+    assert all(
+        told["counterfactual"]["image"] != plain["counterfactual"]["image"]
+        for told in several["alternatives"]
+    )
+    assert {cause["label"] for cause in other["causes"]} <= set(
+        gateway.backend.model.card.nuisances
+    )
+    assert "in the same expression" in other["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ({"au": "AU99"}, "AU99"),
+        ({"valence": 3}, "valence"),
+        ({"au": "AU12", "valence": 0.5}, "one of them"),
+        ({"present": True}, "au"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_refused_with_its_field(
+    gateway: Gateway, question: dict[str, Any], word: str
+) -> None:
+    reply = gateway.post(
+        "/v1/explain", {"images": packed(encoded(FACE)), "options": {**CROPS, "question": question}}
+    )
+    assert reply.status == 422
+    assert word in reply.body.decode()
+
+
+def test_a_picture_without_a_face_and_a_crop_of_eight_pixels_say_why(gateway: Gateway) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    (faceless,) = gateway.post("/v1/explain", {"images": packed(encoded(noise))}).json["results"]
+    assert faceless["error"]["status"] == 422 and faceless["error"]["title"] == "No face found"
+    (small,) = gateway.post(
+        "/v1/explain", {"images": packed(encoded(FACE[:8, :8])), "options": CROPS}
+    ).json["results"]
+    assert small["error"]["status"] == 422 and "8" in small["error"]["detail"]
+
+
+def test_asking_for_what_already_holds_is_said(gateway: Gateway) -> None:
+    (face,) = gateway.post("/v1/predict", {"images": packed(encoded(FACE)), "options": CROPS}).json[
+        "results"
+    ][0]["faces"]
+    question = {"au": "AU12", "present": face["aus"]["AU12"]["present"]}
+    (result,) = gateway.post(
+        "/v1/explain", {"images": packed(encoded(FACE)), "options": {**CROPS, "question": question}}
+    ).json["results"]
+    assert result["error"]["code"] == "already_so"
+
+
+def test_health_models_and_metrics(gateway: Gateway) -> None:
+    assert gateway.get("/healthz").status == 200 and gateway.get("/readyz").json["ready"]
+    assert gateway.get("/v1/models").json["models"][0]["name"] == "affectgan"
+    assert "AU12" in gateway.get("/v1/models/affectgan").json["vocabulary"]
+    text = gateway.get("/metrics").body.decode()
+    assert (
+        'affectgan_request_seconds_bucket{le="0.1",method="GET",route="/healthz",status="200"}'
+        in text
+    )
+    assert gateway.get("/").headers["Content-Type"].startswith("text/html") and gateway.get(
+        "/openapi.json"
+    ).json["openapi"].startswith("3.1")
+
+
+def test_a_request_id_is_echoed(gateway: Gateway) -> None:
+    reply = gateway.post("/v1/predict", {"images": []}, **{"X-Request-ID": "mine-1"})
+    assert reply.headers["X-Request-ID"] == "mine-1" == reply.json["request_id"]
+
+
+@pytest.fixture
+def busy() -> Iterator[Gateway]:
+    yield from serve(Settings(predict_capacity=1))
+
+
+def test_readiness_follows_the_workers(busy: Gateway) -> None:
+    busy.backend.down = True
+    assert busy.get("/readyz").status == 503 and busy.get("/healthz").status == 200
+
+
+def test_a_full_house_refuses_at_once_and_the_deadline_holds(busy: Gateway) -> None:
+    busy.backend.delay_seconds = 1.0
+    body = {"images": packed(encoded(FACE)), "options": CROPS}
+    replies: list[Any] = []
+    first = threading.Thread(target=lambda: replies.append(busy.post("/v1/predict", body)))
+    first.start()
+    while (
+        'affectgan_requests_in_flight{operation="predict"} 1.0'
+        not in busy.get("/metrics").body.decode()
+    ):
+        pass
+    refused = busy.post("/v1/predict", body)
+    first.join()
+    assert (
+        refused.status == 503 and refused.headers["Retry-After"] == "1" and replies[0].status == 200
+    )
+    late = busy.post("/v1/predict", body, **{"X-Deadline-Seconds": "0.2"})
+    assert late.status == 504 and "0.2 s" in late.json["detail"]
+    assert (
+        json.loads(busy.post("/v1/predict", body, **{"X-Deadline-Seconds": "soon"}).body)["status"]
+        == 422
+    )
+
+
+def test_while_draining_the_balancer_is_told(busy: Gateway) -> None:
+    busy.server.config.app.state.admission.draining = True  # type: ignore[union-attr]
+    assert busy.get("/readyz").json["draining"] and busy.get("/readyz").status == 503

@@ -1,0 +1,143 @@
+"""`Idempotency-Key`: what is sent again is answered again, not done again. In this process, and over a real Redis."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from service.api.idempotency import ProcessMemory, key_of
+from service.problems import Problem
+from service.settings import Settings
+from tests.service.api.test_app import CROPS, FACE, FILE, FORM, encoded, form, packed
+from tests.service.conftest import Gateway, Reply, serve
+from tests.service.inference.test_admission import until
+from tests.service.jobs.test_jobs import ASYNC, end, over_redis
+from tests.support.redis_server import RedisServer, redis_server
+
+__all__ = ["redis_server"]
+DRAWN = {"items": [{}]}  # without a seed: each time it is done, it is another face
+ONE = {"images": packed(encoded(FACE)), "options": CROPS}
+
+
+@pytest.fixture(params=["process", "redis"])
+def place(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    server = request.getfixturevalue("redis_server") if request.param == "redis" else None
+    yield from serve(over_redis(server) if server else Settings())
+
+
+def send(
+    gateway: Gateway, key: str, body: object = DRAWN, path: str = "/v1/generate", **headers: str
+) -> Reply:
+    return gateway.post(path, body, **{"Idempotency-Key": key, **headers})
+
+
+def test_a_request_sent_again_has_the_same_answer(place: Gateway) -> None:
+    first, again, other = send(place, "a"), send(place, "a"), send(place, "b")
+    assert (
+        first.body == again.body != other.body
+        and first.headers["Content-Type"] == again.headers["Content-Type"]
+    )
+    assert (
+        again.headers["Idempotency-Replayed"] == "true"
+        and "Idempotency-Replayed" not in first.headers
+    )
+
+
+def test_a_picture_is_told_again_with_its_headers(place: Gateway) -> None:
+    first, again = (send(place, '"a quoted key"', Accept="image/png") for _ in range(2))
+    assert (
+        first.body == again.body
+        and again.headers["Content-Type"] == "image/png"
+        and again.headers["X-Seed"] == first.headers["X-Seed"]
+    )
+    assert first.headers["X-Request-ID"] != again.headers["X-Request-ID"]
+
+
+def test_the_same_key_with_another_request_is_refused(place: Gateway) -> None:
+    assert send(place, "a").status == 200
+    reply = send(place, "a", {"items": [{"seed": 1}]})
+    assert reply.status == 422 and reply.json["code"] == "key_reused"
+    assert send(place, "a", ONE, "/v1/predict").status == 200  # another route
+
+
+def test_a_request_that_still_runs_is_not_done_twice(place: Gateway) -> None:
+    place.backend.delay_seconds = 1.0
+    first: list[Reply] = []
+    thread = threading.Thread(target=lambda: first.append(send(place, "a", ONE, "/v1/predict")))
+    thread.start()
+    until(lambda: place.backend.asked == [1])
+    reply = send(place, "a", ONE, "/v1/predict")
+    thread.join()
+    assert (
+        reply.status == 409
+        and reply.headers["Retry-After"]
+        and first[0].status == 200
+        and place.backend.asked == [1]
+    )
+    assert send(place, "a", ONE, "/v1/predict").body == first[0].body
+
+
+def test_what_failed_may_be_tried_again(place: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(type(place.backend), "predict", None)
+        assert send(place, "a", ONE, "/v1/predict").status == 500
+    assert send(place, "a", {"items": [{"valence": 5}]}).status == 422
+    assert send(place, "a", ONE, "/v1/predict").status == send(place, "a").status == 200
+
+
+def test_the_form_of_a_request_does_not_matter_what_it_asks_does(place: Gateway) -> None:
+    options = (b'name="options"', b'{"faces": "none"}')
+    first = send(place, "a", form((FILE, encoded(FACE)), options), "/v1/predict", kind=FORM)
+    other_edge = form((FILE, encoded(FACE)), options).replace(b"--edge", b"--other")
+    again = send(place, "a", other_edge, "/v1/predict", kind=FORM.replace("edge", "other"))
+    assert first.body == again.body and again.headers["Idempotency-Replayed"] == "true"
+
+
+def test_a_job_is_accepted_once(place: Gateway) -> None:
+    first, again = (send(place, "a", ONE, "/v1/predict", **ASYNC) for _ in range(2))
+    assert (
+        first.status == again.status == 202
+        and first.headers["Location"] == again.headers["Location"]
+    )
+    assert end(place, first.headers["Location"])["status"] == "done" and place.backend.asked == [1]
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, '""'])
+def test_a_key_that_is_none_is_refused(key: str) -> None:
+    with pytest.raises(Problem, match="give 1 to 255"):
+        key_of(key)
+
+
+def test_gateways_share_answers_that_nobody_can_read_in_redis(redis_server: RedisServer) -> None:
+    first, second = serve(over_redis(redis_server)), serve(over_redis(redis_server))
+    one, two = next(first), next(second)
+    answer = send(one, "a", ONE, "/v1/predict")
+    assert send(two, "a", ONE, "/v1/predict").body == answer.body and two.backend.asked == []
+    with Redis.from_url(redis_server.url) as client:
+        (name,) = client.keys("affectgan:idempotency:*")
+        held = b"".join(client.hgetall(name).values())
+        assert b"valence" not in held and name[-1:] != b"a" and 0 < client.pttl(name) <= 86_400_000
+    first.close()
+    second.close()
+
+
+def test_without_redis_requests_are_done_as_if_there_were_no_key(redis_server: RedisServer) -> None:
+    running = serve(over_redis(redis_server))
+    gateway = next(running)
+    redis_server.kill()
+    first, again = send(gateway, "a"), send(gateway, "a")
+    assert first.status == again.status == 200 and first.body != again.body
+    running.close()
+
+
+async def test_the_oldest_answers_go_first_and_all_expire() -> None:
+    clock = [0.0]
+    memory = ProcessMemory(most_bytes=3000, clock=lambda: clock[0])
+    for name in (b"1", b"2", b"3"):
+        await memory.claim(name, b"print", b"token", 10)
+        await memory.keep(name, b"print", b"token", bytes(1000), 10)
+    assert await memory.claim(b"3", b"print", b"t", 10) == (b"print", bytes(1000))
+    assert await memory.claim(b"1", b"print", b"t", 10) is None
+    clock[0] = 11.0
+    assert await memory.claim(b"3", b"print", b"t", 10) is None

@@ -1,0 +1,247 @@
+"""The Open Inference Protocol, spoken by NVIDIA's own client."""
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tritonclient import http as triton
+from tritonclient.utils import InferenceServerException
+
+from service.settings import Settings
+from tests.service.conftest import Gateway, serve
+
+SIDE = 32
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> Iterator[triton.InferenceServerClient]:
+    opened = triton.InferenceServerClient(gateway.url.removeprefix("http://"))
+    yield opened
+    opened.close()
+
+
+def _face(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def _png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _tensor(name: str, values: Any, datatype: str, *, binary: bool = True) -> triton.InferInput:
+    array = np.array(values, dtype=object) if datatype == "BYTES" else np.asarray(values)
+    tensor = triton.InferInput(name, list(array.shape), datatype)
+    tensor.set_data_from_numpy(array, binary_data=binary)
+    return tensor
+
+
+def test_the_server_and_its_models_tell_what_they_are(client: triton.InferenceServerClient) -> None:
+    assert (
+        client.is_server_live()
+        and client.is_server_ready()
+        and client.is_model_ready("affectgan-predict", "1.0")
+    )
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    told = client.get_model_metadata("affectgan-generate")
+    columns = len(told["parameters"]["aus"].split(","))
+    assert (
+        told["versions"] == ["1.0"]
+        and {"name": "aus", "datatype": "FP32", "shape": [-1, columns]} in told["inputs"]
+    )
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_pixels_are_read_as_v1_reads_their_picture(
+    client: triton.InferenceServerClient, gateway: Gateway, binary: bool
+) -> None:
+    faces = np.stack([_face(0), _face(1)])
+    wanted = [
+        triton.InferRequestedOutput(name, binary_data=binary)
+        for name in ("aus", "va", "present", "error")
+    ]
+    told = client.infer(
+        "affectgan-predict",
+        [_tensor("image", faces, "UINT8", binary=binary)],
+        outputs=wanted,
+        request_id="7",
+    )
+    assert told.get_response()["id"] == "7" and list(told.as_numpy("error")) in (
+        [b"", b""],
+        ["", ""],
+    )
+    images = [{"content": base64.b64encode(_png(face)).decode()} for face in faces]
+    known = gateway.post("/v1/predict", {"images": images, "options": {"faces": "none"}}).json[
+        "results"
+    ]
+    aus = [[reading["probability"] for reading in row["faces"][0]["aus"].values()] for row in known]
+    assert told.as_numpy("aus") == pytest.approx(np.array(aus), abs=1e-4)
+    assert told.as_numpy("va")[:, 0] == pytest.approx(
+        [row["faces"][0]["valence"] for row in known], abs=1e-4
+    )
+    assert told.as_numpy("present").dtype == np.bool_
+
+
+def test_a_broken_picture_fails_alone(client: triton.InferenceServerClient) -> None:
+    pictures = [_png(_face()), b"no picture", _png(_face(1))]
+    told = client.infer(
+        "affectgan-predict", [_tensor("image", pictures, "BYTES")], parameters={"faces": "none"}
+    )
+    errors = told.as_numpy("error")
+    assert errors[0] == errors[2] == b"" and errors[1].startswith(b"Not an image")
+    va = told.as_numpy("va")
+    assert np.isfinite(va[[0, 2]]).all() and np.isnan(va[1]).all()
+
+
+def test_what_failed_is_null_in_json(client: triton.InferenceServerClient) -> None:
+    outputs = [triton.InferRequestedOutput("va", binary_data=False)]
+    told = client.infer(
+        "affectgan-predict", [_tensor("image", [b"no picture"], "BYTES")], outputs=outputs
+    )
+    assert told.get_response()["outputs"][0]["data"] == [None, None]
+
+
+def test_faces_are_drawn_for_tensors_of_wishes(client: triton.InferenceServerClient) -> None:
+    columns = len(client.get_model_metadata("affectgan-generate")["parameters"]["aus"].split(","))
+    aus = np.full((3, columns), np.nan, np.float32)
+    aus[:, 0] = 0.9
+    inputs = [
+        _tensor("aus", aus, "FP32"),
+        _tensor("va", np.array([[0.5, 0.1], [np.nan, 0.2], [np.nan, np.nan]], np.float32), "FP32"),
+        _tensor("seed", np.array([1, 1, 2], np.int64), "INT64"),
+        _tensor("reference", [_png(_face()), b"", b"broken"], "BYTES"),
+    ]
+    told = client.infer("affectgan-generate", inputs, parameters={"faces": "none"})
+    first, second = (
+        np.asarray(Image.open(io.BytesIO(told.as_numpy("image")[row]))) for row in (0, 1)
+    )
+    assert first.shape == second.shape == (SIDE, SIDE, 3) and list(told.as_numpy("seed")[:2]) == [
+        1,
+        1,
+    ]
+    assert (
+        told.as_numpy("error")[0] == b""
+        and told.as_numpy("error")[2] != b""
+        and told.as_numpy("image")[2] == b""
+    )
+
+
+def test_a_question_is_answered_in_pictures_words_and_figures(
+    client: triton.InferenceServerClient,
+) -> None:
+    told = client.infer(
+        "affectgan-explain",
+        [_tensor("image", np.stack([_face(), _face(1)]), "UINT8")],
+        parameters={"valence": 0.9},
+    )
+    assert list(told.as_numpy("label")) == [b"valence"] * 2 and told.as_numpy("valid").shape == (2,)
+    assert Image.open(io.BytesIO(told.as_numpy("counterfactual")[0])).size == (SIDE, SIDE)
+    assert told.as_numpy("sentence")[0] and told.as_numpy("trust")[0] in (
+        b"high",
+        b"medium",
+        b"low",
+    )
+    assert np.isfinite(told.as_numpy("counterfactual_va")).all()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        (
+            [_tensor("image", np.zeros((1, SIDE, SIDE), np.uint8), "UINT8")],
+            r"inputs\[0\].shape .*\[-1, -1, -1, 3\]",
+        ),
+        (
+            [_tensor("image", np.zeros((1, 2), np.float32), "FP32")],
+            r"inputs\[0\].datatype .*BYTES or UINT8",
+        ),
+        ([_tensor("picture", [b""], "BYTES")], r"inputs\[0\].name .*there is image"),
+    ],
+)
+def test_a_wrong_tensor_is_named(
+    client: triton.InferenceServerClient, inputs: list[triton.InferInput], said: str
+) -> None:
+    with pytest.raises(InferenceServerException, match=said):
+        client.infer("affectgan-predict", inputs)
+
+
+def test_an_unknown_model_output_or_parameter_is_named(
+    client: triton.InferenceServerClient,
+) -> None:
+    face = _tensor("image", [_png(_face())], "BYTES")
+    with pytest.raises(InferenceServerException, match="there is affectgan-predict"):
+        client.infer("resnet", [face])
+    with pytest.raises(InferenceServerException, match="no version '9'"):
+        client.infer("affectgan-predict", [face], model_version="9")
+    with pytest.raises(InferenceServerException, match="unknown output; there is aus"):
+        client.infer("affectgan-predict", [face], outputs=[triton.InferRequestedOutput("logits")])
+    with pytest.raises(InferenceServerException, match="unknown parameter; there is faces"):
+        client.infer("affectgan-predict", [face], parameters={"temperature": 1})
+
+
+@pytest.mark.parametrize(
+    ("head", "rest", "said"),
+    [
+        (
+            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 9}}]}',
+            b"123",
+            "3 bytes are left",
+        ),
+        (
+            '{"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}]}',
+            b"\1\0\0\0a",
+            "wants 2",
+        ),
+        (
+            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}]}',
+            b"\2\0\0\0a",
+            "a length of four",
+        ),
+        (
+            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["?"]}]}',
+            b"",
+            "base64",
+        ),
+        ('{"inputs": []}', b"extra", "belong to no tensor"),
+        ("{", b"", "not JSON"),
+    ],
+)
+def test_a_message_that_does_not_add_up_is_refused(
+    gateway: Gateway, head: str, rest: bytes, said: str
+) -> None:
+    length = {"Inference-Header-Content-Length": str(len(head))}
+    reply = gateway.post(
+        "/v2/models/affectgan-predict/infer",
+        head.encode() + rest,
+        kind="application/octet-stream",
+        **length,
+    )
+    assert reply.status in (400, 422) and said in reply.json["error"]
+
+
+def test_keys_and_quotas_hold_here_too(tmp_path: Any) -> None:
+    for gateway in serve(Settings(quota_requests=1, quota_seconds=60)):
+        client = triton.InferenceServerClient(gateway.url.removeprefix("http://"))
+        face = _tensor("image", [_png(_face())], "BYTES")
+        client.infer("affectgan-predict", [face], parameters={"faces": "none"})
+        with pytest.raises(InferenceServerException, match="Quota exceeded"):
+            client.infer("affectgan-predict", [face], parameters={"faces": "none"})
+        client.close()
+
+
+def test_the_same_tensors_are_answered_from_the_cache(tmp_path: Any) -> None:
+    for gateway in serve(Settings(cache_bytes=2**20)):
+        client = triton.InferenceServerClient(gateway.url.removeprefix("http://"))
+        told = [
+            client.infer(
+                "affectgan-predict", [_tensor("image", np.stack([_face()]), "UINT8")]
+            ).as_numpy("aus")
+            for _ in range(2)
+        ]
+        assert np.array_equal(*told) and gateway.backend.asked == [1]
+        client.close()

@@ -1,0 +1,201 @@
+"""TorchServe itself, on archives of a tiny model: up when its workers are, restarted when it dies, gone when we are."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from zipfile import ZipFile
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from affect.archive import OPERATIONS
+from service.backend.torchserve_config import NICENESS, TorchServeError
+from service.backend.torchserve_process import FOLDER_PREFIX, TorchServe, connect, has_ready_worker
+from tests.support.tiny import tiny_run
+from training.archive import write_archives
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_archives(tiny_run(folder / "run"), folder)
+    return folder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(models: Path) -> AsyncIterator[TorchServe]:
+    async with TorchServe(models) as server:
+        yield server
+
+
+def front_end(marker: Path) -> psutil.Process | None:
+    """The Java process that was started in this folder."""
+    found = (
+        process
+        for process in psutil.process_iter()
+        if f"-Djava.io.tmpdir={marker}" in arguments(process)
+    )
+    return next(found, None)
+
+
+def arguments(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def running(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run. The killed ones become zombies and are reaped by init in their own time, which may be a moment."""
+    _, alive = psutil.wait_procs(processes, timeout=2)
+    return [
+        process
+        for process in alive
+        if process.is_running() and _status(process) != psutil.STATUS_ZOMBIE
+    ]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return str(psutil.STATUS_ZOMBIE)
+
+
+async def until_gone(processes: list[psutil.Process], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while running(processes):
+            await asyncio.sleep(0.05)
+
+
+async def ready(server: TorchServe) -> bool:
+    async with connect(server.management) as session:
+        return all([await has_ready_worker(session, operation) for operation in OPERATIONS])
+
+
+async def test_every_operation_has_a_ready_worker_once_entered(server: TorchServe) -> None:
+    assert await ready(server)
+
+
+async def test_nothing_listens_beyond_loopback(server: TorchServe) -> None:
+    process = front_end(server.folder)
+    assert process is not None
+    listening = [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr.ip for connection in listening} <= {
+        "127.0.0.1",
+        "::ffff:127.0.0.1",
+        "::1",
+    }
+
+
+async def test_what_computes_stands_back_behind_the_event_loop(server: TorchServe) -> None:
+    process = front_end(server.folder)
+    assert process is not None
+    family = [process, *process.children(recursive=True)]
+    assert {one.nice() for one in family} == {psutil.Process().nice() + NICENESS}
+
+
+async def test_models_cannot_be_registered_by_whoever_reaches_it(server: TorchServe) -> None:
+    async with (
+        connect(server.management) as session,
+        session.post("/models?url=https://example.org/evil.mar") as response,
+    ):
+        assert response.status in (403, 404, 405)
+
+
+async def test_a_dead_front_end_is_replaced(server: TorchServe) -> None:
+    first = front_end(server.folder)
+    assert first is not None
+    first.kill()
+    await until_gone([first])
+    async with asyncio.timeout(60):
+        while not await ready(server):
+            await asyncio.sleep(0.1)
+    assert front_end(server.folder) not in (None, first)
+
+
+async def test_no_process_and_no_file_is_left_after_leaving(models: Path) -> None:
+    async with TorchServe(models) as server:
+        process = front_end(server.folder)
+        assert process is not None
+        family = [process, *process.children(recursive=True)]
+        assert len(family) > len(OPERATIONS)
+    assert not running(family)
+    assert not server.folder.exists()
+
+
+async def test_no_process_is_left_when_we_are_killed(models: Path) -> None:
+    script = (
+        "import asyncio, sys; from pathlib import Path; from service.backend.torchserve_process import TorchServe\n"
+        "async def main():\n"
+        "    async with TorchServe(Path(sys.argv[1])) as server:\n"
+        "        print(server.folder, flush=True); await asyncio.sleep(60)\n"
+        "asyncio.run(main())"
+    )
+    command = [sys.executable, "-c", script, str(models)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3]
+    ) as launcher:
+        assert launcher.stdout is not None
+        folder = Path((await asyncio.to_thread(launcher.stdout.readline)).strip())
+        process = front_end(folder)
+        assert process is not None
+        family = [process, *process.children(recursive=True)]
+        os.kill(launcher.pid, signal.SIGKILL)
+    await until_gone(family)
+
+
+async def test_folders_of_the_killed_are_swept_and_those_of_the_living_kept(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(
+        "service.backend.torchserve_process.LONGEST_SOCKET_PATH", 1
+    )  # so that the start ends after the sweep
+    folders = {name: tmp_path / f"{FOLDER_PREFIX}{name}" for name in ("dead", "alive", "fresh")}
+    for name, folder in folders.items():
+        folder.mkdir()
+        os.utime(folder, None if name == "fresh" else (0, 0))
+    handle = os.open(folders["alive"], os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(TorchServeError, match="too long"):
+        await TorchServe(models).__aenter__()
+    os.close(handle)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        folders["alive"].name,
+        folders["fresh"].name,
+    }
+
+
+async def test_a_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TorchServeError, match=r"affectgan-predict\.mar.*affectgan archive"):
+        TorchServe(tmp_path)
+
+
+async def test_a_model_that_does_not_load_is_shown_with_its_traceback(
+    models: Path, tmp_path: Path
+) -> None:
+    for path in models.glob("*.mar"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with (
+        ZipFile(models / "affectgan-explain.mar") as whole,
+        ZipFile(tmp_path / "affectgan-explain.mar", "w") as broken,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            broken.writestr(
+                name, content[:-4] + b"\1\1\1\1" if name == "weights.safetensors" else content
+            )
+    server = TorchServe(tmp_path)
+    with pytest.raises(TorchServeError, match=r"(?s)Traceback.*CardError.*digest"):
+        await server.__aenter__()
+    assert front_end(server.folder) is None
+    assert not server.folder.exists()

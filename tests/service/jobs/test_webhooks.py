@@ -1,0 +1,246 @@
+"""Webhooks: a real receiver is called when a job ends, signed; nobody is called that the operator does not list."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from service.jobs.webhooks import Target, Webhooks, public, sign, verify
+from service.observability.metrics import Metrics
+from service.settings import Settings
+from tests.service.conftest import Gateway, serve
+from tests.service.inference.test_admission import until
+from tests.service.jobs.test_jobs import ASYNC, SEVERAL, end, over_redis, started
+from tests.support.redis_server import RedisServer, redis_server
+
+__all__ = ["redis_server"]
+SECRET = "a secret of both sides"
+
+
+@dataclass
+class Receiver:
+    """Answers with the statuses in `says`, one after the other, then 204."""
+
+    url: str = ""
+    says: list[int] = field(default_factory=list)
+    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    there = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            there.heard.append(
+                (dict(self.headers), self.rfile.read(int(self.headers["Content-Length"])))
+            )
+            self.send_response(there.says.pop(0) if there.says else 204)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    there.url = f"http://127.0.0.1:{server.server_port}/jobs?of=me"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield there
+    server.shutdown()
+    server.server_close()
+
+
+def calling(receiver: Receiver, **more: Any) -> Settings:
+    return Settings(
+        webhook_private_targets=(receiver.url.rpartition("/")[0],),
+        webhook_secret=SecretStr(SECRET),
+        **more,
+    )
+
+
+@pytest.fixture(params=["memory", "redis"])
+def gateway(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Gateway]:
+    if request.param == "memory":
+        yield from serve(calling(receiver, job_slice_images=1))
+    else:
+        shared = over_redis(request.getfixturevalue("redis_server"))
+        yield from serve(
+            shared.model_copy(
+                update={
+                    name: getattr(calling(receiver), name)
+                    for name in ("webhook_private_targets", "webhook_secret")
+                }
+            )
+        )
+
+
+def told(gateway: Gateway, path: str) -> str:
+    until(lambda: gateway.get(path).json["webhook"]["status"] != "waiting", 15)
+    return str(gateway.get(path).json["webhook"]["status"])
+
+
+def test_the_end_of_a_job_is_told_and_signed(gateway: Gateway, receiver: Receiver) -> None:
+    path = started(gateway, **{"X-Webhook-URL": receiver.url})
+    assert told(gateway, path) == "delivered" and len(receiver.heard) == 1
+    headers, body = receiver.heard[0]
+    assert verify(SECRET, headers["X-AffectGAN-Signature"], body) and not verify(
+        "another", headers["X-AffectGAN-Signature"], body
+    )
+    document = json.loads(body)
+    assert (
+        document["status"] == "done"
+        and document["href"] == path
+        and headers["X-AffectGAN-Delivery"] == document["id"]
+    )
+    assert b"valence" not in body  # what was read is fetched with the key
+
+
+def test_a_receiver_that_is_ill_is_called_again(gateway: Gateway, receiver: Receiver) -> None:
+    receiver.says = [503, 429]
+    assert told(gateway, started(gateway, **{"X-Webhook-URL": receiver.url})) == "delivered"
+    assert (
+        len(receiver.heard) == 3
+        and len({headers["X-AffectGAN-Delivery"] for headers, _ in receiver.heard}) == 1
+    )
+
+
+@pytest.mark.parametrize("status", [302, 404, 410])
+def test_no_redirect_is_followed_and_a_no_is_a_no(receiver: Receiver, status: int) -> None:
+    running = serve(calling(receiver))
+    gateway, receiver.says = next(running), [status]
+    path = started(gateway, **{"X-Webhook-URL": receiver.url})
+    assert (
+        told(gateway, path) == "failed"
+        and len(receiver.heard) == 1
+        and end(gateway, path)["status"] == "done"
+    )
+    running.close()
+
+
+def test_a_receiver_that_stays_away_is_given_up(receiver: Receiver) -> None:
+    running = serve(calling(receiver, webhook_seconds=1.0))
+    gateway, receiver.says = next(running), [500] * 100
+    assert told(gateway, started(gateway, **{"X-Webhook-URL": receiver.url})) == "failed"
+    running.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1:1/x",
+        "http://169.254.169.254/latest",
+        "http://localhost/x",
+        "ftp://127.0.0.1/x",
+        "https://user@hooks.example.org/",
+        "https://hooks.example.org.evil.test/",
+        "https://hooks.example.org:8443/",
+        "http://hooks.example.org/",
+        "https://10.0.0.1/",
+        "https://[::1]/",
+        "https://hooks.example.org:x/",
+        "nonsense",
+    ],
+)
+def test_a_target_that_is_not_listed_is_refused(url: str) -> None:
+    running = serve(
+        Settings(
+            webhook_targets=("hooks.example.org", "10.0.0.1", "[::1]"),
+            webhook_secret=SecretStr(SECRET),
+        )
+    )
+    reply = next(running).post("/v1/predict", SEVERAL, **ASYNC, **{"X-Webhook-URL": url})
+    assert reply.status == 422 and "X-Webhook-URL" in reply.json["detail"]
+    running.close()
+
+
+async def test_a_listed_name_that_leads_inside_is_not_called(receiver: Receiver) -> None:
+    url = receiver.url.replace("127.0.0.1", "localhost")
+    async with Webhooks((url.rpartition("/")[0],), (), SECRET, Metrics(), seconds=5) as hooks:
+        start = time.monotonic()
+        assert hooks.check(url) and not await hooks.call(url, b"{}", "delivery")
+        assert not receiver.heard and time.monotonic() - start < 2  # no second try
+    async with Webhooks((), (url.rpartition("/")[0],), SECRET, Metrics(), seconds=5) as hooks:
+        assert await hooks.call(url, b"{}", "delivery")
+
+
+@pytest.mark.parametrize(
+    ("address", "open_to_all"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        *[
+            (address, False)
+            for address in (
+                "127.0.0.1",
+                "10.1.2.3",
+                "169.254.169.254",
+                "100.64.0.1",
+                "0.0.0.0",
+                "224.0.0.1",
+                "::1",
+            )
+        ],
+        *[
+            (address, False)
+            for address in (
+                "::ffff:10.0.0.1",
+                "64:ff9b::a00:1",
+                "2002:a00:1::",
+                "fe80::1%eth0",
+                "fd00::1",
+            )
+        ],
+    ],
+)
+def test_which_addresses_are_public(address: str, open_to_all: bool) -> None:
+    assert public(address) == open_to_all
+
+
+def test_an_old_or_altered_call_is_not_taken() -> None:
+    header = sign(SECRET, b"body", 1000)
+    assert verify(SECRET, header, b"body", now=1299) and not verify(
+        SECRET, header, b"body", now=1301
+    )
+    assert not verify(SECRET, header, b"bodY", now=1000) and not verify(
+        SECRET, header.replace("t=1000", "t=1001"), b"body", now=1000
+    )
+    assert not verify(SECRET, "", b"body") and not verify(SECRET, "t=x,v1=y", b"body")
+
+
+def test_targets_are_said_wrongly_with_a_remedy() -> None:
+    for text in ("https://a/path", "ftp://a", "https://u@a", ""):
+        with pytest.raises(ValueError, match="give host, host:port"):
+            Target.of(text)
+    with pytest.raises(ValueError, match="AFFECTGAN_WEBHOOK_SECRET is missing"):
+        Webhooks(("a",), (), None, Metrics(), seconds=1)
+
+
+def test_a_webhook_needs_a_job(receiver: Receiver) -> None:
+    running = serve(calling(receiver))
+    reply = next(running).post("/v1/predict", SEVERAL, **{"X-Webhook-URL": receiver.url})
+    assert reply.status == 422 and "respond-async" in reply.json["detail"]
+    running.close()
+
+
+def test_a_webhook_that_a_dead_gateway_owes_is_called_by_another(
+    redis_server: RedisServer, receiver: Receiver
+) -> None:
+    """The first gateway finishes the job and dies while the receiver does not answer."""
+    chosen = {
+        name: getattr(calling(receiver), name)
+        for name in ("webhook_private_targets", "webhook_secret")
+    }
+    receiver.says = [503] * 3
+    first = serve(over_redis(redis_server, job_lease_seconds=0.5, webhook_seconds=60, **chosen))
+    gateway = next(first)
+    path = started(gateway, **{"X-Webhook-URL": receiver.url})
+    until(lambda: len(receiver.heard) >= 1)
+    first.close()
+    second = serve(over_redis(redis_server, job_lease_seconds=0.5, **chosen))
+    assert told(next(second), path) == "delivered"
+    second.close()

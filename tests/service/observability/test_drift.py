@@ -1,0 +1,111 @@
+"""The drift figure by hand, at rest, and moving when the faces change; nothing but counts is kept."""
+
+import math
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from affect.card import ModelCard
+from affect.protocol.messages import Predictions
+from service.observability.drift import (
+    BLOCK_FACES,
+    FEWEST_FACES,
+    WINDOW_BLOCKS,
+    Readings,
+    Seen,
+    bins_of,
+    psi,
+)
+from tests.support.tiny import tiny_card
+
+RNG = np.random.default_rng(5)
+
+
+def card() -> ModelCard:
+    """A card whose reference of every label is known: AUs flat in [0, 1], valence and arousal flat in [-1, 1]."""
+    plain = tiny_card()
+    quantiles = np.linspace(0, 1, 101)
+    labels = {code: quantiles.tolist() for code in plain.vocabulary} | dict.fromkeys(
+        ("valence", "arousal"), (2 * quantiles - 1).tolist()
+    )
+    return plain.model_copy(update={"reference": plain.reference | labels})
+
+
+def faces(count: int, *, power: float = 1.0) -> Predictions:
+    """Readings as in the reference; a power above 1 pushes the Action Units towards 0."""
+    k = len(tiny_card().vocabulary)
+    aus = RNG.random((count, k)).astype(np.float32) ** power
+    va, realism = (
+        RNG.uniform(-1, 1, (count, 2)).astype(np.float32),
+        RNG.random(count).astype(np.float32),
+    )
+    return Predictions(aus, aus, (aus > 0.5).astype(np.uint8), va, realism)
+
+
+def test_the_index_is_the_one_worked_out_by_hand() -> None:
+    expected, counts = np.array([[0.5, 0.25, 0.25]]), np.array([[10, 20, 70]])
+    p = [10.5 / 101.5, 20.5 / 101.5, 70.5 / 101.5]
+    by_hand = (
+        (p[0] - 0.5) * math.log(p[0] / 0.5)
+        + (p[1] - 0.25) * math.log(p[1] / 0.25)
+        + (p[2] - 0.25) * math.log(p[2] / 0.25)
+    )
+    assert psi(expected, counts)[0] == pytest.approx(by_hand) and by_hand > 0.25
+
+
+def test_bins_hold_a_tenth_each_and_ties_go_where_their_values_go() -> None:
+    edges, shares = bins_of(np.linspace(0, 1, 101))
+    assert np.allclose(edges, np.arange(1, 10) / 10) and np.allclose(shares, 0.1)
+    rare = np.concatenate([np.zeros(50), np.linspace(0, 1, 51)])  # half of the faces read exactly 0
+    edges, shares = bins_of(rare)
+    drawn = np.concatenate([np.zeros(50_000), RNG.random(50_000)])
+    counted = np.bincount((drawn[:, None] >= edges).sum(1), minlength=10) / len(drawn)
+    assert np.abs(counted - shares).max() < 0.01
+
+
+def test_faces_like_the_references_show_no_drift_and_others_do() -> None:
+    seen = Seen(card())
+    for _ in range(20):
+        seen.add(faces(100))
+    still = seen.drift()
+    assert (
+        set(still) == {*seen.card.vocabulary, "valence", "arousal", "realism"}
+        and max(still.values()) < 0.05
+    )
+    for _ in range(20):
+        seen.add(faces(100, power=3.0))
+    moved = seen.drift()
+    assert min(moved[code] for code in seen.card.vocabulary) > 0.25 and moved["valence"] < 0.05
+
+
+def test_the_window_forgets_and_stays_small() -> None:
+    seen = Seen(card())
+    for _ in range(60):
+        seen.add(faces(50, power=3.0))
+    for _ in range(WINDOW_BLOCKS * BLOCK_FACES // 50):
+        seen.add(faces(50))
+    assert seen.faces <= WINDOW_BLOCKS * BLOCK_FACES and max(seen.drift().values()) < 0.05
+    assert (
+        seen.counts[0].sum() == 60 * 50 + WINDOW_BLOCKS * BLOCK_FACES
+    )  # the histogram never forgets
+
+
+def test_a_figure_of_few_faces_is_not_told() -> None:
+    seen = Seen(card())
+    seen.add(faces(FEWEST_FACES - 1))
+    assert seen.drift() == {}
+
+
+def test_prometheus_sees_histogram_and_drift_until_the_version_is_let_go() -> None:
+    readings, registry = Readings(), CollectorRegistry()
+    registry.register(readings)
+    readings.of(card()).add(faces(600))
+    told = registry.get_sample_value(
+        "affectgan_reading_bucket",
+        {"model": "affectgan", "version": "1.0", "label": "valence", "le": "0.0"},
+    )
+    assert told is not None and 240 < told < 360
+    assert b"affectgan_drift_psi{" in generate_latest(registry)
+    readings.forget(card())
+    assert b"affectgan_drift_psi{" not in generate_latest(registry)

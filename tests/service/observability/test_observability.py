@@ -1,0 +1,142 @@
+"""What operators see of a request: its log line, its spans, its metrics; and what they must not see."""
+
+import io
+import json
+import logging
+import socket
+import urllib.request
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from affect.batches import predict
+from affect.protocol.messages import PredictAnswer, PredictRequest
+from affect.protocol.torchserve_batch import Batch
+from service.observability import logging_setup
+from service.observability.tracing import Recording, Trace
+from service.settings import Settings
+from tests.service.api.test_app import CROPS, FACE, encoded, packed
+from tests.service.conftest import LocalBackend, serve
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+BODY = {"images": packed(encoded(FACE)), "options": CROPS}
+
+
+class _Context:
+    """What a batch tells TorchServe."""
+
+    def set_response_content_type(self, idx: int, value: str) -> None:
+        assert idx in (0, 1)
+
+
+async def through_a_worker(
+    self: LocalBackend, request: PredictRequest, *, timeout_seconds: float
+) -> PredictAnswer:
+    """As bytes, in one batch with a stranger's job."""
+    card, stranger = self.model.card, replace(request, traceparent=TRACE.replace("b7ad", "c0de"))
+    bodies = [{"body": job.to_bytes(card)} for job in (request, stranger)]
+    batch = Batch.read(PredictRequest, bodies, _Context(), card)  # type: ignore[arg-type]
+    answers = batch.answer(
+        lambda jobs: [PredictAnswer(predict(self.model, job.crops, (1, 8))) for job in jobs]
+    )
+    return PredictAnswer.from_bytes(answers[0], card)
+
+
+def test_a_trace_goes_from_the_caller_to_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(LocalBackend, "predict", through_a_worker)
+    for gateway in serve(Settings(), tracing=Recording(provider)):
+        assert (
+            gateway.post("/v1/predict", BODY, traceparent=TRACE)
+            .headers["traceparent"]
+            .split("-")[1]
+            == TRACE.split("-")[1]
+        )
+        metrics = gateway.get("/metrics").body.decode()
+    handled, job, request = (
+        next(s for s in spans.get_finished_spans() if s.name == n)
+        for n in ("handle", "predict job", "POST /v1/predict")
+    )
+    assert [f"{span.parent.span_id:016x}" if span.parent else "" for span in (request,)] == [
+        TRACE.split("-")[2]
+    ]
+    assert (
+        handled.parent.span_id == job.context.span_id
+        and job.parent.span_id == request.context.span_id
+    )
+    assert [f"{link.context.span_id:016x}"[:4] for link in handled.links] == ["c0de"]
+    assert (
+        'affectgan_batch_jobs_sum{operation="predict"} 2.0' in metrics
+        and 'affectgan_queue_wait_seconds_count{operation="predict"} 1.0' in metrics
+    )
+
+
+def test_a_log_line_says_who_and_how_but_nothing_of_the_picture() -> None:
+    written, handler = io.StringIO(), logging_setup.handler_of(Settings(log_format="json"))
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(written)
+    logger = logging.getLogger("service")
+    logger.addHandler(handler)
+    logger.setLevel("INFO")
+    try:
+        for gateway in serve(Settings()):
+            answer = gateway.post(
+                "/v1/predict", BODY, traceparent=TRACE, **{"X-Request-ID": "abc"}
+            ).json
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    line = next(
+        row
+        for row in map(json.loads, written.getvalue().splitlines())
+        if row.get("route") == "/v1/predict"
+    )
+    assert (line["request_id"], line["trace_id"], line["status"], line["method"]) == (
+        "abc",
+        TRACE.split("-")[1],
+        200,
+        "POST",
+    )
+    assert 0 < line["seconds"] < 60 and line["level"] == "INFO"
+    face = answer["results"][0]["faces"][0]
+    for secret in (
+        BODY["images"][0]["content"][:24],
+        "AU",
+        "valence",
+        str(face["valence"]),
+        str(face["realism"]),
+    ):  # type: ignore[index]
+        assert secret not in written.getvalue()
+
+
+def test_metrics_have_a_port_of_their_own_when_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for gateway in serve(Settings(metrics_port=port)):
+        gateway.post("/v1/predict", BODY)
+        assert gateway.get("/metrics").status == 404
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert b"affectgan_reading_count{" in answer.read()
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "",
+        "00-0-0-01",
+        TRACE.replace("0af7651916cd43dd8448eb211c80319c", "0" * 32),
+        "ff" + TRACE[2:],
+    ],
+)
+def test_a_trace_that_cannot_be_read_begins_anew(broken: str) -> None:
+    assert (
+        Trace.after(broken).trace_id not in ("", "0" * 32, TRACE.split("-")[1])
+        and np.unique([Trace.after(broken).trace_id for _ in "ab"]).size == 2
+    )

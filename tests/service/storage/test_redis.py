@@ -1,0 +1,138 @@
+"""A Redis that is gone, slow, full or refuses costs a moment and a counter."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis as Client
+
+from service.observability.metrics import Metrics
+from service.storage.redis import REST_SECONDS, Redis, RedisFailed
+from tests.support.redis_server import RedisServer, SlowLine, redis_server
+
+__all__ = ["redis_server"]
+TIMEOUT = 2.0  # of a busy machine
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def failures(metrics: Metrics, reason: str) -> float:
+    return (
+        metrics.registry.get_sample_value(
+            "affectgan_redis_failures_total", {"purpose": "test", "reason": reason}
+        )
+        or 0.0
+    )
+
+
+async def ping(client: Client) -> bool:
+    return bool(await client.ping())
+
+
+async def refused(redis: Redis) -> str:
+    with pytest.raises(RedisFailed) as failed:
+        await redis.ask("test", ping)
+    return failed.value.reason
+
+
+async def test_a_redis_that_is_there_answers(redis_server: RedisServer) -> None:
+    redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
+    assert await redis.ask("test", ping)
+    await redis.close()
+
+
+async def test_a_redis_that_is_gone_is_left_alone_for_a_moment_and_found_again(
+    redis_server: RedisServer,
+) -> None:
+    metrics, clock = Metrics(), Clock()
+    redis = Redis(redis_server.url, metrics, timeout_seconds=TIMEOUT, clock=clock)
+    assert await redis.ask("test", ping)
+    redis_server.kill()
+    assert await refused(redis) == "gone" and await refused(redis) == "resting"
+    redis_server.start()
+    assert await refused(redis) == "resting"
+    clock.now += REST_SECONDS + 0.1
+    assert await redis.ask("test", ping)
+    assert failures(metrics, "gone") == 1 and failures(metrics, "resting") == 2
+    await redis.close()
+
+
+async def test_a_frozen_redis_costs_one_timeout(redis_server: RedisServer) -> None:
+    redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=0.1)
+    redis_server.freeze()
+    assert await refused(redis) == "slow" and await refused(redis) == "resting"
+    assert failures(metrics, "slow") == 1
+    redis_server.thaw()
+    await redis.close()
+
+
+async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
+    redis_server: RedisServer,
+) -> None:
+    clock = Clock()
+    async with SlowLine(redis_server.port) as line:
+        redis = Redis(line.url, Metrics(), timeout_seconds=TIMEOUT, clock=clock)
+        assert await redis.ask("test", ping)
+        redis.timeout_seconds, line.seconds = (
+            0.1,
+            0.5,
+        )  # it stops waiting; the answer comes, to nobody
+        assert await refused(redis) == "slow"
+        redis.timeout_seconds, line.seconds = TIMEOUT, 0.0
+        clock.now += REST_SECONDS + 0.1
+        assert await redis.ask("test", lambda client: client.echo("now")) == b"now"
+        await redis.close()
+
+
+async def test_a_client_that_leaves_does_not_spoil_the_connection(
+    redis_server: RedisServer,
+) -> None:
+    redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
+    assert await redis.ask("test", ping)
+    asked = asyncio.create_task(redis.ask("test", lambda client: client.echo("of one who left")))
+    await asyncio.sleep(0)
+    asked.cancel()
+    answers = await asyncio.gather(
+        *(redis.ask("test", lambda client, n=n: client.echo(str(n))) for n in range(50))
+    )
+    assert answers == [str(n).encode() for n in range(50)]
+    assert (await redis.ask("test", lambda client: client.info("clients")))[
+        "connected_clients"
+    ] <= 16
+    await redis.close()
+
+
+async def test_a_full_redis_refuses_writes_and_goes_on_reading(redis_server: RedisServer) -> None:
+    redis_server.kill()
+    redis_server.start("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
+    redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
+    with pytest.raises(RedisFailed, match="full"):
+        for number in range(200):
+            await redis.ask("test", lambda client, n=number: client.set(str(n), b"x" * 100_000))
+    assert await redis.ask("test", lambda client: client.get("no such key")) is None
+    assert failures(metrics, "full") == 1
+    await redis.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":nine\r\n", b"$3\r\nabcdefgh\r\n", b"\xff\x00\xfe\r\n"],
+)
+async def test_what_does_not_speak_redis_is_of_no_help(said: bytes) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(said)
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    redis = Redis(
+        f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", Metrics(), timeout_seconds=0.3
+    )
+    with pytest.raises(RedisFailed):
+        await redis.ask("test", lambda client: client.get("a"))
+    await redis.close()
+    server.close()

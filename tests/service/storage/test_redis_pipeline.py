@@ -1,0 +1,87 @@
+"""Short questions to a real Redis share one connection: together, yet each with its own answer or fault."""
+
+import asyncio
+
+import pytest
+
+from service.observability.metrics import Metrics
+from service.storage.redis import REST_SECONDS, Redis, RedisFailed
+from tests.service.storage.test_redis import TIMEOUT, Clock, failures
+from tests.support.redis_server import RedisServer, SlowLine, redis_server
+
+__all__ = ["redis_server"]
+
+
+async def echoed(redis: Redis, *texts: str) -> list[bytes]:
+    sent = [redis.send("ECHO", text) for text in texts]
+    return [await redis.answer("test", one) for one in sent]
+
+
+async def test_what_is_asked_together_goes_together(redis_server: RedisServer) -> None:
+    async with SlowLine(redis_server.port) as line:
+        redis = Redis(line.url, Metrics(), timeout_seconds=TIMEOUT)
+        await echoed(redis, "connected")
+        before, line.seconds = line.asked, 0.1
+        first = asyncio.create_task(echoed(redis, "a", "b"))
+        await asyncio.sleep(0.05)
+        others = await asyncio.gather(
+            *(echoed(redis, str(number)) for number in range(50))
+        )  # while the first two are under way
+        assert await first == [b"a", b"b"] and others == [
+            [str(number).encode()] for number in range(50)
+        ]
+        assert line.asked == before + 2
+        await redis.close()
+
+
+async def test_what_redis_refuses_fails_alone(redis_server: RedisServer) -> None:
+    redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
+    sent = [redis.send("ECHO", "a"), redis.send("NONSENSE"), redis.send("ECHO", "b")]
+    with pytest.raises(RedisFailed, match="refused"):
+        await redis.answer("test", sent[1])
+    assert [await redis.answer("test", one) for one in sent[::2]] == [b"a", b"b"] and failures(
+        metrics, "refused"
+    ) == 1
+    await redis.close()
+
+
+async def test_a_connection_that_redis_closed_meanwhile_is_no_failure(
+    redis_server: RedisServer,
+) -> None:
+    redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
+    await echoed(redis, "connected")
+    await redis.ask("test", lambda client: client.client_kill_filter(_type="normal", skipme=True))
+    await asyncio.sleep(0.1)
+    assert await echoed(redis, "again") == [b"again"] and failures(metrics, "gone") == 0
+    await redis.close()
+
+
+async def test_a_frozen_redis_costs_everybody_one_timeout_and_its_late_answer_goes_to_nobody(
+    redis_server: RedisServer,
+) -> None:
+    clock = Clock()
+    redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=0.2, clock=clock)
+    await echoed(redis, "connected")
+    redis_server.freeze()
+    start = asyncio.get_running_loop().time()
+    told = await asyncio.gather(*(echoed(redis, text) for text in "abc"), return_exceptions=True)
+    assert (
+        all(isinstance(one, RedisFailed) for one in told)
+        and asyncio.get_running_loop().time() - start < 1.0
+    )
+    assert failures(metrics, "slow") == 3
+    redis_server.thaw()
+    clock.now, redis.timeout_seconds = REST_SECONDS + 0.1, TIMEOUT
+    assert await echoed(redis, "now") == [b"now"]
+    await redis.close()
+
+
+async def test_whoever_leaves_disturbs_nobody(redis_server: RedisServer) -> None:
+    redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
+    leaving, staying = redis.send("ECHO", "of one who left"), redis.send("ECHO", "mine")
+    leaving.cancel()
+    assert await redis.answer("test", staying) == b"mine" and await echoed(redis, "a", "b") == [
+        b"a",
+        b"b",
+    ]
+    await redis.close()

@@ -1,0 +1,71 @@
+"""Counting which change that should not matter turns decisions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from affect.card import Calibration
+from affect.counterfactual.nuisance import turned
+from affect.model import AffectModel
+from tests.support.tiny import NUISANCES, tiny_card, tiny_model
+from training.evaluation.bias.decision_flips import ON_THE_BRINK, turning
+from training.evaluation.commands import audit
+from training.evaluation.core.predictions import Faces
+
+
+def faces(count: int) -> Faces:
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    unknown = np.full((count, len(tiny_card().vocabulary) + 2), np.nan)
+    return Faces(
+        images,
+        unknown,
+        unknown[:, :2],
+        np.arange(count),
+        {},
+        np.full(count, -1),
+        np.full(count, ""),
+    )
+
+
+def swayed() -> AffectModel:
+    """A model that calls each AU present on half of the faces, so many decisions are near, and that nuisances move far."""
+    model = tiny_model()
+    with torch.inference_mode():
+        middle = (
+            model.read(model.to_pixels(torch.from_numpy(faces(40).images))).logits.median(0).values
+        )
+    calibration = {
+        code: Calibration(shift=-float(logit))
+        for code, logit in zip(model.card.vocabulary, middle, strict=True)
+    }
+    model.recard(model.card.model_copy(update={"calibration": calibration}))
+    model.learn_nuisances(NUISANCES, 30 * model.nuisance_directions, model.nuisance_probes)
+    return model
+
+
+def test_every_decision_that_turns_has_one_leading_cause() -> None:
+    found, pictures = turning(swayed(), faces(40), None, seed=0)
+    assert found.asked == 40 and found.own is None
+    assert 0 < found.turned.value == pytest.approx(sum(one.turned.value for one in found.by))
+    assert {one.name for one in found.by} <= {*NUISANCES, *map(turned, NUISANCES), ON_THE_BRINK}
+    assert set(pictures) == {one.name for one in found.by}
+    assert all(0 <= one.way <= 1 for one in found.by)
+    assert [one.turned.value for one in found.by] == sorted(
+        (one.turned.value for one in found.by), reverse=True
+    )
+
+
+def test_the_audit_of_data_tells_turned_decisions_and_gaps(
+    tmp_path, drawn_database, judge_folder
+) -> None:
+    swayed().save(tmp_path / "model")
+    more = ["--data", str(drawn_database), "--judge", str(judge_folder), "--images", "64"]
+    done = CliRunner().invoke(audit, [str(tmp_path), "--people", "8", *more])
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "audit.json").read_text())
+    assert content["turning"]["asked"] > 20 and content["turning"]["turned"]["value"] > 0
+    assert "decisions about given faces" in done.output
+    assert "By counterfactuals" in (tmp_path / "audit.html").read_text()

@@ -1,0 +1,136 @@
+"""What the benchmark of explanations says about answers whose worth is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from affect.judge import Judge
+from tests.support.shipped import FACES, face, model
+from training.evaluation.core.predictions import Faces
+from training.evaluation.explanation import examples, grading, sanity_checks
+from training.evaluation.explanation.grading import Yardstick, grade
+from training.evaluation.explanation.questions import Asked, ask
+from training.evaluation.generation.generation import Bench
+
+
+def faces() -> Faces:
+    images = np.stack([face(name) for name in FACES] * 4)
+    truth = model().labels(model().to_pixels(torch.from_numpy(images))).detach().double().numpy()
+    return Faces(
+        images,
+        truth,
+        truth[:, -2:],
+        np.arange(len(images)).astype(str),
+        {},
+        np.full(len(images), -1),
+        np.full(len(images), ""),
+    )
+
+
+@pytest.fixture(scope="module")
+def asked() -> Asked:
+    return ask(model(), faces(), np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def bench(judge_folder) -> Bench:
+    return Bench(Judge.load(judge_folder), model())
+
+
+@pytest.fixture(scope="module")
+def yard() -> Yardstick:
+    return Yardstick(
+        thresholds=np.full(len(model().card.vocabulary), 0.5), stranger_distance=1.0, identity=0.5
+    )
+
+
+def test_every_face_is_asked_something_that_makes_sense(asked: Asked) -> None:
+    assert len(asked.answers) == len(asked.faces)
+    assert len(set(asked.column.tolist())) > 3
+    again = ask(model(), faces(), np.random.default_rng(0))
+    assert [one.question for one in again.answers] == [one.question for one in asked.answers]
+
+
+def test_doing_nothing_is_never_valid_and_costs_nothing(
+    asked: Asked, bench: Bench, yard: Yardstick
+) -> None:
+    columns = grade(
+        model(), bench, asked, asked.faces.images, yard, np.random.default_rng(0)
+    ).columns
+    assert not columns["validity"].any()
+    assert not columns["proximity"].any() and not columns["labels_changed"].any()
+    assert np.allclose(columns["identity"], 1, atol=1e-5)
+    assert np.isnan(columns["agreement"]).all()
+
+
+def test_validity_is_what_each_answer_says_of_itself(
+    asked: Asked, bench: Bench, yard: Yardstick
+) -> None:
+    columns = grade(
+        model(), bench, asked, asked.counterfactuals, yard, np.random.default_rng(0)
+    ).columns
+    assert columns["validity"].astype(bool).tolist() == [one.valid for one in asked.answers]
+    assert np.allclose(
+        columns["proximity"], [one.scores["proximity"] for one in asked.answers], atol=1e-4
+    )
+    assert np.allclose(
+        columns["identity"], [one.scores["identity"] for one in asked.answers], atol=1e-3
+    )
+
+
+def test_the_threshold_of_identity_parts_twins_from_strangers() -> None:
+    rng = np.random.default_rng(0)
+    person = np.repeat(rng.normal(size=(40, 8)), 2, axis=0)
+    seen = person + 0.1 * rng.normal(size=person.shape)
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    names = np.repeat(np.arange(40), 2).astype(str)
+    twin = np.arange(80) ^ 1
+    known = Faces(
+        np.zeros((80, 1, 1, 3), np.uint8),
+        np.zeros((80, 2)),
+        np.zeros((80, 2)),
+        names,
+        {},
+        twin,
+        np.full(80, ""),
+    )
+    at = grading._equal_error(seen, known, rng.permutation(80))
+    assert 0.6 < at < 0.99
+    assert np.mean((seen * seen[twin]).sum(1) > at) > 0.95
+    assert (
+        grading._equal_error(seen, replace(known, twin_of=np.full(80, -1)), rng.permutation(80))
+        == 0.5
+    )
+
+
+def test_slight_noise_hardly_changes_an_answer(asked: Asked) -> None:
+    assert sanity_checks.steadiness(model(), asked, np.random.default_rng(0)).value > 0.7
+
+
+def test_pixels_in_order_of_change_turn_the_decision_in_the_end(asked: Asked) -> None:
+    row = next(
+        i
+        for i, one in enumerate(asked.answers)
+        if one.question.label in model().card.vocabulary and one.valid
+    )
+    curve = sanity_checks._curve(model(), asked, row)
+    one, column = asked.answers[row], asked.column[row]
+    wanted = asked.target[row] >= 0.5
+    ends = [float(read.probability[0, column]) for read in (one.factual, one.counterfactual_read)]
+    assert curve[[0, -1]] == pytest.approx([end if wanted else 1 - end for end in ends], abs=1e-4)
+
+
+def test_what_went_worst_is_shown(asked: Asked) -> None:
+    count = len(asked.answers)
+    columns = {"agreement": np.ones(count), "moved": np.ones(count)}
+    columns["moved"][7], columns["agreement"][3] = 0, 0
+    told = examples.choose(asked, columns)
+    failed = [one for one in told if one.failed]
+    assert len(told) - len(failed) == examples.GOOD
+    verdicts = [one.verdict for one in failed]
+    assert "the judge sees it move the other way" in verdicts
+    assert "the judge sees it move that way, but not turn" in verdicts
+    sheet = examples.as_sheet(told)
+    assert sheet.shape[0] == len(told) * examples.TILE_PX

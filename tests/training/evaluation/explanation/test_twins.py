@@ -1,0 +1,75 @@
+"""The truth explains itself wholly, nothing explains nothing, and pairs differ in one AU alone."""
+
+import numpy as np
+import pytest
+
+from tests.support.shipped import face, model
+from training.evaluation.core.predictions import Faces
+from training.evaluation.explanation import twins
+
+
+def faces_of(truth: np.ndarray, twin_of: list[int]) -> Faces:
+    count = len(truth)
+    images = np.zeros((count, 64, 64, 3), np.uint8)
+    return Faces(
+        images,
+        truth,
+        np.full((count, 2), np.nan),
+        np.arange(count).astype(str),
+        {},
+        np.array(twin_of),
+        np.full(count, ""),
+    )
+
+
+def test_pairs_differ_in_one_au_and_in_its_presence() -> None:
+    truth = np.zeros((4, len(model().card.vocabulary) + 2))
+    truth[1, 8] = 0.8  # one AU more than row 0
+    truth[2, [8, 3]] = 0.8, 0.9  # two more than row 0, one more than row 1
+    found = {tuple(row) for row in twins.pairs(model(), faces_of(truth, [1, 2, 0, -1])).tolist()}
+    assert found == {(0, 1, 8), (1, 0, 8), (1, 2, 3), (2, 1, 3)}
+
+
+def test_a_difference_that_does_not_turn_the_presence_is_no_pair() -> None:
+    truth = np.zeros((2, len(model().card.vocabulary) + 2))
+    truth[:, 5] = 0.4, 0.9
+    assert len(twins.pairs(model(), faces_of(truth, [1, 0]))) == 0
+
+
+def columns(shown: np.ndarray, grey: np.ndarray) -> dict[str, float]:
+    start, goal = face("happiness")[None], face("sadness")[None]
+    found = twins._against(start, goal, shown[None], grey[None])
+    return {name: float(values[0]) for name, values in found.items()}
+
+
+def truly_changed() -> np.ndarray:
+    return np.abs(face("happiness").astype(int) - face("sadness")).max(2).astype(np.uint8)
+
+
+def test_the_true_picture_explains_the_whole_change() -> None:
+    found = columns(face("sadness"), truly_changed())
+    assert found["change_explained"] == pytest.approx(1)
+    assert found["direction"] == pytest.approx(1)
+    assert found["map_auc"] > 0.999
+    assert found["pointing"] == 1
+
+
+def test_doing_nothing_explains_nothing() -> None:
+    found = columns(face("happiness"), np.zeros(face("happiness").shape[:2], np.uint8))
+    assert found["change_explained"] == pytest.approx(0)
+    assert found["direction"] == 0
+    assert found["map_auc"] == pytest.approx(0.5)
+
+
+def test_half_of_the_way_explains_half() -> None:
+    half = ((face("happiness").astype(float) + face("sadness")) / 2).round().astype(np.uint8)
+    found = columns(half, truly_changed())
+    assert found["change_explained"] == pytest.approx(0.5, abs=0.02)
+    assert found["energy_explained"] == pytest.approx(0.75, abs=0.02)
+    assert found["direction"] == pytest.approx(1, abs=0.01)
+
+
+def test_a_map_that_is_bright_where_nothing_changed_is_wrong() -> None:
+    found = columns(face("sadness"), 255 - truly_changed())
+    assert found["map_auc"] < 0.001
+    assert found["pointing"] == 0

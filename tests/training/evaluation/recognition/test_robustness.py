@@ -1,0 +1,59 @@
+"""Harms harm more the stronger they are, and strangers look strange."""
+
+import numpy as np
+import pytest
+
+from training.evaluation.recognition.robustness import (
+    HARMS,
+    OUTSIDERS,
+    darkness,
+    jpeg,
+    occlusion,
+    rotation,
+    shift,
+)
+
+FACE = (
+    np.random.default_rng(0)
+    .integers(0, 256, (8, 8, 3))
+    .astype(np.uint8)
+    .repeat(8, axis=0)
+    .repeat(8, axis=1)
+)
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_a_harm_keeps_the_shape_and_changes_the_picture(name):
+    _, strengths, harm = HARMS[name]
+    for strength in strengths:
+        hurt = harm(FACE, strength, np.random.default_rng(1))
+        assert (hurt.shape, hurt.dtype) == (FACE.shape, FACE.dtype)
+        assert (hurt != FACE).any()
+
+
+@pytest.mark.parametrize("name", ["blur", "noise", "JPEG", "darkness", "small face"])
+def test_a_stronger_harm_is_further_from_the_face(name):
+    _, strengths, harm = HARMS[name]
+    far = [
+        np.abs(harm(FACE, strength, np.random.default_rng(1)).astype(float) - FACE).mean()
+        for strength in strengths
+    ]
+    assert far == sorted(far)
+
+
+def test_the_strengths_mean_what_they_say():
+    rng = np.random.default_rng(0)
+    assert (
+        darkness(np.full((4, 4, 3), 255, np.uint8), 1, rng) == round(255 * 0.5 ** (1 / 2.2))
+    ).all()
+    assert (occlusion(np.zeros((100, 100, 3), np.uint8) + 7, 25, rng) != 7).any(2).sum() == 2500
+    assert (rotation(FACE, 0, rng) == FACE).all()
+    assert (shift(FACE, 0, rng) == FACE).all()
+    assert np.abs(jpeg(FACE, 0, rng).astype(int) - FACE).mean() < 12
+
+
+@pytest.mark.parametrize("name", OUTSIDERS)
+def test_an_outsider_is_a_picture_of_the_faces_size_and_not_the_face(name):
+    picture = OUTSIDERS[name](FACE, np.random.default_rng(2))
+    assert (picture.shape, picture.dtype) == (FACE.shape, np.uint8)
+    assert np.abs(picture.astype(float) - FACE).mean() > 5

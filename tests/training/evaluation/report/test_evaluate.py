@@ -1,0 +1,294 @@
+"""A whole evaluation of tiny untrained runs: what it writes, what it says, and that nothing grades itself."""
+
+import json
+import math
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from affect.card import Calibration, ModelCard
+from affect.judge import Judge
+from affect.model import AffectModel
+from training.database.card import DataCard
+from training.database.reader import Database
+from training.evaluation.commands import evaluate as command
+from training.evaluation.core.predictions import load_faces
+from training.evaluation.generation import generation
+from training.evaluation.generation.generation import Bench
+from training.evaluation.report import report
+from training.evaluation.report.evaluate import EvaluationConfig, evaluate
+from training.gan.config import smoke
+from training.gan.post_training import finish, new_card
+from training.sources.commands import data
+
+QUICK = EvaluationConfig(
+    drawn_images=60,
+    edited_images=30,
+    harmed_images=20,
+    outsider_images=10,
+    training_images=100,
+    explained_images=12,
+    nuisance_people=2,
+)
+
+
+def untrained_run(folder, database_folder, labels="both"):
+    """A run folder with random weights whose prior was fitted all the same."""
+    database = Database.open(database_folder)
+    config = smoke()
+    object.__setattr__(config, "labels", labels)
+    model = AffectModel.initialise(new_card(config, database.card), seed=0).eval()
+    finish(model, database, config, seen_images=0)
+    model.save(folder / "model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, drawn_database):
+    return untrained_run(tmp_path_factory.mktemp("run"), drawn_database)
+
+
+@pytest.fixture(scope="module")
+def written(run, drawn_database, judge_folder):
+    measured, art = evaluate(run, drawn_database, judge_folder, QUICK)
+    report.write(measured, art, run)
+    return measured
+
+
+def test_the_card_gets_calibration_reference_and_quality(run, written):
+    card = ModelCard.load(run / "model")
+    assert AffectModel.load(run / "model").card == card
+    assert any(calibration != Calibration() for calibration in card.calibration.values())
+    assert {"critic", "strangeness", "reconstruction_error", "AU12", "valence"} <= set(
+        card.reference
+    )
+    assert all(np.all(np.diff(quantiles) >= 0) for quantiles in card.reference.values())
+    assert card.quality["au_auc"].value == pytest.approx(
+        written.recognition.mean_auc.value, abs=1e-4
+    )
+    assert card.quality["au_auc"].split == "test"
+
+
+def test_weights_that_do_not_know_what_is_strange_learn_it(run, written, drawn_database, tmp_path):
+    model, older = AffectModel.load(run / "model"), tmp_path / "older"
+    nothing = torch.eye(len(model.feature_mean))
+    model.feature_whitener.copy_(nothing)
+    model.recard(
+        model.card.model_copy(update={"reference": {"critic": model.card.reference["critic"]}})
+    )
+    model.save(older / "model")
+    evaluate(older, drawn_database, None, QUICK)
+    again = AffectModel.load(
+        older / "model"
+    )  # which says that the card describes these very weights
+    assert not torch.equal(again.feature_whitener, nothing)
+    assert "strangeness" in again.card.reference
+
+
+def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written):
+    made = written.generated
+    assert made.ceiling.mean_auc.value > 0.85
+    assert made.samples.mean_auc.value < made.ceiling.mean_auc.low
+    assert made.samples.mean_ccc.value < 0.2
+    assert made.samples.mean_auc.low < made.samples.mean_auc.value < made.samples.mean_auc.high
+    assert made.distances.frechet.value > 3 * made.distances.frechet_floor.value
+    assert np.array(made.cross_talk.matrix).shape == (3, 3)
+
+
+def test_the_json_is_strict_and_holds_the_figures(run, written):
+    content = json.loads(
+        (run / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name)
+    )
+    assert content["recognition"]["mean_auc"]["value"] == pytest.approx(
+        written.recognition.mean_auc.value, abs=1e-5
+    )
+    assert content["faces"] == written.faces > 40
+    assert len(content["robustness"]) == 8
+
+
+def test_json_that_is_folded_says_the_same_in_fewer_lines():
+    value = {
+        "a": {"value": 0.5, "low": None},
+        "rows": [[1, 2], [3, 4]],
+        "long": list(range(100)),
+        "text": "a {b} [c]\nd",
+    }
+    text = json.dumps(value, indent=1)
+    folded = report.folded(text)
+    assert json.loads(folded) == value
+    assert '"a": {"value": 0.5, "low": null},' in folded
+    assert folded.count("\n") < text.count("\n")
+
+
+class _Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.sources, self.headings, self.open = [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.sources += [value for name, value in attrs if name == "src"]
+        self.open = tag in ("h2", "h3")
+
+    def handle_data(self, data):
+        if self.open:
+            self.headings.append(data.strip())
+        self.open = False
+
+
+def test_the_page_needs_no_other_file(run, written):
+    text = (run / "report.html").read_text()
+    page = _Page()
+    page.feed(text)
+    expected = {
+        "Action Units",
+        "Does it draw what is asked?",
+        "Are the explanations any good?",
+        "Harm and strangers",
+    }
+    assert expected <= set(page.headings)
+    assert len(page.sources) > 8
+    assert all(source.startswith("data:image/webp;base64,") for source in page.sources)
+    assert not re.search(r"(src|href)=\"https?:", text)
+    assert "nan" not in re.sub(r"<[^>]*>|base64,[^\"]*", "", text).lower().split()
+
+
+@pytest.mark.parametrize(
+    ("labels", "missing"), [("au", "no valence and arousal"), ("va", "no Action Units")]
+)
+def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
+    labels, missing, tmp_path, drawn_database
+):
+    untrained_run(tmp_path, drawn_database, labels)
+    answer = CliRunner().invoke(
+        command, [str(tmp_path), "--data", str(drawn_database), "--images", "64"]
+    )
+    assert answer.exit_code == 0, answer.output
+    assert "give --judge" in answer.output
+    text = (tmp_path / "report.html").read_text()
+    assert f"learnt {missing}" in text
+    assert "No judge was given" in text
+    assert json.loads((tmp_path / "report.json").read_text())["generated"] is None
+
+
+def test_the_terminal_gets_every_headline(written):
+    text = report.summary_text(written)
+    for name, value, _ in report.headline(written):
+        assert name in text
+        assert math.isnan(value.value) or f"{value.value:.3f}" in text
+
+
+def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
+    database, model = Database.open(drawn_database), AffectModel.load(run / "model")
+    rng = np.random.default_rng(0)
+    faces = load_faces(database, model, "test", 1000, rng)
+    copies = database.images("train", np.arange(50), model.card.image_px)
+    found, _ = generation.memory(database, copies, faces, 10_000, rng)
+    assert found.drawn_distance.value == pytest.approx(0, abs=1e-6)
+    assert found.nearer.low > 0.95
+
+
+def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_folder):
+    bench = Bench(Judge.load(judge_folder), AffectModel.load(run / "model"))
+    asked = np.random.default_rng(0).uniform(0, 1, (50, 5))
+    assert bench.control(asked, asked, np.arange(50)).mean_auc.value == 1
+    assert bench.control(asked, asked, np.arange(50)).mean_ccc.value == pytest.approx(1)
+    half = np.where(np.arange(50)[:, None] % 2, asked, np.nan)  # what was not asked is not graded
+    assert bench.control(half, asked, np.arange(50)).mean_auc.value == 1
+
+
+def test_a_direction_that_is_never_reached_is_found():
+    places = np.array(
+        [[r * np.cos(a), r * np.sin(a)] for r in (0.4, 0.8) for a in np.radians([0, 90, 180, 270])]
+    )
+    seen = np.repeat(places[:, None], 6, axis=1) + 0.01 * np.random.default_rng(0).normal(
+        size=(8, 6, 2)
+    )
+    seen[[1, 5]] = 0  # asked for arousal, nothing happens
+    found = {one.degrees: one.reach.value for one in generation._directions(places, seen)}
+    assert min(found, key=found.__getitem__) == 90
+    assert [found[0], found[180]] == pytest.approx([1, 1], abs=0.05)
+
+
+def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database):
+    model = AffectModel.load(run / "model")
+    faces = load_faces(Database.open(drawn_database), model, "test", 1000, np.random.default_rng(0))
+    found = generation.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
+    assert found.untouched.value > 0
+    assert abs(found.edited.value - found.untouched.value) < 0.5
+    assert generation.twin_edits(model, faces.take(np.arange(5)), 40, torch.Generator()) is None
+
+
+def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database):
+    model = AffectModel.load(run / "model")
+    faces = load_faces(Database.open(drawn_database), model, "test", 20, np.random.default_rng(0))
+    assert len(faces) == 20
+    assert (faces.twin_of >= 0).all()
+    assert (faces.identity[faces.twin_of] == faces.identity).all()
+
+
+def test_other_data_than_the_runs_own_leave_its_card_alone(run, written, drawn_database, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(drawn_database, elsewhere)
+    named = DataCard.load(elsewhere).model_copy(update={"name": "elsewhere"})
+    named.save(elsewhere)
+    before = (run / "model" / "card.json").read_bytes()
+    answer = CliRunner().invoke(command, [str(run), "--data", str(elsewhere), "--images", "64"])
+    assert answer.exit_code == 0, answer.output
+    assert "left as they are" in answer.output
+    assert (run / "model" / "card.json").read_bytes() == before
+    assert (run / "report-elsewhere.html").is_file()
+
+
+def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(
+    run, written, drawn_database, tmp_path
+):
+    source = Database.open(drawn_database)
+    labels, who = source.labels("test"), source.column("test", "identity")
+    lines = ["image,AU12,pair"]
+    for person in np.unique(who):
+        rows = np.flatnonzero(who == person)
+        for row in rows[[np.argmin(labels[rows, 1]), np.argmax(labels[rows, 1])]]:
+            Image.fromarray(source.images("test", np.array([row]), 32)[0]).save(
+                tmp_path / f"{row}.jpg"
+            )
+            lines.append(f"{row}.jpg,{int(labels[row, 1] > 0)},{person}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    imported = [
+        "import",
+        "csv",
+        str(tmp_path / "labels.csv"),
+        "--out",
+        str(tmp_path / "db"),
+        "--aligned",
+        "--size",
+        "32",
+        "--splits",
+        "test",
+    ]
+    before = (run / "model" / "card.json").read_bytes()
+    for one, arguments in (
+        (data, imported),
+        (command, [str(run), "--data", str(tmp_path / "db"), "--keep-card"]),
+    ):
+        answer = CliRunner().invoke(one, arguments)
+        assert answer.exit_code == 0, answer.output
+    assert "order in pairs, AU12" in answer.output
+    assert (run / "model" / "card.json").read_bytes() == before
+    found = json.loads((run / "report-csv.json").read_text())
+    assert [one["name"] for one in found["orderings"]] == ["AU12"]
+    assert found["recognition"]["va"] == []
+
+
+def test_too_few_people_have_no_distance_but_a_report_all_the_same(
+    run, drawn_database, judge_folder
+):
+    model = AffectModel.load(run / "model")
+    faces = load_faces(Database.open(drawn_database), model, "test", 16, np.random.default_rng(0))
+    features = np.random.default_rng(0).normal(size=(16, 4))
+    assert generation.measure_distances(faces, features, features, np.random.default_rng(0)) is None

@@ -1,0 +1,1 @@
+"""Which changes that should not matter move the decisions."""

@@ -1,0 +1,278 @@
+"""Which changes that should not matter move the decisions? Two ways to ask, one checks the other.
+
+Rendered: both versions of a face are drawn by the renderer, so the change is true and nothing else differs.
+Latent: the generator makes the other version from a direction of its latent code, which needs no renderer, so it can be
+asked of any data with attributes. Where both can be asked, the first says how far to believe the second.
+Shape letters: N faces, K Action Units, Z latent, A attributes.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from affect.labels import DIMENSIONS
+from affect.model import AffectModel
+from training.evaluation.bias.nuisances import NUISANCES, Nuisance, Pairs, render_pairs, true_rows
+from training.evaluation.core import metrics
+from training.evaluation.core.metrics import Interval, mean_interval
+from training.evaluation.core.predictions import U8, Floats, in_batches
+from training.evaluation.recognition.recognition import learns_aus, learns_va, presence
+from training.renderer.expressions import VOCABULARY
+
+EXAMPLES = 3
+SMALLEST_SHARE = 0.05  # of faces, below which a kind is left out
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How one change moves the readings. Means over faces, intervals over people; NaN where the run does not learn the label."""
+
+    flipped: Interval  # share of AU decisions that turn
+    faces_flipped: Interval  # share of faces with at least one that turns
+    valence: Interval  # mean change
+    arousal: Interval
+    va_moved: Interval  # mean |change| of valence and arousal
+    aus: dict[
+        str, Interval
+    ]  # change of the share of faces on which each AU is called present, the largest first
+    auc: tuple[Interval, Interval] | None  # mean AU AUC before and after, where the truth is known
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One nuisance, rendered."""
+
+    name: str
+    kind: str
+    shift: Shift
+
+
+@dataclass(frozen=True)
+class Audit:
+    """All findings, the strongest first. The floor is what another background and other noise do."""
+
+    faces: int
+    findings: tuple[Finding, ...]
+    floor: float
+
+
+@dataclass(frozen=True)
+class _Seen:
+    present: Floats  # (N, K)
+    intensity: Floats  # (N, K)
+    va: Floats  # (N, 2)
+
+
+def audit(model: AffectModel, *, people: int, seed: int) -> tuple[Audit, dict[str, U8]]:
+    """Findings, and for each a picture (2 S, EXAMPLES * S, 3): faces whose decisions it turns most, before over after."""
+    findings, pictures = [], {}
+    for nuisance in NUISANCES:
+        pairs = render_pairs(nuisance, people=people, seed=seed, size_px=model.card.image_px)
+        before, after = look(model, pairs.before), look(model, pairs.after)
+        findings.append(_finding(model, nuisance, pairs, before, after, seed))
+        pictures[nuisance.name] = _examples(pairs, before, after)
+    findings.sort(key=lambda finding: -_strength(finding.shift))
+    floor = next(_strength(one.shift) for one in findings if one.name == NUISANCES[-1].name)
+    return Audit(people, tuple(findings), floor), pictures
+
+
+def look(model: AffectModel, images: U8) -> _Seen:
+    """What the model decides about N faces."""
+
+    def one(x: Tensor) -> tuple[Tensor, ...]:
+        read = model.predict(x)
+        return read.present, read.intensity, read.va
+
+    return _Seen(*in_batches(model, one, images))
+
+
+def shift_of(
+    model: AffectModel, before: _Seen, after: _Seen, truth: Floats | None, weights: Floats
+) -> Shift:
+    """How readings of N faces differ from those of their other versions. `truth` (N, K + 2) may be unknown."""
+    turned = (before.present != after.present).astype(np.float64)
+    moved = after.va - before.va
+    aus = {}
+    if learns_aus(model.card):
+        change = after.present - before.present
+        aus = {
+            code: mean_interval(change[:, k], weights)
+            for k, code in enumerate(model.card.vocabulary)
+        }
+    else:
+        turned[:] = np.nan
+    if not learns_va(model.card):
+        moved[:] = np.nan
+    return Shift(
+        flipped=mean_interval(turned.mean(1), weights),
+        faces_flipped=mean_interval(
+            np.where(np.isnan(turned[:, 0]), np.nan, turned.any(1)), weights
+        ),
+        valence=mean_interval(moved[:, DIMENSIONS.index("valence")], weights),
+        arousal=mean_interval(moved[:, DIMENSIONS.index("arousal")], weights),
+        va_moved=mean_interval(np.abs(moved).mean(1), weights),
+        aus=dict(sorted(aus.items(), key=lambda one: -abs(one[1].value))),
+        auc=None
+        if truth is None or not aus
+        else (_auc(model, before, truth, weights), _auc(model, after, truth, weights)),
+    )
+
+
+def _finding(
+    model: AffectModel, nuisance: Nuisance, pairs: Pairs, before: _Seen, after: _Seen, seed: int
+) -> Finding:
+    weights = metrics.resamplings(np.arange(len(pairs.states)), np.random.default_rng(seed))
+    truth = model.card.labels_of.project(true_rows(pairs).astype(np.float32), VOCABULARY).astype(
+        np.float64
+    )
+    return Finding(nuisance.name, nuisance.kind, shift_of(model, before, after, truth, weights))
+
+
+def _auc(model: AffectModel, seen: _Seen, truth: Floats, weights: Floats) -> Interval:
+    present = presence(model.card, truth)
+    each = [
+        metrics.auc(present[:, k], seen.intensity[:, k], weights) for k in range(present.shape[1])
+    ]
+    return metrics.summary(metrics.mean_over_labels([one for one in each if np.isfinite(one[0])]))
+
+
+def _strength(shift: Shift) -> float:
+    """What findings are ranked by: decisions that turn, or without AUs how far valence and arousal move."""
+    return shift.flipped.value if np.isfinite(shift.flipped.value) else shift.va_moved.value
+
+
+def _examples(pairs: Pairs, before: _Seen, after: _Seen) -> U8:
+    change = (
+        np.abs(after.present - before.present).sum(1) + np.abs(after.va - before.va).sum(1) / 10
+    )
+    worst = np.argsort(-change, kind="stable")[:EXAMPLES]
+    return np.concatenate(
+        [np.concatenate(list(side[worst]), axis=1) for side in (pairs.before, pairs.after)]
+    )
+
+
+# -- the same by the generator ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LatentFinding:
+    """One attribute moved along its direction of the latent code, everything drawn by the generator."""
+
+    attribute: str
+    reached: float  # share of the asked change that is found again in the latent code of the drawn picture
+    shift: Shift
+    by_chance: float  # share of decisions that a random direction of the same length turns
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute of N faces as a number, and the two ends it is moved between."""
+
+    name: str
+    values: Floats  # (N,)
+    start: float
+    end: float
+
+
+def attributes_of(groups: dict[str, NDArray[np.str_]]) -> list[Attribute]:
+    """Group attributes as numbers: those that begin with one as they are, kinds as indicators against the commonest."""
+    found = []
+    for name, texts in groups.items():
+        numbers = [re.match(r"\d+", text) for text in texts]
+        kinds, counts = np.unique(texts, return_counts=True)
+        title = name.replace("_", " ")
+        if len(kinds) < 2:
+            continue
+        if all(numbers):
+            values = np.array([float(number.group()) for number in numbers if number])
+            start, end = np.quantile(values, [0.05, 0.95])
+            if start < end:
+                found.append(
+                    Attribute(f"{title}: {start:g} to {end:g}", values, float(start), float(end))
+                )
+            continue
+        common = kinds[counts.argmax()]
+        for kind, count in zip(kinds, counts, strict=True):
+            if kind != common and count >= SMALLEST_SHARE * len(texts):
+                found.append(
+                    Attribute(
+                        f"{title}: {common} to {kind}", (texts == kind).astype(np.float64), 0.0, 1.0
+                    )
+                )
+    return found
+
+
+def directions(
+    latents: Floats, attributes: Floats, labels: Floats, *, ridge: float = 1.0
+) -> Floats:
+    """(A, Z) change of the latent code per unit of each attribute, the others and the state held: ridge regression of
+    latents (N, Z) on attributes (N, A) and labels (N, L)."""
+    given = np.concatenate([attributes, labels], axis=1)
+    centred, spread = given - given.mean(0), given.std(0) + 1e-9
+    scaled = centred / spread
+    effect = np.linalg.solve(
+        scaled.T @ scaled + ridge * np.eye(scaled.shape[1]), scaled.T @ (latents - latents.mean(0))
+    )
+    return np.asarray((effect / spread[:, None])[: attributes.shape[1]])
+
+
+def latent_audit(
+    model: AffectModel, images: U8, attributes: Sequence[Attribute], *, seed: int
+) -> tuple[tuple[LatentFinding, ...], dict[str, U8]]:
+    """Move each attribute of N faces from one end to the other in the latent code; their pictures as in `audit`."""
+    if not attributes:
+        return (), {}
+    latents, labels = in_batches(model, lambda x: _encode(model, x), images)
+    values = np.stack([attribute.values for attribute in attributes], axis=1)
+    along = directions(latents, values, labels)
+    probe = np.linalg.lstsq(np.c_[latents, np.ones(len(latents))], values, rcond=None)[0][
+        :-1
+    ]  # (Z, A)
+    rng = np.random.default_rng(seed)
+    weights = metrics.resamplings(np.arange(len(images)), rng)
+    untouched = look(model, _draw(model, latents, labels))
+    findings, pictures = [], {}
+    for a, attribute in enumerate(attributes):
+        way = along[a] * (attribute.end - attribute.start)
+        first = latents + (attribute.start - values[:, a])[:, None] * along[a]
+        before, after = _draw(model, first, labels), _draw(model, first + way, labels)
+        seen = look(model, before), look(model, after)
+        found = [
+            in_batches(model, lambda x: _encode(model, x), one)[0] @ probe[:, a]
+            for one in (before, after)
+        ]
+        aside = rng.normal(size=len(way))
+        aside *= float(np.linalg.norm(way)) / float(np.linalg.norm(aside))
+        chance = shift_of(
+            model, untouched, look(model, _draw(model, latents + aside, labels)), None, weights
+        )
+        reached = float((found[1] - found[0]).mean()) / (attribute.end - attribute.start)
+        findings.append(
+            LatentFinding(
+                attribute.name, reached, shift_of(model, *seen, None, weights), _strength(chance)
+            )
+        )
+        pictures[attribute.name] = _examples(Pairs(before, after, []), *seen)
+    return tuple(sorted(findings, key=lambda one: -_strength(one.shift))), pictures
+
+
+def _encode(model: AffectModel, x: Tensor) -> tuple[Tensor, ...]:
+    reading = model.read(x)
+    return reading.latent, reading.labels
+
+
+def _draw(model: AffectModel, latents: Floats, labels: Floats) -> U8:
+    parts: list[NDArray[np.uint8]] = []
+    for start in range(0, len(latents), 64):
+        z, y = (
+            torch.from_numpy(rows[start : start + 64]).float().to(model.platt.device)
+            for rows in (latents, labels)
+        )
+        with torch.inference_mode():
+            parts.append(model.to_images(model.generate(z, y)).cpu().numpy())
+    return np.concatenate(parts)

@@ -1,0 +1,104 @@
+"""Which change that should not matter turns a decision about a given face: nuisance counterfactuals of many faces, counted.
+
+The audit's other two ways move every face by the same amount and count what turns; this one asks of each face for the *least* such
+change that turns one of its decisions, so it says how near to biased decisions people stand. Questions are about AUs, a random one a face.
+Shape letters: N faces, S side in px.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual.nuisance import turned
+from affect.judge import Judge
+from affect.model import AffectModel
+from training.evaluation.core import metrics
+from training.evaluation.core.metrics import Interval, mean_interval
+from training.evaluation.core.predictions import U8, Faces
+from training.evaluation.explanation.questions import ROWS
+
+EXAMPLES = 3
+ON_THE_BRINK = "hardly anything: a decision on the brink"
+
+
+@dataclass(frozen=True)
+class TurnedBy:
+    """One nuisance as the leading cause of decisions that turned."""
+
+    name: str  # in the direction in which it was moved: "light: bright to dim"
+    turned: Interval  # share of all asked decisions
+    way: float  # how much of the way between its ends was enough, mean
+    own: (
+        float | None
+    )  # share of these that the judge does not follow: weaknesses of this model alone; None without a judge
+
+
+@dataclass(frozen=True)
+class Turning:
+    """All of them, the commonest first."""
+
+    asked: int
+    turned: Interval  # share of decisions that some nuisance turns
+    own: float | None
+    by: tuple[TurnedBy, ...]
+
+
+def turning(
+    model: AffectModel, faces: Faces, judge: Judge | None, *, seed: int
+) -> tuple[Turning, dict[str, U8]]:
+    """Ask about one AU of each of N faces; pictures (2 S, EXAMPLES * S, 3) for each cause: faces over what turned their decision."""
+    rng = np.random.default_rng(seed)
+    questions = [
+        Question(str(rng.choice(model.card.vocabulary)), family="nuisance")
+        for _ in range(len(faces))
+    ]
+    answers: list[Explanation] = []
+    for start in range(0, len(faces), ROWS):
+        found = explain(
+            model, faces.images[start : start + ROWS], questions[start : start + ROWS], judge=judge
+        )
+        answers += [one for one in found if isinstance(one, Explanation)]
+    assert len(answers) == len(faces)  # "otherwise" can be asked of every decision
+    leaders = np.array([_leader(one) if one.valid else "" for one in answers])
+    weights = metrics.resamplings(faces.identity, rng)
+    by, pictures = [], {}
+    for name in sorted(set(leaders) - {""}, key=lambda one: -int((leaders == one).sum())):
+        mine = [one for one, leader in zip(answers, leaders, strict=True) if leader == name]
+        way = float(
+            np.mean(
+                [
+                    max((abs(end - start) for _, start, end in one.causes), default=0.0)
+                    for one in mine
+                ]
+            )
+        )
+        by.append(
+            TurnedBy(
+                name, mean_interval((leaders == name).astype(np.float64), weights), way, _own(mine)
+            )
+        )
+        pictures[name] = _pictures(mine[:EXAMPLES])
+    any_ = mean_interval((leaders != "").astype(np.float64), weights)
+    return Turning(
+        len(answers), any_, _own([one for one in answers if one.valid]), tuple(by)
+    ), pictures
+
+
+def _leader(answer: Explanation) -> str:
+    """What did most towards the question; a decision on the brink turns by less of anything than is told."""
+    if not answer.causes:
+        return ON_THE_BRINK
+    name, start, end = answer.causes[0]
+    return name if end > start else turned(name)
+
+
+def _own(answers: Sequence[Explanation]) -> float | None:
+    heard = [one.opinion for one in answers if one.opinion is not None]
+    return float(np.mean([not opinion.agrees for opinion in heard])) if heard else None
+
+
+def _pictures(answers: Sequence[Explanation]) -> U8:
+    rows = [[one.frames[0] for one in answers], [one.counterfactual for one in answers]]
+    return np.concatenate([np.concatenate(row, axis=1) for row in rows])

@@ -1,0 +1,89 @@
+"""Where in the latent code skin, light, pose, glasses lie: learnt from rendered faces in two versions that differ in nothing else.
+
+Direction: d = mean over people of E(after) - E(before). Place: w = S^-1 d, scaled so that the versions' means stand at 0 and 1,
+with S the spread of latent codes within versions, pooled over all nuisances (Fisher's discriminant).
+Shape letters: N people, A nuisances, Z latent.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from affect.counterfactual.nuisance import Nuisance as Space
+from affect.counterfactual.search import Rows
+from affect.model import AffectModel
+from training.evaluation.bias.nuisances import NUISANCES, Nuisance, render_pairs
+from training.evaluation.core.predictions import U8, Floats, in_batches
+
+REACHED = (
+    1 / 3
+)  # of a change that must be found again in the drawn faces: what the generator cannot draw is not offered
+RIDGE = 0.05  # share of the mean variance added to S
+TAUGHT = tuple(
+    one for one in NUISANCES if one.name != NUISANCES[-1].name
+)  # the last is the control: another background, other noise
+
+
+def learn(model: AffectModel, *, people: int, seed: int) -> dict[str, float]:
+    """Put the directions and places into the weights and the names into the card, of those that the generator can draw. A model whose
+    latent code says nothing of a face (the seed paper's) learns none. Returns for every nuisance the share of it that drawn faces show.
+    """
+    pairs = [
+        _rendered(model, nuisance, people, seed)
+        for nuisance in tqdm(TAUGHT, desc="nuisances", unit="nuisance", leave=False)
+    ]
+    both = [np.stack([_latents(model, images) for images in one]) for one in pairs]
+    if not any(np.ptp(versions, axis=(0, 1)).any() for versions in both):
+        return {}
+    directions, probes = (torch.from_numpy(rows).float() for rows in fit(both))
+    model.learn_nuisances([one.name for one in TAUGHT], directions, probes)
+    reached = [_reached(model, before, axis) for axis, (before, _) in enumerate(pairs)]
+    kept = [axis for axis, share in enumerate(reached) if share >= REACHED]
+    model.learn_nuisances([TAUGHT[axis].name for axis in kept], directions[kept], probes[kept])
+    return {one.name: share for one, share in zip(TAUGHT, reached, strict=True)}
+
+
+def fit(both: list[Floats]) -> tuple[Floats, Floats]:
+    """Directions (A, Z) and places (A, Z + 1) from the latent codes (2, N, Z) of both versions of each nuisance."""
+    inner = np.concatenate(
+        [
+            (versions - versions.mean(1, keepdims=True)).reshape(-1, versions.shape[2])
+            for versions in both
+        ]
+    )
+    spread = inner.T @ inner / len(inner)
+    spread += RIDGE * np.diag(spread).mean() * np.eye(len(spread))
+    directions, probes = [], []
+    for first, second in ((versions[0].mean(0), versions[1].mean(0)) for versions in both):
+        way = second - first
+        line = np.linalg.solve(spread, way)
+        line /= max(line @ way, 1e-9)
+        directions.append(way)
+        probes.append(np.append(line, -line @ first))
+    return np.stack(directions), np.stack(probes)
+
+
+def _rendered(model: AffectModel, nuisance: Nuisance, people: int, seed: int) -> tuple[U8, U8]:
+    pairs = render_pairs(nuisance, people=people, seed=seed, size_px=model.card.image_px)
+    return pairs.before, pairs.after
+
+
+def _latents(model: AffectModel, images: U8) -> Floats:
+    """(N, Z)"""
+    return in_batches(model, lambda x: (model.read(x).latent,), images)[0]
+
+
+def _reached(model: AffectModel, images: U8, axis: int) -> float:
+    """How much of the way along one nuisance is found again in these faces (N, S, S, 3) drawn at its other end."""
+    space = Space(model)
+
+    def one(x: Tensor) -> tuple[Tensor, ...]:
+        rows = Rows.of(x, model.read(x), torch.zeros(len(x), dtype=torch.long), torch.ones(len(x)))
+        move = torch.zeros(len(x), len(model.card.nuisances))
+        move[:, axis] = 1
+        return (
+            space.reached(rows, move, model.read(model.to_pixels(space.draw(rows, move))).latent),
+        )
+
+    return float(in_batches(model, one, images)[0].mean())

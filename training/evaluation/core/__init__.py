@@ -1,0 +1,1 @@
+"""Predictions of a split, metrics and paired tests."""

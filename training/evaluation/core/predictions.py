@@ -1,0 +1,188 @@
+"""The faces of one split as a model reads them, beside what is true of them.
+
+Shape letters: N faces, S side in px, K Action Units.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from affect.labels import keep
+from affect.model import AffectModel
+from training.database.reader import Database
+
+Floats = NDArray[np.float64]
+U8 = NDArray[np.uint8]
+BATCH_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Faces:
+    """N faces of a split. Arrays have N rows."""
+
+    images: U8  # (N, S, S, 3)
+    truth: Floats  # (N, K + 2) in the model's columns, NaN = not annotated
+    expected_va: Floats  # (N, 2) valence and arousal that someone who knew the true state would answer; NaN = not known
+    identity: NDArray[np.generic]  # (N,) who it is: the cluster of every bootstrap
+    groups: dict[str, NDArray[np.str_]]  # attribute -> (N,) value, "" where not known
+    twin_of: NDArray[
+        np.intp
+    ]  # (N,) row of another state of the same person in the same scene; -1 where there is none
+    pair: NDArray[
+        np.str_
+    ]  # (N,) faces of one name are the same person in different states; "" where there is none
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: NDArray[np.integer]) -> "Faces":
+        """Some of the faces; their twins are left behind."""
+        alone = np.full(len(rows), -1)
+        groups = {name: values[rows] for name, values in self.groups.items()}
+        return Faces(
+            self.images[rows],
+            self.truth[rows],
+            self.expected_va[rows],
+            self.identity[rows],
+            groups,
+            alone,
+            self.pair[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a model reads off N faces."""
+
+    logits: Floats  # (N, K)
+    va: Floats  # (N, 2)
+    critic: Floats  # (N,)
+    strangeness: Floats  # (N,) Mahalanobis distance of the features from those of training faces: what `realism` ranks
+    latent_distance: Floats  # (N,) Mahalanobis distance of the latent from those of real faces
+    reconstruction_error: Floats  # (N,) mean absolute difference of pixels in [0, 1]
+
+    @property
+    def labels(self) -> Floats:
+        """(N, K + 2) intensities and valence and arousal."""
+        return np.concatenate([0.5 * (1 + np.tanh(0.5 * self.logits)), self.va], axis=1)
+
+
+def load_faces(
+    database: Database, model: AffectModel, split: str, most_images: int, rng: Generator
+) -> Faces:
+    """At most so many faces of a split: whole twin groups, drawn at random. What the model does not learn is kept: it is only truth."""
+    table = database.table(split)
+    groups_of_twins = table["twin_group"].to_numpy(zero_copy_only=False).astype(str)
+    rows = _sample_groups(
+        np.where(
+            groups_of_twins == "", table["key"].to_numpy(zero_copy_only=False), groups_of_twins
+        ),
+        most_images,
+        rng,
+    )
+    labels = model.card.labels_of.project(
+        keep(database.labels(split)[rows], "both"), database.vocabulary
+    ).astype(np.float64)
+    truths = database.truth(split)
+    expected = np.array(
+        [truths[row].get("expected_va") or (np.nan, np.nan) for row in rows], np.float64
+    ).reshape(len(rows), 2)
+    return Faces(
+        images=database.images(split, rows, model.card.image_px),
+        truth=labels,
+        expected_va=expected,
+        identity=_who(database, split)[rows],
+        groups=_attributes(database, split, rows),
+        twin_of=_twins(groups_of_twins[rows]),
+        pair=np.array([str(truths[row].get("pair") or groups_of_twins[row]) for row in rows]),
+    )
+
+
+def read(model: AffectModel, images: U8) -> Read:
+    """Read N faces (N, S, S, 3)."""
+
+    def one(x: Tensor) -> tuple[Tensor, ...]:
+        reading = model.read(x)
+        drawn = model.generate(reading.latent, reading.labels)
+        error = (model.to_images(x).float() - model.to_images(drawn).float()).abs().mean(
+            (1, 2, 3)
+        ) / 255
+        whitened = torch.linalg.solve_triangular(
+            model.latent_factor, (reading.latent - model.latent_mean).T, upper=False
+        )
+        return (
+            reading.logits,
+            reading.va,
+            reading.critic,
+            model.strangeness(reading.features),
+            whitened.norm(dim=0),
+            error,
+        )
+
+    return Read(*in_batches(model, one, images))
+
+
+@torch.inference_mode()
+def in_batches(
+    model: AffectModel, function: Callable[[Tensor], tuple[Tensor, ...]], images: U8
+) -> list[Floats]:
+    """What a function of faces (B, 3, S, S) gives for all of N images, as (N, ...) arrays."""
+    parts = [
+        function(model.to_pixels(torch.from_numpy(images[rows]).to(model.platt.device)))
+        for rows in batches(len(images))
+    ]
+    return [
+        np.concatenate([part.float().cpu().numpy() for part in column]).astype(np.float64)
+        for column in zip(*parts, strict=True)
+    ]
+
+
+def batches(count: int) -> Iterator[slice]:
+    """Consecutive slices of at most BATCH_IMAGES rows."""
+    for start in range(0, count, BATCH_IMAGES):
+        yield slice(start, min(start + BATCH_IMAGES, count))
+
+
+def _sample_groups(names: NDArray[np.generic], most: int, rng: Generator) -> NDArray[np.intp]:
+    """Rows of whole groups, in order, until `most` is reached."""
+    if len(names) <= most:
+        return np.arange(len(names))
+    _, member, sizes = np.unique(names, return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sizes))
+    chosen = order[: max(int(np.searchsorted(np.cumsum(sizes[order]), most, side="right")), 1)]
+    return np.flatnonzero(np.isin(member, chosen))
+
+
+def _who(database: Database, split: str) -> NDArray[np.generic]:
+    """The cluster of each face: its person, else its video, else itself."""
+    identity, video, key = (
+        database.column(split, name).astype(str) for name in ("identity", "video", "key")
+    )
+    return np.where(identity != "", identity, np.where(video != "", video, key))
+
+
+def _attributes(
+    database: Database, split: str, rows: NDArray[np.integer]
+) -> dict[str, NDArray[np.str_]]:
+    """Group attributes and the source of the given rows, one array each."""
+    texts = np.asarray(database.table(split)["groups"].to_pylist())[rows]
+    known = [json.loads(text) for text in texts]
+    names = sorted({name for groups in known for name in groups})
+    columns = {name: np.array([str(groups.get(name, "")) for groups in known]) for name in names}
+    return {"source": database.column(split, "source").astype(str)[rows], **columns}
+
+
+def _twins(groups: NDArray[np.str_]) -> NDArray[np.intp]:
+    """For each row the next one of its group, round in a circle; -1 for rows that are alone."""
+    twin = np.full(len(groups), -1)
+    for name in np.unique(groups[groups != ""]):
+        rows = np.flatnonzero(groups == name)
+        if len(rows) > 1:
+            twin[rows] = np.roll(rows, -1)
+    return twin

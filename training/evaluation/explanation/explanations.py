@@ -1,0 +1,153 @@
+"""How good explanations are, on a fixed list of questions, beside what they must beat, and against true counterfactuals.
+
+An explanation may please the model and mean nothing: an attack on the pixels does that best of all. So whether it is
+right is asked of an independent judge, and of the data's twins: the same person in the same scene in another state.
+Shape letters: N questions, S side in px, K Action Units, F features of the judge.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from affect.model import AffectModel
+from training.evaluation.core import metrics
+from training.evaluation.core.metrics import Interval, mean_interval
+from training.evaluation.core.predictions import U8, Faces, Floats
+from training.evaluation.explanation import attribution, baselines, examples, sanity_checks, twins
+from training.evaluation.explanation.attribution import AttributionFigures
+from training.evaluation.explanation.examples import Told
+from training.evaluation.explanation.grading import Graded, Yardstick, grade
+from training.evaluation.explanation.questions import Asked, ask
+from training.evaluation.explanation.sanity_checks import Several
+from training.evaluation.explanation.twins import TwinFigures
+from training.evaluation.generation.generation import Bench
+from training.evaluation.judge import distances
+
+OURS, NOTHING, ATTACK, NEAREST = "this model", "no edit", "pixel attack", "nearest real face"
+
+
+@dataclass(frozen=True)
+class Method:
+    """Figures of one way to answer. Means over questions, intervals over people; those of the judge over valid answers only."""
+
+    validity: Interval  # share of 8-bit pictures that the model reads as was asked
+    agreement: Interval  # of valid ones whose question the judge had answered as the model did: the judge's decision turns too
+    moved: Interval  # of valid ones: the judge's reading moves the way that was asked
+    proximity: Interval  # mean absolute change of pixels, full scale 1
+    feature_distance: Interval  # in the judge's features, 1 = two random real faces
+    identity: Interval  # cosine
+    identity_kept: Interval  # share above the threshold at which as many twins are parted as strangers are joined
+    labels_changed: (
+        Interval  # AUs beside the asked whose reading by the judge moves by more than 0.1
+    )
+    realism: Interval  # critic's percentile
+    frechet: Interval  # FD-judge of half of the answers against the other half's faces
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything measured about explanations."""
+
+    questions: int
+    milliseconds: float  # a face, many at once
+    methods: dict[str, Method]
+    validity_by_kind: dict[str, Interval]  # AUs taken away, AUs added, valence, arousal
+    frechet_floor: Interval  # half of the real faces against the other half
+    composition: Interval  # null edit: mean absolute change
+    steadiness: Interval  # cosine of the changes of a face and of the slightly noised face
+    cout: Interval  # in [-1, 1]: how early the changed pixels turn the decision, the most changed first
+    trusted: dict[
+        str, tuple[int, Interval | None, Interval | None]
+    ]  # level -> answers, judge's agreement, direction
+    several: Several  # answers to one question
+    twins: TwinFigures | None
+    attribution: (
+        AttributionFigures | None
+    )  # which AUs make valence and arousal, against the renderer's rule
+
+
+def benchmark(
+    model: AffectModel,
+    bench: Bench,
+    faces: Faces,
+    pool: U8,
+    rng: np.random.Generator,
+    *,
+    count: int,
+) -> tuple[Benchmark, list[Told]]:
+    """Measure explanations of `count` of the faces. `pool` are real faces (M, S, S, 3) of other people to be nearest to."""
+    some = np.sort(rng.permutation(len(faces))[:count])
+    start = time.perf_counter()
+    asked = ask(model, faces.take(some), rng)
+    milliseconds = 1000 * (time.perf_counter() - start) / len(some)
+    column, target = torch.from_numpy(asked.column), torch.from_numpy(asked.target).float()
+    device = model.platt.device
+    column, target = column.to(device), target.to(device)
+    images = asked.faces.images
+    pictures = {
+        OURS: asked.counterfactuals,
+        NOTHING: images,
+        ATTACK: baselines.pixel_attack(model, images, column, target),
+        NEAREST: baselines.nearest_face(model, images, column, target, pool),
+    }
+    weights = metrics.resamplings(asked.faces.identity, rng)
+    yard = Yardstick.of(model, bench, faces, rng)
+    graded = {
+        name: grade(model, bench, asked, shown, yard, rng) for name, shown in pictures.items()
+    }
+    half = len(images) // 2
+    _, features = bench.read(images)
+    ours = graded[OURS].columns
+    measured = Benchmark(
+        questions=len(images),
+        milliseconds=round(milliseconds, 1),
+        methods={name: _method(one, weights) for name, one in graded.items()},
+        validity_by_kind=_by_kind(model, asked, ours["validity"], weights),
+        frechet_floor=distances.frechet_interval(features[half:], features[:half], rng),
+        composition=mean_interval(sanity_checks.null_edit(model, images), weights),
+        steadiness=sanity_checks.steadiness(model, asked, rng),
+        cout=sanity_checks.cout(model, asked, rng),
+        trusted={
+            level: _of_level(asked, ours, level, weights) for level in ("high", "medium", "low")
+        },
+        several=sanity_checks.several(model, asked, rng),
+        twins=twins.measure(model, bench, faces, yard.thresholds, rng),
+        attribution=attribution.measure(model, asked, rng),
+    )
+    return measured, examples.choose(asked, ours)
+
+
+def _method(graded: Graded, weights: Floats) -> Method:
+    return Method(
+        **{name: mean_interval(values, weights) for name, values in graded.columns.items()},
+        frechet=graded.frechet,
+    )
+
+
+def _by_kind(
+    model: AffectModel, asked: Asked, valid: Floats, weights: Floats
+) -> dict[str, Interval]:
+    aus, names = len(model.card.vocabulary), model.card.labels_of.names
+    kind = np.array(
+        [
+            names[c] if c >= aus else "AU added" if t >= 0.5 else "AU taken away"
+            for c, t in zip(asked.column, asked.target, strict=True)
+        ]
+    )
+    return {
+        str(name): mean_interval(np.where(kind == name, valid, np.nan), weights)
+        for name in np.unique(kind)
+    }
+
+
+def _of_level(
+    asked: Asked, ours: dict[str, Floats], level: str, weights: Floats
+) -> tuple[int, Interval | None, Interval | None]:
+    of = np.array([answer.trust == level for answer in asked.answers])
+    if not of.any():
+        return 0, None, None
+    return int(of.sum()), *(
+        mean_interval(np.where(of, ours[name], np.nan), weights) for name in ("agreement", "moved")
+    )  # type: ignore[return-value]

@@ -1,0 +1,76 @@
+"""A fixed list of questions about real faces, and a model's answers.
+
+Shape letters: N questions, S side in px.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.counterfactual import Explanation, Question, explain
+from affect.labels import DIMENSIONS
+from affect.model import AffectModel
+from training.evaluation.core.predictions import U8, Faces, Floats
+from training.evaluation.recognition.recognition import learns_aus, learns_va
+
+ROWS = 32  # questions asked at once
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The list of questions, answered. Arrays have N rows."""
+
+    faces: Faces
+    answers: list[Explanation]
+    column: NDArray[np.intp]  # of the questioned label
+    target: Floats
+
+    @property
+    def counterfactuals(self) -> U8:
+        """(N, S, S, 3)"""
+        return np.stack([answer.counterfactual for answer in self.answers])
+
+
+def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> Asked:
+    """One question a face: half about AUs (to turn), half about valence and arousal (the other side, or a real face's value)."""
+    names = model.card.labels_of.names
+    kinds = [*(["au"] * learns_aus(model.card)), *(["va"] * learns_va(model.card))]
+    questions = []
+    for _ in range(len(faces)):
+        kind, open_question = rng.choice(kinds), rng.random() < 0.5
+        label = str(rng.choice(model.card.vocabulary if kind == "au" else DIMENSIONS))
+        wanted = faces.truth[rng.integers(len(faces)), names.index(label)]
+        questions.append(
+            Question(
+                label, None if kind == "au" or open_question or np.isnan(wanted) else float(wanted)
+            )
+        )
+    found = answer(model, faces.images, questions)
+    again = [
+        i for i, one in enumerate(found) if one is None
+    ]  # what was asked already holds: ask for the other side
+    for i, one in zip(
+        again,
+        answer(model, faces.images[again], [Question(questions[i].label) for i in again]),
+        strict=True,
+    ):
+        found[i] = one
+    answers = [one for one in found if one is not None]
+    assert len(answers) == len(faces)
+    column = np.array([names.index(str(one.question.label)) for one in answers])
+    return Asked(
+        faces, answers, column, np.array([one.question.target for one in answers], np.float64)
+    )
+
+
+def answer(
+    model: AffectModel, images: U8, questions: Sequence[Question]
+) -> list[Explanation | None]:
+    """Explanations of any number of faces; None where the question makes no sense."""
+    found: list[Explanation | None] = []
+    for start in range(0, len(images), ROWS):
+        answers = explain(model, images[start : start + ROWS], questions[start : start + ROWS])
+        found += [one if isinstance(one, Explanation) else None for one in answers]
+    return found

@@ -1,0 +1,142 @@
+"""Explanations against the truth: twins are one person in one scene in two states, so the true counterfactual is a picture.
+
+Only pairs that differ in one AU alone are asked about: then the other picture is the answer.
+Shape letters: P pairs, S side in px, K Action Units.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.counterfactual import Question
+from affect.model import AffectModel
+from training.evaluation.core import metrics
+from training.evaluation.core.metrics import Interval, mean_interval
+from training.evaluation.core.predictions import U8, Faces, Floats
+from training.evaluation.explanation.grading import CHANGED
+from training.evaluation.explanation.questions import answer
+from training.evaluation.generation.generation import Bench
+from training.evaluation.recognition.recognition import learns_aus, presence
+
+APART, ALIKE = 0.3, 0.15  # the one AU differs by at least, every other by at most
+TRULY_CHANGED = 8 / 255  # a pixel that differs by more between twins has truly changed
+MOST_PAIRS = 200
+
+
+@dataclass(frozen=True)
+class TwinFigures:
+    """Means over pairs, intervals over people."""
+
+    pairs: int  # that differ in one AU
+    asked: (
+        int  # of these, faces whose AU the model reads rightly, so that there is something to ask
+    )
+    change_explained: (
+        Interval  # 1 - |answer - twin| / |face - twin|; 0 is doing nothing, 1 is the truth itself
+    )
+    energy_explained: (
+        Interval  # the same of squares: sensor noise, which no answer can foresee, weighs less
+    )
+    direction: Interval  # cosine of the answer's change and the true change
+    map_auc: Interval  # area under the ROC curve of the map against the pixels that truly changed
+    pointing: Interval  # the brightest pixel of the map has truly changed
+    by_chance: Interval  # share of pixels that truly changed: what pointing scores by chance
+    judge_turns: Interval  # the judge sees the AU turn in the answer
+    judge_turns_in_twin: Interval  # and in the twin: the ceiling
+    labels_changed: Interval  # other AUs that the judge sees change in the answer
+    labels_changed_in_twin: (
+        Interval  # and in the twin, where truly none does: the judge's own unrest
+    )
+
+
+def measure(
+    model: AffectModel, bench: Bench, faces: Faces, thresholds: Floats, rng: np.random.Generator
+) -> TwinFigures | None:
+    """Ask about each such pair's AU. `thresholds` (K,) are the judge's. None where the data have no such pairs."""
+    found = pairs(model, faces) if learns_aus(model.card) else np.empty((0, 3), np.intp)
+    found = found[np.sort(rng.permutation(len(found))[:MOST_PAIRS])]
+    if not len(found):
+        return None
+    wanted = presence(model.card, faces.truth)[found[:, 1], found[:, 2]]
+    codes = model.card.vocabulary
+    questions = [
+        Question(codes[k], float(want)) for k, want in zip(found[:, 2], wanted, strict=True)
+    ]
+    answers = answer(model, faces.images[found[:, 0]], questions)
+    there = np.array([one is not None for one in answers])
+    if not there.any():
+        return None
+    start, goal = (faces.images[found[there, side]] for side in (0, 1))
+    given = [one for one in answers if one is not None]
+    shown = np.stack([one.counterfactual for one in given])
+    columns = _against(start, goal, shown, np.stack([one.map for one in given]))
+    columns |= _judged(bench, (start, shown, goal), found[there, 2], wanted[there], thresholds)
+    weights = metrics.resamplings(faces.identity[found[there, 0]], rng)
+    return TwinFigures(
+        len(found),
+        int(there.sum()),
+        **{name: mean_interval(values, weights) for name, values in columns.items()},
+    )
+
+
+def pairs(model: AffectModel, faces: Faces) -> NDArray[np.intp]:
+    """(P, 3) face, twin, and the column of the one AU in which they differ."""
+    truth, present = faces.truth[:, : len(model.card.vocabulary)], presence(model.card, faces.truth)
+    found = []
+    for first in range(len(faces)):
+        second = int(faces.twin_of[first])
+        while second not in (-1, first):
+            apart = np.abs(truth[second] - truth[first])
+            k = int(np.nan_to_num(apart).argmax())
+            alone = np.nan_to_num(np.delete(apart, k), nan=np.inf).max(initial=0) <= ALIKE
+            if apart[k] >= APART and alone and present[first, k] != present[second, k]:
+                found.append((first, second, k))
+            second = int(faces.twin_of[second])
+    return np.array(found, np.intp).reshape(-1, 3)
+
+
+def _against(start: U8, goal: U8, shown: U8, maps: U8) -> dict[str, Floats]:
+    """(P,) columns that need the true picture."""
+    left, right, ours = (image.astype(np.float64) / 255 for image in (start, goal, shown))
+    change, truth = (ours - left).reshape(len(left), -1), (right - left).reshape(len(left), -1)
+    lengths = np.linalg.norm(change, axis=1) * np.linalg.norm(truth, axis=1)
+    moved = np.abs(right - left).max(3) > TRULY_CHANGED  # (P, S, S)
+    brightest = maps.reshape(len(maps), -1).argmax(1)
+    flat = moved.reshape(len(moved), -1)
+    return {
+        "change_explained": 1
+        - np.abs(ours - right).mean((1, 2, 3)) / np.abs(left - right).mean((1, 2, 3)).clip(1e-9),
+        "energy_explained": 1 - ((change - truth) ** 2).sum(1) / (truth**2).sum(1).clip(1e-9),
+        "direction": (change * truth).sum(1) / lengths.clip(1e-9),
+        "map_auc": np.array(
+            [
+                metrics.auc(m.astype(np.float64), g.ravel())[0]
+                for m, g in zip(flat, maps, strict=True)
+            ]
+        ),
+        "pointing": flat[np.arange(len(flat)), brightest].astype(np.float64),
+        "by_chance": flat.mean(1),
+    }
+
+
+def _judged(
+    bench: Bench,
+    pictures: tuple[U8, U8, U8],
+    column: NDArray[np.intp],
+    wanted: Floats,
+    thresholds: Floats,
+) -> dict[str, Floats]:
+    """(P,) columns of the judge, which sees the face, the answer and the twin."""
+    before, ours, truth = (bench.read(images)[0][:, : len(thresholds)] for images in pictures)
+    index = np.arange(len(before))
+    columns = {}
+    for name, after in (("", ours), ("_in_twin", truth)):
+        seen = after[index, column]
+        columns[f"judge_turns{name}"] = np.where(
+            np.isfinite(seen), (seen >= thresholds[column]) == (wanted > 0.5), np.nan
+        )
+        changed = np.abs(after - before) > CHANGED
+        changed[index, column] = False
+        columns[f"labels_changed{name}"] = changed.sum(1).astype(np.float64)
+    return columns

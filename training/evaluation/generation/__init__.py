@@ -1,0 +1,1 @@
+"""How well a model draws what it is asked for."""

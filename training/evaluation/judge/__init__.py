@@ -1,0 +1,1 @@
+"""The independent network that grades what a model draws."""

@@ -1,0 +1,68 @@
+"""Is the stronger of two faces of one person read as the stronger? Smile against neutral, twin against twin.
+
+What comes of it does not hang on thresholds, on calibration, or on how a person's face looks at rest.
+Shape letters: N faces, P pairs, K Action Units.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from affect.card import ModelCard
+from affect.labels import DIMENSIONS
+from training.evaluation.core.metrics import Interval
+from training.evaluation.core.predictions import Faces, Floats, Read
+from training.evaluation.recognition.recognition import learns_aus, learns_va
+
+APART = 0.3  # labels of a pair that differ by less are not compared
+FEWEST_PAIRS = 5
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """One label: share of pairs whose stronger face is read as stronger, ties counting half. Wilson's interval: it is honest at 1 too."""
+
+    name: str
+    pairs: int
+    right: Interval
+
+
+def orderings(card: ModelCard, faces: Faces, read: Read) -> tuple[Ordering, ...]:
+    """Every label that FEWEST_PAIRS pairs of faces differ in. Faces of one pair follow one another, round in a circle if they are more."""
+    first, second = _pairs(faces.pair)
+    found = []
+    for column, name in enumerate(card.labels_of.names):
+        if not (learns_va(card) if name in DIMENSIONS else learns_aus(card)):
+            continue
+        wanted = faces.truth[first, column] - faces.truth[second, column]
+        compared = np.abs(np.nan_to_num(wanted)) >= APART
+        seen = read.labels[first, column] - read.labels[second, column]
+        if compared.sum() >= FEWEST_PAIRS:
+            found.append(
+                Ordering(
+                    name,
+                    int(compared.sum()),
+                    _share(np.sign(wanted[compared]) * np.sign(seen[compared])),
+                )
+            )
+    return tuple(found)
+
+
+def _pairs(names: NDArray[np.str_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(P,) rows of either side: each face with the next of its name; two faces are one pair."""
+    first, second = [], []
+    for name in np.unique(names[names != ""]):
+        rows = np.flatnonzero(names == name)
+        sides = rows[:-1] if len(rows) <= 2 else rows
+        first += sides.tolist()
+        second += np.roll(rows, -1)[: len(sides)].tolist()
+    return np.array(first, np.intp), np.array(second, np.intp)
+
+
+def _share(agreement: Floats) -> Interval:
+    """From +1 right, 0 tied, -1 wrong."""
+    share, count = float((1 + agreement).mean() / 2), len(agreement)
+    interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    return Interval(share, float(interval.low), float(interval.high))

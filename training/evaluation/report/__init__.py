@@ -1,0 +1,1 @@
+"""Evaluation of a run, written as JSON and HTML."""

@@ -1,0 +1,161 @@
+"""After the last step: what generation and the card need to know about real faces, read off them by the averaged weights."""
+
+import platform
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from affect.card import Calibration, DataSummary, ModelCard
+from affect.labels import AROUSAL, VALENCE, keep
+from affect.model import TABLE_ROWS, AffectModel
+from affect.precision import round_to_bfloat16
+from training.database.card import DataCard
+from training.database.reader import Database
+from training.gan.config import TrainConfig
+
+READ_IMAGES = 8192  # real faces that the latent's Gaussian and the label table come from
+CHUNK_IMAGES = 256
+QUANTILES = np.linspace(0, 1, 101)
+
+INTENDED_USE = (
+    "Research on dual-annotated expression data, on conditional generation and on counterfactual explanation",
+    "Building and testing systems against the interface before training on licensed data",
+)
+LIMITS = (
+    "A reading is a guess about muscle movements in a picture, not about what a person feels",
+    "Not for decisions about people: hiring, teaching, policing, medicine; in the EU, Regulation (EU) 2024/1689 Article 5(1)(f) prohibits "
+    "inferring emotions at work and in education, and other emotion recognition is high-risk (Annex III)",
+    "Arousal from still pictures is weakly supported in the literature",
+)
+RENDERED_LIMITS = (
+    "Trained on rendered faces only; on photographs its readings have not been measured",
+    "Valence and arousal follow the renderer's generative rule, not annotations of people",
+    "Group figures compare rendered groups; they say nothing about real ones",
+)
+
+
+def limits_of(sources: Sequence[str]) -> tuple[str, ...]:
+    """What the card must say of a model trained on these sources."""
+    return LIMITS + (RENDERED_LIMITS if "rendered" in sources else ())
+
+
+def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
+    """The card of a run that begins: sizes and sources; calibration and quality come with evaluation."""
+    return ModelCard(
+        version="1.0",
+        labels=config.labels,
+        vocabulary=data.vocabulary,
+        image_px=config.image_px,
+        network=config.network,
+        calibration={code: Calibration(threshold=0.5) for code in data.vocabulary},
+        data=DataSummary(
+            name=data.name,
+            images=0,
+            sources=tuple(data.sources),
+            licence=data.licence,
+            positive_intensity=data.positive_intensity,
+        ),
+        intended_use=INTENDED_USE,
+        limits=limits_of(data.sources),
+        preset=config.preset,
+        seed=config.seed,
+        libraries={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    )
+
+
+@torch.no_grad()
+def finish(
+    model: AffectModel, database: Database, config: TrainConfig, *, seen_images: int
+) -> None:
+    """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference quantiles. Changes `model` and its card."""
+    round_to_bfloat16(model)  # first: what is measured from here on is what is served
+    model.recard(
+        model.card.model_copy(update={"mirrored": config.network.kind == "affectgan"})
+    )  # the paper's model stays the paper's
+    rng = np.random.default_rng(config.seed)
+    labels = keep(database.labels("train"), config.labels)
+    rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
+    latents, read, _, features = _read(model, database, "train", rows, config.image_px)
+    fit_latents(model, latents)
+    fit_features(model, features)
+    table = torch.from_numpy(labels[rows]).to(read)
+    table = torch.where(
+        torch.isnan(table), read, table
+    )  # what nobody annotated is as the model reads it
+    table = model.mask(table[torch.from_numpy(rng.permutation(len(table)))][:TABLE_ROWS])
+    model.label_table[: len(table)] = table
+    model.label_table[len(table) :] = float("nan")
+    split = "validation" if len(database.labels("validation")) else "train"
+    held = np.arange(len(database.labels(split)))[:READ_IMAGES]
+    _, seen, critic, features = _read(model, database, split, held, config.image_px)
+    reference = {
+        "critic": _quantiles(critic),
+        "strangeness": _quantiles(model.strangeness(features)),
+    }
+    for column, name in enumerate((*model.card.vocabulary, VALENCE, AROUSAL)):
+        reference[name] = _quantiles(seen[:, column])
+    summary = model.card.data.model_copy(update={"images": len(labels)})
+    model.recard(
+        model.card.model_copy(
+            update={"reference": reference, "data": summary, "seen_images": seen_images}
+        )
+    )
+
+
+def fit_latents(model: AffectModel, latents: Tensor) -> None:
+    """Mean and Cholesky factor of (N, Z) latents into the model: the prior that `generate` draws people from."""
+    mean, factor = _gaussian(latents, ridge=1e-4)
+    model.latent_mean.copy_(mean)
+    model.latent_factor.copy_(factor)
+
+
+def fit_features(model: AffectModel, features: Tensor) -> None:
+    """Mean and whitener of (N, H) features into the model: how strange a face is to it. The ridge evens out directions that hardly vary."""
+    mean, factor = _gaussian(features, ridge=1e-2)
+    model.feature_mean.copy_(mean)
+    model.feature_whitener.copy_(torch.linalg.inv(factor.double()))
+
+
+def _gaussian(rows: Tensor, *, ridge: float) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and lower Cholesky factor (D, D) of rows (N, D); the ridge is a share of the mean variance."""
+    mean = rows.mean(0)
+    centred = (rows - mean).double()
+    covariance = centred.T @ centred / max(len(rows) - 1, 1)
+    ridge = (
+        ridge * float(covariance.diagonal().mean()) + 1e-8
+    )  # fewer faces than dimensions leave it singular
+    return mean, torch.linalg.cholesky(
+        covariance + ridge * torch.eye(len(mean), dtype=torch.double, device=mean.device)
+    ).float()
+
+
+def _read(
+    model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int
+) -> list[Tensor]:
+    """Latents, label rows, critic's scores and features of the given rows of a split."""
+    return [
+        torch.cat(parts)
+        for parts in zip(*_chunks(model, database, split, rows, side_px), strict=True)
+    ]
+
+
+def _chunks(
+    model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int
+) -> Iterator[tuple[Tensor, ...]]:
+    device = model.platt.device
+    for start in range(0, len(rows), CHUNK_IMAGES):
+        images = torch.from_numpy(
+            database.images(split, rows[start : start + CHUNK_IMAGES], side_px)
+        ).to(device)
+        reading = model.read(model.to_pixels(images))
+        yield reading.latent, reading.labels, reading.critic, reading.features
+
+
+def _quantiles(values: Tensor) -> list[float]:
+    return [round(float(q), 6) for q in np.quantile(values.double().cpu().numpy(), QUANTILES)]

@@ -1,0 +1,132 @@
+"""Begins a run from the weights of another: after more data, at another size, or with another set of Action Units.
+
+Levels are matched from 4 px up, so a network of twice the side takes over all but its top level; what a head or a
+condition knows of an Action Unit goes to that Action Unit's place in the new vocabulary. A wider network computes at first
+what the narrow one did (Net2Net, Chen et al. 2016, with zeros where new channels lead into old ones). What has no match starts as usual.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from affect.card import CARD_FILE, ModelCard, NetworkSize
+from affect.model import AffectModel
+
+TRUNK_LEVELS = (
+    "trunk.down.",
+    "trunk.blocks.",
+)  # counted from the picture down, so shifted between sizes
+# After training, from its data or its latent code.
+FITTED = (
+    "label_table",
+    "latent_mean",
+    "latent_factor",
+    "feature_mean",
+    "feature_whitener",
+    "nuisance_directions",
+    "nuisance_probes",
+)
+CONDITIONS = (
+    "condition.net.0.weight",
+    "decoder_condition.net.0.weight",
+)  # (width, 3 L): labels, their mask, their change
+
+
+def check(folder: Path, network: NetworkSize) -> None:
+    """Raises ValueError unless the model in `folder` can begin such networks: the seed paper's have no counterpart in ours."""
+    if not (folder / CARD_FILE).is_file():
+        raise ValueError(
+            f"--init {folder} holds no {CARD_FILE}: give a model's folder, such as RUN/model"
+        )
+    kinds = (ModelCard.load(folder).network.kind, network.kind)
+    if kinds != ("affectgan", "affectgan"):
+        raise ValueError(
+            f"--init {folder} is a model of the kind {kinds[0]} and the preset's is {kinds[1]}: only affectgan begins affectgan; "
+            "choose another --init or --preset, or leave --init out"
+        )
+
+
+@torch.no_grad()
+def adopt(model: AffectModel, folder: Path) -> tuple[int, int]:
+    """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).
+
+    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk nothing fits.
+    """
+    check(folder, model.card.network)
+    source = AffectModel.load(folder)
+    theirs = dict(_placed(model, source))
+    taken: list[str] = []
+    for name, tensor in model.state_dict().items():
+        given = theirs.get(name)
+        if name in FITTED or given is None:
+            continue
+        fitted = _by_label(name, given, tensor, model, source)
+        if fitted is not None:
+            tensor.copy_(fitted)
+            taken.append(name)
+    if not any(name.startswith("trunk.") for name in taken):
+        raise ValueError(
+            f"the trunk in {folder} fits no level of this preset's: choose the preset that made it, or leave --init out"
+        )
+    return len(taken), len(model.state_dict())
+
+
+def _placed(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tensor]]:
+    """The source's tensors under the names of their counterparts."""
+    shift = len(model.trunk.down) - len(source.trunk.down)
+    for name, tensor in source.state_dict().items():
+        prefix = next((p for p in TRUNK_LEVELS if name.startswith(p)), None)
+        if prefix is not None:
+            level, rest = name.removeprefix(prefix).split(".", 1)
+            yield f"{prefix}{int(level) + shift}.{rest}", tensor
+        elif not (
+            shift and name.startswith(("trunk.stem.", "decoder.draw.", "decoder.change."))
+        ):  # made for another size of pixel
+            yield name, tensor
+
+
+def _by_label(
+    name: str, given: Tensor, own: Tensor, model: AffectModel, source: AffectModel
+) -> Tensor | None:
+    """`given` in the shape of `own`, its label rows or columns at the new vocabulary's places; None where it does not fit."""
+    mine, yours = model.card.labels_of.names, source.card.labels_of.names
+    if mine != yours and (name.startswith("heads.aus.") or name in CONDITIONS):
+        both = [(mine.index(label), yours.index(label)) for label in mine if label in yours]
+        if name.startswith("heads.aus."):
+            pairs = [(a, b) for a, b in both if a < len(mine) - 2]
+            return _moved(own, given, pairs, axis=0)
+        columns = [(a + k * len(mine), b + k * len(yours)) for k in range(3) for a, b in both]
+        return _moved(own, given, columns, axis=1)
+    return given if given.shape == own.shape else _widened(name, given, own)
+
+
+def _widened(name: str, given: Tensor, own: Tensor) -> Tensor | None:
+    """`given` in the first channels of `own`: old outputs are deaf to new inputs, new outputs are fresh. None where it is too large."""
+    if given.ndim != own.ndim or any(
+        small > large for small, large in zip(given.shape, own.shape, strict=True)
+    ):
+        return None
+    if name.startswith("decoder.modulate."):  # scales, then shifts, one of each per channel
+        halves = [
+            _widened("", small, large)
+            for small, large in zip(given.chunk(2), own.chunk(2), strict=True)
+        ]
+        return torch.cat([half for half in halves if half is not None])
+    wide = own.clone()
+    wide[: len(given)] = 0
+    wide[tuple(slice(size) for size in given.shape)] = given
+    return wide
+
+
+def _moved(own: Tensor, given: Tensor, pairs: list[tuple[int, int]], *, axis: int) -> Tensor | None:
+    if (
+        own.ndim != given.ndim
+        or any(own.shape[d] != given.shape[d] for d in range(own.ndim) if d != axis)
+        or not pairs
+    ):
+        return None
+    filled = own.clone()
+    to, source = torch.tensor(pairs).unbind(1)
+    return filled.index_copy(axis, to, given.index_select(axis, source))
