@@ -68,6 +68,12 @@ def _units() -> tuple[ActionUnit, ...]:
 CATALOGUE: dict[str, ActionUnit] = {unit.code: unit for unit in _units()}
 
 
+# AUs of paired muscles that people show on one side alone (FACS manual: scored L and R).
+ONE_SIDED = frozenset(
+    {"AU1", "AU2", "AU4", "AU6", "AU7", "AU10", "AU12", "AU14", "AU15", "AU20", "AU43"}
+)
+
+
 def codes(*numbers: int) -> tuple[str, ...]:
     """FACS codes for FACS numbers: codes(1, 2) == ("AU1", "AU2")."""
     return tuple(f"AU{number}" for number in numbers)

@@ -15,6 +15,11 @@ from affect.catalogue import CATALOGUE
 VALENCE, AROUSAL = "valence", "arousal"
 DIMENSIONS = (VALENCE, AROUSAL)
 
+# The classes of the ABAW challenges, in their order (Kollias 2022, arXiv 2202.10659).
+EXPRESSIONS = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
+# Degrees; yaw > 0 towards the picture's right, pitch > 0 up, roll > 0 clockwise.
+POSE = ("yaw", "pitch", "roll")
+
 # Which labels a run learns from: the three experiments of the paper.
 AU_ONLY, VA_ONLY, BOTH = "au", "va", "both"
 
