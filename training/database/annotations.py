@@ -1,0 +1,66 @@
+"""What rows know beside their label row: expression, pose, sides, and how sure each label is.
+
+It lies in the `truth` of a sample under the names below, so that older databases simply lack it.
+Shape letters: N rows, K Action Units.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.labels import DIMENSIONS, EXPRESSIONS, POSE
+from training.database.reader import Database
+
+EXPRESSION, POSE_DEGREES, SIDES, CONFIDENCE = "expression", "pose_degrees", "sides", "confidence"
+UNKNOWN = -1  # an expression that nobody annotated
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """Columns beside the label rows; each array's first axis is N."""
+
+    expression: NDArray[np.int64]  # (N,) index into EXPRESSIONS, -1 unknown
+    pose: NDArray[np.float32]  # (N, 3) degrees, NaN unknown
+    sides: NDArray[np.float32]  # (N, 2, K) intensity of the person's left, then right; NaN unknown
+    confidence: NDArray[np.float32]  # (N, K + 2) in [0, 1], 1 where a label is simply true
+
+    def take(self, rows: NDArray[np.integer]) -> "Annotations":
+        """The rows named."""
+        return Annotations(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+
+def read_annotations(database: Database, split: str) -> Annotations:
+    """All rows of a split."""
+    texts = database.table(split, ["truth"])["truth"].to_pylist()
+    aus, count = database.card.vocabulary, len(texts)
+    found = Annotations(
+        np.full(count, UNKNOWN, np.int64),
+        np.full((count, len(POSE)), np.nan, np.float32),
+        np.full((count, 2, len(aus)), np.nan, np.float32),
+        np.ones((count, len(aus) + 2), np.float32),
+    )
+    for row, text in enumerate(texts):
+        _fill(found, row, json.loads(text), aus)
+    return found
+
+
+def _fill(found: Annotations, row: int, truth: Mapping[str, Any], aus: Sequence[str]) -> None:
+    if (name := truth.get(EXPRESSION)) in EXPRESSIONS:
+        found.expression[row] = EXPRESSIONS.index(name)
+    if pose := truth.get(POSE_DEGREES):
+        found.pose[row] = [pose[axis] for axis in POSE]
+    for side, name in enumerate(("left", "right")):
+        for code, value in truth.get(SIDES, {}).get(name, {}).items():
+            if code in aus:
+                found.sides[row, side, aus.index(code)] = value
+    for name, value in truth.get(CONFIDENCE, {}).items():
+        columns = (*aus, *DIMENSIONS)
+        if name in columns:
+            found.confidence[row, columns.index(name)] = value
