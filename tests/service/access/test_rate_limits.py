@@ -13,11 +13,10 @@ from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.settings import Settings
 from service.storage.redis import Redis
-from tests.service.access.test_authentication import added, asked
-from tests.service.conftest import Gateway, serve
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.gateway import Gateway, serve
+from tests.support.keys import add_key, post_with_key
+from tests.support.redis_server import RedisServer
 
-__all__ = ["redis_server"]
 ANN = Caller("key:ann", frozenset({"predict"}))
 WAIT = 2.0  # for Redis on a busy machine
 
@@ -112,7 +111,7 @@ async def test_without_redis_a_gateway_counts_by_itself(
 
 @pytest.fixture
 def gateway(tmp_path: Path, redis_server: RedisServer) -> Iterator[Gateway]:
-    self_limited = added(tmp_path / "keys.yaml", "few", "--requests", "2", "--seconds", "3600")
+    self_limited = add_key(tmp_path / "keys.yaml", "few", "--requests", "2", "--seconds", "3600")
     settings = Settings(
         keys_file=tmp_path / "keys.yaml", redis_url=redis_server.url, redis_timeout_seconds=WAIT
     )
@@ -122,7 +121,7 @@ def gateway(tmp_path: Path, redis_server: RedisServer) -> Iterator[Gateway]:
 
 
 def test_answers_and_refusals_carry_the_draft_s_headers(gateway: Gateway) -> None:
-    replies = [asked(gateway, gateway.key) for _ in range(4)]  # type: ignore[attr-defined]
+    replies = [post_with_key(gateway, gateway.key) for _ in range(4)]  # type: ignore[attr-defined]
     assert [reply.status for reply in replies] == [200, 200, 429, 429]
     assert replies[0].headers["RateLimit-Policy"] == '"requests";q=2;w=3600'
     assert replies[0].headers["RateLimit"].startswith('"requests";r=1;t=')

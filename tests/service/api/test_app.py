@@ -1,58 +1,19 @@
 """The gateway over HTTP: what it answers, and how it refuses each kind of bad input."""
 
 import base64
-import io
 import json
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from skimage import data
 
 from affect.images import SYNTHETIC, decode
 from service.settings import Settings
-from tests.service.conftest import Gateway, serve
-
-FACE = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-CROPS = {"faces": "none"}
-
-
-def encoded(image: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, kind, **options)
-    return out.getvalue()
-
-
-def packed(*contents: bytes) -> list[dict[str, str]]:
-    return [{"content": base64.b64encode(content).decode()} for content in contents]
-
-
-def huge_png() -> bytes:
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    )
-
-
-def animated_gif() -> bytes:
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
-    out = io.BytesIO()
-    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
-    return out.getvalue()
-
-
-BAD_PICTURES = {
-    "truncated": encoded(FACE, "JPEG")[:400],
-    "not_an_image": b"a text named face.jpg",
-    "too_many_pixels": huge_png(),
-    "unsupported_type": animated_gif(),
-    "no_face": encoded(np.full((200, 200, 3), 90, np.uint8)),
-}
+from tests.support.gateway import Gateway, serve
+from tests.support.pictures import BAD_PICTURES, CROPS, FACE, FILE, FORM, encoded, form, packed
 
 
 def test_a_photograph_is_read(gateway: Gateway) -> None:
@@ -98,21 +59,6 @@ def test_the_three_forms_of_a_request_say_the_same(gateway: Gateway) -> None:
     ]
     assert [reply.status for reply in replies] == [200] * 3
     assert replies[0].json["results"] == replies[1].json["results"] == replies[2].json["results"]
-
-
-def form(*parts: tuple[bytes, bytes]) -> bytes:
-    """A multipart body of (header parameters, content), with the boundary `edge`."""
-    return (
-        b"".join(
-            b"--edge\r\nContent-Disposition: form-data; " + about + b"\r\n\r\n" + body + b"\r\n"
-            for about, body in parts
-        )
-        + b"--edge--\r\n"
-    )
-
-
-FORM = "multipart/form-data; boundary=edge"
-FILE = b'name="images"; filename="a.png"'
 
 
 def test_pictures_of_a_form_never_touch_the_disk(

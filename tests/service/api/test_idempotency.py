@@ -9,13 +9,12 @@ from redis import Redis
 from service.api.idempotency import ProcessMemory, key_of
 from service.problems import Problem
 from service.settings import Settings
-from tests.service.api.test_app import CROPS, FACE, FILE, FORM, encoded, form, packed
-from tests.service.conftest import Gateway, Reply, serve
-from tests.service.inference.test_admission import until
-from tests.service.jobs.test_jobs import ASYNC, end, over_redis
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.gateway import Gateway, Reply, serve
+from tests.support.jobs import ASYNC, finished_job, redis_settings
+from tests.support.pictures import CROPS, FACE, FILE, FORM, encoded, form, packed
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
-__all__ = ["redis_server"]
 DRAWN = {"items": [{}]}  # without a seed: each time it is done, it is another face
 ONE = {"images": packed(encoded(FACE)), "options": CROPS}
 
@@ -23,7 +22,7 @@ ONE = {"images": packed(encoded(FACE)), "options": CROPS}
 @pytest.fixture(params=["process", "redis"])
 def place(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     server = request.getfixturevalue("redis_server") if request.param == "redis" else None
-    yield from serve(over_redis(server) if server else Settings())
+    yield from serve(redis_settings(server) if server else Settings())
 
 
 def send(
@@ -100,7 +99,9 @@ def test_a_job_is_accepted_once(place: Gateway) -> None:
         first.status == again.status == 202
         and first.headers["Location"] == again.headers["Location"]
     )
-    assert end(place, first.headers["Location"])["status"] == "done" and place.backend.asked == [1]
+    assert finished_job(place, first.headers["Location"])[
+        "status"
+    ] == "done" and place.backend.asked == [1]
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, '""'])
@@ -110,7 +111,7 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
 
 
 def test_gateways_share_answers_that_nobody_can_read_in_redis(redis_server: RedisServer) -> None:
-    first, second = serve(over_redis(redis_server)), serve(over_redis(redis_server))
+    first, second = serve(redis_settings(redis_server)), serve(redis_settings(redis_server))
     one, two = next(first), next(second)
     answer = send(one, "a", ONE, "/v1/predict")
     assert send(two, "a", ONE, "/v1/predict").body == answer.body and two.backend.asked == []
@@ -123,7 +124,7 @@ def test_gateways_share_answers_that_nobody_can_read_in_redis(redis_server: Redi
 
 
 def test_without_redis_requests_are_done_as_if_there_were_no_key(redis_server: RedisServer) -> None:
-    running = serve(over_redis(redis_server))
+    running = serve(redis_settings(redis_server))
     gateway = next(running)
     redis_server.kill()
     first, again = send(gateway, "a"), send(gateway, "a")

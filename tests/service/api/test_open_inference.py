@@ -12,7 +12,7 @@ from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
 from service.settings import Settings
-from tests.service.conftest import Gateway, serve
+from tests.support.gateway import Gateway, serve
 
 SIDE = 32
 

@@ -9,7 +9,7 @@ from openapi_spec_validator import validate
 from service.api.openapi import FILE, document, render
 from service.api.openapi_extras import EXAMPLES
 from service.problems import TITLES
-from tests.service.conftest import Gateway
+from tests.support.gateway import Gateway
 
 
 def test_the_file_is_the_code() -> None:

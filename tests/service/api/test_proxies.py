@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from service.observability import logging_setup
 from service.settings import Settings
-from tests.service.access.test_authentication import CROP
-from tests.service.conftest import Gateway, serve
+from tests.support.gateway import Gateway, serve
+from tests.support.pictures import PREDICT_BODY
 
 ANN, BEN = "203.0.113.5", "2001:db8::7"
 
@@ -18,7 +18,8 @@ ANN, BEN = "203.0.113.5", "2001:db8::7"
 def asked(gateway: Gateway, *forwarded: str) -> list[int]:
     """The statuses of requests that say whom they are forwarded for."""
     return [
-        gateway.post("/v1/predict", CROP, **{"X-Forwarded-For": who}).status for who in forwarded
+        gateway.post("/v1/predict", PREDICT_BODY, **{"X-Forwarded-For": who}).status
+        for who in forwarded
     ]
 
 

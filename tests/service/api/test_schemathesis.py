@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import Settings
-from tests.service.conftest import Gateway, serve
+from tests.support.gateway import Gateway, serve
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 

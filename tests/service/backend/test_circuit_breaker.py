@@ -14,9 +14,9 @@ from service.backend.circuit_breaker import (
 )
 from service.backend.torchserve_client import BackendRefused, BackendTimeout, BackendUnavailable
 from service.settings import Settings
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.conftest import serve
-from tests.service.inference.test_admission import Clock
+from tests.support.gateway import serve
+from tests.support.pictures import CROPS, FACE, encoded, packed
+from tests.support.waiting import Clock
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from click.testing import CliRunner
 
 from affect.images import decode
 from service.cli.client import explain
-from tests.service.api.test_app import FACE, encoded
-from tests.service.conftest import Gateway
-from tests.service.conftest import gateway as gateway
+from tests.support.gateway import Gateway
+from tests.support.pictures import FACE, encoded
 
 
 @pytest.fixture

@@ -6,49 +6,17 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.inference.test_admission import until
-
-# A server as `affectgan serve` runs it, with a slow model in its own process in the place of TorchServe.
-SERVER = """
-import asyncio, sys
-from contextlib import asynccontextmanager
-from pathlib import Path
-from service import commands
-from tests.service.conftest import LocalBackend
-from tests.support.tiny import tiny_model
-
-@asynccontextmanager
-async def slow(folder, *, metrics):
-    yield LocalBackend(tiny_model(), delay_seconds=1.5)
-
-commands.torchserve = slow
-listening = commands.listen("127.0.0.1", 0)
-print(listening.getsockname()[1], flush=True)
-asyncio.run(commands.run([Path("models")], listening))
-print("ended", flush=True)
-"""
-
-
-def status(url: str, body: bytes | None = None) -> int:
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, body, {"Content-Type": "application/json"}), timeout=30
-        ) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
+from tests.support.gateway_process import SERVER, status
+from tests.support.pictures import CROPS, FACE, encoded, packed
+from tests.support.waiting import until
 
 
 def test_no_accepted_request_is_lost(tmp_path: Path) -> None:
     environment = {
         "AFFECTGAN_DRAIN_SECONDS": "0.5",
+        "AFFECTGAN_CACHE_BYTES": "0",
         "TMPDIR": str(tmp_path),
         "OMP_NUM_THREADS": "1",
     }

@@ -18,10 +18,10 @@ from service.cli.admin import administration, socket_of
 from service.cli.models import models
 from service.cli.serve import listen
 from service.settings import Settings
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.conftest import Gateway, LocalBackend
-from tests.service.inference.test_admission import until
+from tests.support.gateway import Gateway, LocalBackend
+from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.tiny import tiny_card, tiny_model, tiny_run
+from tests.support.waiting import until
 from training.archive import write_archives
 
 

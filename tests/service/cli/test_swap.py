@@ -16,7 +16,7 @@ import orjson
 import psutil
 import pytest
 
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
+from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.tiny import tiny_run
 from training.archive import write_archives
 

@@ -13,18 +13,9 @@ from service.inference.admission import House
 from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.settings import Settings
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.conftest import Gateway, serve
-
-
-class Clock:
-    """Time that a test lets pass."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.gateway import Gateway, serve
+from tests.support.pictures import CROPS, FACE, encoded, packed
+from tests.support.waiting import Clock, until
 
 
 @pytest.fixture
@@ -184,11 +175,3 @@ def test_work_is_dropped_when_its_client_has_gone() -> None:
         == 200
     )
     running.close()
-
-
-def until(holds: object, seconds: float = 5.0) -> None:
-    assert callable(holds)
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -11,8 +11,8 @@ import pytest
 from service.inference.routing import Route, Routing, RoutingError, Shadow
 from service.problems import Problem
 from service.settings import Settings
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.conftest import Gateway, serve
+from tests.support.gateway import Gateway, serve
+from tests.support.pictures import CROPS, FACE, encoded, packed
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,11 @@ from service.inference.response_cache import Cache, Place, matches
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.storage.redis import REST_SECONDS, Redis
-from tests.service.api.test_app import encoded
-from tests.service.conftest import Gateway, Reply, serve
-from tests.support.redis_server import RedisServer, SlowLine, redis_server
+from tests.support.gateway import Gateway, Reply, serve
+from tests.support.pictures import encoded
+from tests.support.redis_server import RedisServer, SlowLine
 from tests.support.tiny import tiny_card
 
-__all__ = ["redis_server"]
 ANN, BOB = (Caller(name, frozenset({"predict"})) for name in ("ann", "bob"))
 SECRET = "of all gateways of this test"
 WAIT = 2.0

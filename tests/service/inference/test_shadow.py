@@ -6,9 +6,9 @@ import pytest
 
 from service.inference.routing import Route, Routing, Shadow
 from service.settings import Settings
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.conftest import Gateway, serve
-from tests.service.inference.test_admission import until
+from tests.support.gateway import Gateway, serve
+from tests.support.pictures import CROPS, FACE, encoded, packed
+from tests.support.waiting import until
 
 
 @pytest.fixture

@@ -21,20 +21,19 @@ from service.jobs.redis_store import StreamJobs
 from service.schemas import PredictBody
 from service.settings import Settings
 from service.storage.encryption import Vault
-from tests.service.access.test_authentication import added
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.conftest import Gateway, local, serve
-from tests.service.inference.test_admission import until
-from tests.support.redis_server import RedisServer, redis_server
-
-__all__ = ["redis_server"]
-ASYNC = {"Prefer": "respond-async"}
-KEY = base64.b64encode(bytes(range(32))).decode()
-SEVERAL = {"images": packed(*[encoded(FACE)] * 5), "options": CROPS}
-
-
-def over_redis(server: RedisServer, **more: Any) -> Settings:
-    return Settings(redis_url=server.url, jobs_key=KEY, job_slice_images=1, **more)
+from tests.support.gateway import Gateway, local_backend, serve
+from tests.support.jobs import (
+    ASYNC,
+    FIVE_PICTURES,
+    JOBS_KEY,
+    finished_job,
+    redis_settings,
+    start_job,
+)
+from tests.support.keys import add_key
+from tests.support.pictures import CROPS, FACE, encoded, packed
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -46,37 +45,23 @@ def gateway() -> Iterator[Gateway]:
 def place(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     """A gateway with jobs in memory, and one with jobs in Redis."""
     server = request.getfixturevalue("redis_server") if request.param == "redis" else None
-    yield from serve(over_redis(server) if server else Settings(job_slice_images=1))
-
-
-def end(gateway: Gateway, path: str, seconds: float = 20.0) -> Any:
-    """The document of a job that is over."""
-    until(lambda: gateway.get(path).json["status"] not in ("queued", "running"), seconds)
-    return gateway.get(path).json
-
-
-def started(
-    gateway: Gateway, path: str = "/v1/predict", body: Any = SEVERAL, **headers: str
-) -> str:
-    reply = gateway.post(path, body, **ASYNC, **headers)
-    assert reply.status == 202, reply.body
-    return reply.headers["Location"]
+    yield from serve(redis_settings(server) if server else Settings(job_slice_images=1))
 
 
 def test_a_job_has_the_answer_that_the_request_would_have_had(place: Gateway) -> None:
-    accepted = place.post("/v1/predict", SEVERAL, **ASYNC)
+    accepted = place.post("/v1/predict", FIVE_PICTURES, **ASYNC)
     assert (
         accepted.status == 202
         and accepted.headers["Preference-Applied"] == "respond-async"
         and accepted.headers["Retry-After"]
     )
-    document = end(place, accepted.headers["Location"])
+    document = finished_job(place, accepted.headers["Location"])
     assert (
         document["status"] == "done"
         and document["progress"] == {"done": 5, "of": 5}
         and place.backend.asked == [1] * 5
     )
-    answer, direct = place.get(document["result"]["href"]), place.post("/v1/predict", SEVERAL)
+    answer, direct = place.get(document["result"]["href"]), place.post("/v1/predict", FIVE_PICTURES)
     assert answer.json == direct.json and answer.headers["Content-Type"] == "application/json"
 
 
@@ -103,7 +88,7 @@ def test_a_job_has_the_answer_that_the_request_would_have_had(place: Gateway) ->
     ],
 )
 def test_every_operation_may_be_a_job(place: Gateway, path: str, body: Any) -> None:
-    document = end(place, started(place, path, body))
+    document = finished_job(place, start_job(place, path, body))
     results = place.get(document["result"]["href"]).json["results"]
     assert [(row["index"], row["status"]) for row in results] == [
         (row["index"], row["status"]) for row in place.post(path, body).json["results"]
@@ -111,8 +96,8 @@ def test_every_operation_may_be_a_job(place: Gateway, path: str, body: Any) -> N
 
 
 def test_a_picture_asked_for_is_the_answer_itself(place: Gateway) -> None:
-    document = end(
-        place, started(place, "/v1/generate", {"items": [{"seed": 7}]}, Accept="image/png")
+    document = finished_job(
+        place, start_job(place, "/v1/generate", {"items": [{"seed": 7}]}, Accept="image/png")
     )
     answer = place.get(document["result"]["href"])
     direct = place.post("/v1/generate", {"items": [{"seed": 7}]}, Accept="image/png")
@@ -124,14 +109,14 @@ def test_a_picture_asked_for_is_the_answer_itself(place: Gateway) -> None:
 
 
 def test_the_document_says_where_a_job_is_kept(place: Gateway) -> None:
-    document = place.get(started(place)).json
+    document = place.get(start_job(place)).json
     lost = "lost when that gateway stops" in document["note"]
     assert (document["kept_in"], lost) in (("memory", True), ("redis", False))
 
 
 def test_progress_moves_and_a_cancelled_job_ends(place: Gateway) -> None:
     place.backend.delay_seconds = 0.2
-    path = started(place)
+    path = start_job(place)
     until(lambda: 0 < place.get(path).json["progress"]["done"] < 5)
     early = place.get(f"{path}/result")
     assert (
@@ -147,8 +132,8 @@ def test_progress_moves_and_a_cancelled_job_ends(place: Gateway) -> None:
 
 
 def test_an_answer_may_be_deleted(place: Gateway) -> None:
-    path = started(place)
-    assert end(place, path)["status"] == "done"
+    path = start_job(place)
+    assert finished_job(place, path)["status"] == "done"
     assert (
         place.delete(path).json["status"] == "expired"
         and place.get(f"{path}/result").json["code"] == "job_gone"
@@ -183,8 +168,8 @@ def test_a_job_that_fails_says_why(gateway: Gateway, monkeypatch: pytest.MonkeyP
         raise RuntimeError("a secret")
 
     monkeypatch.setattr(gateway.backend, "predict", broken)
-    path = started(gateway)
-    document = end(gateway, path)
+    path = start_job(gateway)
+    document = finished_job(gateway, path)
     assert (
         document["status"] == "failed"
         and document["error"]["code"] == "internal"
@@ -194,7 +179,7 @@ def test_a_job_that_fails_says_why(gateway: Gateway, monkeypatch: pytest.MonkeyP
 
 
 def test_nobody_finds_a_job_by_guessing(gateway: Gateway) -> None:
-    path = started(gateway)
+    path = start_job(gateway)
     assert len(path.rsplit("/", 1)[1]) == 32 and gateway.get(path[:-1] + "_").status == 404
     assert gateway.get("/v1/jobs/x/result").status == gateway.delete("/v1/jobs/x").status == 404
 
@@ -202,7 +187,7 @@ def test_nobody_finds_a_job_by_guessing(gateway: Gateway) -> None:
 def test_jobs_expire() -> None:
     running = serve(Settings(job_seconds=0.5))
     gateway = next(running)
-    path = started(gateway)
+    path = start_job(gateway)
     until(lambda: gateway.get(path).json["status"] == "expired")
     assert gateway.get(f"{path}/result").status == 410
     until(lambda: gateway.get(path).status == 404)
@@ -212,17 +197,19 @@ def test_jobs_expire() -> None:
 def test_more_jobs_than_may_wait_are_refused() -> None:
     running = serve(Settings(job_capacity=1, job_workers=0))
     gateway = next(running)
-    started(gateway)
-    reply = gateway.post("/v1/predict", SEVERAL, **ASYNC)
+    start_job(gateway)
+    reply = gateway.post("/v1/predict", FIVE_PICTURES, **ASYNC)
     assert reply.status == 503 and reply.headers["Retry-After"] == "30"
     running.close()
 
 
 def test_whoever_waits_for_an_answer_is_not_kept_from_it_by_a_job(gateway: Gateway) -> None:
     gateway.backend.delay_seconds = 0.1
-    path = started(gateway, body={"images": packed(*[encoded(FACE)] * 40), "options": CROPS})
+    path = start_job(gateway, body={"images": packed(*[encoded(FACE)] * 40), "options": CROPS})
     start = time.monotonic()
-    assert gateway.post("/v1/predict", SEVERAL).status == 200 and time.monotonic() - start < 1.0
+    assert (
+        gateway.post("/v1/predict", FIVE_PICTURES).status == 200 and time.monotonic() - start < 1.0
+    )
     assert gateway.get(path).json["status"] == "running"
     gateway.delete(path)
 
@@ -231,13 +218,16 @@ def test_whoever_waits_for_an_answer_is_not_kept_from_it_by_a_job(gateway: Gatew
 
 
 def stream(server: RedisServer) -> StreamJobs:
-    return StreamJobs(server.url, Vault.of(KEY), most=10, lease_seconds=0.3)
+    return StreamJobs(server.url, Vault.of(JOBS_KEY), most=10, lease_seconds=0.3)
 
 
 async def taken(server: RedisServer) -> Lease:
     """A job of one picture that a gateway took, and then no more was heard of it."""
     call, store, now = (
-        Call("predict", PredictBody.model_validate({**SEVERAL, "images": packed(encoded(FACE))})),
+        Call(
+            "predict",
+            PredictBody.model_validate({**FIVE_PICTURES, "images": packed(encoded(FACE))}),
+        ),
         stream(server),
         time.time(),
     )
@@ -256,11 +246,14 @@ async def finished(server: RedisServer, lease: Lease) -> bool:
 
 
 def test_one_gateway_does_what_another_accepted(redis_server: RedisServer) -> None:
-    first, second = serve(over_redis(redis_server, job_workers=0)), serve(over_redis(redis_server))
+    first, second = (
+        serve(redis_settings(redis_server, job_workers=0)),
+        serve(redis_settings(redis_server)),
+    )
     accepting, working = next(first), next(second)
-    path = started(accepting)
+    path = start_job(accepting)
     assert (
-        end(accepting, path)["status"] == "done"
+        finished_job(accepting, path)["status"] == "done"
         and working.backend.asked == [1] * 5
         and accepting.backend.asked == []
     )
@@ -272,9 +265,9 @@ def test_one_gateway_does_what_another_accepted(redis_server: RedisServer) -> No
 def test_no_picture_lies_in_redis_in_clear_and_none_when_the_job_is_done(
     redis_server: RedisServer,
 ) -> None:
-    running = serve(over_redis(redis_server, job_workers=0))
+    running = serve(redis_settings(redis_server, job_workers=0))
     picture = encoded(FACE)
-    path = started(next(running), body={"images": packed(picture), "options": CROPS})
+    path = start_job(next(running), body={"images": packed(picture), "options": CROPS})
     with Redis.from_url(redis_server.url) as client:
         (call,) = client.keys("affectgan:{jobs}:call:*")
         held = b"".join(_value(client, key) for key in client.scan_iter())
@@ -286,8 +279,8 @@ def test_no_picture_lies_in_redis_in_clear_and_none_when_the_job_is_done(
         assert 0 < client.pttl(call) <= 3_600_000 and all(
             client.pttl(key) > 0 for key in client.keys("affectgan:{jobs}:[jca]*:*")
         )
-    other = serve(over_redis(redis_server))
-    assert end(next(other), path)["status"] == "done"
+    other = serve(redis_settings(redis_server))
+    assert finished_job(next(other), path)["status"] == "done"
     with Redis.from_url(redis_server.url) as client:
         assert (
             not client.keys("affectgan:{jobs}:call:*")
@@ -308,9 +301,9 @@ def test_a_job_whose_gateway_died_is_done_by_another_and_the_dead_changes_nothin
     redis_server: RedisServer,
 ) -> None:
     lease = asyncio.run(taken(redis_server))
-    running = serve(over_redis(redis_server, job_lease_seconds=0.3))
+    running = serve(redis_settings(redis_server, job_lease_seconds=0.3))
     gateway = next(running)
-    document = end(gateway, lease.job.path)
+    document = finished_job(gateway, lease.job.path)
     assert document["status"] == "done" and document["attempts"] == 2
     assert not asyncio.run(finished(redis_server, lease))
     assert gateway.get(f"{lease.job.path}/result").json["results"][0]["status"] == "ok"
@@ -318,14 +311,14 @@ def test_a_job_whose_gateway_died_is_done_by_another_and_the_dead_changes_nothin
 
 
 def test_a_closing_gateway_gives_its_job_back(redis_server: RedisServer) -> None:
-    first = serve(over_redis(redis_server))
+    first = serve(redis_settings(redis_server))
     closing = next(first)
     closing.backend.delay_seconds = 30.0
-    path = started(closing)
+    path = start_job(closing)
     until(lambda: closing.get(path).json["status"] == "running")
     first.close()
-    second = serve(over_redis(redis_server))
-    document = end(next(second), path)
+    second = serve(redis_settings(redis_server))
+    document = finished_job(next(second), path)
     assert document["status"] == "done" and document["attempts"] == 1
     second.close()
 
@@ -333,12 +326,12 @@ def test_a_closing_gateway_gives_its_job_back(redis_server: RedisServer) -> None
 def test_without_redis_a_request_that_prefers_to_be_a_job_is_answered_at_once(
     redis_server: RedisServer,
 ) -> None:
-    running = serve(over_redis(redis_server))
+    running = serve(redis_settings(redis_server))
     gateway = next(running)
-    path = started(gateway)
-    assert end(gateway, path)["status"] == "done"
+    path = start_job(gateway)
+    assert finished_job(gateway, path)["status"] == "done"
     redis_server.kill()
-    reply = gateway.post("/v1/predict", SEVERAL, **ASYNC)
+    reply = gateway.post("/v1/predict", FIVE_PICTURES, **ASYNC)
     assert (
         reply.status == 200
         and "Preference-Applied" not in reply.headers
@@ -346,15 +339,15 @@ def test_without_redis_a_request_that_prefers_to_be_a_job_is_answered_at_once(
     )
     assert gateway.get(path).json["code"] == "jobs_unavailable"
     redis_server.start()
-    until(lambda: gateway.post("/v1/predict", SEVERAL, **ASYNC).status == 202)
-    assert end(gateway, started(gateway))["status"] == "done"
+    until(lambda: gateway.post("/v1/predict", FIVE_PICTURES, **ASYNC).status == 202)
+    assert finished_job(gateway, start_job(gateway))["status"] == "done"
     running.close()
 
 
 def test_a_redis_without_a_key_to_seal_with_gets_no_jobs(redis_server: RedisServer) -> None:
     running = serve(Settings(redis_url=redis_server.url))
     gateway = next(running)
-    assert gateway.get(started(gateway)).json["kept_in"] == "memory"
+    assert gateway.get(start_job(gateway)).json["kept_in"] == "memory"
     running.close()
 
 
@@ -363,10 +356,10 @@ def test_a_redis_without_a_key_to_seal_with_gets_no_jobs(redis_server: RedisServ
 
 def test_a_job_is_its_key_s_alone(tmp_path: Path) -> None:
     file = tmp_path / "keys.yaml"
-    mine, theirs = ({"X-API-Key": added(file, name)} for name in ("mine", "theirs"))
+    mine, theirs = ({"X-API-Key": add_key(file, name)} for name in ("mine", "theirs"))
     running = serve(Settings(keys_file=file))
     gateway = next(running)
-    path = started(gateway, **mine)
+    path = start_job(gateway, **mine)
     until(lambda: gateway.get(path, **mine).json["status"] == "done")
     assert (
         gateway.get(path, **theirs).status
@@ -383,7 +376,7 @@ def test_a_job_is_its_key_s_alone(tmp_path: Path) -> None:
 
 def stopping(settings: Settings) -> tuple[Gateway, threading.Thread, Callable[[], None]]:
     """A gateway as `affectgan serve` runs it, and what SIGTERM does to it."""
-    backend, listening = local(), listen("127.0.0.1", 0)
+    backend, listening = local_backend(), listen("127.0.0.1", 0)
     server = _Server(
         uvicorn.Config(create_app(settings, backends=[backend]), log_level="warning"), 0.0
     )
@@ -404,11 +397,11 @@ def stopping(settings: Settings) -> tuple[Gateway, threading.Thread, Callable[[]
 def test_a_stopped_gateway_finishes_its_jobs_and_hands_them_out_before_it_closes() -> None:
     gateway, thread, terminate = stopping(Settings(job_slice_images=1))
     gateway.backend.delay_seconds = 0.2
-    path = started(gateway)
+    path = start_job(gateway)
     terminate()
     until(lambda: gateway.get("/readyz").status == 503)
-    assert gateway.post("/v1/predict", SEVERAL, **ASYNC).json["code"] == "draining"
-    assert end(gateway, path)["status"] == "done" and thread.is_alive()
+    assert gateway.post("/v1/predict", FIVE_PICTURES, **ASYNC).json["code"] == "draining"
+    assert finished_job(gateway, path)["status"] == "done" and thread.is_alive()
     assert len(gateway.get(f"{path}/result").json["results"]) == 5
     thread.join(10)
     assert not thread.is_alive()
@@ -417,10 +410,10 @@ def test_a_stopped_gateway_finishes_its_jobs_and_hands_them_out_before_it_closes
 def test_a_job_that_a_stopped_gateway_cannot_finish_is_said_to_be_lost() -> None:
     gateway, thread, terminate = stopping(Settings(job_drain_seconds=0.3))
     gateway.backend.delay_seconds = 60.0
-    running, waiting = started(gateway), started(gateway)
+    running, waiting = start_job(gateway), start_job(gateway)
     terminate()
     for path in (running, waiting):
-        document = end(gateway, path)
+        document = finished_job(gateway, path)
         assert document["status"] == "failed" and document["error"]["code"] == "job_lost"
     thread.join(10)
     assert not thread.is_alive()

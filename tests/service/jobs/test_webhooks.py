@@ -14,12 +14,11 @@ from pydantic import SecretStr
 from service.jobs.webhooks import Target, Webhooks, public, sign, verify
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from tests.service.conftest import Gateway, serve
-from tests.service.inference.test_admission import until
-from tests.service.jobs.test_jobs import ASYNC, SEVERAL, end, over_redis, started
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.gateway import Gateway, serve
+from tests.support.jobs import ASYNC, FIVE_PICTURES, finished_job, redis_settings, start_job
+from tests.support.redis_server import RedisServer
+from tests.support.waiting import until
 
-__all__ = ["redis_server"]
 SECRET = "a secret of both sides"
 
 
@@ -68,7 +67,7 @@ def gateway(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Gate
     if request.param == "memory":
         yield from serve(calling(receiver, job_slice_images=1))
     else:
-        shared = over_redis(request.getfixturevalue("redis_server"))
+        shared = redis_settings(request.getfixturevalue("redis_server"))
         yield from serve(
             shared.model_copy(
                 update={
@@ -85,7 +84,7 @@ def told(gateway: Gateway, path: str) -> str:
 
 
 def test_the_end_of_a_job_is_told_and_signed(gateway: Gateway, receiver: Receiver) -> None:
-    path = started(gateway, **{"X-Webhook-URL": receiver.url})
+    path = start_job(gateway, **{"X-Webhook-URL": receiver.url})
     assert told(gateway, path) == "delivered" and len(receiver.heard) == 1
     headers, body = receiver.heard[0]
     assert verify(SECRET, headers["X-AffectGAN-Signature"], body) and not verify(
@@ -102,7 +101,7 @@ def test_the_end_of_a_job_is_told_and_signed(gateway: Gateway, receiver: Receive
 
 def test_a_receiver_that_is_ill_is_called_again(gateway: Gateway, receiver: Receiver) -> None:
     receiver.says = [503, 429]
-    assert told(gateway, started(gateway, **{"X-Webhook-URL": receiver.url})) == "delivered"
+    assert told(gateway, start_job(gateway, **{"X-Webhook-URL": receiver.url})) == "delivered"
     assert (
         len(receiver.heard) == 3
         and len({headers["X-AffectGAN-Delivery"] for headers, _ in receiver.heard}) == 1
@@ -113,11 +112,11 @@ def test_a_receiver_that_is_ill_is_called_again(gateway: Gateway, receiver: Rece
 def test_no_redirect_is_followed_and_a_no_is_a_no(receiver: Receiver, status: int) -> None:
     running = serve(calling(receiver))
     gateway, receiver.says = next(running), [status]
-    path = started(gateway, **{"X-Webhook-URL": receiver.url})
+    path = start_job(gateway, **{"X-Webhook-URL": receiver.url})
     assert (
         told(gateway, path) == "failed"
         and len(receiver.heard) == 1
-        and end(gateway, path)["status"] == "done"
+        and finished_job(gateway, path)["status"] == "done"
     )
     running.close()
 
@@ -125,7 +124,7 @@ def test_no_redirect_is_followed_and_a_no_is_a_no(receiver: Receiver, status: in
 def test_a_receiver_that_stays_away_is_given_up(receiver: Receiver) -> None:
     running = serve(calling(receiver, webhook_seconds=1.0))
     gateway, receiver.says = next(running), [500] * 100
-    assert told(gateway, started(gateway, **{"X-Webhook-URL": receiver.url})) == "failed"
+    assert told(gateway, start_job(gateway, **{"X-Webhook-URL": receiver.url})) == "failed"
     running.close()
 
 
@@ -153,7 +152,7 @@ def test_a_target_that_is_not_listed_is_refused(url: str) -> None:
             webhook_secret=SecretStr(SECRET),
         )
     )
-    reply = next(running).post("/v1/predict", SEVERAL, **ASYNC, **{"X-Webhook-URL": url})
+    reply = next(running).post("/v1/predict", FIVE_PICTURES, **ASYNC, **{"X-Webhook-URL": url})
     assert reply.status == 422 and "X-Webhook-URL" in reply.json["detail"]
     running.close()
 
@@ -222,7 +221,7 @@ def test_targets_are_said_wrongly_with_a_remedy() -> None:
 
 def test_a_webhook_needs_a_job(receiver: Receiver) -> None:
     running = serve(calling(receiver))
-    reply = next(running).post("/v1/predict", SEVERAL, **{"X-Webhook-URL": receiver.url})
+    reply = next(running).post("/v1/predict", FIVE_PICTURES, **{"X-Webhook-URL": receiver.url})
     assert reply.status == 422 and "respond-async" in reply.json["detail"]
     running.close()
 
@@ -236,11 +235,11 @@ def test_a_webhook_that_a_dead_gateway_owes_is_called_by_another(
         for name in ("webhook_private_targets", "webhook_secret")
     }
     receiver.says = [503] * 3
-    first = serve(over_redis(redis_server, job_lease_seconds=0.5, webhook_seconds=60, **chosen))
+    first = serve(redis_settings(redis_server, job_lease_seconds=0.5, webhook_seconds=60, **chosen))
     gateway = next(first)
-    path = started(gateway, **{"X-Webhook-URL": receiver.url})
+    path = start_job(gateway, **{"X-Webhook-URL": receiver.url})
     until(lambda: len(receiver.heard) >= 1)
     first.close()
-    second = serve(over_redis(redis_server, job_lease_seconds=0.5, **chosen))
+    second = serve(redis_settings(redis_server, job_lease_seconds=0.5, **chosen))
     assert told(next(second), path) == "delivered"
     second.close()

@@ -6,6 +6,7 @@ import logging
 import socket
 import urllib.request
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,10 @@ from affect.protocol.torchserve_batch import Batch
 from service.observability import logging_setup
 from service.observability.tracing import Recording, Trace
 from service.settings import Settings
-from tests.service.api.test_app import CROPS, FACE, encoded, packed
-from tests.service.conftest import LocalBackend, serve
+from tests.support.gateway import TRACE, LocalBackend, serve
+from tests.support.pictures import CROPS, FACE, encoded, packed
 
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-BODY = {"images": packed(encoded(FACE)), "options": CROPS}
+BODY: dict[str, Any] = {"images": packed(encoded(FACE)), "options": CROPS}
 
 
 class _Context:
@@ -110,7 +110,7 @@ def test_a_log_line_says_who_and_how_but_nothing_of_the_picture() -> None:
         "valence",
         str(face["valence"]),
         str(face["realism"]),
-    ):  # type: ignore[index]
+    ):
         assert secret not in written.getvalue()
 
 

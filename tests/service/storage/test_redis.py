@@ -7,26 +7,8 @@ from redis.asyncio import Redis as Client
 
 from service.observability.metrics import Metrics
 from service.storage.redis import REST_SECONDS, Redis, RedisFailed
-from tests.support.redis_server import RedisServer, SlowLine, redis_server
-
-__all__ = ["redis_server"]
-TIMEOUT = 2.0  # of a busy machine
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def failures(metrics: Metrics, reason: str) -> float:
-    return (
-        metrics.registry.get_sample_value(
-            "affectgan_redis_failures_total", {"purpose": "test", "reason": reason}
-        )
-        or 0.0
-    )
+from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
+from tests.support.waiting import Clock
 
 
 async def ping(client: Client) -> bool:

@@ -6,10 +6,8 @@ import pytest
 
 from service.observability.metrics import Metrics
 from service.storage.redis import REST_SECONDS, Redis, RedisFailed
-from tests.service.storage.test_redis import TIMEOUT, Clock, failures
-from tests.support.redis_server import RedisServer, SlowLine, redis_server
-
-__all__ = ["redis_server"]
+from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
+from tests.support.waiting import Clock
 
 
 async def echoed(redis: Redis, *texts: str) -> list[bytes]:

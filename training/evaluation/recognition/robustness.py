@@ -274,7 +274,7 @@ def _photographs() -> list[U8]:
 
 @cache
 def _chelsea() -> U8:
-    return np.asarray(skimage.data.chelsea())  # type: ignore[no-untyped-call]
+    return np.asarray(skimage.data.chelsea())
 
 
 def _cat(face: U8, rng: Generator) -> U8:
