@@ -181,6 +181,7 @@ def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None)
             "bp4d",
             "afewva",
             "facemotion",
+            "pictures",
         ]
     ),
 )
@@ -228,6 +229,10 @@ def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None)
     show_default=True,
     help="csv: the largest AU value",
 )
+@click.option(
+    "--people", type=FOLDER, help="pictures: a CSV of image,identity [each picture another person]"
+)
+@click.option("--licence", default="", help="pictures: under which they may be used")
 @WORKERS
 def import_(
     format_name: str,
@@ -240,9 +245,11 @@ def import_(
     splits: str,
     threshold: int,
     au_max: float,
+    people: Path | None,
+    licence: str,
     workers: int,
 ) -> None:
-    """Import the annotated set at PATH, which lies there as its authors deliver it.
+    """Import the annotated set at PATH, which lies there as its authors deliver it; or, as `pictures`, a folder of photographs.
 
     Faces are found and aligned by the same code that serves predictions. Every line that is not used is listed, with file, line
     and reason, in OUT/refused.csv. The layouts are described in docs/formats.md.
@@ -252,9 +259,10 @@ def import_(
     from training.sources.importing import REFUSED_FILE, import_database
     from training.sources.record import Options
 
-    source = FORMATS[format_name](
-        path, Options(pictures=pictures, threshold=threshold, au_max=au_max)
+    options = Options(
+        pictures=pictures, threshold=threshold, au_max=au_max, people=people, licence=licence
     )
+    source = FORMATS[format_name](path, options)
     cropping = Cropping(
         size_px=size_px,
         aligned=aligned,

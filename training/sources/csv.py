@@ -44,7 +44,10 @@ class PlainCsv(Source):
 
     name, title = "csv", "CSV"
     labelled = "see the source of the file"
-    licence = "as agreed with the authors of the pictures"
+
+    @property
+    def licence(self) -> str:
+        return "as agreed with the authors of the pictures"
 
     def vocabulary(self) -> tuple[str, ...]:
         return in_facs_order(

@@ -9,9 +9,21 @@ from training.sources.csv import PlainCsv
 from training.sources.disfa import Disfa
 from training.sources.emotionet import EmotioNet
 from training.sources.facemotion import FaceMotion
+from training.sources.pictures import Pictures
 from training.sources.record import Source
 
 FORMATS: dict[str, type[Source]] = {
     source.name: source
-    for source in (Abaw, AffWild2, AffectNet, AfewVa, Bp4d, Disfa, EmotioNet, FaceMotion, PlainCsv)
+    for source in (
+        Abaw,
+        AffWild2,
+        AffectNet,
+        AfewVa,
+        Bp4d,
+        Disfa,
+        EmotioNet,
+        FaceMotion,
+        Pictures,
+        PlainCsv,
+    )
 }

@@ -157,7 +157,7 @@ def sample_of(
     if isinstance(item, Refusal):
         return (item.where, "line not understood", item.reason)
     known = {name: value for name, value in item.labels.items() if value is not None}
-    if not known:
+    if item.annotated and not known:
         return (item.where, NO_LABEL, f"all of {', '.join(item.labels) or 'nothing'}")
     try:
         image = cropping.crop(item)
@@ -178,7 +178,7 @@ def sample_of(
         identity=item.identity,
         video=item.video,
         groups=item.groups,
-        truth={**item.truth, "picture": item.picture.name},
+        truth={"picture": item.picture.name} | item.truth,
         assigned=TEST
         if splits == TEST
         else official_split(source, unit, item.official)

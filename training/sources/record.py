@@ -38,6 +38,7 @@ class Record:
     box: tuple[float, float, float, float] | None = (
         None  # of the face, x, y, width, height in px of the picture
     )
+    annotated: bool = True  # a record of an annotated set is of no use without any label
     groups: dict[str, str] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
 
@@ -60,6 +61,8 @@ class Options:
     pictures: Path | None = None  # where the pictures lie, when not where the layout has them
     threshold: int = 2  # DISFA: an intensity of so much (of 5) and more counts as present
     au_max: float = 1.0  # csv: the largest AU value of the file, 5 for intensities 0 to 5
+    people: Path | None = None  # pictures: a CSV that says who is on which
+    licence: str = ""  # pictures: under which they may be used
 
 
 class Source(ABC):
@@ -69,7 +72,6 @@ class Source(ABC):
     title: ClassVar[str]
     labelled: ClassVar[str]  # how its labels came about
     tight: ClassVar[bool] = False  # its pictures are cut close around the face
-    licence: ClassVar[str] = "as agreed with the authors of the set; not for passing on"
 
     def __init__(self, root: Path, options: Options | None = None) -> None:
         if not root.exists():
@@ -85,6 +87,11 @@ class Source(ABC):
     @abstractmethod
     def items(self) -> Iterator[Item]:
         """Every line of the set, always in the same order: a record or a refusal."""
+
+    @property
+    def licence(self) -> str:
+        """Under which its pictures may be used."""
+        return "as agreed with the authors of the set; not for passing on"
 
     @property
     def positive_intensity(self) -> float:

@@ -166,11 +166,14 @@ def test_a_twin_is_another_picture_of_the_same_sitting(folder: Path) -> None:
     )
 
 
-def test_a_folder_without_labels_is_refused(tmp_path: Path) -> None:
+def test_rows_without_labels_are_read_and_no_run_learns_from_them(tmp_path: Path) -> None:
     with DatabaseWriter(tmp_path, CARD) as writer:
-        writer.add(_sample(0, labels=np.full(4, np.nan, np.float32)))
-    with pytest.raises(DataError, match="no label"):
-        Database.open(tmp_path)
+        for number in range(20):
+            writer.add(_sample(number, labels=np.full(4, np.nan, np.float32)))
+    database = Database.open(tmp_path)
+    assert np.isnan(database.labels("train")).all()
+    with pytest.raises(DataError, match="no both label"):
+        Stream(database, split="train", size_px=16, batch_images=4, seed=0)
 
 
 def test_a_run_on_missing_labels_is_refused(tmp_path: Path) -> None:
