@@ -117,6 +117,6 @@ def _keep(
 ) -> tuple[Tensor, Tensor]:
     """The person of a crop (1, S, S, 3) moved to the asked state (1, K + 2)."""
     x = model.to_pixels(person)
-    reading = model.read(x)
-    y = model.mask(model.target_labels(reading.labels, asked, generator))
-    return model.edit(x, y, reading=reading), y
+    output = model.read(x)
+    y = model.mask(model.target_labels(output.labels, asked, generator))
+    return model.edit(x, y, output=output), y

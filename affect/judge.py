@@ -48,7 +48,7 @@ class JudgeCard(BaseModel):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JudgeOutput:
     """What the judge reads off B faces."""
 
     labels: Tensor  # (B, K + 2) intensities in [0, 1], valence and arousal in [-1, 1]
@@ -116,20 +116,20 @@ class Judge(nn.Module):
         return self.answer(features), features
 
     @torch.no_grad()
-    def judge(self, x: Tensor) -> Verdict:
+    def predict(self, x: Tensor) -> JudgeOutput:
         """Labels and features of faces (B, 3, any, any) in [-1, 1]. Labels are read off the face and its mirror image, and averaged."""
         raw, features = self(torch.cat([x, x.flip(3)]))
         raw, features = raw.unflatten(0, (2, len(x))).mean(0), features[: len(x)]
         labels = torch.cat([torch.sigmoid(raw[:, :-2]), torch.tanh(raw[:, -2:])], dim=1)
-        return Verdict(labels.float(), features.float())
+        return JudgeOutput(labels.float(), features.float())
 
     def read(self, x: Tensor) -> Tensor:
         """(B, K + 2) label rows of faces (B, 3, any, any) in [-1, 1]."""
-        return self.judge(x).labels
+        return self.predict(x).labels
 
     def features(self, x: Tensor) -> Tensor:
         """(B, F) features of faces (B, 3, any, any) in [-1, 1]."""
-        return self.judge(x).features
+        return self.predict(x).features
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:

@@ -107,7 +107,7 @@ def check(name: str, value: float) -> float:
     return float(value)
 
 
-def keep(rows: np.ndarray, labels: str) -> np.ndarray:
+def mask_labels(rows: np.ndarray, labels: str) -> np.ndarray:
     """A copy of (N, K + 2) rows in which a run on `au`, `va` or `both` sees only its own kind of label."""
     if labels not in (AU_ONLY, VA_ONLY, BOTH):
         raise LabelError("labels", labels, f"choose {AU_ONLY}, {VA_ONLY} or {BOTH}")

@@ -1,4 +1,4 @@
-"""The categorical GAN as one object: read, predict, generate, edit, reconstruct, load and save.
+"""The categorical GAN as one object: read, predict, generate, edit, reconstruct, and save.
 
 Shape letters: B batch, S image side in px, K Action Units, Z latent, M rows of the label table.
 After Richer & Kollias (arXiv 1910.05877): one discriminator tells real from fake and predicts AU and VA, one generator
@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 
 from affect.card import (
-    CARD_FILE,
     WEIGHTS_FILE,
     Calibration,
     CardError,
@@ -36,7 +34,7 @@ NEIGHBOURHOOD = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class ModelOutput:
     """What the trunk reads off B faces. Every field is a tensor whose first axis is B."""
 
     logits: Tensor  # (B, K); sigmoid is the intensity
@@ -65,7 +63,7 @@ class Prediction:
 
 
 class AffectModel(nn.Module):
-    """Trunk, heads and decoder of one card. Build with `initialise` or `load`."""
+    """Trunk, heads and decoder of one card. Build with `affect.factory`."""
 
     label_table: Tensor
     latent_mean: Tensor
@@ -124,40 +122,6 @@ class AffectModel(nn.Module):
 
     # -- files ---------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def of(card: ModelCard) -> "AffectModel":
-        """The networks that the card names, with random weights."""
-        if card.network.kind == "ssgan2019":
-            from affect.ssgan2019 import (
-                Ssgan2019,  # a model of this interface, so it imports this file
-            )
-
-            return Ssgan2019(card)
-        return AffectModel(card)
-
-    @staticmethod
-    def initialise(card: ModelCard, *, seed: int) -> "AffectModel":
-        """Random weights, the same for the same seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return AffectModel.of(card)
-
-    @staticmethod
-    def load(folder: Path, *, device: str = "cpu") -> "AffectModel":
-        """Card and weights of a model folder. Raises CardError when a file is missing, broken or does not fit."""
-        card = ModelCard.load(_exists(folder / CARD_FILE).parent)
-        path = _exists(folder / WEIGHTS_FILE)
-        if card.digest and card.digest != _digest(path):
-            raise CardError(
-                f"{path} is not the file that {CARD_FILE} describes (digest differs): copy both from the same run"
-            )
-        model = AffectModel.of(card)
-        try:
-            model.load_state_dict(load_file(path, device=device))
-        except (RuntimeError, SafetensorError) as error:
-            raise CardError(f"{path} does not fit {CARD_FILE}: {error}") from error
-        return model.to(device).eval()
-
     def save(self, folder: Path) -> None:
         """Write weights.safetensors and card.json (with the digest of the weights) into the folder.
 
@@ -166,10 +130,10 @@ class AffectModel(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / WEIGHTS_FILE
         save_file({name: shortest(tensor) for name, tensor in self.state_dict().items()}, path)
-        self.recard(self.card.model_copy(update={"digest": _digest(path)}))
+        self.replace_card(self.card.model_copy(update={"digest": weights_digest(path)}))
         self.card.save(folder)
 
-    def recard(self, card: ModelCard) -> None:
+    def replace_card(self, card: ModelCard) -> None:
         """Put another card of the same networks (new calibration, quality, reference) in place of this one."""
         self.card = card
         device = self.platt.device
@@ -216,7 +180,7 @@ class AffectModel(nn.Module):
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def read(self, x: Tensor, y: Tensor | None = None) -> Reading:
+    def read(self, x: Tensor, y: Tensor | None = None) -> ModelOutput:
         """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in the state it reads.
 
         A card that says `mirrored` has AUs, valence and arousal read off each face and its mirror image, which show the same state:
@@ -233,25 +197,25 @@ class AffectModel(nn.Module):
         if y is None:
             y = torch.cat([torch.sigmoid(logits), va], dim=1).detach()
         critic = self.heads.score(features, self.condition(self.mask(y))).float()
-        return Reading(logits, va, latent, identity, critic, features, tuple(maps))
+        return ModelOutput(logits, va, latent, identity, critic, features, tuple(maps))
 
     def predict(self, x: Tensor) -> Prediction:
         """AU probabilities, VA and realism of B faces (B, 3, S, S)."""
-        return self.judge(self.read(x))
+        return self.calibrate(self.read(x))
 
-    def judge(self, reading: Reading) -> Prediction:
+    def calibrate(self, output: ModelOutput) -> Prediction:
         """A reading in the terms of the API: calibrated per AU (Platt 1999), realism as a percentile among real faces."""
         scale, shift, threshold = self.platt.unbind(1)
-        probability = torch.sigmoid(reading.logits * scale + shift)
+        probability = torch.sigmoid(output.logits * scale + shift)
         return Prediction(
-            torch.sigmoid(reading.logits),
+            torch.sigmoid(output.logits),
             probability,
             probability >= threshold,
-            reading.va,
-            self.realism(reading),
+            output.va,
+            self.realism(output),
         )
 
-    def realism(self, reading: Reading) -> Tensor:
+    def realism(self, output: ModelOutput) -> Tensor:
         """(B,) share of the real faces in the card's reference that are at least as strange.
 
         By the critic in models of before strangeness was known to their card: it is trained to tell drawn faces from real
@@ -260,11 +224,11 @@ class AffectModel(nn.Module):
         if "strangeness" in self.card.reference:
             quantiles = self.strangeness_quantiles
             rank = len(quantiles) - torch.searchsorted(
-                quantiles, self.strangeness(reading.features).contiguous()
+                quantiles, self.strangeness(output.features).contiguous()
             )
         else:
             quantiles = self.critic_quantiles
-            rank = torch.searchsorted(quantiles, reading.critic.float().contiguous(), right=True)
+            rank = torch.searchsorted(quantiles, output.critic.float().contiguous(), right=True)
         return rank.float() / len(quantiles)
 
     def strangeness(self, features: Tensor) -> Tensor:
@@ -278,7 +242,7 @@ class AffectModel(nn.Module):
         """The state of B faces as label rows (B, K + 2)."""
         return self.read(x).labels
 
-    def nuisance_places(self, latent: Tensor) -> Tensor:
+    def nuisance_positions(self, latent: Tensor) -> Tensor:
         """(B, A) where faces of latent codes (B, Z) stand between the two ends of each nuisance: 0 the first, 1 the second, or beyond."""
         places: Tensor = latent @ self.nuisance_probes[:, :-1].T + self.nuisance_probes[:, -1]
         return places
@@ -291,19 +255,23 @@ class AffectModel(nn.Module):
         return drawn
 
     def edit(
-        self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None
+        self,
+        x: Tensor,
+        y_to: Tensor,
+        y_from: Tensor | None = None,
+        output: ModelOutput | None = None,
     ) -> Tensor:
         """These faces (B, 3, S, S) moved to states y_to from y_from (default: as read). No move, nearly no change."""
-        reading = reading or self.read(x)
-        start = reading.labels if y_from is None else y_from
+        output = output or self.read(x)
+        start = output.labels if y_from is None else y_from
         condition = self.decoder_condition(self.mask(y_to), self.mask(y_to - start))
-        change: Tensor = self.decoder(reading.latent, condition, reading.maps)[1]
+        change: Tensor = self.decoder(output.latent, condition, output.maps)[1]
         return (x + change).clamp(-1, 1)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The faces as the generator alone would draw them, from their latent and read state."""
-        reading = self.read(x)
-        return self.generate(reading.latent, reading.labels)
+        output = self.read(x)
+        return self.generate(output.latent, output.labels)
 
     # -- the training distribution ---------------------------------------------------------------------------------
 
@@ -352,11 +320,11 @@ class AffectModel(nn.Module):
         return torch.where(self.known, y, torch.full_like(y, float("nan")))
 
 
-def only(reading: Reading, rows: slice | Tensor) -> Reading:
+def select_rows(output: ModelOutput, rows: slice | Tensor) -> ModelOutput:
     """Some rows of a reading."""
-    r = reading
+    r = output
     maps = tuple(level[rows] for level in r.maps)
-    return Reading(
+    return ModelOutput(
         r.logits[rows],
         r.va[rows],
         r.latent[rows],
@@ -399,11 +367,6 @@ def _as_written_before(model: nn.Module, state: dict[str, Tensor], prefix: str, 
         state.setdefault(prefix + name, model.get_buffer(name))
 
 
-def _exists(path: Path) -> Path:
-    if not path.is_file():
-        raise CardError(f"{path} is missing: give a folder with {CARD_FILE} and {WEIGHTS_FILE}")
-    return path
-
-
-def _digest(path: Path) -> str:
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a weights file, as its card carries it."""
     return sha256(path.read_bytes()).hexdigest()

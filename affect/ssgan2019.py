@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from affect.card import CardError, ModelCard, NetworkSize
-from affect.model import AffectModel, Reading
+from affect.model import AffectModel, ModelOutput
 
 IMAGE_PX = 32
 DROPOUT = 0.5
@@ -36,13 +36,13 @@ class Ssgan2019(AffectModel):
         out, maps = self.discriminator(x)
         return out[:, :-1], out[:, -1], maps
 
-    def read(self, x: Tensor, y: Tensor | None = None) -> Reading:
+    def read(self, x: Tensor, y: Tensor | None = None) -> ModelOutput:
         """As `AffectModel.read`. VA is clamped: it is fitted without the tanh that the first author's code puts on at the end."""
         labels, drawn, maps = self.outputs(x)
         features = maps[-1].float().mean((2, 3))
         latent = features.new_zeros(len(x), self.card.network.latent)
         va = labels[:, -2:].float().clamp(-1, 1)
-        return Reading(
+        return ModelOutput(
             labels[:, :-2].float(),
             va,
             latent,
@@ -58,7 +58,11 @@ class Ssgan2019(AffectModel):
         return drawn
 
     def edit(
-        self, x: Tensor, y_to: Tensor, y_from: Tensor | None = None, reading: Reading | None = None
+        self,
+        x: Tensor,
+        y_to: Tensor,
+        y_from: Tensor | None = None,
+        output: ModelOutput | None = None,
     ) -> Tensor:
         """The faces as they are."""
         return x.clone()

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from affect.counterfactual import Explanation, Question, explain
+from affect.factory import load_model
 from affect.images import decode
 from affect.judge import JUDGE_FILE, Judge
 from affect.model import AffectModel
@@ -34,7 +35,7 @@ EXAMPLES = Path(__file__).parents[1] / "service" / "cli" / "examples"
 def main(weights: Path, faces: int, rounds: int) -> None:
     """Print a table."""
     torch.set_num_threads(1)
-    model = AffectModel.load(weights)
+    model = load_model(weights)
     judge = Judge.load(weights / "judge") if (weights / "judge" / JUDGE_FILE).is_file() else None
     side = (model.card.image_px, model.card.image_px)
     examples = [decode(path.read_bytes()) for path in sorted(EXAMPLES.glob("*.png"))]

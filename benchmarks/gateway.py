@@ -29,6 +29,7 @@ from skimage import data
 
 from affect.batches import predict
 from affect.faces import FaceFinder, crops
+from affect.factory import load_model
 from affect.images import decode
 from affect.model import AffectModel
 from affect.protocol.messages import PredictAnswer, PredictRequest, Work
@@ -79,7 +80,7 @@ class Canned:
 )
 def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: bool) -> None:
     """Print a table against the goals."""
-    model, content = AffectModel.load(weights), picture()
+    model, content = load_model(weights), picture()
     found = crops(FaceFinder(), decode(content), faces="largest", size_px=model.card.image_px)
     read = predict(model, np.stack([pixels for _, pixels in found]), (1,))
     now = time.time()

@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 import torch
 
-from affect.model import AffectModel
+from affect.factory import initialise_model
 from training.database.card import DataCard
 from training.gan.config import PRESETS, TrainConfig, preset
-from training.gan.distributed import Draws
+from training.gan.distributed import StepRandom
 from training.gan.learner import Learner, learner_of
 from training.gan.post_training import new_card
 from training.gan.step import Pairs
@@ -88,7 +88,7 @@ def row(config: TrainConfig, seconds: float, threads: int) -> str:
         sources=("made",),
         licence="none",
     )
-    model = AffectModel.initialise(new_card(config, data), seed=0).to(
+    model = initialise_model(new_card(config, data), seed=0).to(
         device, memory_format=torch.channels_last
     )  # type: ignore[call-overload]
     learner, pairs = learner_of(model, config), _pairs(config, device)
@@ -112,14 +112,14 @@ def rate(
 ) -> float:
     """Pictures a second over whole rounds of steps, each round with one penalty."""
     learner.step(
-        pairs, progress=progress, step=1, draws=Draws(0, device=device)
+        pairs, progress=progress, step=1, rng=StepRandom(0, device=device)
     )  # makes the optimiser's state, chooses kernels
     steps, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         for _ in range(config.penalty_every):
             steps += 1
             values = learner.step(
-                pairs, progress=progress, step=steps, draws=Draws(steps, device=device)
+                pairs, progress=progress, step=steps, rng=StepRandom(steps, device=device)
             )
         float(values["gradient_norm"])  # waits for a GPU
     return steps * config.step_images / (time.perf_counter() - begin)

@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affect.factory import load_model
 from affect.labels import DIMENSIONS
-from affect.model import AffectModel
 from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.sample import SPLITS, TRAIN, Sample, place_of
@@ -169,7 +169,7 @@ def thin(database: Database, folder: Path, share: float) -> None:
     for (
         split
     ) in SPLITS:  # the sizes of the pictures, in bytes and in order, are as good as a digest
-        if not np.array_equal(copy.places(split).size, database.places(split).size):
+        if not np.array_equal(copy.offsets(split).size, database.offsets(split).size):
             raise click.ClickException(
                 f"{folder} was made from another database: give another --out"
             )
@@ -233,10 +233,10 @@ def measured(condition: Condition, seed: int, images: int, out: Path) -> None:
 
 def figures_of(run: Path, data: Path) -> dict[str, float]:
     """Thresholds from validation, figures from test; what the run did not learn is absent."""
-    model, database = AffectModel.load(run / "model"), Database.open(data)
+    model, database = load_model(run / "model"), Database.open(data)
     rng = np.random.default_rng(0)
     held = load_faces(database, model, "validation", EVALUATED_FACES, rng)
-    model.recard(
+    model.replace_card(
         model.card.model_copy(
             update={
                 "calibration": recognition.fit_calibrations(

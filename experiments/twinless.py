@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from scipy import stats
 
+from affect.factory import load_model
 from affect.judge import Judge
 from affect.model import AffectModel
 from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.sample import TRAIN, Sample
 from training.evaluation.core.predictions import load_faces, read
-from training.evaluation.generation.generation import Bench, generation
+from training.evaluation.generation.generation import JudgeEvaluator, generation
 from training.evaluation.recognition import recognition
 from training.gan import loop
 from training.gan.config import PRESETS, preset
@@ -109,7 +110,7 @@ def measured(
         if not (run / "model").is_dir():
             raise click.Abort  # stopped by a signal; its state is saved
         spent = round(time.process_time() - begin, 1)
-        figures = figures_of(AffectModel.load(run / "model"), Database.open(data), judge) | {
+        figures = figures_of(load_model(run / "model"), Database.open(data), judge) | {
             "training CPU seconds": spent
         }
         (run / f"{RESULT_FILE}.new").write_text(json.dumps(figures, indent=2) + "\n")
@@ -124,7 +125,7 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     faces = load_faces(database, model, "test", EVALUATED_FACES, rng)
     seen = read(model, faces.images)
     found = recognition.recognise(model.card, faces, seen, np.ones((1, len(faces))))
-    bench, some = Bench(judge, model), rng.permutation(len(faces))[:JUDGED_FACES]
+    evaluator, some = JudgeEvaluator(judge, model), rng.permutation(len(faces))[:JUDGED_FACES]
     asked = faces.truth[rng.permutation(len(faces))[:JUDGED_FACES]]
     images = faces.images[some]
     drawn = {
@@ -136,7 +137,7 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     figures: dict[str, float] = {"faces": len(faces), "read: AU AUC": found.mean_auc.value}
     figures |= {f"read: {dimension.name} CCC": dimension.ccc.value for dimension in found.va}
     for name, (wanted, pictures) in drawn.items():
-        control = bench.control(wanted, bench.read(pictures)[0], faces.identity[some])
+        control = evaluator.control(wanted, evaluator.read(pictures)[0], faces.identity[some])
         figures |= {
             f"judge, {name}: AU AUC": control.mean_auc.value,
             f"judge, {name}: VA CCC": control.mean_ccc.value,

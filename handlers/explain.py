@@ -8,8 +8,8 @@ import torch
 
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.counterfactual import Question, explain
+from affect.factory import load_model
 from affect.judge import JUDGE_FILE, Judge
-from affect.model import AffectModel
 from affect.protocol.explanations import answer_of, questions_of, spread
 from affect.protocol.messages import ANY_LABEL, ExplainAnswer, ExplainRequest
 from affect.protocol.torchserve_batch import Batch, spans
@@ -23,7 +23,7 @@ class ExplainHandler:
         self.settings = settings_of(context, "explain")
         torch.set_num_threads(self.settings.threads)
         folder, device = folder_of(context), device_of(context)
-        self.model = AffectModel.load(folder, device=device)
+        self.model = load_model(folder, device=device)
         self.judge = Judge.load(folder, device=device) if (folder / JUDGE_FILE).is_file() else None
         side = self.model.card.image_px
         self.run(

@@ -8,7 +8,7 @@ import torch
 
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import generate
-from affect.model import AffectModel
+from affect.factory import load_model
 from affect.protocol.messages import NO_REFERENCE, GenerateAnswer, GenerateRequest
 from affect.protocol.torchserve_batch import Batch
 
@@ -20,7 +20,7 @@ class GenerateHandler:
         """Load the archive's model and draw once each way. Raises CardError when they do not fit."""
         self.settings = settings_of(context, "generate")
         torch.set_num_threads(self.settings.threads)
-        self.model = AffectModel.load(folder_of(context), device=device_of(context))
+        self.model = load_model(folder_of(context), device=device_of(context))
         side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
         asked = np.full((2, labels), np.nan, dtype=np.float32)
         person = np.zeros((1, side, side, 3), dtype=np.uint8)

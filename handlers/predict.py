@@ -8,7 +8,7 @@ import torch
 
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import predict
-from affect.model import AffectModel
+from affect.factory import load_model
 from affect.protocol.messages import PredictAnswer, PredictRequest
 from affect.protocol.torchserve_batch import Batch, spans
 
@@ -20,7 +20,7 @@ class PredictHandler:
         """Load the archive's model and run every size of forward pass once. Raises CardError when they do not fit."""
         self.settings = settings_of(context, "predict")
         torch.set_num_threads(self.settings.threads)
-        self.model = AffectModel.load(folder_of(context), device=device_of(context))
+        self.model = load_model(folder_of(context), device=device_of(context))
         side = self.model.card.image_px
         for faces in self.settings.batch_faces:
             self.run([PredictRequest(np.zeros((faces, side, side, 3), dtype=np.uint8))])

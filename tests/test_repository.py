@@ -9,7 +9,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from affect.model import AffectModel
+from affect.factory import load_model
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -71,7 +71,7 @@ def test_ci_runs_the_test_command_and_nothing_else() -> None:
 
 
 def test_the_shipped_weights_load_and_are_calibrated() -> None:
-    model = AffectModel.load(ROOT / "weights")
+    model = load_model(ROOT / "weights")
     card = model.card
     assert card.quality and card.limits and card.intended_use and card.seen_images > 0
     assert len({calibration.scale for calibration in card.calibration.values()}) > 1, (

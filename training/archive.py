@@ -18,8 +18,8 @@ from model_archiver.manifest_components.model import Model
 import affect
 from affect.archive import CONFIG_FILE, OPERATIONS, HandlerSettings, Operation, model_name
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
+from affect.factory import load_model
 from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge
-from affect.model import AffectModel
 
 JUDGE_FOLDER = (
     "judge"  # beside the card: the judge that goes into the archive unless another is named
@@ -128,7 +128,7 @@ def model_folder(run: Path) -> Path:
 
 def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
     """The card of a model that loads, reads, draws and is calibrated. Raises CardError with what is wrong and the remedy."""
-    model = AffectModel.load(folder)
+    model = load_model(folder)
     card = model.card
     if not card.reference.get("critic"):
         raise CardError(

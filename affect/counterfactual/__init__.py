@@ -1,11 +1,11 @@
 """Why was this face read so? The least change to *this* face, drawn by the generator, that changes the reading.
 
-`question` says what may be asked, `search` looks for the change, `measure` says what the change is, `words` tells it.
+`question` says what may be asked, `search` looks for the change, `measure` says what the change is, `verbalization` says it in words.
 """
 
 from affect.counterfactual.explanation import Explanation, explain
-from affect.counterfactual.judge_agreement import Opinion
+from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.measure import region_masks
 from affect.counterfactual.question import Question, QuestionError
 
-__all__ = ["Explanation", "Opinion", "Question", "QuestionError", "explain", "region_masks"]
+__all__ = ["Explanation", "JudgeAgreement", "Question", "QuestionError", "explain", "region_masks"]

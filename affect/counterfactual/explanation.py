@@ -12,14 +12,14 @@ from torch import Tensor
 
 from affect.counterfactual import measure, verbalization
 from affect.counterfactual.expression import Expression
-from affect.counterfactual.judge_agreement import Opinion, opinions
+from affect.counterfactual.judge_agreement import JudgeAgreement, judge_agreements
 from affect.counterfactual.measure import U8
 from affect.counterfactual.nuisance import Nuisance, help_of
-from affect.counterfactual.question import Question, QuestionError, understand
-from affect.counterfactual.search import Cause, Found, Rows, search
+from affect.counterfactual.question import Question, QuestionError, resolve_question
+from affect.counterfactual.search import Cause, Rows, SearchResult, search
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
-from affect.model import AffectModel, Prediction, Reading, only
+from affect.model import AffectModel, ModelOutput, Prediction, select_rows
 
 CHANGED = 0.1  # a reading that moves by more than this is named as changed
 
@@ -52,7 +52,7 @@ class Explanation:
     scores: dict[str, float]
     trust: str  # high, medium or low
     reasons: tuple[str, ...]
-    opinion: Opinion | None  # of an independent judge; None: nobody could be asked
+    judge_agreement: JudgeAgreement | None  # of an independent judge; None: nobody could be asked
     sentence: str
     integrated_gradients: measure.Floats | None = (
         None  # (S, S) signed shares of the decision's number, when asked for
@@ -80,10 +80,10 @@ def explain(
     if not len(crops):
         return []
     x = model.to_pixels(torch.tensor(crops, device=model.platt.device))
-    reading = model.read(x)
-    factual = model.judge(reading)
+    output = model.read(x)
+    factual = model.calibrate(output)
     understood = [
-        understand(model, question, one_row(factual, index))
+        resolve_question(model, question, one_row(factual, index))
         for index, question in enumerate(questions)
     ]
     wanted = (
@@ -97,7 +97,7 @@ def explain(
     for alike in _alike(understood):
         asked = [question for index in alike if isinstance(question := understood[index], Question)]
         chosen = torch.tensor(alike, device=x.device)
-        rows = _rows(model, x[chosen], only(reading, chosen), asked)
+        rows = _rows(model, x[chosen], select_rows(output, chosen), asked)
         for index, answer in zip(
             alike,
             _answer(model, rows, asked, frames, [wanted[index] for index in alike], judge),
@@ -116,14 +116,14 @@ def _alike(understood: Sequence[Question | QuestionError]) -> list[list[int]]:
     return list(kinds.values())
 
 
-def _rows(model: AffectModel, x: Tensor, reading: Reading, questions: list[Question]) -> Rows:
+def _rows(model: AffectModel, x: Tensor, output: ModelOutput, questions: list[Question]) -> Rows:
     names = model.card.labels_of.names
     column = torch.tensor(
         [names.index(question.label or "") for question in questions], device=x.device
     )
     return Rows.of(
         x,
-        reading,
+        output,
         column,
         torch.tensor(
             [question.target for question in questions], dtype=torch.float32, device=x.device
@@ -140,7 +140,7 @@ def _answer(
     judge: Judge | None,
 ) -> list[Explanation]:
     """One explanation a row, its other answers in it. The questions are alike in family and number of answers."""
-    rows = replace(rows, redrawn=model.generate(rows.reading.latent, rows.reading.labels))
+    rows = replace(rows, redrawn=model.generate(rows.output.latent, rows.output.labels))
     space = Nuisance(model) if questions[0].family == "nuisance" else Expression(model)
     found = search(model, rows, space, answers=questions[0].answers)
     nothing = [False] * len(questions)
@@ -171,22 +171,22 @@ def _describe(
     model: AffectModel,
     rows: Rows,
     questions: list[Question],
-    found: Found,
+    found: SearchResult,
     space: Expression | Nuisance,
     frames: int,
     gradients: list[bool],
     judge: Judge | None,
 ) -> list[Explanation]:
     """Everything that is said about each row."""
-    best, state = found.best, rows.reading.labels
-    before, read = model.judge(rows.reading), model.judge(best.reading)
+    best, state = found.best, rows.output.labels
+    before, read = model.calibrate(rows.output), model.calibrate(best.output)
     facts = model.to_images(rows.x)
     assert rows.redrawn is not None
     redrawn = model.to_images(rows.redrawn)
     redrawn_read = model.predict(model.to_pixels(redrawn))
     error = (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255
     path, causes = (
-        measure.way(space, rows, found.move, facts, best.images, frames),
+        measure.interpolate_frames(space, rows, found.move, facts, best.images, frames),
         space.causes(rows, found.move),
     )
     attribution = space.attribution(rows, found.gain)
@@ -197,28 +197,28 @@ def _describe(
         ]
     measured = {
         "validity_margin": best.margin,
-        "identity": (rows.reading.identity * best.reading.identity).sum(1),
+        "identity": (rows.output.identity * best.output.identity).sum(1),
         "realism": read.realism,
         "stability": measure.stability(model, rows, best.images, best.margin > 0),
-        "support": measure.support(model, best.reading.labels),
+        "support": measure.support(model, best.output.labels),
         "reconstruction_error": error,
     }
     if isinstance(space, Nuisance):
-        measured["reached"] = space.reached(rows, found.move, best.reading.latent)
+        measured["reached"] = space.reached(rows, found.move, best.output.latent)
     shares = _shares(model, rows, gradients)
-    told = opinions(
+    agreements = judge_agreements(
         judge,
         rows.x,
         model.to_pixels(best.images),
         [question.label or "" for question in questions],
-        _moved(rows, best.reading),
+        _moved(rows, best.output),
     )
     answers = []
     for i, question in enumerate(questions):
         fact, counter = facts[i].cpu().numpy(), best.images[i].cpu().numpy()
         shift = np.abs(counter.astype(np.float32) - fact).mean(2) / 255  # (S, S)
         regions = measure.region_shares(shift)
-        changes = _changes(model, state[i], best.reading.labels[i])
+        changes = _changes(model, state[i], best.output.labels[i])
         scores = {name: round(float(values[i]), 4) for name, values in measured.items()} | {
             "proximity": round(float(shift.mean()), 5),
             "sparsity": float(sum(name != question.label for name, _, _ in changes)),
@@ -233,7 +233,7 @@ def _describe(
         if i in shares:
             scores["completeness_error"] = round(shares[i][1], 4)
         valid = bool(best.margin[i] > 0)
-        level, reasons = verbalization.trust(valid, scores, told[i], question.family)
+        level, reasons = verbalization.trust(valid, scores, agreements[i], question.family)
         answers.append(
             Explanation(
                 question=question,
@@ -254,7 +254,7 @@ def _describe(
                 scores=scores,
                 trust=level,
                 reasons=reasons,
-                opinion=told[i],
+                judge_agreement=agreements[i],
                 sentence=_sentence(
                     model, question, one_row(before, i), one_row(read, i), causes[i], valid
                 ),
@@ -277,10 +277,10 @@ def _shares(
     return {i: (shares[place].cpu().numpy(), float(error[place])) for place, i in enumerate(chosen)}
 
 
-def _moved(rows: Rows, after: Reading) -> list[float]:
+def _moved(rows: Rows, after: ModelOutput) -> list[float]:
     """By how much the reading of each row's questioned label moved: an AU's intensity, or valence or arousal."""
     moved: list[float] = (
-        (after.labels - rows.reading.labels).gather(1, rows.column[:, None]).squeeze(1).tolist()
+        (after.labels - rows.output.labels).gather(1, rows.column[:, None]).squeeze(1).tolist()
     )
     return moved
 

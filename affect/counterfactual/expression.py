@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from affect.counterfactual.search import Cause, Rows, told
+from affect.counterfactual.search import Cause, Rows, visible_causes
 from affect.labels import DIMENSIONS
 from affect.model import NEIGHBOURHOOD, AffectModel
 
@@ -30,14 +30,14 @@ class Expression:
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of state."""
-        state = rows.reading.labels
+        state = rows.output.labels
         aim = state + move
         aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
-        return self.model.to_images(self.model.edit(rows.x, aim, aim - move, rows.reading))
+        return self.model.to_images(self.model.edit(rows.x, aim, aim - move, rows.output))
 
     def axes(self, rows: Rows) -> Tensor:
         """(N, K, L) each AU alone to its far end; none in a run that does not know AUs."""
-        state = rows.reading.labels
+        state = rows.output.labels
         count, aus = len(state), state.shape[1] - 2
         if not self.knows_aus:
             return state.new_zeros(count, 0, state.shape[1])
@@ -49,7 +49,7 @@ class Expression:
 
     def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
         """(N, C, L) the most telling AUs in SETS, then as real faces move. An asked AU goes alone in the first answer only."""
-        state = rows.reading.labels
+        state = rows.output.labels
         if not self.knows_aus:
             return (_to_target(rows, state) - state)[:, None]
         order, ends = _rank(rows, state, gain, barred)
@@ -61,11 +61,11 @@ class Expression:
         moves.append(self._as_real_faces_move(rows, state, barred) - state)
         return torch.stack(moves, dim=1)
 
-    def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
+    def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
         """(N, K) the AU that did most of it, beside one that was asked about itself."""
         if not self.knows_aus:
             return torch.zeros_like(gain, dtype=torch.bool)
-        aus = rows.reading.labels[:, :-2]
+        aus = rows.output.labels[:, :-2]
         share = (move[:, :-2] / (_far_end(aus) - aus)).clamp(
             min=-1
         )  # (N, K) of the way to the far end; behind it, the near end
@@ -85,8 +85,8 @@ class Expression:
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """AUs by the intensity that the generator was asked for."""
         aus = move.shape[1] - 2
-        start = rows.reading.labels[:, :aus]
-        return told(
+        start = rows.output.labels[:, :aus]
+        return visible_causes(
             self.model.card.vocabulary if self.knows_aus else (),
             start,
             (start + move[:, :aus]).clamp(0, 1),

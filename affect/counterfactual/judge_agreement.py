@@ -14,7 +14,7 @@ FOLLOWS = 0.5  # the judge agrees when its reading moves the same way by at leas
 
 
 @dataclass(frozen=True)
-class Opinion:
+class JudgeAgreement:
     """The judge's reading of the questioned label (an AU's intensity, or valence or arousal) before and after."""
 
     before: float
@@ -22,13 +22,13 @@ class Opinion:
     agrees: bool
 
 
-def opinions(
+def judge_agreements(
     judge: Judge | None,
     faces: Tensor,
     changed: Tensor,
     labels: Sequence[str],
     moved: Sequence[float],
-) -> list[Opinion | None]:
+) -> list[JudgeAgreement | None]:
     """What the judge says of N faces and their counterfactuals (N, 3, S, S); `moved` is by how much the model's reading moved.
 
     None where nobody can be asked: there is no judge, or it does not know the label.
@@ -38,14 +38,14 @@ def opinions(
     before, after = (judge.read(x) for x in (faces, changed))  # (N, L)
     names = judge.vocabulary.names
     return [
-        _opinion(before[i, names.index(label)], after[i, names.index(label)], moved[i])
+        _judge_agreement(before[i, names.index(label)], after[i, names.index(label)], moved[i])
         if label in names
         else None
         for i, label in enumerate(labels)
     ]
 
 
-def _opinion(before: Tensor, after: Tensor, moved: float) -> Opinion:
+def _judge_agreement(before: Tensor, after: Tensor, moved: float) -> JudgeAgreement:
     seen = float(after - before)
     agrees = seen * moved > 0 and abs(seen) >= FOLLOWS * abs(moved)
-    return Opinion(round(float(before), 4), round(float(after), 4), agrees)
+    return JudgeAgreement(round(float(before), 4), round(float(after), 4), agrees)

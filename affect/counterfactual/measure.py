@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from affect.catalogue import Region
 from affect.counterfactual.search import Rows, Space, progress
-from affect.model import AffectModel, Reading
+from affect.model import AffectModel, ModelOutput
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -105,7 +105,7 @@ def _over_face(fact: U8, change: Floats) -> U8:
     return mixed
 
 
-def way(
+def interpolate_frames(
     space: Space, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int
 ) -> Tensor:
     """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the move (N, M) that made it."""
@@ -154,13 +154,13 @@ def integrated_gradients(model: AffectModel, rows: Rows) -> tuple[Tensor, Tensor
             (gradient,) = torch.autograd.grad(_number(model.read(between), column).sum(), between)
             total += gradient / GRADIENT_STEPS
         shares = (total * x).sum(1)
-        span = _number(rows.reading, column) - _number(model.read(torch.zeros_like(x)), column)
+        span = _number(rows.output, column) - _number(model.read(torch.zeros_like(x)), column)
         error = (shares.sum((1, 2)) - span).abs() / span.abs().clamp(min=1e-6)
     return shares.detach(), error.detach()
 
 
-def _number(reading: Reading, column: Tensor) -> Tensor:
-    return torch.cat([reading.logits, reading.va], dim=1).gather(1, column[:, None]).squeeze(1)
+def _number(output: ModelOutput, column: Tensor) -> Tensor:
+    return torch.cat([output.logits, output.va], dim=1).gather(1, column[:, None]).squeeze(1)
 
 
 def diversity(fact: U8, counters: Sequence[U8]) -> float:

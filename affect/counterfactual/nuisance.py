@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from affect.counterfactual.search import Cause, Rows, told
+from affect.counterfactual.search import Cause, Rows, visible_causes
 from affect.model import AffectModel
 
 Step = Literal["one", "two", "all"]
@@ -30,7 +30,7 @@ class Nuisance:
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of the latent code."""
-        z, y = rows.reading.latent, rows.reading.labels
+        z, y = rows.output.latent, rows.output.labels
         start = self.model.generate(z, y) if rows.redrawn is None else rows.redrawn
         change = self.model.generate(z + move @ self.model.nuisance_directions, y) - start
         return self.model.to_images((rows.x + change).clamp(-1, 1))
@@ -50,7 +50,7 @@ class Nuisance:
         moves = [way * ((rank == 0) | ((rank < most[step]) & (help_ > 0))) for step in SETS]
         return torch.stack(moves, dim=1)
 
-    def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
+    def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
         """(N, A) the nuisance that did most of it."""
         help_, _ = self._best_ends(rows, gain)
         leader = torch.where(move != 0, help_, -torch.inf).argmax(1)
@@ -73,12 +73,14 @@ class Nuisance:
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """Nuisances by where the face is estimated to stand between their ends, 0 and 1."""
-        place = self.model.nuisance_places(rows.reading.latent)
-        return told(self.names, place, place + move, VISIBLE)
+        place = self.model.nuisance_positions(rows.output.latent)
+        return visible_causes(self.names, place, place + move, VISIBLE)
 
     def reached(self, rows: Rows, move: Tensor, latent: Tensor) -> Tensor:
         """(N,) how much of the move (N, A) is found again in the latent codes (N, Z) of the pictures, 1 = all of it."""
-        came = self.model.nuisance_places(latent) - self.model.nuisance_places(rows.reading.latent)
+        came = self.model.nuisance_positions(latent) - self.model.nuisance_positions(
+            rows.output.latent
+        )
         share: Tensor = (came * move).sum(1) / move.square().sum(1).clamp(min=1e-6)
         return share
 
@@ -93,7 +95,7 @@ class Nuisance:
 
     def _ways(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """(N, A) from where each face is estimated to stand to the farther and to the nearer end of each nuisance."""
-        place = self.model.nuisance_places(rows.reading.latent)
+        place = self.model.nuisance_positions(rows.output.latent)
         to_first, to_second = -place.clamp(SMALLEST, 1), (1 - place).clamp(SMALLEST, 1)
         low = place < 0.5
         return torch.where(low, to_second, to_first), torch.where(low, to_first, to_second)

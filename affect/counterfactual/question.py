@@ -39,7 +39,7 @@ class Question:
     answers: int = 1
 
 
-def understand(
+def resolve_question(
     model: AffectModel, question: Question, factual: Prediction
 ) -> Question | QuestionError:
     """The question with label and target filled in, or why it cannot be asked. `factual` has one row."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from affect.counterfactual.question import VA_TOLERANCE
-from affect.model import AffectModel, Reading, only
+from affect.model import AffectModel, ModelOutput, select_rows
 
 Cause = tuple[str, float, float]  # what was moved, from, to
 
@@ -37,7 +37,7 @@ class Rows:
     """Faces with one question each. `direction` is +1 where the decision's number must grow, else -1."""
 
     x: Tensor  # (N, 3, S, S)
-    reading: Reading
+    output: ModelOutput
     column: Tensor  # (N,) column of the questioned label
     target: Tensor  # (N,) 1 / 0 for AUs, the value for valence and arousal
     direction: Tensor  # (N,)
@@ -46,21 +46,21 @@ class Rows:
     )
 
     @classmethod
-    def of(cls, x: Tensor, reading: Reading, column: Tensor, target: Tensor) -> "Rows":
+    def of(cls, x: Tensor, output: ModelOutput, column: Tensor, target: Tensor) -> "Rows":
         """Work the directions out."""
-        aus = reading.logits.shape[1]
-        value = reading.labels.gather(1, column[:, None]).squeeze(1)
+        aus = output.logits.shape[1]
+        value = output.labels.gather(1, column[:, None]).squeeze(1)
         direction = torch.where(
             column < aus, 2 * (target >= 0.5).float() - 1, torch.sign(target - value)
         )
-        return cls(x, reading, column, target, direction)
+        return cls(x, output, column, target, direction)
 
     def take(self, rows: Tensor) -> "Rows":
         """Some of the rows, in this order."""
         redrawn = None if self.redrawn is None else self.redrawn[rows]
         return Rows(
             self.x[rows],
-            only(self.reading, rows),
+            select_rows(self.output, rows),
             self.column[rows],
             self.target[rows],
             self.direction[rows],
@@ -69,20 +69,20 @@ class Rows:
 
 
 @dataclass
-class Tries:
+class Candidates:
     """R edited faces as 8-bit pictures, and what is read off those."""
 
     images: Tensor  # (R, S, S, 3) uint8
-    reading: Reading  # without feature maps
+    output: ModelOutput  # without feature maps
     margin: Tensor  # (R,) above 0 exactly when the question is met
     reach: Tensor  # (R,) how far the decision has come, 1 = met with clearance; grows even when a value overshoots
 
 
 @dataclass
-class Found:
+class SearchResult:
     """The best try of each row."""
 
-    best: Tries  # N of them
+    best: Candidates  # N of them
     move: Tensor  # (N, M) the change that the generator was asked for
     gain: Tensor  # (N, P) reach gained by moving along each axis alone
 
@@ -103,7 +103,7 @@ class Space(Protocol):
     def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
         """(N, C, M) what to try, the simplest first, without `barred` (N, P) bool; only the `first` answer may move the asked AU alone."""
 
-    def led(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
+    def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
         """(N, P) bool: what made an answer, so that the next does without."""
 
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
@@ -113,7 +113,9 @@ class Space(Protocol):
         """For each row what a move (N, M) moves visibly, the largest first."""
 
 
-def told(names: Sequence[str], start: Tensor, end: Tensor, visible: float) -> list[list[Cause]]:
+def visible_causes(
+    names: Sequence[str], start: Tensor, end: Tensor, visible: float
+) -> list[list[Cause]]:
     """For each row of (N, A) values before and after those that move by more than `visible`, the largest first."""
     every = (
         [zip(names, *pair, strict=True) for pair in zip(start.tolist(), end.tolist(), strict=True)]
@@ -127,48 +129,50 @@ def told(names: Sequence[str], start: Tensor, end: Tensor, visible: float) -> li
     return [sorted(row, key=lambda cause: -abs(cause[2] - cause[1])) for row in moved]
 
 
-def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) -> list[Found]:
+def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) -> list[SearchResult]:
     """Every row's least change, then `answers` - 1 others, each without what led those before. In the same rounds for all rows."""
     gain = _gain(model, rows, space)
-    barred, found = torch.zeros_like(gain, dtype=torch.bool), list[Found]()
+    barred, found = torch.zeros_like(gain, dtype=torch.bool), list[SearchResult]()
     for number in range(answers):
         moves = space.proposals(rows, gain, barred, first=number == 0)
-        one = Found(*_least(model, rows, space, moves), gain)
+        one = SearchResult(*_least(model, rows, space, moves), gain)
         found.append(one)
-        barred = barred | space.led(rows, gain, one.move)
+        barred = barred | space.leading_axes(rows, gain, one.move)
     return found
 
 
-def progress(model: AffectModel, reading: Reading, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Margin and reach (N,) of readings of these rows' faces; see `Tries`."""
+def progress(model: AffectModel, output: ModelOutput, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Margin and reach (N,) of readings of these rows' faces; see `Candidates`."""
     scale, shift, threshold = model.platt.unbind(1)
-    logits = reading.logits * scale + shift - torch.logit(threshold)  # (N, K) above 0: present
+    logits = output.logits * scale + shift - torch.logit(threshold)  # (N, K) above 0: present
     aus = logits.shape[1]
     of_au = (
         logits.gather(1, rows.column.clamp(max=max(aus - 1, 0))[:, None]).squeeze(1)
         * rows.direction
     )
-    value = reading.va.gather(1, (rows.column - aus).clamp(min=0)[:, None]).squeeze(1)
+    value = output.va.gather(1, (rows.column - aus).clamp(min=0)[:, None]).squeeze(1)
     come = rows.direction * (value - rows.target) + VA_TOLERANCE
     is_au = rows.column < aus
     margin = torch.where(is_au, of_au, VA_TOLERANCE - (value - rows.target).abs())
     return margin, torch.where(is_au, of_au / AU_CLEARANCE, come / VA_CLEARANCE)
 
 
-def attempt(model: AffectModel, rows: Rows, move: Tensor, source: Tensor, space: Space) -> Tries:
+def attempt(
+    model: AffectModel, rows: Rows, move: Tensor, source: Tensor, space: Space
+) -> Candidates:
     """Edit the faces of rows `source` (R,) by moves (R, M); quantise; read."""
-    images, readings, margins, reaches = [], [], [], []
+    images, outputs, margins, reaches = [], [], [], []
     for start in range(0, len(move), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         part = rows.take(source[chunk])
         image = space.draw(part, move[chunk])
-        reading = model.read(model.to_pixels(image))
-        margin, reach = progress(model, reading, part)
+        output = model.read(model.to_pixels(image))
+        margin, reach = progress(model, output, part)
         images.append(image)
-        readings.append(reading)
+        outputs.append(output)
         margins.append(margin)
         reaches.append(reach)
-    return Tries(torch.cat(images), _joined(readings), torch.cat(margins), torch.cat(reaches))
+    return Candidates(torch.cat(images), _joined(outputs), torch.cat(margins), torch.cat(reaches))
 
 
 def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
@@ -179,10 +183,12 @@ def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
         return axes.new_zeros(count, 0)
     source = torch.arange(count, device=axes.device).repeat_interleave(several)
     reach = attempt(model, rows, axes.flatten(0, 1), source, space).reach.view(count, several)
-    return reach - progress(model, rows.reading, rows)[1][:, None]
+    return reach - progress(model, rows.output, rows)[1][:, None]
 
 
-def _least(model: AffectModel, rows: Rows, space: Space, moves: Tensor) -> tuple[Tries, Tensor]:
+def _least(
+    model: AffectModel, rows: Rows, space: Space, moves: Tensor
+) -> tuple[Candidates, Tensor]:
     """Of the proposals (N, C, M) the simplest that is enough, or else the one that comes nearest; as small or as large as need be."""
     index = torch.arange(len(moves), device=moves.device)
     tried = attempt(
@@ -196,8 +202,8 @@ def _least(model: AffectModel, rows: Rows, space: Space, moves: Tensor) -> tuple
 
 
 def _bisect(
-    model: AffectModel, rows: Rows, space: Space, move: Tensor, best: Tries
-) -> tuple[Tries, Tensor]:
+    model: AffectModel, rows: Rows, space: Space, move: Tensor, best: Candidates
+) -> tuple[Candidates, Tensor]:
     """The smallest share of `move` (N, M) that is enough, else the best of pushing further; and that move. `best` is its try."""
     index = torch.arange(len(move), device=move.device)
     within = best.reach >= 1
@@ -213,18 +219,18 @@ def _bisect(
     return best, share[:, None] * move
 
 
-def _better(new: Tries, old: Tries) -> Tensor:
+def _better(new: Candidates, old: Candidates) -> Tensor:
     """(N,) a smaller step that is enough beats a larger one; otherwise what comes nearer to the target does."""
     met = (new.margin > 0) & (new.reach >= 1)
     old_met = (old.margin > 0) & (old.reach >= 1)
     return met | (~old_met & (new.margin > old.margin))
 
 
-def _joined(readings: list[Reading]) -> Reading:
+def _joined(outputs: list[ModelOutput]) -> ModelOutput:
     def column(name: str) -> Tensor:
-        return torch.cat([getattr(reading, name) for reading in readings])
+        return torch.cat([getattr(output, name) for output in outputs])
 
-    return Reading(
+    return ModelOutput(
         logits=column("logits"),
         va=column("va"),
         latent=column("latent"),
@@ -235,13 +241,13 @@ def _joined(readings: list[Reading]) -> Reading:
     )
 
 
-def _pick(tries: Tries, rows: Tensor) -> Tries:
-    return Tries(
-        tries.images[rows], only(tries.reading, rows), tries.margin[rows], tries.reach[rows]
+def _pick(tries: Candidates, rows: Tensor) -> Candidates:
+    return Candidates(
+        tries.images[rows], select_rows(tries.output, rows), tries.margin[rows], tries.reach[rows]
     )
 
 
-def _merge(chosen: Tensor, new: Tries, old: Tries) -> Tries:
+def _merge(chosen: Tensor, new: Candidates, old: Candidates) -> Candidates:
     """Row by row the new try where `chosen` (N,), else the old one."""
     count = len(chosen)
     rows = torch.where(
@@ -249,9 +255,9 @@ def _merge(chosen: Tensor, new: Tries, old: Tries) -> Tries:
         torch.arange(count, device=chosen.device),
         torch.arange(count, 2 * count, device=chosen.device),
     )
-    both = Tries(
+    both = Candidates(
         torch.cat([new.images, old.images]),
-        _joined([new.reading, old.reading]),
+        _joined([new.output, old.output]),
         torch.cat([new.margin, old.margin]),
         torch.cat([new.reach, old.reach]),
     )

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from affect.catalogue import CATALOGUE
-from affect.counterfactual.judge_agreement import Opinion
+from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.nuisance import turned
 from affect.counterfactual.question import Family
 from affect.labels import DIMENSIONS
 
 VISIBLE = 0.05  # a reading that moves by less is not told
-MOST_TOLD = 3
+MAX_NAMED = 3
 CHANGED_PERSON, SHIFTED_PERSON = 0.5, 0.8  # identity, cosine
 UNREAL = 0.02  # realism, percentile
 THIN_SUPPORT = 0.02
@@ -23,7 +23,10 @@ Change = tuple[str, float, float]
 
 
 def trust(
-    valid: bool, scores: dict[str, float], opinion: Opinion | None, family: Family = "expression"
+    valid: bool,
+    scores: dict[str, float],
+    opinion: JudgeAgreement | None,
+    family: Family = "expression",
 ) -> tuple[str, tuple[str, ...]]:
     """high, medium or low, and the measured reasons, the serious ones first, what the independent judge says last.
 
@@ -45,7 +48,7 @@ def trust(
     return level, (*doubts, _heard(opinion, family))
 
 
-def _heard(opinion: Opinion | None, family: Family) -> str:
+def _heard(opinion: JudgeAgreement | None, family: Family) -> str:
     if opinion is None:
         return NOBODY_ASKED
     seen = f"({opinion.before:.2f} to {opinion.after:.2f})"
@@ -119,13 +122,13 @@ def sentence(
         for code, before, after in units
         if code in asked and (after - before) * asked[code] > 0
     }
-    told = sorted(
+    named = sorted(
         ((code, by) for code, by in moved.items() if abs(by) > VISIBLE),
         key=lambda move: -abs(move[1]),
-    )[:MOST_TOLD]
+    )[:MAX_NAMED]
     parts = [
         f"{_named(code)} were {'raised' if by > 0 else 'reduced'} by {abs(by):.2f}"
-        for code, by in told
+        for code, by in named
     ]
     cause = f" if {_listed(parts)}" if parts else " by a change that no Action Unit's reading tells"
     return f"{effect}{cause}{'.' if valid else '; that is not enough to change the decision.'}"
@@ -135,7 +138,7 @@ def nuisance_sentence(question: str, change: Change, causes: Sequence[Change], v
     """ "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same expression, if light went 60 % of the way from
     dim to bright." `causes` are nuisances and where between their ends, 0 and 1, the face stands before and after.
     """
-    parts = [_moved(name, end - start) for name, start, end in causes[:MOST_TOLD]]
+    parts = [_moved(name, end - start) for name, start, end in causes[:MAX_NAMED]]
     cause = f" if {_listed(parts)}" if parts else ""
     return f"{_effect(question, change)}, in the same expression,{cause}{'.' if valid else '; that is not enough to change the decision.'}"
 

@@ -107,7 +107,11 @@ def _words(one: Explanation) -> ExplainedWords:
         if one.integrated_gradients is None
         else measure.region_gradients(one.integrated_gradients)
     )
-    opinion = (one.opinion.before, one.opinion.after, one.opinion.agrees) if one.opinion else None
+    judge_agreement = (
+        (one.judge_agreement.before, one.judge_agreement.after, one.judge_agreement.agrees)
+        if one.judge_agreement
+        else None
+    )
     return ExplainedWords(
         one.changes,
         one.causes,
@@ -118,5 +122,5 @@ def _words(one: Explanation) -> ExplainedWords:
         one.reasons,
         one.sentence,
         shares,
-        opinion,
+        judge_agreement,
     )

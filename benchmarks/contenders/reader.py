@@ -10,8 +10,8 @@ import torch
 
 from affect.batches import predict
 from affect.faces import Face, FaceFinder, crops
+from affect.factory import load_model
 from affect.images import decode
-from affect.model import AffectModel
 from affect.protocol.messages import U8
 
 WEIGHTS = "BENCHMARK_WEIGHTS"  # environment variable: the folder of the model
@@ -27,7 +27,7 @@ class Reader:
     def __init__(self) -> None:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        self.model, self.finder = AffectModel.load(Path(os.environ[WEIGHTS])), FaceFinder()
+        self.model, self.finder = load_model(Path(os.environ[WEIGHTS])), FaceFinder()
         side = self.model.card.image_px
         for size in SIZES:
             self.read([(None, np.zeros((side, side, 3), np.uint8))] * size)

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from affect.card import CARD_FILE, WEIGHTS_FILE, CardError, ModelCard
-from affect.labels import LabelError, Vocabulary, keep
+from affect.factory import initialise_model, load_model
+from affect.labels import LabelError, Vocabulary, mask_labels
 from affect.model import AffectModel, smoke_card
 from affect.precision import SHORT, round_to_bfloat16
 
 
 @pytest.fixture
 def model() -> AffectModel:
-    built = AffectModel.initialise(smoke_card(), seed=3).eval()
+    built = initialise_model(smoke_card(), seed=3).eval()
     built.label_table[:] = torch.rand(
         built.label_table.shape, generator=torch.Generator().manual_seed(0)
     )
@@ -35,9 +36,7 @@ def test_pixels_survive_the_way_into_the_network_and_back(faces: Tensor) -> None
 def test_a_saved_model_reads_the_same(model: AffectModel, faces: Tensor, tmp_path: Path) -> None:
     model.save(tmp_path)
     x = AffectModel.to_pixels(faces)
-    assert torch.equal(
-        AffectModel.load(tmp_path).predict(x).probability, model.predict(x).probability
-    )
+    assert torch.equal(load_model(tmp_path).predict(x).probability, model.predict(x).probability)
 
 
 @pytest.mark.parametrize("dtype", SHORT)
@@ -52,7 +51,7 @@ def test_rounded_weights_are_stored_in_half_the_bytes_and_load_to_the_same_bits(
             for parameter in model.parameters():
                 parameter.copy_(parameter.half())
     model.save(tmp_path / "half")
-    loaded = AffectModel.load(tmp_path / "half").state_dict()
+    loaded = load_model(tmp_path / "half").state_dict()
     assert all(
         torch.equal(loaded[name].nan_to_num(9), tensor.nan_to_num(9))
         for name, tensor in model.state_dict().items()
@@ -70,7 +69,7 @@ def test_a_mirrored_reading_is_the_mean_of_the_face_and_its_mirror_image(
 ) -> None:
     x = AffectModel.to_pixels(faces)
     plain, turned = model.read(x), model.read(x.flip(3))
-    model.recard(model.card.model_copy(update={"mirrored": True}))
+    model.replace_card(model.card.model_copy(update={"mirrored": True}))
     read = model.read(x)
     torch.testing.assert_close(read.logits, (plain.logits + turned.logits) / 2)
     torch.testing.assert_close(read.va, (plain.va + turned.va) / 2)
@@ -83,10 +82,10 @@ def test_a_mirrored_reading_is_the_mean_of_the_face_and_its_mirror_image(
 
 def test_weights_of_another_run_are_refused(model: AffectModel, tmp_path: Path) -> None:
     model.save(tmp_path / "a")
-    AffectModel.initialise(smoke_card(), seed=4).save(tmp_path / "b")
+    initialise_model(smoke_card(), seed=4).save(tmp_path / "b")
     (tmp_path / "a" / WEIGHTS_FILE).write_bytes((tmp_path / "b" / WEIGHTS_FILE).read_bytes())
     with pytest.raises(CardError, match="digest"):
-        AffectModel.load(tmp_path / "a")
+        load_model(tmp_path / "a")
 
 
 def test_weights_of_another_shape_are_refused(model: AffectModel, tmp_path: Path) -> None:
@@ -97,17 +96,17 @@ def test_weights_of_another_shape_are_refused(model: AffectModel, tmp_path: Path
     )
     wider.save(tmp_path)
     with pytest.raises(CardError, match="does not fit"):
-        AffectModel.load(tmp_path)
+        load_model(tmp_path)
 
 
 def test_a_missing_card_is_named(tmp_path: Path) -> None:
     with pytest.raises(CardError, match=CARD_FILE):
-        AffectModel.load(tmp_path)
+        load_model(tmp_path)
 
 
 def test_the_same_seed_initialises_the_same_weights() -> None:
     first, second = (
-        dict(AffectModel.initialise(smoke_card(), seed=5).named_parameters()) for _ in range(2)
+        dict(initialise_model(smoke_card(), seed=5).named_parameters()) for _ in range(2)
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -147,7 +146,9 @@ def test_realism_is_the_share_of_real_faces_that_score_no_higher(
 ) -> None:
     x = AffectModel.to_pixels(faces)
     scores = model.read(x).critic.detach()
-    model.recard(model.card.model_copy(update={"reference": {"critic": sorted(scores.tolist())}}))
+    model.replace_card(
+        model.card.model_copy(update={"reference": {"critic": sorted(scores.tolist())}})
+    )
     assert torch.equal(model.predict(x).realism.sort().values, torch.tensor([1 / 3, 2 / 3, 1.0]))
 
 
@@ -156,7 +157,7 @@ def test_realism_is_the_share_of_real_faces_that_are_at_least_as_strange(
 ) -> None:
     x = AffectModel.to_pixels(faces)
     far = sorted(model.strangeness(model.read(x).features).tolist())
-    model.recard(
+    model.replace_card(
         model.card.model_copy(update={"reference": {"critic": [0.0, 1.0], "strangeness": far}})
     )
     assert torch.equal(model.predict(x).realism.sort().values, torch.tensor([1 / 3, 2 / 3, 1.0]))
@@ -175,7 +176,7 @@ def test_weights_from_before_strangeness_load(model: AffectModel) -> None:
 
 
 def test_a_run_on_action_units_alone_ignores_asked_valence(faces: Tensor) -> None:
-    model = AffectModel.initialise(smoke_card(labels="au"), seed=3).eval()
+    model = initialise_model(smoke_card(labels="au"), seed=3).eval()
     z, y = torch.randn(2, 16), torch.rand(2, 10)
     moved = y.clone()
     moved[:, -2:] = -0.9
@@ -195,5 +196,5 @@ def test_valence_outside_its_range_is_refused(value: float) -> None:
 
 def test_a_run_on_one_kind_of_label_sees_only_that_kind() -> None:
     row = Vocabulary(("AU12",)).row({"AU12": 0.5, "valence": 0.1, "arousal": 0.2})[None]
-    assert list(~(keep(row, "au") != keep(row, "au"))[0]) == [True, False, False]
-    assert list(~(keep(row, "va") != keep(row, "va"))[0]) == [False, True, True]
+    assert list(~(mask_labels(row, "au") != mask_labels(row, "au"))[0]) == [True, False, False]
+    assert list(~(mask_labels(row, "va") != mask_labels(row, "va"))[0]) == [False, True, True]

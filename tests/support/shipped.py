@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affect.factory import load_model
 from affect.images import decode
 from affect.model import AffectModel
 
@@ -17,7 +18,7 @@ FACES = ("happiness", "surprise", "sadness", "anger", "disgust")
 @cache
 def model() -> AffectModel:
     torch.set_num_threads(1)
-    return AffectModel.load(ROOT / "weights")
+    return load_model(ROOT / "weights")
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from affect.card import Calibration, ModelCard
+from affect.factory import initialise_model
 from affect.model import AffectModel, smoke_card
 
 NUISANCES = ("light: dim to bright", "skin: light to dark")
@@ -23,7 +24,7 @@ def tiny_card(labels: Literal["au", "va", "both"] = "both") -> ModelCard:
 
 
 def tiny_model(card: ModelCard | None = None) -> AffectModel:
-    model = AffectModel.initialise(card or tiny_card(), seed=3).eval()
+    model = initialise_model(card or tiny_card(), seed=3).eval()
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weights in (

@@ -101,13 +101,13 @@ def misalignment(model: Path, heads: int, size_px: int, seed: int) -> None:
     import torch
 
     from affect.faces import FaceFinder
-    from affect.model import AffectModel
+    from affect.factory import load_model
     from training.alignment.reading import cost_of_alignment
 
     torch.set_num_threads(1)
     click.echo(
         cost_of_alignment(
-            AffectModel.load(model), FaceFinder(), heads=heads, picture_px=size_px, seed=seed
+            load_model(model), FaceFinder(), heads=heads, picture_px=size_px, seed=seed
         )
     )
 

@@ -30,8 +30,8 @@ def samples(database: Database) -> Iterator[Sample]:
     """Every sample as it was written, in the order of splits and shards."""
     texts = ("key", "source", "identity", "video", "twin_group")
     for split in SPLITS:
-        places, labels, weights = (
-            database.places(split),
+        offsets, labels, weights = (
+            database.offsets(split),
             database.labels(split),
             database.weights(split),
         )
@@ -39,7 +39,7 @@ def samples(database: Database) -> Iterator[Sample]:
             yield Sample(
                 **{name: told[name] or "" for name in texts},
                 image=database.read_bytes(
-                    int(places.shard[row]), int(places.offset[row]), int(places.size[row])
+                    int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row])
                 ),
                 labels=labels[row],
                 groups=json.loads(told["groups"]),

@@ -30,7 +30,7 @@ INDEX_THREADS = 4
 
 
 @dataclass(frozen=True)
-class Places:
+class ShardOffsets:
     """Where the N pictures of a split lie: shard, and byte offset and size in its tar; (N,) each."""
 
     shard: NDArray[np.int32]
@@ -44,7 +44,7 @@ class Database:
     def __init__(self, folder: Path, card: DataCard, shards: list[int]) -> None:
         self.folder, self.card, self.shards = folder, card, shards
         self._rows: dict[str, NDArray[np.int64]] = {}
-        self._places: dict[str, Places] = {}
+        self._offsets: dict[str, ShardOffsets] = {}
         self._tar = lru_cache(OPEN_SHARDS)(
             lambda number: _Tar(folder / f"{SHARD.format(number)}.tar")
         )
@@ -135,20 +135,20 @@ class Database:
         groups = (sizes > 1) & (names != "")
         return order, starts[groups], sizes[groups]
 
-    def places(self, split: str) -> Places:
+    def offsets(self, split: str) -> ShardOffsets:
         """Where the pictures of a split lie, in the order of the shards."""
-        if split not in self._places:
+        if split not in self._offsets:
             table = self.table(split, ["shard", "offset", "size"])
-            self._places[split] = Places(*(column.to_numpy() for column in table.columns))
-        return self._places[split]
+            self._offsets[split] = ShardOffsets(*(column.to_numpy() for column in table.columns))
+        return self._offsets[split]
 
     def images(self, split: str, rows: NDArray[np.integer], size_px: int) -> NDArray[np.uint8]:
         """(n, S, S, 3) RGB of the given rows of a split."""
-        places = self.places(split)
+        offsets = self.offsets(split)
         out = np.empty((len(rows), size_px, size_px, 3), np.uint8)
         for image, row in zip(out, np.asarray(rows), strict=True):
             image[:] = self.read_image(
-                int(places.shard[row]), int(places.offset[row]), int(places.size[row]), size_px
+                int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row]), size_px
             )
         return out
 

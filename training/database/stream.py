@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.labels import keep
+from affect.labels import mask_labels
 from training.database.card import DataError
 from training.database.reader import Database
 
@@ -65,12 +65,12 @@ class Stream:
             raise DataError(
                 f"split {split!r} of {database.folder} is empty: add more people to the database"
             )
-        self._labels = keep(database.labels(split), labels)
+        self._labels = mask_labels(database.labels(split), labels)
         if not np.isfinite(self._labels).any():
             raise DataError(
                 f"split {split!r} of {database.folder} has no {labels} label: choose other --labels or import such annotations"
             )
-        self._places = database.places(split)
+        self._offsets = database.offsets(split)
         self._weights = _mean_one(database.weights(split))
         self._twins = _Twins(database, split)
         self._cache: NDArray[np.uint8] | None = None
@@ -146,7 +146,7 @@ class Stream:
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng((self.seed, 1, epoch))
-        numbers, begin = np.unique(self._places.shard, return_index=True)
+        numbers, begin = np.unique(self._offsets.shard, return_index=True)
         end = np.append(begin[1:], len(self._labels))
         repeats = (
             None
@@ -171,9 +171,9 @@ class Stream:
         if self._cache is not None and self._cached[row]:
             kept: NDArray[np.uint8] = self._cache[row]
             return kept
-        places = self._places
+        offsets = self._offsets
         image = self.database.read_image(
-            int(places.shard[row]), int(places.offset[row]), int(places.size[row]), self.size_px
+            int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row]), self.size_px
         )
         if self._cache is not None:
             self._cache[row] = image

@@ -8,35 +8,35 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.gan.config import TrainConfig
-from training.gan.distributed import Draws
+from training.gan.distributed import StepRandom
 
 
 def augment_pairs(
-    x: Tensor, twin: Tensor, config: TrainConfig, draws: Draws
+    x: Tensor, twin: Tensor, config: TrainConfig, rng: StepRandom
 ) -> tuple[Tensor, Tensor]:
     """Mirror, move, turn, scale and recolour (B, 3, S, S) in [-1, 1] and their twins alike."""
-    grid = _grid(len(x), x.shape[-1], config, draws)
-    colour = torch.exp(config.colour * draws.randn(len(x), 6))
+    grid = _grid(len(x), x.shape[-1], config, rng)
+    colour = torch.exp(config.colour * rng.randn(len(x), 6))
     return _recolour(_sample(x, grid), colour), _recolour(_sample(twin, grid), colour)
 
 
-def corrupt(x: Tensor, draws: Draws) -> Tensor:
+def corrupt(x: Tensor, rng: StepRandom) -> Tensor:
     """Each row of (B, 3, S, S) blurred, noised, or partly hidden: what cameras and hands do to faces."""
-    kind = draws.integers(3, len(x))
-    strength = draws.rand(len(x))
-    noise = draws.pixel_noise(x) * (0.2 * strength)[:, None, None, None]
+    kind = rng.integers(3, len(x))
+    strength = rng.rand(len(x))
+    noise = rng.pixel_noise(x) * (0.2 * strength)[:, None, None, None]
     blurred = F.interpolate(
         F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear", align_corners=False
     )
-    hidden = _hide(x, draws)
+    hidden = _hide(x, rng)
     choices = torch.stack([blurred, (x + noise).clamp(-1, 1), hidden])
     return choices[kind, torch.arange(len(x), device=x.device)]
 
 
-def _grid(rows: int, side: int, config: TrainConfig, draws: Draws) -> Tensor:
-    drawn = draws.randn(rows, 4)
+def _grid(rows: int, side: int, config: TrainConfig, rng: StepRandom) -> Tensor:
+    drawn = rng.randn(rows, 4)
     angle, scale = config.turn * drawn[:, 0], torch.exp(config.zoom * drawn[:, 1])
-    mirror = torch.where(draws.rand(rows) < 0.5, -1.0, 1.0)
+    mirror = torch.where(rng.rand(rows) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     x_row = torch.stack([mirror * cos, -sin, 2 * config.shift * drawn[:, 2]], dim=1)
     y_row = torch.stack([mirror * sin, cos, 2 * config.shift * drawn[:, 3]], dim=1)
@@ -62,13 +62,13 @@ def _recolour(x: Tensor, factors: Tensor) -> Tensor:
     return (2 * (middle + contrast * (pixels - middle)) - 1).clamp(-1, 1)
 
 
-def _hide(x: Tensor, draws: Draws) -> Tensor:
+def _hide(x: Tensor, rng: StepRandom) -> Tensor:
     rows, side = len(x), x.shape[-1]
-    size = side * (0.1 + 0.25 * draws.rand(rows, 2, 1, 1))
-    centre = side * draws.rand(rows, 2, 1, 1)
+    size = side * (0.1 + 0.25 * rng.rand(rows, 2, 1, 1))
+    centre = side * rng.rand(rows, 2, 1, 1)
     axis = torch.arange(side, device=x.device)
     inside = ((axis[None, :, None] - centre[:, 0]).abs() < size[:, 0]) & (
         (axis[None, None, :] - centre[:, 1]).abs() < size[:, 1]
     )
-    shade = 2 * draws.rand(rows, 3, 1, 1) - 1
+    shade = 2 * rng.rand(rows, 3, 1, 1) - 1
     return torch.where(inside[:, None], shade, x)

@@ -8,24 +8,24 @@ Shape letters: B faces, S side in px, K Action Units.
 import torch
 from torch import Tensor
 
-from affect.model import AffectModel, Reading
+from affect.model import AffectModel, ModelOutput
 from training.gan import losses
 from training.gan.config import TrainConfig
-from training.gan.distributed import Draws
+from training.gan.distributed import StepRandom
 
 
 def moving(
-    paired: Tensor, edits: Tensor, still: Tensor, config: TrainConfig, draws: Draws
+    paired: Tensor, edits: Tensor, still: Tensor, config: TrainConfig, rng: StepRandom
 ) -> Tensor:
     """(B,) which faces without a twin go to another state: every edit that is not to stay, and a share of those drawn from the latent."""
-    return ~paired & torch.where(edits, ~still, draws.rand(len(paired)) < config.moved)
+    return ~paired & torch.where(edits, ~still, rng.rand(len(paired)) < config.moved)
 
 
-def veiled(drawn: Tensor, moved: Tensor, config: TrainConfig, draws: Draws) -> Tensor:
+def add_noise(drawn: Tensor, moved: Tensor, config: TrainConfig, rng: StepRandom) -> Tensor:
     """Drawn faces (R, 3, S, S) with noise on those of the first B that moved: specks that only the reader sees, or that tell the way
     back, do not get through it (Bashkirova et al. 2019)."""
     copies = drawn[: len(moved)]
-    noise = config.veil * draws.pixel_noise(copies) * moved[:, None, None, None]
+    noise = config.veil * rng.pixel_noise(copies) * moved[:, None, None, None]
     return torch.cat([(copies + noise).clamp(-1, 1), drawn[len(moved) :]])
 
 
@@ -33,9 +33,9 @@ def cycle_loss(
     model: AffectModel,
     x: Tensor,
     y: Tensor,
-    face: Reading,
+    face: ModelOutput,
     drawn: Tensor,
-    read: Reading,
+    read: ModelOutput,
     *,
     edits: Tensor,
     moved: Tensor,

@@ -70,14 +70,14 @@ class Ranks:
         return bool(told)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 def join() -> Ranks:
     """The ranks that torchrun's environment names: NCCL where there is a GPU for each, gloo elsewhere; alone without torchrun."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
-        return ALONE
+        return SINGLE_PROCESS
     if not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -107,11 +107,11 @@ def _store_of_attempt() -> "dist.Store":  # type: ignore[name-defined]
     return dist.PrefixStore(f"attempt {_attempt()}", store)  # type: ignore[attr-defined]
 
 
-class Draws:
+class StepRandom:
     """Chance for one step: a rank draws what one process would draw for the whole batch and keeps its own rows."""
 
     def __init__(
-        self, seed: int, *, ranks: Ranks = ALONE, device: torch.device | str = "cpu"
+        self, seed: int, *, ranks: Ranks = SINGLE_PROCESS, device: torch.device | str = "cpu"
     ) -> None:
         self.ranks, self.device = ranks, torch.device(device)
         self.generator = Generator().manual_seed(seed)  # on the CPU: the same on every device

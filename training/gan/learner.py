@@ -13,7 +13,7 @@ from affect.ssgan2019 import Ssgan2019
 from training.gan import ssgan2019
 from training.gan.checkpoint import RunError, update_average
 from training.gan.config import TrainConfig
-from training.gan.distributed import ALONE, Draws, Ranks
+from training.gan.distributed import SINGLE_PROCESS, Ranks, StepRandom
 from training.gan.guarded_step import step_if_finite
 from training.gan.schedule import schedule
 from training.gan.step import Pairs, step_losses
@@ -29,11 +29,13 @@ class Learner(Protocol):
     average: AffectModel
     optimisers: dict[str, Adam]
 
-    def step(self, pairs: Pairs, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
+    def step(
+        self, pairs: Pairs, *, progress: float, step: int, rng: StepRandom
+    ) -> dict[str, Tensor]:
         """Learn from a batch; returns the losses and the gradient's norm by name (scalars)."""
 
 
-def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = ALONE) -> Learner:
+def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = SINGLE_PROCESS) -> Learner:
     """The learner of the model's kind. Raises RunError for the seed paper's on several processes: its losses are of one batch."""
     if isinstance(model, Ssgan2019):
         if ranks.world > 1:
@@ -47,7 +49,9 @@ def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = ALONE) ->
 class CategoricalGan:
     """All losses in one sum, one optimiser, an exponential average of the weights."""
 
-    def __init__(self, model: AffectModel, config: TrainConfig, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, model: AffectModel, config: TrainConfig, ranks: Ranks = SINGLE_PROCESS
+    ) -> None:
         self.model, self.config, self.ranks = model, config, ranks
         self.device = model.platt.device
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
@@ -57,13 +61,15 @@ class CategoricalGan:
         self.optimisers = {"adam": self.optimiser}
         self.decay = 0.5 ** (config.step_images / config.ema_half_life_images)
 
-    def step(self, pairs: Pairs, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
+    def step(
+        self, pairs: Pairs, *, progress: float, step: int, rng: StepRandom
+    ) -> dict[str, Tensor]:
         """One pass forward, one backward, one step, one move of the average."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
         with mixed(self.device.type):
             values = step_losses(
-                self.model, pairs, self.config, progress=progress, step=step, draws=draws
+                self.model, pairs, self.config, progress=progress, step=step, rng=rng
             )
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
@@ -97,7 +103,9 @@ class PaperGan:
             for name, rate in rates.items()
         }
 
-    def step(self, pairs: Pairs, *, progress: float, step: int, draws: Draws) -> dict[str, Tensor]:
+    def step(
+        self, pairs: Pairs, *, progress: float, step: int, rng: StepRandom
+    ) -> dict[str, Tensor]:
         """A face and its twin are two real pictures."""
         x, y = torch.cat([pairs.x, pairs.twin]), torch.cat([pairs.y, pairs.twin_y])
         values = ssgan2019.train_step(
@@ -107,7 +115,7 @@ class PaperGan:
             self.optimisers,
             self.config.clip_norm,
             step=step,
-            generator=draws.generator,
+            generator=rng.generator,
         )
         update_average(self.average, self.model, 0.0)
         return values

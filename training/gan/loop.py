@@ -19,6 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from affect.card import ModelCard
+from affect.factory import initialise_model
 from affect.model import AffectModel
 from training.database.reader import Database
 from training.database.stream import Batch, Stream
@@ -31,11 +32,11 @@ from training.gan.checkpoint import (
     save_checkpoint,
 )
 from training.gan.config import TrainConfig, from_json
-from training.gan.distributed import Draws, join, restarted
+from training.gan.distributed import StepRandom, join, restarted
 from training.gan.learner import learner_of
-from training.gan.post_training import finish, new_card
+from training.gan.post_training import new_card, post_train
 from training.gan.step import Pairs
-from training.gan.weight_transfer import adopt, check
+from training.gan.weight_transfer import check, transfer_weights
 
 CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
@@ -118,11 +119,11 @@ def train(
     )
     torch.set_flush_denormal(True)
     database = Database.open(data)
-    model = AffectModel.initialise(new_card(config, database.card), seed=config.seed).to(
+    model = initialise_model(new_card(config, database.card), seed=config.seed).to(
         device, memory_format=torch.channels_last
     )  # type: ignore[call-overload]
     if init is not None and not resume:
-        print("took over {} of {} tensors from {}".format(*adopt(model, init), init))
+        print("took over {} of {} tensors from {}".format(*transfer_weights(model, init), init))
     learner = learner_of(model, config, ranks)
     average = learner.average
     position = Position(0, 0, 0.0)
@@ -158,13 +159,13 @@ def train(
         stream,
     ):
         for step, batch in zip(range(position.step + 1, last_step + 1), stream, strict=False):
-            draws = Draws(config.seed * STEP_SEEDS + step, ranks=ranks, device=device)
+            rng = StepRandom(config.seed * STEP_SEEDS + step, ranks=ranks, device=device)
             means.add(
                 learner.step(
                     _pairs(batch, device, stream.twinless),
                     progress=step / last_step,
                     step=step,
-                    draws=draws,
+                    rng=rng,
                 )
             )
             seen, last = step * per_step, step == last_step
@@ -196,7 +197,7 @@ def train(
                     print(f"stopped at {seen} images; go on with: affectgan train --resume {run}")
                 return
     if ranks.first:
-        finish(average, database, config, seen_images=last_step * per_step)
+        post_train(average, database, config, seen_images=last_step * per_step)
         average.save(run / MODEL_FOLDER)
         print(f"wrote {run}")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from affect.card import Calibration, DataSummary, ModelCard
-from affect.labels import AROUSAL, VALENCE, keep
+from affect.labels import AROUSAL, VALENCE, mask_labels
 from affect.model import TABLE_ROWS, AffectModel
 from affect.precision import round_to_bfloat16
 from training.database.card import DataCard
@@ -70,16 +70,16 @@ def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
 
 
 @torch.no_grad()
-def finish(
+def post_train(
     model: AffectModel, database: Database, config: TrainConfig, *, seen_images: int
 ) -> None:
     """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference quantiles. Changes `model` and its card."""
     round_to_bfloat16(model)  # first: what is measured from here on is what is served
-    model.recard(
+    model.replace_card(
         model.card.model_copy(update={"mirrored": config.network.kind == "affectgan"})
     )  # the paper's model stays the paper's
     rng = np.random.default_rng(config.seed)
-    labels = keep(database.labels("train"), config.labels)
+    labels = mask_labels(database.labels("train"), config.labels)
     rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
     latents, read, _, features = _read(model, database, "train", rows, config.image_px)
     fit_latents(model, latents)
@@ -101,7 +101,7 @@ def finish(
     for column, name in enumerate((*model.card.vocabulary, VALENCE, AROUSAL)):
         reference[name] = _quantiles(seen[:, column])
     summary = model.card.data.model_copy(update={"images": len(labels)})
-    model.recard(
+    model.replace_card(
         model.card.model_copy(
             update={"reference": reference, "data": summary, "seen_images": seen_images}
         )
@@ -153,8 +153,8 @@ def _chunks(
         images = torch.from_numpy(
             database.images(split, rows[start : start + CHUNK_IMAGES], side_px)
         ).to(device)
-        reading = model.read(model.to_pixels(images))
-        yield reading.latent, reading.labels, reading.critic, reading.features
+        output = model.read(model.to_pixels(images))
+        yield output.latent, output.labels, output.critic, output.features
 
 
 def _quantiles(values: Tensor) -> list[float]:

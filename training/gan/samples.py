@@ -38,16 +38,16 @@ def sheet(model: AffectModel, database: Database) -> np.ndarray:
         device
     )
     x = model.to_pixels(images)
-    reading = model.read(x)
-    state = reading.labels
+    output = model.read(x)
+    state = output.labels
     neighbour = state.roll(1, 0)
     generator = Generator().manual_seed(0)
     people = model.sample_latents(count, generator)
     rows = [
         x,
-        model.generate(reading.latent, state),
-        model.edit(x, state, state, reading),
-        model.edit(x, neighbour, state, reading),
+        model.generate(output.latent, state),
+        model.edit(x, state, state, output),
+        model.edit(x, neighbour, state, output),
         model.generate(people, neighbour),
         model.generate(people, _smile(model, state)),
     ]

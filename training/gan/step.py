@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from affect.model import AffectModel, Reading, only
+from affect.model import AffectModel, ModelOutput, select_rows
 from training.gan import losses
 from training.gan.augmentation import augment_pairs, corrupt
 from training.gan.config import TrainConfig
-from training.gan.cycle import cycle_loss, moving, veiled
-from training.gan.distributed import Draws, Ranks
+from training.gan.cycle import add_noise, cycle_loss, moving
+from training.gan.distributed import Ranks, StepRandom
 
 
 @dataclass(frozen=True)
@@ -55,26 +55,26 @@ def step_losses(
     *,
     progress: float,
     step: int,
-    draws: Draws,
+    rng: StepRandom,
 ) -> dict[str, Tensor]:
     """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens reader and critic."""
-    ranks = draws.ranks
-    x, twin = augment_pairs(pairs.x, pairs.twin, config, draws)
-    edits = draws.rand(len(x)) < config.edited
-    still = edits & (draws.rand(len(x)) < config.still)
-    spoilt = ~edits & (draws.rand(len(x)) < config.corrupted)
-    seen = torch.where(spoilt[:, None, None, None], corrupt(x, draws), x)
+    ranks = rng.ranks
+    x, twin = augment_pairs(pairs.x, pairs.twin, config, rng)
+    edits = rng.rand(len(x)) < config.edited
+    still = edits & (rng.rand(len(x)) < config.still)
+    spoilt = ~edits & (rng.rand(len(x)) < config.corrupted)
+    seen = torch.where(spoilt[:, None, None, None], corrupt(x, rng), x)
     twin_y, moved = pairs.twin_y, None
     if pairs.twinless and config.draws:
-        moved = moving(pairs.paired, edits, still, config, draws) & (progress >= config.reader_from)
+        moved = moving(pairs.paired, edits, still, config, rng) & (progress >= config.reader_from)
         own = ~pairs.paired & ~moved  # its own twin: to be drawn as it is
         twin, twin_y = _either(own, x, twin), torch.where(own[:, None], pairs.y, twin_y)
 
     both = torch.cat([pairs.y, twin_y])
-    reading = model.read(torch.cat([seen, twin]), both)
-    face, other = only(reading, slice(0, len(x))), only(reading, slice(len(x), None))
+    output = model.read(torch.cat([seen, twin]), both)
+    face, other = select_rows(output, slice(0, len(x))), select_rows(output, slice(len(x), None))
     values = {
-        "label": _label_loss(reading, both, config, ranks),
+        "label": _label_loss(output, both, config, ranks),
         "identity": config.identity_weight
         * losses.identity_loss(
             ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)
@@ -83,12 +83,8 @@ def step_losses(
     if not config.draws:
         return values
     adversarial = progress >= config.adversary_from
-    y = torch.where(
-        still[:, None], face.labels.detach(), _jitter(twin_y, config.label_jitter, draws)
-    )
-    drawn = _draw(
-        model, seen, face, y, edits, newcomers=len(x) // 2 if adversarial else 0, draws=draws
-    )
+    y = torch.where(still[:, None], face.labels.detach(), _jitter(twin_y, config.label_jitter, rng))
+    drawn = _draw(model, seen, face, y, edits, newcomers=len(x) // 2 if adversarial else 0, rng=rng)
     copy = drawn.x[: drawn.copies]
 
     def goal(own: Tensor, others: Tensor, found: Tensor) -> Tensor:
@@ -102,9 +98,9 @@ def step_losses(
     if progress >= config.reader_from:
         with frozen(model.trunk, model.heads, model.condition):
             read = model.read(
-                drawn.x if moved is None else veiled(drawn.x, moved, config, draws), drawn.y
+                drawn.x if moved is None else add_noise(drawn.x, moved, config, rng), drawn.y
             )
-        copied = only(read, slice(0, drawn.copies))
+        copied = select_rows(read, slice(0, drawn.copies))
         values["drawn_label"] = config.drawn_label_weight * _label_loss(
             read, drawn.y, config, ranks
         )
@@ -134,12 +130,12 @@ def step_losses(
 def _draw(
     model: AffectModel,
     seen: Tensor,
-    face: Reading,
+    face: ModelOutput,
     y: Tensor,
     edits: Tensor,
     *,
     newcomers: int,
-    draws: Draws,
+    rng: StepRandom,
 ) -> Drawn:
     """Each face moved to its state y (through the skips where `edits`), then `newcomers` people in the same states."""
     count = len(seen)
@@ -147,7 +143,7 @@ def _draw(
     z = face.latent
     real = torch.arange(count, device=seen.device)
     if newcomers:
-        people = model.latents_of(draws.randn(newcomers, len(model.latent_mean)))
+        people = model.latents_of(rng.randn(newcomers, len(model.latent_mean)))
         z, y, real = (
             torch.cat([z, people]),
             torch.cat([y, y[:newcomers]]),
@@ -169,9 +165,9 @@ def _unpaired(
     model: AffectModel,
     x: Tensor,
     y: Tensor,
-    face: Reading,
+    face: ModelOutput,
     copy: Tensor,
-    copied: Reading,
+    copied: ModelOutput,
     edits: Tensor,
     moved: Tensor,
     config: TrainConfig,
@@ -188,9 +184,9 @@ def _unpaired(
 def _adversary(
     model: AffectModel,
     twin: Tensor,
-    other: Reading,
+    other: ModelOutput,
     drawn: Drawn,
-    read: Reading,
+    read: ModelOutput,
     config: TrainConfig,
     step: int,
     ranks: Ranks,
@@ -217,8 +213,8 @@ def _adversary(
     return values
 
 
-def _label_loss(reading: Reading, y: Tensor, config: TrainConfig, ranks: Ranks) -> Tensor:
-    logits, va, y = (ranks.gather(rows) for rows in (reading.logits, reading.va, y))
+def _label_loss(output: ModelOutput, y: Tensor, config: TrainConfig, ranks: Ranks) -> Tensor:
+    logits, va, y = (ranks.gather(rows) for rows in (output.logits, output.va, y))
     return losses.label_loss(logits, va, y, config.au_weight, config.va_weight)
 
 
@@ -226,8 +222,8 @@ def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
     return losses.gradient_penalty(lambda images: model.read(images, y).critic, x)
 
 
-def _jitter(y: Tensor, sd: float, draws: Draws) -> Tensor:
-    noisy = y + sd * draws.randn(*y.shape)
+def _jitter(y: Tensor, sd: float, rng: StepRandom) -> Tensor:
+    noisy = y + sd * rng.randn(*y.shape)
     return torch.cat([noisy[:, :-2].clamp(0, 1), noisy[:, -2:].clamp(-1, 1)], dim=1)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from affect.card import CARD_FILE, ModelCard, NetworkSize
+from affect.factory import load_model
 from affect.model import AffectModel
 
 TRUNK_LEVELS = (
@@ -49,13 +50,13 @@ def check(folder: Path, network: NetworkSize) -> None:
 
 
 @torch.no_grad()
-def adopt(model: AffectModel, folder: Path) -> tuple[int, int]:
+def transfer_weights(model: AffectModel, folder: Path) -> tuple[int, int]:
     """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).
 
     Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk nothing fits.
     """
     check(folder, model.card.network)
-    source = AffectModel.load(folder)
+    source = load_model(folder)
     theirs = dict(_placed(model, source))
     taken: list[str] = []
     for name, tensor in model.state_dict().items():

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, QuestionError, explain, region_masks
+from affect.factory import initialise_model
 from affect.model import AffectModel
 from tests.support.shipped import face, model
 from tests.support.tiny import tiny_card, tiny_model
@@ -115,7 +116,7 @@ def test_what_a_run_did_not_learn_cannot_be_asked() -> None:
 
 
 def test_a_question_that_cannot_be_met_gets_the_best_try_and_says_so() -> None:
-    untrained = AffectModel.initialise(tiny_card(), seed=1).eval()
+    untrained = initialise_model(tiny_card(), seed=1).eval()
     untrained.label_table[:] = torch.rand(
         untrained.label_table.shape, generator=torch.Generator().manual_seed(0)
     )

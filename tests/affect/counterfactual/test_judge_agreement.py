@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from affect.counterfactual import Explanation, Question, explain
-from affect.counterfactual.judge_agreement import opinions
+from affect.counterfactual.judge_agreement import judge_agreements
 from affect.judge import Judge, JudgeCard
 from tests.support.shipped import face, model
 
@@ -32,26 +32,28 @@ DARK, BRIGHT = (
 def test_the_judge_agrees_when_it_follows_at_least_half_of_the_way(
     moved: float, agrees: bool
 ) -> None:
-    (found,) = opinions(JUDGE, DARK, BRIGHT, ["AU12"], [moved])
+    (found,) = judge_agreements(JUDGE, DARK, BRIGHT, ["AU12"], [moved])
     assert found is not None
     assert (found.before, found.after) == (0.2, 0.6)
     assert found.agrees is agrees
 
 
 def test_a_judge_has_no_opinion_of_what_it_never_learnt() -> None:
-    assert opinions(JUDGE, DARK, BRIGHT, ["AU9"], [0.5]) == [None]
+    assert judge_agreements(JUDGE, DARK, BRIGHT, ["AU9"], [0.5]) == [None]
 
 
 def test_without_a_judge_an_answer_says_so_and_is_not_trusted_highly() -> None:
     (found,) = explain(model(), face("happiness")[None], [Question("AU12", 0.0)])
     assert isinstance(found, Explanation)
-    assert found.opinion is None
+    assert found.judge_agreement is None
     assert found.reasons[-1] == "nobody independent was asked"
     assert found.trust != "high"
 
 
 def test_the_judge_sees_the_pictures_that_are_shown() -> None:
     (found,) = explain(model(), face("happiness")[None], [Question("AU12", 0.0)], judge=JUDGE)
-    assert isinstance(found, Explanation) and found.opinion is not None
-    assert found.opinion.before == pytest.approx(np.mean(face("happiness")) / 255, abs=1e-3)
-    assert found.opinion.after == pytest.approx(np.mean(found.counterfactual) / 255, abs=1e-3)
+    assert isinstance(found, Explanation) and found.judge_agreement is not None
+    assert found.judge_agreement.before == pytest.approx(np.mean(face("happiness")) / 255, abs=1e-3)
+    assert found.judge_agreement.after == pytest.approx(
+        np.mean(found.counterfactual) / 255, abs=1e-3
+    )

@@ -23,8 +23,8 @@ def test_integrated_gradients_are_captums(label: str) -> None:
     ours, _ = measure.integrated_gradients(model(), rows)
 
     def number(x: torch.Tensor) -> torch.Tensor:
-        reading = model().read(x)
-        return torch.cat([reading.logits, reading.va], dim=1)[:, column]
+        output = model().read(x)
+        return torch.cat([output.logits, output.va], dim=1)[:, column]
 
     theirs = (
         IntegratedGradients(number)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from affect.counterfactual import Explanation, Question, QuestionError, explain
 from affect.counterfactual.nuisance import SMALLEST, Nuisance, help_of, turned
 from affect.counterfactual.search import Rows
+from affect.factory import load_model
 from affect.model import AffectModel
 from tests.support.shipped import face, model
 from tests.support.tiny import NUISANCES, tiny_model
@@ -27,7 +28,7 @@ def rows_of(tiny: AffectModel, count: int) -> Rows:
 def test_an_axis_goes_to_the_end_that_the_face_is_farther_from() -> None:
     tiny = tiny_model()
     rows = rows_of(tiny, 6)
-    places = tiny.nuisance_places(rows.reading.latent)
+    places = tiny.nuisance_positions(rows.output.latent)
     ends = (places[:, None] + Nuisance(tiny).axes(rows)).diagonal(dim1=1, dim2=2)  # (N, A)
     inside = (places > SMALLEST) & (places < 1 - SMALLEST)
     assert inside.any()
@@ -70,7 +71,7 @@ def test_weights_that_know_no_nuisances_refuse_the_question() -> None:
 def test_nuisances_come_back_with_the_weights(tmp_path: Path) -> None:
     tiny = tiny_model()
     tiny.save(tmp_path)
-    again = AffectModel.load(tmp_path)
+    again = load_model(tmp_path)
     assert again.card.nuisances == NUISANCES
     assert torch.equal(again.nuisance_directions, tiny.nuisance_directions)
 

@@ -88,18 +88,18 @@ def test_a_run_without_valence_answers_about_aus() -> None:
 def test_progress_agrees_with_what_the_prediction_says() -> None:
     x = AffectModel.to_pixels(torch.from_numpy(np.stack([face(name) for name in FACES])))
     with torch.inference_mode():
-        reading = model().read(x)
-        present = model().judge(reading).present
+        output = model().read(x)
+        present = model().calibrate(output).present
         for column in range(present.shape[1]):
-            rows = Rows.of(x, reading, torch.full((len(x),), column), torch.ones(len(x)))
-            margin, _ = progress(model(), reading, rows)
+            rows = Rows.of(x, output, torch.full((len(x),), column), torch.ones(len(x)))
+            margin, _ = progress(model(), output, rows)
             assert torch.equal(margin >= 0, present[:, column])
 
 
 def test_a_move_of_nothing_is_nearly_no_change() -> None:
     x = AffectModel.to_pixels(torch.from_numpy(face("happiness")[None]))
     with torch.inference_mode():
-        reading = model().read(x)
-        rows = Rows.of(x, reading, torch.tensor([0]), torch.tensor([1.0]))
-        image = Expression(model()).draw(rows, torch.zeros_like(reading.labels))[0].numpy()
+        output = model().read(x)
+        rows = Rows.of(x, output, torch.tensor([0]), torch.tensor([1.0]))
+        image = Expression(model()).draw(rows, torch.zeros_like(output.labels))[0].numpy()
     assert np.abs(image.astype(int) - face("happiness")).mean() < 0.02 * 255

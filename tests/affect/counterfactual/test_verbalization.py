@@ -2,7 +2,7 @@
 
 import pytest
 
-from affect.counterfactual import Opinion, verbalization
+from affect.counterfactual import JudgeAgreement, verbalization
 
 FINE = {
     "validity_margin": 1.0,
@@ -16,7 +16,7 @@ FINE = {
 }
 
 
-AGREES, DISAGREES = Opinion(0.7, 0.2, True), Opinion(0.7, 0.68, False)
+AGREES, DISAGREES = JudgeAgreement(0.7, 0.2, True), JudgeAgreement(0.7, 0.68, False)
 
 
 def test_valence_is_told_with_the_units_that_moved_it() -> None:
@@ -102,13 +102,13 @@ def test_every_doubt_names_its_number(name: str, value: float, level: str, word:
 
 
 @pytest.mark.parametrize(
-    ("opinion", "word"),
+    ("judge_agreement", "word"),
     [(None, "nobody independent was asked"), (DISAGREES, "does not see the change (0.70 to 0.68)")],
 )
 def test_what_no_independent_judge_confirms_is_not_trusted_highly(
-    opinion: Opinion | None, word: str
+    judge_agreement: JudgeAgreement | None, word: str
 ) -> None:
-    level, reasons = verbalization.trust(True, FINE, opinion)
+    level, reasons = verbalization.trust(True, FINE, judge_agreement)
     assert level == "medium"
     assert word in reasons[-1]
 

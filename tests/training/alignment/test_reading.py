@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from affect.faces import Face, FaceFinder
+from affect.factory import initialise_model
 from affect.model import AffectModel, smoke_card
 from training.alignment.commands import misalignment
 from training.alignment.reading import cost_of_alignment
@@ -28,7 +29,7 @@ class Astray(FaceFinder):
 
 @pytest.fixture(scope="module")
 def model() -> AffectModel:
-    return AffectModel.initialise(smoke_card(), seed=3).eval()
+    return initialise_model(smoke_card(), seed=3).eval()
 
 
 def test_found_eyes_are_compared_with_true_ones(model: AffectModel) -> None:

@@ -9,15 +9,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from affect.model import AffectModel, smoke_card
+from affect.factory import initialise_model
+from affect.model import smoke_card
 from tests.support.tiny import tiny_model
 from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.stream import Stream
 from training.gan import loop
 from training.gan.config import preset
-from training.gan.cycle import cycle_loss, moving, veiled
-from training.gan.distributed import Draws
+from training.gan.cycle import add_noise, cycle_loss, moving
+from training.gan.distributed import StepRandom
 from training.gan.learner import learner_of
 from training.gan.step import Pairs, step_losses
 
@@ -57,9 +58,9 @@ def test_only_faces_without_a_twin_move_and_of_edits_all_that_are_not_to_stay() 
             [False, False, True, False],
         )
     )
-    always = moving(paired, edits, still, replace(CONFIG, moved=1.0), Draws(0))
+    always = moving(paired, edits, still, replace(CONFIG, moved=1.0), StepRandom(0))
     assert always.tolist() == [False, True, False, True]
-    assert moving(paired, edits, still, replace(CONFIG, moved=0.0), Draws(0)).tolist() == [
+    assert moving(paired, edits, still, replace(CONFIG, moved=0.0), StepRandom(0)).tolist() == [
         False,
         True,
         False,
@@ -69,13 +70,13 @@ def test_only_faces_without_a_twin_move_and_of_edits_all_that_are_not_to_stay() 
 
 def test_a_veil_lies_on_what_moved_alone() -> None:
     drawn, moved = 0.5 * torch.cat([_faces(), _faces(1)]), torch.arange(ROWS) < 3
-    seen = veiled(drawn, moved, CONFIG, Draws(0))
+    seen = add_noise(drawn, moved, CONFIG, StepRandom(0))
     assert torch.equal(seen[3:], drawn[3:])
     assert (seen - drawn)[:3].std().item() == pytest.approx(CONFIG.veil, rel=0.05)
 
 
 def test_a_decoder_that_changes_nothing_leaves_the_way_back_as_long_as_the_way_there() -> None:
-    model = AffectModel.initialise(smoke_card(), seed=0)  # its change is zero
+    model = initialise_model(smoke_card(), seed=0)  # its change is zero
     x, drawn, y = 0.5 * _faces(), 0.5 * _faces(), _states()
     drawn[:, :, 4:8] += 0.3
     edits, moved = torch.ones(ROWS, dtype=torch.bool), torch.arange(ROWS) < 2
@@ -101,7 +102,7 @@ def _values(paired: Tensor, *, progress: float = 1.0) -> dict[str, Tensor]:
     y = _states()
     y[:3, -2:] = float("nan")
     pairs = Pairs(_faces(), y, _faces(1), _states(1), paired, twinless=True)
-    return step_losses(tiny_model(), pairs, CONFIG, progress=progress, step=4, draws=Draws(1))
+    return step_losses(tiny_model(), pairs, CONFIG, progress=progress, step=4, rng=StepRandom(1))
 
 
 def test_a_batch_of_twins_has_no_way_back_and_one_without_twins_has() -> None:
@@ -129,7 +130,7 @@ def test_a_moved_face_is_held_against_no_picture() -> None:
         torch.zeros(ROWS, dtype=torch.bool),
         twinless=True,
     )
-    values = step_losses(tiny_model(), pairs, config, progress=0.2, step=1, draws=Draws(1))
+    values = step_losses(tiny_model(), pairs, config, progress=0.2, step=1, rng=StepRandom(1))
     assert values["reconstruction"] == 0 and values["features"] == 0 and values["drawn_label"] > 0
 
 
@@ -152,10 +153,10 @@ def test_moved_faces_learn_to_show_what_is_asked(twinless: Path) -> None:
     config = replace(CONFIG, batch_pairs=16, warmup=0.0, adversary_from=1.0)
     with Stream(database, split="train", size_px=32, batch_images=16, seed=1) as stream:
         pairs = loop._pairs(stream.batch(0), torch.device("cpu"), twinless=True)
-    model = AffectModel.initialise(smoke_card(vocabulary=database.card.vocabulary), seed=0)
+    model = initialise_model(smoke_card(vocabulary=database.card.vocabulary), seed=0)
     learner = learner_of(model, config)
     for step in range(1, 401):
-        learner.step(pairs, progress=0.2, step=step, draws=Draws(step))
+        learner.step(pairs, progress=0.2, step=step, rng=StepRandom(step))
     low, high = (
         pairs.y.nan_to_num(0.0).index_fill(1, torch.tensor(1), asked) for asked in (0.0, 1.0)
     )

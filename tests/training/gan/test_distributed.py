@@ -15,11 +15,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, multiprocessing
 
-from affect.model import AffectModel, smoke_card
+from affect.factory import initialise_model, load_model
+from affect.model import smoke_card
 from training.gan import distributed
 from training.gan.checkpoint import RunError
 from training.gan.config import TrainConfig, preset
-from training.gan.distributed import ALONE, Draws, Ranks, join
+from training.gan.distributed import SINGLE_PROCESS, Ranks, StepRandom, join
 from training.gan.learner import learner_of
 from training.gan.step import Pairs
 
@@ -45,7 +46,7 @@ def _pairs() -> Pairs:
 def _losses(config: TrainConfig, among: Ranks) -> tuple[list[dict[str, float]], Tensor]:
     torch.set_num_threads(1)
     torch.cpu._is_avx512_bf16_supported = lambda: False  # type: ignore[attr-defined]  # in full precision, rounding is all that may differ
-    model = AffectModel.initialise(smoke_card(), seed=1)
+    model = initialise_model(smoke_card(), seed=1)
     learner = learner_of(model, config, among)
     whole = _pairs()
     mine = Pairs(
@@ -57,7 +58,7 @@ def _losses(config: TrainConfig, among: Ranks) -> tuple[list[dict[str, float]], 
     )
     found = []
     for step in range(1, STEPS + 1):
-        values = learner.step(mine, progress=0.5, step=step, draws=Draws(step, ranks=among))
+        values = learner.step(mine, progress=0.5, step=step, rng=StepRandom(step, ranks=among))
         found.append({name: float(value.detach()) for name, value in values.items()})
     return found, torch.cat([p.detach().flatten() for p in model.parameters()])
 
@@ -85,7 +86,7 @@ def test_two_processes_have_the_losses_and_the_weights_of_one_with_the_whole_bat
 ) -> None:
     multiprocessing.spawn(_rank, args=(free_port(), str(tmp_path)), nprocs=2)
     (first, one), (second, two) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
-    losses, weights = _losses(CONFIG, ALONE)
+    losses, weights = _losses(CONFIG, SINGLE_PROCESS)
     assert {"penalty", "critic", "cycle", "kept"} <= set(losses[-1])
     for ours, theirs, alone in zip(first, second, losses, strict=True):
         assert ours == theirs
@@ -144,7 +145,7 @@ def test_a_rank_killed_under_torchrun_costs_no_picture(
     assert started.returncode == 0, output[-20000:]
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["seen_images"] for line in lines] == list(range(16, 816, 16))
-    assert AffectModel.load(run / "model").card.seen_images == 800
+    assert load_model(run / "model").card.seen_images == 800
 
 
 def _workers(script: Path) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from affect.model import AffectModel
+from affect.factory import load_model
 from training.database.card import DataError
 from training.gan import loop
 from training.gan.checkpoint import CHECKPOINT_FILE, RunError
@@ -92,7 +92,7 @@ def test_each_kind_of_run_leaves_a_whole_run_folder(
         ],
     )
     assert result.exit_code == 0, result.output
-    model = AffectModel.load(tmp_path / "run" / "model")
+    model = load_model(tmp_path / "run" / "model")
     assert (
         model.card.labels == labels
         and model.card.seen_images == 96

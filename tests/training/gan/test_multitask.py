@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from affect.model import AffectModel, smoke_card
+from affect.factory import initialise_model, load_model
+from affect.model import smoke_card
 from training.gan import loop
 from training.gan.config import multitask, smoke
-from training.gan.distributed import Draws
+from training.gan.distributed import StepRandom
 from training.gan.learner import learner_of
 from training.gan.step import Pairs
 
@@ -31,9 +32,9 @@ def test_it_is_the_smoke_preset_but_for_drawing() -> None:
 
 
 def test_it_learns_labels_and_people_and_its_decoder_stays_as_it_began() -> None:
-    model = AffectModel.initialise(smoke_card(), seed=0)
+    model = initialise_model(smoke_card(), seed=0)
     before = {name: p.clone() for name, p in model.named_parameters()}
-    values = learner_of(model, multitask()).step(_pairs(), progress=0.5, step=4, draws=Draws(0))
+    values = learner_of(model, multitask()).step(_pairs(), progress=0.5, step=4, rng=StepRandom(0))
     assert set(values) == {"label", "identity", "gradient_norm"}
     moved = {
         name.split(".")[0]
@@ -47,8 +48,10 @@ def test_it_reads_the_losses_that_the_gan_reads() -> None:
     """Same weights, same step: the label loss of real faces does not know whether anything is drawn beside it."""
     found = []
     for config in (smoke(), multitask()):
-        model = AffectModel.initialise(smoke_card(), seed=0)
-        found.append(learner_of(model, config).step(_pairs(), progress=0.0, step=1, draws=Draws(0)))
+        model = initialise_model(smoke_card(), seed=0)
+        found.append(
+            learner_of(model, config).step(_pairs(), progress=0.0, step=1, rng=StepRandom(0))
+        )
     assert (
         found[0]["label"].item() == pytest.approx(found[1]["label"].item(), rel=1e-5)
         and "reconstruction" in found[0]
@@ -56,9 +59,9 @@ def test_it_reads_the_losses_that_the_gan_reads() -> None:
 
 
 def test_without_twins_it_reads_two_people_a_row_and_nobody_is_a_pair() -> None:
-    model = AffectModel.initialise(smoke_card(), seed=0)
+    model = initialise_model(smoke_card(), seed=0)
     values = learner_of(model, multitask()).step(
-        _pairs(paired=False), progress=1.0, step=4, draws=Draws(0)
+        _pairs(paired=False), progress=1.0, step=4, rng=StepRandom(0)
     )
     assert set(values) == {"label", "identity", "gradient_norm"} and values["identity"] == 0
 
@@ -68,7 +71,7 @@ def test_a_run_of_it_ends_with_a_model_that_reads(
 ) -> None:
     config = replace(multitask(), batch_pairs=8, total_images=64, log_images=32, sample_images=64)
     loop.start(config, faces_of_made_people, tmp_path / "run")
-    model = AffectModel.load(tmp_path / "run" / "model")
+    model = load_model(tmp_path / "run" / "model")
     assert (
         model.card.preset == "multitask"
         and torch.isfinite(model.labels(torch.zeros(2, 3, 32, 32))).all()

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.optim import Adam
 
 from affect.catalogue import LABEL_SETS
-from affect.labels import keep
-from affect.model import AffectModel
+from affect.factory import initialise_model, load_model
+from affect.labels import mask_labels
 from affect.ssgan2019 import Ssgan2019
 from training.database.card import DataCard
 from training.gan import loop, ssgan2019
 from training.gan.config import Labels, TrainConfig, preset
-from training.gan.distributed import Draws
+from training.gan.distributed import StepRandom
 from training.gan.learner import PaperGan, learner_of
 from training.gan.post_training import new_card
 from training.gan.step import Pairs
@@ -30,7 +30,7 @@ ROWS, LABELS = 6, 10
 
 
 def _model(labels: Labels = "both", config: TrainConfig = CONFIG) -> Ssgan2019:
-    model = AffectModel.initialise(new_card(replace(config, labels=labels), SEED_DATA), seed=4)
+    model = initialise_model(new_card(replace(config, labels=labels), SEED_DATA), seed=4)
     assert isinstance(model, Ssgan2019)
     return model
 
@@ -112,7 +112,7 @@ def test_the_networks_are_as_large_as_the_papers() -> None:
 def test_five_steps_of_the_generator_for_one_of_the_discriminator_at_half_its_rate() -> None:
     learner = learner_of(_model(), CONFIG)
     assert isinstance(learner, PaperGan)
-    learner.step(_pairs(), progress=0.1, step=1, draws=Draws(1))
+    learner.step(_pairs(), progress=0.1, step=1, rng=StepRandom(1))
     counts = {
         name: {int(state["step"]) for state in optimiser.state.values()}
         for name, optimiser in learner.optimisers.items()
@@ -161,10 +161,10 @@ def test_a_face_and_its_twin_are_two_real_pictures_and_what_is_served_is_what_wa
     learner, alone = learner_of(_model(), CONFIG), _model()
     optimisers = learner_of(alone, CONFIG).optimisers
     pairs = _pairs()
-    values = learner.step(pairs, progress=0.1, step=1, draws=Draws(1))
+    values = learner.step(pairs, progress=0.1, step=1, rng=StepRandom(1))
     x, y = torch.cat([pairs.x, pairs.twin]), torch.cat([pairs.y, pairs.twin_y])
     same = ssgan2019.train_step(
-        alone, x, y, optimisers, CONFIG.clip_norm, step=1, generator=Draws(1).generator
+        alone, x, y, optimisers, CONFIG.clip_norm, step=1, generator=StepRandom(1).generator
     )
     assert {name: value.item() for name, value in values.items()} == {
         name: value.item() for name, value in same.items()
@@ -180,15 +180,17 @@ def test_a_kind_of_label_that_is_not_learnt_moves_no_weight_of_its_own(labels: L
     learner = learner_of(model, replace(CONFIG, labels=labels))
     before = model.discriminator.out.weight.detach().clone()
     pairs = _pairs()
-    y, twin_y = (torch.from_numpy(keep(rows.numpy(), labels)) for rows in (pairs.y, pairs.twin_y))
-    learner.step(replace(pairs, y=y, twin_y=twin_y), progress=0.1, step=1, draws=Draws(1))
+    y, twin_y = (
+        torch.from_numpy(mask_labels(rows.numpy(), labels)) for rows in (pairs.y, pairs.twin_y)
+    )
+    learner.step(replace(pairs, y=y, twin_y=twin_y), progress=0.1, step=1, rng=StepRandom(1))
     moved = (model.discriminator.out.weight != before).any(1).tolist()
     assert moved == [labels != "va"] * 8 + [labels != "au"] * 2 + [True]
 
 
 def test_it_reads_without_chance_and_each_face_by_itself() -> None:
     learner = learner_of(_model(), CONFIG)
-    learner.step(_pairs(), progress=0.1, step=1, draws=Draws(1))
+    learner.step(_pairs(), progress=0.1, step=1, rng=StepRandom(1))
     x = _faces(7)
     with torch.no_grad():
         whole, alone = learner.average.read(x), learner.average.read(x[:1])
@@ -228,4 +230,4 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert whole.keys() == resumed.keys() and all(
         torch.equal(whole[name].nan_to_num(9), resumed[name].nan_to_num(9)) for name in whole
     )
-    assert AffectModel.load(tmp_path / "killed" / "model").card.network.kind == "ssgan2019"
+    assert load_model(tmp_path / "killed" / "model").card.network.kind == "ssgan2019"

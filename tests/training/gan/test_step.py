@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from affect.model import AffectModel, smoke_card
+from affect.factory import initialise_model
+from affect.model import smoke_card
 from training.gan.config import preset
-from training.gan.distributed import Draws
+from training.gan.distributed import StepRandom
 from training.gan.learner import CategoricalGan
 from training.gan.step import Pairs, step_losses
 
@@ -63,34 +64,34 @@ def test_the_watcher_sees_what_waits() -> None:
 
 @pytest.mark.parametrize("step", [4, 16])  # with a penalty, and with a look at the latents
 def test_no_operation_of_a_step_waits_for_a_result(step: int) -> None:
-    learner = CategoricalGan(AffectModel.initialise(smoke_card(), seed=0), CONFIG)
-    learner.step(_pairs(), progress=0.9, step=1, draws=Draws(0))  # makes the optimiser's state
+    learner = CategoricalGan(initialise_model(smoke_card(), seed=0), CONFIG)
+    learner.step(_pairs(), progress=0.9, step=1, rng=StepRandom(0))  # makes the optimiser's state
     with Waits() as waits:
-        learner.step(_pairs(), progress=0.9, step=step, draws=Draws(1))
+        learner.step(_pairs(), progress=0.9, step=step, rng=StepRandom(1))
     assert not waits.found
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_step_never_synchronises_the_gpu() -> None:
-    learner = CategoricalGan(AffectModel.initialise(smoke_card(), seed=0).cuda(), CONFIG)
+    learner = CategoricalGan(initialise_model(smoke_card(), seed=0).cuda(), CONFIG)
     pairs = _pairs("cuda")
-    learner.step(pairs, progress=0.9, step=1, draws=Draws(0, device="cuda"))
+    learner.step(pairs, progress=0.9, step=1, rng=StepRandom(0, device="cuda"))
     torch.cuda.set_sync_debug_mode("error")
     try:
-        learner.step(pairs, progress=0.9, step=16, draws=Draws(1, device="cuda"))
+        learner.step(pairs, progress=0.9, step=16, rng=StepRandom(1, device="cuda"))
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 def test_a_gradient_that_is_not_finite_leaves_weights_and_moments_alone() -> None:
-    learner = CategoricalGan(AffectModel.initialise(smoke_card(), seed=0), CONFIG)
-    learner.step(_pairs(), progress=0.9, step=1, draws=Draws(0))
+    learner = CategoricalGan(initialise_model(smoke_card(), seed=0), CONFIG)
+    learner.step(_pairs(), progress=0.9, step=1, rng=StepRandom(0))
     before = [parameter.clone() for parameter in learner.model.parameters()]
     moments = [state["exp_avg"].clone() for state in learner.optimiser.state.values()]
     broken = _pairs()
     broken.x[0, 0, 0, 0] = float("nan")
-    values = learner.step(broken, progress=0.9, step=2, draws=Draws(1))
+    values = learner.step(broken, progress=0.9, step=2, rng=StepRandom(1))
     assert not torch.isfinite(values["gradient_norm"])
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
     assert all(
@@ -103,8 +104,8 @@ def _generator_loss(edited: float, latent_weight: float) -> float:
     config = replace(
         CONFIG, edited=edited, adversary_weight=1.0, latent_adversary_weight=latent_weight
     )
-    model = AffectModel.initialise(smoke_card(), seed=0)
-    return step_losses(model, _pairs(), config, progress=0.9, step=1, draws=Draws(3))[
+    model = initialise_model(smoke_card(), seed=0)
+    return step_losses(model, _pairs(), config, progress=0.9, step=1, rng=StepRandom(3))[
         "generator"
     ].item()
 

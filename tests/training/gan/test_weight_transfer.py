@@ -6,24 +6,25 @@ import pytest
 import torch
 
 from affect.card import Calibration, ModelCard
+from affect.factory import initialise_model, load_model
 from affect.model import AffectModel, smoke_card
 from tests.support.tiny import tiny_card, tiny_model
 from training.database.card import DataCard
 from training.gan import loop
 from training.gan.config import TrainConfig, preset
 from training.gan.post_training import new_card
-from training.gan.weight_transfer import adopt
+from training.gan.weight_transfer import transfer_weights
 
 
 def _fresh(card: ModelCard) -> AffectModel:
-    return AffectModel.initialise(card, seed=9).eval()
+    return initialise_model(card, seed=9).eval()
 
 
 def test_the_same_network_reads_as_its_beginning_did(tmp_path: Path) -> None:
     old = tiny_model()
     old.save(tmp_path)
     new = _fresh(tiny_card())
-    adopt(new, tmp_path)
+    transfer_weights(new, tmp_path)
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     assert torch.equal(new.read(x).labels, old.read(x).labels)
 
@@ -34,8 +35,8 @@ def test_twice_the_side_takes_over_all_but_the_top_level(tmp_path: Path) -> None
     width = small.network
     size = width.model_copy(update={"trunk": (8, *width.trunk), "decoder": (*width.decoder, 8)})
     large = _fresh(smoke_card(image_px=64).model_copy(update={"network": size}))
-    adopt(large, tmp_path)
-    old = AffectModel.load(tmp_path)
+    transfer_weights(large, tmp_path)
+    old = load_model(tmp_path)
     assert torch.equal(large.trunk.down[1].weight, old.trunk.down[0].weight)
     assert torch.equal(large.decoder.blocks[0].first.weight, old.decoder.blocks[0].first.weight)
     assert large.read(torch.zeros(1, 3, 64, 64)).labels.isfinite().all()
@@ -60,7 +61,7 @@ def test_a_wider_network_computes_at_first_what_the_narrow_one_did(tmp_path: Pat
         "decoder": tuple(c + 24 for c in size.decoder),
     }
     new = _fresh(old.card.model_copy(update={"network": size.model_copy(update=wider)}))
-    taken, _ = adopt(new, tmp_path)
+    taken, _ = transfer_weights(new, tmp_path)
     assert taken >= len(dict(new.named_parameters()))
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     ours, theirs = new.read(x), old.read(x)
@@ -87,7 +88,7 @@ def test_an_action_unit_keeps_what_was_known_of_it_at_another_place(tmp_path: Pa
         }
     )
     new = _fresh(card)
-    adopt(new, tmp_path)
+    transfer_weights(new, tmp_path)
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     ours, theirs = new.read(x), old.read(x)
     torch.testing.assert_close(
@@ -108,7 +109,7 @@ def test_weights_whose_trunk_fits_nowhere_are_refused(tmp_path: Path) -> None:
         update={"network": odd, "vocabulary": ("AU43",), "calibration": {"AU43": Calibration()}}
     )
     with pytest.raises(ValueError, match="trunk in"):
-        adopt(_fresh(card), tmp_path)
+        transfer_weights(_fresh(card), tmp_path)
 
 
 def _paper_model(folder: Path) -> None:

@@ -262,8 +262,8 @@ def latent_audit(
 
 
 def _encode(model: AffectModel, x: Tensor) -> tuple[Tensor, ...]:
-    reading = model.read(x)
-    return reading.latent, reading.labels
+    output = model.read(x)
+    return output.latent, output.labels
 
 
 def _draw(model: AffectModel, latents: Floats, labels: Floats) -> U8:

@@ -95,8 +95,8 @@ def _leader(answer: Explanation) -> str:
 
 
 def _own(answers: Sequence[Explanation]) -> float | None:
-    heard = [one.opinion for one in answers if one.opinion is not None]
-    return float(np.mean([not opinion.agrees for opinion in heard])) if heard else None
+    agreements = [one.judge_agreement for one in answers if one.judge_agreement is not None]
+    return float(np.mean([not one.agrees for one in agreements])) if agreements else None
 
 
 def _pictures(answers: Sequence[Explanation]) -> U8:

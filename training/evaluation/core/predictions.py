@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from affect.labels import keep
+from affect.labels import mask_labels
 from affect.model import AffectModel
 from training.database.reader import Database
 
@@ -87,7 +87,7 @@ def load_faces(
         rng,
     )
     labels = model.card.labels_of.project(
-        keep(database.labels(split)[rows], "both"), database.vocabulary
+        mask_labels(database.labels(split)[rows], "both"), database.vocabulary
     ).astype(np.float64)
     truths = database.truth(split)
     expected = np.array(
@@ -108,19 +108,19 @@ def read(model: AffectModel, images: U8) -> Read:
     """Read N faces (N, S, S, 3)."""
 
     def one(x: Tensor) -> tuple[Tensor, ...]:
-        reading = model.read(x)
-        drawn = model.generate(reading.latent, reading.labels)
+        output = model.read(x)
+        drawn = model.generate(output.latent, output.labels)
         error = (model.to_images(x).float() - model.to_images(drawn).float()).abs().mean(
             (1, 2, 3)
         ) / 255
         whitened = torch.linalg.solve_triangular(
-            model.latent_factor, (reading.latent - model.latent_mean).T, upper=False
+            model.latent_factor, (output.latent - model.latent_mean).T, upper=False
         )
         return (
-            reading.logits,
-            reading.va,
-            reading.critic,
-            model.strangeness(reading.features),
+            output.logits,
+            output.va,
+            output.critic,
+            model.strangeness(output.features),
             whitened.norm(dim=0),
             error,
         )

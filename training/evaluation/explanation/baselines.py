@@ -56,13 +56,13 @@ def _attack(model: AffectModel, rows: Rows) -> U8:
 def nearest_face(model: AffectModel, images: U8, column: Tensor, target: Tensor, pool: U8) -> U8:
     """For each face the nearest of M real ones that is read as was asked; where there is none, the one that comes nearest to it."""
     device = model.platt.device
-    readings = [
+    outputs = [
         model.read(model.to_pixels(torch.from_numpy(pool[rows]).to(device)))
         for rows in batches(len(pool))
     ]
     logits, va = (
-        torch.cat([reading.logits for reading in readings]),
-        torch.cat([reading.va for reading in readings]),
+        torch.cat([output.logits for output in outputs]),
+        torch.cat([output.va for output in outputs]),
     )
     apart = torch.cdist(_thumbnails(images), _thumbnails(pool)).to(device)  # (N, M)
     chosen = np.empty(len(images), np.intp)

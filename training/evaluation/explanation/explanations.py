@@ -18,11 +18,11 @@ from training.evaluation.core.predictions import U8, Faces, Floats
 from training.evaluation.explanation import attribution, baselines, examples, sanity_checks, twins
 from training.evaluation.explanation.attribution import AttributionFigures
 from training.evaluation.explanation.examples import Told
-from training.evaluation.explanation.grading import Graded, Yardstick, grade
+from training.evaluation.explanation.grading import Graded, JudgeThresholds, grade
 from training.evaluation.explanation.questions import Asked, ask
-from training.evaluation.explanation.sanity_checks import Several
+from training.evaluation.explanation.sanity_checks import SeveralAnswers
 from training.evaluation.explanation.twins import TwinFigures
-from training.evaluation.generation.generation import Bench
+from training.evaluation.generation.generation import JudgeEvaluator
 from training.evaluation.judge import distances
 
 OURS, NOTHING, ATTACK, NEAREST = "this model", "no edit", "pixel attack", "nearest real face"
@@ -61,7 +61,7 @@ class Benchmark:
     trusted: dict[
         str, tuple[int, Interval | None, Interval | None]
     ]  # level -> answers, judge's agreement, direction
-    several: Several  # answers to one question
+    several: SeveralAnswers  # answers to one question
     twins: TwinFigures | None
     attribution: (
         AttributionFigures | None
@@ -70,7 +70,7 @@ class Benchmark:
 
 def benchmark(
     model: AffectModel,
-    bench: Bench,
+    evaluator: JudgeEvaluator,
     faces: Faces,
     pool: U8,
     rng: np.random.Generator,
@@ -93,12 +93,13 @@ def benchmark(
         NEAREST: baselines.nearest_face(model, images, column, target, pool),
     }
     weights = metrics.resamplings(asked.faces.identity, rng)
-    yard = Yardstick.of(model, bench, faces, rng)
+    thresholds = JudgeThresholds.of(model, evaluator, faces, rng)
     graded = {
-        name: grade(model, bench, asked, shown, yard, rng) for name, shown in pictures.items()
+        name: grade(model, evaluator, asked, shown, thresholds, rng)
+        for name, shown in pictures.items()
     }
     half = len(images) // 2
-    _, features = bench.read(images)
+    _, features = evaluator.read(images)
     ours = graded[OURS].columns
     measured = Benchmark(
         questions=len(images),
@@ -113,7 +114,7 @@ def benchmark(
             level: _of_level(asked, ours, level, weights) for level in ("high", "medium", "low")
         },
         several=sanity_checks.several(model, asked, rng),
-        twins=twins.measure(model, bench, faces, yard.thresholds, rng),
+        twins=twins.measure(model, evaluator, faces, thresholds.thresholds, rng),
         attribution=attribution.measure(model, asked, rng),
     )
     return measured, examples.choose(asked, ours)

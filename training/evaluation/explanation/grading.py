@@ -15,7 +15,7 @@ from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8, Faces, Floats, batches, in_batches
 from training.evaluation.explanation import baselines
 from training.evaluation.explanation.questions import Asked
-from training.evaluation.generation.generation import Bench
+from training.evaluation.generation.generation import JudgeEvaluator
 from training.evaluation.judge import distances
 from training.evaluation.recognition.recognition import presence
 
@@ -33,14 +33,14 @@ class _Look:
     @classmethod
     def at(cls, model: AffectModel, images: U8) -> "_Look":
         def one(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            reading = model.read(x)
-            return reading.labels, reading.identity, model.judge(reading).realism
+            output = model.read(x)
+            return output.labels, output.identity, model.calibrate(output).realism
 
         return cls(*in_batches(model, one, images))
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class JudgeThresholds:
     """What the judge and the identity embedding are held to."""
 
     thresholds: Floats  # (K,) above which the judge's reading of an AU is "present": as often as it truly is
@@ -49,9 +49,9 @@ class Yardstick:
 
     @classmethod
     def of(
-        cls, model: AffectModel, bench: Bench, faces: Faces, rng: np.random.Generator
-    ) -> "Yardstick":
-        labels, features = bench.read(faces.images)
+        cls, model: AffectModel, evaluator: JudgeEvaluator, faces: Faces, rng: np.random.Generator
+    ) -> "JudgeThresholds":
+        labels, features = evaluator.read(faces.images)
         truth = presence(model.card, faces.truth)
         shares = np.nanmean(truth, axis=0)
         thresholds = np.array(
@@ -74,15 +74,15 @@ class Graded:
 
 def grade(
     model: AffectModel,
-    bench: Bench,
+    evaluator: JudgeEvaluator,
     asked: Asked,
     shown: U8,
-    yard: Yardstick,
+    thresholds: JudgeThresholds,
     rng: np.random.Generator,
 ) -> Graded:
     images, index = asked.faces.images, np.arange(len(shown))
-    before, features = bench.read(images)
-    after, shown_features = bench.read(shown)
+    before, features = evaluator.read(images)
+    after, shown_features = evaluator.read(shown)
     fact, seen = _Look.at(model, images), _Look.at(model, shown)
     read_before, read_after = fact.labels, seen.labels
     aus = len(model.card.vocabulary)
@@ -95,7 +95,9 @@ def grade(
         2 * (asked.target >= 0.5) - 1,
         np.sign(asked.target - read_before[index, asked.column]),
     )
-    agreement, knows = _agreement(model, asked, before, after, read_before, read_after, wish, yard)
+    agreement, knows = _agreement(
+        model, asked, before, after, read_before, read_after, wish, thresholds
+    )
     others = np.abs(after - before)[:, :aus] > CHANGED
     others[index[is_au], asked.column[is_au]] = False
     same = (fact.identity * seen.identity).sum(1)
@@ -105,9 +107,9 @@ def grade(
         "moved": np.where(valid & np.isfinite(moved), wish * moved > 0, np.nan),
         "proximity": np.abs(shown.astype(np.float64) - images).mean((1, 2, 3)) / 255,
         "feature_distance": np.linalg.norm(shown_features - features, axis=1)
-        / yard.stranger_distance,
+        / thresholds.stranger_distance,
         "identity": same,
-        "identity_kept": (same > yard.identity).astype(np.float64),
+        "identity_kept": (same > thresholds.identity).astype(np.float64),
         "labels_changed": others.sum(1).astype(np.float64),
         "realism": seen.realism,
     }
@@ -123,14 +125,14 @@ def _agreement(
     read_before: Floats,
     read_after: Floats,
     wish: Floats,
-    yard: Yardstick,
+    thresholds: JudgeThresholds,
 ) -> tuple[Floats, NDArray[np.bool_]]:
     """(N,) whether the judge's decision turns too, and whether it could: an AU that the judge saw as the model did before.
 
     Valence and arousal: the judge's reading moves the same way by at least half of what the model's does.
     """
     aus, index = len(model.card.vocabulary), np.arange(len(before))
-    threshold = np.concatenate([yard.thresholds, [0.0, 0.0]])[asked.column]
+    threshold = np.concatenate([thresholds.thresholds, [0.0, 0.0]])[asked.column]
     saw, sees = before[index, asked.column], after[index, asked.column]
     wanted = asked.target >= 0.5
     turned = (sees >= threshold) == wanted
@@ -153,8 +155,8 @@ def _margins(model: AffectModel, asked: Asked, shown: U8) -> Floats:
         )
         question = baselines.rows_of(model, asked.faces.images[rows], column, target)
         with torch.inference_mode():
-            reading = model.read(model.to_pixels(torch.from_numpy(shown[rows]).to(device)))
-            margins.append(progress(model, reading, question)[0].double().cpu().numpy())
+            output = model.read(model.to_pixels(torch.from_numpy(shown[rows]).to(device)))
+            margins.append(progress(model, output, question)[0].double().cpu().numpy())
     return np.concatenate(margins)
 
 

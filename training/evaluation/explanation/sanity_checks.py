@@ -24,14 +24,14 @@ SEVERAL_ANSWERS, SEVERAL_FACES = 3, 48
 
 
 @dataclass(frozen=True)
-class Several:
+class SeveralAnswers:
     """What further answers to one question are worth. Means over questions, intervals over people."""
 
     diversity: Interval  # 1 - cosine between the answers' changes of pixels; a question with one answer only counts as 0
     others_valid: Interval  # share of the further answers that the model reads as was asked
 
 
-def several(model: AffectModel, asked: Asked, rng: Generator) -> Several:
+def several(model: AffectModel, asked: Asked, rng: Generator) -> SeveralAnswers:
     """Ask the first questions again, for several answers."""
     questions = [
         replace(one.question, answers=SEVERAL_ANSWERS) for one in asked.answers[:SEVERAL_FACES]
@@ -50,7 +50,7 @@ def several(model: AffectModel, asked: Asked, rng: Generator) -> Several:
         ]
     )
     weights = metrics.resamplings(asked.faces.identity[:SEVERAL_FACES], rng)
-    return Several(mean_interval(apart, weights), mean_interval(valid, weights))
+    return SeveralAnswers(mean_interval(apart, weights), mean_interval(valid, weights))
 
 
 def null_edit(model: AffectModel, images: U8) -> Floats:

@@ -16,7 +16,7 @@ from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Faces, Floats
 from training.evaluation.explanation.grading import CHANGED
 from training.evaluation.explanation.questions import answer
-from training.evaluation.generation.generation import Bench
+from training.evaluation.generation.generation import JudgeEvaluator
 from training.evaluation.recognition.recognition import learns_aus, presence
 
 APART, ALIKE = 0.3, 0.15  # the one AU differs by at least, every other by at most
@@ -51,7 +51,11 @@ class TwinFigures:
 
 
 def measure(
-    model: AffectModel, bench: Bench, faces: Faces, thresholds: Floats, rng: np.random.Generator
+    model: AffectModel,
+    evaluator: JudgeEvaluator,
+    faces: Faces,
+    thresholds: Floats,
+    rng: np.random.Generator,
 ) -> TwinFigures | None:
     """Ask about each such pair's AU. `thresholds` (K,) are the judge's. None where the data have no such pairs."""
     found = pairs(model, faces) if learns_aus(model.card) else np.empty((0, 3), np.intp)
@@ -71,7 +75,7 @@ def measure(
     given = [one for one in answers if one is not None]
     shown = np.stack([one.counterfactual for one in given])
     columns = _against(start, goal, shown, np.stack([one.map for one in given]))
-    columns |= _judged(bench, (start, shown, goal), found[there, 2], wanted[there], thresholds)
+    columns |= _judged(evaluator, (start, shown, goal), found[there, 2], wanted[there], thresholds)
     weights = metrics.resamplings(faces.identity[found[there, 0]], rng)
     return TwinFigures(
         len(found),
@@ -121,14 +125,14 @@ def _against(start: U8, goal: U8, shown: U8, maps: U8) -> dict[str, Floats]:
 
 
 def _judged(
-    bench: Bench,
+    evaluator: JudgeEvaluator,
     pictures: tuple[U8, U8, U8],
     column: NDArray[np.intp],
     wanted: Floats,
     thresholds: Floats,
 ) -> dict[str, Floats]:
     """(P,) columns of the judge, which sees the face, the answer and the twin."""
-    before, ours, truth = (bench.read(images)[0][:, : len(thresholds)] for images in pictures)
+    before, ours, truth = (evaluator.read(images)[0][:, : len(thresholds)] for images in pictures)
     index = np.arange(len(before))
     columns = {}
     for name, after in (("", ours), ("_in_twin", truth)):

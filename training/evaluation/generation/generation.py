@@ -140,11 +140,11 @@ def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator)
     )
 
     def one(x: Tensor) -> Tensor:
-        reading = model.read(x)
+        output = model.read(x)
         return model.edit(
             x,
-            model.target_labels(reading.labels, model.mask(next(wishes)), generator),
-            reading=reading,
+            model.target_labels(output.labels, model.mask(next(wishes)), generator),
+            output=output,
         )
 
     return Drawn(_drawn(model, images, one), asked)
@@ -154,7 +154,7 @@ def _drawn(model: AffectModel, images: U8, function: Callable[[Tensor], Tensor])
     return in_batches(model, lambda x: (model.to_images(function(x)),), images)[0].astype(np.uint8)
 
 
-class Bench:
+class JudgeEvaluator:
     """The judge, answering in the columns of a model."""
 
     def __init__(self, judge: Judge, model: AffectModel) -> None:
@@ -164,7 +164,7 @@ class Bench:
         """Label rows (B, K + 2), NaN for AUs the judge does not know, and features (B, F) of pictures (B, S, S, 3)."""
 
         def one(x: Tensor) -> tuple[Tensor, ...]:
-            verdict = self.judge.judge(x)
+            verdict = self.judge.predict(x)
             return verdict.labels, verdict.features
 
         labels, features = in_batches(self.model, one, images)
@@ -198,7 +198,9 @@ class Bench:
         return Control(figures, *means)
 
 
-def cross_talk(model: AffectModel, bench: Bench, generator: Generator) -> CrossTalk | None:
+def cross_talk(
+    model: AffectModel, evaluator: JudgeEvaluator, generator: Generator
+) -> CrossTalk | None:
     """Raise one AU at a time on the same people at rest; None in a run without AUs."""
     aus = model.card.vocabulary
     if not learns_aus(model.card) or not aus:
@@ -208,7 +210,7 @@ def cross_talk(model: AffectModel, bench: Bench, generator: Generator) -> CrossT
     rest[:, -2:] = np.nan
     people = model.sample_latents(CROSS_TALK_PEOPLE, generator)
     seen = np.stack(
-        [bench.read(_of_people(model, people, row, generator))[0][:, :-2] for row in rest]
+        [evaluator.read(_of_people(model, people, row, generator))[0][:, :-2] for row in rest]
     )  # (1 + K, P, K)
     change = (seen[1:] - seen[:1]).swapaxes(1, 2)  # (K, K, P)
     own = np.eye(len(aus), dtype=bool)
@@ -226,7 +228,7 @@ def cross_talk(model: AffectModel, bench: Bench, generator: Generator) -> CrossT
 
 
 def circumplex(
-    model: AffectModel, bench: Bench, generator: Generator
+    model: AffectModel, evaluator: JudgeEvaluator, generator: Generator
 ) -> tuple[tuple[CircumplexPoint, ...], Control, tuple[Direction, ...]] | None:
     """Ask for directions of valence and arousal, and nothing else; None in a run without them."""
     if not learns_va(model.card):
@@ -238,7 +240,7 @@ def circumplex(
     for place in places:
         row = np.full(len(model.card.vocabulary) + 2, np.nan)
         row[-2:] = place
-        seen.append(bench.read(_of_people(model, people, row, generator))[0][:, -2:])
+        seen.append(evaluator.read(_of_people(model, people, row, generator))[0][:, -2:])
     points = tuple(
         CircumplexPoint(p, _pair(s.mean(0)), _pair(s.std(0)))
         for p, s in zip(places, seen, strict=True)
@@ -247,7 +249,7 @@ def circumplex(
     asked[:, -2:] = np.repeat(places, len(people), axis=0)
     rows = np.full_like(asked, np.nan)
     rows[:, -2:] = np.concatenate(seen)
-    control = bench.control(asked, rows, np.tile(np.arange(len(people)), len(places)))
+    control = evaluator.control(asked, rows, np.tile(np.arange(len(people)), len(places)))
     return points, control, _directions(np.array(places), np.stack(seen))
 
 

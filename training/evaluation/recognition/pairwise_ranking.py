@@ -21,7 +21,7 @@ FEWEST_PAIRS = 5
 
 
 @dataclass(frozen=True)
-class Ordering:
+class PairwiseRanking:
     """One label: share of pairs whose stronger face is read as stronger, ties counting half. Wilson's interval: it is honest at 1 too."""
 
     name: str
@@ -29,7 +29,7 @@ class Ordering:
     right: Interval
 
 
-def orderings(card: ModelCard, faces: Faces, read: Read) -> tuple[Ordering, ...]:
+def pairwise_rankings(card: ModelCard, faces: Faces, read: Read) -> tuple[PairwiseRanking, ...]:
     """Every label that FEWEST_PAIRS pairs of faces differ in. Faces of one pair follow one another, round in a circle if they are more."""
     first, second = _pairs(faces.pair)
     found = []
@@ -41,7 +41,7 @@ def orderings(card: ModelCard, faces: Faces, read: Read) -> tuple[Ordering, ...]
         seen = read.labels[first, column] - read.labels[second, column]
         if compared.sum() >= FEWEST_PAIRS:
             found.append(
-                Ordering(
+                PairwiseRanking(
                     name,
                     int(compared.sum()),
                     _share(np.sign(wanted[compared]) * np.sign(seen[compared])),

@@ -41,7 +41,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Outsiders:
+class OutOfDistribution:
     """One kind of picture that is no aligned face: AUROC against test faces by `realism` (features), critic, latent and reconstruction."""
 
     name: str
@@ -58,10 +58,10 @@ def curves(model: AffectModel, faces: Faces, rng: Generator) -> tuple[Curve, ...
     weights = metrics.resamplings(faces.identity, rng)
     untouched = _level(model, faces, faces.images, weights, 0.0)
     found = []
-    for name, (unit, strengths, harm) in HARMS.items():
+    for name, (unit, strengths, corruption) in CORRUPTIONS.items():
         levels = [untouched]
         for strength in strengths:
-            hurt = np.stack([harm(image, strength, rng) for image in faces.images])
+            hurt = np.stack([corruption(image, strength, rng) for image in faces.images])
             levels.append(_level(model, faces, hurt, weights, strength))
         found.append(Curve(name, unit, tuple(levels)))
     return tuple(found)
@@ -71,8 +71,8 @@ def _level(
     model: AffectModel, faces: Faces, images: U8, weights: metrics.Floats, strength: float
 ) -> Level:
     def one(x: Tensor) -> tuple[Tensor, ...]:
-        reading = model.read(x)
-        return reading.logits, reading.va
+        output = model.read(x)
+        return output.logits, output.va
 
     (logits, va), card = in_batches(model, one, images), model.card
     present = presence(card, faces.truth)
@@ -84,9 +84,9 @@ def _level(
     return Level(strength, *(summary(metrics.mean_over_labels(kind)) for kind in (aucs, cccs)))
 
 
-def outsiders(
+def out_of_distribution(
     model: AffectModel, faces: Faces, seen: Read, count: int, rng: Generator
-) -> tuple[Outsiders, ...]:
+) -> tuple[OutOfDistribution, ...]:
     """Every kind of outsider against the given test faces and what was read off them."""
     found = []
     for name, make in OUTSIDERS.items():
@@ -109,7 +109,7 @@ def outsiders(
             np.float64
         )
         turned_away = metrics.mean_interval(away, metrics.resamplings(np.arange(count), rng))
-        found.append(Outsiders(name, count, realism, turned_away, *others))
+        found.append(OutOfDistribution(name, count, realism, turned_away, *others))
     return tuple(found)
 
 
@@ -169,7 +169,7 @@ def smallness(image: U8, strength: float, rng: Generator) -> U8:
     return _u8(cv2.resize(small, image.shape[:2], interpolation=cv2.INTER_LINEAR))
 
 
-HARMS: dict[str, tuple[str, tuple[float, ...], Harm]] = {
+CORRUPTIONS: dict[str, tuple[str, tuple[float, ...], Harm]] = {
     "blur": ("sd, % of side", (1, 2, 3, 5), blur),
     "noise": ("sd, % of full scale", (3, 6, 12, 20), noise),
     "JPEG": ("100 - quality", (30, 60, 80, 90), jpeg),

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from affect.card import CARD_FILE
+from affect.factory import load_model
 from affect.judge import Judge
 from affect.model import AffectModel
 from training.database.card import DataError
@@ -48,9 +49,7 @@ def write(
     """Both files into the run folder (or the folder of a model)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
-    model = AffectModel.load(
-        run if (run / CARD_FILE).is_file() else run / MODEL_FOLDER, device=device
-    )
+    model = load_model(run if (run / CARD_FILE).is_file() else run / MODEL_FOLDER, device=device)
     judge = Judge.load(judge_folder, device=device) if judge_folder else None
     given = _of_data(model, data, split, images, seed, judge) if data else OfData()
     found, pictures = audit(model, people=people, seed=seed)

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from affect.card import Measured, ModelCard
+from affect.factory import load_model
 from affect.judge import Judge, JudgeCard
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
@@ -25,22 +26,22 @@ from training.evaluation.explanation.examples import Told
 from training.evaluation.explanation.explanations import Benchmark, benchmark
 from training.evaluation.generation import generation
 from training.evaluation.generation.generation import (
-    Bench,
     CircumplexPoint,
     Control,
     CrossTalk,
     Direction,
     Distances,
+    JudgeEvaluator,
     Memory,
     TwinEdit,
 )
 from training.evaluation.recognition import recognition, robustness
-from training.evaluation.recognition.pairwise_ranking import Ordering, orderings
+from training.evaluation.recognition.pairwise_ranking import PairwiseRanking, pairwise_rankings
 from training.evaluation.recognition.recognition import (
     GroupTable,
     Recognition,
 )
-from training.evaluation.recognition.robustness import Curve, Outsiders
+from training.evaluation.recognition.robustness import Curve, OutOfDistribution
 from training.evaluation.report import pictures, plots
 from training.evaluation.report.pictures import Strip
 from training.gan.post_training import fit_features
@@ -60,8 +61,8 @@ class EvaluationConfig:
     most_images: int = 4_000  # of a split
     drawn_images: int = 1_000
     edited_images: int = 500
-    harmed_images: int = 400  # each of 8 harms at 4 strengths
-    outsider_images: int = 200  # of each kind
+    corrupted_images: int = 400  # each of 8 harms at 4 strengths
+    out_of_distribution_images: int = 200  # of each kind
     training_images: int = 4_000  # looked through for memorised faces
     explained_images: int = 0  # questions whose explanations are graded
     nuisance_people: int = (
@@ -103,13 +104,13 @@ class Report:
     )
     recognition: Recognition
     groups: tuple[GroupTable, ...]
-    orderings: tuple[Ordering, ...]  # pairs of faces of one person
+    pairwise_rankings: tuple[PairwiseRanking, ...]  # pairs of faces of one person
     generated: Generated | None
     explanations: Benchmark | None
     twin_edits: TwinEdit | None
     memory: Memory | None
     robustness: tuple[Curve, ...]
-    outsiders: tuple[Outsiders, ...]
+    out_of_distribution: tuple[OutOfDistribution, ...]
     milliseconds: dict[str, Interval]  # a face: median, fastest, slowest
     machine: str
     seconds: dict[str, float] = field(default_factory=dict)
@@ -151,7 +152,7 @@ def evaluate(
     """Measure the run, and write calibration, quality and reference into its card if these are its own data."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
-    model = AffectModel.load(run / MODEL_FOLDER, device=device)
+    model = load_model(run / MODEL_FOLDER, device=device)
     database = Database.open(data)
     judge = Judge.load(judge_folder, device=device) if judge_folder else None
     rng, generator = np.random.default_rng(config.seed), torch.Generator().manual_seed(config.seed)
@@ -185,7 +186,7 @@ def evaluate(
         twins = generation.twin_edits(model, faces, config.edited_images, generator)
     with stages("judging"):
         generated = (
-            judged(model, Bench(judge, model), faces, drawn, config, rng, generator)
+            judged(model, JudgeEvaluator(judge, model), faces, drawn, config, rng, generator)
             if judge
             else None
         )
@@ -196,17 +197,19 @@ def evaluate(
             some = np.sort(rng.permutation(len(database.table("train")))[: config.training_images])
             pool = database.images("train", some, model.card.image_px)
             explained, told = benchmark(
-                model, Bench(judge, model), faces, pool, rng, count=config.explained_images
+                model, JudgeEvaluator(judge, model), faces, pool, rng, count=config.explained_images
             )
     with stages("memory"):
         remembered, pairs = generation.memory(
             database, drawn.images, faces, config.training_images, rng
         )
     with stages("robustness"):
-        some = np.sort(rng.permutation(len(faces))[: config.harmed_images])
+        some = np.sort(rng.permutation(len(faces))[: config.corrupted_images])
         curves = robustness.curves(model, faces.take(some), rng)
     with stages("outsiders"):
-        strange = robustness.outsiders(model, faces, seen, config.outsider_images, rng)
+        strange = robustness.out_of_distribution(
+            model, faces, seen, config.out_of_distribution_images, rng
+        )
     with stages("speed"):
         milliseconds = generation.speed(model)
     with stages("pictures"):
@@ -226,13 +229,13 @@ def evaluate(
         calibrated_on=calibrated_on,
         recognition=recognised,
         groups=groups,
-        orderings=orderings(model.card, faces, seen),
+        pairwise_rankings=pairwise_rankings(model.card, faces, seen),
         generated=generated,
         explanations=explained,
         twin_edits=twins,
         memory=remembered,
         robustness=curves,
-        outsiders=strange,
+        out_of_distribution=strange,
         milliseconds=milliseconds,
         machine=_machine(device),
         seconds=stages.seconds,
@@ -261,7 +264,7 @@ def calibrate(
     faces = load_faces(database, model, VALIDATION, config.most_images, rng)
     seen = read(model, faces.images)
     fitted = recognition.fit_calibrations(model.card, faces, seen)
-    model.recard(
+    model.replace_card(
         model.card.model_copy(
             update={"calibration": fitted, "reference": _reference(model.card, seen)}
         )
@@ -284,7 +287,7 @@ def _reference(card: ModelCard, seen: Read) -> dict[str, list[float]]:
 
 def judged(
     model: AffectModel,
-    bench: Bench,
+    evaluator: JudgeEvaluator,
     faces: Faces,
     drawn: generation.Drawn,
     config: EvaluationConfig,
@@ -292,20 +295,20 @@ def judged(
     generator: torch.Generator,
 ) -> Generated:
     """Everything that needs the judge."""
-    real_labels, real_features = bench.read(faces.images)
-    drawn_labels, drawn_features = bench.read(drawn.images)
+    real_labels, real_features = evaluator.read(faces.images)
+    drawn_labels, drawn_features = evaluator.read(drawn.images)
     some = rng.permutation(len(faces))[: config.edited_images]
     start, goals = faces.images[some], faces.truth[rng.permutation(len(faces))[: len(some)]]
-    edited = bench.read(generation.edit_to(model, start, goals, generator).images)[0]
-    redrawn = bench.read(generation.reconstruct(model, start))[0]
-    around = generation.circumplex(model, bench, generator)
+    edited = evaluator.read(generation.edit_to(model, start, goals, generator).images)[0]
+    redrawn = evaluator.read(generation.reconstruct(model, start))[0]
+    around = generation.circumplex(model, evaluator, generator)
     return Generated(
-        judge=bench.judge.card,
-        ceiling=bench.control(faces.truth, real_labels, faces.identity),
-        samples=bench.control(drawn.asked, drawn_labels, np.arange(len(drawn.asked))),
-        edits=bench.control(goals, edited, faces.identity[some]),
-        reconstructions=bench.control(faces.truth[some], redrawn, faces.identity[some]),
-        cross_talk=generation.cross_talk(model, bench, generator),
+        judge=evaluator.judge.card,
+        ceiling=evaluator.control(faces.truth, real_labels, faces.identity),
+        samples=evaluator.control(drawn.asked, drawn_labels, np.arange(len(drawn.asked))),
+        edits=evaluator.control(goals, edited, faces.identity[some]),
+        reconstructions=evaluator.control(faces.truth[some], redrawn, faces.identity[some]),
+        cross_talk=generation.cross_talk(model, evaluator, generator),
         circumplex=around[0] if around else (),
         circumplex_control=around[1] if around else None,
         directions=around[2] if around else (),

@@ -162,7 +162,7 @@ def summary_text(report: Report) -> str:
         )
     elif not report.calibrated_on:
         lines.append("  no validation split: thresholds are not calibrated")
-    for one in report.orderings:
+    for one in report.pairwise_rankings:
         if not report.at_home or one.name == "AU12":
             lines.append(
                 f"  order in pairs, {one.name:<14} {one.right}   ({one.pairs} pairs of one person: the stronger read as stronger)"

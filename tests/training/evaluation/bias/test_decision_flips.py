@@ -41,7 +41,7 @@ def swayed() -> AffectModel:
         code: Calibration(shift=-float(logit))
         for code, logit in zip(model.card.vocabulary, middle, strict=True)
     }
-    model.recard(model.card.model_copy(update={"calibration": calibration}))
+    model.replace_card(model.card.model_copy(update={"calibration": calibration}))
     model.learn_nuisances(NUISANCES, 30 * model.nuisance_directions, model.nuisance_probes)
     return model
 

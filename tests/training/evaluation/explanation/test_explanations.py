@@ -10,9 +10,9 @@ from affect.judge import Judge
 from tests.support.shipped import FACES, face, model
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import examples, grading, sanity_checks
-from training.evaluation.explanation.grading import Yardstick, grade
+from training.evaluation.explanation.grading import JudgeThresholds, grade
 from training.evaluation.explanation.questions import Asked, ask
-from training.evaluation.generation.generation import Bench
+from training.evaluation.generation.generation import JudgeEvaluator
 
 
 def faces() -> Faces:
@@ -35,13 +35,13 @@ def asked() -> Asked:
 
 
 @pytest.fixture(scope="module")
-def bench(judge_folder) -> Bench:
-    return Bench(Judge.load(judge_folder), model())
+def evaluator(judge_folder) -> JudgeEvaluator:
+    return JudgeEvaluator(Judge.load(judge_folder), model())
 
 
 @pytest.fixture(scope="module")
-def yard() -> Yardstick:
-    return Yardstick(
+def thresholds() -> JudgeThresholds:
+    return JudgeThresholds(
         thresholds=np.full(len(model().card.vocabulary), 0.5), stranger_distance=1.0, identity=0.5
     )
 
@@ -54,10 +54,10 @@ def test_every_face_is_asked_something_that_makes_sense(asked: Asked) -> None:
 
 
 def test_doing_nothing_is_never_valid_and_costs_nothing(
-    asked: Asked, bench: Bench, yard: Yardstick
+    asked: Asked, evaluator: JudgeEvaluator, thresholds: JudgeThresholds
 ) -> None:
     columns = grade(
-        model(), bench, asked, asked.faces.images, yard, np.random.default_rng(0)
+        model(), evaluator, asked, asked.faces.images, thresholds, np.random.default_rng(0)
     ).columns
     assert not columns["validity"].any()
     assert not columns["proximity"].any() and not columns["labels_changed"].any()
@@ -66,10 +66,10 @@ def test_doing_nothing_is_never_valid_and_costs_nothing(
 
 
 def test_validity_is_what_each_answer_says_of_itself(
-    asked: Asked, bench: Bench, yard: Yardstick
+    asked: Asked, evaluator: JudgeEvaluator, thresholds: JudgeThresholds
 ) -> None:
     columns = grade(
-        model(), bench, asked, asked.counterfactuals, yard, np.random.default_rng(0)
+        model(), evaluator, asked, asked.counterfactuals, thresholds, np.random.default_rng(0)
     ).columns
     assert columns["validity"].astype(bool).tolist() == [one.valid for one in asked.answers]
     assert np.allclose(

@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from affect.model import smoke_card
 from training.evaluation.core.predictions import Faces, Read
-from training.evaluation.recognition.pairwise_ranking import orderings
+from training.evaluation.recognition.pairwise_ranking import pairwise_rankings
 
 CARD = smoke_card(vocabulary=("AU4", "AU12"))
 
@@ -33,7 +33,7 @@ def pairs(count: int, right: int) -> tuple[Faces, Read]:
 
 
 def test_the_share_of_pairs_in_the_right_order_with_wilsons_interval():
-    (smile,) = orderings(CARD, *pairs(50, 47))
+    (smile,) = pairwise_rankings(CARD, *pairs(50, 47))
     assert (smile.name, smile.pairs, smile.right.value) == ("AU12", 50, 0.94)
     z = norm.ppf(0.975)
     centre, half = (
@@ -46,18 +46,18 @@ def test_the_share_of_pairs_in_the_right_order_with_wilsons_interval():
 
 
 def test_a_few_pairs_that_are_all_right_are_no_certainty():
-    assert orderings(CARD, *pairs(10, 10))[0].right.low < 0.75
+    assert pairwise_rankings(CARD, *pairs(10, 10))[0].right.low < 0.75
 
 
 def test_pairs_that_differ_too_little_too_few_pairs_and_faces_alone_have_no_figure():
     faces, read = pairs(4, 4)
-    assert orderings(CARD, faces, read) == ()
+    assert pairwise_rankings(CARD, faces, read) == ()
     faces, read = pairs(20, 20)
     faces.pair[:] = ""
-    assert orderings(CARD, faces, read) == ()
+    assert pairwise_rankings(CARD, faces, read) == ()
 
 
 def test_a_tie_counts_half():
     faces, read = pairs(10, 10)
     read.logits[:] = 0
-    assert orderings(CARD, faces, read)[0].right.value == 0.5
+    assert pairwise_rankings(CARD, faces, read)[0].right.value == 0.5

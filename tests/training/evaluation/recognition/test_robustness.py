@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.evaluation.recognition.robustness import (
-    HARMS,
+    CORRUPTIONS,
     OUTSIDERS,
     darkness,
     jpeg,
@@ -22,20 +22,20 @@ FACE = (
 )
 
 
-@pytest.mark.parametrize("name", HARMS)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_harm_keeps_the_shape_and_changes_the_picture(name):
-    _, strengths, harm = HARMS[name]
+    _, strengths, corruption = CORRUPTIONS[name]
     for strength in strengths:
-        hurt = harm(FACE, strength, np.random.default_rng(1))
+        hurt = corruption(FACE, strength, np.random.default_rng(1))
         assert (hurt.shape, hurt.dtype) == (FACE.shape, FACE.dtype)
         assert (hurt != FACE).any()
 
 
 @pytest.mark.parametrize("name", ["blur", "noise", "JPEG", "darkness", "small face"])
 def test_a_stronger_harm_is_further_from_the_face(name):
-    _, strengths, harm = HARMS[name]
+    _, strengths, corruption = CORRUPTIONS[name]
     far = [
-        np.abs(harm(FACE, strength, np.random.default_rng(1)).astype(float) - FACE).mean()
+        np.abs(corruption(FACE, strength, np.random.default_rng(1)).astype(float) - FACE).mean()
         for strength in strengths
     ]
     assert far == sorted(far)

@@ -13,25 +13,25 @@ from click.testing import CliRunner
 from PIL import Image
 
 from affect.card import Calibration, ModelCard
+from affect.factory import initialise_model, load_model
 from affect.judge import Judge
-from affect.model import AffectModel
 from training.database.card import DataCard
 from training.database.reader import Database
 from training.evaluation.commands import evaluate as command
 from training.evaluation.core.predictions import load_faces
 from training.evaluation.generation import generation
-from training.evaluation.generation.generation import Bench
+from training.evaluation.generation.generation import JudgeEvaluator
 from training.evaluation.report import report
 from training.evaluation.report.evaluate import EvaluationConfig, evaluate
 from training.gan.config import smoke
-from training.gan.post_training import finish, new_card
+from training.gan.post_training import new_card, post_train
 from training.sources.commands import data
 
 QUICK = EvaluationConfig(
     drawn_images=60,
     edited_images=30,
-    harmed_images=20,
-    outsider_images=10,
+    corrupted_images=20,
+    out_of_distribution_images=10,
     training_images=100,
     explained_images=12,
     nuisance_people=2,
@@ -43,8 +43,8 @@ def untrained_run(folder, database_folder, labels="both"):
     database = Database.open(database_folder)
     config = smoke()
     object.__setattr__(config, "labels", labels)
-    model = AffectModel.initialise(new_card(config, database.card), seed=0).eval()
-    finish(model, database, config, seen_images=0)
+    model = initialise_model(new_card(config, database.card), seed=0).eval()
+    post_train(model, database, config, seen_images=0)
     model.save(folder / "model")
     return folder
 
@@ -63,7 +63,7 @@ def written(run, drawn_database, judge_folder):
 
 def test_the_card_gets_calibration_reference_and_quality(run, written):
     card = ModelCard.load(run / "model")
-    assert AffectModel.load(run / "model").card == card
+    assert load_model(run / "model").card == card
     assert any(calibration != Calibration() for calibration in card.calibration.values())
     assert {"critic", "strangeness", "reconstruction_error", "AU12", "valence"} <= set(
         card.reference
@@ -76,17 +76,15 @@ def test_the_card_gets_calibration_reference_and_quality(run, written):
 
 
 def test_weights_that_do_not_know_what_is_strange_learn_it(run, written, drawn_database, tmp_path):
-    model, older = AffectModel.load(run / "model"), tmp_path / "older"
+    model, older = load_model(run / "model"), tmp_path / "older"
     nothing = torch.eye(len(model.feature_mean))
     model.feature_whitener.copy_(nothing)
-    model.recard(
+    model.replace_card(
         model.card.model_copy(update={"reference": {"critic": model.card.reference["critic"]}})
     )
     model.save(older / "model")
     evaluate(older, drawn_database, None, QUICK)
-    again = AffectModel.load(
-        older / "model"
-    )  # which says that the card describes these very weights
+    again = load_model(older / "model")  # which says that the card describes these very weights
     assert not torch.equal(again.feature_whitener, nothing)
     assert "strangeness" in again.card.reference
 
@@ -184,7 +182,7 @@ def test_the_terminal_gets_every_headline(written):
 
 
 def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
-    database, model = Database.open(drawn_database), AffectModel.load(run / "model")
+    database, model = Database.open(drawn_database), load_model(run / "model")
     rng = np.random.default_rng(0)
     faces = load_faces(database, model, "test", 1000, rng)
     copies = database.images("train", np.arange(50), model.card.image_px)
@@ -194,12 +192,12 @@ def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
 
 
 def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_folder):
-    bench = Bench(Judge.load(judge_folder), AffectModel.load(run / "model"))
+    evaluator = JudgeEvaluator(Judge.load(judge_folder), load_model(run / "model"))
     asked = np.random.default_rng(0).uniform(0, 1, (50, 5))
-    assert bench.control(asked, asked, np.arange(50)).mean_auc.value == 1
-    assert bench.control(asked, asked, np.arange(50)).mean_ccc.value == pytest.approx(1)
+    assert evaluator.control(asked, asked, np.arange(50)).mean_auc.value == 1
+    assert evaluator.control(asked, asked, np.arange(50)).mean_ccc.value == pytest.approx(1)
     half = np.where(np.arange(50)[:, None] % 2, asked, np.nan)  # what was not asked is not graded
-    assert bench.control(half, asked, np.arange(50)).mean_auc.value == 1
+    assert evaluator.control(half, asked, np.arange(50)).mean_auc.value == 1
 
 
 def test_a_direction_that_is_never_reached_is_found():
@@ -216,7 +214,7 @@ def test_a_direction_that_is_never_reached_is_found():
 
 
 def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database):
-    model = AffectModel.load(run / "model")
+    model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 1000, np.random.default_rng(0))
     found = generation.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
     assert found.untouched.value > 0
@@ -225,7 +223,7 @@ def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_databa
 
 
 def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database):
-    model = AffectModel.load(run / "model")
+    model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 20, np.random.default_rng(0))
     assert len(faces) == 20
     assert (faces.twin_of >= 0).all()
@@ -281,14 +279,14 @@ def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(
     assert "order in pairs, AU12" in answer.output
     assert (run / "model" / "card.json").read_bytes() == before
     found = json.loads((run / "report-csv.json").read_text())
-    assert [one["name"] for one in found["orderings"]] == ["AU12"]
+    assert [one["name"] for one in found["pairwise_rankings"]] == ["AU12"]
     assert found["recognition"]["va"] == []
 
 
 def test_too_few_people_have_no_distance_but_a_report_all_the_same(
     run, drawn_database, judge_folder
 ):
-    model = AffectModel.load(run / "model")
+    model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 16, np.random.default_rng(0))
     features = np.random.default_rng(0).normal(size=(16, 4))
     assert generation.measure_distances(faces, features, features, np.random.default_rng(0)) is None
