@@ -86,12 +86,12 @@ def invalid(field: str, value: object, message: str) -> Problem:
 
 def respond(request: Request, problem: Problem) -> Response:
     """The problem as a response."""
-    return as_response(
+    return problem_response(
         problem, request.url.path, request.scope.get("state", {}).get("request_id", "")
     )
 
 
-def as_response(problem: Problem, instance: str, request_id: str) -> Response:
+def problem_response(problem: Problem, instance: str, request_id: str) -> Response:
     """The problem as a response about `instance`, a path."""
     status, title = TITLES[problem.code]
     if instance.startswith(TENSORS):
@@ -114,7 +114,7 @@ def as_response(problem: Problem, instance: str, request_id: str) -> Response:
     return Response(orjson.dumps(body), status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
-def of_validation(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Problem:
+def problem_from_validation(errors: Sequence[Mapping[str, Any]], inside: str = "") -> Problem:
     """Pydantic's findings, each with field, value and what would do."""
     told = []
     for error in errors:
@@ -138,7 +138,7 @@ async def on_problem(request: Request, error: Exception) -> Response:
 async def on_validation(request: Request, error: Exception) -> Response:
     """Handler of FastAPI's own validation."""
     assert isinstance(error, RequestValidationError)
-    return respond(request, of_validation(error.errors()))
+    return respond(request, problem_from_validation(error.errors()))
 
 
 async def on_http(request: Request, error: Exception) -> Response:
@@ -168,10 +168,10 @@ def _allowed(request: Request) -> str:
 async def on_backend(request: Request, error: Exception) -> Response:
     """Handler of BackendError."""
     assert isinstance(error, BackendError)
-    return respond(request, of_backend(error))
+    return respond(request, problem_from_backend(error))
 
 
-def of_backend(error: BackendError) -> Problem:
+def problem_from_backend(error: BackendError) -> Problem:
     """Upstream errors are translated here and nowhere else."""
     if isinstance(error, BackendTimeout):
         return Problem(
@@ -198,7 +198,7 @@ def of_backend(error: BackendError) -> Problem:
     )
 
 
-async def on_bug(request: Request, error: Exception) -> Response:
+async def on_unhandled(request: Request, error: Exception) -> Response:
     """Handler of everything else: our fault. The traceback goes to the log, not to the client."""
     return respond(
         request, Problem("internal", "this is our fault; the log knows more under the request id")

@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from affect.archive import OPERATIONS, Operation
-from service.access.authentication import Caller, Quota, Refused
+from service.access.authentication import InvalidCredential, Principal, Quota
 from service.settings import Settings
 
 LOOK_SECONDS = 5.0  # between looks at the file: keys come and go without a restart
@@ -64,10 +64,10 @@ class Key(BaseModel):
         )
 
     @property
-    def caller(self) -> Caller:
+    def principal(self) -> Principal:
         """Who it stands for."""
         own = self.requests is not None or self.images is not None
-        return Caller(
+        return Principal(
             f"key:{self.id}",
             frozenset(self.scopes),
             Quota(self.requests, self.images, self.seconds) if own else None,
@@ -113,7 +113,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Keys:
+class ApiKeys:
     """The keys that are good now. Raises KeysError when the file cannot be used at the start; later a broken one changes nothing."""
 
     def __init__(
@@ -132,17 +132,17 @@ class Keys:
         """Whether it looks like a key."""
         return credential.startswith(f"{PREFIX}_")
 
-    async def caller(self, credential: str) -> Caller:
+    async def principal(self, credential: str) -> Principal:
         """Whose key it is. An unknown id takes as long as a wrong secret."""
         self._look()
         match = _KEY.fullmatch(credential)
         key = self._keys.get(match[1]) if match else None
         same = hmac.compare_digest(digest(credential), key.sha256 if key else _NOBODY)
         if key is None or not same:
-            raise Refused("unknown API key")
+            raise InvalidCredential("unknown API key")
         if key.expires is not None and key.expires <= datetime.datetime.now(datetime.UTC):
-            raise Refused("this API key has expired")
-        return key.caller
+            raise InvalidCredential("this API key has expired")
+        return key.principal
 
     def _look(self) -> None:
         if self.file is None or self._clock() - self._looked < LOOK_SECONDS:
@@ -169,10 +169,10 @@ class Keys:
         return {} if self.file is None else parse(self.file.read_text(), str(self.file))
 
 
-def keys_of(settings: Settings) -> Keys | None:
+def api_keys_from_settings(settings: Settings) -> ApiKeys | None:
     """The keys that the settings name, if they name any. Raises KeysError."""
     text = settings.keys.get_secret_value() if settings.keys else None
-    return Keys(text, settings.keys_file) if text or settings.keys_file else None
+    return ApiKeys(text, settings.keys_file) if text or settings.keys_file else None
 
 
 @click.group()

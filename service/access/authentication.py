@@ -24,7 +24,7 @@ class Quota:
 
 
 @dataclass(frozen=True)
-class Caller:
+class Principal:
     """`id` is what is counted and cached under; it tells nothing secret. `quota` None: the operator's default."""
 
     id: str
@@ -44,16 +44,16 @@ class Credentials(Protocol):
         """Whether it looks like one of this kind."""
         ...
 
-    async def caller(self, credential: str) -> Caller:
-        """Who it belongs to. Raises Refused."""
+    async def principal(self, credential: str) -> Principal:
+        """Who it belongs to. Raises InvalidCredential."""
         ...
 
 
-class Refused(Exception):
+class InvalidCredential(Exception):
     """A credential that is worth nothing; the words are for the client."""
 
 
-class Access:
+class Authenticator:
     """All kinds of credentials that are taken."""
 
     def __init__(self, metrics: Metrics, *kinds: Credentials) -> None:
@@ -63,10 +63,10 @@ class Access:
                 "no API keys and no tokens are configured: the gateway is open to everyone who reaches it"
             )
 
-    async def caller(self, request: Request, operation: str | None = None) -> Caller:
+    async def principal(self, request: Request, operation: str | None = None) -> Principal:
         """Who asks. Raises Problem: 401 without a valid credential, 403 without the scope of the operation, if there is one."""
         if not self.kinds:
-            return Caller(
+            return Principal(
                 f"at:{request.client.host if request.client else 'unknown'}", frozenset(OPERATIONS)
             )
         try:
@@ -75,18 +75,18 @@ class Access:
             self.metrics.denied.labels(problem.status).inc()
             raise
 
-    async def _known(self, request: Request, operation: str | None) -> Caller:
+    async def _known(self, request: Request, operation: str | None) -> Principal:
         credential = shown(request.headers)
         kind = next((kind for kind in self.kinds if kind.knows(credential)), None)
         if kind is None:
             raise unauthorized("not a key or token of this gateway")
         try:
-            caller = await kind.caller(credential)
-        except Refused as refusal:
+            principal = await kind.principal(credential)
+        except InvalidCredential as refusal:
             raise unauthorized(str(refusal)) from None
-        if operation is not None and operation not in caller.scopes:
-            raise forbidden(caller, operation)
-        return caller
+        if operation is not None and operation not in principal.scopes:
+            raise forbidden(principal, operation)
+        return principal
 
 
 def shown(headers: Mapping[str, str]) -> str:
@@ -117,9 +117,9 @@ def unauthorized(why: str) -> Problem:
     )
 
 
-def forbidden(caller: Caller, scope: str) -> Problem:
+def forbidden(principal: Principal, scope: str) -> Problem:
     """403, naming the scope that is missing."""
-    have = ", ".join(sorted(caller.scopes)) or "none"
+    have = ", ".join(sorted(principal.scopes)) or "none"
     headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
     return Problem(
         "forbidden", f"this needs the scope {scope!r}; yours are: {have}", headers=headers

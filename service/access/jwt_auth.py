@@ -12,7 +12,7 @@ import jwt
 from cachetools import TTLCache
 from jwt.types import Options
 
-from service.access.authentication import Caller, Refused
+from service.access.authentication import InvalidCredential, Principal
 from service.problems import Problem
 from service.settings import Settings
 
@@ -40,7 +40,7 @@ SEEN_SECONDS, SEEN_TOKENS = (
 log = logging.getLogger(__name__)
 
 
-class Published:
+class JwksCache:
     """The keys at a JWKS address, cached. While it does not answer, the keys it published last stay good."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -95,11 +95,11 @@ class Published:
         self._fetched = self._clock()
 
 
-class Tokens:
-    """JWTs of one issuer for one audience. Scopes are words of the claim `scope` (or `scp`) after `prefix`; `sub` is the caller."""
+class JwtCredentials:
+    """JWTs of one issuer for one audience. Scopes are words of the claim `scope` (or `scp`) after `prefix`; `sub` is the principal."""
 
     def __init__(
-        self, published: Published, *, issuer: str, audience: str, prefix: str = ""
+        self, published: JwksCache, *, issuer: str, audience: str, prefix: str = ""
     ) -> None:
         self.published, self.issuer, self.audience, self.prefix = (
             published,
@@ -107,21 +107,24 @@ class Tokens:
             audience,
             prefix,
         )
-        self._seen: TTLCache[bytes, tuple[Caller, float]] = TTLCache(SEEN_TOKENS, SEEN_SECONDS)
+        self._seen: TTLCache[bytes, tuple[Principal, float]] = TTLCache(SEEN_TOKENS, SEEN_SECONDS)
 
     def knows(self, credential: str) -> bool:
         """Whether it looks like a JWT."""
         return credential.count(".") == 2
 
-    async def caller(self, credential: str) -> Caller:
+    async def principal(self, credential: str) -> Principal:
         """Whose token it is."""
         place = hashlib.sha256(credential.encode()).digest()
         seen = self._seen.get(place)
         if seen is None:
             claims = await self._verified(credential)
-            seen = self._seen[place] = self._caller(claims), float(claims["exp"]) + LEEWAY_SECONDS
+            seen = self._seen[place] = (
+                self._principal(claims),
+                float(claims["exp"]) + LEEWAY_SECONDS,
+            )
         if seen[1] < time.time():
-            raise Refused("this token has expired")
+            raise InvalidCredential("this token has expired")
         return seen[0]
 
     async def _verified(self, credential: str) -> Mapping[str, Any]:
@@ -129,7 +132,9 @@ class Tokens:
             kid = jwt.get_unverified_header(credential).get("kid")
             key = await self.published.key(kid) if isinstance(kid, str) else None
             if key is None:
-                raise Refused("this token is signed by a key that its issuer does not publish")
+                raise InvalidCredential(
+                    "this token is signed by a key that its issuer does not publish"
+                )
             required: Options = {"require": ["exp", "iss", "aud", "sub"]}
             return jwt.decode(
                 credential,
@@ -141,11 +146,11 @@ class Tokens:
                 leeway=LEEWAY_SECONDS,
             )
         except jwt.ExpiredSignatureError:
-            raise Refused("this token has expired") from None
+            raise InvalidCredential("this token has expired") from None
         except jwt.PyJWTError as error:
-            raise Refused(f"this token is not valid here: {error}") from None
+            raise InvalidCredential(f"this token is not valid here: {error}") from None
 
-    def _caller(self, claims: Mapping[str, Any]) -> Caller:
+    def _principal(self, claims: Mapping[str, Any]) -> Principal:
         words = claims.get("scope", claims.get("scp", ""))
         words = (
             words.split() if isinstance(words, str) else words if isinstance(words, list) else []
@@ -156,10 +161,10 @@ class Tokens:
             if str(word).startswith(self.prefix)
         )
         who = hashlib.sha256(f"{claims['iss']}\n{claims['sub']}".encode()).hexdigest()[:16]
-        return Caller(f"token:{who}", scopes)
+        return Principal(f"token:{who}", scopes)
 
 
-def tokens_of(settings: Settings) -> Tokens | None:
+def jwt_from_settings(settings: Settings) -> JwtCredentials | None:
     """The tokens that the settings name, if they name any."""
     if (
         settings.token_jwks_url is None
@@ -167,8 +172,8 @@ def tokens_of(settings: Settings) -> Tokens | None:
         or settings.token_audience is None
     ):
         return None
-    published = Published(settings.token_jwks_url)
-    return Tokens(
+    published = JwksCache(settings.token_jwks_url)
+    return JwtCredentials(
         published,
         issuer=settings.token_issuer,
         audience=settings.token_audience,

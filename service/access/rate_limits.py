@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cachetools import LRUCache
 from fastapi import Request
 
-from service.access.authentication import Caller, Quota
+from service.access.authentication import Principal, Quota
 from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.storage.redis import Redis, RedisFailed
@@ -47,7 +47,7 @@ return told
 
 
 @dataclass(frozen=True)
-class Demand:
+class LimitRequest:
     """`cost` of one bucket's `quota` in `seconds`."""
 
     name: str
@@ -57,7 +57,7 @@ class Demand:
 
 
 @dataclass(frozen=True)
-class Level:
+class BucketState:
     """A bucket after it was asked: seconds until it holds what was asked (0: taken), and until it is full."""
 
     wait_seconds: float
@@ -71,11 +71,11 @@ class LocalBuckets:
         self._clock = clock
         self._full_at: LRUCache[tuple[str, str], float] = LRUCache(MOST_BUCKETS)
 
-    def take(self, caller: str, demands: Sequence[Demand]) -> list[Level]:
+    def take(self, principal: str, demands: Sequence[LimitRequest]) -> list[BucketState]:
         """Take everything, or nothing."""
         now = self._clock()
         full = [
-            min(max(0.0, self._full_at.get((caller, demand.name), 0.0) - now), demand.seconds)
+            min(max(0.0, self._full_at.get((principal, demand.name), 0.0) - now), demand.seconds)
             for demand in demands
         ]
         costs = [demand.cost * demand.seconds / demand.quota for demand in demands]
@@ -90,11 +90,11 @@ class LocalBuckets:
             full = [level + cost for level, cost in zip(full, costs, strict=True)]
             self._full_at.update(
                 {
-                    (caller, demand.name): now + level
+                    (principal, demand.name): now + level
                     for demand, level in zip(demands, full, strict=True)
                 }
             )
-        return [Level(*pair) for pair in zip(wait, full, strict=True)]
+        return [BucketState(*pair) for pair in zip(wait, full, strict=True)]
 
 
 class SharedBuckets:
@@ -103,10 +103,10 @@ class SharedBuckets:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
 
-    async def take(self, caller: str, demands: Sequence[Demand]) -> list[Level]:
+    async def take(self, principal: str, demands: Sequence[LimitRequest]) -> list[BucketState]:
         """Take everything, or nothing. Raises RedisFailed."""
         keys = [
-            f"affectgan:quota:{{{caller}}}:{demand.name}:{demand.quota}:{demand.seconds}"
+            f"affectgan:quota:{{{principal}}}:{demand.name}:{demand.quota}:{demand.seconds}"
             for demand in demands
         ]
         numbers = [
@@ -119,11 +119,12 @@ class SharedBuckets:
         if not _sensible(told, demands):
             raise self.redis.failed("quota", "garbled")
         return [
-            Level(wait / 1e6, full / 1e6) for wait, full in zip(told[::2], told[1::2], strict=True)
+            BucketState(wait / 1e6, full / 1e6)
+            for wait, full in zip(told[::2], told[1::2], strict=True)
         ]
 
 
-class Quotas:
+class RateLimiter:
     """What each caller may still do. `default` holds for callers without a quota of their own."""
 
     def __init__(
@@ -138,18 +139,18 @@ class Quotas:
         self.shared = SharedBuckets(redis) if redis else None
         self._empty_until: LRUCache[str, float] = LRUCache(MOST_BUCKETS)
 
-    def glance(self, caller: Caller) -> None:
+    def check_exhausted(self, principal: Principal) -> None:
         """Before a body is read: raises Problem for a caller who was refused a moment ago and has not waited."""
-        left = self._empty_until.get(caller.id, 0.0) - self._clock()
+        left = self._empty_until.get(principal.id, 0.0) - self._clock()
         if left > 0:
             raise self._exceeded("requests", left)
 
-    async def take(self, caller: Caller, images: int, request: Request) -> None:
+    async def take(self, principal: Principal, images: int, request: Request) -> None:
         """One request with so many images. The answer will carry the RateLimit headers. Raises Problem: 413, 429."""
-        quota = caller.quota or self.default
+        quota = principal.quota or self.default
         wanted = (("requests", quota.requests, 1), ("images", quota.images, images))
         demands = [
-            Demand(name, most, quota.seconds, cost)
+            LimitRequest(name, most, quota.seconds, cost)
             for name, most, cost in wanted
             if most is not None
         ]
@@ -161,21 +162,21 @@ class Quotas:
                     "too_many_images",
                     f"{demand.cost} images in one request; your quota allows {demand.quota} in {demand.seconds} s",
                 )
-        levels = await self._take(caller.id, demands)
+        levels = await self._take(principal.id, demands)
         request.scope["state"].setdefault("headers", []).extend(fields(demands, levels))
         worst = max(range(len(demands)), key=lambda index: levels[index].wait_seconds)
         if levels[worst].wait_seconds > 0:
             if demands[worst].name == "requests":
-                self._empty_until[caller.id] = self._clock() + levels[worst].wait_seconds
+                self._empty_until[principal.id] = self._clock() + levels[worst].wait_seconds
             raise self._exceeded(demands[worst].name, levels[worst].wait_seconds)
 
-    async def _take(self, caller: str, demands: Sequence[Demand]) -> list[Level]:
+    async def _take(self, principal: str, demands: Sequence[LimitRequest]) -> list[BucketState]:
         if self.shared is not None:
             try:
-                return await self.shared.take(caller, demands)
+                return await self.shared.take(principal, demands)
             except RedisFailed:
                 self.metrics.quota_local.inc()
-        return self.local.take(caller, demands)
+        return self.local.take(principal, demands)
 
     def _exceeded(self, name: str, seconds: float) -> Problem:
         self.metrics.quota_exceeded.labels(name).inc()
@@ -187,7 +188,9 @@ class Quotas:
         )
 
 
-def fields(demands: Sequence[Demand], levels: Sequence[Level]) -> list[tuple[bytes, bytes]]:
+def fields(
+    demands: Sequence[LimitRequest], levels: Sequence[BucketState]
+) -> list[tuple[bytes, bytes]]:
     """RateLimit-Policy and RateLimit: `"requests";q=100;w=60` and `"requests";r=42;t=18`; t is when all of the quota is there again."""
     policy = ", ".join(f'"{demand.name}";q={demand.quota};w={demand.seconds}' for demand in demands)
     left = ", ".join(
@@ -197,7 +200,7 @@ def fields(demands: Sequence[Demand], levels: Sequence[Level]) -> list[tuple[byt
     return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
 
 
-def _sensible(told: object, demands: Sequence[Demand]) -> bool:
+def _sensible(told: object, demands: Sequence[LimitRequest]) -> bool:
     """Whether numbers from Redis can be true: no wait and no bucket is longer than its window."""
     if not isinstance(told, list) or len(told) != 2 * len(demands):
         return False
@@ -208,7 +211,7 @@ def _sensible(told: object, demands: Sequence[Demand]) -> bool:
     )
 
 
-def _left(demand: Demand, level: Level) -> int:
+def _left(demand: LimitRequest, level: BucketState) -> int:
     return max(
         0, math.floor((demand.seconds - level.full_seconds) * demand.quota / demand.seconds + 1e-6)
     )

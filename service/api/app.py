@@ -16,22 +16,22 @@ from affect import __version__
 from affect.card import ModelCard
 from affect.faces import FaceFinder
 from service import problems, schemas
-from service.access.api_keys import keys_of
-from service.access.authentication import Access, Quota
-from service.access.jwt_auth import tokens_of
-from service.access.rate_limits import Quotas
+from service.access.api_keys import api_keys_from_settings
+from service.access.authentication import Authenticator, Quota
+from service.access.jwt_auth import jwt_from_settings
+from service.access.rate_limits import RateLimiter
 from service.api import job_routes, open_inference
 from service.api.idempotency import Idempotency
-from service.api.middleware import Envelope
+from service.api.middleware import RequestMiddleware
 from service.api.openapi_extras import complete
 from service.api.pipeline import PICTURE_TYPES, answer, as_json
 from service.backend.torchserve_client import Backend, BackendError
 from service.inference.admission import DEADLINE_HEADER, Admission
-from service.inference.model_registry import Models
-from service.inference.preprocessing import Pictures
-from service.inference.response_cache import Cache
+from service.inference.model_registry import ModelRegistry
+from service.inference.preprocessing import Preprocessor
+from service.inference.response_cache import ResponseCache
 from service.inference.routing import NO_ROUTING, Routing
-from service.inference.shadow import Shadows
+from service.inference.shadow import ShadowTraffic
 from service.jobs.background import later_of
 from service.jobs.jobs import Jobs
 from service.jobs.webhooks import Webhooks
@@ -45,17 +45,17 @@ PAGE = Path(__file__).parents[1] / "page" / "index.html"
 PAGE_POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
-class State(TypedDict):
+class AppState(TypedDict):
     """What lives as long as the app."""
 
     settings: Settings
     metrics: Metrics
-    access: Access
-    quotas: Quotas
-    cache: Cache
+    access: Authenticator
+    quotas: RateLimiter
+    cache: ResponseCache
     admission: Admission
-    models: Models
-    shadows: Shadows
+    models: ModelRegistry
+    shadows: ShadowTraffic
     jobs: Jobs
     webhooks: Webhooks
     idempotency: Idempotency
@@ -76,31 +76,36 @@ def create_app(
     tracing = tracing or tracing_of(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[AppState]:
         finder = FaceFinder(yunet=settings.yunet)
-        pictures = Pictures(
+        pictures = Preprocessor(
             metrics, threads=settings.decode_threads, max_pixels=settings.max_pixels, finder=finder
         )
-        models = app.state.models = Models(pictures, metrics)
+        models = app.state.models = ModelRegistry(pictures, metrics)
         for backend in backends:
             await models.add(backend)
         models.follow(routing)
-        shadows = Shadows(models, metrics)
-        access = Access(
-            metrics, *(kind for kind in (keys_of(settings), tokens_of(settings)) if kind)
+        shadows = ShadowTraffic(models, metrics)
+        access = Authenticator(
+            metrics,
+            *(
+                kind
+                for kind in (api_keys_from_settings(settings), jwt_from_settings(settings))
+                if kind
+            ),
         )
         redis = redis_of(settings, metrics)
-        quotas = Quotas(
+        quotas = RateLimiter(
             Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds),
             metrics,
             redis,
         )
-        cache = Cache(settings, metrics, redis)
+        cache = ResponseCache(settings, metrics, redis)
         async with AsyncExitStack() as stack:
             stack.enter_context(exposed(metrics, settings))
             later = await stack.enter_async_context(later_of(settings, admission, models, metrics))
             app.state.jobs = later.jobs
-            yield State(
+            yield AppState(
                 settings=settings,
                 metrics=metrics,
                 access=access,
@@ -137,9 +142,9 @@ def create_app(
     app.add_exception_handler(BackendError, problems.on_backend)
     app.add_exception_handler(RequestValidationError, problems.on_validation)
     app.add_exception_handler(HTTPException, problems.on_http)
-    app.add_exception_handler(Exception, problems.on_bug)
+    app.add_exception_handler(Exception, problems.on_unhandled)
     app.add_middleware(
-        Envelope, metrics=metrics, tracing=tracing, max_body_bytes=settings.max_body_bytes
+        RequestMiddleware, metrics=metrics, tracing=tracing, max_body_bytes=settings.max_body_bytes
     )
     return app
 
@@ -296,7 +301,7 @@ async def explain(request: Request) -> Response:
 )
 async def models(request: Request) -> Response:
     """Every version: whether it is its model's default, and its share of the requests that name no version."""
-    return as_json({"models": request.state.models.listed()})
+    return as_json({"models": request.state.models.summaries()})
 
 
 NOT_SERVED: dict[int | str, dict[str, Any]] = {
@@ -314,7 +319,7 @@ NOT_SERVED: dict[int | str, dict[str, Any]] = {
 async def model(request: Request, name: str, version: str | None = None) -> Response:
     """Vocabulary, thresholds, measured quality, data, limits: of the default version, or of the one asked for."""
     return Response(
-        request.state.models.named(name, version).card.model_dump_json(),
+        request.state.models.find(name, version).card.model_dump_json(),
         media_type="application/json",
     )
 

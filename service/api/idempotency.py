@@ -16,7 +16,7 @@ from fastapi import Request
 from redis.asyncio import Redis as Client
 from starlette.responses import Response
 
-from service.inference.inference_request import Call
+from service.inference.inference_request import InferenceRequest
 from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.storage.encryption import Unreadable, Vault
@@ -29,7 +29,7 @@ MOST_KEPT_BYTES = 16 * 2**20  # a larger answer is computed again
 RUNNING = b""
 
 
-class Memory(Protocol):
+class IdempotencyStore(Protocol):
     """Remembers, under a name, a fingerprint and then an answer."""
 
     async def claim(
@@ -52,7 +52,7 @@ class Memory(Protocol):
         ...
 
 
-class ProcessMemory:
+class MemoryIdempotencyStore:
     """In this process: the oldest answers go first when they hold more than `most_bytes` together."""
 
     def __init__(self, *, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -107,7 +107,7 @@ _CLAIM = "if redis.call('HSETNX', KEYS[1], 'token', ARGV[1]) == 0 then return re
 redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'answer', '') redis.call('PEXPIRE', KEYS[1], ARGV[3]) return false"
 
 
-class RedisMemory:
+class RedisIdempotencyStore:
     """In Redis, for all gateways, the answers sealed."""
 
     def __init__(self, redis: Redis, vault: Vault) -> None:
@@ -152,7 +152,7 @@ class Idempotency:
 
     def __init__(
         self,
-        memory: Memory,
+        memory: IdempotencyStore,
         vault: Vault,
         metrics: Metrics,
         *,
@@ -163,14 +163,18 @@ class Idempotency:
         self.seconds, self.running_seconds = seconds, running_seconds
 
     async def once(
-        self, request: Request, call: Call, owner: str, work: Callable[[], Awaitable[Response]]
+        self,
+        request: Request,
+        call: InferenceRequest,
+        owner: str,
+        work: Callable[[], Awaitable[Response]],
     ) -> Response:
         """The response of `work`, or the kept one of the same request. Raises Problem: 400, 409, 422."""
         key = request.headers.get(HEADER)
         if key is None:
             return await work()
         name = self.vault.fingerprint(
-            owner.encode(), request.url.path.encode(), key_of(key).encode()
+            owner.encode(), request.url.path.encode(), parse_idempotency_key(key).encode()
         )
         fingerprint = await asyncio.to_thread(self._fingerprint, call, request)
         token = secrets.token_hex(8).encode()
@@ -224,7 +228,7 @@ class Idempotency:
         except RedisFailed:
             self._count("forgotten")
 
-    def _fingerprint(self, call: Call, request: Request) -> bytes:
+    def _fingerprint(self, call: InferenceRequest, request: Request) -> bytes:
         asked = [request.headers.get(header, "").encode() for header in ("prefer", "x-webhook-url")]
         return self.vault.fingerprint(call.to_bytes(), *asked)
 
@@ -232,7 +236,7 @@ class Idempotency:
         self.metrics.replays.labels(outcome).inc()
 
 
-def key_of(text: str) -> str:
+def parse_idempotency_key(text: str) -> str:
     """The key, quoted as the draft has it or bare. Raises Problem: 400."""
     key = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
     if not key.strip() or len(key) > LONGEST_KEY or not key.isprintable():

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service import schemas
-from service.access.authentication import Caller
-from service.inference.inference_request import Call
+from service.access.authentication import Principal
+from service.inference.inference_request import InferenceRequest
 from service.jobs import webhooks
 from service.jobs.jobs import Job, Jobs, StoreFailed
 from service.problems import Problem, invalid
@@ -41,7 +41,9 @@ def wants_job(request: Request) -> bool:
     return wanted
 
 
-async def accept(request: Request, call: Call, owner: str, wanted: str | None) -> Response | None:
+async def accept(
+    request: Request, call: InferenceRequest, owner: str, wanted: str | None
+) -> Response | None:
     """202 and where the job is; None when no job can be kept now: a preference is not a demand, so the request is answered at once.
 
     With a webhook it is one: somebody would wait for a call that never comes. Raises Problem.
@@ -142,9 +144,9 @@ def told(job: Job, place: str, answer: Kept | None = None) -> bytes:
 
 
 async def _found(request: Request, job_id: str) -> Job:
-    caller = await request.state.access.caller(request)
+    principal = await request.state.access.principal(request)
     try:
-        found: Job = await request.state.jobs.of_owner(job_id, owner_of(caller))
+        found: Job = await request.state.jobs.of_owner(job_id, owner_of(principal))
     except StoreFailed as error:
         raise unavailable() from error
     return found
@@ -163,9 +165,9 @@ async def _document(request: Request, job: Job) -> bytes:
     return told(job, request.state.jobs.store.place, failed)
 
 
-def owner_of(caller: Caller) -> str:
+def owner_of(principal: Principal) -> str:
     """Whose jobs and Idempotency-Keys these are. Where nobody shows who they are, whoever knows a job's id may ask for it."""
-    return "" if caller.anonymous else caller.id
+    return "" if principal.anonymous else principal.id
 
 
 def _time(seconds: float | None) -> str | None:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
-class Envelope:
+class RequestMiddleware:
     """Wraps the app."""
 
     def __init__(

@@ -34,8 +34,8 @@ from service.api.tensors import (
     read_message,
     response,
 )
-from service.inference.inference_request import Call
-from service.inference.model_registry import Models, Version
+from service.inference.inference_request import InferenceRequest
+from service.inference.model_registry import ModelRegistry, Version
 from service.problems import Problem, invalid
 
 router = APIRouter(prefix="/v2", tags=["tensors"])
@@ -84,7 +84,7 @@ class ModelMetadata(BaseModel):
 
 
 @dataclass(frozen=True)
-class Asked:
+class InferTarget:
     """Which operation of which open version a path names."""
 
     name: str
@@ -93,17 +93,17 @@ class Asked:
     versions: list[str]
 
 
-def asked(models: Models, name: str, version: str | None = None) -> Asked:
+def asked(models: ModelRegistry, name: str, version: str | None = None) -> InferTarget:
     """Raises Problem: 404."""
     served, _, operation = name.rpartition("-")
     if operation not in OPERATIONS:
         listed = [f"{model}-{operation}" for model in models.routes for operation in OPERATIONS]
         raise Problem("not_found", f"no model {name!r}; there is {', '.join(listed)}")
     found: Operation = operation
-    return Asked(name, found, models.named(served, version), list(models.of(served)))
+    return InferTarget(name, found, models.find(served, version), list(models.versions_of(served)))
 
 
-class Tensors:
+class OpenInferenceAdapter:
     """The form of one request of this protocol (service/api/pipeline.py): it keeps what the message asks for until the answer is told."""
 
     jobs = False
@@ -112,34 +112,34 @@ class Tensors:
         self.model_name, self.version, self.card = name, version, card
         self.message = InferRequest(inputs=[])
 
-    async def read(self, request: Request, operation: Operation) -> Call:
-        """See `Form`."""
+    async def read(self, request: Request, operation: Operation) -> InferenceRequest:
+        """See `ProtocolAdapter`."""
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Problem("unsupported_media_type", "the body is compressed; send it as it is")
         self.message, tensors = await read_message(request)
         self._known(tensors, INPUTS[operation])
         chosen = {"model": self.card.name, "version": self.version}
         call = READERS[operation](self, tensors, chosen)
-        check_count("rows", call.pictures, request.state.settings.max_images)
+        check_count("rows", call.image_count, request.state.settings.max_images)
         return call
 
-    def name(self, request: Request, call: Call) -> str:
-        """See `Form`."""
+    def name(self, request: Request, call: InferenceRequest) -> str:
+        """See `ProtocolAdapter`."""
         return "v2:" + self.message.model_dump_json(include={"id", "parameters", "outputs"})
 
     def tell(
-        self, request: Request, call: Call, answer: bytes, marks: Mapping[str, str]
+        self, request: Request, call: InferenceRequest, answer: bytes, marks: Mapping[str, str]
     ) -> Response:
-        """See `Form`."""
+        """See `ProtocolAdapter`."""
         told = orjson.loads(answer)
         outputs = TELLERS[call.operation](
-            told["results"], request.state.models.named(**told_by(told)).card
+            told["results"], request.state.models.find(**told_by(told)).card
         )
         return response(self.message, self.model_name, told["model"]["version"], outputs, marks)
 
     # -- inputs ----------------------------------------------------------------------------------------------------
 
-    def predict(self, tensors: Mapping[str, Array], chosen: Json) -> Call:
+    def predict(self, tensors: Mapping[str, Array], chosen: Json) -> InferenceRequest:
         """`image` alone."""
         options = validate(
             schemas.PredictOptions, self._options(tensors, chosen, "faces"), "parameters"
@@ -150,22 +150,22 @@ class Tensors:
                 "all",
                 "a row is one face here: largest or none; /v1/predict tells all",
             )
-        return Call(
+        return InferenceRequest(
             "predict",
             schemas.PredictBody.model_construct(images=self._images(tensors), options=options),
         )
 
-    def explain(self, tensors: Mapping[str, Array], chosen: Json) -> Call:
+    def explain(self, tensors: Mapping[str, Array], chosen: Json) -> InferenceRequest:
         """`image`; the question, for all rows, is in the parameters."""
         given = self._options(tensors, chosen, "faces", "integrated_gradients", *QUESTION)
         question = {name: given.pop(name) for name in QUESTION if name in given}
         options = validate(schemas.ExplainOptions, given | {"question": question}, "parameters")
-        return Call(
+        return InferenceRequest(
             "explain",
             schemas.ExplainBody.model_construct(images=self._images(tensors), options=options),
         )
 
-    def generate(self, tensors: Mapping[str, Array], chosen: Json) -> Call:
+    def generate(self, tensors: Mapping[str, Array], chosen: Json) -> InferenceRequest:
         """Any of `aus`, `va`, `seed`, `reference`, all of n rows. NaN and an empty reference are left to chance."""
         counts = {name: len(tensor) for name, tensor in tensors.items()}
         if not counts or len(set(counts.values())) > 1:
@@ -192,7 +192,9 @@ class Tensors:
             if "reference" in tensors and (content := tensors["reference"].reshape(count)[row]):
                 item["reference"] = {"content": base64.b64encode(content).decode()}
         options = self._options({}, chosen, "faces", "format")
-        return Call("generate", validate(schemas.GenerateBody, options | {"items": items}))
+        return InferenceRequest(
+            "generate", validate(schemas.GenerateBody, options | {"items": items})
+        )
 
     def _images(self, tensors: Mapping[str, Array]) -> list[schemas.ImageContent]:
         """Encoded pictures as they came; pixels as a PNG of them."""
@@ -403,10 +405,12 @@ def tell_explain(results: list[Json], card: ModelCard) -> Outputs:
     }
 
 
-READERS: dict[Operation, Callable[[Tensors, Mapping[str, Array], Json], Call]] = {
-    "predict": Tensors.predict,
-    "generate": Tensors.generate,
-    "explain": Tensors.explain,
+READERS: dict[
+    Operation, Callable[[OpenInferenceAdapter, Mapping[str, Array], Json], InferenceRequest]
+] = {
+    "predict": OpenInferenceAdapter.predict,
+    "generate": OpenInferenceAdapter.generate,
+    "explain": OpenInferenceAdapter.explain,
 }
 TELLERS: dict[Operation, Callable[[list[Json], ModelCard], Outputs]] = {
     "predict": tell_predict,
@@ -480,7 +484,9 @@ async def model_ready(request: Request, name: str, version: str | None = None) -
 async def infer(request: Request, name: str, version: str | None = None) -> Response:
     """Rows in, rows out. A bad row fails alone: its `error` says why."""
     found = asked(request.state.models, name, version)
-    return await answer(request, found.operation, Tensors(name, version, found.version.card))
+    return await answer(
+        request, found.operation, OpenInferenceAdapter(name, version, found.version.card)
+    )
 
 
 NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ModelReady, "description": "Not now"}}

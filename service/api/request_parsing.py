@@ -12,7 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from affect.images import MEDIA_TYPES
-from service.problems import Problem, invalid, of_validation
+from service.problems import Problem, invalid, problem_from_validation
 
 M = TypeVar("M", bound=BaseModel)
 FORM, JSON = "multipart/form-data", "application/json"
@@ -21,7 +21,7 @@ MOST_PARTS = 1024  # of a form; how many may be pictures is checked, and said, l
 
 
 @dataclass(frozen=True)
-class Intake(Generic[M]):
+class ParsedImages(Generic[M]):
     """Encoded pictures in order, and the options for all of them."""
 
     images: list[bytes]
@@ -30,16 +30,16 @@ class Intake(Generic[M]):
 
 async def read_images(
     request: Request, body: type[BaseModel], options: type[M], max_images: int
-) -> Intake[M]:
+) -> ParsedImages[M]:
     """Whatever form it came in. Raises Problem: 400, 413, 415 or 422."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind == FORM:
         intake = await _from_form(request, options, max_images)
     elif kind == JSON:
         parsed = await read_json(request, body)
-        intake = Intake([image.content for image in parsed.images], parsed.options)  # type: ignore[attr-defined]
+        intake = ParsedImages([image.content for image in parsed.images], parsed.options)  # type: ignore[attr-defined]
     elif kind in RAW:
-        intake = Intake([await request.body()], options())
+        intake = ParsedImages([await request.body()], options())
     else:
         raise Problem(
             "unsupported_media_type",
@@ -62,7 +62,7 @@ def validate(model: type[M], value: Any, inside: str = "") -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise of_validation(error.errors(), inside) from error
+        raise problem_from_validation(error.errors(), inside) from error
 
 
 def check_count(field: str, count: int, most: int) -> None:
@@ -82,7 +82,7 @@ def check_count(field: str, count: int, most: int) -> None:
         )
 
 
-async def _from_form(request: Request, options: type[M], max_images: int) -> Intake[M]:
+async def _from_form(request: Request, options: type[M], max_images: int) -> ParsedImages[M]:
     form = await _form(request)
     try:
         unknown = sorted(set(form) - {"images", "options"})
@@ -90,7 +90,7 @@ async def _from_form(request: Request, options: type[M], max_images: int) -> Int
             raise invalid(
                 unknown[0], "present", "unknown part; the form has `images` and `options`"
             )
-        return Intake(
+        return ParsedImages(
             [await _picture(part) for part in form.getlist("images")], await _options(form, options)
         )
     finally:

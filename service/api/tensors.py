@@ -1,6 +1,6 @@
 """Tensors as the Open Inference Protocol v2 sends them: in JSON, or as bytes behind the JSON (its binary tensor extension).
 
-Pictures are BYTES: the file itself in binary form, base64 text in JSON; words are BYTES too, as
+Preprocessor are BYTES: the file itself in binary form, base64 text in JSON; words are BYTES too, as
 they are. What is not known of a row (a picture that failed, a wish that is free) is NaN in binary form and null in JSON.
 """
 
@@ -17,7 +17,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from service.problems import Problem, invalid, of_validation
+from service.problems import Problem, invalid, problem_from_validation
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 TYPES: dict[str, np.dtype[Any]] = {
@@ -100,7 +100,7 @@ async def read_message(request: Request) -> tuple[InferRequest, dict[str, Array]
     except ValidationError as error:
         if any(fault["type"] == "json_invalid" for fault in error.errors()):
             raise Problem("malformed", "the inference header is not JSON") from error
-        raise of_validation(error.errors()) from error
+        raise problem_from_validation(error.errors()) from error
     tensors: dict[str, Array] = {}
     for index, tensor in enumerate(message.inputs):
         size = tensor.parameters.get("binary_data_size")

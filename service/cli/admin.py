@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from service.backend.pool import Fleet, check
-from service.inference.model_registry import Models
+from service.inference.model_registry import ModelRegistry
 from service.inference.routing import Route, RoutingError
 
 
@@ -60,12 +60,12 @@ class _Operator:
         self.app, self.fleet = app, fleet
 
     @property
-    def models(self) -> Models:
-        models: Models = self.app.state.models  # there from the app's start on
+    def models(self) -> ModelRegistry:
+        models: ModelRegistry = self.app.state.models  # there from the app's start on
         return models
 
     async def listed(self, request: web.Request) -> web.Response:
-        return _json({"models": self.models.listed()})
+        return _json({"models": self.models.summaries()})
 
     async def add(self, request: web.Request) -> web.Response:
         """Opens the version of a folder; its workers are ready when this answers."""
@@ -88,7 +88,7 @@ class _Operator:
 
     async def remove(self, request: web.Request) -> web.Response:
         """Answers when the version's last request is answered and its server has ended."""
-        version = await self.models.let_go(
+        version = await self.models.drain_and_remove(
             request.match_info["name"], request.match_info["version"]
         )
         await self.fleet.close(version.backend)

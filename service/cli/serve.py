@@ -16,7 +16,7 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
-from service.access.api_keys import keys_of
+from service.access.api_keys import api_keys_from_settings
 from service.api.app import create_app
 from service.backend.pool import Fleet, check_all, torchserve
 from service.cli.admin import administration, socket_of
@@ -58,7 +58,7 @@ def serve(
         )
     check_all(models)
     try:
-        keys_of(Settings())
+        api_keys_from_settings(Settings())
         background.check(Settings())
     except ValueError as error:
         raise click.ClickException(str(error)) from error

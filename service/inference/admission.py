@@ -19,7 +19,7 @@ MEMORY_SECONDS = 5.0  # of busy time, after which a measurement counts for a thi
 PATIENCE = 0.8  # share of its deadline that a request may expect to spend waiting and being served
 
 
-class Pace:
+class ServiceRateEstimator:
     """Seconds of a busy house per picture: elapsed while anything was in flight, over what was finished meanwhile.
 
     So it counts everything that slows: workers, threads, neighbours. A house that finishes nothing gets slower and slower.
@@ -48,7 +48,7 @@ class Pace:
         return self._busy_seconds / self._done if self._done else 0.0
 
 
-class House:
+class ConcurrencyLimiter:
     """The requests of one operation: how many, and how many pictures they hold. All on the event loop, so plain integers do."""
 
     def __init__(
@@ -58,7 +58,12 @@ class House:
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.operation, self.most, self.metrics, self.pace = operation, most, metrics, Pace(clock)
+        self.operation, self.most, self.metrics, self.pace = (
+            operation,
+            most,
+            metrics,
+            ServiceRateEstimator(clock),
+        )
         self.requests = self.pictures = 0
         self._in_flight, self._expected = (
             metrics.in_flight.labels(operation),
@@ -129,11 +134,11 @@ class House:
 
 
 @dataclass
-class Ticket:
+class AdmissionPermit:
     """A request that is in: the seconds it has in all, and the pictures it holds (1 until they are counted)."""
 
     seconds: float
-    house: House
+    house: ConcurrencyLimiter
     request: Request
     pictures: int = 1
     worked: bool = True  # for its answer, rather than finding it known
@@ -163,17 +168,17 @@ class Admission:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
-        self.houses: dict[str, House] = {
-            operation: House(operation, settings.capacity(operation), metrics)
+        self.limiters: dict[str, ConcurrencyLimiter] = {
+            operation: ConcurrencyLimiter(operation, settings.capacity(operation), metrics)
             for operation in OPERATIONS
         }
         self.draining = False
 
     @asynccontextmanager
-    async def admit(self, operation: str, request: Request) -> AsyncIterator[Ticket]:
+    async def admit(self, operation: str, request: Request) -> AsyncIterator[AdmissionPermit]:
         """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its client goes."""
-        house = self.houses[operation]
-        ticket = Ticket(self._seconds(request), house, request)
+        house = self.limiters[operation]
+        ticket = AdmissionPermit(self._seconds(request), house, request)
         house.enter(ticket.seconds)
         done = False
         try:

@@ -11,7 +11,7 @@ from fastapi import Request
 from affect.archive import Operation
 from service import schemas
 from service.api.request_parsing import check_count, read_images, read_json
-from service.inference.model_registry import Models, Version
+from service.inference.model_registry import ModelRegistry, Version
 from service.inference.operations import Operations
 
 Body = schemas.PredictBody | schemas.GenerateBody | schemas.ExplainBody
@@ -23,25 +23,25 @@ BODIES: dict[str, type[Body]] = {
 
 
 @dataclass(frozen=True)
-class Call:
+class InferenceRequest:
     """`body` is the JSON form of the request, with the pictures' bytes in it."""
 
     operation: Operation
     body: Body
 
     @property
-    def pictures(self) -> int:
+    def image_count(self) -> int:
         """Pictures or items in it."""
         return len(
             self.body.items if isinstance(self.body, schemas.GenerateBody) else self.body.images
         )
 
-    def served(self, models: Models) -> AbstractContextManager[Version]:
+    def serving_version(self, models: ModelRegistry) -> AbstractContextManager[Version]:
         """The version that answers, as long as it does. Raises Problem when there is no such model or version."""
         chosen, inside = self._chosen
         return models.serving(chosen.model, chosen.version, operation=self.operation, inside=inside)
 
-    def version(self, models: Models) -> Version:
+    def check_version(self, models: ModelRegistry) -> Version:
         """The version that is to answer. Raises Problem when there is none such, or it does not know a label that is asked for."""
         chosen, inside = self._chosen
         version = models.choose(
@@ -64,10 +64,10 @@ class Call:
             else (self.body.options, "options.")
         )
 
-    def part(self, start: int, stop: int) -> "Call":
+    def slice(self, start: int, stop: int) -> "InferenceRequest":
         """The same asked of pictures or items [start, stop) alone."""
         name = "items" if isinstance(self.body, schemas.GenerateBody) else "images"
-        return Call(
+        return InferenceRequest(
             self.operation,
             self.body.model_copy(update={name: getattr(self.body, name)[start:stop]}),
         )
@@ -107,22 +107,24 @@ class Call:
         )
 
 
-async def read_call(request: Request, operation: Operation, *, max_images: int) -> Call:
+async def read_inference_request(
+    request: Request, operation: Operation, *, max_images: int
+) -> InferenceRequest:
     """Read a request's body: multipart form, JSON, or one raw picture. Raises Problem: 400, 413, 415 or 422."""
     if operation == "generate":
         body = await read_json(request, schemas.GenerateBody)
         check_count("items", len(body.items), max_images)
-        return Call(operation, body)
+        return InferenceRequest(operation, body)
     if operation == "predict":
         read = await read_images(request, schemas.PredictBody, schemas.PredictOptions, max_images)
-        return Call(
+        return InferenceRequest(
             operation,
             schemas.PredictBody.model_construct(
                 images=_contents(read.images), options=read.options
             ),
         )
     asked = await read_images(request, schemas.ExplainBody, schemas.ExplainOptions, max_images)
-    return Call(
+    return InferenceRequest(
         operation,
         schemas.ExplainBody.model_construct(images=_contents(asked.images), options=asked.options),
     )

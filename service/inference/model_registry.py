@@ -15,7 +15,7 @@ from affect.archive import Operation
 from affect.card import ModelCard
 from service.backend.torchserve_client import Backend
 from service.inference.operations import Operations
-from service.inference.preprocessing import Pictures
+from service.inference.preprocessing import Preprocessor
 from service.inference.routing import Route, Routing, RoutingError
 from service.observability.metrics import Metrics
 from service.problems import Problem, invalid
@@ -47,11 +47,11 @@ class Version:
         return f"{self.name} {self.version}"
 
 
-class Models:
+class ModelRegistry:
     """All open versions. The name of the first one is the default name; the first version of a name is that name's default."""
 
     def __init__(
-        self, pictures: Pictures, metrics: Metrics, *, draw: Callable[[], float] = random.random
+        self, pictures: Preprocessor, metrics: Metrics, *, draw: Callable[[], float] = random.random
     ) -> None:
         self.pictures, self.metrics, self._draw = pictures, metrics, draw
         self.versions: list[Version] = []
@@ -63,7 +63,7 @@ class Models:
     def default(self) -> Version:
         """The version that answers who asks for nothing, canaries apart."""
         name = next(iter(self.routes))
-        return self._found(name, self.routes[name].default)
+        return self._open_version(name, self.routes[name].default)
 
     def choose(
         self,
@@ -81,7 +81,7 @@ class Models:
         if name is not None and name not in self.routes:
             raise invalid(f"{inside}model", name, f"no such model; there is {_listed(names)}")
         name = name or names[0]
-        found = self.of(name)
+        found = self.versions_of(name)
         if version is None:
             return self._drawn(self.routes[name], found, operation)
         if version not in found:
@@ -109,11 +109,11 @@ class Models:
         finally:
             self._count(chosen, -1)
 
-    def named(self, name: str, version: str | None = None) -> Version:
+    def find(self, name: str, version: str | None = None) -> Version:
         """The version, or the model's default. Raises Problem: 404."""
         if name not in self.routes:
             raise Problem("not_found", f"no model {name!r}; there is {_listed(self.routes)}")
-        found = self.of(name)
+        found = self.versions_of(name)
         version = self.routes[name].default if version is None else version
         if version not in found:
             raise Problem(
@@ -130,13 +130,13 @@ class Models:
                 self.metrics.ready.labels(operation, version.name, version.version).set(ready)
         return dict(zip(versions, states, strict=True))
 
-    def of(self, name: str) -> dict[str, Version]:
+    def versions_of(self, name: str) -> dict[str, Version]:
         """Versions of a model, in the order they came."""
         return {version.version: version for version in self.versions if version.name == name}
 
-    def listed(self) -> list[dict[str, Any]]:
+    def summaries(self) -> list[dict[str, Any]]:
         """Every version as /v1/models tells it."""
-        return [self._told(version) for version in self.versions]
+        return [self._summary(version) for version in self.versions]
 
     # -- operators -----------------------------------------------------------------------------------------------
 
@@ -155,14 +155,14 @@ class Models:
 
     def refuse_known(self, card: ModelCard) -> None:
         """Raises RoutingError when this version is open already."""
-        if card.version in self.of(card.name):
+        if card.version in self.versions_of(card.name):
             raise RoutingError(
                 f"{card.name} {card.version} is served already; archive the new one with another --version"
             )
 
     def route(self, name: str, route: Route) -> None:
         """Spread the requests for a model anew. Raises RoutingError when a version is not open."""
-        found = self.of(name)
+        found = self.versions_of(name)
         if not found:
             raise RoutingError(f"no model {name!r} is served; there is {_listed(self.routes)}")
         missing = sorted(route.versions - set(found))
@@ -177,10 +177,10 @@ class Models:
         for name, route in routing.root.items():
             self.route(name, route)
 
-    async def let_go(self, name: str, version: str) -> Version:
+    async def drain_and_remove(self, name: str, version: str) -> Version:
         """No new request gets it; returns once nothing is in flight. Raises RoutingError while requests are routed to it."""
-        leaving = self._found(name, version)
-        if len(self.of(name)) == 1 and leaving is not self.default:
+        leaving = self._open_version(name, version)
+        if len(self.versions_of(name)) == 1 and leaving is not self.default:
             del self.routes[name]
         elif version in self.routes[name].versions:
             raise RoutingError(
@@ -209,8 +209,8 @@ class Models:
                 )
         return found[route.default]
 
-    def _found(self, name: str, version: str) -> Version:
-        found = self.of(name)
+    def _open_version(self, name: str, version: str) -> Version:
+        found = self.versions_of(name)
         if version not in found:
             raise RoutingError(f"{name} has no version {version!r}; there is {_listed(found)}")
         return found[version]
@@ -219,7 +219,7 @@ class Models:
         version.in_flight += requests
         self.metrics.serving.labels(version.name, version.version).set(version.in_flight)
 
-    def _told(self, version: Version) -> dict[str, Any]:
+    def _summary(self, version: Version) -> dict[str, Any]:
         route = self.routes[version.name]
         return {
             "name": version.name,

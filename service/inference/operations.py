@@ -35,7 +35,7 @@ from affect.protocol.messages import (
 )
 from service.backend.circuit_breaker import Breaker, State
 from service.backend.torchserve_client import Backend, BackendError
-from service.inference.preprocessing import Crop, Pictures, row_problem
+from service.inference.preprocessing import Crop, Preprocessor, row_problem
 from service.observability.metrics import Metrics
 from service.observability.tracing import span_of_job
 from service.problems import invalid
@@ -48,7 +48,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Counted:
+class OperationMetrics:
     """The histograms of one operation: finding one by its label costs more than counting."""
 
     images: Histogram
@@ -69,13 +69,13 @@ class Operations:
     """Predict, generate and explain against a backend."""
 
     def __init__(
-        self, backend: Backend, pictures: Pictures, metrics: Metrics, card: ModelCard
+        self, backend: Backend, pictures: Preprocessor, metrics: Metrics, card: ModelCard
     ) -> None:
         self.backend, self.pictures, self.metrics, self.card = backend, pictures, metrics, card
         self.breakers = {operation: Breaker(self._telling(operation)) for operation in OPERATIONS}
         self.seen = metrics.readings.of(card)
-        self.counted: dict[str, Counted] = {
-            operation: Counted.of(metrics, operation) for operation in OPERATIONS
+        self.counted: dict[str, OperationMetrics] = {
+            operation: OperationMetrics.of(metrics, operation) for operation in OPERATIONS
         }
         pixels = card.image_px**2 * 3
         self.job_faces = max(1, min(JOB_FACES, JOB_BYTES // pixels))

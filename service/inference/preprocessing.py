@@ -36,7 +36,7 @@ class Crop:
     face: Face | None
 
 
-class Pictures:
+class Preprocessor:
     """Decodes, finds and aligns. Nothing is kept."""
 
     def __init__(

@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from prometheus_client import Counter
 from redis.asyncio import Redis as Client
 
-from service.access.authentication import Caller
+from service.access.authentication import Principal
 from service.backend.torchserve_client import BackendTimeout
-from service.inference.inference_request import Call
+from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
 from service.observability.metrics import Metrics
 from service.schemas import GenerateBody, PredictBody
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Place:
+class CacheKey:
     """Where an answer lies. `own`: it has pictures of a person who was sent, and stays in this process."""
 
     key: bytes
@@ -59,14 +59,14 @@ class Place:
 
 
 @dataclass
-class Flight:
+class InFlight:
     """An answer that is being worked out, and how many wait for it."""
 
     task: asyncio.Task[bytes]
     waiting: int = 0
 
 
-class Cache:
+class ResponseCache:
     """The cache of one gateway."""
 
     def __init__(self, settings: Settings, metrics: Metrics, redis: Redis | None = None) -> None:
@@ -89,28 +89,28 @@ class Cache:
         self._known: TTLCache[bytes, bytes] = TTLCache(
             max(1, self.most_bytes), self.seconds, getsizeof=_size
         )
-        self._flights: dict[bytes, Flight] = {}
+        self._flights: dict[bytes, InFlight] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
         self._unsent: dict[bytes, bytes] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def place(
+    async def key_for(
         self,
-        caller: Caller,
-        call: Call,
+        principal: Principal,
+        call: InferenceRequest,
         version: Version,
         headers: Mapping[str, str],
         form: str = "",
-    ) -> Place | None:
+    ) -> CacheKey | None:
         """Where the answer to a call belongs, told as `form`; None when it belongs nowhere: no seed, or `Cache-Control: no-store`."""
         if (
             not self.most_bytes
-            or not repeatable(call)
+            or not is_deterministic(call)
             or "no-store" in headers.get("cache-control", "")
         ):
             return None
         parts = [
-            caller.id.encode(),
+            principal.id.encode(),
             str(version).encode(),
             version.digest.encode(),
             call.operation.encode(),
@@ -120,22 +120,22 @@ class Cache:
             key = await asyncio.to_thread(self._hash, parts)
         else:
             key = self._hash(parts)
-        return Place(key, call.operation, own=shows_a_person(call), form=form)
+        return CacheKey(key, call.operation, own=shows_a_person(call), form=form)
 
-    def known(self, place: Place | None) -> bytes | None:
+    def get_local(self, place: CacheKey | None) -> bytes | None:
         """The answer as JSON, when this process has it."""
         known: bytes | None = None if place is None else self._known.get(place.key)
         if place is not None and known is not None:
             self._count(place, "hit")
         return known
 
-    def ask(self, place: Place | None) -> asyncio.Future[Any] | None:
+    def start_fetch(self, place: CacheKey | None) -> asyncio.Future[Any] | None:
         """The question to Redis on its way, for `fetched`; None when there is nothing to ask."""
         if self.redis is None or place is None or place.own or place.key in self._flights:
             return None
         return self.redis.send("GET", _name(place))
 
-    async def fetched(self, place: Place, asked: asyncio.Future[Any]) -> bytes | None:
+    async def finish_fetch(self, place: CacheKey, asked: asyncio.Future[Any]) -> bytes | None:
         """The answer as JSON, when Redis has it."""
         assert self.redis is not None
         known = await self._opened(self.redis, place, asked)
@@ -144,8 +144,8 @@ class Cache:
             self._remember(place, known)
         return known
 
-    async def answer(
-        self, place: Place | None, work: Callable[[], Awaitable[Json]]
+    async def get_or_compute(
+        self, place: CacheKey | None, work: Callable[[], Awaitable[Json]]
     ) -> tuple[bytes, bool]:
         """The answer as JSON, worked out here or for somebody who asked the same before; and whether it was here.
 
@@ -158,7 +158,7 @@ class Cache:
             first = flight is None
             self._count(place, "miss" if first else "joined")
             if flight is None:
-                flight = self._flights[place.key] = Flight(
+                flight = self._flights[place.key] = InFlight(
                     asyncio.create_task(self._worked(place, work))
                 )
                 flight.task.add_done_callback(_seen)
@@ -179,23 +179,25 @@ class Cache:
         """Wait for what is being written."""
         await asyncio.gather(*self._writes)
 
-    async def _worked(self, place: Place, work: Callable[[], Awaitable[Json]]) -> bytes:
+    async def _worked(self, place: CacheKey, work: Callable[[], Awaitable[Json]]) -> bytes:
         value = await work()
         answer = orjson.dumps(value)
-        if settled(value):
+        if is_cacheable(value):
             self._remember(place, answer)
             if self.redis is not None and not place.own and len(answer) <= SHARED_MOST_BYTES:
                 self._send(self.redis, place, answer)
         return answer
 
-    def _remember(self, place: Place, answer: bytes) -> None:
+    def _remember(self, place: CacheKey, answer: bytes) -> None:
         if _size(answer) <= self.most_bytes // 8:
             self._known[place.key] = answer
             self.metrics.cache_bytes.set(self._known.currsize)
 
     # -- Redis ---------------------------------------------------------------------------------------------------
 
-    async def _opened(self, redis: Redis, place: Place, asked: asyncio.Future[Any]) -> bytes | None:
+    async def _opened(
+        self, redis: Redis, place: CacheKey, asked: asyncio.Future[Any]
+    ) -> bytes | None:
         try:
             sealed = await redis.answer("cache", asked)
         except RedisFailed:
@@ -212,7 +214,7 @@ class Cache:
             return None
         return opened[_EXPIRY.size :] if expires > time.time() else None
 
-    def _send(self, redis: Redis, place: Place, answer: bytes) -> None:
+    def _send(self, redis: Redis, place: CacheKey, answer: bytes) -> None:
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = nonce + self._seal.encrypt(
             nonce, _EXPIRY.pack(time.time() + self.seconds) + answer, place.key
@@ -246,7 +248,7 @@ class Cache:
         hashed.update(b"".join(parts))
         return hashed.digest()
 
-    def _count(self, place: Place, outcome: str) -> None:
+    def _count(self, place: CacheKey, outcome: str) -> None:
         if (
             place.operation,
             outcome,
@@ -257,28 +259,28 @@ class Cache:
         self._counters[place.operation, outcome].inc()
 
 
-def repeatable(call: Call) -> bool:
+def is_deterministic(call: InferenceRequest) -> bool:
     """Whether the same call gives the same answer: a face that is drawn without a seed is another one each time."""
     return not isinstance(call.body, GenerateBody) or all(
         item.seed is not None for item in call.body.items
     )
 
 
-def shows_a_person(call: Call) -> bool:
+def shows_a_person(call: InferenceRequest) -> bool:
     """Whether its answer has pictures made from pictures that were sent."""
     if isinstance(call.body, GenerateBody):
         return any(item.reference is not None for item in call.body.items)
     return not isinstance(call.body, PredictBody)
 
 
-def settled(value: Json) -> bool:
+def is_cacheable(value: Json) -> bool:
     """Whether asking again would say the same: every row has an answer, or a fault of the picture's own."""
     return all(
         result["status"] == "ok" or result["error"]["status"] < 500 for result in value["results"]
     )
 
 
-def contents(call: Call) -> Iterator[bytes]:
+def contents(call: InferenceRequest) -> Iterator[bytes]:
     """What a call asks, in one spelling: options, then pictures, in order. The choice of a version is left out: the version is known."""
     body = call.body
     if not isinstance(body, GenerateBody):
@@ -303,7 +305,7 @@ def _derived(secret: bytes, purpose: bytes) -> bytes:
     return hashlib.blake2b(secret, digest_size=32, person=purpose).digest()
 
 
-def _name(place: Place) -> bytes:
+def _name(place: CacheKey) -> bytes:
     return b"affectgan:cache:" + place.key.hex().encode()
 
 

@@ -1,4 +1,4 @@
-"""Shadows: copies of answered requests go to another version in the background. Its answers are compared and measured; nobody sees them."""
+"""ShadowTraffic: copies of answered requests go to another version in the background. Its answers are compared and measured; nobody sees them."""
 
 import asyncio
 import logging
@@ -9,8 +9,8 @@ from typing import Any
 from affect.labels import AROUSAL, VALENCE
 from service import schemas
 from service.backend.torchserve_client import BackendError
-from service.inference.inference_request import Call
-from service.inference.model_registry import Models, Version
+from service.inference.inference_request import InferenceRequest
+from service.inference.model_registry import ModelRegistry, Version
 from service.observability.metrics import Metrics
 from service.problems import Problem
 
@@ -20,16 +20,16 @@ Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
-class Shadows:
+class ShadowTraffic:
     """The shadows of one gateway."""
 
     def __init__(
-        self, models: Models, metrics: Metrics, *, draw: Callable[[], float] = random.random
+        self, models: ModelRegistry, metrics: Metrics, *, draw: Callable[[], float] = random.random
     ) -> None:
         self.models, self.metrics, self._draw = models, metrics, draw
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def cast(self, call: Call, served: Version, answer: Json) -> None:
+    def cast(self, call: InferenceRequest, served: Version, answer: Json) -> None:
         """Ask the model's shadow the same, if it has one, in the background. `answer` is what the client gets."""
         route = self.models.routes.get(served.name)
         if (
@@ -39,7 +39,7 @@ class Shadows:
             or self._draw() >= route.shadow.share
         ):
             return
-        shadow = self.models.of(served.name)[route.shadow.version]
+        shadow = self.models.versions_of(served.name)[route.shadow.version]
         if len(self._tasks) >= MOST:
             self._count(call, shadow, "dropped")
             return
@@ -53,7 +53,7 @@ class Shadows:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _compare(self, call: Call, shadow: Version, answer: Json) -> None:
+    async def _compare(self, call: InferenceRequest, shadow: Version, answer: Json) -> None:
         try:
             with self.models.serving(shadow.name, shadow.version):
                 async with asyncio.timeout(SECONDS):
@@ -73,7 +73,7 @@ class Shadows:
             if agree is not None:
                 self.metrics.shadow_decisions.labels(*names, str(agree).lower()).inc()
 
-    def _count(self, call: Call, shadow: Version, outcome: str) -> None:
+    def _count(self, call: InferenceRequest, shadow: Version, outcome: str) -> None:
         self.metrics.shadows.labels(call.operation, shadow.name, shadow.version, outcome).inc()
 
 
@@ -105,7 +105,7 @@ def _readings(result: Json) -> list[Json]:
     )
 
 
-def _same(call: Call, answer: Json) -> Call:
+def _same(call: InferenceRequest, answer: Json) -> InferenceRequest:
     """The call, and where seeds were drawn for it, with those seeds."""
     body = call.body
     if not isinstance(body, schemas.GenerateBody):
@@ -114,4 +114,4 @@ def _same(call: Call, answer: Json) -> Call:
         item.model_copy(update={"seed": result.get("seed", item.seed)})
         for item, result in zip(body.items, answer["results"], strict=True)
     ]
-    return Call(call.operation, body.model_copy(update={"items": items}))
+    return InferenceRequest(call.operation, body.model_copy(update={"items": items}))

@@ -7,11 +7,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from service.api.idempotency import Idempotency, Memory, ProcessMemory, RedisMemory
+from service.api.idempotency import (
+    Idempotency,
+    IdempotencyStore,
+    MemoryIdempotencyStore,
+    RedisIdempotencyStore,
+)
 from service.api.job_routes import told as document
 from service.api.pipeline import told
 from service.inference.admission import Admission
-from service.inference.model_registry import Models
+from service.inference.model_registry import ModelRegistry
 from service.jobs.jobs import Job, Jobs, Store
 from service.jobs.memory_store import MemoryJobs
 from service.jobs.redis_store import StreamJobs
@@ -46,7 +51,7 @@ def check(settings: Settings) -> None:
 
 @asynccontextmanager
 async def later_of(
-    settings: Settings, admission: Admission, models: Models, metrics: Metrics
+    settings: Settings, admission: Admission, models: ModelRegistry, metrics: Metrics
 ) -> AsyncIterator[Later]:
     """As the settings have it. Raises ValueError for a key or a target that cannot be used."""
     async with AsyncExitStack() as stack:
@@ -93,7 +98,7 @@ def _webhooks(settings: Settings, metrics: Metrics) -> Webhooks:
 
 async def _places(
     settings: Settings, metrics: Metrics, stack: AsyncExitStack
-) -> tuple[Vault, Store, Memory]:
+) -> tuple[Vault, Store, IdempotencyStore]:
     if settings.redis_url is not None and settings.jobs_key is not None:
         url, vault = (
             settings.redis_url.get_secret_value(),
@@ -106,12 +111,12 @@ async def _places(
         jobs = StreamJobs(
             url, vault, most=settings.job_capacity, lease_seconds=settings.job_lease_seconds
         )
-        return vault, jobs, RedisMemory(redis, vault)
+        return vault, jobs, RedisIdempotencyStore(redis, vault)
     if settings.redis_url is not None:
         log.warning(
             "jobs and repeatable answers stay in this process: they may go to Redis only sealed, and AFFECTGAN_JOBS_KEY is missing"
         )
-    memory = ProcessMemory(most_bytes=settings.idempotency_memory_bytes)
+    memory = MemoryIdempotencyStore(most_bytes=settings.idempotency_memory_bytes)
     return (
         Vault.of_this_process(),
         MemoryJobs(most=settings.job_capacity, most_bytes=settings.job_memory_bytes),

@@ -21,10 +21,10 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 from affect.archive import Operation
 from service.backend.torchserve_client import BackendError, BackendOverloaded, BackendUnavailable
 from service.inference.admission import Admission
-from service.inference.inference_request import Call
-from service.inference.model_registry import Models, Version
+from service.inference.inference_request import InferenceRequest
+from service.inference.model_registry import ModelRegistry, Version
 from service.observability.metrics import Metrics
-from service.problems import Problem, as_response, of_backend
+from service.problems import Problem, problem_from_backend, problem_response
 from service.settings import Settings
 from service.storage.stored_response import Kept
 
@@ -165,7 +165,7 @@ class Jobs:
         store: Store,
         settings: Settings,
         admission: Admission,
-        models: Models,
+        models: ModelRegistry,
         metrics: Metrics,
         *,
         told: Callable[[bytes, str | None], Response],
@@ -196,7 +196,12 @@ class Jobs:
     # -- clients -------------------------------------------------------------------------------------------------
 
     async def accept(
-        self, call: Call, owner: str, *, wanted: str | None = None, webhook: str | None = None
+        self,
+        call: InferenceRequest,
+        owner: str,
+        *,
+        wanted: str | None = None,
+        webhook: str | None = None,
     ) -> Job:
         """A job for the call. Raises Problem when it would fail at once or there is no room, StoreFailed when there is no store."""
         if self._closing or (self.admission.draining and self.store.place == "memory"):
@@ -205,13 +210,13 @@ class Jobs:
                 "this gateway is shutting down and would lose the job; try again",
                 headers={"Retry-After": "5"},
             )
-        call.version(self.models)
+        call.check_version(self.models)
         now = time.time()
         job = Job(
             id=secrets.token_urlsafe(24),
             owner=owner,
             operation=call.operation,
-            of=call.pictures,
+            of=call.image_count,
             created=now,
             expires=now + self.settings.job_seconds,
             wanted=wanted,
@@ -311,14 +316,16 @@ class Jobs:
                 return
             status, response = "done", self._response(orjson.dumps(value), job.wanted)
         except (Problem, BackendError) as error:
-            response = as_response(
-                of_backend(error) if isinstance(error, BackendError) else error, job.path, job.id
+            response = problem_response(
+                problem_from_backend(error) if isinstance(error, BackendError) else error,
+                job.path,
+                job.id,
             )
         except StoreFailed:
             raise
         except Exception:
             log.exception("job %s failed", job.id[:6])
-            response = as_response(
+            response = problem_response(
                 Problem("internal", "this is our fault; the log knows more under the job's id"),
                 job.path,
                 job.id,
@@ -335,13 +342,13 @@ class Jobs:
         content = await self.store.call(lease.job)
         if content is None:
             return None
-        call = await asyncio.to_thread(Call.from_bytes, content)
+        call = await asyncio.to_thread(InferenceRequest.from_bytes, content)
         results: list[Json] = []
         answer: Json = {}
-        version = call.version(self.models)
+        version = call.check_version(self.models)
         with self.models.serving(version.name, version.version):  # one version for all slices
-            while len(results) < call.pictures:
-                part = call.part(len(results), len(results) + self.settings.job_slice_images)
+            while len(results) < call.image_count:
+                part = call.slice(len(results), len(results) + self.settings.job_slice_images)
                 answer = await _patiently(
                     partial(self._slice, part, version), PATIENCE_SECONDS, _passing
                 )
@@ -353,9 +360,9 @@ class Jobs:
                     return None
         return {**answer, "results": results}
 
-    async def _slice(self, part: Call, version: Version) -> Json:
-        with self.admission.houses[part.operation].work(
-            part.pictures, self.settings.deadline_seconds
+    async def _slice(self, part: InferenceRequest, version: Version) -> Json:
+        with self.admission.limiters[part.operation].work(
+            part.image_count, self.settings.deadline_seconds
         ):
             return await part.run(version.operations, seconds=self.settings.max_deadline_seconds)
 
@@ -397,7 +404,9 @@ class Jobs:
             problem = Problem(
                 "job_lost", "the gateway that held it in memory was stopped; send the request again"
             )
-            await self.store.lose(job, Kept.of(as_response(problem, job.path, job.id)).to_bytes())
+            await self.store.lose(
+                job, Kept.of(problem_response(problem, job.path, job.id)).to_bytes()
+            )
             self._count(job, "lost")
         heard = [
             job

@@ -1,7 +1,7 @@
 """Jobs in Redis: one stream of ids, read by a consumer group of all gateways. Everything that changes a job is one script, so that
 whoever is second, late or taken for dead changes nothing.
 
-Keys, all in one slot of a cluster:
+ApiKeys, all in one slot of a cluster:
     affectgan:{jobs}:stream         entries `id`; an entry goes when nothing is left to do, so its length is the jobs that wait or run
     affectgan:{jobs}:job:ID         hash: what a job document says
     affectgan:{jobs}:call:ID        what is asked, sealed; deleted when the job ends

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import ValidationError
 
 from service.access import api_keys
-from service.access.api_keys import KeysError, keys_of, new_key, parse
-from service.access.authentication import Refused
+from service.access.api_keys import KeysError, api_keys_from_settings, new_key, parse
+from service.access.authentication import InvalidCredential
 from service.settings import Settings
 from tests.support.gateway import Gateway, serve
 from tests.support.keys import add_key, post_with_key
@@ -217,7 +217,7 @@ def test_while_the_issuer_was_never_reached_nobody_is_blamed(file: Path) -> None
 def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file, now = tmp_path / "keys.yaml", [0.0]
     first = add_key(file)
-    known = api_keys.Keys(file=file, clock=lambda: now[0])
+    known = api_keys.ApiKeys(file=file, clock=lambda: now[0])
     second = add_key(file, "other")
     assert _refusal(known, second) == "unknown API key"
     now[0] += api_keys.LOOK_SECONDS + 1
@@ -232,7 +232,7 @@ def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
 def test_an_expired_key_says_so(tmp_path: Path) -> None:
     text, key = new_key("old", expires="2020-01-01")
-    known = api_keys.Keys(yaml.safe_dump({"keys": [key.model_dump(mode="json")]}))
+    known = api_keys.ApiKeys(yaml.safe_dump({"keys": [key.model_dump(mode="json")]}))
     assert _refusal(known, text) == "this API key has expired"
 
 
@@ -241,7 +241,11 @@ def test_the_file_has_no_key_in_it(tmp_path: Path) -> None:
     written = (tmp_path / "keys.yaml").read_text()
     assert text not in written and text.split("_", 2)[2] not in written
     (key,) = parse(written, "it").values()
-    assert key.name == "clinic" and key.caller.quota is not None and key.caller.quota.requests == 5
+    assert (
+        key.name == "clinic"
+        and key.principal.quota is not None
+        and key.principal.quota.requests == 5
+    )
 
 
 @pytest.mark.parametrize(
@@ -268,16 +272,16 @@ def test_settings_take_secrets_from_files_and_never_show_them(
     (tmp_path / "affectgan_redis_url").write_text("redis://:hunter2@127.0.0.1/0")
     monkeypatch.setenv("AFFECTGAN_SECRETS_DIR", str(tmp_path))
     settings = Settings()
-    known = keys_of(settings)
+    known = api_keys_from_settings(settings)
     assert known is not None and _refusal(known, text) is None
     assert "hunter2" not in repr(settings) and key.sha256 not in repr(settings)
     with pytest.raises(ValidationError, match="belong together"):
         Settings(token_issuer=ISSUER)
 
 
-def _refusal(known: api_keys.Keys, text: str) -> str | None:
+def _refusal(known: api_keys.ApiKeys, text: str) -> str | None:
     try:
-        asyncio.run(known.caller(text))
-    except Refused as refusal:
+        asyncio.run(known.principal(text))
+    except InvalidCredential as refusal:
         return str(refusal)
     return None

@@ -1,4 +1,4 @@
-"""Quotas: exact by themselves, shared through a real Redis, and local again when Redis is of no help."""
+"""RateLimiter: exact by themselves, shared through a real Redis, and local again when Redis is of no help."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.access.authentication import Caller, Quota
-from service.access.rate_limits import Demand, LocalBuckets, Quotas, SharedBuckets
+from service.access.authentication import Principal, Quota
+from service.access.rate_limits import LimitRequest, LocalBuckets, RateLimiter, SharedBuckets
 from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.settings import Settings
@@ -17,7 +17,7 @@ from tests.support.gateway import Gateway, serve
 from tests.support.keys import add_key, post_with_key
 from tests.support.redis_server import RedisServer
 
-ANN = Caller("key:ann", frozenset({"predict"}))
+ANN = Principal("key:ann", frozenset({"predict"}))
 WAIT = 2.0  # for Redis on a busy machine
 
 
@@ -25,7 +25,7 @@ def asking() -> Any:
     return SimpleNamespace(scope={"state": {}})
 
 
-async def taken(quotas: Quotas, images: int = 1, caller: Caller = ANN) -> bool:
+async def taken(quotas: RateLimiter, images: int = 1, caller: Principal = ANN) -> bool:
     try:
         await quotas.take(caller, images, asking())
     except Problem as problem:
@@ -36,7 +36,7 @@ async def taken(quotas: Quotas, images: int = 1, caller: Caller = ANN) -> bool:
 def test_a_bucket_gives_its_quota_and_refills_evenly() -> None:
     now = [100.0]
     buckets = LocalBuckets(lambda: now[0])
-    one = [Demand("requests", 6, 60, 1)]
+    one = [LimitRequest("requests", 6, 60, 1)]
     assert [buckets.take("ann", one)[0].wait_seconds for _ in range(6)] == [0.0] * 6
     assert buckets.take("ann", one)[0].wait_seconds == pytest.approx(10.0)
     assert buckets.take("bob", one)[0].wait_seconds == 0.0
@@ -48,14 +48,14 @@ def test_a_bucket_gives_its_quota_and_refills_evenly() -> None:
 
 
 async def test_nothing_is_taken_when_one_bucket_is_short() -> None:
-    quotas = Quotas(Quota(requests=3, images=10), Metrics(), clock=lambda: 0.0)
+    quotas = RateLimiter(Quota(requests=3, images=10), Metrics(), clock=lambda: 0.0)
     assert await taken(quotas, 8) and not await taken(quotas, 8) and not await taken(quotas, 8)
     assert await taken(quotas, 1) and await taken(quotas, 1) and not await taken(quotas, 0)
 
 
 async def test_a_request_larger_than_the_quota_is_told_how_large_it_may_be() -> None:
     with pytest.raises(Problem, match="your quota allows 10 in 60 s") as refused:
-        await Quotas(Quota(images=10), Metrics()).take(ANN, 11, asking())
+        await RateLimiter(Quota(images=10), Metrics()).take(ANN, 11, asking())
     assert refused.value.status == 413
 
 
@@ -63,7 +63,7 @@ async def test_redis_counts_as_the_gateway_does(redis_server: RedisServer) -> No
     redis = Redis(redis_server.url, Metrics(), timeout_seconds=WAIT)
     shared, local = SharedBuckets(redis), LocalBuckets(lambda: 0.0)
     for cost in (3, 50, 1, 40, 20, 6, 1):
-        demands = [Demand("requests", 5, 3600, 1), Demand("images", 100, 3600, cost)]
+        demands = [LimitRequest("requests", 5, 3600, 1), LimitRequest("images", 100, 3600, cost)]
         for one, other in zip(
             await shared.take("ann", demands), local.take("ann", demands), strict=True
         ):
@@ -74,7 +74,7 @@ async def test_redis_counts_as_the_gateway_does(redis_server: RedisServer) -> No
 
 async def test_two_gateways_share_a_quota(redis_server: RedisServer) -> None:
     both = [Redis(redis_server.url, Metrics(), timeout_seconds=WAIT) for _ in range(2)]
-    gateways = [Quotas(Quota(requests=6, seconds=3600), Metrics(), redis) for redis in both]
+    gateways = [RateLimiter(Quota(requests=6, seconds=3600), Metrics(), redis) for redis in both]
     assert sum([await taken(gateways[turn % 2]) for turn in range(10)]) == 6
     for redis in both:
         await redis.close()
@@ -86,7 +86,7 @@ async def test_without_redis_a_gateway_counts_by_itself(
 ) -> None:
     metrics = Metrics()
     redis = Redis(redis_server.url, metrics, timeout_seconds=WAIT)
-    quotas = Quotas(Quota(requests=4, seconds=3600), metrics, redis)
+    quotas = RateLimiter(Quota(requests=4, seconds=3600), metrics, redis)
     assert await taken(quotas)
     key = "affectgan:quota:{key:ann}:requests:4:3600"
     if fault == "gone":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from service.api.idempotency import ProcessMemory, key_of
+from service.api.idempotency import MemoryIdempotencyStore, parse_idempotency_key
 from service.problems import Problem
 from service.settings import Settings
 from tests.support.gateway import Gateway, Reply, serve
@@ -107,7 +107,7 @@ def test_a_job_is_accepted_once(place: Gateway) -> None:
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, '""'])
 def test_a_key_that_is_none_is_refused(key: str) -> None:
     with pytest.raises(Problem, match="give 1 to 255"):
-        key_of(key)
+        parse_idempotency_key(key)
 
 
 def test_gateways_share_answers_that_nobody_can_read_in_redis(redis_server: RedisServer) -> None:
@@ -134,7 +134,7 @@ def test_without_redis_requests_are_done_as_if_there_were_no_key(redis_server: R
 
 async def test_the_oldest_answers_go_first_and_all_expire() -> None:
     clock = [0.0]
-    memory = ProcessMemory(most_bytes=3000, clock=lambda: clock[0])
+    memory = MemoryIdempotencyStore(most_bytes=3000, clock=lambda: clock[0])
     for name in (b"1", b"2", b"3"):
         await memory.claim(name, b"print", b"token", 10)
         await memory.keep(name, b"print", b"token", bytes(1000), 10)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.inference.admission import House
+from service.inference.admission import ConcurrencyLimiter
 from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.settings import Settings
@@ -24,9 +24,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def house(clock: Clock) -> House:
+def house(clock: Clock) -> ConcurrencyLimiter:
     """It has found out that a picture takes a tenth of a second."""
-    house = House("predict", 100, Metrics(), clock)
+    house = ConcurrencyLimiter("predict", 100, Metrics(), clock)
     house.enter(30)
     house.hold(20, seconds=30)
     clock.now += 2
@@ -34,7 +34,7 @@ def house(clock: Clock) -> House:
     return house
 
 
-def test_the_pace_is_the_busy_time_of_a_picture(house: House, clock: Clock) -> None:
+def test_the_pace_is_the_busy_time_of_a_picture(house: ConcurrencyLimiter, clock: Clock) -> None:
     clock.now += 1000  # idle time does not count
     house.enter(30)
     clock.now += 0.1
@@ -42,7 +42,9 @@ def test_the_pace_is_the_busy_time_of_a_picture(house: House, clock: Clock) -> N
     assert house.pace.seconds == pytest.approx(0.1, rel=1e-3)
 
 
-def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(house: House) -> None:
+def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(
+    house: ConcurrencyLimiter,
+) -> None:
     house.enter(30)
     house.hold(64, seconds=10)
     house.enter(30)
@@ -52,13 +54,13 @@ def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(ho
     house.hold(64, seconds=30)  # whoever has more time is let in
 
 
-def test_whoever_is_alone_is_let_in_however_slow_the_house_was(house: House) -> None:
+def test_whoever_is_alone_is_let_in_however_slow_the_house_was(house: ConcurrencyLimiter) -> None:
     house.enter(30)
     house.hold(1000, seconds=1)
     assert house.pictures == 1000
 
 
-def test_a_house_that_finishes_nothing_gets_slower(house: House, clock: Clock) -> None:
+def test_a_house_that_finishes_nothing_gets_slower(house: ConcurrencyLimiter, clock: Clock) -> None:
     house.enter(30)
     clock.now += 5
     house.leave(1, done=False)
@@ -66,7 +68,7 @@ def test_a_house_that_finishes_nothing_gets_slower(house: House, clock: Clock) -
 
 
 def test_more_requests_than_the_house_may_hold_are_refused(clock: Clock) -> None:
-    house = House("predict", 1, Metrics(), clock)
+    house = ConcurrencyLimiter("predict", 1, Metrics(), clock)
     house.enter(30)
     with pytest.raises(Problem, match="1 predict requests are in flight"):
         house.enter(30)
@@ -144,7 +146,7 @@ def test_a_connection_goes_on_after_a_refusal_that_came_before_the_body(full: Ga
 
 
 def test_whoever_could_not_be_served_in_time_is_refused_before_its_body_is_read(
-    house: House,
+    house: ConcurrencyLimiter,
 ) -> None:
     house.enter(30)
     house.hold(100, seconds=30)

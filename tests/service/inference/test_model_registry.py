@@ -95,7 +95,7 @@ def test_routes_to_versions_that_are_not_open_are_refused(two: Gateway) -> None:
     with pytest.raises(RoutingError, match=r"has no version '3\.0'; there is '1\.0', '1\.1'"):
         models.route("affectgan", Route(default="1.0", shadow=Shadow(version="3.0")))
     with pytest.raises(RoutingError, match="make another the default"):
-        asyncio.run(models.let_go("affectgan", "1.0"))
+        asyncio.run(models.drain_and_remove("affectgan", "1.0"))
 
 
 def test_a_version_is_let_go_when_its_last_answer_is_given() -> None:
@@ -106,7 +106,7 @@ def test_a_version_is_let_go_when_its_last_answer_is_given() -> None:
         order: list[str] = []
         with models.serving():
             models.route("affectgan", Route(default="1.1"))
-            leaving = asyncio.create_task(models.let_go("affectgan", "1.0"))
+            leaving = asyncio.create_task(models.drain_and_remove("affectgan", "1.0"))
             leaving.add_done_callback(lambda _: order.append("let go"))
             await asyncio.sleep(0.2)
             order.append("answered")

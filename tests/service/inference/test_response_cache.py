@@ -13,11 +13,11 @@ import pytest
 
 from affect.card import ModelCard
 from service import schemas
-from service.access.authentication import Caller
+from service.access.authentication import Principal
 from service.backend.torchserve_client import BackendTimeout
-from service.inference.inference_request import Call
+from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
-from service.inference.response_cache import Cache, Place, matches
+from service.inference.response_cache import CacheKey, ResponseCache, matches
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.storage.redis import REST_SECONDS, Redis
@@ -26,7 +26,7 @@ from tests.support.pictures import encoded
 from tests.support.redis_server import RedisServer, SlowLine
 from tests.support.tiny import tiny_card
 
-ANN, BOB = (Caller(name, frozenset({"predict"})) for name in ("ann", "bob"))
+ANN, BOB = (Principal(name, frozenset({"predict"})) for name in ("ann", "bob"))
 SECRET = "of all gateways of this test"
 WAIT = 2.0
 ANSWER = {"results": [{"status": "ok", "faces": []}]}
@@ -37,9 +37,9 @@ def version(digest: str = "d") -> Version:
     return Version(card, digest, None, None)  # type: ignore[arg-type]
 
 
-def reading(picture: bytes = b"picture", **options: Any) -> Call:
+def reading(picture: bytes = b"picture", **options: Any) -> InferenceRequest:
     image = schemas.ImageContent.model_construct(content=picture)
-    return Call(
+    return InferenceRequest(
         "predict",
         schemas.PredictBody.model_construct(
             images=[image], options=schemas.PredictOptions(**options)
@@ -47,8 +47,10 @@ def reading(picture: bytes = b"picture", **options: Any) -> Call:
     )
 
 
-def drawing(*items: dict[str, Any], **body: Any) -> Call:
-    return Call("generate", schemas.GenerateBody.model_validate({"items": list(items), **body}))
+def drawing(*items: dict[str, Any], **body: Any) -> InferenceRequest:
+    return InferenceRequest(
+        "generate", schemas.GenerateBody.model_validate({"items": list(items), **body})
+    )
 
 
 @dataclass
@@ -66,28 +68,32 @@ class Work:
 
 
 async def place_of(
-    cache: Cache, call: Call, caller: Caller = ANN, digest: str = "d", **headers: str
-) -> Place:
-    place = await cache.place(caller, call, version(digest), headers)
+    cache: ResponseCache,
+    call: InferenceRequest,
+    caller: Principal = ANN,
+    digest: str = "d",
+    **headers: str,
+) -> CacheKey:
+    place = await cache.key_for(caller, call, version(digest), headers)
     assert place is not None
     return place
 
 
-async def find(cache: Cache, place: Place) -> bytes | None:
-    known = cache.known(place)
-    asked = cache.ask(place) if known is None else None
-    return await cache.fetched(place, asked) if asked is not None else known
+async def find(cache: ResponseCache, place: CacheKey) -> bytes | None:
+    known = cache.get_local(place)
+    asked = cache.start_fetch(place) if known is None else None
+    return await cache.finish_fetch(place, asked) if asked is not None else known
 
 
-def local() -> Cache:
-    return Cache(Settings(cache_bytes=1 << 20), Metrics())
+def local() -> ResponseCache:
+    return ResponseCache(Settings(cache_bytes=1 << 20), Metrics())
 
 
 async def test_an_answer_is_known_until_its_time_is_over() -> None:
-    cache, work = Cache(Settings(cache_bytes=1 << 20, cache_seconds=0.3), Metrics()), Work()
+    cache, work = ResponseCache(Settings(cache_bytes=1 << 20, cache_seconds=0.3), Metrics()), Work()
     place = await place_of(cache, reading())
     assert await find(cache, place) is None
-    answer, here = await cache.answer(place, work)
+    answer, here = await cache.get_or_compute(place, work)
     assert here and await find(cache, place) == answer and work.done == 1
     await asyncio.sleep(0.4)
     assert await find(cache, place) is None
@@ -117,10 +123,11 @@ async def test_a_place_is_the_question_the_model_and_who_asks() -> None:
 
 async def test_what_would_be_another_answer_has_no_place() -> None:
     cache = local()
-    assert await cache.place(ANN, drawing({"seed": 1}, {}), version(), {}) is None
-    assert await cache.place(ANN, reading(), version(), {"cache-control": "no-store"}) is None
+    assert await cache.key_for(ANN, drawing({"seed": 1}, {}), version(), {}) is None
+    assert await cache.key_for(ANN, reading(), version(), {"cache-control": "no-store"}) is None
     assert (
-        await Cache(Settings(cache_bytes=0), Metrics()).place(ANN, reading(), version(), {}) is None
+        await ResponseCache(Settings(cache_bytes=0), Metrics()).key_for(ANN, reading(), version(), {})
+        is None
     )
 
 
@@ -128,27 +135,27 @@ async def test_a_fault_of_ours_is_not_kept_and_one_of_the_picture_is() -> None:
     cache = local()
     for status, kept in ((503, False), (422, True)):
         place = await place_of(cache, reading(str(status).encode()))
-        await cache.answer(
+        await cache.get_or_compute(
             place, Work({"results": [{"status": "error", "error": {"status": status}}]})
         )
         assert (await find(cache, place) is not None) == kept
 
 
 async def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
-    cache = Cache(Settings(cache_bytes=20_000), Metrics())
+    cache = ResponseCache(Settings(cache_bytes=20_000), Metrics())
     places = [await place_of(cache, reading(bytes([number]))) for number in range(20)]
     for place in places:
-        await cache.answer(place, Work({"results": [], "more": "x" * 1500}))
+        await cache.get_or_compute(place, Work({"results": [], "more": "x" * 1500}))
         assert await find(cache, places[0]) is not None
     assert cache._known.currsize <= 20_000 and await find(cache, places[1]) is None
-    await cache.answer(places[2], Work({"results": [], "more": "x" * 9000}))
+    await cache.get_or_compute(places[2], Work({"results": [], "more": "x" * 9000}))
     assert await find(cache, places[2]) is None and await find(cache, places[0]) is not None
 
 
 async def test_identical_requests_under_way_are_one() -> None:
     cache, work = local(), Work(seconds=0.05)
     place = await place_of(cache, reading())
-    answers = await asyncio.gather(*(cache.answer(place, work) for _ in range(20)))
+    answers = await asyncio.gather(*(cache.get_or_compute(place, work) for _ in range(20)))
     assert (
         work.done == 1
         and [here for _, here in answers].count(True) == 1
@@ -159,12 +166,12 @@ async def test_identical_requests_under_way_are_one() -> None:
 async def test_who_asked_first_may_leave_and_the_last_one_ends_the_work() -> None:
     cache, work = local(), Work(seconds=0.2)
     place = await place_of(cache, reading())
-    first, second = (asyncio.create_task(cache.answer(place, work)) for _ in range(2))
+    first, second = (asyncio.create_task(cache.get_or_compute(place, work)) for _ in range(2))
     await asyncio.sleep(0.05)
     first.cancel()
     assert (await second)[0] and work.done == 1
     alone = asyncio.create_task(
-        cache.answer(await place_of(cache, reading(b"other")), Work(seconds=60))
+        cache.get_or_compute(await place_of(cache, reading(b"other")), Work(seconds=60))
     )
     await asyncio.sleep(0.05)
     (flight,) = cache._flights.values()
@@ -179,9 +186,9 @@ async def test_the_deadline_of_the_first_is_not_that_of_the_others() -> None:
         raise BackendTimeout("predict")
 
     cache, place = local(), await place_of(local(), reading())
-    first = asyncio.create_task(cache.answer(place, too_late))
+    first = asyncio.create_task(cache.get_or_compute(place, too_late))
     await asyncio.sleep(0.01)
-    second = asyncio.create_task(cache.answer(place, Work()))
+    second = asyncio.create_task(cache.get_or_compute(place, Work()))
     with pytest.raises(BackendTimeout):
         await first
     assert (await second)[1]
@@ -199,7 +206,7 @@ def test_an_etag_matches_as_http_says() -> None:
 class Shared:
     """A gateway's cache behind Redis, with a clock to end its rest."""
 
-    cache: Cache
+    cache: ResponseCache
     redis: Redis
     metrics: Metrics
     now: list[float]
@@ -217,20 +224,20 @@ def shared(url: str, secret: str = SECRET) -> Shared:
     metrics, now = Metrics(), [0.0]
     redis = Redis(url, metrics, timeout_seconds=WAIT, clock=lambda: now[0])
     return Shared(
-        Cache(Settings(cache_bytes=1 << 20, cache_secret=secret), metrics, redis),
+        ResponseCache(Settings(cache_bytes=1 << 20, cache_secret=secret), metrics, redis),
         redis,
         metrics,
         now,
     )
 
 
-async def kept(here: Shared, call: Call) -> bytes:
-    answer, _ = await here.cache.answer(await place_of(here.cache, call), Work())
+async def kept(here: Shared, call: InferenceRequest) -> bytes:
+    answer, _ = await here.cache.get_or_compute(await place_of(here.cache, call), Work())
     await here.cache.close()
     return answer
 
 
-async def found(there: Shared, call: Call) -> bytes | None:
+async def found(there: Shared, call: InferenceRequest) -> bytes | None:
     return await find(there.cache, await place_of(there.cache, call))
 
 
@@ -249,7 +256,7 @@ async def test_redis_sees_neither_pictures_nor_readings_and_forgets(
     redis_server: RedisServer,
 ) -> None:
     here = shared(redis_server.url)
-    await here.cache.answer(
+    await here.cache.get_or_compute(
         await place_of(here.cache, reading(b"the picture")),
         Work({"results": [], "model": "readable"}),
     )
@@ -275,7 +282,7 @@ async def test_pictures_of_a_person_stay_in_the_process(
         images=asked.images, options=schemas.ExplainOptions()
     )
     call = (
-        Call("explain", explaining)
+        InferenceRequest("explain", explaining)
         if kind == "explain"
         else drawing({"seed": 1, "reference": {"content": "YWJj"}})
     )

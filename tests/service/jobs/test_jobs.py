@@ -15,7 +15,7 @@ from redis import Redis
 
 from service.api.app import create_app
 from service.cli.serve import _Server, listen
-from service.inference.inference_request import Call
+from service.inference.inference_request import InferenceRequest
 from service.jobs.jobs import Job, Lease
 from service.jobs.redis_store import StreamJobs
 from service.schemas import PredictBody
@@ -224,7 +224,7 @@ def stream(server: RedisServer) -> StreamJobs:
 async def taken(server: RedisServer) -> Lease:
     """A job of one picture that a gateway took, and then no more was heard of it."""
     call, store, now = (
-        Call(
+        InferenceRequest(
             "predict",
             PredictBody.model_validate({**FIVE_PICTURES, "images": packed(encoded(FACE))}),
         ),
