@@ -10,7 +10,13 @@ from pathlib import Path
 from affect.catalogue import LABEL_SETS
 from affect.labels import LabelError
 from training.database.card import DataError
-from training.sources.affwild2 import AU_UNKNOWN, SIDES, VA_UNKNOWN, emotion_name
+from training.sources.affwild2 import (
+    AU_UNKNOWN,
+    SIDES,
+    VA_UNKNOWN,
+    crop_folders,
+    emotion_name,
+)
 from training.sources.record import (
     OFFICIAL,
     Item,
@@ -38,11 +44,11 @@ class Abaw(Source):
         return CODES
 
     def items(self) -> Iterator[Item]:
-        crops = self.pictures("cropped_aligned", "images")
+        folders = crop_folders(self, "images")
         for path, official in self._lists():
             for line, text in text_lines(path):
                 if not text.startswith("image,"):
-                    yield self._record(text, self.shown(path, line), official, crops)
+                    yield self._record(text, self.shown(path, line), official, folders)
 
     def _lists(self) -> list[tuple[Path, str]]:
         found = [] if self.root.is_dir() else [self.root]
@@ -54,7 +60,7 @@ class Abaw(Source):
             )
         return [(path, OFFICIAL.get(_part(path), "")) for path in found]
 
-    def _record(self, text: str, where: str, official: str, crops: Path) -> Item:
+    def _record(self, text: str, where: str, official: str, folders: list[Path]) -> Item:
         picture, *rest = text.split(",")
         values = numbers(rest)
         if values is None or len(values) != FIELDS - 1:
@@ -79,7 +85,9 @@ class Abaw(Source):
         truth = {"emotion": emotion} if emotion else {}
         return Record(
             where=where,
-            picture=crops / picture,
+            picture=next(
+                (path for f in folders if (path := f / picture).is_file()), folders[0] / picture
+            ),
             labels=labels,
             identity=video,
             video=recording,

@@ -1,10 +1,14 @@
-"""AffectNet: the csv files of 2017 (whole photographs with a face box) and the folders of 2021 (cropped, one .npy a label).
+"""AffectNet: the lists of 2017 (whole photographs with a face box) and the folders of 2021 (cropped, one .npy a label).
 
-Valence and arousal of -2 are not annotated; expressions 8 to 10 are "none", "uncertain" and "no face". It annotates no AUs.
-In the release of 2021 the same number names different pictures in the two folders.
+As delivered, the lists of 2017 lie in `Manually_Annotated_file_lists/` and `Automatically_annotated_file_list/`, the
+photographs in `Manually_Annotated/Manually_Annotated_Images/` and `Automatically_Annotated/Automatically_Annotated_Images/`;
+lists beside the photographs are read as well. Valence and arousal of -2 are not annotated; expressions 8 to 10 are "none",
+"uncertain" and "no face". It annotates no AUs. In the release of 2021 the same number names different pictures in the two folders.
 """
 
 import csv
+import filecmp
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,15 +54,13 @@ COLUMNS = [
     "valence",
     "arousal",
 ]
-LISTS = ("training.csv", "validation.csv", "automatically_annotated.csv")
+LISTS = {  # by whom they are annotated: the folders of their photographs are named after it
+    "training.csv": "Manually_Annotated",
+    "validation.csv": "Manually_Annotated",
+    "automatically_annotated.csv": "Automatically_Annotated",
+}
 FOLDERS = ("train_set", "val_set")
-PICTURES = (
-    "Manually_Annotated_Images",
-    "Manually_Annotated/Manually_Annotated_Images",
-    "Manually_Annotated",
-    "images",
-    ".",
-)
+LOOKS = 100  # rows of a list whose pictures are looked for, to tell the folder that holds them
 
 
 class AffectNet(Source):
@@ -76,35 +78,58 @@ class AffectNet(Source):
             yield from self._csv(part) if part.is_file() else self._folder(part)
 
     def _parts(self) -> list[Path]:
-        found = [
-            path for path in (self.root / name for name in (*LISTS, *FOLDERS)) if path.exists()
-        ]
-        found = found or (
-            [self.root] if self.root.suffix == ".csv" or self.root.name in FOLDERS else []
-        )
-        if not found:
+        if self.root.suffix == ".csv" or self.root.name in FOLDERS:
+            return [self.root]
+        lists = [path for name in LISTS if (path := self._list(name))]
+        folders = [self.root / name for name in FOLDERS if (self.root / name).is_dir()]
+        if not lists and not folders:
             raise DataError(
                 f"{self.root} holds neither {', '.join(LISTS)} nor the folders {' and '.join(FOLDERS)} of AffectNet"
             )
-        return found
+        return [*lists, *folders]
+
+    def _list(self, name: str) -> Path | None:
+        """The list of that name, in the folder itself or in one below; copies of it are read once."""
+        found = [
+            path
+            for place in (".", "*", "*/*")
+            for path in sorted(self.root.glob(f"{place}/{name}"))
+        ]
+        for other in found[1:]:
+            if not filecmp.cmp(found[0], other, shallow=False):
+                raise DataError(
+                    f"{self.shown(found[0])} and {self.shown(other)} of {self.root} differ: give the one to import as PATH"
+                )
+        return found[0] if found else None
 
     def _csv(self, path: Path) -> Iterator[Item]:
-        pictures = self.pictures(*PICTURES)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file)
-            names = COLUMNS
-            for fields in rows:
-                if rows.line_num == 1 and "valence" in (
-                    lowered := [name.strip().lower() for name in fields]
-                ):
-                    names = lowered
-                elif fields:
-                    yield self._photograph(
-                        dict(zip(names, fields, strict=False)),
-                        self.shown(path, rows.line_num),
-                        path,
-                        pictures,
-                    )
+        rows = list(itertools.islice(_rows(path), LOOKS))
+        pictures = self._photographs(
+            path, [row.get("subdirectory_filepath", "") for _, row in rows]
+        )
+        for line, row in _rows(path):
+            yield self._photograph(row, self.shown(path, line), path, pictures)
+
+    def _photographs(self, path: Path, names: list[str]) -> Path:
+        """The folder of a list's photographs: of the usual ones, the first that holds one of them."""
+        if self.options.pictures:
+            self.pictures()  # raises DataError when it is no folder
+        kind = LISTS.get(path.name, LISTS["training.csv"])
+        bases = (
+            [self.options.pictures]
+            if self.options.pictures
+            else [self.root, path.parent, path.parent.parent]
+        )
+        usual = (f"{kind}/{kind}_Images", f"{kind}_Images", kind, "images", ".")
+        places = [base / name for base in bases for name in usual if (base / name).is_dir()]
+        for place in places:
+            if any((place / _posix(name)).is_file() for name in names if name):
+                return place
+        if not places:
+            raise DataError(
+                f"{self.root} has no folder {' or '.join(usual[:-1])}: give where the pictures lie with --pictures"
+            )
+        return places[0]
 
     def _photograph(self, row: dict[str, str], where: str, path: Path, pictures: Path) -> Item:
         try:
@@ -117,7 +142,7 @@ class AffectNet(Source):
             return Refusal(where, "expression, valence and arousal must be numbers")
         return _record(
             where,
-            pictures / name.replace("\\", "/"),
+            pictures / _posix(name),
             values,
             identity=name,
             official=OFFICIAL.get(path.stem, OFFICIAL["train"]),
@@ -150,6 +175,23 @@ class AffectNet(Source):
                 official=official,
                 box=None,
             )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line, fields by column) of a list, which may have a header."""
+    names = COLUMNS
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        for fields in rows:
+            lowered = [name.strip().lower() for name in fields]
+            if rows.line_num == 1 and "valence" in lowered:
+                names = lowered
+            elif fields:
+                yield rows.line_num, dict(zip(names, fields, strict=False))
+
+
+def _posix(name: str) -> str:
+    return name.replace("\\", "/")
 
 
 def _record(

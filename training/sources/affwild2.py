@@ -1,8 +1,10 @@
 """Aff-Wild2, the 2020 layout (`AU_Set/Training_Set`) and that of 2022 on (`AU_Detection_Challenge/Train_Set`).
 
-One text file a video and task, a header, then a line a frame: line k (0-based) belongs to `cropped_aligned/<video>/{k+1:05d}.jpg`.
-More lines than crops is normal (frames without a detected face). Not annotated: AU -1, VA -5, expression -1. A video that ends in
-`_left` or `_right` shows one of two people of the same recording, so both stay in one split.
+The annotations lie in the folder itself or in one below it (`annotations`, `6th ABAW Annotations`), the crops in one
+or more folders `cropped_aligned...`. One text file a video and task, a header, then a line a frame: line k (0-based)
+belongs to `cropped_aligned/<video>/{k+1:05d}.jpg`. More lines than crops is normal (frames without a detected face).
+Not annotated: AU -1, VA -5, expression -1. A video that ends in `_left` or `_right` shows one of two people of the same
+recording, so both stay in one split.
 """
 
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 from affect.labels import DIMENSIONS, LabelError
 from training.database.card import DataError
 from training.database.sample import TEST
+from training.sources.frames import NumberingError, frames_of
 from training.sources.record import (
     OFFICIAL,
     Item,
@@ -46,28 +49,32 @@ class AffWild2(Source):
 
     def items(self) -> Iterator[Item]:
         files = self._files()
-        crops = self.pictures("cropped_aligned")
+        folders = crop_folders(self)
         for video in sorted({video for by_video in files.values() for video in by_video}):
+            crops = next((f / video for f in folders if (f / video).is_dir()), folders[0] / video)
             yield from self._video(
                 video,
-                crops / video,
+                crops,
                 {task: files[task][video] for task in TASKS if video in files[task]},
             )
 
     def _files(self) -> dict[str, dict[str, tuple[Path, str]]]:
-        """Per task, the file and official split of each video."""
-        base = self.root / "annotations" if (self.root / "annotations").is_dir() else self.root
-        found: dict[str, dict[str, tuple[Path, str]]] = {task: {} for task in TASKS}
-        for path in sorted(base.glob("*/*_[Ss]et/*.txt")):
-            task, part = path.parts[-3].split("_")[0], path.parts[-2].lower().removesuffix("_set")
-            if task in found and part in OFFICIAL:
-                found[task][path.stem] = (path, OFFICIAL[part])
-        if not any(found.values()):
+        """Per task, the file and official split of each video. Raises DataError unless one folder holds them."""
+        below = sorted(path for path in self.root.glob("*") if path.is_dir())
+        found = {folder: files for folder in (self.root, *below) if (files := _files_in(folder))}
+        if not found:
             raise DataError(
                 f"{self.root} holds no Aff-Wild2 annotations: expected e.g. AU_Set/Training_Set/<video>.txt or "
-                "AU_Detection_Challenge/Train_Set/<video>.txt (per-picture multi-task files are imported with the format abaw)"
+                "AU_Detection_Challenge/Train_Set/<video>.txt, there or in a folder such as `6th ABAW Annotations` "
+                "(per-picture multi-task files are imported with the format abaw)"
             )
-        return found
+        if len(found) > 1:
+            names = " and ".join(repr(folder.name) for folder in found)
+            raise DataError(
+                f"{self.root} holds annotations of several releases, {names}: give the folder of one as PATH, "
+                "and the folder that holds cropped_aligned with --pictures"
+            )
+        return next(iter(found.values()))
 
     def _video(self, video: str, crops: Path, files: dict[str, tuple[Path, str]]) -> Iterator[Item]:
         frames: dict[int, dict[str, Labels | str]] = {}
@@ -79,6 +86,11 @@ class AffWild2(Source):
                 else:
                     frames.setdefault(frame, {})[task] = item
                     where.setdefault(frame, self.shown(path, frame + 2))
+        try:
+            pictures = frames_of(crops, [frame + 1 for frame in frames])
+        except NumberingError as error:
+            yield Refusal(video, str(error))
+            return
         recording = next(
             (video.removesuffix(side) for side in SIDES if video.endswith(side)), video
         )
@@ -87,7 +99,7 @@ class AffWild2(Source):
             emotion = tasks.pop(EXPRESSION, "")
             yield Record(
                 where=where[frame],
-                picture=crops / f"{frame + 1:05d}.jpg",
+                picture=pictures.get(frame + 1, crops / f"{frame + 1:05d}.jpg"),
                 labels={
                     name: value
                     for labels in tasks.values()
@@ -117,6 +129,26 @@ class AffWild2(Source):
                 yield line - 2, _labels(task, codes, text)
             except ValueError as error:
                 yield line - 2, Refusal(self.shown(path, line), str(error))
+
+
+def _files_in(base: Path) -> dict[str, dict[str, tuple[Path, str]]]:
+    """Per task, the file and official split of each video of one folder of annotations; {} when it is none."""
+    found: dict[str, dict[str, tuple[Path, str]]] = {task: {} for task in TASKS}
+    for task in TASKS:
+        for path in sorted(base.glob(f"{task}_*/*_[Ss]et/*.txt")):
+            part = path.parts[-2].lower().removesuffix("_set")
+            if part in OFFICIAL:
+                found[task][path.stem] = (path, OFFICIAL[part])
+    return found if any(found.values()) else {}
+
+
+def crop_folders(source: Source, *others: str) -> list[Path]:
+    """The folders of crops: those that were given or that hold `cropped_aligned...`, which came in several parts."""
+    given = source.options.pictures
+    for base in (given,) if given else (source.root, source.root.parent):
+        if found := sorted(path for path in base.glob("cropped_aligned*") if path.is_dir()):
+            return found
+    return [source.pictures("cropped_aligned", *others)]
 
 
 def _codes(header: str) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from affect.labels import LabelError
 from training.database.card import DataError
+from training.sources.frames import numbered
 from training.sources.record import (
     Item,
     Record,
@@ -12,7 +13,6 @@ from training.sources.record import (
     Source,
     code_of,
     in_facs_order,
-    numbered,
     numbers,
     occurrences,
     text_lines,

@@ -1,42 +1,66 @@
-"""A plain CSV, for sets without a format of their own.
+"""A plain CSV, for sets without a format of their own, and what OpenFace and py-feat write.
 
-One header line, then one line a picture; comma, semicolon or tab. Columns, in any order and any subset:
+One header line, then one line a picture; comma, semicolon or tab; decimal points or commas. Columns, in any order and any
+subset; others are named and skipped:
 
-    image          path of the picture, from the CSV's folder (or --pictures); required
+    image          path of the picture, from the CSV's folder (or --pictures); `input` means the same
     AU1, AU12 ...  intensity from 0 to 1, or presence 0/1; with --au-max 5 from 0 to 5
     valence, arousal   -1 to 1
     identity, video    who it shows, and in which recording: neither is ever divided between splits
     split          train, validation or test, followed with --splits official
-    box            face in px of the picture as `x y width height`
+    box            face in px of the picture as `x y width height`, or a column for each (`box_x`, `FaceRectX` ...)
+    frame          of a picture that is a video, from 0
     pair           faces of one name are one person in different states, e.g. neutral and smiling: `affectgan evaluate`
                    says how often the stronger one is read as the stronger
     group_<name>   an attribute that results are broken down by, e.g. group_sex
 
-An empty field, `nan`, `na`, `null`, `-` are "not annotated"; so are AU -1 and valence or arousal -5 and -2.
+An empty field, `nan`, `na`, `null`, `-` are "not annotated"; so are AU -1 and valence or arousal -5 and -2. Of lines that
+say the same of one face the first is kept; lines that contradict each other are all refused.
+
+OpenFace names no picture: `clip.csv` belongs to the video `clip.*` or to the frames in `clip/` beside it (or in
+--pictures, which may be the video itself), counted from 1; with a column `face` and no `frame`, to the picture `clip.*`.
 """
 
-import csv
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 from affect.labels import DIMENSIONS, LabelError, check
 from training.database.card import DataError
 from training.database.sample import SPLITS
-from training.sources.record import Item, Record, Refusal, Source, code_of, in_facs_order, numbers
-
-IMAGE, IDENTITY, VIDEO, SPLIT, BOX, PAIR, GROUP = (
-    "image",
-    "identity",
-    "video",
-    "split",
-    "box",
-    "pair",
-    "group_",
+from training.sources.csv_columns import (
+    BOX,
+    GROUP,
+    IDENTITY,
+    IMAGE,
+    PAIR,
+    SIDES,
+    SPLIT,
+    VIDEO,
+    Column,
+    Columns,
+    columns_of,
 )
-OTHERS = (IMAGE, *DIMENSIONS, IDENTITY, VIDEO, SPLIT, BOX, PAIR)
+from training.sources.duplicates import duplicates
+from training.sources.frames import NumberingError
+from training.sources.openface import Frames, openface_record
+from training.sources.record import (
+    VIDEO_SUFFIXES,
+    Box,
+    Item,
+    LineError,
+    Record,
+    Refusal,
+    Source,
+    code_of,
+    frame_number,
+    in_facs_order,
+    number_of,
+)
+from training.sources.text_tables import Row, rows_of
+
 UNKNOWN = ("", "nan", "na", "null", "-")
 AU_UNKNOWN, VA_UNKNOWN = (-1.0,), (-5.0, -2.0)
-DELIMITERS = ",;\t"
 
 
 class PlainCsv(Source):
@@ -50,111 +74,121 @@ class PlainCsv(Source):
         return "as agreed with the authors of the pictures"
 
     def vocabulary(self) -> tuple[str, ...]:
-        return in_facs_order(
-            {
-                code
-                for path in self._files()
-                for name in self._header(path)
-                if (code := code_of(name))
-            }
-        )
+        return in_facs_order({code for _, columns in self._files for code in columns.codes})
 
     def items(self) -> Iterator[Item]:
-        for path in self._files():
-            header = self._header(path)
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = csv.reader(file, delimiter=_delimiter(file.readline()))
-                for fields in rows:
-                    if any(text.strip() for text in fields):
-                        yield self._record(
-                            path,
-                            self.shown(path, rows.line_num + 1),
-                            header,
-                            [text.strip() for text in fields],
-                        )
+        for item in self._lines():
+            reason = self._duplicates.get(item.where)
+            yield Refusal(item.where, reason) if reason else item
 
-    def _files(self) -> list[Path]:
-        found = [self.root] if self.root.is_file() else sorted(self.root.glob("*.csv"))
-        if not found:
+    def remarks(self) -> list[str]:
+        return [
+            f"columns of {self.shown(path)} not used: {columns.remark()}"
+            for path, columns in self._files
+            if columns.remark()
+        ]
+
+    @cached_property
+    def _files(self) -> list[tuple[Path, Columns]]:
+        """The files, each with what its columns mean. Raises DataError."""
+        paths = [self.root] if self.root.is_file() else sorted(self.root.glob("*.csv"))
+        if not paths:
             raise DataError(f"{self.root} holds no .csv file")
-        return found
+        empty = Row("1", [])
+        return [(path, columns_of(next(rows_of(path), empty).fields, path)) for path in paths]
 
-    def _header(self, path: Path) -> list[str]:
-        """Column names, AU codes as the catalogue spells them. Raises DataError for a column that means nothing here."""
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            line = file.readline()
-        names = [
-            name.strip().lower()
-            for name in next(csv.reader([line], delimiter=_delimiter(line)), [])
-        ]
-        header = [code_of(name) or name for name in names]
-        strange = [
-            name
-            for name in header
-            if name not in OTHERS and not name.startswith(GROUP) and not code_of(name)
-        ]
-        if IMAGE not in header or strange or len(set(header)) != len(header):
-            fault = (
-                f"has the column {strange[0]!r}"
-                if strange
-                else f"lacks {IMAGE!r}"
-                if IMAGE not in header
-                else "names a column twice"
-            )
-            raise DataError(
-                f"the header of {path} {fault}; it may have {', '.join(OTHERS)}, AU<number> and {GROUP}<name>, each once"
-            )
-        return header
+    @cached_property
+    def _duplicates(self) -> dict[str, str]:
+        return duplicates(lambda: (i for i in self._lines() if isinstance(i, Record)))
 
-    def _record(self, path: Path, where: str, header: list[str], fields: list[str]) -> Item:
-        if len(fields) != len(header):
-            return Refusal(where, f"the line has {len(fields)} fields, the header {len(header)}")
-        row = dict(zip(header, fields, strict=True))
-        try:
-            labels = {
-                name: self._label(name, text)
-                for name, text in row.items()
-                if name in DIMENSIONS or code_of(name)
-            }
-        except LabelError as error:
-            return Refusal(where, str(error))
-        box = numbers(row.get(BOX, "").split())
-        if (
-            not row[IMAGE]
-            or (row.get(BOX) and (box is None or len(box) != 4))
-            or row.get(SPLIT, "") not in ("", *SPLITS)
-        ):
-            return Refusal(
-                where,
-                f"image, box or split is wrong: {row[IMAGE]!r}, {row.get(BOX, '')!r}, {row.get(SPLIT, '')!r}",
-            )
+    def _lines(self) -> Iterator[Item]:
+        for path, columns in self._files:
+            rows = rows_of(path)
+            next(rows, None)  # the header
+            frames = Frames(path, self.options.pictures or path.parent)
+            for row in rows:
+                where = f"{self.shown(path)}:{row.lines}"
+                try:
+                    yield self._record(path, where, columns, row, frames)
+                except (LabelError, LineError, NumberingError) as error:
+                    yield Refusal(where, str(error))
+
+    def _record(self, path: Path, where: str, columns: Columns, row: Row, frames: Frames) -> Record:
+        """Raises LabelError and LineError."""
+        fields = _fields(row, columns)
+        text = {column.meaning: fields[column.place] for column in columns.used}
+        labels = {
+            column.meaning: self._label(column, fields[column.place])
+            for column in columns.used
+            if column.meaning in DIMENSIONS or code_of(column.meaning)
+        }
+        if columns.openface:
+            return openface_record(where, path, text, labels, frames)
+        if not text[IMAGE] or text.get(SPLIT, "") not in ("", *SPLITS):
+            raise LineError(f"image or split is wrong: {text[IMAGE]!r}, {text.get(SPLIT, '')!r}")
+        picture = _picture(self.options.pictures or path.parent, text[IMAGE])
+        name = str(PurePosixPath(text[IMAGE].replace("\\", "/")))
         return Record(
             where=where,
-            picture=(self.options.pictures or path.parent) / row[IMAGE],
+            picture=picture,
+            frame=frame_number(text) if picture.suffix.lower() in VIDEO_SUFFIXES else None,
             labels=labels,
-            identity=row.get(IDENTITY) or row.get(PAIR) or row.get(VIDEO) or row[IMAGE],
-            video=row.get(VIDEO, ""),
-            unit=row.get(IDENTITY) or row.get(PAIR) or row.get(VIDEO, ""),
-            official=row.get(SPLIT, ""),
-            box=(box[0], box[1], box[2], box[3]) if box and len(box) == 4 else None,
+            identity=text.get(IDENTITY) or text.get(PAIR) or text.get(VIDEO) or name,
+            video=text.get(VIDEO, ""),
+            unit=text.get(IDENTITY) or text.get(PAIR) or text.get(VIDEO, ""),
+            official=text.get(SPLIT, ""),
+            box=_box(text),
             groups={
-                name.removeprefix(GROUP): text
-                for name, text in row.items()
-                if name.startswith(GROUP) and text
+                name.removeprefix(GROUP): value
+                for name, value in text.items()
+                if name.startswith(GROUP) and value
             },
-            truth={PAIR: row[PAIR]} if row.get(PAIR) else {},
+            truth={PAIR: text[PAIR]} if text.get(PAIR) else {},
         )
 
-    def _label(self, name: str, text: str) -> float | None:
+    def _label(self, column: Column, text: str) -> float | None:
+        name = column.meaning
         if text.lower() in UNKNOWN:
             return None
-        value = numbers([text])
+        value = number_of(text)
         if value is None:
             raise LabelError(name, text, "give a number, or nothing when it is not annotated")
-        if value[0] in (VA_UNKNOWN if name in DIMENSIONS else AU_UNKNOWN):
+        if value in (VA_UNKNOWN if name in DIMENSIONS else AU_UNKNOWN):
             return None
-        return check(name, value[0] if name in DIMENSIONS else value[0] / self.options.au_max)
+        if name in DIMENSIONS:
+            return check(name, value)
+        largest = column.largest or self.options.au_max
+        if not 0 <= value <= largest:
+            say = f"give a number from 0 to {largest:g}"
+            hint = "" if column.largest else ", or say with --au-max what the largest value is"
+            raise LabelError(name, text, say + hint)
+        return value / largest
 
 
-def _delimiter(line: str) -> str:
-    return max(DELIMITERS, key=line.count)
+def _fields(row: Row, columns: Columns) -> list[str]:
+    """The fields of a row, without the empty ones behind the last column. Raises LineError."""
+    if row.fault:
+        raise LineError(row.fault)
+    fields = row.fields
+    while len(fields) > columns.count and not fields[-1]:
+        fields = fields[:-1]
+    if len(fields) != columns.count:
+        hint = ": is a quotation mark open?" if "-" in row.lines else ""
+        raise LineError(f"the line has {len(fields)} fields, the header {columns.count}{hint}")
+    return fields
+
+
+def _picture(base: Path, name: str) -> Path:
+    """The picture of that name, which may be written as Windows does."""
+    return base / name if (base / name).is_file() else base / name.replace("\\", "/")
+
+
+def _box(text: dict[str, str]) -> Box | None:
+    parts = [text[side] for side in SIDES if text.get(side)] or text.get(BOX, "").split()
+    if not parts or all(part.lower() in UNKNOWN for part in parts):
+        return None
+    values = [number_of(part) for part in parts]
+    if len(values) != 4 or None in values:
+        raise LineError(f"box is {' '.join(parts)!r}; give x, y, width and height in px")
+    x, y, width, height = (value for value in values if value is not None)
+    return (x, y, width, height)

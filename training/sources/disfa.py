@@ -1,13 +1,14 @@
 """DISFA: `ActionUnit_Labels/SNxxx/SNxxx_au<k>.txt`, lines `frame,intensity`, frames from 1, intensities 0 to 5, no header.
 
-An intensity of 2 and more counts as present, as most papers have it; some use 1. Frames come from folders of pictures or from the
-videos of the left camera.
+An intensity of 2 and more counts as present, as most papers have it; some use 1. Frames come from folders of
+pictures, where frames numbered from 0 are noticed, or from the videos of the left camera.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from training.database.card import DataError
+from training.sources.frames import NumberingError, frames_of
 from training.sources.record import (
     Item,
     Labels,
@@ -16,7 +17,6 @@ from training.sources.record import (
     Source,
     code_of,
     in_facs_order,
-    numbered,
     numbers,
     text_lines,
 )
@@ -46,10 +46,7 @@ class Disfa(Source):
             labels: dict[int, Labels] = {}
             for code, path in files.items():
                 yield from self._read(code, path, labels)
-            for frame, known in sorted(labels.items()):
-                yield self._record(
-                    person, frame, known, pictures, next(iter(files.values())).parent
-                )
+            yield from self._records(person, labels, pictures, next(iter(files.values())).parent)
 
     def _files(self) -> dict[str, dict[str, Path]]:
         """Per person, the file of each AU."""
@@ -77,18 +74,25 @@ class Disfa(Source):
             else:
                 labels.setdefault(int(values[0]), {})[code] = values[1] / STRONGEST
 
-    def _record(
-        self, person: str, frame: int, labels: Labels, pictures: Path, folder: Path
-    ) -> Record:
-        """Pictures `<person>/<frame>.jpg`, or frame - 1 of the person's video."""
+    def _records(
+        self, person: str, labels: dict[int, Labels], pictures: Path, folder: Path
+    ) -> Iterator[Item]:
+        """Pictures `<person>/<frame>.jpg`, or frames of the person's video, which are counted from 0."""
         videos = sorted(
             path for path in pictures.glob(f"*{person}*") if path.suffix.lower() in (".avi", ".mp4")
         )
-        still = numbered(pictures / person).get(frame)
-        return Record(
-            where=f"{self.shown(folder)} frame {frame}",
-            picture=still or (videos[0] if videos else pictures / person / f"{frame:05d}.jpg"),
-            frame=None if still or not videos else frame - 1,
-            labels=labels,
-            identity=person,
-        )
+        try:
+            stills = frames_of(pictures / person, labels)
+        except NumberingError as error:
+            yield Refusal(self.shown(folder), str(error))
+            return
+        first = 0 if 0 in labels else 1
+        for frame, known in sorted(labels.items()):
+            still = stills.get(frame)
+            yield Record(
+                where=f"{self.shown(folder)} frame {frame}",
+                picture=still or (videos[0] if videos else pictures / person / f"{frame:05d}.jpg"),
+                frame=None if still or not videos else frame - first,
+                labels=known,
+                identity=person,
+            )

@@ -44,6 +44,7 @@ class ImportReport:
         default_factory=Counter
     )  # kept rows in which a label is not annotated
     refused: list[tuple[str, str, str]] = field(default_factory=list)  # (where, kind, reason)
+    remarks: list[str] = field(default_factory=list)
 
     def add(self, other: "ImportReport") -> None:
         """Join the report of another shard."""
@@ -66,7 +67,7 @@ class ImportReport:
             f"{name} {count:,}"
             for name, count in sorted(self.masked.items(), key=lambda pair: -pair[1])
         )
-        return "\n".join([*lines, f"masked in kept rows: {masked or 'nothing'}"])
+        return "\n".join([*lines, f"masked in kept rows: {masked or 'nothing'}", *self.remarks])
 
 
 def import_database(
@@ -103,7 +104,7 @@ def import_database(
         replace(item, unit=units.get(item.unit, item.unit)) if isinstance(item, Record) else item
         for item in source.items()
     )
-    report = ImportReport()
+    report = ImportReport(remarks=source.remarks())
     with tqdm(total=total, unit="line", desc=f"import {source.name}") as bar:
         for part in _shards(out, card, _chunks(items, shard_lines), cropping, splits, workers):
             report.add(part)

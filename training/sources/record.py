@@ -4,7 +4,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +15,9 @@ from training.database.sample import TEST, TRAIN
 Labels = dict[
     str, float | None
 ]  # AU intensity in [0, 1], valence and arousal in [-1, 1]; None = the set says "not annotated"
+Box = tuple[float, float, float, float]  # x, y, width, height in px
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg")
 # Names that official splits go by. Their validation sets are what results are published on: they become our test split.
 OFFICIAL = {"train": TRAIN, "training": TRAIN, "validation": TEST, "val": TEST, "test": TEST}
 
@@ -35,9 +36,7 @@ class Record:
     )
     official: str = ""  # "train" or "test" by the set's own division
     frame: int | None = None  # 0-based, where `picture` is a video
-    box: tuple[float, float, float, float] | None = (
-        None  # of the face, x, y, width, height in px of the picture
-    )
+    box: Box | None = None  # of the face in the picture
     annotated: bool = True  # a record of an annotated set is of no use without any label
     groups: dict[str, str] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
@@ -107,6 +106,10 @@ class Source(ABC):
         )
         return f"{inside}" if line is None else f"{inside}:{line}"
 
+    def remarks(self) -> list[str]:
+        """What whoever imports the set should know, beyond what was read and refused."""
+        return []
+
     def pictures(self, *usual: str) -> Path:
         """The folder of the pictures: the one given, else the first of the usual places that exists."""
         if self.options.pictures:
@@ -131,6 +134,25 @@ def numbers(fields: list[str]) -> list[float] | None:
     except ValueError:
         return None
     return values if all(math.isfinite(value) for value in values) else None
+
+
+class LineError(ValueError):
+    """A line that cannot be used, and why."""
+
+
+def number_of(text: str) -> float | None:
+    """A number with a decimal point or comma; None when it is none."""
+    commas = text.count(",")
+    found = numbers([text.replace(",", ".") if commas == 1 and "." not in text else text])
+    return found[0] if found else None
+
+
+def frame_number(text: Mapping[str, str]) -> int:
+    """The number of the frame in a row by column, 0 where it is not given. Raises LineError."""
+    value = number_of(text.get("frame", "") or "0")
+    if value is None or value < 0 or value != int(value):
+        raise LineError(f"frame is {text['frame']!r}; give a whole number from 0 on")
+    return int(value)
 
 
 def occurrences(codes: tuple[str, ...], values: list[float], *, unknown: float) -> Labels:
@@ -172,17 +194,6 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield number, line.strip()
-
-
-@lru_cache(maxsize=64)
-def numbered(folder: Path) -> Mapping[int, Path]:
-    """Pictures of a folder by the number their names end with, whatever the padding."""
-    found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        digits = path.stem[len(path.stem.rstrip("0123456789")) :]
-        if digits and path.suffix.lower() in PICTURE_SUFFIXES:
-            found.setdefault(int(digits), path)
-    return found
 
 
 def picture_of(folder: Path, stem: str) -> Path:

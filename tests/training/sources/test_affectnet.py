@@ -13,6 +13,7 @@ from training.renderer.face import LOOSE
 from training.sources.affectnet import AffectNet
 from training.sources.cropping import Cropping
 from training.sources.importing import import_database
+from training.sources.record import Options, Record
 
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
 
@@ -35,6 +36,47 @@ def test_the_csv_of_2017_is_read_whatever_its_header(tmp_path: Path, header: str
         row["labels"] == {"valence": 0.75, "arousal": 0.25}
         and row["truth"]["emotion"] == "happiness"
     )
+
+
+def _delivered(root: Path) -> AffectNet:
+    """The tree of 2017 as its archives unpack, with both lists and both folders of photographs."""
+    shoot(root / "Manually_Annotated/Manually_Annotated_Images/1/a.jpg")
+    shoot(root / "Automatically_Annotated/Automatically_Annotated_Images/2/b.jpg", 1)
+    write(root / "Manually_Annotated_file_lists/training.csv", HEADER, _row("1/a.jpg", 1, 0.5, 0))
+    write(root / "Manually_Annotated_file_lists/validation.csv", _row("1/a.jpg", 2, 0.25, 0))
+    lists = root / "Automatically_annotated_file_list"
+    write(lists / "automatically_annotated.csv", HEADER, _row("2/b.jpg", 3, 0, 0.5))
+    return AffectNet(root)
+
+
+def test_the_layout_of_2017_is_read_as_delivered(tmp_path: Path) -> None:
+    source = _delivered(tmp_path / "set")
+    items = list(source.items())
+    assert all(isinstance(item, Record) and item.picture.is_file() for item in items)
+    assert [item.where.split("/")[-1] for item in items] == [
+        "training.csv:2",
+        "validation.csv:1",
+        "automatically_annotated.csv:2",
+    ]
+
+
+def test_photographs_elsewhere_hold_both_folders_too(tmp_path: Path) -> None:
+    root = _delivered(tmp_path / "set").root
+    (tmp_path / "disk").mkdir()
+    for name in ("Manually_Annotated", "Automatically_Annotated"):
+        (root / name).rename(tmp_path / "disk" / name)
+    items = list(AffectNet(root, Options(pictures=tmp_path / "disk")).items())
+    assert all(isinstance(item, Record) and item.picture.is_file() for item in items)
+
+
+def test_copies_of_a_list_are_read_once_and_differing_ones_refused(tmp_path: Path) -> None:
+    source = _delivered(tmp_path / "set")
+    text = (source.root / "Manually_Annotated_file_lists/training.csv").read_text()
+    (source.root / "training.csv").write_text(text)
+    assert len(list(source.items())) == 3
+    (source.root / "training.csv").write_text(text + text)
+    with pytest.raises(DataError, match="differ"):
+        source.vocabulary()
 
 
 def test_invalid_affect_and_faceless_pictures_are_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.support.set_layouts import bring_in, refusals, shoot, write
 from training.database.card import DataError
 from training.sources.affwild2 import AffWild2
+from training.sources.record import Record
 
 HEADER_2020 = "AU1,AU2,AU4,AU6,AU12,AU15,AU20,AU25"
 HEADER_2022 = "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
@@ -143,3 +144,31 @@ def test_missing_pictures_ask_for_their_folder(old: Path, tmp_path: Path) -> Non
     (old / "cropped_aligned").rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="--pictures"):
         bring_in(AffWild2(old), tmp_path / "out")
+
+
+def test_a_release_of_annotations_and_a_second_folder_of_crops_are_found(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for video in ("clip", "late"):
+        task = root / "6th ABAW Annotations/VA_Estimation_Challenge/Train_Set"
+        write(task / f"{video}.txt", "valence,arousal", "0.5,0.5")
+    _crops(root, "clip", 1)
+    shoot(root / "cropped_aligned_new_50_vids/late/00001.jpg")
+    report, rows = bring_in(AffWild2(root), tmp_path / "out")
+    assert set(rows) == {"clip/00001.jpg", "late/00001.jpg"} and not report.refused
+
+
+def test_two_releases_of_annotations_are_not_mixed(old: Path) -> None:
+    task = old / "6th ABAW Annotations/VA_Estimation_Challenge/Train_Set"
+    write(task / "clip.txt", "valence,arousal", "0.5,0.5")
+    with pytest.raises(DataError, match="'6th ABAW Annotations' and 'annotations'"):
+        AffWild2(old).vocabulary()
+    source = AffWild2(old / "6th ABAW Annotations")
+    assert all(isinstance(item, Record) and item.picture.is_file() for item in source.items())
+
+
+def test_crops_numbered_from_0_are_noticed(tmp_path: Path) -> None:
+    task = tmp_path / "set/VA_Estimation_Challenge/Train_Set"
+    write(task / "clip.txt", "valence,arousal", "0.5,0.5", "0.1,0.1")
+    _crops(tmp_path / "set", "clip", 0, 1)
+    _, rows = bring_in(AffWild2(tmp_path / "set"), tmp_path / "out")
+    assert rows["clip/00000.jpg"]["labels"] == {"valence": 0.5, "arousal": 0.5}

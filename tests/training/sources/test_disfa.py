@@ -82,3 +82,32 @@ def test_a_threshold_that_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="ActionUnit_Labels"):
         Disfa(tmp_path).vocabulary()
+
+
+def test_pictures_numbered_from_0_are_noticed(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    _labels(root, "SN001", au1=["1,0", "2,5", "3,0"])
+    for number in (0, 1, 2):
+        shoot(root / f"Images/SN001/{number}.png", number)
+    _, rows = bring_in(Disfa(root), tmp_path / "out")
+    assert rows["SN001/1.png"]["labels"] == {"AU1": 1} and len(rows) == 3
+
+
+def test_labels_numbered_from_0_are_noticed(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    _labels(root, "SN001", au1=["0,0", "1,5"])
+    for number in (1, 2):
+        shoot(root / f"Images/SN001/{number}.png", number)
+    _, rows = bring_in(Disfa(root), tmp_path / "out")
+    assert rows["SN001/2.png"]["labels"] == {"AU1": 1}
+
+
+def test_a_person_whose_first_frame_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for person, first in (("SN001", 0), ("SN002", 1)):
+        _labels(root, person, au1=["1,0", "2,5"])
+        for number in range(first, 3):
+            shoot(root / f"Images/{person}/{number}.png", number)
+    report, rows = bring_in(Disfa(root), tmp_path / "out")
+    assert "cannot be told" in refusals(report)["ActionUnit_Labels/SN001"]
+    assert {row["identity"] for row in rows.values()} == {"SN002"}
