@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from affect.archive import OPERATIONS, Operation, archive_of
 from affect.protocol.messages import PredictRequest
-from service.backend.torchserve_client import BackendError, TorchServeBackend
+from service.backend.interface import BackendError
+from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_process import TorchServe, workers
 from service.backend.watchdog import FAILURES, IDLE_SECONDS, Watchdog, watched
 from tests.support.tiny import tiny_run
@@ -73,7 +74,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Liv
     hanging(models, models / "hang")
     async with (
         TorchServe(models) as server,
-        TorchServeBackend.of(models, server.inference, server.management) as backend,
+        TorchServeBackend.from_folder(models, server.inference, server.management) as backend,
     ):
         live = Live(server, backend, models / "hang")
         async with watched(

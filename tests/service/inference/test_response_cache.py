@@ -14,7 +14,7 @@ import pytest
 from affect.card import ModelCard
 from service import schemas
 from service.access.authentication import Principal
-from service.backend.torchserve_client import BackendTimeout
+from service.backend.interface import BackendTimeout
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
 from service.inference.response_cache import CacheKey, ResponseCache, matches
@@ -126,7 +126,9 @@ async def test_what_would_be_another_answer_has_no_place() -> None:
     assert await cache.key_for(ANN, drawing({"seed": 1}, {}), version(), {}) is None
     assert await cache.key_for(ANN, reading(), version(), {"cache-control": "no-store"}) is None
     assert (
-        await ResponseCache(Settings(cache_bytes=0), Metrics()).key_for(ANN, reading(), version(), {})
+        await ResponseCache(Settings(cache_bytes=0), Metrics()).key_for(
+            ANN, reading(), version(), {}
+        )
         is None
     )
 
