@@ -56,7 +56,7 @@ def hanging(models: Path, flag: Path) -> None:
     path = archive_of(models, "predict")
     with ZipFile(path) as whole:
         contents = {name: whole.read(name) for name in whole.namelist()}
-    start = "        return Batch.read("
+    start = "        return RequestBatch.parse("
     waiting = f'        import os, time\n        while os.path.exists("{flag}"):\n            time.sleep(60)\n'
     assert start.encode() in contents["predict.py"]
     contents["predict.py"] = contents["predict.py"].replace(

@@ -100,7 +100,7 @@ def test_a_figure_of_few_faces_is_not_told() -> None:
 def test_prometheus_sees_histogram_and_drift_until_the_version_is_let_go() -> None:
     readings, registry = DriftCollector(), CollectorRegistry()
     registry.register(readings)
-    readings.of(card()).add(faces(600))
+    readings.monitor(card()).add(faces(600))
     told = registry.get_sample_value(
         "affectgan_reading_bucket",
         {"model": "affectgan", "version": "1.0", "label": "valence", "le": "0.0"},
