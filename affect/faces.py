@@ -19,7 +19,8 @@ from affect.images import ImageError
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-Faces = Literal["largest", "all", "none"]
+# Which faces of a picture are meant; a number is the place among `all`, 0 the largest.
+Faces = Literal["largest", "all", "none"] | int
 
 # Where the eye centres of an aligned crop lie, x and y in shares of its side, the picture's left eye first.
 EYES = ((0.32, 0.36), (0.68, 0.36))
@@ -52,6 +53,18 @@ class NoFaceError(ValueError):
             'or set faces to "none" if the picture is an aligned crop already'
         )
         super().__init__(f"{self.title}: {self.detail}")
+
+
+class NoSuchFaceError(NoFaceError):
+    """The picture has faces, but fewer than were counted on."""
+
+    code, title = "no_such_face", "No such face"
+
+    def __init__(self, face: int, count: int) -> None:
+        self.detail = (
+            f"face {face} of {count}; faces are counted from 0, the largest first: 0 to {count - 1}"
+        )
+        ValueError.__init__(self, f"{self.title}: {self.detail}")
 
 
 @dataclass(frozen=True)
@@ -256,8 +269,9 @@ def crops(
 ) -> list[tuple[Face | None, U8]]:
     """Aligned crops (S, S, 3) of a picture with the face each shows.
 
-    `largest` or `all` faces; `none` says that the picture is a crop already: it is scaled as it is. Raises NoFaceError, and
-    ImageError for a crop in which no face could be made out.
+    `largest` or `all` faces, or one by its place among all; `none` says that the picture is a crop
+    already: it is scaled as it is. Raises NoFaceError, and ImageError for a crop in which no face
+    could be made out.
     """
     if faces == "none":
         height, width = image.shape[:2]
@@ -271,13 +285,13 @@ def crops(
         return [
             (None, np.ascontiguousarray(cv2.resize(image, (size_px, size_px), interpolation=way)))
         ]
-    found = finder.find(image, thorough=faces == "all")
+    found = finder.find(image, thorough=faces != "largest")
     if not found:
         raise NoFaceError(image.shape[1], image.shape[0])
-    return [
-        (face, align(image, face.points, size_px))
-        for face in (found if faces == "all" else found[:1])
-    ]
+    if isinstance(faces, int) and faces >= len(found):
+        raise NoSuchFaceError(faces, len(found))
+    chosen = found if faces == "all" else found[:1] if faces == "largest" else [found[faces]]
+    return [(face, align(image, face.points, size_px)) for face in chosen]
 
 
 def align(image: U8, points: Floats, size_px: int) -> U8:

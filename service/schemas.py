@@ -2,9 +2,11 @@
 
 import base64
 import binascii
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from affect.faces import Faces
 
 
 def _decoded(text: object) -> bytes:
@@ -80,11 +82,35 @@ class Question(_Request):
         return self
 
 
-class ExplainOptions(_Chosen):
-    """The question, and whether a face is to be found (`largest`) or the picture is an aligned crop already (`none`)."""
+class _OneFace(_Chosen):
+    """Which face of a picture is meant."""
+
+    faces: Literal["largest", "none"] = Field(
+        default="largest",
+        description="`largest`: find it; `none`: the picture is an aligned crop already",
+    )
+    face: int | None = Field(
+        default=None,
+        ge=0,
+        description="another one: its place among those that predict reads with `faces: all`, 0 the largest",
+    )
+
+    @model_validator(mode="after")
+    def _is_found(self) -> Self:
+        if self.face is not None and self.faces == "none":
+            raise ValueError("`face` is a place among faces that are found; leave `faces` out")
+        return self
+
+    @property
+    def which_faces(self) -> Faces:
+        """Both fields in one."""
+        return self.faces if self.face is None else self.face
+
+
+class ExplainOptions(_OneFace):
+    """The question, and the face that is questioned."""
 
     question: Question = Question()
-    faces: Literal["largest", "none"] = "largest"
     family: Literal["expression", "nuisance"] = Field(
         default="expression",
         description="what may be changed: the expression, or what should not matter (skin, light, pose; the card's `nuisances`)",
@@ -122,14 +148,11 @@ class GenerateItem(_Request):
     )
 
 
-class GenerateBody(_Chosen):
+class GenerateBody(_OneFace):
     """The body of /v1/generate."""
 
     items: list[GenerateItem]
     format: Literal["png", "jpeg", "webp"] = "png"
-    faces: Literal["largest", "none"] = Field(
-        default="largest", description="`none`: references are aligned crops already"
-    )
 
 
 class ModelName(BaseModel):

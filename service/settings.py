@@ -1,6 +1,7 @@
 """The gateway's settings: environment variables AFFECTGAN_*, files of a secret, or defaults fit for one machine."""
 
 import os
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,6 +24,16 @@ Targets = Annotated[
 Networks = Annotated[
     Targets, AfterValidator(lambda given: tuple(str(ip_network(text)) for text in given))
 ]
+
+
+def _origin(text: str) -> str:
+    """`text`, when it is scheme://host or scheme://host:port. Anything else would never match, or end a policy early."""
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
+        raise ValueError(f"{text!r} is no origin; write https://host or https://host:port")
+    return text
+
+
+Origins = Annotated[Targets, AfterValidator(lambda given: tuple(map(_origin, given)))]
 
 
 class Settings(BaseSettings):
@@ -73,6 +84,14 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = Field(
         default=(),
         description="addresses and networks (10.0.0.0/8), comma-separated, whose X-Forwarded-For is believed",
+    )
+    cors_origins: Origins = Field(
+        default=(),
+        description="https://app.example, comma-separated: pages of these origins may ask from a browser; none by default",
+    )
+    page_picture_origins: Origins = Field(
+        default=(),
+        description="https://pictures.example, comma-separated: the page may load pictures from there by their address",
     )
     drain_seconds: float = Field(
         default=0.0,

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any, TypedDict
 
 from fastapi import APIRouter, FastAPI, Request
@@ -10,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from affect import __version__
 from affect.card import ModelCard
@@ -24,25 +23,23 @@ from service.api import job_routes, open_inference
 from service.api.idempotency import Idempotency
 from service.api.middleware import RequestMiddleware
 from service.api.openapi_extras import complete
+from service.api.page import add_page
 from service.api.pipeline import PICTURE_TYPES, answer, as_json
-from service.backend.interface import Backend, BackendError
+from service.backend.torchserve_client import Backend, BackendError
 from service.inference.admission import DEADLINE_HEADER, Admission
 from service.inference.model_registry import ModelRegistry
 from service.inference.preprocessing import Preprocessor
 from service.inference.response_cache import ResponseCache
 from service.inference.routing import NO_ROUTING, Routing
 from service.inference.shadow import ShadowTraffic
-from service.jobs.background import background_from_settings
-from service.jobs.jobs import JobQueue
+from service.jobs.background import later_of
+from service.jobs.jobs import Jobs
 from service.jobs.webhooks import Webhooks
-from service.observability.metrics import Metrics, metrics_server
-from service.observability.tracing import Tracing, tracing_from_settings
+from service.observability.metrics import Metrics, exposed
+from service.observability.tracing import Tracing, tracing_of
 from service.problems import Problem
 from service.settings import Settings
-from service.storage.redis import redis_from_settings
-
-PAGE = Path(__file__).parents[1] / "page" / "index.html"
-PAGE_POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
+from service.storage.redis import redis_of
 
 
 class AppState(TypedDict):
@@ -56,7 +53,7 @@ class AppState(TypedDict):
     admission: Admission
     models: ModelRegistry
     shadows: ShadowTraffic
-    jobs: JobQueue
+    jobs: Jobs
     webhooks: Webhooks
     idempotency: Idempotency
 
@@ -73,7 +70,7 @@ def create_app(
     app starts; `app.state.models` then takes more, and lets them go."""
     metrics = metrics or Metrics()
     admission = Admission(settings, metrics)
-    tracing = tracing or tracing_from_settings(settings)
+    tracing = tracing or tracing_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[AppState]:
@@ -94,7 +91,7 @@ def create_app(
                 if kind
             ),
         )
-        redis = redis_from_settings(settings, metrics)
+        redis = redis_of(settings, metrics)
         quotas = RateLimiter(
             Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds),
             metrics,
@@ -102,10 +99,8 @@ def create_app(
         )
         cache = ResponseCache(settings, metrics, redis)
         async with AsyncExitStack() as stack:
-            stack.enter_context(metrics_server(metrics, settings))
-            later = await stack.enter_async_context(
-                background_from_settings(settings, admission, models, metrics)
-            )
+            stack.enter_context(exposed(metrics, settings))
+            later = await stack.enter_async_context(later_of(settings, admission, models, metrics))
             app.state.jobs = later.jobs
             yield AppState(
                 settings=settings,
@@ -132,6 +127,8 @@ def create_app(
         version=__version__,
         description="Reads faces (Action Units, valence, arousal), draws faces, and explains readings by counterfactuals.",
         lifespan=lifespan,
+        docs_url=None,  # both load their scripts from elsewhere; add_page has our own
+        redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     app.state.admission = admission
@@ -140,6 +137,7 @@ def create_app(
     app.include_router(router)
     app.include_router(job_routes.router)
     app.include_router(open_inference.router)
+    add_page(app)
     app.add_exception_handler(Problem, problems.on_problem)
     app.add_exception_handler(BackendError, problems.on_backend)
     app.add_exception_handler(RequestValidationError, problems.on_validation)
@@ -380,13 +378,4 @@ async def metrics(request: Request) -> Response:
     return Response(
         generate_latest(request.state.metrics.registry),
         headers={"Content-Type": CONTENT_TYPE_LATEST},
-    )
-
-
-@router.get("/", include_in_schema=False)
-async def page() -> Response:
-    """The three operations in a browser."""
-    return HTMLResponse(
-        PAGE.read_text(),
-        headers={"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"},
     )

@@ -7,8 +7,7 @@ from typing import Self
 
 from affect.archive import OPERATIONS, archive_of
 from affect.card import CARD_FILE, ModelCard
-from service.backend.interface import Backend
-from service.backend.torchserve_client import TorchServeBackend
+from service.backend.torchserve_client import Backend, TorchServeBackend
 from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_process import TorchServe
 from service.backend.watchdog import Watchdog, watched
@@ -18,12 +17,12 @@ Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
 
 
 @asynccontextmanager
-async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
+async def torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
     """A TorchServe on the archives of a folder, watched, entered when its workers are ready. Raises TorchServeError, CardError."""
-    check_model_folder(folder)
+    check(folder)
     async with (
         TorchServe(folder) as server,
-        TorchServeBackend.from_folder(folder, server.inference, server.management) as backend,
+        TorchServeBackend.of(folder, server.inference, server.management) as backend,
     ):
 
         def told(what: str, why: str) -> None:
@@ -33,7 +32,7 @@ async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Ba
             yield backend
 
 
-def check_model_folder(folder: Path) -> ModelCard:
+def check(folder: Path) -> ModelCard:
     """The card of a folder that has all that is served. Raises TorchServeError, CardError."""
     paths = [*(archive_of(folder, operation) for operation in OPERATIONS), folder / CARD_FILE]
     missing = [path.name for path in paths if not path.is_file()]
@@ -44,11 +43,11 @@ def check_model_folder(folder: Path) -> ModelCard:
     return ModelCard.load(folder)
 
 
-def check_model_folders(folders: Sequence[Path]) -> None:
+def check_all(folders: Sequence[Path]) -> None:
     """Before anything heavy starts. Raises ValueError for a folder that cannot be served, or two with the same version."""
     seen: dict[tuple[str, str], Path] = {}
     for folder in folders:
-        card = check_model_folder(folder)
+        card = check(folder)
         other = seen.setdefault((card.name, card.version), folder)
         if other is not folder:
             raise TorchServeError(
@@ -56,8 +55,8 @@ def check_model_folders(folders: Sequence[Path]) -> None:
             )
 
 
-class ModelServerPool:
-    """`async with ModelServerPool(opener) as pool`: opens a backend for a folder, closes it when told, and all of them at the end."""
+class Fleet:
+    """`async with Fleet(opener) as fleet`: opens a backend for a folder, closes it when told, and all of them at the end."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener

@@ -99,7 +99,7 @@ class InferenceRequest:
         return await operations.explain(
             contents,
             options.question,
-            faces=options.faces,
+            faces=options.which_faces,
             family=options.family,
             answers=options.answers,
             gradients=options.integrated_gradients,

@@ -16,34 +16,35 @@ from prometheus_client import Histogram
 
 from affect.archive import OPERATIONS, Operation
 from affect.card import ModelCard
+from affect.faces import Faces
 from affect.images import encode
 from affect.labels import AROUSAL, VALENCE
 from affect.protocol.messages import (
     ANY_LABEL,
     NO_REFERENCE,
+    Answer,
+    ExplainAnswer,
+    ExplainedWords,
     ExplainRequest,
-    ExplainResponse,
-    ExplanationDetails,
+    GenerateAnswer,
     GenerateRequest,
-    GenerateResponse,
+    Job,
+    PredictAnswer,
     Predictions,
     PredictRequest,
-    PredictResponse,
     RowError,
-    WorkerRequest,
-    WorkerResponse,
 )
-from service.backend.circuit_breaker import CircuitBreaker, State
-from service.backend.interface import Backend, BackendError
+from service.backend.circuit_breaker import Breaker, State
+from service.backend.torchserve_client import Backend, BackendError
 from service.inference.preprocessing import Crop, Preprocessor, row_problem
 from service.observability.metrics import Metrics
-from service.observability.tracing import backend_span
+from service.observability.tracing import span_of_job
 from service.problems import invalid
 from service.schemas import GenerateBody, Question, RowProblem
 
 JOB_BYTES = 4 * 2**20  # crops of one backend job; TorchServe takes bodies of 6.5 MB
 JOB_FACES = 64
-A = TypeVar("A", bound=WorkerResponse)
+A = TypeVar("A", bound=Answer)
 Json = dict[str, Any]
 
 
@@ -72,10 +73,8 @@ class Operations:
         self, backend: Backend, pictures: Preprocessor, metrics: Metrics, card: ModelCard
     ) -> None:
         self.backend, self.pictures, self.metrics, self.card = backend, pictures, metrics, card
-        self.breakers = {
-            operation: CircuitBreaker(self._telling(operation)) for operation in OPERATIONS
-        }
-        self.seen = metrics.drift.monitor(card)
+        self.breakers = {operation: Breaker(self._telling(operation)) for operation in OPERATIONS}
+        self.seen = metrics.readings.of(card)
         self.counted: dict[str, OperationMetrics] = {
             operation: OperationMetrics.of(metrics, operation) for operation in OPERATIONS
         }
@@ -90,12 +89,12 @@ class Operations:
     async def predict(
         self, contents: list[bytes], *, faces: Literal["largest", "all", "none"], seconds: float
     ) -> Json:
-        """WorkerResponse of /v1/predict. Like the others it raises CircuitOpen before anything costly."""
+        """Answer of /v1/predict. Like the others it raises BackendBroken before anything costly."""
         self.breakers["predict"].check()
         found = await self._crops("predict", contents, faces)
         flat = [crop for crops in found if not isinstance(crops, RowProblem) for crop in crops]
         jobs = [PredictRequest(_stack(part)) for part in _parts(flat, self.job_faces)]
-        answers: list[PredictResponse] = await self._ask(
+        answers: list[PredictAnswer] = await self._ask(
             "predict", self.backend.predict, jobs, seconds
         )
         for answer in answers:
@@ -121,7 +120,7 @@ class Operations:
         return {"model": self.model, "results": results}
 
     async def generate(self, body: GenerateBody, *, seconds: float) -> Json:
-        """WorkerResponse of /v1/generate."""
+        """Answer of /v1/generate."""
         self.breakers["generate"].check()
         self.counted["generate"].images.observe(len(body.items))
         labels = np.stack(
@@ -138,14 +137,14 @@ class Operations:
         found = dict(
             zip(
                 referring,
-                await self.pictures.crops(sent, faces=body.faces, size_px=self.card.image_px),
+                await self.pictures.crops(sent, faces=body.which_faces, size_px=self.card.image_px),
                 strict=True,
             )
         )
         failed = {index: crops for index, crops in found.items() if isinstance(crops, RowProblem)}
         drawn = [index for index in range(len(body.items)) if index not in failed]
         jobs = [self._drawing(part, labels, seeds, found) for part in _parts(drawn, self.job_faces)]
-        answers: list[GenerateResponse] = await self._ask(
+        answers: list[GenerateAnswer] = await self._ask(
             "generate", self.backend.generate, jobs, seconds
         )
         results = {index: _failed(index, problem) for index, problem in failed.items()}
@@ -164,13 +163,13 @@ class Operations:
         contents: list[bytes],
         question: Question,
         *,
-        faces: Literal["largest", "none"],
+        faces: Faces,
         family: Literal["expression", "nuisance"] = "expression",
         answers: int = 1,
         gradients: bool = False,
         seconds: float,
     ) -> Json:
-        """WorkerResponse of /v1/explain: the least change, and up to `answers` - 1 others."""
+        """Answer of /v1/explain: the least change, and up to `answers` - 1 others."""
         self.breakers["explain"].check()
         label, target = self._asked(question)
         found = await self._crops("explain", contents, faces)
@@ -196,7 +195,7 @@ class Operations:
             answers=answers,
         )
         jobs = [asked(_stack([crop for _, crop in part])) for part in parts]
-        found_answers: list[ExplainResponse] = await self._ask(
+        found_answers: list[ExplainAnswer] = await self._ask(
             "explain", self.backend.explain, jobs, seconds
         )
         for part, answer in zip(parts, found_answers, strict=True):
@@ -231,7 +230,7 @@ class Operations:
     # -- requests ------------------------------------------------------------------------------------------------
 
     async def _crops(
-        self, operation: str, contents: list[bytes], faces: Literal["largest", "all", "none"]
+        self, operation: str, contents: list[bytes], faces: Faces
     ) -> list[list[Crop] | RowProblem]:
         counted = self.counted[operation]
         counted.images.observe(len(contents))
@@ -271,14 +270,10 @@ class Operations:
                 taken.observe(time.perf_counter() - start)
 
     async def _do(
-        self,
-        operation: Operation,
-        call: Callable[..., Awaitable[A]],
-        job: WorkerRequest,
-        seconds: float,
+        self, operation: Operation, call: Callable[..., Awaitable[A]], job: Job, seconds: float
     ) -> A:
         start = time.perf_counter()
-        with backend_span(operation, self.card) as span:
+        with span_of_job(operation, self.card) as span:
             answer = await call(replace(job, traceparent=span.traceparent), timeout_seconds=seconds)
             if answer.work is not None:
                 span.worked(answer.work)
@@ -385,7 +380,7 @@ class Operations:
     # -- answers -------------------------------------------------------------------------------------------------
 
     def _drawings(
-        self, part: Sequence[int], seeds: list[int], answer: GenerateResponse, media_type: str
+        self, part: Sequence[int], seeds: list[int], answer: GenerateAnswer, media_type: str
     ) -> list[Json]:
         return [
             self._drawn(index, row, seeds[index], answer, media_type)
@@ -393,7 +388,7 @@ class Operations:
         ]
 
     def _explanations(
-        self, part: Sequence[tuple[int, Crop]], answer: ExplainResponse, answers: int
+        self, part: Sequence[tuple[int, Crop]], answer: ExplainAnswer, answers: int
     ) -> list[Json]:
         """Of each face `answers` rows: the least change and the others."""
         return [
@@ -402,7 +397,7 @@ class Operations:
         ]
 
     def _drawn(
-        self, index: int, row: int, seed: int, answer: GenerateResponse, media_type: str
+        self, index: int, row: int, seed: int, answer: GenerateAnswer, media_type: str
     ) -> Json:
         if row in answer.errors:
             return _failed(index, _of_row(answer.errors[row]))
@@ -417,7 +412,7 @@ class Operations:
             "image": self._picture(answer.images[row], media_type, seed=str(seed)),
         }
 
-    def _explained(self, index: int, rows: range, crop: Crop, answer: ExplainResponse) -> Json:
+    def _explained(self, index: int, rows: range, crop: Crop, answer: ExplainAnswer) -> Json:
         row = rows[0]
         words = answer.words[row] if row < len(answer.words) else None
         if row in answer.errors or words is None:
@@ -452,7 +447,7 @@ class Operations:
             ],
         }
 
-    def _change(self, row: int, words: ExplanationDetails, answer: ExplainResponse) -> Json:
+    def _change(self, row: int, words: ExplainedWords, answer: ExplainAnswer) -> Json:
         """What differs from answer to answer of one question."""
         return {
             "sentence": words.sentence,

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.faces import Face, FaceFinder, NoFaceError, crops
+from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
 from affect.images import ImageError, decode
 from service.observability.metrics import Metrics
 from service.schemas import RowProblem
@@ -59,7 +59,7 @@ class Preprocessor:
         )
 
     async def crops(
-        self, contents: list[bytes], *, faces: Literal["largest", "all", "none"], size_px: int
+        self, contents: list[bytes], *, faces: Faces, size_px: int
     ) -> list[list[Crop] | RowProblem]:
         """For each picture its crops, or why it has none: a bad picture fails alone."""
         loop = asyncio.get_running_loop()
@@ -71,9 +71,7 @@ class Preprocessor:
             [await found[0]] if len(found) == 1 else list(await asyncio.gather(*found))
         )  # most have one: nothing to gather
 
-    def _one(
-        self, content: bytes, faces: Literal["largest", "all", "none"], size_px: int
-    ) -> list[Crop] | RowProblem:
+    def _one(self, content: bytes, faces: Faces, size_px: int) -> list[Crop] | RowProblem:
         start = time.perf_counter()
         try:
             image = decode(content, max_pixels=self.max_pixels, longest_px=LONGEST_PX)

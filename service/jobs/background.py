@@ -17,13 +17,13 @@ from service.api.job_routes import told as document
 from service.api.pipeline import told
 from service.inference.admission import Admission
 from service.inference.model_registry import ModelRegistry
-from service.jobs.jobs import Job, JobQueue, JobStore
-from service.jobs.memory_store import MemoryJobStore
-from service.jobs.redis_store import RedisJobStore
+from service.jobs.jobs import Job, Jobs, Store
+from service.jobs.memory_store import MemoryJobs
+from service.jobs.redis_store import StreamJobs
 from service.jobs.webhooks import Webhooks
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.storage.encryption import Cipher
+from service.storage.encryption import Vault
 from service.storage.redis import Redis
 
 RUNNING_SECONDS = (
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Background:
+class Later:
     """The three of them, open."""
 
-    jobs: JobQueue
+    jobs: Jobs
     webhooks: Webhooks
     idempotency: Idempotency
 
@@ -46,25 +46,25 @@ def check(settings: Settings) -> None:
     """Raises ValueError for a key or a target that cannot be used, before anything is opened."""
     _webhooks(settings, Metrics())
     if settings.jobs_key is not None:
-        Cipher.from_base64(settings.jobs_key.get_secret_value())
+        Vault.of(settings.jobs_key.get_secret_value())
 
 
 @asynccontextmanager
-async def background_from_settings(
+async def later_of(
     settings: Settings, admission: Admission, models: ModelRegistry, metrics: Metrics
-) -> AsyncIterator[Background]:
+) -> AsyncIterator[Later]:
     """As the settings have it. Raises ValueError for a key or a target that cannot be used."""
     async with AsyncExitStack() as stack:
         hooks = await stack.enter_async_context(_webhooks(settings, metrics))
-        cipher, store, memory = await _places(settings, metrics, stack)
+        vault, store, memory = await _places(settings, metrics, stack)
 
         async def tell(job: Job) -> bool:
             assert job.webhook is not None
-            failed = await jobs.get_response(job) if job.status == "failed" else None
-            return await hooks.call(job.webhook, document(job, store.location, failed), job.id)
+            failed = await jobs.answer(job) if job.status == "failed" else None
+            return await hooks.call(job.webhook, document(job, store.place, failed), job.id)
 
         jobs = await stack.enter_async_context(
-            JobQueue(
+            Jobs(
                 store,
                 settings,
                 admission,
@@ -77,12 +77,12 @@ async def background_from_settings(
         running_seconds = settings.max_deadline_seconds + RUNNING_SECONDS
         once = Idempotency(
             memory,
-            cipher,
+            vault,
             metrics,
             seconds=settings.idempotency_seconds,
             running_seconds=running_seconds,
         )
-        yield Background(jobs, hooks, once)
+        yield Later(jobs, hooks, once)
 
 
 def _webhooks(settings: Settings, metrics: Metrics) -> Webhooks:
@@ -98,27 +98,27 @@ def _webhooks(settings: Settings, metrics: Metrics) -> Webhooks:
 
 async def _places(
     settings: Settings, metrics: Metrics, stack: AsyncExitStack
-) -> tuple[Cipher, JobStore, IdempotencyStore]:
+) -> tuple[Vault, Store, IdempotencyStore]:
     if settings.redis_url is not None and settings.jobs_key is not None:
-        url, cipher = (
+        url, vault = (
             settings.redis_url.get_secret_value(),
-            Cipher.from_base64(settings.jobs_key.get_secret_value()),
+            Vault.of(settings.jobs_key.get_secret_value()),
         )
         redis = Redis(
             url, metrics, timeout_seconds=max(settings.redis_timeout_seconds, LEAST_REDIS_SECONDS)
         )
         stack.push_async_callback(redis.close)
-        jobs = RedisJobStore(
-            url, cipher, most=settings.job_capacity, lease_seconds=settings.job_lease_seconds
+        jobs = StreamJobs(
+            url, vault, most=settings.job_capacity, lease_seconds=settings.job_lease_seconds
         )
-        return cipher, jobs, RedisIdempotencyStore(redis, cipher)
+        return vault, jobs, RedisIdempotencyStore(redis, vault)
     if settings.redis_url is not None:
         log.warning(
             "jobs and repeatable answers stay in this process: they may go to Redis only sealed, and AFFECTGAN_JOBS_KEY is missing"
         )
     memory = MemoryIdempotencyStore(most_bytes=settings.idempotency_memory_bytes)
     return (
-        Cipher.with_random_key(),
-        MemoryJobStore(most=settings.job_capacity, most_bytes=settings.job_memory_bytes),
+        Vault.of_this_process(),
+        MemoryJobs(most=settings.job_capacity, most_bytes=settings.job_memory_bytes),
         memory,
     )

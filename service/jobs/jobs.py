@@ -1,6 +1,6 @@
 """Jobs: requests whose answer is fetched later (`Prefer: respond-async`). What a job is, who does it, and what is promised about it.
 
-Where jobs wait is a `JobStore`: this process's memory (service/jobs/memory_store.py) or Redis (service/jobs/redis_store.py). A gateway takes a job on
+Where jobs wait is a `Store`: this process's memory (service/jobs/memory_store.py) or Redis (service/jobs/redis_store.py). A gateway takes a job on
 a lease and does it in slices, each admitted like a request, so that progress moves, a cancelled job ends within a slice, and
 whoever waits for an answer is not kept from it by a large job.
 """
@@ -19,17 +19,17 @@ from starlette.responses import Response
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from affect.archive import Operation
-from service.backend.interface import BackendError, BackendOverloaded, BackendUnavailable
+from service.backend.torchserve_client import BackendError, BackendOverloaded, BackendUnavailable
 from service.inference.admission import Admission
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import ModelRegistry, Version
 from service.observability.metrics import Metrics
 from service.problems import Problem, problem_from_backend, problem_response
 from service.settings import Settings
-from service.storage.stored_response import StoredResponse
+from service.storage.stored_response import Kept
 
 Status = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
-WebhookStatus = Literal["nobody", "waiting", "delivered", "failed"]
+Told = Literal["nobody", "waiting", "delivered", "failed"]
 MOST_ATTEMPTS = 3  # a job whose gateway died three times is likely to be why
 PATIENCE_SECONDS = 300.0  # of a slice, with a house that is full or a model server that is away
 BEAT_SECONDS = 1.0
@@ -41,25 +41,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """`images` pictures or items asked for by `owner`, `done` of them answered. Times are Unix seconds.
-
-    `response_media_type` is that of a picture which is to be the whole response; None: JSON.
-    """
+    """`of` pictures asked for by `owner`, `done` of them answered. Times are Unix seconds; `wanted` is the media type of a picture that is
+    to be the whole answer. `told` says whether the webhook knows the end."""
 
     id: str
     owner: str
     operation: Operation
-    images: int
+    of: int
     created: float
     expires: float
-    response_media_type: str | None = None
+    wanted: str | None = None
     webhook: str | None = None
     status: Status = "queued"
     done: int = 0
     attempts: int = 0
     started: float | None = None
     finished: float | None = None
-    webhook_status: WebhookStatus = "nobody"
+    told: Told = "nobody"
 
     @property
     def path(self) -> str:
@@ -67,11 +65,11 @@ class Job:
         return f"/v1/jobs/{self.id}"
 
     @property
-    def is_open(self) -> bool:
+    def open(self) -> bool:
         """It has not come to an end."""
         return self.status in ("queued", "running")
 
-    def as_of(self, now: float) -> "Job":
+    def at(self, now: float) -> "Job":
         """The job as it is to be told at this time."""
         return (
             replace(self, status="expired")
@@ -89,18 +87,18 @@ class Lease:
     entry: str = ""
 
 
-class JobQueueFull(Exception):
+class JobsFull(Exception):
     """As many jobs wait as may."""
 
 
-class StoreUnavailable(Exception):
+class StoreFailed(Exception):
     """The store does not answer."""
 
 
-class JobStore(Protocol):
-    """Where jobs wait. Every call may raise StoreUnavailable. What a lease no longer holds is not changed through it: the call returns False."""
+class Store(Protocol):
+    """Where jobs wait. Every call may raise StoreFailed. What a lease no longer holds is not changed through it: the call returns False."""
 
-    location: Literal["memory", "redis"]
+    place: Literal["memory", "redis"]
 
     async def open(self) -> None:
         """Make ready."""
@@ -111,7 +109,7 @@ class JobStore(Protocol):
         ...
 
     async def add(self, job: Job, call: bytes) -> None:
-        """Queue a job. Raises JobQueueFull."""
+        """Queue a job. Raises JobsFull."""
         ...
 
     async def find(self, job_id: str) -> Job | None:
@@ -122,11 +120,11 @@ class JobStore(Protocol):
         """The next job to run, or one whose end is to be told; None when there was none for about a second."""
         ...
 
-    async def get_request(self, job: Job) -> bytes | None:
+    async def call(self, job: Job) -> bytes | None:
         """What is asked, as long as it waits."""
         ...
 
-    async def heartbeat(self, lease: Lease, done: int | None = None) -> bool:
+    async def advance(self, lease: Lease, done: int | None = None) -> bool:
         """Renew the lease, and say how much is done."""
         ...
 
@@ -134,37 +132,37 @@ class JobStore(Protocol):
         """Write the answer, once, and forget what was asked."""
         ...
 
-    async def record_webhook(self, lease: Lease, webhook_status: WebhookStatus) -> None:
+    async def settle(self, lease: Lease, told: Told) -> None:
         """The webhook's outcome; nothing is left to do."""
         ...
 
-    async def requeue(self, lease: Lease) -> None:
+    async def give_back(self, lease: Lease) -> None:
         """Queue it again: this gateway will not do it."""
         ...
 
-    async def get_response(self, job: Job) -> bytes | None:
+    async def answer(self, job: Job) -> bytes | None:
         """The answer, as long as it is kept."""
         ...
 
-    async def cancel(self, job: Job) -> None:
+    async def drop(self, job: Job) -> None:
         """Cancel a job that is open; forget the answer of one that is not."""
         ...
 
-    async def fail(self, job: Job, answer: bytes) -> None:
-        """Fail a job that `undelivered` named."""
+    async def lose(self, job: Job, answer: bytes) -> None:
+        """Fail a job that `at_stake` named."""
         ...
 
-    def undelivered(self) -> list[Job]:
+    def at_stake(self) -> list[Job]:
         """Jobs that would be lost with this process: open, or finished and not fetched by anyone."""
         ...
 
 
-class JobQueue:
-    """The jobs of one gateway: `async with JobQueue(...)` works on them. `told` makes an answer a response, `tell` calls a webhook."""
+class Jobs:
+    """The jobs of one gateway: `async with Jobs(...)` works on them. `told` makes an answer a response, `tell` calls a webhook."""
 
     def __init__(
         self,
-        store: JobStore,
+        store: Store,
         settings: Settings,
         admission: Admission,
         models: ModelRegistry,
@@ -202,11 +200,11 @@ class JobQueue:
         call: InferenceRequest,
         owner: str,
         *,
-        response_media_type: str | None = None,
+        wanted: str | None = None,
         webhook: str | None = None,
     ) -> Job:
-        """A job for the call. Raises Problem when it would fail at once or there is no room, StoreUnavailable when there is no store."""
-        if self._closing or (self.admission.draining and self.store.location == "memory"):
+        """A job for the call. Raises Problem when it would fail at once or there is no room, StoreFailed when there is no store."""
+        if self._closing or (self.admission.draining and self.store.place == "memory"):
             raise Problem(
                 "draining",
                 "this gateway is shutting down and would lose the job; try again",
@@ -218,16 +216,16 @@ class JobQueue:
             id=secrets.token_urlsafe(24),
             owner=owner,
             operation=call.operation,
-            images=call.image_count,
+            of=call.image_count,
             created=now,
             expires=now + self.settings.job_seconds,
-            response_media_type=response_media_type,
+            wanted=wanted,
             webhook=webhook,
-            webhook_status="waiting" if webhook else "nobody",
+            told="waiting" if webhook else "nobody",
         )
         try:
             await self.store.add(job, await asyncio.to_thread(call.to_bytes))
-        except JobQueueFull as full:
+        except JobsFull as full:
             self._count(job, "refused")
             raise Problem(
                 "overloaded", f"{full}; try again", headers={"Retry-After": "30"}
@@ -235,17 +233,17 @@ class JobQueue:
         self._count(job, "accepted")
         return job
 
-    async def find_owned(self, job_id: str, owner: str) -> Job:
+    async def of_owner(self, job_id: str, owner: str) -> Job:
         """The job, for who made it. Raises Problem: 404."""
         job = await self.store.find(job_id)
         if job is None or not secrets.compare_digest(job.owner, owner):
             raise Problem("not_found", "no such job: it is long over, or was made with another key")
-        return job.as_of(time.time())
+        return job.at(time.time())
 
-    async def get_response(self, job: Job) -> StoredResponse | None:
+    async def answer(self, job: Job) -> Kept | None:
         """The answer of a job that is done or failed, as long as it is kept."""
-        content = await self.store.get_response(job)
-        return None if content is None else StoredResponse.from_bytes(content)
+        content = await self.store.answer(job)
+        return None if content is None else Kept.from_bytes(content)
 
     async def drain(self) -> None:
         """Returns when nothing is lost by closing: jobs of this memory are finished and fetched, those of Redis are back in it.
@@ -253,7 +251,7 @@ class JobQueue:
         Jobs of this memory that are not finished in time are failed, and say so as long as the doors are open.
         """
         end = time.monotonic() + self.settings.job_drain_seconds
-        while self.store.undelivered() and time.monotonic() < end:
+        while self.store.at_stake() and time.monotonic() < end:
             await asyncio.sleep(0.05)
         await self._stop()
         if await self._lose():
@@ -267,7 +265,7 @@ class JobQueue:
         while not self._closing:
             try:
                 lease, ill = await self.store.take(), False
-            except StoreUnavailable as error:
+            except StoreFailed as error:
                 if not ill:
                     log.warning("no job can be taken: %s", error)
                 ill = True
@@ -276,9 +274,9 @@ class JobQueue:
             if lease is None:
                 continue
             task = self._start(
-                self._hold(lease, self._run if lease.job.is_open else self._inform), self._work
+                self._hold(lease, self._run if lease.job.open else self._inform), self._work
             )
-            if lease.job.is_open:
+            if lease.job.open:
                 await asyncio.wait({task})
 
     async def _hold(self, lease: Lease, work: Callable[[Lease], Awaitable[None]]) -> None:
@@ -290,10 +288,10 @@ class JobQueue:
             await work(lease)
         except asyncio.CancelledError:
             self._count(lease.job, "dropped")
-            if self._closing and lease.job.is_open:
+            if self._closing and lease.job.open:
                 await self._leave(lease)
             raise
-        except StoreUnavailable as error:
+        except StoreFailed as error:
             log.warning("job %s is left until its lease is over: %s", lease.job.id[:6], error)
         finally:
             beat.cancel()
@@ -303,10 +301,10 @@ class JobQueue:
         while True:
             await asyncio.sleep(min(BEAT_SECONDS, self.settings.job_lease_seconds / 3))
             try:
-                if not await self.store.heartbeat(lease):
+                if not await self.store.advance(lease):
                     work.cancel()
                     return
-            except StoreUnavailable as error:
+            except StoreFailed as error:
                 log.warning("the lease of a job is not renewed: %s", error)
 
     async def _run(self, lease: Lease) -> None:
@@ -316,14 +314,14 @@ class JobQueue:
             value = await self._answered(lease)
             if value is None:
                 return
-            status, response = "done", self._response(orjson.dumps(value), job.response_media_type)
+            status, response = "done", self._response(orjson.dumps(value), job.wanted)
         except (Problem, BackendError) as error:
             response = problem_response(
                 problem_from_backend(error) if isinstance(error, BackendError) else error,
                 job.path,
                 job.id,
             )
-        except StoreUnavailable:
+        except StoreFailed:
             raise
         except Exception:
             log.exception("job %s failed", job.id[:6])
@@ -332,7 +330,7 @@ class JobQueue:
                 job.path,
                 job.id,
             )
-        await self._finish(lease, status, StoredResponse.from_response(response))
+        await self._finish(lease, status, Kept.of(response))
 
     async def _answered(self, lease: Lease) -> Json | None:
         """The answer of all slices together; None when the job is no longer ours."""
@@ -341,7 +339,7 @@ class JobQueue:
                 "job_lost",
                 f"{MOST_ATTEMPTS} gateways ended while they were at it; send fewer pictures in a job",
             )
-        content = await self.store.get_request(lease.job)
+        content = await self.store.call(lease.job)
         if content is None:
             return None
         call = await asyncio.to_thread(InferenceRequest.from_bytes, content)
@@ -358,7 +356,7 @@ class JobQueue:
                     {**result, "index": len(results) + row}
                     for row, result in enumerate(answer["results"])
                 ]
-                if not await self.store.heartbeat(lease, len(results)):
+                if not await self.store.advance(lease, len(results)):
                     return None
         return {**answer, "results": results}
 
@@ -368,14 +366,14 @@ class JobQueue:
         ):
             return await part.run(version.operations, seconds=self.settings.max_deadline_seconds)
 
-    async def _finish(self, lease: Lease, status: Status, kept: StoredResponse) -> None:
+    async def _finish(self, lease: Lease, status: Status, kept: Kept) -> None:
         expires = time.time() + self.settings.job_seconds
         # An answer is worth some waiting for a store that is away.
         finish = partial(self.store.finish, lease, status, kept.to_bytes(), expires)
         written = await _patiently(
             finish,
             2 * self.settings.job_lease_seconds,
-            lambda error: isinstance(error, StoreUnavailable),
+            lambda error: isinstance(error, StoreFailed),
         )
         self._count(lease.job, status if written else "dropped")
         if written and lease.job.webhook is not None:
@@ -388,9 +386,7 @@ class JobQueue:
         """Call the webhook, now or after the gateway that should have done it is gone."""
         job = await self.store.find(lease.job.id)
         if job is not None:
-            await self.store.record_webhook(
-                lease, "delivered" if await self._tell(job) else "failed"
-            )
+            await self.store.settle(lease, "delivered" if await self._tell(job) else "failed")
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -403,16 +399,13 @@ class JobQueue:
 
     async def _lose(self) -> int:
         """Jobs of this memory that are open still: their documents say that they are lost, and so do their webhooks."""
-        lost = [job for job in self.store.undelivered() if job.is_open]
+        lost = [job for job in self.store.at_stake() if job.open]
         for job in lost:
             problem = Problem(
                 "job_lost", "the gateway that held it in memory was stopped; send the request again"
             )
-            await self.store.fail(
-                job,
-                StoredResponse.from_response(
-                    problem_response(problem, job.path, job.id)
-                ).to_bytes(),
+            await self.store.lose(
+                job, Kept.of(problem_response(problem, job.path, job.id)).to_bytes()
             )
             self._count(job, "lost")
         heard = [
@@ -428,8 +421,8 @@ class JobQueue:
 
     async def _leave(self, lease: Lease) -> None:
         try:
-            await self.store.requeue(lease)
-        except StoreUnavailable as error:
+            await self.store.give_back(lease)
+        except StoreFailed as error:
             log.warning("a job goes back only when its lease is over: %s", error)
 
     def _start(

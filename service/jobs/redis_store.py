@@ -21,20 +21,10 @@ import orjson
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 
-from service.jobs.jobs import Job, JobQueueFull, Lease, Status, StoreUnavailable, WebhookStatus
-from service.storage.encryption import Cipher, DecryptionError
+from service.jobs.jobs import Job, JobsFull, Lease, Status, StoreFailed, Told
+from service.storage.encryption import Unreadable, Vault
 from service.storage.redis import open_client
 
-# What never changes about a job, by its attribute and the name that it has in Redis.
-STORED_NAMES = {
-    "id": "id",
-    "owner": "owner",
-    "operation": "operation",
-    "images": "of",
-    "created": "created",
-    "response_media_type": "wanted",
-    "webhook": "webhook",
-}
 PREFIX = "affectgan:{jobs}:"
 STREAM, GROUP = f"{PREFIX}stream", "gateways"
 BLOCK_SECONDS, TIMEOUT_SECONDS = 0.5, 5.0  # a job may be 64 MB
@@ -68,7 +58,7 @@ return 0
 _HELD = "if redis.call('HGET', KEYS[2], 'token') ~= ARGV[1] then return 0 end\n"
 _RUNNING = _HELD + "if redis.call('HGET', KEYS[2], 'status') ~= 'running' then return 0 end\n"
 _OVER = "redis.call('XACK', KEYS[1], ARGV[2], ARGV[3]) redis.call('XDEL', KEYS[1], ARGV[3])\n"
-_HEARTBEAT = (
+_ADVANCE = (
     _HELD
     + """
 redis.call('XCLAIM', KEYS[1], ARGV[2], ARGV[4], 0, ARGV[3], 'JUSTID')
@@ -88,13 +78,13 @@ if redis.call('HGET', KEYS[2], 'told') ~= 'waiting' then
     + _OVER
     + "end return 1"
 )
-_RECORD_WEBHOOK = (
+_SETTLE = (
     _HELD
     + "redis.call('HSET', KEYS[2], 'told', ARGV[4]) redis.call('HDEL', KEYS[2], 'token')\n"
     + _OVER
     + "return 1"
 )
-_REQUEUE = (
+_GIVE_BACK = (
     _RUNNING
     + _OVER
     + """
@@ -105,7 +95,7 @@ redis.call('HDEL', KEYS[2], 'token', 'started')
 return 1
 """
 )
-_CANCEL = """
+_DROP = """
 local status, entry = unpack(redis.call('HMGET', KEYS[2], 'status', 'entry'))
 if not status then return 0 end
 redis.call('DEL', KEYS[3], KEYS[4])
@@ -125,23 +115,23 @@ return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 """
 
 
-class RedisJobStore:
-    """A `JobStore`."""
+class StreamJobs:
+    """A `Store`."""
 
-    location: Literal["memory", "redis"] = "redis"
+    place: Literal["memory", "redis"] = "redis"
 
-    def __init__(self, url: str, cipher: Cipher, *, most: int, lease_seconds: float) -> None:
-        self.cipher, self.most, self.lease_seconds = cipher, most, lease_seconds
+    def __init__(self, url: str, vault: Vault, *, most: int, lease_seconds: float) -> None:
+        self.vault, self.most, self.lease_seconds = vault, most, lease_seconds
         self.client = open_client(url, timeout_seconds=TIMEOUT_SECONDS)
         self.consumer = secrets.token_hex(8)
         names = {
             "add": _ADD,
             "begin": _BEGIN,
-            "heartbeat": _HEARTBEAT,
+            "advance": _ADVANCE,
             "finish": _FINISH,
-            "record_webhook": _RECORD_WEBHOOK,
-            "requeue": _REQUEUE,
-            "cancel": _CANCEL,
+            "settle": _SETTLE,
+            "give_back": _GIVE_BACK,
+            "drop": _DROP,
             "leave": _LEAVE,
         }
         self._scripts = {name: self.client.register_script(text) for name, text in names.items()}
@@ -152,15 +142,18 @@ class RedisJobStore:
 
     async def close(self) -> None:
         """Leave the group, if nothing is pending, and disconnect."""
-        with contextlib.suppress(StoreUnavailable):
+        with contextlib.suppress(StoreFailed):
             await _asked(lambda: self._scripts["leave"](keys=[STREAM], args=[GROUP, self.consumer]))
         await self.client.aclose()
 
     async def add(self, job: Job, call: bytes) -> None:
         """Seal and queue it."""
-        fixed = {stored: getattr(job, name) for name, stored in STORED_NAMES.items()}
+        fixed = {
+            name: getattr(job, name)
+            for name in ("id", "owner", "operation", "of", "created", "wanted", "webhook")
+        }
         milliseconds = max(1, int((job.expires - job.created) * 1000))
-        sealed = await asyncio.to_thread(self.cipher.encrypt, call, f"call {job.id}")
+        sealed = await asyncio.to_thread(self.vault.seal, call, f"call {job.id}")
         if not await self._run(
             "add",
             job.id,
@@ -169,19 +162,19 @@ class RedisJobStore:
             milliseconds,
             job.id,
             orjson.dumps(fixed),
-            job.webhook_status,
+            job.told,
             job.expires,
         ):
-            raise JobQueueFull(f"{self.most} jobs wait already")
+            raise JobsFull(f"{self.most} jobs wait already")
 
     async def find(self, job_id: str) -> Job | None:
         """The job as Redis has it."""
-        stored = await _asked(
+        told = await _asked(
             lambda: cast(
                 "Awaitable[dict[bytes, bytes]]", self.client.hgetall(f"{PREFIX}job:{job_id}")
             )
         )
-        return _job(stored) if stored else None
+        return _job(told) if told else None
 
     async def take(self) -> Lease | None:
         """An entry whose gateway fell silent, or the next new one."""
@@ -193,7 +186,7 @@ class RedisJobStore:
                 )
             )
             entries = claimed or await self._next()
-        except StoreUnavailable:
+        except StoreFailed:
             self._grouped = False  # Redis may come back empty
             raise
         if not entries:
@@ -207,14 +200,14 @@ class RedisJobStore:
         job = await self.find(job_id)
         return None if job is None else Lease(job, token, entry.decode())
 
-    async def get_request(self, job: Job) -> bytes | None:
+    async def call(self, job: Job) -> bytes | None:
         """Unsealed."""
         return await self._opened("call", job)
 
-    async def heartbeat(self, lease: Lease, done: int | None = None) -> bool:
+    async def advance(self, lease: Lease, done: int | None = None) -> bool:
         """One script: still ours, heard of, so far."""
         return await self._run(
-            "heartbeat",
+            "advance",
             lease.job.id,
             lease.token,
             GROUP,
@@ -226,7 +219,7 @@ class RedisJobStore:
     async def finish(self, lease: Lease, status: Status, answer: bytes, expires: float) -> bool:
         """One script: still ours, answer, end."""
         now = time.time()
-        sealed = await asyncio.to_thread(self.cipher.encrypt, answer, f"answer {lease.job.id}")
+        sealed = await asyncio.to_thread(self.vault.seal, answer, f"answer {lease.job.id}")
         milliseconds = max(1, int((expires - now) * 1000))
         return await self._run(
             "finish",
@@ -241,28 +234,26 @@ class RedisJobStore:
             expires,
         )
 
-    async def record_webhook(self, lease: Lease, webhook_status: WebhookStatus) -> None:
+    async def settle(self, lease: Lease, told: Told) -> None:
         """One script."""
-        await self._run(
-            "record_webhook", lease.job.id, lease.token, GROUP, lease.entry, webhook_status
-        )
+        await self._run("settle", lease.job.id, lease.token, GROUP, lease.entry, told)
 
-    async def requeue(self, lease: Lease) -> None:
+    async def give_back(self, lease: Lease) -> None:
         """To the end of the stream, as a new entry."""
-        await self._run("requeue", lease.job.id, lease.token, GROUP, lease.entry, lease.job.id)
+        await self._run("give_back", lease.job.id, lease.token, GROUP, lease.entry, lease.job.id)
 
-    async def get_response(self, job: Job) -> bytes | None:
+    async def answer(self, job: Job) -> bytes | None:
         """Unsealed."""
         return await self._opened("answer", job)
 
-    async def cancel(self, job: Job) -> None:
+    async def drop(self, job: Job) -> None:
         """One script."""
-        await self._run("cancel", job.id, time.time(), GROUP)
+        await self._run("drop", job.id, time.time(), GROUP)
 
-    async def fail(self, job: Job, answer: bytes) -> None:
+    async def lose(self, job: Job, answer: bytes) -> None:
         """Nothing in Redis is lost with a gateway."""
 
-    def undelivered(self) -> list[Job]:
+    def at_stake(self) -> list[Job]:
         """Nothing."""
         return []
 
@@ -271,7 +262,7 @@ class RedisJobStore:
             return
         try:
             await _asked(lambda: self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True))
-        except StoreUnavailable as error:
+        except StoreFailed as error:
             if "BUSYGROUP" not in str(error):
                 raise
         self._grouped = True
@@ -297,11 +288,9 @@ class RedisJobStore:
         if sealed is None:
             return None
         try:
-            return await asyncio.to_thread(
-                self.cipher.decrypt, cast(bytes, sealed), f"{kind} {job.id}"
-            )
-        except DecryptionError as error:
-            raise StoreUnavailable(
+            return await asyncio.to_thread(self.vault.open, cast(bytes, sealed), f"{kind} {job.id}")
+        except Unreadable as error:
+            raise StoreFailed(
                 f"what Redis holds cannot be opened: {error}; all gateways need the same AFFECTGAN_JOBS_KEY"
             ) from error
 
@@ -318,19 +307,18 @@ async def _asked(command: Callable[[], Awaitable[T]]) -> T:
         except NoConnection:
             return await command()
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+        raise StoreFailed(f"{type(error).__name__}: {error}") from error
 
 
-def _job(stored: dict[bytes, bytes]) -> Job:
-    """A job from its hash in Redis."""
-    texts = {name.decode(): value for name, value in stored.items()}
-    fixed = orjson.loads(texts["fixed"])
-    fields: dict[str, Any] = {name: fixed[stored] for name, stored in STORED_NAMES.items()}
-    times = ("expires", "started", "finished")
-    fields |= {name: float(texts[name]) for name in times if name in texts}
-    fields |= {name: int(texts[name]) for name in ("done", "attempts") if name in texts}
-    return Job(
-        **fields,
-        status=cast(Status, texts["status"].decode()),
-        webhook_status=cast(WebhookStatus, texts["told"].decode()),
-    )
+def _job(told: dict[bytes, bytes]) -> Job:
+    fields: dict[str, Any] = orjson.loads(told[b"fixed"])
+    fields |= {
+        name: float(told[name.encode()])
+        for name in ("expires", "started", "finished")
+        if name.encode() in told
+    }
+    fields |= {
+        name: int(told[name.encode()]) for name in ("done", "attempts") if name.encode() in told
+    }
+    fields |= {name: told[name.encode()].decode() for name in ("status", "told")}
+    return Job(**fields)

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from affect.faces import EYES, Box, FaceFinder, NoFaceError, align, box_of_points, crops, cut
+from affect.faces import (
+    EYES,
+    Box,
+    FaceFinder,
+    NoFaceError,
+    NoSuchFaceError,
+    align,
+    box_of_points,
+    crops,
+    cut,
+)
 from affect.images import decode
 from training.renderer.expressions import NEUTRAL_STATE
 from training.renderer.face import LOOSE, render_face
@@ -190,3 +200,17 @@ def test_threads_share_a_finder(portrait: NDArray[np.uint8], finder: FaceFinder)
     with ThreadPoolExecutor(3) as pool:
         found = list(pool.map(lambda _: finder.find(portrait)[0].points, range(6)))
     assert all(np.array_equal(points, found[0]) for points in found)
+
+
+def test_a_face_is_chosen_by_its_place_among_all(
+    portrait: NDArray[np.uint8], finder: FaceFinder
+) -> None:
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA)
+    pair = np.full((520, 800, 3), 128, np.uint8)
+    pair[:512, :512], pair[100:356, 530:786] = portrait[:512, :512], small
+    ((large, _), (little, crop)) = crops(finder, pair, faces="all", size_px=64)
+    ((chosen, same),) = crops(finder, pair, faces=1, size_px=64)
+    assert chosen is not None and little is not None and large is not None
+    assert chosen.box == little.box != large.box and np.array_equal(crop, same)
+    with pytest.raises(NoSuchFaceError, match="face 2 of 2"):
+        crops(finder, pair, faces=2, size_px=64)

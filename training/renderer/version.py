@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 RENDERED_SOURCE = PACKAGE.parent / "sources" / "rendered.py"
-NOT_DRAWING = ("sheet.py", "version.py")  # decide no pixel and no label
+NOT_DRAWING = ("illustrations.py", "sheet.py", "version.py")  # decide no pixel and no label
 DIGITS = 12
 
 

@@ -10,19 +10,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from affect.labels import POSE, Vocabulary
+from affect.labels import Vocabulary
 from training.database.masks import encode
 from training.database.sample import Sample
-from training.renderer.affect_rule import rater
-from training.renderer.expressions import (
-    AU_CODES,
-    State,
-    annotated,
-    can_turn,
-    draw_state,
-    expression_of,
-    turned,
-)
+from training.renderer.expressions import AU_CODES, State, can_turn, draw_state, turned
 from training.renderer.face import ALIGNED, RenderedFace, changed_mask, render_twins
 from training.renderer.person import Person, draw_person
 from training.renderer.scene import Scene, draw_scene
@@ -98,8 +89,6 @@ def _sample(
     state: State,
     face: RenderedFace,
 ) -> Sample:
-    key = f"s{seed}-g{group:07d}-{index}"
-    state = annotated(rater(key), state)
     done, code = cv2.imencode(".png", face.image[..., ::-1], PNG)
     assert done
     truth: dict[str, object] = {
@@ -107,18 +96,15 @@ def _sample(
         "age": person.age,
         "melanin": round(person.melanin, 2),
         "parts": encode(face.parts),
-        "expression": expression_of(state),
-        "pose": dict(zip(POSE, (round(angle, 2) for angle in face.pose), strict=True)),
+        "pose": [round(angle, 4) for angle in (scene.yaw, scene.pitch, scene.roll)],
         "points": face.points.round(2).tolist(),
         "landmarks": face.landmarks.round(1).tolist(),
-        # Intensities on the person's own sides. Sets from before the rule had shares of the left side alone.
-        "left": state.sides(left=True),
-        "right": state.sides(left=False),
+        "left": state.left,
     }
-    assert state.expected is not None
-    truth["expected_va"] = [round(value, 4) for value in state.expected]
+    if state.expected is not None:
+        truth["expected_va"] = [round(value, 4) for value in state.expected]
     return Sample(
-        key=key,
+        key=f"s{seed}-g{group:07d}-{index}",
         image=code.tobytes(),
         labels=state.row(),
         source=SOURCE,
