@@ -5,13 +5,13 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/affectgan
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 COPY affect affect
 COPY training training
 COPY handlers handlers
 COPY service service
-RUN /opt/affectgan/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[serving]'
 COPY weights weights
+RUN /opt/affectgan/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[serving]'
 RUN /opt/affectgan/bin/affectgan archive weights --out /models
 
 FROM python:3.11-slim-bookworm

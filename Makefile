@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 	touch $@
 
 .venv/all.stamp: .venv/serving.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,training,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,training,local,ray,demo,dev]'
 	touch $@
 
 setup: .venv/all.stamp

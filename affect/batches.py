@@ -101,6 +101,18 @@ def generate(
     return np.concatenate(images), np.concatenate(requested), join(measured)
 
 
+@torch.inference_mode()
+def identities(model: AffectModel, crops: U8, sizes: Sequence[int]) -> F32:
+    """(N, E) of length 1: crops (N, S, S, 3) of one person lie near each other."""
+    images = torch.from_numpy(crops).to(model.platt.device)
+    found = [
+        model.read(model.to_pixels(pad(images[start:stop], size))).identity[: stop - start]
+        for start, stop, size in passes(len(crops), sizes)
+    ]
+    people: F32 = torch.cat(found).float().cpu().numpy()
+    return people
+
+
 Draw = Callable[[AffectModel, Tensor, torch.Generator, Tensor], tuple[Tensor, Tensor]]
 
 

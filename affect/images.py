@@ -81,7 +81,7 @@ def decode(
                 picture.draft("RGB", _draft_size(picture.size, longest_px))
             picture.load()
             upright = ImageOps.exif_transpose(picture)
-            return np.asarray(_to_rgb(upright), dtype=np.uint8)
+            return np.asarray(to_rgb(upright), dtype=np.uint8)
     except UnidentifiedImageError as error:
         raise ImageError(
             "truncated",
@@ -183,7 +183,8 @@ def _draft_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
     )
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Any mode as 8 bit RGB: 16 bit grey by its upper half, transparency on white."""
     if picture.mode in ("I", "I;16", "I;16B", "I;16L"):  # 16 bit grey
         return Image.fromarray(
             (np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)

@@ -32,7 +32,7 @@ from affect.faces import FaceFinder, crops
 from affect.factory import load_model
 from affect.images import decode
 from affect.model import AffectModel
-from affect.protocol.messages import PredictAnswer, PredictRequest, Work
+from affect.protocol.messages import PredictRequest, PredictResponse, WorkReport
 from service.access.api_keys import new_key
 from service.api.app import create_app
 from service.settings import Settings
@@ -59,10 +59,10 @@ class Canned:
     async def ready(self) -> dict[str, bool]:
         return dict.fromkeys(("predict", "generate", "explain"), True)
 
-    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
+    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:
         self.asked += 1
         request.to_bytes(self.model.card)
-        return PredictAnswer.from_bytes(self.answer, self.model.card)
+        return PredictResponse.from_bytes(self.answer, self.model.card)
 
 
 @click.command()
@@ -84,7 +84,9 @@ def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: 
     found = crops(FaceFinder(), decode(content), faces="largest", size_px=model.card.image_px)
     read = predict(model, np.stack([pixels for _, pixels in found]), (1,))
     now = time.time()
-    backend = Canned(model, PredictAnswer(read, work=Work(now, now, 1, 1)).to_bytes(model.card))
+    backend = Canned(
+        model, PredictResponse(read, work=WorkReport(now, now, 1, 1)).to_bytes(model.card)
+    )
     click.echo(
         "| request | Redis | best block, us | median block, us | goal, us |\n|---|---|---|---|---|"
     )

@@ -11,8 +11,8 @@ from affect.counterfactual import Question, explain
 from affect.factory import load_model
 from affect.judge import JUDGE_FILE, Judge
 from affect.protocol.explanations import answer_of, questions_of, spread
-from affect.protocol.messages import ANY_LABEL, ExplainAnswer, ExplainRequest
-from affect.protocol.torchserve_batch import Batch, spans
+from affect.protocol.messages import ANY_LABEL, ExplainRequest, ExplainResponse
+from affect.protocol.torchserve_batch import RequestBatch, row_ranges
 
 
 class ExplainHandler:
@@ -36,9 +36,9 @@ class ExplainHandler:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
-        return Batch.read(ExplainRequest, data, context, self.model.card).answer(self.run)
+        return RequestBatch.parse(ExplainRequest, data, context, self.model.card).respond(self.run)
 
-    def run(self, requests: list[ExplainRequest]) -> list[ExplainAnswer]:
+    def run(self, requests: list[ExplainRequest]) -> list[ExplainResponse]:
         """An explanation or an error for every row of every request."""
         card, frames = self.model.card, self.settings.frames
         crops = np.concatenate([request.crops for request in requests])
@@ -60,5 +60,5 @@ class ExplainHandler:
         answers = spread(rows, explained)
         return [
             answer_of(answers[start:stop], card, frames)
-            for start, stop in spans(map(len, requests))
+            for start, stop in row_ranges(map(len, requests))
         ]

@@ -9,8 +9,8 @@ import torch
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import generate
 from affect.factory import load_model
-from affect.protocol.messages import NO_REFERENCE, GenerateAnswer, GenerateRequest
-from affect.protocol.torchserve_batch import Batch
+from affect.protocol.messages import NO_REFERENCE, GenerateRequest, GenerateResponse
+from affect.protocol.torchserve_batch import RequestBatch
 
 
 class GenerateHandler:
@@ -37,13 +37,13 @@ class GenerateHandler:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
-        return Batch.read(GenerateRequest, data, context, self.model.card).answer(self.run)
+        return RequestBatch.parse(GenerateRequest, data, context, self.model.card).respond(self.run)
 
-    def run(self, requests: list[GenerateRequest]) -> list[GenerateAnswer]:
+    def run(self, requests: list[GenerateRequest]) -> list[GenerateResponse]:
         """The faces that each request asks for; rows that cannot be drawn carry their error."""
         return [self.draw(request) for request in requests]
 
-    def draw(self, request: GenerateRequest) -> GenerateAnswer:
+    def draw(self, request: GenerateRequest) -> GenerateResponse:
         """The faces of one request. A row with an error is drawn as if it asked for nothing, and means nothing."""
         errors = request.faults(self.model.card)
         labels, reference_of = request.labels.copy(), request.reference_of.copy()
@@ -51,4 +51,4 @@ class GenerateHandler:
         images, requested, measured = generate(
             self.model, labels, request.seeds, request.references, reference_of
         )
-        return GenerateAnswer(images, requested, measured, errors=errors)
+        return GenerateResponse(images, requested, measured, errors=errors)

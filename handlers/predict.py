@@ -9,8 +9,8 @@ import torch
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import predict
 from affect.factory import load_model
-from affect.protocol.messages import PredictAnswer, PredictRequest
-from affect.protocol.torchserve_batch import Batch, spans
+from affect.protocol.messages import PredictRequest, PredictResponse
+from affect.protocol.torchserve_batch import RequestBatch, row_ranges
 
 
 class PredictHandler:
@@ -27,13 +27,16 @@ class PredictHandler:
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
-        return Batch.read(PredictRequest, data, context, self.model.card).answer(self.run)
+        return RequestBatch.parse(PredictRequest, data, context, self.model.card).respond(self.run)
 
-    def run(self, requests: list[PredictRequest]) -> list[PredictAnswer]:
+    def run(self, requests: list[PredictRequest]) -> list[PredictResponse]:
         """What is read off the faces of each request."""
         read = predict(
             self.model,
             np.concatenate([request.crops for request in requests]),
             self.settings.batch_faces,
         )
-        return [PredictAnswer(read.rows(start, stop)) for start, stop in spans(map(len, requests))]
+        return [
+            PredictResponse(read.rows(start, stop))
+            for start, stop in row_ranges(map(len, requests))
+        ]

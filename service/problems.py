@@ -11,8 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from service.backend.circuit_breaker import BackendBroken
-from service.backend.torchserve_client import (
+from service.backend.circuit_breaker import CircuitOpen
+from service.backend.interface import (
     BackendError,
     BackendOverloaded,
     BackendRefused,
@@ -186,7 +186,7 @@ def problem_from_backend(error: BackendError) -> Problem:
         )
     if isinstance(error, BackendRefused):
         return invalid(error.field, error.value, error.remedy)
-    if isinstance(error, BackendBroken):
+    if isinstance(error, CircuitOpen):
         return Problem(
             "backend_unavailable",
             str(error),

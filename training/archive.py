@@ -20,10 +20,8 @@ from affect.archive import CONFIG_FILE, OPERATIONS, HandlerSettings, Operation, 
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
 from affect.factory import load_model
 from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge
+from affect.model_folders import judge_folder, model_folder
 
-JUDGE_FOLDER = (
-    "judge"  # beside the card: the judge that goes into the archive unless another is named
-)
 MANIFEST_FILE = "MAR-INF/MANIFEST.json"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # The earliest date a zip can hold: archives of the same run are the same bytes whenever they are written.
@@ -108,22 +106,12 @@ def write_archives(
         raise ArchiveError(
             f"{out} cannot be made: {error.strerror}; choose another --out"
         ) from error
-    judge = judge or (folder / JUDGE_FOLDER if (folder / JUDGE_FOLDER).is_dir() else None)
+    judge = judge or judge_folder(folder)
     if judge:
         Judge.load(judge)
     paths = [_write(folder, card, operation, out, workers, judge) for operation in OPERATIONS]
     card.save(out)
     return [*paths, out / CARD_FILE]
-
-
-def model_folder(run: Path) -> Path:
-    """The folder with card and weights: `run` itself or the `model` in it. Raises CardError when there is neither."""
-    for folder in (run / "model", run):
-        if (folder / CARD_FILE).is_file():
-            return folder
-    raise CardError(
-        f"{run} holds no {CARD_FILE}, nor does {run / 'model'}: give the folder that `affectgan train --out` wrote"
-    )
 
 
 def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:

@@ -11,9 +11,9 @@ from affect.model import Prediction
 from affect.protocol.messages import (
     ANY_LABEL,
     FAMILIES,
-    ExplainAnswer,
-    ExplainedWords,
     ExplainRequest,
+    ExplainResponse,
+    ExplanationDetails,
     Predictions,
     RowError,
 )
@@ -64,11 +64,11 @@ def spread(
 
 def answer_of(
     found: Sequence[Explanation | QuestionError | RowError], card: ModelCard, frames: int
-) -> ExplainAnswer:
+) -> ExplainResponse:
     """The answer to one request: an explanation or an error for each of its rows."""
-    tensors = blank(ExplainAnswer, card, N=len(found), F=frames)
+    tensors = blank(ExplainResponse, card, N=len(found), F=frames)
     errors: dict[int, RowError] = {}
-    words: list[ExplainedWords | None] = []
+    words: list[ExplanationDetails | None] = []
     for row, one in enumerate(found):
         words.append(_words(one) if isinstance(one, Explanation) else None)
         if isinstance(one, Explanation):
@@ -76,7 +76,7 @@ def answer_of(
                 tensors[name][row] = value
         else:
             errors[row] = RowError(one.code, one.title, one.detail)
-    return ExplainAnswer(**build(ExplainAnswer, tensors), words=tuple(words), errors=errors)
+    return ExplainResponse(**build(ExplainResponse, tensors), words=tuple(words), errors=errors)
 
 
 def _tensors(one: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
@@ -101,7 +101,7 @@ def _tensors(one: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
             yield f"{name}.{part}", getattr(read, part)[0].float().cpu().numpy()
 
 
-def _words(one: Explanation) -> ExplainedWords:
+def _words(one: Explanation) -> ExplanationDetails:
     shares = (
         None
         if one.integrated_gradients is None
@@ -112,7 +112,7 @@ def _words(one: Explanation) -> ExplainedWords:
         if one.judge_agreement
         else None
     )
-    return ExplainedWords(
+    return ExplanationDetails(
         one.changes,
         one.causes,
         one.regions,

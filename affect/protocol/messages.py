@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from affect.card import ModelCard
 from affect.labels import LabelError, check
 from affect.protocol.tensor_codec import Message, group, tensor, tensors_of
-from affect.protocol.tensor_codec import WireError as WireError
+from affect.protocol.tensor_codec import ProtocolError as ProtocolError
 
 MEDIA_TYPE = "application/octet-stream"
 ANY_LABEL = -1  # ExplainRequest.label: the strongest decision about the face is questioned
@@ -68,7 +68,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkReport:
     """How a job was done, as its worker tells: when, in seconds since 1970, and in what company. `traces` are the traceparents of
     the jobs in the same batch, its own among them, as far as they have one."""
 
@@ -80,7 +80,7 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False)
-class Job(Message):
+class WorkerRequest(Message):
     """Base of the requests. `traceparent` (W3C Trace Context) says to which request of a client it belongs."""
 
     traceparent: str = field(default="", kw_only=True)
@@ -99,11 +99,11 @@ class Job(Message):
 
 
 @dataclass(frozen=True, eq=False)
-class Answer(Message):
+class WorkerResponse(Message):
     """Base of the answers. A row with an error has tensors that mean nothing. `work` is None when no worker did it."""
 
     errors: dict[int, RowError] = field(default_factory=dict, kw_only=True)
-    work: Work | None = field(default=None, kw_only=True)
+    work: WorkReport | None = field(default=None, kw_only=True)
 
     def _words(self) -> dict[str, Any]:
         work = {"work": asdict(self.work)} if self.work else {}
@@ -113,7 +113,7 @@ class Answer(Message):
     def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
         errors = {int(row): RowError(**error) for row, error in words["errors"].items()}
         work = (
-            Work(**words["work"] | {"traces": tuple(words["work"]["traces"])})
+            WorkReport(**words["work"] | {"traces": tuple(words["work"]["traces"])})
             if "work" in words
             else None
         )
@@ -121,7 +121,7 @@ class Answer(Message):
 
 
 @dataclass(frozen=True, eq=False)
-class PredictRequest(Job):
+class PredictRequest(WorkerRequest):
     """Read N aligned faces."""
 
     kind: ClassVar[str] = "predict request"
@@ -129,7 +129,7 @@ class PredictRequest(Job):
 
 
 @dataclass(frozen=True, eq=False)
-class PredictAnswer(Answer):
+class PredictResponse(WorkerResponse):
     """What was read."""
 
     kind: ClassVar[str] = "predict answer"
@@ -137,7 +137,7 @@ class PredictAnswer(Answer):
 
 
 @dataclass(frozen=True, eq=False)
-class GenerateRequest(Job):
+class GenerateRequest(WorkerRequest):
     """Draw N faces: label rows with NaN where nothing is asked, seeds, and for each the crop of the person to keep."""
 
     kind: ClassVar[str] = "generate request"
@@ -162,7 +162,7 @@ class GenerateRequest(Job):
 
 
 @dataclass(frozen=True, eq=False)
-class GenerateAnswer(Answer):
+class GenerateResponse(WorkerResponse):
     """The pictures, the complete states that were asked of the model, and what the predictor reads off each picture."""
 
     kind: ClassVar[str] = "generate answer"
@@ -172,7 +172,7 @@ class GenerateAnswer(Answer):
 
 
 @dataclass(frozen=True, eq=False)
-class ExplainRequest(Job):
+class ExplainRequest(WorkerRequest):
     """Question N aligned faces: "what would have to change for `label` to be `target`?" """
 
     kind: ClassVar[str] = "explain request"
@@ -228,7 +228,7 @@ class ExplainRequest(Job):
         if self.answer[row] and (not row or self.answer[row] != self.answer[row - 1] + 1):
             return RowError(
                 "lone_answer",
-                "Answer without its question",
+                "WorkerResponse without its question",
                 f"answer {self.answer[row]} does not follow the one before it",
             )
         return (
@@ -237,7 +237,7 @@ class ExplainRequest(Job):
 
 
 @dataclass(frozen=True)
-class ExplainedWords:
+class ExplanationDetails:
     """The part of one explanation that is words and named numbers.
 
     `changes` are (label, from, to), `causes` what was moved in the same form; `regions` the share of the change in each
@@ -259,7 +259,7 @@ class ExplainedWords:
 
 
 @dataclass(frozen=True, eq=False)
-class ExplainAnswer(Answer):
+class ExplainResponse(WorkerResponse):
     """The question as it was understood, and the explanation. All pictures are in the frame of the crop."""
 
     kind: ClassVar[str] = "explain answer"
@@ -278,7 +278,7 @@ class ExplainAnswer(Answer):
     gradients: U8 = tensor(
         "N S S 3", np.uint8
     )  # Integrated Gradients for people's eyes; empty where they were not asked for
-    words: tuple[ExplainedWords | None, ...] = ()  # None in a row with an error
+    words: tuple[ExplanationDetails | None, ...] = ()  # None in a row with an error
 
     def _words(self) -> dict[str, Any]:
         return super()._words() | {"words": [words and asdict(words) for words in self.words]}
@@ -287,19 +287,21 @@ class ExplainAnswer(Answer):
     def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
         told = tuple(row and _explained(row) for row in words["words"])
         if len(told) != len(arguments["label"]):
-            raise WireError(
+            raise ProtocolError(
                 "words", len(told), f"one entry for each of {len(arguments['label'])} rows"
             )
         return super()._from_words(arguments | {"words": told}, words)
 
 
-def _explained(row: dict[str, Any]) -> ExplainedWords:
+def _explained(row: dict[str, Any]) -> ExplanationDetails:
     moved = {
         name: tuple((str(label), float(start), float(end)) for label, start, end in row[name])
         for name in ("changes", "causes")
     }
     opinion = row["opinion"] and tuple(row["opinion"])
-    return ExplainedWords(**row | moved | {"reasons": tuple(row["reasons"]), "opinion": opinion})
+    return ExplanationDetails(
+        **row | moved | {"reasons": tuple(row["reasons"]), "opinion": opinion}
+    )
 
 
 def _label_fault(labels: Mapping[str, float]) -> RowError | None:

@@ -22,7 +22,7 @@ FORMAT = "1"
 MAX_ROWS = 1024  # more in one job would keep every other client waiting
 
 
-class WireError(ValueError):
+class ProtocolError(ValueError):
     """Bytes that are not the expected message, or do not fit the model: names field, value and remedy."""
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
@@ -53,7 +53,7 @@ class Message:
     kind: ClassVar[str] = ""
 
     def to_bytes(self, card: ModelCard) -> bytes:
-        """Bytes for the model of this card. Raises WireError when a field does not fit it."""
+        """Bytes for the model of this card. Raises ProtocolError when a field does not fit it."""
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in _flatten(self).items()}
         _fit(type(self), tensors, card)
         header = {
@@ -66,11 +66,11 @@ class Message:
 
     @classmethod
     def from_bytes(cls, content: bytes | bytearray, card: ModelCard) -> Self:
-        """The message in these bytes. Raises WireError when it is not one, or is for another model."""
+        """The message in these bytes. Raises ProtocolError when it is not one, or is for another model."""
         header, tensors = _unpack(bytes(content))
         for name, expected in (("message", cls.kind), ("format", FORMAT), ("digest", card.digest)):
             if header.get(name) != expected:
-                raise WireError(
+                raise ProtocolError(
                     name,
                     header.get(name),
                     f"this side expects {expected!r}: both must serve the same archive",
@@ -140,14 +140,14 @@ def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCa
     """Hold names, types and shapes against the message's fields and the card; letters free of the card must agree."""
     expected = tensors_of(kind)
     if tensors.keys() != expected.keys():
-        raise WireError(
+        raise ProtocolError(
             "tensors", sorted(tensors), f"a {kind.kind} has {', '.join(sorted(expected))}"
         )
     sides = _sides(card)
     for name, spec in expected.items():
         tensor = tensors[name]
         if tensor.dtype != spec.dtype:
-            raise WireError(name, str(tensor.dtype), f"give {spec.dtype}")
+            raise ProtocolError(name, str(tensor.dtype), f"give {spec.dtype}")
         if len(tensor.shape) != len(spec.shape) or any(
             side != sides.setdefault(letter, side)
             for letter, side in zip(spec.shape, tensor.shape, strict=True)
@@ -155,11 +155,11 @@ def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCa
             known = ", ".join(
                 f"{letter} = {side}" for letter, side in sides.items() if letter.isalpha()
             )
-            raise WireError(
+            raise ProtocolError(
                 name, tensor.shape, f"its shape is ({' '.join(spec.shape)}) with {known}"
             )
     if not 0 < sides["N"] <= MAX_ROWS:
-        raise WireError("rows", sides["N"], f"give 1 to {MAX_ROWS} rows")
+        raise ProtocolError("rows", sides["N"], f"give 1 to {MAX_ROWS} rows")
 
 
 def _sides(card: ModelCard) -> dict[str, int]:
@@ -174,5 +174,7 @@ def _unpack(content: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
         length = int.from_bytes(content[:8], "little")
         metadata: dict[str, str] = orjson.loads(content[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, ValueError, KeyError) as error:
-        raise WireError("content", f"{len(content)} bytes", f"send safetensors: {error}") from error
+        raise ProtocolError(
+            "content", f"{len(content)} bytes", f"send safetensors: {error}"
+        ) from error
     return metadata, tensors

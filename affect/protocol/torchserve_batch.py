@@ -9,14 +9,14 @@ import orjson
 
 from affect.archive import Context
 from affect.card import ModelCard
-from affect.protocol.messages import MEDIA_TYPE, Answer, Job, Work
-from affect.protocol.tensor_codec import WireError
+from affect.protocol.messages import MEDIA_TYPE, WorkerRequest, WorkerResponse, WorkReport
+from affect.protocol.tensor_codec import ProtocolError
 
-R = TypeVar("R", bound=Job)
+R = TypeVar("R", bound=WorkerRequest)
 
 
 @dataclass(frozen=True)
-class Batch(Generic[R]):
+class RequestBatch(Generic[R]):
     """Jobs that could be read, by their place in the batch; `refused` are the answers to those that could not."""
 
     context: Context
@@ -25,7 +25,7 @@ class Batch(Generic[R]):
     refused: dict[int, bytes]
 
     @classmethod
-    def read(
+    def parse(
         cls, kind: type[R], data: Sequence[Mapping[str, Any]], context: Context, card: ModelCard
     ) -> Self:
         """Parse each body; one that is no such job, or not for this model, becomes a 400 of its own. Never raises."""
@@ -33,7 +33,7 @@ class Batch(Generic[R]):
         for place, row in enumerate(data):
             try:
                 jobs[place] = kind.from_bytes(row.get("body") or row.get("data") or b"", card)
-            except WireError as error:
+            except ProtocolError as error:
                 context.set_response_status(400, "Bad Request", place)
                 context.set_response_content_type(place, "application/json")
                 refused[place] = orjson.dumps(
@@ -41,7 +41,7 @@ class Batch(Generic[R]):
                 )
         return cls(context, card, jobs, refused)
 
-    def answer(self, run: Callable[[list[R]], Sequence[Answer]]) -> list[bytes]:
+    def respond(self, run: Callable[[list[R]], Sequence[WorkerResponse]]) -> list[bytes]:
         """Bytes for every job of the batch in its place: what `run` makes of the readable ones, and the refusals."""
         bodies = dict(self.refused)
         start = time.time()
@@ -52,14 +52,14 @@ class Batch(Generic[R]):
             bodies[place] = replace(answer, work=work).to_bytes(self.card)
         return [bodies[place] for place in sorted(bodies)]
 
-    def _work(self, start_seconds: float, end_seconds: float) -> Work:
+    def _work(self, start_seconds: float, end_seconds: float) -> WorkReport:
         traces = tuple(job.traceparent for job in self.jobs.values() if job.traceparent)
-        return Work(
+        return WorkReport(
             start_seconds, end_seconds, len(self.jobs), sum(map(len, self.jobs.values())), traces
         )
 
 
-def spans(lengths: Iterable[int]) -> Iterator[tuple[int, int]]:
+def row_ranges(lengths: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Where each job's rows lie, (start, stop), once all are in one array."""
     start = 0
     for length in lengths:

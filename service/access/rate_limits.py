@@ -15,7 +15,7 @@ from fastapi import Request
 from service.access.authentication import Principal, Quota
 from service.observability.metrics import Metrics
 from service.problems import Problem
-from service.storage.redis import Redis, RedisFailed
+from service.storage.redis import Redis, RedisUnavailable
 
 MOST_BUCKETS = 100_000  # of a gateway by itself; the least used are forgotten, which is to say full
 
@@ -104,7 +104,7 @@ class SharedBuckets:
         self.redis = redis
 
     async def take(self, principal: str, demands: Sequence[LimitRequest]) -> list[BucketState]:
-        """Take everything, or nothing. Raises RedisFailed."""
+        """Take everything, or nothing. Raises RedisUnavailable."""
         keys = [
             f"affectgan:quota:{{{principal}}}:{demand.name}:{demand.quota}:{demand.seconds}"
             for demand in demands
@@ -115,7 +115,7 @@ class SharedBuckets:
         sent = self.redis.send(
             "EVAL", SCRIPT, len(keys), *keys, *numbers
         )  # by its hash: 47 us for 49, and lost when Redis restarts
-        told = await self.redis.answer("quota", sent)
+        told = await self.redis.receive("quota", sent)
         if not _sensible(told, demands):
             raise self.redis.failed("quota", "garbled")
         return [
@@ -174,7 +174,7 @@ class RateLimiter:
         if self.shared is not None:
             try:
                 return await self.shared.take(principal, demands)
-            except RedisFailed:
+            except RedisUnavailable:
                 self.metrics.quota_local.inc()
         return self.local.take(principal, demands)
 

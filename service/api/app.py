@@ -25,21 +25,21 @@ from service.api.middleware import RequestMiddleware
 from service.api.openapi_extras import complete
 from service.api.page import add_page
 from service.api.pipeline import PICTURE_TYPES, answer, as_json
-from service.backend.torchserve_client import Backend, BackendError
+from service.backend.interface import Backend, BackendError
 from service.inference.admission import DEADLINE_HEADER, Admission
 from service.inference.model_registry import ModelRegistry
 from service.inference.preprocessing import Preprocessor
 from service.inference.response_cache import ResponseCache
 from service.inference.routing import NO_ROUTING, Routing
 from service.inference.shadow import ShadowTraffic
-from service.jobs.background import later_of
-from service.jobs.jobs import Jobs
+from service.jobs.background import background_from_settings
+from service.jobs.jobs import JobQueue
 from service.jobs.webhooks import Webhooks
-from service.observability.metrics import Metrics, exposed
-from service.observability.tracing import Tracing, tracing_of
+from service.observability.metrics import Metrics, metrics_server
+from service.observability.tracing import Tracing, tracing_from_settings
 from service.problems import Problem
 from service.settings import Settings
-from service.storage.redis import redis_of
+from service.storage.redis import redis_from_settings
 
 
 class AppState(TypedDict):
@@ -53,7 +53,7 @@ class AppState(TypedDict):
     admission: Admission
     models: ModelRegistry
     shadows: ShadowTraffic
-    jobs: Jobs
+    jobs: JobQueue
     webhooks: Webhooks
     idempotency: Idempotency
 
@@ -70,7 +70,7 @@ def create_app(
     app starts; `app.state.models` then takes more, and lets them go."""
     metrics = metrics or Metrics()
     admission = Admission(settings, metrics)
-    tracing = tracing or tracing_of(settings)
+    tracing = tracing or tracing_from_settings(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[AppState]:
@@ -91,7 +91,7 @@ def create_app(
                 if kind
             ),
         )
-        redis = redis_of(settings, metrics)
+        redis = redis_from_settings(settings, metrics)
         quotas = RateLimiter(
             Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds),
             metrics,
@@ -99,8 +99,10 @@ def create_app(
         )
         cache = ResponseCache(settings, metrics, redis)
         async with AsyncExitStack() as stack:
-            stack.enter_context(exposed(metrics, settings))
-            later = await stack.enter_async_context(later_of(settings, admission, models, metrics))
+            stack.enter_context(metrics_server(metrics, settings))
+            later = await stack.enter_async_context(
+                background_from_settings(settings, admission, models, metrics)
+            )
             app.state.jobs = later.jobs
             yield AppState(
                 settings=settings,

@@ -19,9 +19,9 @@ from starlette.responses import Response
 from service.inference.inference_request import InferenceRequest
 from service.observability.metrics import Metrics
 from service.problems import Problem
-from service.storage.encryption import Unreadable, Vault
-from service.storage.redis import Redis, RedisFailed
-from service.storage.stored_response import Kept
+from service.storage.encryption import Cipher, DecryptionError
+from service.storage.redis import Redis, RedisUnavailable
+from service.storage.stored_response import StoredResponse
 
 HEADER, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 LONGEST_KEY = 255
@@ -37,7 +37,7 @@ class IdempotencyStore(Protocol):
     ) -> tuple[bytes, bytes] | None:
         """None: the name is ours for so long. Otherwise the fingerprint and answer it has, RUNNING while there is none.
 
-        This and the others may raise RedisFailed.
+        This and the others may raise RedisUnavailable.
         """
         ...
 
@@ -110,8 +110,8 @@ redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'answer', '') redis.call('PE
 class RedisIdempotencyStore:
     """In Redis, for all gateways, the answers sealed."""
 
-    def __init__(self, redis: Redis, vault: Vault) -> None:
-        self.redis, self.vault = redis, vault
+    def __init__(self, redis: Redis, cipher: Cipher) -> None:
+        self.redis, self.cipher = redis, cipher
 
     async def claim(
         self, name: bytes, fingerprint: bytes, token: bytes, seconds: float
@@ -122,9 +122,11 @@ class RedisIdempotencyStore:
         printed, sealed = known
         try:
             return printed, (
-                await asyncio.to_thread(self.vault.open, sealed, name.hex()) if sealed else RUNNING
+                await asyncio.to_thread(self.cipher.decrypt, sealed, name.hex())
+                if sealed
+                else RUNNING
             )
-        except Unreadable:
+        except DecryptionError:
             raise self.redis.failed(
                 "idempotency", "garbled"
             ) from None  # the gateways do not have the same key
@@ -132,7 +134,7 @@ class RedisIdempotencyStore:
     async def keep(
         self, name: bytes, fingerprint: bytes, token: bytes, answer: bytes, seconds: float
     ) -> None:
-        sealed = await asyncio.to_thread(self.vault.seal, answer, name.hex())
+        sealed = await asyncio.to_thread(self.cipher.encrypt, answer, name.hex())
         await self._run(_KEEP, name, token, sealed, int(seconds * 1000))
 
     async def release(self, name: bytes, token: bytes) -> None:
@@ -144,7 +146,7 @@ class RedisIdempotencyStore:
         async def command(client: Client) -> object:
             return await client.register_script(script)(keys=[key], args=arguments)
 
-        return await self.redis.ask("idempotency", command)
+        return await self.redis.execute("idempotency", command)
 
 
 class Idempotency:
@@ -153,13 +155,13 @@ class Idempotency:
     def __init__(
         self,
         memory: IdempotencyStore,
-        vault: Vault,
+        cipher: Cipher,
         metrics: Metrics,
         *,
         seconds: float,
         running_seconds: float,
     ) -> None:
-        self.memory, self.vault, self.metrics = memory, vault, metrics
+        self.memory, self.cipher, self.metrics = memory, cipher, metrics
         self.seconds, self.running_seconds = seconds, running_seconds
 
     async def once(
@@ -173,14 +175,14 @@ class Idempotency:
         key = request.headers.get(HEADER)
         if key is None:
             return await work()
-        name = self.vault.fingerprint(
+        name = self.cipher.keyed_hash(
             owner.encode(), request.url.path.encode(), parse_idempotency_key(key).encode()
         )
         fingerprint = await asyncio.to_thread(self._fingerprint, call, request)
         token = secrets.token_hex(8).encode()
         try:
             known = await self.memory.claim(name, fingerprint, token, self.running_seconds)
-        except RedisFailed:
+        except RedisUnavailable:
             self._count("forgotten")
             return await work()
         if known is not None:
@@ -203,7 +205,7 @@ class Idempotency:
                 headers={"Retry-After": "1"},
             )
         self._count("replayed")
-        return Kept.from_bytes(answer).response(**{REPLAYED: "true"})
+        return StoredResponse.from_bytes(answer).to_response(**{REPLAYED: "true"})
 
     async def _keep(
         self, name: bytes, fingerprint: bytes, token: bytes, work: Callable[[], Awaitable[Response]]
@@ -211,11 +213,11 @@ class Idempotency:
         kept = False
         try:
             response = await work()
-            answer = Kept.of(response).to_bytes()
+            answer = StoredResponse.from_response(response).to_bytes()
             if response.status_code < 300 and len(answer) <= MOST_KEPT_BYTES:
                 await self.memory.keep(name, fingerprint, token, answer, self.seconds)
                 kept = True
-        except RedisFailed:
+        except RedisUnavailable:
             self._count("forgotten")
         finally:
             if not kept:
@@ -225,12 +227,12 @@ class Idempotency:
     async def _release(self, name: bytes, token: bytes) -> None:
         try:
             await self.memory.release(name, token)
-        except RedisFailed:
+        except RedisUnavailable:
             self._count("forgotten")
 
     def _fingerprint(self, call: InferenceRequest, request: Request) -> bytes:
         asked = [request.headers.get(header, "").encode() for header in ("prefer", "x-webhook-url")]
-        return self.vault.fingerprint(call.to_bytes(), *asked)
+        return self.cipher.keyed_hash(call.to_bytes(), *asked)
 
     def _count(self, outcome: str) -> None:
         self.metrics.replays.labels(outcome).inc()

@@ -11,9 +11,9 @@ from service import schemas
 from service.access.authentication import Principal
 from service.inference.inference_request import InferenceRequest
 from service.jobs import webhooks
-from service.jobs.jobs import Job, Jobs, StoreFailed
+from service.jobs.jobs import Job, JobQueue, StoreUnavailable
 from service.problems import Problem, invalid
-from service.storage.stored_response import Kept
+from service.storage.stored_response import StoredResponse
 
 router = APIRouter(tags=["jobs"])
 PREFER, RETRY_SECONDS = "respond-async", "1"
@@ -42,24 +42,26 @@ def wants_job(request: Request) -> bool:
 
 
 async def accept(
-    request: Request, call: InferenceRequest, owner: str, wanted: str | None
+    request: Request, call: InferenceRequest, owner: str, response_media_type: str | None
 ) -> Response | None:
     """202 and where the job is; None when no job can be kept now: a preference is not a demand, so the request is answered at once.
 
     With a webhook it is one: somebody would wait for a call that never comes. Raises Problem.
     """
-    jobs: Jobs = request.state.jobs
+    jobs: JobQueue = request.state.jobs
     url = request.headers.get(webhooks.HEADER)
     webhook = None if url is None else request.state.webhooks.check(url)
     try:
-        job = await jobs.accept(call, owner, wanted=wanted, webhook=webhook)
-    except StoreFailed as error:
+        job = await jobs.accept(
+            call, owner, response_media_type=response_media_type, webhook=webhook
+        )
+    except StoreUnavailable as error:
         if webhook is None:
             return None
         raise unavailable() from error
     headers = {"Location": job.path, "Retry-After": RETRY_SECONDS, "Preference-Applied": PREFER}
     return Response(
-        told(job, jobs.store.place), 202, headers=headers, media_type="application/json"
+        told(job, jobs.store.location), 202, headers=headers, media_type="application/json"
     )
 
 
@@ -67,7 +69,7 @@ async def accept(
 async def job(request: Request, job_id: str) -> Response:
     """How far it is. Its `result` is there when its status is `done`; its `error` when it is `failed`."""
     found = await _found(request, job_id)
-    headers = {"Retry-After": RETRY_SECONDS} if found.open else {}
+    headers = {"Retry-After": RETRY_SECONDS} if found.is_open else {}
     return Response(
         await _document(request, found),
         headers={**headers, "Cache-Control": "no-store"},
@@ -83,16 +85,16 @@ async def job(request: Request, job_id: str) -> Response:
 async def job_result(request: Request, job_id: str) -> Response:
     """The very response that the request would have had: the answer, or the problem that it ended with."""
     found = await _found(request, job_id)
-    if found.open:
+    if found.is_open:
         raise Problem(
             "job_open",
-            f"the job is {found.status}: {found.done} of {found.of} done",
+            f"the job is {found.status}: {found.done} of {found.images} done",
             headers={"Retry-After": RETRY_SECONDS},
         )
     kept = await _answer(request, found)
     if kept is None:
         raise Problem("job_gone", f"the job is {found.status}: it has no answer any more")
-    return kept.response(Cache_Control="no-store")
+    return kept.to_response(Cache_Control="no-store")
 
 
 @router.delete(
@@ -104,8 +106,8 @@ async def cancel_job(request: Request, job_id: str) -> Response:
     """An open job is cancelled; of one that is over the answer is deleted. Its document stays for a while."""
     found = await _found(request, job_id)
     try:
-        await request.state.jobs.store.drop(found)
-    except StoreFailed as error:
+        await request.state.jobs.store.cancel(found)
+    except StoreUnavailable as error:
         raise unavailable() from error
     return Response(
         await _document(request, await _found(request, job_id)), media_type="application/json"
@@ -119,7 +121,7 @@ def unavailable() -> Problem:
     )
 
 
-def told(job: Job, place: str, answer: Kept | None = None) -> bytes:
+def told(job: Job, place: str, answer: StoredResponse | None = None) -> bytes:
     """The document of a job; `answer` is that of one that failed. The same goes to its webhook."""
     document: Json = {
         "id": job.id,
@@ -129,14 +131,16 @@ def told(job: Job, place: str, answer: Kept | None = None) -> bytes:
         "started": _time(job.started),
         "finished": _time(job.finished),
         "expires": _time(job.expires),
-        "progress": {"done": job.done, "of": job.of},
+        "progress": {"done": job.done, "of": job.images},
         "attempts": job.attempts,
         "href": job.path,
         "result": {"href": f"{job.path}/result"} if job.status == "done" else None,
         "error": orjson.loads(answer.body)
         if answer is not None and job.status == "failed"
         else None,
-        "webhook": None if job.webhook is None else {"url": job.webhook, "status": job.told},
+        "webhook": None
+        if job.webhook is None
+        else {"url": job.webhook, "status": job.webhook_status},
         "kept_in": place,
         "note": NOTES[place],
     }
@@ -146,23 +150,23 @@ def told(job: Job, place: str, answer: Kept | None = None) -> bytes:
 async def _found(request: Request, job_id: str) -> Job:
     principal = await request.state.access.principal(request)
     try:
-        found: Job = await request.state.jobs.of_owner(job_id, owner_of(principal))
-    except StoreFailed as error:
+        found: Job = await request.state.jobs.find_owned(job_id, owner_of(principal))
+    except StoreUnavailable as error:
         raise unavailable() from error
     return found
 
 
-async def _answer(request: Request, job: Job) -> Kept | None:
+async def _answer(request: Request, job: Job) -> StoredResponse | None:
     try:
-        kept: Kept | None = await request.state.jobs.answer(job)
-    except StoreFailed as error:
+        kept: StoredResponse | None = await request.state.jobs.get_response(job)
+    except StoreUnavailable as error:
         raise unavailable() from error
     return kept
 
 
 async def _document(request: Request, job: Job) -> bytes:
     failed = await _answer(request, job) if job.status == "failed" else None
-    return told(job, request.state.jobs.store.place, failed)
+    return told(job, request.state.jobs.store.location, failed)
 
 
 def owner_of(principal: Principal) -> str:

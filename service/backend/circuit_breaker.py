@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from service.backend.torchserve_client import (
+from service.backend.interface import (
     BackendError,
     BackendOverloaded,
     BackendRefused,
@@ -19,7 +19,7 @@ STALL_SECONDS = 5.0  # a request given up after this long is a failure, if nobod
 State = Literal["closed", "half-open", "open"]
 
 
-class BackendBroken(BackendUnavailable):
+class CircuitOpen(BackendUnavailable):
     """Not sent, since those before it failed. `retry_seconds` until a trial."""
 
     def __init__(self, retry_seconds: float) -> None:
@@ -27,7 +27,7 @@ class BackendBroken(BackendUnavailable):
         self.retry_seconds = retry_seconds
 
 
-class Breaker:
+class CircuitBreaker:
     """Of one operation of one version. `told` hears every change of state."""
 
     def __init__(
@@ -48,9 +48,9 @@ class Breaker:
         return "open" if self._clock() < self._until or self._trying else "half-open"
 
     def check(self) -> None:
-        """Raises BackendBroken while open."""
+        """Raises CircuitOpen while open."""
         if self.state == "open":
-            raise BackendBroken(max(self._until - self._clock(), PAUSE_SECONDS))
+            raise CircuitOpen(max(self._until - self._clock(), PAUSE_SECONDS))
 
     @contextmanager
     def guard(self) -> Iterator[None]:

@@ -7,7 +7,8 @@ from typing import Self
 
 from affect.archive import OPERATIONS, archive_of
 from affect.card import CARD_FILE, ModelCard
-from service.backend.torchserve_client import Backend, TorchServeBackend
+from service.backend.interface import Backend
+from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_process import TorchServe
 from service.backend.watchdog import Watchdog, watched
@@ -17,12 +18,12 @@ Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
 
 
 @asynccontextmanager
-async def torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
+async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
     """A TorchServe on the archives of a folder, watched, entered when its workers are ready. Raises TorchServeError, CardError."""
-    check(folder)
+    check_model_folder(folder)
     async with (
         TorchServe(folder) as server,
-        TorchServeBackend.of(folder, server.inference, server.management) as backend,
+        TorchServeBackend.from_folder(folder, server.inference, server.management) as backend,
     ):
 
         def told(what: str, why: str) -> None:
@@ -32,7 +33,7 @@ async def torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend
             yield backend
 
 
-def check(folder: Path) -> ModelCard:
+def check_model_folder(folder: Path) -> ModelCard:
     """The card of a folder that has all that is served. Raises TorchServeError, CardError."""
     paths = [*(archive_of(folder, operation) for operation in OPERATIONS), folder / CARD_FILE]
     missing = [path.name for path in paths if not path.is_file()]
@@ -43,11 +44,11 @@ def check(folder: Path) -> ModelCard:
     return ModelCard.load(folder)
 
 
-def check_all(folders: Sequence[Path]) -> None:
+def check_model_folders(folders: Sequence[Path]) -> None:
     """Before anything heavy starts. Raises ValueError for a folder that cannot be served, or two with the same version."""
     seen: dict[tuple[str, str], Path] = {}
     for folder in folders:
-        card = check(folder)
+        card = check_model_folder(folder)
         other = seen.setdefault((card.name, card.version), folder)
         if other is not folder:
             raise TorchServeError(
@@ -55,8 +56,8 @@ def check_all(folders: Sequence[Path]) -> None:
             )
 
 
-class Fleet:
-    """`async with Fleet(opener) as fleet`: opens a backend for a folder, closes it when told, and all of them at the end."""
+class ModelServerPool:
+    """`async with ModelServerPool(opener) as pool`: opens a backend for a folder, closes it when told, and all of them at the end."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener

@@ -138,7 +138,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def behind_the_gateway() -> None:
+def configure_child() -> None:
     """In the child: ask Linux to kill it when its parent dies, even by SIGKILL, and before its parent when memory runs out; and to
     let the parent compute first, so that a full house is said at once while workers keep every core busy.
 

@@ -121,7 +121,7 @@ class TorchServe:
             stderr=asyncio.subprocess.STDOUT,
             limit=LONGEST_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is ours to handle: TorchServe must outlive the gateway's drain
-            preexec_fn=torchserve_config.behind_the_gateway,
+            preexec_fn=torchserve_config.configure_child,
         )
         self._tasks.append(asyncio.create_task(self._read(self._process)))
         await self._until_ready(self._process)

@@ -93,12 +93,12 @@ class Watchdog:
                 [
                     worker
                     for worker in there
-                    if worker.status == "READY" and worker.pid not in self.backend.condemned
+                    if worker.status == "READY" and worker.pid not in self.backend.killed_pids
                 ],
                 now,
             )
         living = {worker.pid for there in found for worker in there} | {self.server.pid}
-        self.backend.condemned &= living
+        self.backend.killed_pids &= living
         self._sights = {pid: sight for pid, sight in self._sights.items() if pid in living}
 
     def _judge_front_end(self, now: float) -> None:
@@ -128,25 +128,25 @@ class Watchdog:
         if dead or not sights:
             return
         for pid in set(sights) - self._known.get(operation, set(sights)):
-            self.backend.doubt(operation, before=sights[pid].started)
+            self.backend.mark_suspect(operation, before=sights[pid].started)
         self._known[operation] = set(sights)
         why = self._complaint(operation, list(sights.values()), now)
         if why:
             for pid in sights:
                 self._kill(pid, operation, why)
-            self.backend.forget_failures(operation)
+            self.backend.reset_failures(operation)
 
     def _complaint(self, operation: Operation, sights: list[_Sight], now: float) -> str | None:
-        if self.backend.failed_in_a_row(operation) >= FAILURES:
+        if self.backend.consecutive_failures(operation) >= FAILURES:
             return "failing"
-        sent = self.backend.oldest(operation)
+        sent = self.backend.oldest_sent_at(operation)
         if (
             sent is None
             or now - sent < IDLE_SECONDS
             or any(now - sight.moved < IDLE_SECONDS for sight in sights)
         ):
             return None
-        lost = self.backend.send_again(operation, before=now)
+        lost = self.backend.resend_lost(operation, before=now)
         if lost:
             log.warning(
                 "%d %s jobs of %s were lost with a worker: sent again",
@@ -165,7 +165,7 @@ class Watchdog:
         return sight
 
     def _kill(self, pid: int, operation: Operation, why: str) -> None:
-        self.backend.condemned.add(pid)
+        self.backend.killed_pids.add(pid)
         self._tell(operation, why)
         with suppress(psutil.Error):
             psutil.Process(pid).kill()

@@ -12,12 +12,12 @@ from aiohttp import web
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from service.backend.pool import Fleet, check
+from service.backend.pool import ModelServerPool, check_model_folder
 from service.inference.model_registry import ModelRegistry
 from service.inference.routing import Route, RoutingError
 
 
-def socket_of(port: int) -> Path:
+def admin_socket(port: int) -> Path:
     """Where the server of this port listens for its operator. Raises RoutingError when the place is somebody else's."""
     folder = Path(tempfile.gettempdir()) / f"affectgan-operator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -28,11 +28,11 @@ def socket_of(port: int) -> Path:
 
 
 @asynccontextmanager
-async def administration(app: FastAPI, fleet: Fleet, path: Path) -> AsyncIterator[None]:
+async def admin_server(app: FastAPI, pool: ModelServerPool, path: Path) -> AsyncIterator[None]:
     """Within, the versions of this app can be listed, added, routed and removed through the socket."""
     path.unlink(missing_ok=True)
     inside = web.Application(middlewares=[_said])
-    operator = _Operator(app, fleet)
+    operator = _Operator(app, pool)
     inside.add_routes(
         [
             web.get("/models", operator.listed),
@@ -56,8 +56,8 @@ async def administration(app: FastAPI, fleet: Fleet, path: Path) -> AsyncIterato
 class _Operator:
     """One method a request."""
 
-    def __init__(self, app: FastAPI, fleet: Fleet) -> None:
-        self.app, self.fleet = app, fleet
+    def __init__(self, app: FastAPI, pool: ModelServerPool) -> None:
+        self.app, self.pool = app, pool
 
     @property
     def models(self) -> ModelRegistry:
@@ -70,12 +70,12 @@ class _Operator:
     async def add(self, request: web.Request) -> web.Response:
         """Opens the version of a folder; its workers are ready when this answers."""
         folder = Path((await request.json())["folder"])
-        self.models.refuse_known(check(folder))
-        backend = await self.fleet.open(folder)
+        self.models.refuse_known(check_model_folder(folder))
+        backend = await self.pool.open(folder)
         try:
             version = await self.models.add(backend)
         except RoutingError:  # added twice at the same time
-            await self.fleet.close(backend)
+            await self.pool.close(backend)
             raise
         return _json({"name": version.name, "version": version.version}, 201)
 
@@ -91,7 +91,7 @@ class _Operator:
         version = await self.models.drain_and_remove(
             request.match_info["name"], request.match_info["version"]
         )
-        await self.fleet.close(version.backend)
+        await self.pool.close(version.backend)
         return _json({"name": version.name, "version": version.version})
 
     def _route(self, name: str) -> Route:

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import click
 
-from service.cli.admin import socket_of
+from service.cli.admin import admin_socket
 
 PORT = click.option(
     "--port",
@@ -130,7 +130,7 @@ def _ask(port: int, method: str, path: str, body: Any = None) -> Any:
 
 
 async def _asked(port: int, method: str, path: str, body: Any) -> Any:
-    connector = aiohttp.UnixConnector(path=str(socket_of(port)))
+    connector = aiohttp.UnixConnector(path=str(admin_socket(port)))
     forever = aiohttp.ClientTimeout(total=None)  # a version opens or closes in its own time
     try:
         async with (

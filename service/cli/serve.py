@@ -18,8 +18,8 @@ from fastapi import FastAPI
 
 from service.access.api_keys import api_keys_from_settings
 from service.api.app import create_app
-from service.backend.pool import Fleet, check_all, torchserve
-from service.cli.admin import administration, socket_of
+from service.backend.pool import ModelServerPool, check_model_folders, open_torchserve
+from service.cli.admin import admin_server, admin_socket
 from service.inference.routing import NO_ROUTING, Routing
 from service.jobs import background
 from service.observability import logging_setup
@@ -56,7 +56,7 @@ def serve(
         raise click.UsageError(
             "give --models DIR (archives, as often as there are versions) or --weights DIR (a model folder)"
         )
-    check_all(models)
+    check_model_folders(models)
     try:
         api_keys_from_settings(Settings())
         background.check(Settings())
@@ -110,14 +110,14 @@ async def run(
     """Serve until SIGINT or SIGTERM; then refuse new work, finish what was accepted, and stop TorchServe last."""
     settings, metrics = Settings(), Metrics()
     logging_setup.configure(settings)
-    async with Fleet(partial(torchserve, metrics=metrics)) as fleet:
+    async with ModelServerPool(partial(open_torchserve, metrics=metrics)) as pool:
         for folder in folders:
             click.echo(f"starting TorchServe on {folder} ...", err=True)
-            await fleet.open(folder)
-        app = create_app(settings, backends=fleet.backends, routing=routing, metrics=metrics)
+            await pool.open(folder)
+        app = create_app(settings, backends=pool.backends, routing=routing, metrics=metrics)
         host, port = listening.getsockname()[:2]
         click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
-        async with administration(app, fleet, socket_of(port)):
+        async with admin_server(app, pool, admin_socket(port)):
             await _Server(configured(app, settings), settings.drain_seconds).serve(
                 sockets=[listening]
             )

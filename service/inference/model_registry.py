@@ -13,7 +13,7 @@ from typing import Any
 
 from affect.archive import Operation
 from affect.card import ModelCard
-from service.backend.torchserve_client import Backend
+from service.backend.interface import Backend
 from service.inference.operations import Operations
 from service.inference.preprocessing import Preprocessor
 from service.inference.routing import Route, Routing, RoutingError

@@ -22,29 +22,29 @@ from affect.labels import AROUSAL, VALENCE
 from affect.protocol.messages import (
     ANY_LABEL,
     NO_REFERENCE,
-    Answer,
-    ExplainAnswer,
-    ExplainedWords,
     ExplainRequest,
-    GenerateAnswer,
+    ExplainResponse,
+    ExplanationDetails,
     GenerateRequest,
-    Job,
-    PredictAnswer,
+    GenerateResponse,
     Predictions,
     PredictRequest,
+    PredictResponse,
     RowError,
+    WorkerRequest,
+    WorkerResponse,
 )
-from service.backend.circuit_breaker import Breaker, State
-from service.backend.torchserve_client import Backend, BackendError
+from service.backend.circuit_breaker import CircuitBreaker, State
+from service.backend.interface import Backend, BackendError
 from service.inference.preprocessing import Crop, Preprocessor, row_problem
 from service.observability.metrics import Metrics
-from service.observability.tracing import span_of_job
+from service.observability.tracing import backend_span
 from service.problems import invalid
 from service.schemas import GenerateBody, Question, RowProblem
 
 JOB_BYTES = 4 * 2**20  # crops of one backend job; TorchServe takes bodies of 6.5 MB
 JOB_FACES = 64
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=WorkerResponse)
 Json = dict[str, Any]
 
 
@@ -73,8 +73,10 @@ class Operations:
         self, backend: Backend, pictures: Preprocessor, metrics: Metrics, card: ModelCard
     ) -> None:
         self.backend, self.pictures, self.metrics, self.card = backend, pictures, metrics, card
-        self.breakers = {operation: Breaker(self._telling(operation)) for operation in OPERATIONS}
-        self.seen = metrics.readings.of(card)
+        self.breakers = {
+            operation: CircuitBreaker(self._telling(operation)) for operation in OPERATIONS
+        }
+        self.seen = metrics.drift.monitor(card)
         self.counted: dict[str, OperationMetrics] = {
             operation: OperationMetrics.of(metrics, operation) for operation in OPERATIONS
         }
@@ -89,12 +91,12 @@ class Operations:
     async def predict(
         self, contents: list[bytes], *, faces: Literal["largest", "all", "none"], seconds: float
     ) -> Json:
-        """Answer of /v1/predict. Like the others it raises BackendBroken before anything costly."""
+        """WorkerResponse of /v1/predict. Like the others it raises CircuitOpen before anything costly."""
         self.breakers["predict"].check()
         found = await self._crops("predict", contents, faces)
         flat = [crop for crops in found if not isinstance(crops, RowProblem) for crop in crops]
         jobs = [PredictRequest(_stack(part)) for part in _parts(flat, self.job_faces)]
-        answers: list[PredictAnswer] = await self._ask(
+        answers: list[PredictResponse] = await self._ask(
             "predict", self.backend.predict, jobs, seconds
         )
         for answer in answers:
@@ -120,7 +122,7 @@ class Operations:
         return {"model": self.model, "results": results}
 
     async def generate(self, body: GenerateBody, *, seconds: float) -> Json:
-        """Answer of /v1/generate."""
+        """WorkerResponse of /v1/generate."""
         self.breakers["generate"].check()
         self.counted["generate"].images.observe(len(body.items))
         labels = np.stack(
@@ -144,7 +146,7 @@ class Operations:
         failed = {index: crops for index, crops in found.items() if isinstance(crops, RowProblem)}
         drawn = [index for index in range(len(body.items)) if index not in failed]
         jobs = [self._drawing(part, labels, seeds, found) for part in _parts(drawn, self.job_faces)]
-        answers: list[GenerateAnswer] = await self._ask(
+        answers: list[GenerateResponse] = await self._ask(
             "generate", self.backend.generate, jobs, seconds
         )
         results = {index: _failed(index, problem) for index, problem in failed.items()}
@@ -169,7 +171,7 @@ class Operations:
         gradients: bool = False,
         seconds: float,
     ) -> Json:
-        """Answer of /v1/explain: the least change, and up to `answers` - 1 others."""
+        """WorkerResponse of /v1/explain: the least change, and up to `answers` - 1 others."""
         self.breakers["explain"].check()
         label, target = self._asked(question)
         found = await self._crops("explain", contents, faces)
@@ -195,7 +197,7 @@ class Operations:
             answers=answers,
         )
         jobs = [asked(_stack([crop for _, crop in part])) for part in parts]
-        found_answers: list[ExplainAnswer] = await self._ask(
+        found_answers: list[ExplainResponse] = await self._ask(
             "explain", self.backend.explain, jobs, seconds
         )
         for part, answer in zip(parts, found_answers, strict=True):
@@ -270,10 +272,14 @@ class Operations:
                 taken.observe(time.perf_counter() - start)
 
     async def _do(
-        self, operation: Operation, call: Callable[..., Awaitable[A]], job: Job, seconds: float
+        self,
+        operation: Operation,
+        call: Callable[..., Awaitable[A]],
+        job: WorkerRequest,
+        seconds: float,
     ) -> A:
         start = time.perf_counter()
-        with span_of_job(operation, self.card) as span:
+        with backend_span(operation, self.card) as span:
             answer = await call(replace(job, traceparent=span.traceparent), timeout_seconds=seconds)
             if answer.work is not None:
                 span.worked(answer.work)
@@ -380,7 +386,7 @@ class Operations:
     # -- answers -------------------------------------------------------------------------------------------------
 
     def _drawings(
-        self, part: Sequence[int], seeds: list[int], answer: GenerateAnswer, media_type: str
+        self, part: Sequence[int], seeds: list[int], answer: GenerateResponse, media_type: str
     ) -> list[Json]:
         return [
             self._drawn(index, row, seeds[index], answer, media_type)
@@ -388,7 +394,7 @@ class Operations:
         ]
 
     def _explanations(
-        self, part: Sequence[tuple[int, Crop]], answer: ExplainAnswer, answers: int
+        self, part: Sequence[tuple[int, Crop]], answer: ExplainResponse, answers: int
     ) -> list[Json]:
         """Of each face `answers` rows: the least change and the others."""
         return [
@@ -397,7 +403,7 @@ class Operations:
         ]
 
     def _drawn(
-        self, index: int, row: int, seed: int, answer: GenerateAnswer, media_type: str
+        self, index: int, row: int, seed: int, answer: GenerateResponse, media_type: str
     ) -> Json:
         if row in answer.errors:
             return _failed(index, _of_row(answer.errors[row]))
@@ -412,7 +418,7 @@ class Operations:
             "image": self._picture(answer.images[row], media_type, seed=str(seed)),
         }
 
-    def _explained(self, index: int, rows: range, crop: Crop, answer: ExplainAnswer) -> Json:
+    def _explained(self, index: int, rows: range, crop: Crop, answer: ExplainResponse) -> Json:
         row = rows[0]
         words = answer.words[row] if row < len(answer.words) else None
         if row in answer.errors or words is None:
@@ -447,7 +453,7 @@ class Operations:
             ],
         }
 
-    def _change(self, row: int, words: ExplainedWords, answer: ExplainAnswer) -> Json:
+    def _change(self, row: int, words: ExplanationDetails, answer: ExplainResponse) -> Json:
         """What differs from answer to answer of one question."""
         return {
             "sentence": words.sentence,

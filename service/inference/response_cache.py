@@ -23,13 +23,13 @@ from prometheus_client import Counter
 from redis.asyncio import Redis as Client
 
 from service.access.authentication import Principal
-from service.backend.torchserve_client import BackendTimeout
+from service.backend.interface import BackendTimeout
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
 from service.observability.metrics import Metrics
 from service.schemas import GenerateBody, PredictBody
 from service.settings import Settings
-from service.storage.redis import Redis, RedisFailed
+from service.storage.redis import Redis, RedisUnavailable
 
 OVERHEAD_BYTES = 256  # of an entry, beside the answer
 SHARED_MOST_BYTES = (
@@ -199,8 +199,8 @@ class ResponseCache:
         self, redis: Redis, place: CacheKey, asked: asyncio.Future[Any]
     ) -> bytes | None:
         try:
-            sealed = await redis.answer("cache", asked)
-        except RedisFailed:
+            sealed = await redis.receive("cache", asked)
+        except RedisUnavailable:
             return None
         if sealed is None:
             return None
@@ -236,8 +236,8 @@ class ResponseCache:
                 await pipeline.execute()
 
         try:
-            await redis.ask("cache", command)
-        except RedisFailed:
+            await redis.execute("cache", command)
+        except RedisUnavailable:
             return  # counted
 
     def _hash(self, parts: list[bytes]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from affect.labels import AROUSAL, VALENCE
 from service import schemas
-from service.backend.torchserve_client import BackendError
+from service.backend.interface import BackendError
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import ModelRegistry, Version
 from service.observability.metrics import Metrics

@@ -17,13 +17,13 @@ from service.api.job_routes import told as document
 from service.api.pipeline import told
 from service.inference.admission import Admission
 from service.inference.model_registry import ModelRegistry
-from service.jobs.jobs import Job, Jobs, Store
-from service.jobs.memory_store import MemoryJobs
-from service.jobs.redis_store import StreamJobs
+from service.jobs.jobs import Job, JobQueue, JobStore
+from service.jobs.memory_store import MemoryJobStore
+from service.jobs.redis_store import RedisJobStore
 from service.jobs.webhooks import Webhooks
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.storage.encryption import Vault
+from service.storage.encryption import Cipher
 from service.storage.redis import Redis
 
 RUNNING_SECONDS = (
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Later:
+class Background:
     """The three of them, open."""
 
-    jobs: Jobs
+    jobs: JobQueue
     webhooks: Webhooks
     idempotency: Idempotency
 
@@ -46,25 +46,25 @@ def check(settings: Settings) -> None:
     """Raises ValueError for a key or a target that cannot be used, before anything is opened."""
     _webhooks(settings, Metrics())
     if settings.jobs_key is not None:
-        Vault.of(settings.jobs_key.get_secret_value())
+        Cipher.from_base64(settings.jobs_key.get_secret_value())
 
 
 @asynccontextmanager
-async def later_of(
+async def background_from_settings(
     settings: Settings, admission: Admission, models: ModelRegistry, metrics: Metrics
-) -> AsyncIterator[Later]:
+) -> AsyncIterator[Background]:
     """As the settings have it. Raises ValueError for a key or a target that cannot be used."""
     async with AsyncExitStack() as stack:
         hooks = await stack.enter_async_context(_webhooks(settings, metrics))
-        vault, store, memory = await _places(settings, metrics, stack)
+        cipher, store, memory = await _places(settings, metrics, stack)
 
         async def tell(job: Job) -> bool:
             assert job.webhook is not None
-            failed = await jobs.answer(job) if job.status == "failed" else None
-            return await hooks.call(job.webhook, document(job, store.place, failed), job.id)
+            failed = await jobs.get_response(job) if job.status == "failed" else None
+            return await hooks.call(job.webhook, document(job, store.location, failed), job.id)
 
         jobs = await stack.enter_async_context(
-            Jobs(
+            JobQueue(
                 store,
                 settings,
                 admission,
@@ -77,12 +77,12 @@ async def later_of(
         running_seconds = settings.max_deadline_seconds + RUNNING_SECONDS
         once = Idempotency(
             memory,
-            vault,
+            cipher,
             metrics,
             seconds=settings.idempotency_seconds,
             running_seconds=running_seconds,
         )
-        yield Later(jobs, hooks, once)
+        yield Background(jobs, hooks, once)
 
 
 def _webhooks(settings: Settings, metrics: Metrics) -> Webhooks:
@@ -98,27 +98,27 @@ def _webhooks(settings: Settings, metrics: Metrics) -> Webhooks:
 
 async def _places(
     settings: Settings, metrics: Metrics, stack: AsyncExitStack
-) -> tuple[Vault, Store, IdempotencyStore]:
+) -> tuple[Cipher, JobStore, IdempotencyStore]:
     if settings.redis_url is not None and settings.jobs_key is not None:
-        url, vault = (
+        url, cipher = (
             settings.redis_url.get_secret_value(),
-            Vault.of(settings.jobs_key.get_secret_value()),
+            Cipher.from_base64(settings.jobs_key.get_secret_value()),
         )
         redis = Redis(
             url, metrics, timeout_seconds=max(settings.redis_timeout_seconds, LEAST_REDIS_SECONDS)
         )
         stack.push_async_callback(redis.close)
-        jobs = StreamJobs(
-            url, vault, most=settings.job_capacity, lease_seconds=settings.job_lease_seconds
+        jobs = RedisJobStore(
+            url, cipher, most=settings.job_capacity, lease_seconds=settings.job_lease_seconds
         )
-        return vault, jobs, RedisIdempotencyStore(redis, vault)
+        return cipher, jobs, RedisIdempotencyStore(redis, cipher)
     if settings.redis_url is not None:
         log.warning(
             "jobs and repeatable answers stay in this process: they may go to Redis only sealed, and AFFECTGAN_JOBS_KEY is missing"
         )
     memory = MemoryIdempotencyStore(most_bytes=settings.idempotency_memory_bytes)
     return (
-        Vault.of_this_process(),
-        MemoryJobs(most=settings.job_capacity, most_bytes=settings.job_memory_bytes),
+        Cipher.with_random_key(),
+        MemoryJobStore(most=settings.job_capacity, most_bytes=settings.job_memory_bytes),
         memory,
     )

@@ -1,6 +1,6 @@
 """Jobs: requests whose answer is fetched later (`Prefer: respond-async`). What a job is, who does it, and what is promised about it.
 
-Where jobs wait is a `Store`: this process's memory (service/jobs/memory_store.py) or Redis (service/jobs/redis_store.py). A gateway takes a job on
+Where jobs wait is a `JobStore`: this process's memory (service/jobs/memory_store.py) or Redis (service/jobs/redis_store.py). A gateway takes a job on
 a lease and does it in slices, each admitted like a request, so that progress moves, a cancelled job ends within a slice, and
 whoever waits for an answer is not kept from it by a large job.
 """
@@ -19,17 +19,17 @@ from starlette.responses import Response
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from affect.archive import Operation
-from service.backend.torchserve_client import BackendError, BackendOverloaded, BackendUnavailable
+from service.backend.interface import BackendError, BackendOverloaded, BackendUnavailable
 from service.inference.admission import Admission
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import ModelRegistry, Version
 from service.observability.metrics import Metrics
 from service.problems import Problem, problem_from_backend, problem_response
 from service.settings import Settings
-from service.storage.stored_response import Kept
+from service.storage.stored_response import StoredResponse
 
 Status = Literal["queued", "running", "done", "failed", "cancelled", "expired"]
-Told = Literal["nobody", "waiting", "delivered", "failed"]
+WebhookStatus = Literal["nobody", "waiting", "delivered", "failed"]
 MOST_ATTEMPTS = 3  # a job whose gateway died three times is likely to be why
 PATIENCE_SECONDS = 300.0  # of a slice, with a house that is full or a model server that is away
 BEAT_SECONDS = 1.0
@@ -41,23 +41,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """`of` pictures asked for by `owner`, `done` of them answered. Times are Unix seconds; `wanted` is the media type of a picture that is
-    to be the whole answer. `told` says whether the webhook knows the end."""
+    """`images` pictures or items asked for by `owner`, `done` of them answered. Times are Unix seconds.
+
+    `response_media_type` is that of a picture which is to be the whole response; None: JSON.
+    """
 
     id: str
     owner: str
     operation: Operation
-    of: int
+    images: int
     created: float
     expires: float
-    wanted: str | None = None
+    response_media_type: str | None = None
     webhook: str | None = None
     status: Status = "queued"
     done: int = 0
     attempts: int = 0
     started: float | None = None
     finished: float | None = None
-    told: Told = "nobody"
+    webhook_status: WebhookStatus = "nobody"
 
     @property
     def path(self) -> str:
@@ -65,11 +67,11 @@ class Job:
         return f"/v1/jobs/{self.id}"
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """It has not come to an end."""
         return self.status in ("queued", "running")
 
-    def at(self, now: float) -> "Job":
+    def as_of(self, now: float) -> "Job":
         """The job as it is to be told at this time."""
         return (
             replace(self, status="expired")
@@ -87,18 +89,18 @@ class Lease:
     entry: str = ""
 
 
-class JobsFull(Exception):
+class JobQueueFull(Exception):
     """As many jobs wait as may."""
 
 
-class StoreFailed(Exception):
+class StoreUnavailable(Exception):
     """The store does not answer."""
 
 
-class Store(Protocol):
-    """Where jobs wait. Every call may raise StoreFailed. What a lease no longer holds is not changed through it: the call returns False."""
+class JobStore(Protocol):
+    """Where jobs wait. Every call may raise StoreUnavailable. What a lease no longer holds is not changed through it: the call returns False."""
 
-    place: Literal["memory", "redis"]
+    location: Literal["memory", "redis"]
 
     async def open(self) -> None:
         """Make ready."""
@@ -109,7 +111,7 @@ class Store(Protocol):
         ...
 
     async def add(self, job: Job, call: bytes) -> None:
-        """Queue a job. Raises JobsFull."""
+        """Queue a job. Raises JobQueueFull."""
         ...
 
     async def find(self, job_id: str) -> Job | None:
@@ -120,11 +122,11 @@ class Store(Protocol):
         """The next job to run, or one whose end is to be told; None when there was none for about a second."""
         ...
 
-    async def call(self, job: Job) -> bytes | None:
+    async def get_request(self, job: Job) -> bytes | None:
         """What is asked, as long as it waits."""
         ...
 
-    async def advance(self, lease: Lease, done: int | None = None) -> bool:
+    async def heartbeat(self, lease: Lease, done: int | None = None) -> bool:
         """Renew the lease, and say how much is done."""
         ...
 
@@ -132,37 +134,37 @@ class Store(Protocol):
         """Write the answer, once, and forget what was asked."""
         ...
 
-    async def settle(self, lease: Lease, told: Told) -> None:
+    async def record_webhook(self, lease: Lease, webhook_status: WebhookStatus) -> None:
         """The webhook's outcome; nothing is left to do."""
         ...
 
-    async def give_back(self, lease: Lease) -> None:
+    async def requeue(self, lease: Lease) -> None:
         """Queue it again: this gateway will not do it."""
         ...
 
-    async def answer(self, job: Job) -> bytes | None:
+    async def get_response(self, job: Job) -> bytes | None:
         """The answer, as long as it is kept."""
         ...
 
-    async def drop(self, job: Job) -> None:
+    async def cancel(self, job: Job) -> None:
         """Cancel a job that is open; forget the answer of one that is not."""
         ...
 
-    async def lose(self, job: Job, answer: bytes) -> None:
-        """Fail a job that `at_stake` named."""
+    async def fail(self, job: Job, answer: bytes) -> None:
+        """Fail a job that `undelivered` named."""
         ...
 
-    def at_stake(self) -> list[Job]:
+    def undelivered(self) -> list[Job]:
         """Jobs that would be lost with this process: open, or finished and not fetched by anyone."""
         ...
 
 
-class Jobs:
-    """The jobs of one gateway: `async with Jobs(...)` works on them. `told` makes an answer a response, `tell` calls a webhook."""
+class JobQueue:
+    """The jobs of one gateway: `async with JobQueue(...)` works on them. `told` makes an answer a response, `tell` calls a webhook."""
 
     def __init__(
         self,
-        store: Store,
+        store: JobStore,
         settings: Settings,
         admission: Admission,
         models: ModelRegistry,
@@ -200,11 +202,11 @@ class Jobs:
         call: InferenceRequest,
         owner: str,
         *,
-        wanted: str | None = None,
+        response_media_type: str | None = None,
         webhook: str | None = None,
     ) -> Job:
-        """A job for the call. Raises Problem when it would fail at once or there is no room, StoreFailed when there is no store."""
-        if self._closing or (self.admission.draining and self.store.place == "memory"):
+        """A job for the call. Raises Problem when it would fail at once or there is no room, StoreUnavailable when there is no store."""
+        if self._closing or (self.admission.draining and self.store.location == "memory"):
             raise Problem(
                 "draining",
                 "this gateway is shutting down and would lose the job; try again",
@@ -216,16 +218,16 @@ class Jobs:
             id=secrets.token_urlsafe(24),
             owner=owner,
             operation=call.operation,
-            of=call.image_count,
+            images=call.image_count,
             created=now,
             expires=now + self.settings.job_seconds,
-            wanted=wanted,
+            response_media_type=response_media_type,
             webhook=webhook,
-            told="waiting" if webhook else "nobody",
+            webhook_status="waiting" if webhook else "nobody",
         )
         try:
             await self.store.add(job, await asyncio.to_thread(call.to_bytes))
-        except JobsFull as full:
+        except JobQueueFull as full:
             self._count(job, "refused")
             raise Problem(
                 "overloaded", f"{full}; try again", headers={"Retry-After": "30"}
@@ -233,17 +235,17 @@ class Jobs:
         self._count(job, "accepted")
         return job
 
-    async def of_owner(self, job_id: str, owner: str) -> Job:
+    async def find_owned(self, job_id: str, owner: str) -> Job:
         """The job, for who made it. Raises Problem: 404."""
         job = await self.store.find(job_id)
         if job is None or not secrets.compare_digest(job.owner, owner):
             raise Problem("not_found", "no such job: it is long over, or was made with another key")
-        return job.at(time.time())
+        return job.as_of(time.time())
 
-    async def answer(self, job: Job) -> Kept | None:
+    async def get_response(self, job: Job) -> StoredResponse | None:
         """The answer of a job that is done or failed, as long as it is kept."""
-        content = await self.store.answer(job)
-        return None if content is None else Kept.from_bytes(content)
+        content = await self.store.get_response(job)
+        return None if content is None else StoredResponse.from_bytes(content)
 
     async def drain(self) -> None:
         """Returns when nothing is lost by closing: jobs of this memory are finished and fetched, those of Redis are back in it.
@@ -251,7 +253,7 @@ class Jobs:
         Jobs of this memory that are not finished in time are failed, and say so as long as the doors are open.
         """
         end = time.monotonic() + self.settings.job_drain_seconds
-        while self.store.at_stake() and time.monotonic() < end:
+        while self.store.undelivered() and time.monotonic() < end:
             await asyncio.sleep(0.05)
         await self._stop()
         if await self._lose():
@@ -265,7 +267,7 @@ class Jobs:
         while not self._closing:
             try:
                 lease, ill = await self.store.take(), False
-            except StoreFailed as error:
+            except StoreUnavailable as error:
                 if not ill:
                     log.warning("no job can be taken: %s", error)
                 ill = True
@@ -274,9 +276,9 @@ class Jobs:
             if lease is None:
                 continue
             task = self._start(
-                self._hold(lease, self._run if lease.job.open else self._inform), self._work
+                self._hold(lease, self._run if lease.job.is_open else self._inform), self._work
             )
-            if lease.job.open:
+            if lease.job.is_open:
                 await asyncio.wait({task})
 
     async def _hold(self, lease: Lease, work: Callable[[Lease], Awaitable[None]]) -> None:
@@ -288,10 +290,10 @@ class Jobs:
             await work(lease)
         except asyncio.CancelledError:
             self._count(lease.job, "dropped")
-            if self._closing and lease.job.open:
+            if self._closing and lease.job.is_open:
                 await self._leave(lease)
             raise
-        except StoreFailed as error:
+        except StoreUnavailable as error:
             log.warning("job %s is left until its lease is over: %s", lease.job.id[:6], error)
         finally:
             beat.cancel()
@@ -301,10 +303,10 @@ class Jobs:
         while True:
             await asyncio.sleep(min(BEAT_SECONDS, self.settings.job_lease_seconds / 3))
             try:
-                if not await self.store.advance(lease):
+                if not await self.store.heartbeat(lease):
                     work.cancel()
                     return
-            except StoreFailed as error:
+            except StoreUnavailable as error:
                 log.warning("the lease of a job is not renewed: %s", error)
 
     async def _run(self, lease: Lease) -> None:
@@ -314,14 +316,14 @@ class Jobs:
             value = await self._answered(lease)
             if value is None:
                 return
-            status, response = "done", self._response(orjson.dumps(value), job.wanted)
+            status, response = "done", self._response(orjson.dumps(value), job.response_media_type)
         except (Problem, BackendError) as error:
             response = problem_response(
                 problem_from_backend(error) if isinstance(error, BackendError) else error,
                 job.path,
                 job.id,
             )
-        except StoreFailed:
+        except StoreUnavailable:
             raise
         except Exception:
             log.exception("job %s failed", job.id[:6])
@@ -330,7 +332,7 @@ class Jobs:
                 job.path,
                 job.id,
             )
-        await self._finish(lease, status, Kept.of(response))
+        await self._finish(lease, status, StoredResponse.from_response(response))
 
     async def _answered(self, lease: Lease) -> Json | None:
         """The answer of all slices together; None when the job is no longer ours."""
@@ -339,7 +341,7 @@ class Jobs:
                 "job_lost",
                 f"{MOST_ATTEMPTS} gateways ended while they were at it; send fewer pictures in a job",
             )
-        content = await self.store.call(lease.job)
+        content = await self.store.get_request(lease.job)
         if content is None:
             return None
         call = await asyncio.to_thread(InferenceRequest.from_bytes, content)
@@ -356,7 +358,7 @@ class Jobs:
                     {**result, "index": len(results) + row}
                     for row, result in enumerate(answer["results"])
                 ]
-                if not await self.store.advance(lease, len(results)):
+                if not await self.store.heartbeat(lease, len(results)):
                     return None
         return {**answer, "results": results}
 
@@ -366,14 +368,14 @@ class Jobs:
         ):
             return await part.run(version.operations, seconds=self.settings.max_deadline_seconds)
 
-    async def _finish(self, lease: Lease, status: Status, kept: Kept) -> None:
+    async def _finish(self, lease: Lease, status: Status, kept: StoredResponse) -> None:
         expires = time.time() + self.settings.job_seconds
         # An answer is worth some waiting for a store that is away.
         finish = partial(self.store.finish, lease, status, kept.to_bytes(), expires)
         written = await _patiently(
             finish,
             2 * self.settings.job_lease_seconds,
-            lambda error: isinstance(error, StoreFailed),
+            lambda error: isinstance(error, StoreUnavailable),
         )
         self._count(lease.job, status if written else "dropped")
         if written and lease.job.webhook is not None:
@@ -386,7 +388,9 @@ class Jobs:
         """Call the webhook, now or after the gateway that should have done it is gone."""
         job = await self.store.find(lease.job.id)
         if job is not None:
-            await self.store.settle(lease, "delivered" if await self._tell(job) else "failed")
+            await self.store.record_webhook(
+                lease, "delivered" if await self._tell(job) else "failed"
+            )
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -399,13 +403,16 @@ class Jobs:
 
     async def _lose(self) -> int:
         """Jobs of this memory that are open still: their documents say that they are lost, and so do their webhooks."""
-        lost = [job for job in self.store.at_stake() if job.open]
+        lost = [job for job in self.store.undelivered() if job.is_open]
         for job in lost:
             problem = Problem(
                 "job_lost", "the gateway that held it in memory was stopped; send the request again"
             )
-            await self.store.lose(
-                job, Kept.of(problem_response(problem, job.path, job.id)).to_bytes()
+            await self.store.fail(
+                job,
+                StoredResponse.from_response(
+                    problem_response(problem, job.path, job.id)
+                ).to_bytes(),
             )
             self._count(job, "lost")
         heard = [
@@ -421,8 +428,8 @@ class Jobs:
 
     async def _leave(self, lease: Lease) -> None:
         try:
-            await self.store.give_back(lease)
-        except StoreFailed as error:
+            await self.store.requeue(lease)
+        except StoreUnavailable as error:
             log.warning("a job goes back only when its lease is over: %s", error)
 
     def _start(

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from service.jobs.jobs import Job, JobsFull, Lease, Status, Told
+from service.jobs.jobs import Job, JobQueueFull, Lease, Status, WebhookStatus
 
 WAIT_SECONDS = 0.5
 
 
 @dataclass
-class _Place:
+class _Entry:
     """A job with what is asked or what was answered, and the lease that holds it."""
 
     job: Job
@@ -23,16 +23,16 @@ class _Place:
     fetched: bool = False
 
 
-class MemoryJobs:
-    """A `Store`. `most_bytes` bounds questions and answers together, `most` the jobs that are open."""
+class MemoryJobStore:
+    """A `JobStore`. `most_bytes` bounds questions and answers together, `most` the jobs that are open."""
 
-    place: Literal["memory", "redis"] = "memory"
+    location: Literal["memory", "redis"] = "memory"
 
     def __init__(
         self, *, most: int, most_bytes: int, clock: Callable[[], float] = time.time
     ) -> None:
         self.most, self.most_bytes, self._clock = most, most_bytes, clock
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _Entry] = {}
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
 
     async def open(self) -> None:
@@ -45,14 +45,14 @@ class MemoryJobs:
     async def add(self, job: Job, call: bytes) -> None:
         """Queue it."""
         self._forget_old()
-        if sum(place.job.open for place in self._places.values()) >= self.most:
-            raise JobsFull(f"{self.most} jobs wait already")
+        if sum(place.job.is_open for place in self._places.values()) >= self.most:
+            raise JobQueueFull(f"{self.most} jobs wait already")
         if (
             sum(len(place.call) + len(place.answer) for place in self._places.values()) + len(call)
             > self.most_bytes
         ):
-            raise JobsFull("the memory for jobs is full")
-        self._places[job.id] = _Place(job, call)
+            raise JobQueueFull("the memory for jobs is full")
+        self._places[job.id] = _Entry(job, call)
         self._waiting.put_nowait(job.id)
 
     async def find(self, job_id: str) -> Job | None:
@@ -70,7 +70,7 @@ class MemoryJobs:
             return None
         self._forget_old()
         place = self._places.get(job_id)
-        if place is None or place.job.at(self._clock()).status != "queued":
+        if place is None or place.job.as_of(self._clock()).status != "queued":
             return None
         place.token = secrets.token_hex(8)
         place.job = replace(
@@ -78,15 +78,15 @@ class MemoryJobs:
         )
         return Lease(place.job, place.token)
 
-    async def call(self, job: Job) -> bytes | None:
+    async def get_request(self, job: Job) -> bytes | None:
         """What is asked."""
         place = self._places.get(job.id)
         return place.call if place and place.call else None
 
-    async def advance(self, lease: Lease, done: int | None = None) -> bool:
+    async def heartbeat(self, lease: Lease, done: int | None = None) -> bool:
         """Whether the lease holds."""
         place = self._held(lease)
-        if place is None or not (place.job.open or place.job.told == "waiting"):
+        if place is None or not (place.job.is_open or place.job.webhook_status == "waiting"):
             return False
         if done is not None:
             place.job = replace(place.job, done=done)
@@ -95,22 +95,22 @@ class MemoryJobs:
     async def finish(self, lease: Lease, status: Status, answer: bytes, expires: float) -> bool:
         """Write the answer."""
         place = self._held(lease)
-        if place is None or not place.job.open:
+        if place is None or not place.job.is_open:
             return False
         place.job = replace(place.job, status=status, finished=self._clock(), expires=expires)
         place.call, place.answer = b"", answer
         return True
 
-    async def settle(self, lease: Lease, told: Told) -> None:
+    async def record_webhook(self, lease: Lease, webhook_status: WebhookStatus) -> None:
         """The webhook knows, or never will."""
         place = self._held(lease)
         if place is not None:
-            place.job = replace(place.job, told=told)
+            place.job = replace(place.job, webhook_status=webhook_status)
 
-    async def give_back(self, lease: Lease) -> None:
+    async def requeue(self, lease: Lease) -> None:
         """There is nobody to give it to: it stays open, until it is said to be lost."""
 
-    async def answer(self, job: Job) -> bytes | None:
+    async def get_response(self, job: Job) -> bytes | None:
         """The answer; from now on it counts as fetched."""
         self._forget_old()
         place = self._places.get(job.id)
@@ -119,34 +119,34 @@ class MemoryJobs:
         place.fetched = True
         return place.answer
 
-    async def drop(self, job: Job) -> None:
+    async def cancel(self, job: Job) -> None:
         """Cancel or forget."""
         place = self._places.get(job.id)
         if place is None:
             return
-        if place.job.open:
+        if place.job.is_open:
             place.job = replace(place.job, status="cancelled", finished=self._clock())
         elif place.job.status != "cancelled":
             place.job = replace(place.job, status="expired")
         place.call = place.answer = b""
         place.token = ""
 
-    async def lose(self, job: Job, answer: bytes) -> None:
+    async def fail(self, job: Job, answer: bytes) -> None:
         """Fail it."""
         place = self._places[job.id]
         place.job = replace(place.job, status="failed", finished=self._clock())
         place.call, place.answer, place.token = b"", answer, ""
 
-    def at_stake(self) -> list[Job]:
+    def undelivered(self) -> list[Job]:
         """Open, or finished and fetched by nobody."""
         self._forget_old()
         return [
             place.job
             for place in self._places.values()
-            if place.job.open or (place.answer and not place.fetched)
+            if place.job.is_open or (place.answer and not place.fetched)
         ]
 
-    def _held(self, lease: Lease) -> _Place | None:
+    def _held(self, lease: Lease) -> _Entry | None:
         place = self._places.get(lease.job.id)
         return place if place and place.token and place.token == lease.token else None
 
@@ -154,8 +154,8 @@ class MemoryJobs:
         """What expired loses its contents at once, and is forgotten after as long again."""
         now = self._clock()
         for place in list(self._places.values()):
-            if place.job.at(now).status == "expired":
-                place.job = place.job.at(now)
+            if place.job.as_of(now).status == "expired":
+                place.job = place.job.as_of(now)
                 place.call = place.answer = b""
-            if not place.job.open and now > 2 * place.job.expires - place.job.created:
+            if not place.job.is_open and now > 2 * place.job.expires - place.job.created:
                 del self._places[place.job.id]

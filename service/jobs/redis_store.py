@@ -21,10 +21,20 @@ import orjson
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 
-from service.jobs.jobs import Job, JobsFull, Lease, Status, StoreFailed, Told
-from service.storage.encryption import Unreadable, Vault
+from service.jobs.jobs import Job, JobQueueFull, Lease, Status, StoreUnavailable, WebhookStatus
+from service.storage.encryption import Cipher, DecryptionError
 from service.storage.redis import open_client
 
+# What never changes about a job, by its attribute and the name that it has in Redis.
+STORED_NAMES = {
+    "id": "id",
+    "owner": "owner",
+    "operation": "operation",
+    "images": "of",
+    "created": "created",
+    "response_media_type": "wanted",
+    "webhook": "webhook",
+}
 PREFIX = "affectgan:{jobs}:"
 STREAM, GROUP = f"{PREFIX}stream", "gateways"
 BLOCK_SECONDS, TIMEOUT_SECONDS = 0.5, 5.0  # a job may be 64 MB
@@ -58,7 +68,7 @@ return 0
 _HELD = "if redis.call('HGET', KEYS[2], 'token') ~= ARGV[1] then return 0 end\n"
 _RUNNING = _HELD + "if redis.call('HGET', KEYS[2], 'status') ~= 'running' then return 0 end\n"
 _OVER = "redis.call('XACK', KEYS[1], ARGV[2], ARGV[3]) redis.call('XDEL', KEYS[1], ARGV[3])\n"
-_ADVANCE = (
+_HEARTBEAT = (
     _HELD
     + """
 redis.call('XCLAIM', KEYS[1], ARGV[2], ARGV[4], 0, ARGV[3], 'JUSTID')
@@ -78,13 +88,13 @@ if redis.call('HGET', KEYS[2], 'told') ~= 'waiting' then
     + _OVER
     + "end return 1"
 )
-_SETTLE = (
+_RECORD_WEBHOOK = (
     _HELD
     + "redis.call('HSET', KEYS[2], 'told', ARGV[4]) redis.call('HDEL', KEYS[2], 'token')\n"
     + _OVER
     + "return 1"
 )
-_GIVE_BACK = (
+_REQUEUE = (
     _RUNNING
     + _OVER
     + """
@@ -95,7 +105,7 @@ redis.call('HDEL', KEYS[2], 'token', 'started')
 return 1
 """
 )
-_DROP = """
+_CANCEL = """
 local status, entry = unpack(redis.call('HMGET', KEYS[2], 'status', 'entry'))
 if not status then return 0 end
 redis.call('DEL', KEYS[3], KEYS[4])
@@ -115,23 +125,23 @@ return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
 """
 
 
-class StreamJobs:
-    """A `Store`."""
+class RedisJobStore:
+    """A `JobStore`."""
 
-    place: Literal["memory", "redis"] = "redis"
+    location: Literal["memory", "redis"] = "redis"
 
-    def __init__(self, url: str, vault: Vault, *, most: int, lease_seconds: float) -> None:
-        self.vault, self.most, self.lease_seconds = vault, most, lease_seconds
+    def __init__(self, url: str, cipher: Cipher, *, most: int, lease_seconds: float) -> None:
+        self.cipher, self.most, self.lease_seconds = cipher, most, lease_seconds
         self.client = open_client(url, timeout_seconds=TIMEOUT_SECONDS)
         self.consumer = secrets.token_hex(8)
         names = {
             "add": _ADD,
             "begin": _BEGIN,
-            "advance": _ADVANCE,
+            "heartbeat": _HEARTBEAT,
             "finish": _FINISH,
-            "settle": _SETTLE,
-            "give_back": _GIVE_BACK,
-            "drop": _DROP,
+            "record_webhook": _RECORD_WEBHOOK,
+            "requeue": _REQUEUE,
+            "cancel": _CANCEL,
             "leave": _LEAVE,
         }
         self._scripts = {name: self.client.register_script(text) for name, text in names.items()}
@@ -142,18 +152,15 @@ class StreamJobs:
 
     async def close(self) -> None:
         """Leave the group, if nothing is pending, and disconnect."""
-        with contextlib.suppress(StoreFailed):
+        with contextlib.suppress(StoreUnavailable):
             await _asked(lambda: self._scripts["leave"](keys=[STREAM], args=[GROUP, self.consumer]))
         await self.client.aclose()
 
     async def add(self, job: Job, call: bytes) -> None:
         """Seal and queue it."""
-        fixed = {
-            name: getattr(job, name)
-            for name in ("id", "owner", "operation", "of", "created", "wanted", "webhook")
-        }
+        fixed = {stored: getattr(job, name) for name, stored in STORED_NAMES.items()}
         milliseconds = max(1, int((job.expires - job.created) * 1000))
-        sealed = await asyncio.to_thread(self.vault.seal, call, f"call {job.id}")
+        sealed = await asyncio.to_thread(self.cipher.encrypt, call, f"call {job.id}")
         if not await self._run(
             "add",
             job.id,
@@ -162,19 +169,19 @@ class StreamJobs:
             milliseconds,
             job.id,
             orjson.dumps(fixed),
-            job.told,
+            job.webhook_status,
             job.expires,
         ):
-            raise JobsFull(f"{self.most} jobs wait already")
+            raise JobQueueFull(f"{self.most} jobs wait already")
 
     async def find(self, job_id: str) -> Job | None:
         """The job as Redis has it."""
-        told = await _asked(
+        stored = await _asked(
             lambda: cast(
                 "Awaitable[dict[bytes, bytes]]", self.client.hgetall(f"{PREFIX}job:{job_id}")
             )
         )
-        return _job(told) if told else None
+        return _job(stored) if stored else None
 
     async def take(self) -> Lease | None:
         """An entry whose gateway fell silent, or the next new one."""
@@ -186,7 +193,7 @@ class StreamJobs:
                 )
             )
             entries = claimed or await self._next()
-        except StoreFailed:
+        except StoreUnavailable:
             self._grouped = False  # Redis may come back empty
             raise
         if not entries:
@@ -200,14 +207,14 @@ class StreamJobs:
         job = await self.find(job_id)
         return None if job is None else Lease(job, token, entry.decode())
 
-    async def call(self, job: Job) -> bytes | None:
+    async def get_request(self, job: Job) -> bytes | None:
         """Unsealed."""
         return await self._opened("call", job)
 
-    async def advance(self, lease: Lease, done: int | None = None) -> bool:
+    async def heartbeat(self, lease: Lease, done: int | None = None) -> bool:
         """One script: still ours, heard of, so far."""
         return await self._run(
-            "advance",
+            "heartbeat",
             lease.job.id,
             lease.token,
             GROUP,
@@ -219,7 +226,7 @@ class StreamJobs:
     async def finish(self, lease: Lease, status: Status, answer: bytes, expires: float) -> bool:
         """One script: still ours, answer, end."""
         now = time.time()
-        sealed = await asyncio.to_thread(self.vault.seal, answer, f"answer {lease.job.id}")
+        sealed = await asyncio.to_thread(self.cipher.encrypt, answer, f"answer {lease.job.id}")
         milliseconds = max(1, int((expires - now) * 1000))
         return await self._run(
             "finish",
@@ -234,26 +241,28 @@ class StreamJobs:
             expires,
         )
 
-    async def settle(self, lease: Lease, told: Told) -> None:
+    async def record_webhook(self, lease: Lease, webhook_status: WebhookStatus) -> None:
         """One script."""
-        await self._run("settle", lease.job.id, lease.token, GROUP, lease.entry, told)
+        await self._run(
+            "record_webhook", lease.job.id, lease.token, GROUP, lease.entry, webhook_status
+        )
 
-    async def give_back(self, lease: Lease) -> None:
+    async def requeue(self, lease: Lease) -> None:
         """To the end of the stream, as a new entry."""
-        await self._run("give_back", lease.job.id, lease.token, GROUP, lease.entry, lease.job.id)
+        await self._run("requeue", lease.job.id, lease.token, GROUP, lease.entry, lease.job.id)
 
-    async def answer(self, job: Job) -> bytes | None:
+    async def get_response(self, job: Job) -> bytes | None:
         """Unsealed."""
         return await self._opened("answer", job)
 
-    async def drop(self, job: Job) -> None:
+    async def cancel(self, job: Job) -> None:
         """One script."""
-        await self._run("drop", job.id, time.time(), GROUP)
+        await self._run("cancel", job.id, time.time(), GROUP)
 
-    async def lose(self, job: Job, answer: bytes) -> None:
+    async def fail(self, job: Job, answer: bytes) -> None:
         """Nothing in Redis is lost with a gateway."""
 
-    def at_stake(self) -> list[Job]:
+    def undelivered(self) -> list[Job]:
         """Nothing."""
         return []
 
@@ -262,7 +271,7 @@ class StreamJobs:
             return
         try:
             await _asked(lambda: self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True))
-        except StoreFailed as error:
+        except StoreUnavailable as error:
             if "BUSYGROUP" not in str(error):
                 raise
         self._grouped = True
@@ -288,9 +297,11 @@ class StreamJobs:
         if sealed is None:
             return None
         try:
-            return await asyncio.to_thread(self.vault.open, cast(bytes, sealed), f"{kind} {job.id}")
-        except Unreadable as error:
-            raise StoreFailed(
+            return await asyncio.to_thread(
+                self.cipher.decrypt, cast(bytes, sealed), f"{kind} {job.id}"
+            )
+        except DecryptionError as error:
+            raise StoreUnavailable(
                 f"what Redis holds cannot be opened: {error}; all gateways need the same AFFECTGAN_JOBS_KEY"
             ) from error
 
@@ -307,18 +318,19 @@ async def _asked(command: Callable[[], Awaitable[T]]) -> T:
         except NoConnection:
             return await command()
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreFailed(f"{type(error).__name__}: {error}") from error
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 
 
-def _job(told: dict[bytes, bytes]) -> Job:
-    fields: dict[str, Any] = orjson.loads(told[b"fixed"])
-    fields |= {
-        name: float(told[name.encode()])
-        for name in ("expires", "started", "finished")
-        if name.encode() in told
-    }
-    fields |= {
-        name: int(told[name.encode()]) for name in ("done", "attempts") if name.encode() in told
-    }
-    fields |= {name: told[name.encode()].decode() for name in ("status", "told")}
-    return Job(**fields)
+def _job(stored: dict[bytes, bytes]) -> Job:
+    """A job from its hash in Redis."""
+    texts = {name.decode(): value for name, value in stored.items()}
+    fixed = orjson.loads(texts["fixed"])
+    fields: dict[str, Any] = {name: fixed[stored] for name, stored in STORED_NAMES.items()}
+    times = ("expires", "started", "finished")
+    fields |= {name: float(texts[name]) for name in times if name in texts}
+    fields |= {name: int(texts[name]) for name in ("done", "attempts") if name in texts}
+    return Job(
+        **fields,
+        status=cast(Status, texts["status"].decode()),
+        webhook_status=cast(WebhookStatus, texts["told"].decode()),
+    )

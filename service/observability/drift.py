@@ -34,7 +34,7 @@ def psi(expected: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(((shares - expected) * np.log(shares / expected)).sum(1))
 
 
-def bins_of(quantiles: Iterable[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def reference_bins(quantiles: Iterable[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Inner edges (B-1,) at the deciles of a reference, and the share of it (B,) in each bin. A value on an edge is above it.
 
     Deciles may coincide (an Action Unit that hardly ever shows): such bins have no width, get nothing, and hold a share of next to 0.
@@ -53,7 +53,7 @@ def _last(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     return values, first / max(len(points) - 1, 1)
 
 
-class Seen:
+class DriftMonitor:
     """The readings of one version: all of them as a histogram, the last BLOCK_FACES * WINDOW_BLOCKS against the reference."""
 
     def __init__(self, card: ModelCard) -> None:
@@ -71,7 +71,7 @@ class Seen:
         self._compared = [
             place for place, label in enumerate(self.labels) if len(reference.get(label, ())) > 1
         ]
-        found = [bins_of(reference[self.labels[place]]) for place in self._compared]
+        found = [reference_bins(reference[self.labels[place]]) for place in self._compared]
         self._edges, self._expected = (
             np.array([edges for edges, _ in found]),
             np.array([shares for _, shares in found]),
@@ -121,15 +121,15 @@ class Seen:
         return np.zeros((len(self._compared), BINS), np.int64)
 
 
-class Readings(Collector):
+class DriftCollector(Collector):
     """What every served version sees, worked out when Prometheus asks."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], Seen] = {}
+        self._seen: dict[tuple[str, str], DriftMonitor] = {}
 
-    def of(self, card: ModelCard) -> Seen:
+    def monitor(self, card: ModelCard) -> DriftMonitor:
         """The counts of a version."""
-        return self._seen.setdefault((card.name, card.version), Seen(card))
+        return self._seen.setdefault((card.name, card.version), DriftMonitor(card))
 
     def forget(self, card: ModelCard) -> None:
         """It is served no more."""

@@ -12,7 +12,7 @@ TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
-class Whose(logging.Filter):
+class RequestContextFilter(logging.Filter):
     """Adds to every record the request it belongs to."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -25,10 +25,10 @@ class Whose(logging.Filter):
         return True
 
 
-def handler_of(settings: Settings) -> logging.Handler:
+def handler_from_settings(settings: Settings) -> logging.Handler:
     """A handler that writes to standard error as the settings ask."""
     handler = logging.StreamHandler()
-    handler.addFilter(Whose())
+    handler.addFilter(RequestContextFilter())
     json = OrjsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger"},
@@ -40,5 +40,7 @@ def handler_of(settings: Settings) -> logging.Handler:
 
 def configure(settings: Settings) -> None:
     """Of the whole process: everything of this package from the level on, warnings of others."""
-    logging.basicConfig(level=logging.WARNING, handlers=[handler_of(settings)], force=True)
+    logging.basicConfig(
+        level=logging.WARNING, handlers=[handler_from_settings(settings)], force=True
+    )
     logging.getLogger("service").setLevel(settings.log_level)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from affect.card import ModelCard
-from service.observability.drift import Readings
+from service.observability.drift import DriftCollector
 from service.settings import Settings
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
@@ -65,8 +65,8 @@ class Metrics:
             buckets=PIXELS,
             registry=registry,
         )
-        self.readings = Readings()
-        registry.register(self.readings)
+        self.drift = DriftCollector()
+        registry.register(self.drift)
         self.rejected = Counter(
             "affectgan_images_rejected_total",
             "Pictures that failed alone",
@@ -216,14 +216,14 @@ class Metrics:
 
     def forget(self, card: ModelCard, digest: str) -> None:
         """It is served no more."""
-        self.readings.forget(card)
+        self.drift.forget(card)
         self.model.remove(card.name, card.version, card.labels, digest[:12])
         for gauge in (self.share, self.serving, self.ready, self.breaker):
             gauge.remove_by_labels({"model": card.name, "version": card.version})
 
 
 @contextmanager
-def exposed(metrics: Metrics, settings: Settings) -> Iterator[None]:
+def metrics_server(metrics: Metrics, settings: Settings) -> Iterator[None]:
     """Within, they are served on a port of their own, if the settings name one. Raises OSError when it is in use."""
     if settings.metrics_port is None:
         yield

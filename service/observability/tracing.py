@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from affect.archive import Operation
 from affect.card import ModelCard
-from affect.protocol.messages import Work
+from affect.protocol.messages import WorkReport
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Trace:
             if status >= 500:
                 self.span.set_status(_error())
 
-    def worked(self, work: Work) -> None:
+    def worked(self, work: WorkReport) -> None:
         """What the worker tells of its part, as a span of its own, with links to the jobs that shared its batch."""
         if self.tracer is None or self.span is None:
             return
@@ -136,7 +136,7 @@ class Recording(Tracing):
 
 
 @contextmanager
-def span_of_job(operation: Operation, card: ModelCard) -> Iterator[Trace]:
+def backend_span(operation: Operation, card: ModelCard) -> Iterator[Trace]:
     """The place of one job of the current request."""
     here = current()
     if here is None or here.tracer is None:
@@ -151,7 +151,7 @@ def span_of_job(operation: Operation, card: ModelCard) -> Iterator[Trace]:
         yield _place(here.tracer, span)
 
 
-def tracing_of(settings: Settings) -> Tracing:
+def tracing_from_settings(settings: Settings) -> Tracing:
     """Recording to the collector of the settings, or not. Raises ValueError when the packages for it are missing."""
     if settings.traces_url is None:
         return Tracing()

@@ -15,11 +15,11 @@ KEY_BYTES, NONCE_BYTES = 32, 12
 REMEDY = "give 32 random bytes in base64, such as `openssl rand -base64 32` prints"
 
 
-class Unreadable(ValueError):
+class DecryptionError(ValueError):
     """Sealed under another key, for something else, or altered."""
 
 
-class Vault:
+class Cipher:
     """Seals, opens and fingerprints under keys derived from one. Two gateways with the same key read each other's."""
 
     def __init__(self, key: bytes) -> None:
@@ -29,31 +29,33 @@ class Vault:
         self._digest_key = _derived(key, b"fingerprint")
 
     @classmethod
-    def of(cls, text: str) -> "Vault":
-        """The vault of a key in base64. Raises ValueError that never shows it."""
+    def from_base64(cls, text: str) -> "Cipher":
+        """The cipher of a key in base64. Raises ValueError that never shows it."""
         try:
             return cls(base64.b64decode(text, validate=True))
         except binascii.Error:
             raise ValueError(f"AFFECTGAN_JOBS_KEY is not base64: {REMEDY}") from None
 
     @classmethod
-    def of_this_process(cls) -> "Vault":
+    def with_random_key(cls) -> "Cipher":
         """One whose key is forgotten with the process."""
         return cls(os.urandom(KEY_BYTES))
 
-    def seal(self, content: bytes, about: str) -> bytes:
+    def encrypt(self, content: bytes, about: str) -> bytes:
         """Nonce, ciphertext and tag. `about` is not kept; whoever opens must know it."""
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, content, about.encode())
 
-    def open(self, sealed: bytes, about: str) -> bytes:
-        """What was sealed. Raises Unreadable."""
+    def decrypt(self, sealed: bytes, about: str) -> bytes:
+        """What was sealed. Raises DecryptionError."""
         try:
             return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about.encode())
         except (InvalidTag, ValueError) as error:
-            raise Unreadable("sealed under another key, for another purpose, or altered") from error
+            raise DecryptionError(
+                "sealed under another key, for another purpose, or altered"
+            ) from error
 
-    def fingerprint(self, *parts: bytes) -> bytes:
+    def keyed_hash(self, *parts: bytes) -> bytes:
         """HMAC-SHA-256 of the parts, each with its length, so that no two lists of parts run together; [32]."""
         digest = hmac.new(self._digest_key, digestmod=hashlib.sha256)
         for part in parts:

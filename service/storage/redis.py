@@ -1,6 +1,6 @@
 """Redis, when there is one: nothing here needs it, so nothing waits for it. Clients are made here and nowhere else.
 
-A failure is a `RedisFailed` with a reason, counted, and after one that cost time Redis is left alone for a moment: whoever asks
+A failure is a `RedisUnavailable` with a reason, counted, and after one that cost time Redis is left alone for a moment: whoever asks
 goes on without it. Every request asks something short (`send`, then `answer`), on one connection for all; what is longer or rare
 (`ask`) takes one of a pool.
 """
@@ -21,7 +21,7 @@ from redis.exceptions import TimeoutError as NoAnswerInTime
 
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.storage.redis_pipeline import Line
+from service.storage.redis_pipeline import PipelinedConnection
 
 CONNECTIONS = 16
 REST_SECONDS = 1.0  # without Redis after it was gone or slow
@@ -29,7 +29,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class RedisFailed(Exception):
+class RedisUnavailable(Exception):
     """No answer from Redis. `reason`: gone, slow, full, refused, garbled, or resting (not asked, since it failed a moment ago)."""
 
     def __init__(self, reason: str) -> None:
@@ -66,13 +66,13 @@ class Redis:
     ) -> None:
         self.client = open_client(url, timeout_seconds=timeout_seconds)
         self.metrics, self.timeout_seconds, self._clock = metrics, timeout_seconds, clock
-        self._line = Line(self.client.connection_pool)
+        self._line = PipelinedConnection(self.client.connection_pool)
         self._rests_until = float("-inf")
         self._ill = False
         self._under_way: set[asyncio.Future[Any]] = set()
 
-    async def ask(self, purpose: str, command: Callable[[Client], Awaitable[T]]) -> T:
-        """The answer to `command(client)` within the timeout. Raises RedisFailed.
+    async def execute(self, purpose: str, command: Callable[[Client], Awaitable[T]]) -> T:
+        """The answer to `command(client)` within the timeout. Raises RedisUnavailable.
 
         A command is never cut off half-way, which would cost its connection: whoever stops waiting leaves it behind to end by itself.
         """
@@ -97,13 +97,13 @@ class Redis:
         if self._clock() >= self._rests_until:
             return self._line.ask(command, self.timeout_seconds)
         resting = asyncio.get_running_loop().create_future()
-        resting.set_result(RedisFailed("resting"))
+        resting.set_result(RedisUnavailable("resting"))
         return resting
 
-    async def answer(self, purpose: str, sent: asyncio.Future[Any]) -> Any:
-        """The answer to what was sent. Raises RedisFailed."""
+    async def receive(self, purpose: str, sent: asyncio.Future[Any]) -> Any:
+        """The answer to what was sent. Raises RedisUnavailable."""
         answer = await sent
-        if isinstance(answer, RedisFailed):
+        if isinstance(answer, RedisUnavailable):
             raise self.failed(purpose, answer.reason)
         if isinstance(answer, Exception):
             raise self._at_fault(purpose, answer) from answer
@@ -116,7 +116,7 @@ class Redis:
         await self._line.close()
         await self.client.aclose()
 
-    def failed(self, purpose: str, reason: str) -> RedisFailed:
+    def failed(self, purpose: str, reason: str) -> RedisUnavailable:
         """Count a failure, and rest after one that cost time. For users who find that an answer makes no sense: reason garbled."""
         self.metrics.redis_failures.labels(purpose, reason).inc()
         if reason in ("gone", "slow"):
@@ -124,9 +124,9 @@ class Redis:
         if not self._ill and reason != "resting":
             self._ill = True
             log.warning("Redis is %s: the gateway goes on without it", reason)
-        return RedisFailed(reason)
+        return RedisUnavailable(reason)
 
-    def _at_fault(self, purpose: str, error: Exception) -> RedisFailed:
+    def _at_fault(self, purpose: str, error: Exception) -> RedisUnavailable:
         reason = reason_of(error)
         if (
             reason == "gone"
@@ -151,7 +151,7 @@ class Redis:
             task.exception()  # who asked has seen it, or has stopped waiting
 
 
-def redis_of(settings: Settings, metrics: Metrics) -> Redis | None:
+def redis_from_settings(settings: Settings, metrics: Metrics) -> Redis | None:
     """The Redis that the settings name, if they name one."""
     if settings.redis_url is None:
         return None

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 Command = tuple[bytes | str | int, ...]
 
 
-class Line:
+class PipelinedConnection:
     """Answers come as results of futures, faults too: an exception that nobody fetches is no news."""
 
     def __init__(self, pool: ConnectionPool) -> None:

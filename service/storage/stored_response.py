@@ -16,7 +16,7 @@ OWN_HEADERS = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredResponse:
     """Status, media type, the headers that belong to it, and the body."""
 
     status: int
@@ -25,7 +25,7 @@ class Kept:
     body: bytes
 
     @classmethod
-    def of(cls, response: Response) -> "Kept":
+    def from_response(cls, response: Response) -> "StoredResponse":
         """What of a response is worth keeping."""
         headers = {
             name: value for name, value in response.headers.items() if name not in OWN_HEADERS
@@ -37,7 +37,7 @@ class Kept:
             bytes(response.body),
         )
 
-    def response(self, **more: str) -> Response:
+    def to_response(self, **more: str) -> Response:
         """The response again, with `more` headers."""
         headers = {
             **self.headers,
@@ -51,7 +51,7 @@ class Kept:
         return orjson.dumps([self.status, self.media_type, dict(self.headers)]) + b"\n" + self.body
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Kept":
+    def from_bytes(cls, content: bytes) -> "StoredResponse":
         """Reads what `to_bytes` wrote."""
         head, _, body = content.partition(b"\n")
         status, media_type, headers = orjson.loads(head)

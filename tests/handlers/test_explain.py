@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, explain
 from affect.judge import Judge, JudgeCard
-from affect.protocol.messages import ANY_LABEL, ExplainAnswer, ExplainRequest
+from affect.protocol.messages import ANY_LABEL, ExplainRequest, ExplainResponse
 from handlers.explain import ExplainHandler
 from tests.support.handler_worker import bodies, context_of, started, unpacked
 from tests.support.tiny import tiny_card
@@ -33,12 +33,12 @@ def strongest(crops: NDArray[np.uint8]) -> ExplainRequest:
     return ExplainRequest.of(crops, ANY_LABEL, np.nan)
 
 
-def answers(handler: ExplainHandler, folder: Path, *jobs: ExplainRequest) -> list[ExplainAnswer]:
+def answers(handler: ExplainHandler, folder: Path, *jobs: ExplainRequest) -> list[ExplainResponse]:
     card = handler.model.card
     contents = handler.handle(
         bodies(*(job.to_bytes(card) for job in jobs)), context_of(folder, len(jobs))
     )
-    return [ExplainAnswer.from_bytes(content, card) for content in contents]
+    return [ExplainResponse.from_bytes(content, card) for content in contents]
 
 
 def test_an_answer_is_the_explanation_of_its_own_face(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from affect.protocol.messages import NO_REFERENCE, GenerateAnswer, GenerateRequest
+from affect.protocol.messages import NO_REFERENCE, GenerateRequest, GenerateResponse
 from handlers.generate import GenerateHandler
 from tests.support.handler_worker import bodies, context_of, started, unpacked
 
@@ -31,12 +31,12 @@ def request(seeds: list[int], *, references: NDArray[np.uint8] | None = None) ->
 
 def answer(
     handler: GenerateHandler, folder: Path, *requests: GenerateRequest
-) -> list[GenerateAnswer]:
+) -> list[GenerateResponse]:
     card = handler.model.card
     answers = handler.handle(
         bodies(*(job.to_bytes(card) for job in requests)), context_of(folder, len(requests))
     )
-    return [GenerateAnswer.from_bytes(content, card) for content in answers]
+    return [GenerateResponse.from_bytes(content, card) for content in answers]
 
 
 def test_the_same_seed_gives_the_same_bytes_whoever_else_is_served(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from affect.archive import CONFIG_FILE
 from affect.card import CardError
-from affect.protocol.messages import PredictAnswer, PredictRequest
+from affect.protocol.messages import PredictRequest, PredictResponse
 from handlers.predict import PredictHandler
 from tests.support.handler_worker import bodies, context_of, started, unpacked
 from tests.support.tiny import tiny_model
@@ -41,7 +41,7 @@ def test_every_job_of_a_batch_gets_what_the_model_reads_off_its_own_faces(
     model = tiny_model()
     for job, answer in zip(jobs, answers, strict=True):
         expected = model.predict(model.to_pixels(torch.from_numpy(job)))
-        read = PredictAnswer.from_bytes(answer, card).read
+        read = PredictResponse.from_bytes(answer, card).read
         assert np.allclose(read.probability, expected.probability.detach(), atol=1e-5)
         assert np.array_equal(read.present, expected.present.to(torch.uint8))
         assert np.allclose(read.va, expected.va.detach(), atol=1e-5)
@@ -53,7 +53,7 @@ def test_a_job_that_cannot_be_read_fails_alone(handler: PredictHandler, folder: 
     answers = handler.handle(bodies(good, b"nonsense", good), context)
     assert [context.get_response_status(place)[0] for place in range(3)] == [200, 400, 200]
     assert orjson.loads(answers[1])["field"] == "content"
-    assert len(PredictAnswer.from_bytes(answers[2], card).read) == 2
+    assert len(PredictResponse.from_bytes(answers[2], card).read) == 2
 
 
 def test_a_batch_of_nothing_but_bad_jobs_is_answered(handler: PredictHandler, folder: Path) -> None:

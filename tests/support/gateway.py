@@ -17,12 +17,12 @@ from affect.batches import predict
 from affect.card import ModelCard
 from affect.model import AffectModel
 from affect.protocol.messages import (
-    ExplainAnswer,
     ExplainRequest,
-    GenerateAnswer,
+    ExplainResponse,
     GenerateRequest,
-    PredictAnswer,
+    GenerateResponse,
     PredictRequest,
+    PredictResponse,
 )
 from handlers.explain import ExplainHandler
 from handlers.generate import GenerateHandler
@@ -67,17 +67,19 @@ class LocalBackend:
     async def ready(self) -> dict[str, bool]:
         return dict.fromkeys(("predict", "generate", "explain"), not self.down)
 
-    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictAnswer:
+    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:
         self.asked.append(len(request))
         await asyncio.sleep(self.delay_seconds)
-        return PredictAnswer(predict(self.model, request.crops, (1, 8, 64)))
+        return PredictResponse(predict(self.model, request.crops, (1, 8, 64)))
 
-    async def generate(self, request: GenerateRequest, *, timeout_seconds: float) -> GenerateAnswer:
+    async def generate(
+        self, request: GenerateRequest, *, timeout_seconds: float
+    ) -> GenerateResponse:
         handler = GenerateHandler()
         handler.model, handler.settings = self.model, _settings("generate")
         return handler.run([request])[0]
 
-    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainAnswer:
+    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainResponse:
         handler = ExplainHandler()
         handler.model, handler.judge, handler.settings = self.model, None, _settings("explain")
         return handler.run([request])[0]

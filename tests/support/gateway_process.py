@@ -16,7 +16,7 @@ from tests.support.tiny import tiny_model
 async def slow(folder, *, metrics):
     yield LocalBackend(tiny_model(), delay_seconds=1.5)
 
-serve.torchserve = slow
+serve.open_torchserve = slow
 listening = serve.listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)
 asyncio.run(serve.run([Path("models")], listening))

@@ -35,6 +35,10 @@ class DataCard(BaseModel):
         default="", description="of rendered data: digest of the code and shapes that drew it"
     )
 
+    affect_rule: str = Field(
+        default="", description="of rendered data: the rule that says valence and arousal"
+    )
+
     @field_validator("vocabulary")
     @classmethod
     def _known(cls, codes: tuple[str, ...]) -> tuple[str, ...]:

@@ -35,6 +35,10 @@ NECK = (
 FOLLOW = 0.35  # share of the head's turn that the body follows
 HEAD_HEIGHT = 0.25  # metres from chin to crown
 BEHIND = 0.16  # metres behind the eyes from where nothing more darkens
+METERED, METERING = (
+    (0.16, 0.45),
+    0.6,
+)  # skin's light that is exposed as it is; how far all else is brought there
 OPAQUE = 0.999  # cover from which on nothing shines through
 SHADOW_PX, SHADOW_HALF = 160, 0.17  # the light's own picture: side in px, half its width in metres
 
@@ -72,6 +76,9 @@ class RenderedFace:
     parts: NDArray[
         np.uint8
     ]  # (S, S) what the middle of each pixel shows: 0 the background, else 1 + the place in meshes.NAMES
+    pose: tuple[
+        float, float, float
+    ]  # degrees of the head in the picture: yaw, pitch, roll as `affect.labels.POSE` says
     light: Floats  # (S, S, 3) linear light before the camera, for exact differences between twins
 
 
@@ -114,6 +121,7 @@ class _Studio:
     still: list[Part]
     veil: list[Part]  # what lets light through: hair and lenses
     background: Floats
+    metering: float  # gain of the camera that looks at this face
 
 
 def render_face(
@@ -170,11 +178,14 @@ def _set_up(person: Person, scene: Scene, size_px: int, side: int, framing: Fram
     return _Studio(
         person, scene, _camera(scene, balls, side, framing), side, paint(person), neutral, balls, still, veil,
         background(np.random.default_rng(scene.seed), size_px, outdoors=scene.outdoors),
+        metering(person, scene),
     )  # fmt: skip
 
 
 def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
-    moves = actions(state)
+    moves = actions(state, studio.person.motion.amplitudes)
+    for name, value in studio.person.motion.rest.items():
+        moves[name] = moves.get(name, 0.0) + value
     vertices = meshes.close_over(load_basis().moved(studio.neutral, moves), studio.balls)
     picture, face, materials = _draw(studio, state, vertices, meshes.jaw_move(moves))
     step = studio.side // size_px
@@ -187,12 +198,39 @@ def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
             for layer in (picture, face)
         )
     light = picture[..., :3] + studio.background * (1 - picture[..., 3:])
+    light = _lifted(light, studio.metering)
     image = expose(studio.scene.sensor, light, np.random.default_rng([studio.scene.seed, 1]))
     spots = landmarks(vertices)
     left, right = studio.balls.centres
     spots = np.concatenate([spots, np.stack([right, left, spots[30], spots[48], spots[54]])])
     place = studio.camera.project(studio.camera.place(spots))[:, :2] * (size_px / studio.side)
-    return RenderedFace(image, place[:68], place[68:], face > 0.5, seen, light)
+    return RenderedFace(
+        image,
+        place[:68],
+        place[68:],
+        face > 0.5,
+        seen,
+        pose_degrees(studio.camera.turn, studio.camera.spin),
+        light,
+    )
+
+
+def metering(person: Person, scene: Scene) -> float:
+    """Gain of exposure: who takes pictures of people makes a face in shadow, or a dark one, as legible as a light one."""
+    key, sky, ground, fill = (
+        float(np.mean(colour))
+        for colour in (scene.key_colour, scene.sky, scene.ground, scene.fill_colour)
+    )
+    light = 0.6 * key * max(-scene.key[1], 0.2) + 0.4 * sky + 0.3 * ground + 0.5 * fill
+    skin = float(tone(person.melanin).mean()) * light * scene.sensor.exposure
+    return float(np.clip((np.clip(skin, *METERED) / skin) ** METERING, 0.5, 2.2))
+
+
+def _lifted(light: Floats, gain: float) -> Floats:
+    """Shadows lit up by a gain above 1, whites left as they are; all dimmed by one below."""
+    if gain <= 1:
+        return np.asarray(gain * light, np.float32)
+    return np.asarray(gain * light / (1 + (gain - 1) * np.clip(light, 0, None)), np.float32)
 
 
 def _draw(
@@ -201,12 +239,16 @@ def _draw(
     """Premultiplied linear light and cover (side, side, 4), how much of each pixel is face and what it shows (side, side)."""
     side, person = studio.side, studio.person
     solid = _assemble(
-        [*meshes.head(vertices), *studio.still, *meshes.teeth(studio.neutral, jaw)], studio.camera
+        [
+            *meshes.head(vertices),
+            *studio.still,
+            *meshes.teeth(studio.neutral, jaw, person.motion.tooth_drop_mm),
+        ],
+        studio.camera,
     )
     strands = _assemble(studio.veil, studio.camera) if studio.veil else None
     shadow, frame = _shadow(studio.scene, [solid] if strands is None else [solid, strands])
-    age_depth = float(np.interp(person.age, [25, 45, 85], [0.0, 0.3, 1.1]))
-    furrows = creases(person.seed, state.intensities, age_depth)[..., None]
+    furrows = creases(person.seed, _crease_depths(person, studio.scene, state))[..., None]
     fixed = (studio.paint, _strands(), _colours(studio, side), _lights(studio.scene), shadow, frame)
     seen = _see(solid, studio.camera, side)
     if strands is None:
@@ -222,6 +264,17 @@ def _draw(
     picture = _light(seen, studio.camera, furrows, fixed)
     shading.lay_over(picture, over)
     return picture, face, shown
+
+
+def _crease_depths(person: Person, scene: Scene, state: State) -> dict[str, tuple[float, float]]:
+    """Depths of furrows on the left and right, by FACS code and "age": the person's and the light's, not the AU's alone."""
+    age = float(np.interp(person.age, [25, 45, 85], [0.0, 0.3, 1.1]))
+    depths = {"age": (age, age)}
+    for code in {**state.intensities, **person.motion.lasting}:
+        lasting, gain = person.motion.lasting.get(code, 0.0), person.motion.creases[code]
+        left, right = (lasting + gain * state.side(code, left=side) for side in (True, False))
+        depths[code] = (left, right)
+    return {code: (scene.relief * a, scene.relief * b) for code, (a, b) in depths.items()}
 
 
 def _is_face(materials: Ints) -> Floats:
@@ -342,6 +395,22 @@ def _camera(scene: Scene, balls: Eyeballs, side: int, framing: Framing) -> _Came
         ]
         start = complex(0.5 + dx, 0.5 + dy) * side - spin * complex(*middle)
     return _Camera(turn, body, scene.distance, spin, start)
+
+
+def pose_degrees(turn: Floats, spin: complex) -> tuple[float, float, float]:
+    """Yaw, pitch and roll of a head in the picture, from its turn (3, 3) before the camera and the picture's spin.
+
+    Yaw and pitch say where the nose points in the picture (right and up are positive), roll turns the head about that direction
+    (clockwise is positive): turn = about z by yaw, after about x by pitch, after about y by roll. An aligned crop's eyes are level,
+    so its roll is near 0.
+    """
+    seen = _rotation(0.0, 0.0, float(np.angle(spin))) @ turn
+    nose = -seen[:, 1]
+    yaw, pitch = np.arctan2(nose[0], -nose[1]), np.arcsin(np.clip(nose[2], -1, 1))
+    upright = (_rotation(yaw, 0.0, 0.0) @ _rotation(0.0, pitch, 0.0)).T @ seen
+    roll = np.arctan2(upright[0, 2], upright[2, 2])
+    y, p, r = (float(np.degrees(angle)) for angle in (yaw, pitch, roll))
+    return y, p, r
 
 
 def _lens(placed: Floats, distance: float) -> Floats:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.renderer.own_moves import halves, own_moves
+
 BASIS_FILE = Path(__file__).with_name("basis.npz")
 DIRECTIONS = 80  # P: holds 99 % of the variance of the people below
 PEOPLE = 3000
@@ -64,16 +66,22 @@ class Basis:
 
 @lru_cache(maxsize=1)
 def load_basis() -> Basis:
-    """The basis in the package."""
+    """The basis in the package, with our own actions beside the model's."""
     with np.load(BASIS_FILE) as file:
         arrays = {name: file[name] for name in file.files}
-    floats = ("mean", "directions", "moves", "attribute_effect", "residual")
+    mean, part = arrays["mean"], arrays["part"]
+    names = [str(name) for name in arrays["action_names"]]
+    moves = dict(zip(names, arrays["moves"].astype(np.float32), strict=True))
+    moves["browInnerUpLeft"], moves["browInnerUpRight"] = halves(mean, moves.pop("browInnerUp"))
+    moves |= own_moves(mean, part == SKIN)
+    floats = ("mean", "directions", "attribute_effect", "residual")
     return Basis(
         **{
             name: arrays[name].astype(np.float32) * (arrays["scale"] if name == "directions" else 1)
             for name in floats
         },
-        action_names=tuple(str(name) for name in arrays["action_names"]),
+        moves=np.stack(list(moves.values())),
+        action_names=tuple(moves),
         triangles=arrays["triangles"].astype(np.int32),
         part=arrays["part"].astype(np.int32),
     )

@@ -192,13 +192,13 @@ def eyes(balls: Eyeballs, gaze: tuple[float, float]) -> list[Part]:
     ]
 
 
-def teeth(neutral: Floats, jaw: Floats) -> list[Part]:
+def teeth(neutral: Floats, jaw: Floats, drop_mm: float = 0.0) -> list[Part]:
     """Upper teeth fixed to the skull, lower teeth moved by jaw (4, 3): x, y, z, 1 -> the shift. Coordinates: tooth, height, 0."""
     corner_left, corner_right = neutral[vertex_at(24, -71.5)], neutral[vertex_at(-24, -71.5)]
     lips = 0.5 * (neutral[vertex_at(0, -69.0)] + neutral[vertex_at(0, -75.0)])
     width = 0.5 * float(np.linalg.norm(corner_left - corner_right)) / 0.0245
     front, line, middle = lips[1] + 0.0095, lips[2] - 0.0005, lips[0]
-    upper = _arch(middle, front, line - 0.0008, 0.0120, 0.0255 * width)
+    upper = _arch(middle, front, line - 0.0008 - 0.001 * drop_mm, 0.0120, 0.0255 * width)
     lower = _arch(middle, front + 0.0020, line - 0.0022, -0.0110, 0.0235 * width)
     ends = np.column_stack([lower.vertices, np.ones(len(lower.vertices))])
     moved = (lower.vertices + ends @ jaw).astype(np.float32)

@@ -1,11 +1,13 @@
-"""Who is in the picture: shape, age, sex, skin, eyes, brows, hair, beard and glasses, drawn at random."""
+"""Who is in the picture: shape, movement, age, sex, skin, eyes, brows, hair, beard and glasses, at random."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from affect.catalogue import LABEL_SETS
 from training.renderer.geometry import features, load_basis
 
 Colour = tuple[float, float, float]  # linear RGB in [0, 1]
@@ -98,6 +100,19 @@ class Cover:
 
 
 @dataclass(frozen=True)
+class Motion:
+    """How a face moves, folds and rests: what makes the same AU look different in two people."""
+
+    amplitudes: Mapping[str, float]  # by FACS code: how far an AU moves the skin, about 1
+    creases: Mapping[str, float]  # by FACS code: depth of the furrows at full intensity, 0 for none
+    lasting: Mapping[str, float]  # by FACS code: depth of furrows that stay at rest
+    rest: Mapping[str, float]  # facial actions at rest, about 0: brows, lids, lips, corners, chin
+    tooth_drop_mm: (
+        float  # how far the upper teeth hang below their place, so how much a mouth shows
+    )
+
+
+@dataclass(frozen=True)
 class Person:
     """One identity. `seed` draws what has no name: pores, freckles, moles, strands."""
 
@@ -120,6 +135,7 @@ class Person:
     glasses: Glasses | None
     cover: Cover | None
     tooth_shade: float
+    motion: Motion
     seed: int
 
     @property
@@ -159,7 +175,7 @@ def draw_person(rng: Generator) -> Person:
         ancestry=(float(ancestry[0]), float(ancestry[1]), float(ancestry[2])),
         monk=int(np.clip(round(melanin), 1, 10)),
         melanin=melanin,
-        redness=float(rng.uniform(0.2, 1.4)),
+        redness=float(rng.uniform(0.1, 1.1)),
         gloss=float(rng.uniform(0.3, 1.5)),
         freckles=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.12 and melanin < 5 else 0.0,
         lipstick=_lipstick(rng) if sex == "female" and rng.random() < 0.35 else None,
@@ -172,6 +188,7 @@ def draw_person(rng: Generator) -> Person:
         glasses=_glasses(rng) if rng.random() < 0.16 + 0.12 * (age > 50) else None,
         cover=_cover(rng, sex) if rng.random() < 0.07 else None,
         tooth_shade=float(rng.uniform(0.55, 0.9) - 0.002 * age),
+        motion=_motion(rng, age),
         seed=int(rng.integers(0, 2**31)),
     )
 
@@ -189,6 +206,66 @@ def _shape(
     expected = (features(row) @ basis.attribute_effect)[0]
     return np.asarray(
         expected + 0.95 * basis.residual @ rng.standard_normal(len(expected)), np.float32
+    )
+
+
+AMPLITUDE_SD = 0.2  # of the logarithm of an AU's reach
+SMOOTH_SHARE, LASTING_SHARE = 0.30, 0.15  # of people: no furrows by AUs; furrows that never go
+# Resting shape by facial action: mean and sd. Left and right share it, and differ by a quarter of the sd.
+REST: Mapping[str, tuple[float, float]] = {
+    "browDown": (0.0, 0.30),
+    "browFurrow": (0.0, 0.16),
+    "browInnerUp": (0.0, 0.22),
+    "browOuterUp": (0.0, 0.28),
+    "cheekBulge": (0.0, 0.25),
+    "eyeWide": (0.18, 0.22),
+    "eyeSquint": (0.0, 0.18),
+    "mouthSmile": (0.02, 0.07),
+    "mouthFrown": (0.0, 0.12),
+    "mouthStretch": (0.0, 0.10),
+    "mouthShrugLower": (0.05, 0.2),
+    "mouthRollLower": (0.0, 0.16),
+    "mouthRollUpper": (0.0, 0.16),
+    "mouthPucker": (0.0, 0.12),
+    "chinRaise": (0.0, 0.22),
+    "chinShort": (0.0, 0.6),
+    "lipsFull": (0.0, 0.6),
+    "lowerLidLow": (0.0, 0.35),
+}
+
+
+# Below this, lips would part at rest.
+LEAST = {
+    "mouthShrugLower": -0.04,
+    "mouthRollLower": -0.05,
+    "mouthRollUpper": -0.03,
+    "mouthSmile": -0.05,
+}
+
+
+def _motion(rng: Generator, age: int) -> Motion:
+    codes = LABEL_SETS["rendered"]
+    depth = 0.0 if rng.random() < SMOOTH_SHARE else rng.uniform(0.2, 1.2)
+    depth *= np.interp(age, [15, 35, 65], [0.6, 1.0, 1.15])
+    lasting = {}
+    if rng.random() < LASTING_SHARE:
+        for code in rng.choice(codes, int(rng.integers(1, 4)), replace=False):
+            lasting[str(code)] = float(rng.uniform(0.3, 0.9))
+    rest: dict[str, float] = {}
+    for name, (mean, sd) in REST.items():
+        value = max(float(rng.normal(mean, sd)), LEAST.get(name, -9.0))
+        lean = float(rng.normal(0, sd / 4))
+        rest |= (
+            {name: value}
+            if f"{name}Left" not in load_basis().action_names
+            else {f"{name}Left": value + lean, f"{name}Right": value - lean}
+        )
+    return Motion(
+        amplitudes={code: float(np.exp(rng.normal(0, AMPLITUDE_SD))) for code in codes},
+        creases={code: float(depth * rng.uniform(0.5, 1.3)) for code in codes},
+        lasting=lasting,
+        rest=rest,
+        tooth_drop_mm=float(rng.normal(0, 1.2)),
     )
 
 
@@ -232,12 +309,12 @@ def _lipstick(rng: Generator) -> Colour:
 
 def _brows(rng: Generator, sex: str, colour: Colour) -> Brows:
     thickness = rng.uniform(3.0, 5.5) if sex == "female" else rng.uniform(4.2, 8.0)
-    darker = float(rng.uniform(0.35, 0.9))
+    darker = float(rng.uniform(0.45, 1.1))
     shade = (colour[0] * darker, colour[1] * darker, colour[2] * darker)
     return Brows(
         float(thickness),
-        float(rng.uniform(1.0, 6.0)),
-        float(rng.uniform(0.5, 1.0)),
+        float(rng.uniform(0.5, 4.5)),
+        float(rng.uniform(0.3, 0.95)),
         shade,
         float(rng.uniform(9, 14)),
     )

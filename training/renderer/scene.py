@@ -8,6 +8,10 @@ from numpy.random import Generator
 from training.renderer.person import Colour
 from training.renderer.sensor import Sensor, draw_sensor
 
+YAW, PITCH = (
+    np.radians(60),
+    np.radians(30),
+)  # the most a head is turned: farther, no eye is left to align by
 Direction = tuple[float, float, float]
 
 
@@ -52,6 +56,7 @@ class Scene:
     outdoors: bool
     scarf: Scarf | None
     hand: Hand | None
+    relief: float  # how clearly the light shows furrows
     sensor: Sensor
     seed: int  # of background, cloth and noise
     placement: tuple[
@@ -60,22 +65,28 @@ class Scene:
 
 
 def draw_scene(rng: Generator) -> Scene:
-    """Mostly frontal heads, lit from anywhere in front, indoors or out: under a sun and a blue sky, or clouds."""
+    """Mostly frontal heads, lit from anywhere in front: outdoors under sun or clouds, in rooms, or in a portrait studio."""
     outdoors = rng.random() < 0.35
+    studio = not outdoors and rng.random() < 0.3
     azimuth, height = rng.normal(0, 0.75), rng.uniform(-0.05, 1.15)
     warm, hue = rng.normal(0.06 if outdoors else 0, 0.12), rng.normal(0, 0.1, 3)
     overcast = rng.random() < 0.25
     strength = rng.uniform(0.25, 0.7) if overcast else rng.uniform(0.7, 1.7)
     ambient = rng.uniform(0.6, 1.0) if overcast else rng.uniform(0.18, 0.65)
     side = rng.normal(0, 1.2)
+    filling = rng.uniform(0.3, 0.7) if studio else rng.uniform(0.05, 0.45)
+    if studio:  # a large lamp to one side, a weaker one on the other
+        azimuth, height = rng.choice([-1, 1]) * rng.uniform(0.2, 0.9), rng.uniform(0.1, 0.7)
+        strength, side = rng.uniform(0.6, 1.0), -azimuth
+        overcast = True  # its shadows are as soft
     earth = np.array([0.0, 0.0, 0.0])
     if outdoors:
         height = rng.uniform(0.15, 1.25)
         hue = hue + (np.array([0.02, 0.02, 0.04]) if overcast else np.array([-0.22, -0.04, 0.22]))
         earth = np.array([0.05, 0.08, -0.25]) * rng.uniform(0, 1)  # what grass and soil throw back
     return Scene(
-        yaw=float(np.clip(rng.normal(0, 0.23), -0.62, 0.62)),
-        pitch=float(np.clip(rng.normal(0, 0.12), -0.35, 0.35)),
+        yaw=_yaw(rng),
+        pitch=float(np.clip(rng.normal(0, 0.17), -PITCH, PITCH)),
         roll=float(np.clip(rng.normal(0, 0.07), -0.18, 0.18)),
         distance=float(np.exp(rng.uniform(np.log(0.4), np.log(2.5)))),
         gaze=(
@@ -90,12 +101,13 @@ def draw_scene(rng: Generator) -> Scene:
         sky=_colour(ambient * np.exp(hue)),
         ground=_colour(ambient * rng.uniform(0.3, 0.8) * np.exp(earth + rng.normal(0, 0.12, 3))),
         fill=_unit(np.sin(side), -np.cos(side), rng.uniform(-0.3, 0.6)),
-        fill_colour=_colour(rng.uniform(0.05, 0.45) * np.exp(rng.normal(0, 0.15, 3))),
+        fill_colour=_colour(filling * np.exp(rng.normal(0, 0.15, 3))),
         cloth=_colour(np.clip(rng.uniform(0.01, 0.6) * np.exp(rng.normal(0, 0.45, 3)), 0, 0.9)),
         collar=float(rng.random()),
         outdoors=outdoors,
         scarf=_scarf(rng) if rng.random() < 0.04 else None,
         hand=_hand(rng) if rng.random() < 0.05 else None,
+        relief=float(rng.uniform(0.5, 1.2)),
         sensor=draw_sensor(rng),
         seed=int(rng.integers(0, 2**31)),
         placement=(
@@ -104,6 +116,13 @@ def draw_scene(rng: Generator) -> Scene:
             float(np.exp(rng.uniform(np.log(0.25), np.log(0.95)))),
         ),
     )
+
+
+def _yaw(rng: Generator) -> float:
+    """Mostly frontal; every eighth person is well turned."""
+    if rng.random() < 0.12:
+        return float(rng.uniform(0.5, YAW) * rng.choice([-1.0, 1.0]))
+    return float(np.clip(rng.normal(0, 0.25), -0.7, 0.7))
 
 
 def _scarf(rng: Generator) -> Scarf:

@@ -11,6 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 GAMMA = 2.2
+GREY = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Sensor:
     read_noise: float
     contrast: float
     jpeg_quality: int | None
+    saturation: float = 1.0  # factor on the distance from grey
 
 
 def draw_sensor(rng: Generator) -> Sensor:
@@ -38,6 +40,7 @@ def draw_sensor(rng: Generator) -> Sensor:
         shot_noise=float(rng.uniform(0.01, 0.045)) if poor else float(rng.uniform(0, 0.015)),
         read_noise=float(rng.uniform(0.0, 0.02)) if poor else float(rng.uniform(0, 0.004)),
         contrast=float(np.exp(rng.normal(0, 0.12))),
+        saturation=float(rng.uniform(0.6, 1.05)),
         jpeg_quality=int(rng.integers(35, 96)) if rng.random() < 0.4 else None,
     )
 
@@ -59,6 +62,8 @@ def expose(sensor: Sensor, light: NDArray[np.float32], rng: Generator) -> NDArra
         shown > 0.8, 0.8 + 0.2 * np.tanh((shown - 0.8) / 0.2), shown
     )  # film's shoulder: highlights roll off
     shown = np.clip((shown - 0.5) * sensor.contrast + 0.5, 0, 1)
+    grey = shown @ GREY
+    shown = np.clip(grey[..., None] + sensor.saturation * (shown - grey[..., None]), 0, 1)
     image: NDArray[np.uint8] = np.round(shown * 255).astype(np.uint8)
     if sensor.jpeg_quality is not None:
         _, code = cv2.imencode(

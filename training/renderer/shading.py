@@ -164,13 +164,13 @@ def shade(
                         * (1.0 if t < 0.75 else 1.0 - 2.6 * (t - 0.75))
                     )
                     for k in range(3):
-                        albedo[k] = colours[3, k] * 1.35 * ring
+                        albedo[k] = colours[3, k] * 1.15 * ring
                 else:
                     edge = min(max((angle - radius) / 0.07, 0.0), 1.0)
                     vein = min(max((angle - 0.5) / 0.6, 0.0), 1.0)
-                    albedo[0] = 0.18 + 0.42 * edge - 0.08 * vein
-                    albedo[1] = 0.16 + (0.38 - 0.17 * vein) * edge
-                    albedo[2] = 0.16 + (0.36 - 0.15 * vein) * edge
+                    albedo[0] = 0.16 + 0.36 * edge - 0.08 * vein
+                    albedo[1] = 0.14 + (0.33 - 0.15 * vein) * edge
+                    albedo[2] = 0.14 + (0.31 - 0.13 * vein) * edge
                 gloss, power, wrap = 1.5, 220.0, 0.15
                 lid = min(max((nz - 0.02) / 0.25, 0.0), 1.0)  # the upper lid's shadow
                 open_ *= 1.0 - 0.55 * lid

@@ -1,6 +1,7 @@
 """Contact sheets: many people at a glance, and every Action Unit alone on several people, for eyes that judge the renderer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 
 from training.renderer.expressions import AU_CODES, NEUTRAL_STATE, draw_state, single
 from training.renderer.face import ALIGNED, Framing, render_face, render_twins
-from training.renderer.person import draw_person
-from training.renderer.scene import draw_scene
+from training.renderer.person import Person, draw_person
+from training.renderer.scene import Scene, draw_scene
 
 Image = NDArray[np.uint8]
 
@@ -52,13 +53,19 @@ def unit_sheet(
     size_px: int,
     intensities: Sequence[float] = (0.5, 1.0),
     columns: int = 10,
+    creases: bool = True,
 ) -> Image:
-    """A column for each AU alone, the neutral face first; a row for each person and intensity; wrapped after `columns`."""
+    """A column for each AU alone, the neutral face first; a row for each person and intensity; wrapped after `columns`.
+
+    Without creases it shows what the geometry alone says, to faces that nothing covers.
+    """
     heads = ["neutral", *AU_CODES]
     rows = []
     for number in range(people):
         rng = np.random.default_rng((seed, number))
         person, scene = draw_person(rng), draw_scene(rng)
+        if not creases:
+            person, scene = _bare(person, scene)
         for intensity in intensities:
             states = [NEUTRAL_STATE, *(single(code, intensity) for code in AU_CODES)]
             rows.append(
@@ -70,6 +77,15 @@ def unit_sheet(
         bands.append(_captions([heads[i] for i in chosen], size_px, columns))
         bands += [grid([row[i] for i in chosen], columns) for row in rows]
     return np.concatenate(bands)
+
+
+def _bare(person: Person, scene: Scene) -> tuple[Person, Scene]:
+    """Nearly frontal, without furrows, glasses or what else hides a face."""
+    motion = replace(person.motion, creases=dict.fromkeys(person.motion.creases, 0.0), lasting={})
+    return (
+        replace(person, motion=motion, glasses=None, cover=None),
+        replace(scene, yaw=0.4 * scene.yaw, pitch=0.4 * scene.pitch, scarf=None, hand=None),
+    )
 
 
 def grid(pictures: Sequence[Image], columns: int) -> Image:

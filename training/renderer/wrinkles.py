@@ -1,6 +1,6 @@
 """Wrinkles: the furrows that Action Units fold into skin, and those that age leaves, as depth maps on the atlas.
 
-Geometry alone shows them too faintly for a reader of faces at 64-128 px. Places after Ekman, Friesen & Hager, "Facial
+They come on top of the geometry: people differ in whether and how deeply they fold, so depth is no measure of an AU. Places after Ekman, Friesen & Hager, "Facial
 Action Coding System" (2002), in mm on the average head; every variant jitters them, a person keeps one variant.
 """
 
@@ -23,15 +23,22 @@ VARIANTS = 12
 MOUTH_Z, EYE_X = -71.0, 31.0
 
 
-def creases(variant: int, intensities: Mapping[str, float], age_depth: float) -> Floats:
-    """(H, W) depth of furrows, 0 none, about 1 a deep fold, for AU intensities in [0, 1] and a depth of lasting wrinkles."""
+def creases(variant: int, depths: Mapping[str, tuple[float, float]]) -> Floats:
+    """(H, W) depth of furrows, 0 none, about 1 a deep fold, from those of the subject's left and right by FACS code or "age"."""
     total = np.zeros((HEIGHT, WIDTH), np.float32)
     bank = _bank(variant % VARIANTS)
-    for name, amount in {**intensities, "age": age_depth}.items():
-        if name in bank and amount > 0.01:
+    for name, (left, right) in depths.items():
+        if name in bank and max(left, right) > 0.01:
             rows, columns, patch = bank[name]
-            total[rows, columns] += np.float32(amount) * patch
+            gain = right + (left - right) * _leftness()[columns]
+            total[rows, columns] += gain.astype(np.float32) * patch
     return total
+
+
+@lru_cache(maxsize=1)
+def _leftness() -> Floats:
+    """(W,) 0 on the subject's right half of the sheet, 1 on the left."""
+    return smooth(WIDTH / 2 - 16, WIDTH / 2 + 16, np.arange(WIDTH, dtype=np.float32))
 
 
 @lru_cache(maxsize=VARIANTS)

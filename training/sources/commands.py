@@ -1,4 +1,4 @@
-"""`affectgan data`: render, import, merge and describe dual-annotated databases."""
+"""`affectgan data`: render, relabel, import, merge and describe dual-annotated databases."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ WORKERS = click.option(
 
 @click.group()
 def data() -> None:
-    """Render, import, merge and describe dual-annotated databases."""
+    """Render, relabel, import, merge and describe dual-annotated databases."""
 
 
 @data.command()
@@ -148,7 +148,10 @@ def twins(
     help="folder of photographs: beside.jpg shows their faces, aligned as in serving, above rendered ones",
 )
 def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None) -> None:
-    """Draw what the renderer draws: people.jpg, and action-units.jpg with each AU alone on four people."""
+    """Draw what the renderer draws: people.jpg, and action-units.jpg with each AU alone on four people.
+
+    action-units-uncreased.jpg shows the same without furrows: what the movement of the skin says alone.
+    """
     from training.renderer.sheet import beside_sheet, people_sheet, save_sheet, unit_sheet
     from training.sources.cropping import faces_of
 
@@ -156,14 +159,28 @@ def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None)
     save_sheet(
         people_sheet(seed=seed, count=people, size_px=size_px, columns=10), out / "people.jpg"
     )
-    save_sheet(
-        unit_sheet(seed=seed, people=4, size_px=size_px, intensities=(1.0,)),
-        out / "action-units.jpg",
-    )
+    for creases, name in ((True, "action-units.jpg"), (False, "action-units-uncreased.jpg")):
+        units = unit_sheet(
+            seed=seed, people=4, size_px=size_px, intensities=(1.0,), creases=creases
+        )
+        save_sheet(units, out / name)
     if photos is not None:
         found = faces_of(photos, size_px)
         save_sheet(beside_sheet(found, seed=seed), out / "beside.jpg")
     click.echo("wrote " + ", ".join(str(path) for path in sorted(out.glob("*.jpg"))))
+
+
+@data.command()
+@click.argument("folder", type=FOLDER)
+@OUT
+def relabel(folder: Path, out: Path) -> None:
+    """Give rendered faces of FOLDER the valence and arousal of today's rule, without rendering them again."""
+    from training.database.reader import Database
+    from training.renderer.affect_rule import RULE
+    from training.sources.relabelling import relabel_database
+
+    count = relabel_database(Database.open(folder), out)
+    click.echo(f"wrote {out}: {count} rendered faces relabelled by the rule {RULE}")
 
 
 @data.command("import")

@@ -10,10 +10,19 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from affect.labels import Vocabulary
+from affect.labels import POSE, Vocabulary
 from training.database.masks import encode
 from training.database.sample import Sample
-from training.renderer.expressions import AU_CODES, State, can_turn, draw_state, turned
+from training.renderer.affect_rule import rater
+from training.renderer.expressions import (
+    AU_CODES,
+    State,
+    annotated,
+    can_turn,
+    draw_state,
+    expression_of,
+    turned,
+)
 from training.renderer.face import ALIGNED, RenderedFace, changed_mask, render_twins
 from training.renderer.person import Person, draw_person
 from training.renderer.scene import Scene, draw_scene
@@ -89,6 +98,8 @@ def _sample(
     state: State,
     face: RenderedFace,
 ) -> Sample:
+    key = f"s{seed}-g{group:07d}-{index}"
+    state = annotated(rater(key), state)
     done, code = cv2.imencode(".png", face.image[..., ::-1], PNG)
     assert done
     truth: dict[str, object] = {
@@ -96,15 +107,18 @@ def _sample(
         "age": person.age,
         "melanin": round(person.melanin, 2),
         "parts": encode(face.parts),
-        "pose": [round(angle, 4) for angle in (scene.yaw, scene.pitch, scene.roll)],
+        "expression": expression_of(state),
+        "pose": dict(zip(POSE, (round(angle, 2) for angle in face.pose), strict=True)),
         "points": face.points.round(2).tolist(),
         "landmarks": face.landmarks.round(1).tolist(),
-        "left": state.left,
+        # Intensities on the person's own sides. Sets from before the rule had shares of the left side alone.
+        "left": state.sides(left=True),
+        "right": state.sides(left=False),
     }
-    if state.expected is not None:
-        truth["expected_va"] = [round(value, 4) for value in state.expected]
+    assert state.expected is not None
+    truth["expected_va"] = [round(value, 4) for value in state.expected]
     return Sample(
-        key=f"s{seed}-g{group:07d}-{index}",
+        key=key,
         image=code.tobytes(),
         labels=state.row(),
         source=SOURCE,

@@ -16,13 +16,14 @@ from tqdm import tqdm
 
 from training.database.card import DataCard, DataError
 from training.database.writer import DatabaseWriter, written_shards
+from training.renderer.affect_rule import RULE
 from training.renderer.expressions import AU_CODES
 from training.renderer.version import renderer_digest
 
 SHARD_IMAGES = 1024
 LABELLED = (
-    "True AU intensities of the renderer; valence and arousal by the generative rule of training/renderer/expressions.py, "
-    "absent for part of the free AU combinations"
+    "True AU intensities of the renderer, expression and pose; valence and arousal by the additive rule of "
+    "training/renderer/affect_rule.py, with a rater's noise"
 )
 
 
@@ -70,6 +71,7 @@ def render_database(
         seed=seed,
         twins=twins,
         renderer=renderer_digest(),
+        affect_rule=RULE,
     )
     DatabaseWriter(folder, card)  # says at once when the folder cannot be written
     groups, per_shard = -(-images // twins), max(SHARD_IMAGES // twins, 1)

@@ -13,16 +13,16 @@ from affect.model import smoke_card
 from affect.protocol.messages import (
     ANY_LABEL,
     NO_REFERENCE,
-    ExplainAnswer,
-    ExplainedWords,
     ExplainRequest,
-    GenerateAnswer,
+    ExplainResponse,
+    ExplanationDetails,
     GenerateRequest,
-    PredictAnswer,
+    GenerateResponse,
     Predictions,
     PredictRequest,
+    PredictResponse,
+    ProtocolError,
     RowError,
-    WireError,
 )
 
 CARD = smoke_card()
@@ -58,8 +58,8 @@ def explain_request(rows: int = 2) -> ExplainRequest:
     return ExplainRequest.of(pictures(rows, S, S, 3), ANY_LABEL, np.nan)
 
 
-def explain_answer() -> ExplainAnswer:
-    words = ExplainedWords(
+def explain_answer() -> ExplainResponse:
+    words = ExplanationDetails(
         (("AU12", 0.97, 0.08),),
         (("AU12", 0.9, 0.2),),
         {"mouth": 0.9},
@@ -69,7 +69,7 @@ def explain_answer() -> ExplainAnswer:
         ("it looks real",),
         "Without the smile.",
     )
-    return ExplainAnswer(
+    return ExplainResponse(
         label=np.array([4, 0], dtype=np.int32),
         target=np.zeros(2, dtype=np.float32),
         factual=predictions(2),
@@ -96,10 +96,10 @@ def test_crops_cross_the_wire_unharmed() -> None:
 
 
 def test_an_answer_keeps_its_numbers_and_the_errors_of_its_rows() -> None:
-    answer = PredictAnswer(
+    answer = PredictResponse(
         predictions(2), errors={1: RowError("not_finite", "No reading", "the model gave NaN")}
     )
-    back = PredictAnswer.from_bytes(answer.to_bytes(CARD), CARD)
+    back = PredictResponse.from_bytes(answer.to_bytes(CARD), CARD)
     assert np.array_equal(back.read.probability, answer.read.probability)
     assert back.errors == answer.errors
 
@@ -117,17 +117,17 @@ def test_a_job_without_references_crosses_the_wire() -> None:
 
 
 def test_a_generated_answer_crosses_the_wire_unharmed() -> None:
-    answer = GenerateAnswer(
+    answer = GenerateResponse(
         pictures(2, S, S, 3), np.zeros((2, K + 2), dtype=np.float32), predictions(2)
     )
-    back = GenerateAnswer.from_bytes(answer.to_bytes(CARD), CARD)
+    back = GenerateResponse.from_bytes(answer.to_bytes(CARD), CARD)
     assert np.array_equal(back.images, answer.images)
     assert np.array_equal(back.measured.va, answer.measured.va)
 
 
 def test_an_explanation_crosses_with_its_words() -> None:
     answer = explain_answer()
-    back = ExplainAnswer.from_bytes(answer.to_bytes(CARD), CARD)
+    back = ExplainResponse.from_bytes(answer.to_bytes(CARD), CARD)
     assert back.words == answer.words
     assert np.array_equal(back.frames, answer.frames)
     assert np.array_equal(back.counterfactual_read.realism, answer.counterfactual_read.realism)
@@ -153,12 +153,12 @@ def test_rows_of_predictions_are_cut_from_every_field() -> None:
 def test_crops_that_do_not_fit_the_card_are_refused_by_name(
     crops: NDArray[np.uint8], named: str
 ) -> None:
-    with pytest.raises(WireError, match=named):
+    with pytest.raises(ProtocolError, match=named):
         PredictRequest(crops).to_bytes(CARD)
 
 
 def test_rows_that_disagree_in_number_are_refused() -> None:
-    with pytest.raises(WireError, match="seeds"):
+    with pytest.raises(ProtocolError, match="seeds"):
         replace(generate_request(3), seeds=np.arange(2, dtype=np.int64)).to_bytes(CARD)
 
 
@@ -166,35 +166,35 @@ def test_a_job_for_another_model_is_refused() -> None:
     content = PredictRequest(pictures(1, S, S, 3)).to_bytes(
         CARD.model_copy(update={"digest": "old"})
     )
-    with pytest.raises(WireError, match="digest"):
+    with pytest.raises(ProtocolError, match="digest"):
         PredictRequest.from_bytes(content, CARD.model_copy(update={"digest": "new"}))
 
 
 def test_a_job_for_another_vocabulary_is_refused() -> None:
     content = generate_request().to_bytes(CARD)
     other: ModelCard = smoke_card(vocabulary=LABEL_SETS["disfa"])
-    with pytest.raises(WireError, match="labels"):
+    with pytest.raises(ProtocolError, match="labels"):
         GenerateRequest.from_bytes(content, other)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\xff" * 64, b'{"json": true}' * 10])
 def test_bytes_that_are_no_safetensors_are_refused(content: bytes) -> None:
-    with pytest.raises(WireError, match="content"):
+    with pytest.raises(ProtocolError, match="content"):
         PredictRequest.from_bytes(content, CARD)
 
 
 def test_a_cut_message_is_refused() -> None:
-    with pytest.raises(WireError, match="content"):
+    with pytest.raises(ProtocolError, match="content"):
         PredictRequest.from_bytes(PredictRequest(pictures(1, S, S, 3)).to_bytes(CARD)[:-1], CARD)
 
 
 def test_safetensors_without_our_header_are_refused() -> None:
-    with pytest.raises(WireError, match="message"):
+    with pytest.raises(ProtocolError, match="message"):
         PredictRequest.from_bytes(save({"crops": pictures(1, S, S, 3)}), CARD)
 
 
 def test_a_message_of_another_operation_is_refused() -> None:
-    with pytest.raises(WireError, match="message"):
+    with pytest.raises(ProtocolError, match="message"):
         PredictRequest.from_bytes(explain_request().to_bytes(CARD), CARD)
 
 

@@ -53,7 +53,7 @@ def test_what_is_no_address_is_refused_at_the_start(text: str) -> None:
 def test_the_log_names_the_client_rather_than_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     written, handler, logger = (
         io.StringIO(),
-        logging_setup.handler_of(Settings(log_format="json")),
+        logging_setup.handler_from_settings(Settings(log_format="json")),
         logging.getLogger("service.api.middleware"),
     )
     assert isinstance(handler, logging.StreamHandler)

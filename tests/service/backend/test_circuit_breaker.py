@@ -9,10 +9,10 @@ from service.backend.circuit_breaker import (
     LONGEST_PAUSE_SECONDS,
     PAUSE_SECONDS,
     STALL_SECONDS,
-    BackendBroken,
-    Breaker,
+    CircuitBreaker,
+    CircuitOpen,
 )
-from service.backend.torchserve_client import BackendRefused, BackendTimeout, BackendUnavailable
+from service.backend.interface import BackendRefused, BackendTimeout, BackendUnavailable
 from service.settings import Settings
 from tests.support.gateway import serve
 from tests.support.pictures import CROPS, FACE, encoded, packed
@@ -24,20 +24,20 @@ def clock() -> Clock:
     return Clock()
 
 
-def fail(breaker: Breaker, error: BaseException, times: int = 1) -> None:
+def fail(breaker: CircuitBreaker, error: BaseException, times: int = 1) -> None:
     for _ in range(times):
         with pytest.raises(type(error)), breaker.guard():
             raise error
 
 
-def opened(clock: Clock) -> Breaker:
-    breaker = Breaker(clock=clock)
+def opened(clock: Clock) -> CircuitBreaker:
+    breaker = CircuitBreaker(clock=clock)
     fail(breaker, BackendUnavailable("down"), FAILURES)
     return breaker
 
 
 def test_failures_in_a_row_open_it_and_a_success_between_does_not(clock: Clock) -> None:
-    breaker = Breaker(clock=clock)
+    breaker = CircuitBreaker(clock=clock)
     fail(breaker, BackendUnavailable("down"), FAILURES - 1)
     with breaker.guard():
         pass
@@ -45,13 +45,13 @@ def test_failures_in_a_row_open_it_and_a_success_between_does_not(clock: Clock) 
     assert breaker.state == "closed"
     fail(breaker, BackendUnavailable("down"))
     assert breaker.state == "open"
-    fail(breaker, BackendBroken(1.0))  # nothing is sent
+    fail(breaker, CircuitOpen(1.0))  # nothing is sent
 
 
 def test_after_a_pause_one_request_tries_and_closes_it(clock: Clock) -> None:
     breaker = opened(clock)
     clock.now += PAUSE_SECONDS
-    with breaker.guard(), pytest.raises(BackendBroken):
+    with breaker.guard(), pytest.raises(CircuitOpen):
         breaker.check()  # the others wait for the trial
     assert breaker.state == "closed"
 
@@ -73,7 +73,7 @@ def test_a_trial_whose_client_leaves_decides_nothing(clock: Clock) -> None:
 
 
 def test_a_refusal_is_a_sign_of_life_and_a_short_deadline_is_no_failure(clock: Clock) -> None:
-    breaker = Breaker(clock=clock)
+    breaker = CircuitBreaker(clock=clock)
     fail(breaker, BackendTimeout("late"), 2 * FAILURES)
     fail(breaker, BackendRefused("aus", "x", "y"), 2 * FAILURES)
     assert breaker.state == "closed"
@@ -82,7 +82,7 @@ def test_a_refusal_is_a_sign_of_life_and_a_short_deadline_is_no_failure(clock: C
 def test_requests_that_nobody_answers_for_long_open_it_unless_others_are_answered(
     clock: Clock,
 ) -> None:
-    def stall(breaker: Breaker, *, meanwhile: bool) -> None:
+    def stall(breaker: CircuitBreaker, *, meanwhile: bool) -> None:
         with pytest.raises(BackendTimeout), breaker.guard():
             clock.now += STALL_SECONDS
             if meanwhile:
@@ -90,7 +90,7 @@ def test_requests_that_nobody_answers_for_long_open_it_unless_others_are_answere
                     pass
             raise BackendTimeout("late")
 
-    breaker = Breaker(clock=clock)
+    breaker = CircuitBreaker(clock=clock)
     for _ in range(2 * FAILURES):
         stall(breaker, meanwhile=True)
     assert breaker.state == "closed"

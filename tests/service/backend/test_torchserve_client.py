@@ -24,14 +24,14 @@ from affect.protocol.messages import (
     GenerateRequest,
     PredictRequest,
 )
-from service.backend.torchserve_client import (
+from service.backend.interface import (
     BackendError,
     BackendOverloaded,
     BackendRefused,
     BackendTimeout,
     BackendUnavailable,
-    TorchServeBackend,
 )
+from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_process import TorchServe
 from tests.support.tiny import tiny_card, tiny_model, tiny_run
 from training.archive import write_archives
@@ -60,7 +60,7 @@ async def live(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Live]:
     write_archives(tiny_run(models / "run"), models)
     async with (
         TorchServe(models) as server,
-        TorchServeBackend.of(models, server.inference, server.management) as backend,
+        TorchServeBackend.from_folder(models, server.inference, server.management) as backend,
     ):
         yield Live(server, backend)
 

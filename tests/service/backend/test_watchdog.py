@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from affect.archive import OPERATIONS, Operation, archive_of
 from affect.protocol.messages import PredictRequest
-from service.backend.torchserve_client import BackendError, TorchServeBackend
+from service.backend.interface import BackendError
+from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_process import TorchServe, workers
 from service.backend.watchdog import FAILURES, IDLE_SECONDS, Watchdog, watched
 from tests.support.tiny import tiny_run
@@ -55,7 +56,7 @@ def hanging(models: Path, flag: Path) -> None:
     path = archive_of(models, "predict")
     with ZipFile(path) as whole:
         contents = {name: whole.read(name) for name in whole.namelist()}
-    start = "        return Batch.read("
+    start = "        return RequestBatch.parse("
     waiting = f'        import os, time\n        while os.path.exists("{flag}"):\n            time.sleep(60)\n'
     assert start.encode() in contents["predict.py"]
     contents["predict.py"] = contents["predict.py"].replace(
@@ -73,7 +74,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Liv
     hanging(models, models / "hang")
     async with (
         TorchServe(models) as server,
-        TorchServeBackend.of(models, server.inference, server.management) as backend,
+        TorchServeBackend.from_folder(models, server.inference, server.management) as backend,
     ):
         live = Live(server, backend, models / "hang")
         async with watched(

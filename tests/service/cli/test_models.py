@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from affect.card import ModelCard
 from service.api.app import create_app
-from service.backend.pool import Fleet
-from service.cli.admin import administration, socket_of
+from service.backend.pool import ModelServerPool
+from service.cli.admin import admin_server, admin_socket
 from service.cli.models import models
 from service.cli.serve import listen
 from service.settings import Settings
@@ -50,11 +50,11 @@ def gateway(
     servers: list[uvicorn.Server] = []
 
     async def run() -> None:
-        async with Fleet(opened) as fleet:
-            await fleet.open(folders["1.0"])
-            app = create_app(Settings(), backends=fleet.backends)
+        async with ModelServerPool(opened) as pool:
+            await pool.open(folders["1.0"])
+            app = create_app(Settings(), backends=pool.backends)
             servers.append(uvicorn.Server(uvicorn.Config(app, log_level="warning")))
-            async with administration(app, fleet, socket_of(port)):
+            async with admin_server(app, pool, admin_socket(port)):
                 await servers[0].serve(sockets=[listening])
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
@@ -115,11 +115,11 @@ def test_a_swap_under_load_is_one_command_and_loses_nothing(
 
 
 def test_the_socket_is_the_users_own(gateway: Gateway) -> None:
-    path = socket_of(int(gateway.url.rsplit(":", 1)[1]))
+    path = admin_socket(int(gateway.url.rsplit(":", 1)[1]))
     assert path.is_socket() and path.parent.stat().st_mode & 0o077 == 0
     path.parent.chmod(0o755)
     with pytest.raises(ValueError, match="yours alone"):
-        socket_of(1)
+        admin_socket(1)
 
 
 def test_without_a_server_it_says_how_to_start_one(

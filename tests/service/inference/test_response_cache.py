@@ -14,7 +14,7 @@ import pytest
 from affect.card import ModelCard
 from service import schemas
 from service.access.authentication import Principal
-from service.backend.torchserve_client import BackendTimeout
+from service.backend.interface import BackendTimeout
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
 from service.inference.response_cache import CacheKey, ResponseCache, matches

@@ -17,10 +17,10 @@ from service.api.app import create_app
 from service.cli.serve import _Server, listen
 from service.inference.inference_request import InferenceRequest
 from service.jobs.jobs import Job, Lease
-from service.jobs.redis_store import StreamJobs
+from service.jobs.redis_store import RedisJobStore
 from service.schemas import PredictBody
 from service.settings import Settings
-from service.storage.encryption import Vault
+from service.storage.encryption import Cipher
 from tests.support.gateway import Gateway, local_backend, serve
 from tests.support.jobs import (
     ASYNC,
@@ -217,8 +217,8 @@ def test_whoever_waits_for_an_answer_is_not_kept_from_it_by_a_job(gateway: Gatew
 # -- Redis ---------------------------------------------------------------------------------------------------------
 
 
-def stream(server: RedisServer) -> StreamJobs:
-    return StreamJobs(server.url, Vault.of(JOBS_KEY), most=10, lease_seconds=0.3)
+def stream(server: RedisServer) -> RedisJobStore:
+    return RedisJobStore(server.url, Cipher.from_base64(JOBS_KEY), most=10, lease_seconds=0.3)
 
 
 async def taken(server: RedisServer) -> Lease:

@@ -12,10 +12,10 @@ from service.observability.drift import (
     BLOCK_FACES,
     FEWEST_FACES,
     WINDOW_BLOCKS,
-    Readings,
-    Seen,
-    bins_of,
+    DriftCollector,
+    DriftMonitor,
     psi,
+    reference_bins,
 )
 from tests.support.tiny import tiny_card
 
@@ -33,7 +33,7 @@ def card() -> ModelCard:
 
 
 def faces(count: int, *, power: float = 1.0) -> Predictions:
-    """Readings as in the reference; a power above 1 pushes the Action Units towards 0."""
+    """DriftCollector as in the reference; a power above 1 pushes the Action Units towards 0."""
     k = len(tiny_card().vocabulary)
     aus = RNG.random((count, k)).astype(np.float32) ** power
     va, realism = (
@@ -55,17 +55,17 @@ def test_the_index_is_the_one_worked_out_by_hand() -> None:
 
 
 def test_bins_hold_a_tenth_each_and_ties_go_where_their_values_go() -> None:
-    edges, shares = bins_of(np.linspace(0, 1, 101))
+    edges, shares = reference_bins(np.linspace(0, 1, 101))
     assert np.allclose(edges, np.arange(1, 10) / 10) and np.allclose(shares, 0.1)
     rare = np.concatenate([np.zeros(50), np.linspace(0, 1, 51)])  # half of the faces read exactly 0
-    edges, shares = bins_of(rare)
+    edges, shares = reference_bins(rare)
     drawn = np.concatenate([np.zeros(50_000), RNG.random(50_000)])
     counted = np.bincount((drawn[:, None] >= edges).sum(1), minlength=10) / len(drawn)
     assert np.abs(counted - shares).max() < 0.01
 
 
 def test_faces_like_the_references_show_no_drift_and_others_do() -> None:
-    seen = Seen(card())
+    seen = DriftMonitor(card())
     for _ in range(20):
         seen.add(faces(100))
     still = seen.drift()
@@ -80,7 +80,7 @@ def test_faces_like_the_references_show_no_drift_and_others_do() -> None:
 
 
 def test_the_window_forgets_and_stays_small() -> None:
-    seen = Seen(card())
+    seen = DriftMonitor(card())
     for _ in range(60):
         seen.add(faces(50, power=3.0))
     for _ in range(WINDOW_BLOCKS * BLOCK_FACES // 50):
@@ -92,15 +92,15 @@ def test_the_window_forgets_and_stays_small() -> None:
 
 
 def test_a_figure_of_few_faces_is_not_told() -> None:
-    seen = Seen(card())
+    seen = DriftMonitor(card())
     seen.add(faces(FEWEST_FACES - 1))
     assert seen.drift() == {}
 
 
 def test_prometheus_sees_histogram_and_drift_until_the_version_is_let_go() -> None:
-    readings, registry = Readings(), CollectorRegistry()
+    readings, registry = DriftCollector(), CollectorRegistry()
     registry.register(readings)
-    readings.of(card()).add(faces(600))
+    readings.monitor(card()).add(faces(600))
     told = registry.get_sample_value(
         "affectgan_reading_bucket",
         {"model": "affectgan", "version": "1.0", "label": "valence", "le": "0.0"},

@@ -1,4 +1,4 @@
-"""What operators see of a request: its log line, its spans, its metrics; and what they must not see."""
+"""What operators see of a request: its log line, its row_ranges, its metrics; and what they must not see."""
 
 import io
 import json
@@ -15,8 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from affect.batches import predict
-from affect.protocol.messages import PredictAnswer, PredictRequest
-from affect.protocol.torchserve_batch import Batch
+from affect.protocol.messages import PredictRequest, PredictResponse
+from affect.protocol.torchserve_batch import RequestBatch
 from service.observability import logging_setup
 from service.observability.tracing import Recording, Trace
 from service.settings import Settings
@@ -35,20 +35,20 @@ class _Context:
 
 async def through_a_worker(
     self: LocalBackend, request: PredictRequest, *, timeout_seconds: float
-) -> PredictAnswer:
+) -> PredictResponse:
     """As bytes, in one batch with a stranger's job."""
     card, stranger = self.model.card, replace(request, traceparent=TRACE.replace("b7ad", "c0de"))
     bodies = [{"body": job.to_bytes(card)} for job in (request, stranger)]
-    batch = Batch.read(PredictRequest, bodies, _Context(), card)  # type: ignore[arg-type]
-    answers = batch.answer(
-        lambda jobs: [PredictAnswer(predict(self.model, job.crops, (1, 8))) for job in jobs]
+    batch = RequestBatch.parse(PredictRequest, bodies, _Context(), card)  # type: ignore[arg-type]
+    answers = batch.respond(
+        lambda jobs: [PredictResponse(predict(self.model, job.crops, (1, 8))) for job in jobs]
     )
-    return PredictAnswer.from_bytes(answers[0], card)
+    return PredictResponse.from_bytes(answers[0], card)
 
 
 def test_a_trace_goes_from_the_caller_to_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    spans, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(spans))
+    row_ranges, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(row_ranges))
     monkeypatch.setattr(LocalBackend, "predict", through_a_worker)
     for gateway in serve(Settings(), tracing=Recording(provider)):
         assert (
@@ -59,7 +59,7 @@ def test_a_trace_goes_from_the_caller_to_the_worker(monkeypatch: pytest.MonkeyPa
         )
         metrics = gateway.get("/metrics").body.decode()
     handled, job, request = (
-        next(s for s in spans.get_finished_spans() if s.name == n)
+        next(s for s in row_ranges.get_finished_spans() if s.name == n)
         for n in ("handle", "predict job", "POST /v1/predict")
     )
     assert [f"{span.parent.span_id:016x}" if span.parent else "" for span in (request,)] == [
@@ -77,7 +77,10 @@ def test_a_trace_goes_from_the_caller_to_the_worker(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_log_line_says_who_and_how_but_nothing_of_the_picture() -> None:
-    written, handler = io.StringIO(), logging_setup.handler_of(Settings(log_format="json"))
+    written, handler = (
+        io.StringIO(),
+        logging_setup.handler_from_settings(Settings(log_format="json")),
+    )
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(written)
     logger = logging.getLogger("service")

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis as Client
 
 from service.observability.metrics import Metrics
-from service.storage.redis import REST_SECONDS, Redis, RedisFailed
+from service.storage.redis import REST_SECONDS, Redis, RedisUnavailable
 from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.waiting import Clock
 
@@ -16,14 +16,14 @@ async def ping(client: Client) -> bool:
 
 
 async def refused(redis: Redis) -> str:
-    with pytest.raises(RedisFailed) as failed:
-        await redis.ask("test", ping)
+    with pytest.raises(RedisUnavailable) as failed:
+        await redis.execute("test", ping)
     return failed.value.reason
 
 
 async def test_a_redis_that_is_there_answers(redis_server: RedisServer) -> None:
     redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
-    assert await redis.ask("test", ping)
+    assert await redis.execute("test", ping)
     await redis.close()
 
 
@@ -32,13 +32,13 @@ async def test_a_redis_that_is_gone_is_left_alone_for_a_moment_and_found_again(
 ) -> None:
     metrics, clock = Metrics(), Clock()
     redis = Redis(redis_server.url, metrics, timeout_seconds=TIMEOUT, clock=clock)
-    assert await redis.ask("test", ping)
+    assert await redis.execute("test", ping)
     redis_server.kill()
     assert await refused(redis) == "gone" and await refused(redis) == "resting"
     redis_server.start()
     assert await refused(redis) == "resting"
     clock.now += REST_SECONDS + 0.1
-    assert await redis.ask("test", ping)
+    assert await redis.execute("test", ping)
     assert failures(metrics, "gone") == 1 and failures(metrics, "resting") == 2
     await redis.close()
 
@@ -58,7 +58,7 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
     clock = Clock()
     async with SlowLine(redis_server.port) as line:
         redis = Redis(line.url, Metrics(), timeout_seconds=TIMEOUT, clock=clock)
-        assert await redis.ask("test", ping)
+        assert await redis.execute("test", ping)
         redis.timeout_seconds, line.seconds = (
             0.1,
             0.5,
@@ -66,7 +66,7 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
         assert await refused(redis) == "slow"
         redis.timeout_seconds, line.seconds = TIMEOUT, 0.0
         clock.now += REST_SECONDS + 0.1
-        assert await redis.ask("test", lambda client: client.echo("now")) == b"now"
+        assert await redis.execute("test", lambda client: client.echo("now")) == b"now"
         await redis.close()
 
 
@@ -74,15 +74,17 @@ async def test_a_client_that_leaves_does_not_spoil_the_connection(
     redis_server: RedisServer,
 ) -> None:
     redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
-    assert await redis.ask("test", ping)
-    asked = asyncio.create_task(redis.ask("test", lambda client: client.echo("of one who left")))
+    assert await redis.execute("test", ping)
+    asked = asyncio.create_task(
+        redis.execute("test", lambda client: client.echo("of one who left"))
+    )
     await asyncio.sleep(0)
     asked.cancel()
     answers = await asyncio.gather(
-        *(redis.ask("test", lambda client, n=n: client.echo(str(n))) for n in range(50))
+        *(redis.execute("test", lambda client, n=n: client.echo(str(n))) for n in range(50))
     )
     assert answers == [str(n).encode() for n in range(50)]
-    assert (await redis.ask("test", lambda client: client.info("clients")))[
+    assert (await redis.execute("test", lambda client: client.info("clients")))[
         "connected_clients"
     ] <= 16
     await redis.close()
@@ -92,10 +94,10 @@ async def test_a_full_redis_refuses_writes_and_goes_on_reading(redis_server: Red
     redis_server.kill()
     redis_server.start("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
     redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
-    with pytest.raises(RedisFailed, match="full"):
+    with pytest.raises(RedisUnavailable, match="full"):
         for number in range(200):
-            await redis.ask("test", lambda client, n=number: client.set(str(n), b"x" * 100_000))
-    assert await redis.ask("test", lambda client: client.get("no such key")) is None
+            await redis.execute("test", lambda client, n=number: client.set(str(n), b"x" * 100_000))
+    assert await redis.execute("test", lambda client: client.get("no such key")) is None
     assert failures(metrics, "full") == 1
     await redis.close()
 
@@ -114,7 +116,7 @@ async def test_what_does_not_speak_redis_is_of_no_help(said: bytes) -> None:
     redis = Redis(
         f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", Metrics(), timeout_seconds=0.3
     )
-    with pytest.raises(RedisFailed):
-        await redis.ask("test", lambda client: client.get("a"))
+    with pytest.raises(RedisUnavailable):
+        await redis.execute("test", lambda client: client.get("a"))
     await redis.close()
     server.close()

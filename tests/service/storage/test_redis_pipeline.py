@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from service.observability.metrics import Metrics
-from service.storage.redis import REST_SECONDS, Redis, RedisFailed
+from service.storage.redis import REST_SECONDS, Redis, RedisUnavailable
 from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.waiting import Clock
 
 
 async def echoed(redis: Redis, *texts: str) -> list[bytes]:
     sent = [redis.send("ECHO", text) for text in texts]
-    return [await redis.answer("test", one) for one in sent]
+    return [await redis.receive("test", one) for one in sent]
 
 
 async def test_what_is_asked_together_goes_together(redis_server: RedisServer) -> None:
@@ -35,9 +35,9 @@ async def test_what_is_asked_together_goes_together(redis_server: RedisServer) -
 async def test_what_redis_refuses_fails_alone(redis_server: RedisServer) -> None:
     redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
     sent = [redis.send("ECHO", "a"), redis.send("NONSENSE"), redis.send("ECHO", "b")]
-    with pytest.raises(RedisFailed, match="refused"):
-        await redis.answer("test", sent[1])
-    assert [await redis.answer("test", one) for one in sent[::2]] == [b"a", b"b"] and failures(
+    with pytest.raises(RedisUnavailable, match="refused"):
+        await redis.receive("test", sent[1])
+    assert [await redis.receive("test", one) for one in sent[::2]] == [b"a", b"b"] and failures(
         metrics, "refused"
     ) == 1
     await redis.close()
@@ -48,7 +48,9 @@ async def test_a_connection_that_redis_closed_meanwhile_is_no_failure(
 ) -> None:
     redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
     await echoed(redis, "connected")
-    await redis.ask("test", lambda client: client.client_kill_filter(_type="normal", skipme=True))
+    await redis.execute(
+        "test", lambda client: client.client_kill_filter(_type="normal", skipme=True)
+    )
     await asyncio.sleep(0.1)
     assert await echoed(redis, "again") == [b"again"] and failures(metrics, "gone") == 0
     await redis.close()
@@ -64,7 +66,7 @@ async def test_a_frozen_redis_costs_everybody_one_timeout_and_its_late_answer_go
     start = asyncio.get_running_loop().time()
     told = await asyncio.gather(*(echoed(redis, text) for text in "abc"), return_exceptions=True)
     assert (
-        all(isinstance(one, RedisFailed) for one in told)
+        all(isinstance(one, RedisUnavailable) for one in told)
         and asyncio.get_running_loop().time() - start < 1.0
     )
     assert failures(metrics, "slow") == 3
@@ -78,7 +80,7 @@ async def test_whoever_leaves_disturbs_nobody(redis_server: RedisServer) -> None
     redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
     leaving, staying = redis.send("ECHO", "of one who left"), redis.send("ECHO", "mine")
     leaving.cancel()
-    assert await redis.answer("test", staying) == b"mine" and await echoed(redis, "a", "b") == [
+    assert await redis.receive("test", staying) == b"mine" and await echoed(redis, "a", "b") == [
         b"a",
         b"b",
     ]

@@ -213,3 +213,70 @@ def test_landmarks_turn_with_the_head(framing: object, person: Person, scene: Sc
     ]  # type: ignore[arg-type]
     nose_from_eyes = [face.points[2, 0] - face.points[:2, 0].mean() for face in faces]
     assert nose_from_eyes[0] < 0 < nose_from_eyes[1]
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), [(0.5, 0.0), (-0.5, 0.2), (0.0, 0.3), (0.8, -0.3)])
+def test_pose_says_where_the_nose_points_in_the_picture(
+    yaw: float, pitch: float, person: Person, scene: Scene
+) -> None:
+    turned = replace(scene, yaw=yaw, pitch=pitch, roll=0.1)
+    face = render_face(person, turned, NEUTRAL_STATE, size_px=SIZE, framing=LOOSE)
+    assert np.allclose(
+        face.pose[:2], np.degrees([yaw, pitch]), atol=6
+    )  # a roll turns both a little
+    tip = face.points[2] - face.points[:2].mean(0)
+    assert np.sign(tip[0]) == np.sign(face.pose[0]) or abs(yaw) < 0.1
+
+
+def test_pose_counts_a_clockwise_roll_as_positive_and_a_level_face_as_none(
+    person: Person, scene: Scene
+) -> None:
+    rolled = replace(scene, roll=0.3)
+    loose, aligned = (
+        render_face(person, rolled, NEUTRAL_STATE, size_px=SIZE, framing=framing)
+        for framing in (LOOSE, ALIGNED)
+    )
+    eyes = loose.points[1] - loose.points[0]
+    assert np.degrees(np.arctan2(eyes[1], eyes[0])) == pytest.approx(loose.pose[2], abs=2)
+    assert loose.pose[2] == pytest.approx(np.degrees(0.3), abs=2)
+    assert aligned.pose == pytest.approx((0.0, 0.0, 0.0), abs=2)
+
+
+def test_looking_up_is_a_positive_pitch(person: Person, scene: Scene) -> None:
+    up, down = (
+        render_face(person, replace(scene, pitch=pitch), NEUTRAL_STATE, size_px=SIZE)
+        for pitch in (0.3, -0.3)
+    )
+    assert up.pose[2] == pytest.approx(0, abs=2) and up.pose[1] > 15 > -15 > down.pose[1]
+    drop = [face.points[2, 1] - face.points[:2, 1].mean() for face in (up, down)]
+    assert drop[0] < drop[1]  # the nose's tip comes nearer to the eyes
+
+
+def test_furrows_are_the_persons_and_not_the_action_units(person: Person, scene: Scene) -> None:
+    smooth = replace(person.motion, creases=dict.fromkeys(AU_CODES, 0.0), lasting={})
+    folded = replace(smooth, creases=dict.fromkeys(AU_CODES, 1.0))
+    worn = replace(smooth, lasting={"AU4": 1.0})
+    frown = single("AU4", 1.0)
+    bare, deep = (
+        render_face(replace(person, motion=motion), scene, frown, size_px=SIZE)
+        for motion in (smooth, folded)
+    )
+    calm, lined = (
+        render_face(replace(person, motion=motion), scene, NEUTRAL_STATE, size_px=SIZE)
+        for motion in (smooth, worn)
+    )
+    assert changed_mask(bare, deep, grey_levels=6).any()
+    assert changed_mask(calm, lined, grey_levels=6).any()
+    assert (
+        changed_mask(calm, bare, grey_levels=6).sum()
+        > changed_mask(bare, deep, grey_levels=6).sum()
+    )
+
+
+def test_a_dark_face_is_exposed_as_legibly_as_a_light_one(person: Person, scene: Scene) -> None:
+    light, dark = (
+        render_face(replace(person, melanin=m), scene, NEUTRAL_STATE, size_px=SIZE)
+        for m in (2.0, 9.5)
+    )
+    assert dark.image[dark.mask].mean() > 0.4 * light.image[light.mask].mean()
+    assert dark.image[dark.mask].std() > 0.5 * light.image[light.mask].std()

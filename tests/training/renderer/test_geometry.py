@@ -36,10 +36,10 @@ def test_a_neutral_head_under_no_action_stays_as_it_is() -> None:
 def test_actions_add_up() -> None:
     basis = load_basis()
     neutral = basis.neutral(np.full(len(basis.directions), 0.01, np.float32))
-    both = basis.moved(neutral, {"jawOpen": 0.5, "browInnerUp": 1.0}) - neutral
+    both = basis.moved(neutral, {"jawOpen": 0.5, "browInnerUpLeft": 1.0}) - neutral
     apart = sum(
         basis.moved(neutral, {name: value}) - neutral
-        for name, value in (("jawOpen", 0.5), ("browInnerUp", 1.0))
+        for name, value in (("jawOpen", 0.5), ("browInnerUpLeft", 1.0))
     )
     assert np.allclose(both, apart, atol=1e-6)
 

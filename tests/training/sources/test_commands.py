@@ -152,6 +152,7 @@ def test_sheets_are_drawn(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "new").iterdir()} == {
         "people.jpg",
         "action-units.jpg",
+        "action-units-uncreased.jpg",
     }
 
 

@@ -22,7 +22,8 @@ from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import Floats
 from training.evaluation.explanation.questions import Asked
-from training.renderer.expressions import AU_CODES, affect_of
+from training.renderer.affect_rule import affect_of
+from training.renderer.expressions import AU_CODES
 
 MOST_FACES = 100
 BATCH_FACES = 16

@@ -1,0 +1,151 @@
+"""What people hand in as pictures (paths, folders, bytes, arrays, PIL images), one after the other, each with a name.
+
+Nothing is opened before it is its turn, so a folder of a million costs what one costs, and a broken one fails alone.
+"""
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from affect.images import MAX_PIXELS, ImageError, decode, to_rgb
+
+U8: TypeAlias = NDArray[np.uint8]
+PictureLike: TypeAlias = (
+    "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Picture"
+)
+Pictures: TypeAlias = "PictureLike | Iterable[PictureLike]"
+
+# What is taken for a picture in a folder. Not all of these can be read: the others say why they cannot.
+PICTURE_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".avif",
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One picture that is not opened yet. `frame` and `time_seconds` say where in a video it was."""
+
+    name: str
+    source: Path | bytes | U8 | Image.Image
+    frame: int | None = None
+    time_seconds: float | None = None
+
+    def content(self) -> bytes:
+        """The bytes of a file; arrays and PIL images become PNG. Raises ImageError when the file cannot be read."""
+        if isinstance(self.source, bytes):
+            return self.source
+        if isinstance(self.source, Path):
+            return _read(self.source)
+        out = io.BytesIO()
+        Image.fromarray(self.pixels()).save(out, "PNG", compress_level=1)
+        return out.getvalue()
+
+    def pixels(self, *, max_pixels: int = MAX_PIXELS) -> U8:
+        """(H, W, 3) RGB, upright. Raises ImageError."""
+        if isinstance(self.source, np.ndarray):
+            return _rgb(self.source)
+        if isinstance(self.source, Image.Image):
+            return np.asarray(to_rgb(ImageOps.exif_transpose(self.source)), dtype=np.uint8)
+        return decode(self.content(), max_pixels=max_pixels)
+
+
+def expand(pictures: Pictures, *, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[Picture]:
+    """Every picture of what was handed in; folders in the order of their names, with the folders in them."""
+    if isinstance(pictures, str | os.PathLike | bytes | np.ndarray | Image.Image | Picture):
+        pictures = [pictures]
+    for number, one in enumerate(pictures):
+        if isinstance(one, Picture):
+            yield one
+        elif isinstance(one, str | os.PathLike):
+            yield from (Picture(str(path), path) for path in files(Path(one), suffixes))
+        elif isinstance(one, bytes):
+            yield Picture(f"bytes-{number}", one)
+        elif isinstance(one, np.ndarray):
+            yield Picture(f"array-{number}", one)
+        elif isinstance(one, Image.Image):
+            yield Picture(str(getattr(one, "filename", "") or f"image-{number}"), one)
+        else:
+            raise TypeError(
+                f"picture {number} is a {type(one).__name__}; give a path, bytes, a uint8 array (H, W, 3) or a PIL image"
+            )
+
+
+def files(path: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[Path]:
+    """The path itself, or of a folder every file with such a suffix. Names that begin with a dot are left out.
+
+    What cannot be opened (a dangling link, a folder without permission) is handed out too, to fail by itself.
+    """
+    if path.is_dir():
+        yield from _walk(path, suffixes, frozenset())
+    else:
+        yield path
+
+
+def _walk(folder: Path, suffixes: frozenset[str], inside: frozenset[Path]) -> Iterator[Path]:
+    inside |= {folder.resolve()}
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        path = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if path.resolve() not in inside:  # a link to a folder around it would never end
+                yield from _walk(path, suffixes, inside)
+        elif path.suffix.lower() in suffixes:
+            yield path
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(
+            "unreadable", "Unreadable file", f"{path}: {error.strerror or error}"
+        ) from error
+
+
+def _rgb(array: U8) -> U8:
+    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8 as (H, W, 3); alpha on white."""
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or 0 in array.shape:
+        raise ImageError(
+            "not_an_image",
+            "Not an image",
+            f"an array of shape {array.shape} and type {array.dtype}; give uint8 (H, W, 3) in RGB",
+        )
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.float32) / 255
+        return np.asarray(np.rint(array[..., :3] * alpha + 255 * (1 - alpha)), np.uint8)
+    if array.shape[2] != 3:
+        raise ImageError(
+            "not_an_image",
+            "Not an image",
+            f"an array of shape {array.shape}; give uint8 (H, W, 3) in RGB",
+        )
+    return array

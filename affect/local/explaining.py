@@ -1,0 +1,133 @@
+"""Explaining in this process: the kernel's explanations, with what the model reads in the words of a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.batches import numpy_rows
+from affect.card import ModelCard
+from affect.counterfactual import Explanation, Question, QuestionError, explain
+from affect.counterfactual.question import Family
+from affect.faces import Face
+from affect.images import encode
+from affect.inputs import Picture
+from affect.judge import Judge
+from affect.labels import DIMENSIONS
+from affect.local.reading import Reading, face_reading
+from affect.model import AffectModel, Prediction
+
+U8 = NDArray[np.uint8]
+TOGETHER = 8  # faces whose answers are searched at a time
+FRAMES = 5  # on the way from a face to its counterfactual, as over HTTP
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """The explanation of one picture's face, or why there is none. All pictures are in the frame of the aligned crop."""
+
+    input: str
+    box: tuple[float, float, float, float] | None = None
+    explanation: Explanation | None = None
+    card: ModelCard | None = None
+    error: str | None = None
+    detail: str | None = None
+
+    @property
+    def factual(self) -> Reading:
+        """What is read off the face."""
+        return self._reading(self._answer.factual)
+
+    @property
+    def counterfactual(self) -> Reading:
+        """What is read off the changed face."""
+        return self._reading(self._answer.counterfactual_read)
+
+    def save(self, stem: str | Path) -> list[Path]:
+        """Write STEM-counterfactual.png, STEM-map.png and STEM-signed.png; returns their paths."""
+        assert self.card is not None
+        answer = self._answer
+        about = {"model": self.card.name, "version": self.card.version}
+        pictures = {
+            "counterfactual": encode(answer.counterfactual, synthetic=about),
+            "map": encode(answer.map),
+            "signed": encode(answer.signed),
+        }
+        paths = [Path(f"{stem}-{name}.png") for name in pictures]
+        for path, content in zip(paths, pictures.values(), strict=True):
+            path.write_bytes(content)
+        return paths
+
+    @property
+    def _answer(self) -> Explanation:
+        if self.explanation is None:
+            raise ValueError(f"{self.input} has no explanation: {self.detail}")
+        return self.explanation
+
+    def _reading(self, prediction: Prediction) -> Reading:
+        assert self.card is not None
+        picture = Picture(self.input, self._answer.counterfactual)
+        return face_reading(picture, 0, None, self.card, numpy_rows(prediction, 1), 0)
+
+
+def asked(question: Mapping[str, Any], family: Family, answers: int) -> Question:
+    """{"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal": -0.2} or {} as the kernel has it. Raises ValueError."""
+    unknown = sorted(set(question) - {"au", "present", *DIMENSIONS})
+    named = [name for name in ("au", *DIMENSIONS) if question.get(name) is not None]
+    if unknown:
+        raise ValueError(f"question.{unknown[0]} is no field; there are au, present, {', '.join(DIMENSIONS)}")  # fmt: skip
+    if len(named) > 1:
+        raise ValueError(f"question asks about {' and '.join(named)}; ask about one of them")
+    present = question.get("present")
+    if named in ([], ["au"]):
+        if present is not None and not named:
+            raise ValueError("question.present needs an au")
+        target = None if present is None else float(present)
+        return Question(question.get("au"), target, family, answers)
+    return Question(named[0], float(question[named[0]]), family, answers)
+
+
+def explained(
+    model: AffectModel,
+    judge: Judge | None,
+    found: Sequence[tuple[Picture, tuple[Face | None, U8] | Reading]],
+    question: Question,
+    integrated_gradients: bool,
+) -> list[Explained]:
+    """The same question about the face of each picture."""
+    good = [place for place, (_, one) in enumerate(found) if not isinstance(one, Reading)]
+    crops = {place: one[1] for place in good if not isinstance(one := found[place][1], Reading)}
+    answers: dict[int, Explanation | QuestionError] = {}
+    for start in range(0, len(good), TOGETHER):
+        part = good[start : start + TOGETHER]
+        images = np.stack([crops[place] for place in part])
+        given = explain(
+            model,
+            images,
+            [question] * len(part),
+            frames=FRAMES,
+            integrated_gradients=integrated_gradients,
+            judge=judge,
+        )
+        answers |= dict(zip(part, given, strict=True))
+    return [
+        _entry(picture.name, one, answers.get(place), model.card)
+        for place, (picture, one) in enumerate(found)
+    ]
+
+
+def _entry(
+    name: str,
+    found: tuple[Face | None, U8] | Reading,
+    answer: Explanation | QuestionError | None,
+    card: ModelCard,
+) -> Explained:
+    if isinstance(found, Reading):
+        return Explained(name, error=found.error, detail=found.detail)
+    box = found[0].box if found[0] else None
+    if isinstance(answer, QuestionError):
+        return Explained(name, box, error=answer.code, detail=answer.detail)
+    return Explained(name, box, answer, card)

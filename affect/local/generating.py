@@ -1,0 +1,106 @@
+"""Drawing in this process: what is asked for, checked as the gateway checks it, and what comes back."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.batches import generate
+from affect.card import ModelCard
+from affect.faces import Face
+from affect.images import MEDIA_TYPES, encode
+from affect.inputs import Picture, expand
+from affect.labels import AROUSAL, DIMENSIONS, VALENCE, LabelError
+from affect.local.reading import Reading, face_reading
+from affect.model import AffectModel
+from affect.protocol.messages import F32, NO_REFERENCE
+
+U8 = NDArray[np.uint8]
+FIELDS = ("aus", VALENCE, AROUSAL, "seed", "reference")
+SEEDS = 2**53  # drawn below this: the largest whole number that every JSON reader keeps
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One face that is asked for."""
+
+    labels: F32  # (K + 2,) NaN where nothing is asked
+    seed: int
+    reference: Picture | None
+
+    @classmethod
+    def of(cls, number: int, item: Mapping[str, Any], card: ModelCard) -> "Wish":
+        """Raises LabelError and ValueError, with the field."""
+        unknown = sorted(set(item) - set(FIELDS))
+        if unknown:
+            raise ValueError(
+                f"items[{number}].{unknown[0]} is no field; there are {', '.join(FIELDS)}"
+            )
+        wanted = dict(item.get("aus") or {}) | {
+            name: item[name] for name in DIMENSIONS if item.get(name) is not None
+        }
+        for name in wanted:
+            if card.labels == ("au" if name in DIMENSIONS else "va"):
+                raise LabelError(
+                    name, wanted[name], f"this model was trained on {card.labels!r} labels"
+                )
+        reference = item.get("reference")
+        seed = item.get("seed")
+        return cls(
+            card.labels_of.row(wanted),
+            secrets.randbelow(SEEDS) if seed is None else int(seed),
+            None if reference is None else next(expand(reference)),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """One drawn face. With `error` nothing was drawn."""
+
+    seed: int
+    image: U8 | None = None  # (S, S, 3)
+    requested: Mapping[str, float] | None = None  # the whole state that was asked of the model
+    measured: Reading | None = None  # what the model reads off the picture
+    error: str | None = None
+    detail: str | None = None
+    model: str = ""  # name and version
+
+    def save(self, path: str | Path) -> Path:
+        """Write x.png, x.jpg or x.webp, which says in its metadata that a model drew it. Raises ValueError when nothing was drawn."""
+        if self.image is None:
+            raise ValueError(f"nothing was drawn: {self.detail}")
+        kinds = {f".{kind.lower()}": media for kind, media in MEDIA_TYPES.items()} | {".jpg": "image/jpeg"}  # fmt: skip
+        path = Path(path)
+        name, _, version = self.model.rpartition(" ")
+        about = {"model": name, "version": version, "seed": str(self.seed)}
+        path.write_bytes(encode(self.image, kinds.get(path.suffix.lower(), path.suffix), synthetic=about))  # fmt: skip
+        return path
+
+
+def draw(
+    model: AffectModel,
+    wishes: Sequence[Wish],
+    found: Sequence[tuple[Face | None, U8] | Reading | None],
+) -> list[Drawing]:
+    """A face for each wish; `found` is the person to keep, or why there is none."""
+    name = f"{model.card.name} {model.card.version}"
+    drawings = []
+    for wish, person in zip(wishes, found, strict=True):
+        if isinstance(person, Reading):
+            drawings.append(Drawing(wish.seed, error=person.error, detail=person.detail))
+            continue
+        side = model.card.image_px
+        references = np.zeros((0, side, side, 3), np.uint8) if person is None else person[1][None]
+        reference_of = np.array([NO_REFERENCE if person is None else 0], np.int32)
+        images, requested, measured = generate(
+            model, wish.labels[None], np.array([wish.seed], np.int64), references, reference_of
+        )
+        drawn = Picture(f"seed {wish.seed}", images[0])
+        read = face_reading(drawn, 0, None, model.card, measured, 0)
+        asked = model.card.labels_of.named(requested[0])
+        drawings.append(Drawing(wish.seed, images[0], asked, read, model=name))
+    return drawings

@@ -1,0 +1,275 @@
+"""`Reader`: the model in this process. Decoding and finding run in threads beside the network, memory stays flat."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affect.batches import identities, predict
+from affect.card import ModelCard
+from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
+from affect.factory import load_model
+from affect.images import ImageError
+from affect.inputs import Picture, Pictures, expand
+from affect.judge import Judge
+from affect.local import explaining, generating
+from affect.local.explaining import Explained
+from affect.local.generating import Drawing, Wish
+from affect.local.reading import Reading, face_reading, failed
+from affect.local.readings import Readings
+from affect.local.video import VideoFrame, read_frames
+from affect.model import AffectModel
+from affect.model_folders import judge_folder, model_folder, shipped_weights
+
+U8 = NDArray[np.uint8]
+SIZES = (1, 2, 4, 8, 16, 32)  # faces of a forward pass; a batch is cut and padded to these
+WAITING_BYTES, LEAST_BYTES = 64 * 2**20, 2**20  # of pictures that wait for the next forward pass
+OneCrop = tuple[Face | None, U8]
+Crops = list[OneCrop]
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class FrameReading:
+    """One frame of a video with its faces; `readings` has one entry with an error when there is none."""
+
+    frame: int
+    time_seconds: float
+    pixels: U8  # (H, W, 3) RGB, upright
+    readings: Readings
+
+
+class Reader:
+    """Reads, draws and explains with one model. Thread-safe; one is enough for a program."""
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        faces: Faces = "largest",
+        threads: int | None = None,
+    ) -> None:
+        """`model` is a run or model folder (default: the shipped weights), `device` "cpu", "cuda", "cuda:1" or "auto" (a GPU if
+        there is one). `faces` is what `read` does unless told otherwise: "largest", "all", or "none" for pictures that are
+        aligned crops. `threads` decode and find. Raises CardError when there is no such model, ValueError for a wrong device.
+        """
+        self.folder = shipped_weights() if model is None else model_folder(Path(model))
+        self.device = chosen_device(device)
+        self.model: AffectModel = load_model(self.folder, device=self.device)
+        self.faces: Faces = faces
+        self.threads = threads or cores()
+        self.finder = FaceFinder()
+        self._judge: Judge | None = None
+
+    @property
+    def card(self) -> ModelCard:
+        """What the model knows, and how well."""
+        return self.model.card
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def read(self, pictures: Pictures, *, faces: Faces | None = None) -> Readings:
+        """Read paths, folders, bytes, arrays (H, W, 3) uint8 RGB and PIL images; one entry a face, errors are entries too."""
+        return Readings(self.stream(pictures, faces=faces), self.card)
+
+    def stream(self, pictures: Pictures, *, faces: Faces | None = None) -> Iterator[Reading]:
+        """The same entries one after the other, as they are ready: for more pictures than fit into memory."""
+        for _, readings in self._read(expand(pictures), faces or self.faces):
+            yield from readings
+
+    def frames(
+        self, video: str | Path, *, every: int = 1, faces: Faces | None = None
+    ) -> Iterator[FrameReading]:
+        """Every n-th frame of a video with its readings, in order, as they are ready. Raises VideoError."""
+        named = (_as_picture(str(video), frame) for frame in read_frames(video, every=every))
+        for picture, readings in self._read(named, faces or self.faces):
+            assert picture.frame is not None and picture.time_seconds is not None
+            pixels = picture.pixels()
+            yield FrameReading(
+                picture.frame, picture.time_seconds, pixels, Readings(readings, self.card)
+            )
+
+    def read_together(
+        self,
+        pictures: Sequence[Picture],
+        *,
+        faces: Faces,
+        identity: bool = False,
+        keep: bool = False,
+    ) -> list[list[Reading]]:
+        """The entries of each of these pictures, read in one go without threads: the same pictures give the same bits.
+
+        `identity` adds the embedding by which a person is known again, `keep` the aligned crops.
+        """
+        found = [self._crops(picture, faces) for picture in pictures]
+        return self._entries(pictures, found, identity=identity, keep=keep)
+
+    def _read(
+        self, pictures: Iterable[Picture], faces: Faces
+    ) -> Iterator[tuple[Picture, list[Reading]]]:
+        waiting: list[tuple[Picture, Crops | Reading]] = []
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="faces") as pool:
+            for picture, found in _in_order(
+                pool, lambda one: self._crops(one, faces), pictures, 2 * self.threads
+            ):
+                waiting.append((picture, found))
+                if _faces_in(waiting) >= SIZES[-1] or _bytes_in(waiting) >= WAITING_BYTES:
+                    yield from self._ready(waiting)
+                    waiting = []
+        yield from self._ready(waiting)
+
+    def _ready(
+        self, waiting: Sequence[tuple[Picture, Crops | Reading]]
+    ) -> Iterator[tuple[Picture, list[Reading]]]:
+        pictures = [picture for picture, _ in waiting]
+        yield from zip(
+            pictures, self._entries(pictures, [found for _, found in waiting]), strict=True
+        )
+
+    def _crops(self, picture: Picture, faces: Faces) -> Crops | Reading:
+        """Decode, find, align; the entry that says why not, when not."""
+        try:
+            return crops(self.finder, picture.pixels(), faces=faces, size_px=self.card.image_px)
+        except (ImageError, NoFaceError) as error:
+            return failed(picture, error)
+
+    def _entries(
+        self,
+        pictures: Sequence[Picture],
+        found: Sequence[Crops | Reading],
+        *,
+        identity: bool = False,
+        keep: bool = False,
+    ) -> list[list[Reading]]:
+        flat = [crop for crops in found if isinstance(crops, list) for _, crop in crops]
+        if not flat:
+            return [[one] for one in found if isinstance(one, Reading)]
+        images = np.stack(flat)
+        read = predict(self.model, images, SIZES)
+        people = identities(self.model, images, SIZES) if identity else None
+        entries, row = [], 0
+        for picture, one in zip(pictures, found, strict=True):
+            if isinstance(one, Reading):
+                entries.append([one])
+                continue
+            faces = []
+            for number, (face, crop) in enumerate(one):
+                faces.append(
+                    replace(
+                        face_reading(picture, number, face, self.card, read, row),
+                        identity=None if people is None else people[row],
+                        crop=crop if keep else None,
+                    )
+                )
+                row += 1
+            entries.append(faces)
+        return entries
+
+    # -- drawing and explaining --------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        items: Mapping[str, Any] | Iterable[Mapping[str, Any]] = (),
+        *,
+        faces: Faces = "largest",
+    ) -> list[Drawing]:
+        """Draw a face an item: {"aus": {"AU12": 0.9}, "valence": 0.7, "arousal": 0.2, "seed": 7, "reference": picture}, every
+        field optional. The same item and seed give the same picture as over HTTP. Raises LabelError for a state this model does
+        not know, ValueError for a field that does not exist; a reference without a face fails alone.
+        """
+        wanted = [items] if isinstance(items, Mapping) else list(items)
+        wishes = [Wish.of(number, item, self.card) for number, item in enumerate(wanted)]
+        found = [
+            None if wish.reference is None else self._one_crop(wish.reference, faces)
+            for wish in wishes
+        ]
+        return generating.draw(self.model, wishes, found)
+
+    def explain(
+        self,
+        pictures: Pictures,
+        question: Mapping[str, Any] | None = None,
+        *,
+        faces: Literal["largest", "none"] = "largest",
+        family: Literal["expression", "nuisance"] = "expression",
+        answers: int = 1,
+        integrated_gradients: bool = False,
+    ) -> list[Explained]:
+        """The least change to each face that changes a decision: {"au": "AU12", "present": False}, {"valence": 0.5},
+        {"arousal": -0.2}, or none: the strongest. An independent judge is asked when one lies beside the weights. Raises
+        ValueError for a question that makes sense for no face; a picture without a face fails alone.
+        """
+        asked = explaining.asked(question or {}, family, answers)
+        found = [(one, self._one_crop(one, faces)) for one in expand(pictures)]
+        return explaining.explained(self.model, self.judge, found, asked, integrated_gradients)
+
+    @property
+    def judge(self) -> Judge | None:
+        """The independent network that is asked about explanations, None when the model has none."""
+        folder = judge_folder(self.folder)
+        if self._judge is None and folder is not None:
+            self._judge = Judge.load(folder, device=self.device)
+        return self._judge
+
+    def _one_crop(self, picture: Picture, faces: Faces) -> OneCrop | Reading:
+        found = self._crops(picture, faces)
+        return found if isinstance(found, Reading) else found[0]
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def chosen_device(device: str) -> str:
+    """What "auto" means here. Raises ValueError for a device that this machine or torch does not have."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device is {device!r}: {str(error).splitlines()[0]}; give cpu, cuda, cuda:1 or auto"
+        ) from error
+    return device
+
+
+def _faces_in(waiting: Sequence[tuple[Picture, Crops | Reading]]) -> int:
+    return sum(len(found) for _, found in waiting if isinstance(found, list))
+
+
+def _bytes_in(waiting: Sequence[tuple[Picture, Crops | Reading]]) -> int:
+    """What is held of pictures that wait for others; a picture without a face counts too, or they would pile up."""
+    sources = (picture.source for picture, _ in waiting)
+    return sum(
+        source.nbytes if isinstance(source, np.ndarray) else LEAST_BYTES for source in sources
+    )
+
+
+def _as_picture(name: str, frame: VideoFrame) -> Picture:
+    return Picture(name, frame.pixels, frame.number, frame.time_seconds)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], rows: Iterable[T], ahead: int
+) -> Iterator[tuple[T, R]]:
+    """What the pool makes of each row, in their order; never more than `ahead` rows are taken before they are wanted."""
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    for row in rows:
+        waiting.append((row, pool.submit(work, row)))
+        if len(waiting) >= ahead:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    while waiting:
+        first, future = waiting.popleft()
+        yield first, future.result()

@@ -1,0 +1,108 @@
+"""One entry of an answer: a face and what is read off it, or why there is none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affect.card import ModelCard
+from affect.faces import Face, NoFaceError
+from affect.images import ImageError
+from affect.inputs import Picture
+from affect.labels import EXPRESSIONS, POSE
+from affect.protocol.messages import Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class ActionUnit:
+    """One Action Unit of a face. `left` and `right` are intensities on the person's own sides, None where not told apart."""
+
+    probability: float  # calibrated, that it is present
+    intensity: float  # in [0, 1]
+    present: bool
+    left: float | None = None
+    right: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """One face of one picture or frame. With `error` there is no face, and the code says why; `detail` says it in words.
+
+    What a model does not know is None or empty, never zero.
+    """
+
+    input: str
+    frame: int | None = None  # 0-based; None for pictures
+    time_seconds: float | None = None  # presentation time of the frame
+    face: int | None = None  # 0-based in the picture, the largest first
+    track: int | None = None  # the same person through a video, when tracked
+    box: tuple[float, float, float, float] | None = (
+        None  # x, y, width, height in px of the upright original
+    )
+    points: tuple[tuple[float, float], ...] | None = (
+        None  # eyes, nose tip, mouth corners; the picture's left first
+    )
+    confidence: float | None = None  # that this is a face
+    realism: float | None = None  # share of the faces learnt from that look at least as strange
+    valence: float | None = None  # in [-1, 1]
+    arousal: float | None = None
+    expressions: Mapping[str, float] = field(default_factory=dict)  # probability of each class
+    pose: Mapping[str, float] = field(default_factory=dict)  # yaw, pitch, roll in degrees
+    aus: Mapping[str, ActionUnit] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    detail: str | None = None
+    identity: NDArray[np.float32] | None = (
+        None  # (E,) of length 1, alike for one person; when asked for
+    )
+    crop: NDArray[np.uint8] | None = None  # (S, S, 3) the aligned face, when asked for
+
+    @property
+    def expression(self) -> str | None:
+        """The likeliest class."""
+        return max(self.expressions, key=lambda name: self.expressions[name], default=None)
+
+
+def failed(picture: Picture, error: ImageError | NoFaceError) -> Reading:
+    """The entry of a picture that gave no face."""
+    return Reading(
+        picture.name, picture.frame, picture.time_seconds, error=error.code, detail=error.detail
+    )
+
+
+def face_reading(
+    picture: Picture, number: int, face: Face | None, card: ModelCard, read: Predictions, row: int
+) -> Reading:
+    """The entry of one face. `face` is None for a picture that came as an aligned crop."""
+    return Reading(
+        picture.name,
+        picture.frame,
+        picture.time_seconds,
+        number,
+        box=face.box if face else None,
+        points=tuple((float(x), float(y)) for x, y in face.points) if face else None,
+        confidence=face.confidence if face else None,
+        realism=float(read.realism[row]),
+        valence=float(read.va[row, 0]) if card.labels != "au" else None,
+        arousal=float(read.va[row, 1]) if card.labels != "au" else None,
+        expressions=_named(EXPRESSIONS, read, "expression", row),
+        pose=_named(POSE, read, "pose", row),
+        aus=_units(card, read, row) if card.labels != "va" else {},
+    )
+
+
+def _units(card: ModelCard, read: Predictions, row: int) -> dict[str, ActionUnit]:
+    parts = (part[row].tolist() for part in (read.probability, read.intensity, read.present))
+    return {
+        code: ActionUnit(probability, intensity, bool(present))
+        for code, probability, intensity, present in zip(card.vocabulary, *parts, strict=True)
+    }
+
+
+def _named(names: tuple[str, ...], read: Predictions, part: str, row: int) -> dict[str, float]:
+    """A row of a part that only some models have."""
+    values = getattr(read, part, None)
+    if values is None or np.isnan(values[row]).any():
+        return {}
+    return dict(zip(names, values[row].tolist(), strict=True))

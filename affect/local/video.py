@@ -1,0 +1,157 @@
+"""Frames of a video, upright, each with its number and presentation time; never more than a few of them in memory."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame as Decoded
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+SUFFIXES = frozenset(
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".wmv",
+        ".flv",
+        ".3gp",
+        ".ogv",
+    ]
+)
+
+
+class VideoError(ValueError):
+    """A video that cannot be read, or not to its end. `code`: unreadable, not_a_video, no_video_stream, no_frames, truncated."""
+
+    title = "Video"
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """One frame. `pts` is its presentation time in the stream's own unit, by which it is found again."""
+
+    number: int  # 0-based, of all frames
+    time_seconds: float
+    pts: int
+    pixels: NDArray[np.uint8]  # (H, W, 3) RGB
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to go on in a video: the number of the next frame, and the presentation time of the last one that is done."""
+
+    number: int
+    pts: int
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file says of itself before it is decoded. `frames` is a guess, 0 when it says nothing."""
+
+    frames: int
+    frames_per_second: float
+    width: int
+    height: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Size, rate and expected number of frames. Raises VideoError."""
+    with _opened(path) as (container, stream):
+        rate = float(stream.average_rate or 0)
+        frames = stream.frames
+        if not frames and container.duration:
+            frames = round(container.duration / av.time_base * rate)
+        return VideoInfo(frames, rate, stream.width, stream.height)
+
+
+def read_frames(
+    path: str | Path, *, every: int = 1, after: Place | None = None
+) -> Iterator[VideoFrame]:
+    """Every n-th frame, in the order of presentation; `after` goes on where an earlier reading stopped.
+
+    Raises VideoError: before the first frame when there is none, after the last good one when the file breaks off.
+    """
+    if every < 1:
+        raise ValueError(f"every is {every}; give 1 for all frames, 2 for every other, and so on")
+    with _opened(path) as (container, stream):
+        number, promised = 0, stream.frames
+        if after is not None:
+            number = after.number
+            container.seek(after.pts, stream=stream, backward=True)
+        for frame in _decoded(container, stream, path):
+            if after is not None and (frame.pts or 0) <= after.pts:
+                continue
+            if number % every == 0:
+                yield _as_frame(frame, number, stream)
+            number += 1
+        if number == 0:
+            raise VideoError("no_frames", f"{path} has a video stream without a frame; export it again")  # fmt: skip
+        if number < promised * WHOLE:
+            raise VideoError("truncated", f"{path} ends after {number} of {promised} frames; copy the whole file")  # fmt: skip
+
+
+WHOLE = 0.98  # of the frames that a container promises; encoders miscount by a few
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, OSError) as error:
+        raise _not_opened(path, error) from error
+    with container:
+        if not container.streams.video:
+            has = "sound only" if container.streams.audio else "no stream that can be read"
+            raise VideoError("no_video_stream", f"{path} has {has}; give a file with pictures")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        yield container, stream
+
+
+def _not_opened(path: str | Path, error: Exception) -> VideoError:
+    if isinstance(error, av.error.InvalidDataError):
+        return VideoError("not_a_video", f"{path} is no video, or one cut off before its index; copy the whole file")  # fmt: skip
+    reason = getattr(error, "strerror", None) or error
+    return VideoError("unreadable", f"{path} cannot be opened: {reason}")
+
+
+def _decoded(container: InputContainer, stream: VideoStream, path: str | Path) -> Iterator[Decoded]:
+    """Frames of every packet that can be decoded; a damaged one is left out, a file that breaks off says so at its end."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                continue
+    except av.error.FFmpegError as error:
+        raise VideoError("truncated", f"{path} breaks off: {error.strerror}; copy the whole file") from error  # fmt: skip
+
+
+def _as_frame(frame: Decoded, number: int, stream: VideoStream) -> VideoFrame:
+    pixels: Any = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise, as a phone was held
+    upright = np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+    pts = frame.pts if frame.pts is not None else number
+    time = frame.time
+    if time is None:  # a bare stream: frames follow each other at its rate
+        time = float(number / (stream.average_rate or Fraction(25)))
+    return VideoFrame(number, time, pts, upright)
