@@ -11,10 +11,10 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response
 
-from affect import __version__
+from affect import __version__, answers
 from affect.card import ModelCard
 from affect.faces import FaceFinder
-from service import problems, schemas
+from service import problems
 from service.access.api_keys import api_keys_from_settings
 from service.access.authentication import Authenticator, Quota
 from service.access.jwt_auth import jwt_from_settings
@@ -266,7 +266,7 @@ def _docs(kind: type[BaseModel], json_model: str, options_model: str | None) -> 
     "/v1/predict",
     tags=["faces"],
     summary="Read faces",
-    **_docs(schemas.PredictAnswer, "PredictBody", "PredictOptions"),
+    **_docs(answers.PredictAnswer, "PredictBody", "PredictOptions"),
 )
 async def predict(request: Request) -> Response:
     """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails alone."""
@@ -277,7 +277,7 @@ async def predict(request: Request) -> Response:
     "/v1/generate",
     tags=["faces"],
     summary="Draw faces",
-    **_docs(schemas.GenerateAnswer, "GenerateBody", None),
+    **_docs(answers.GenerateAnswer, "GenerateBody", None),
 )
 async def generate(request: Request) -> Response:
     """Synthetic faces in wanted states. With one item and `Accept: image/png` (jpeg, webp) the answer is the picture itself."""
@@ -288,7 +288,7 @@ async def generate(request: Request) -> Response:
     "/v1/explain",
     tags=["faces"],
     summary="Explain readings",
-    **_docs(schemas.ExplainAnswer, "ExplainBody", "ExplainOptions"),
+    **_docs(answers.ExplainAnswer, "ExplainBody", "ExplainOptions"),
 )
 async def explain(request: Request) -> Response:
     """The least change to each face that changes a decision: its picture, its map, and how far to trust it."""
@@ -299,7 +299,7 @@ async def explain(request: Request) -> Response:
     "/v1/models",
     tags=["models"],
     summary="Models that are served",
-    response_model=schemas.ModelList,
+    response_model=answers.ModelList,
 )
 async def models(request: Request) -> Response:
     """Every version: whether it is its model's default, and its share of the requests that name no version."""
@@ -339,7 +339,7 @@ async def model_version(request: Request, name: str, version: str) -> Response:
 
 
 @router.get(
-    "/healthz", tags=["operators"], summary="The process lives", response_model=schemas.Health
+    "/healthz", tags=["operators"], summary="The process lives", response_model=answers.Health
 )
 async def healthz() -> Response:
     """Always 200 while the event loop turns."""
@@ -350,8 +350,8 @@ async def healthz() -> Response:
     "/readyz",
     tags=["operators"],
     summary="Requests would be served",
-    response_model=schemas.Readiness,
-    responses={503: {"description": "Not now", "model": schemas.Readiness}},
+    response_model=answers.Readiness,
+    responses={503: {"description": "Not now", "model": answers.Readiness}},
 )
 async def readyz(request: Request) -> Response:
     """200 when every operation of the default version has a worker that is ready and the gateway is not shutting down."""

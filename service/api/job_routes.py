@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service import schemas
+from affect import answers
 from service.access.authentication import Principal
 from service.inference.inference_request import InferenceRequest
 from service.jobs import webhooks
@@ -65,7 +65,7 @@ async def accept(
     )
 
 
-@router.get("/v1/jobs/{job_id}", summary="A job", response_model=schemas.JobDocument)
+@router.get("/v1/jobs/{job_id}", summary="A job", response_model=answers.JobDocument)
 async def job(request: Request, job_id: str) -> Response:
     """How far it is. Its `result` is there when its status is `done`; its `error` when it is `failed`."""
     found = await _found(request, job_id)
@@ -80,7 +80,7 @@ async def job(request: Request, job_id: str) -> Response:
 @router.get(
     "/v1/jobs/{job_id}/result",
     summary="The answer of a job",
-    response_model=schemas.PredictAnswer | schemas.GenerateAnswer | schemas.ExplainAnswer,
+    response_model=answers.PredictAnswer | answers.GenerateAnswer | answers.ExplainAnswer,
 )
 async def job_result(request: Request, job_id: str) -> Response:
     """The very response that the request would have had: the answer, or the problem that it ended with."""
@@ -100,7 +100,7 @@ async def job_result(request: Request, job_id: str) -> Response:
 @router.delete(
     "/v1/jobs/{job_id}",
     summary="Cancel a job, or delete its answer",
-    response_model=schemas.JobDocument,
+    response_model=answers.JobDocument,
 )
 async def cancel_job(request: Request, job_id: str) -> Response:
     """An open job is cancelled; of one that is over the answer is deleted. Its document stays for a while."""

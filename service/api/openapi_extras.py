@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from affect import answers
 from affect.card import ModelCard
 from service import schemas
 from service.api import idempotency
@@ -22,7 +23,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     schemas.GenerateBody,
     schemas.ExplainBody,
     schemas.ExplainOptions,
-    schemas.ProblemBody,
+    answers.ProblemBody,
     schemas.TensorError,
     InferRequest,
     ModelCard,

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 from prometheus_client import Histogram
 
+from affect.answers import RowProblem
 from affect.archive import OPERATIONS, Operation
 from affect.card import ModelCard
 from affect.faces import Faces
@@ -40,7 +41,7 @@ from service.inference.preprocessing import Crop, Preprocessor, row_problem
 from service.observability.metrics import Metrics
 from service.observability.tracing import backend_span
 from service.problems import invalid
-from service.schemas import GenerateBody, Question, RowProblem
+from service.schemas import GenerateBody, Question
 
 JOB_BYTES = 4 * 2**20  # crops of one backend job; TorchServe takes bodies of 6.5 MB
 JOB_FACES = 64

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.answers import RowProblem
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
 from affect.images import ImageError, decode
 from service.observability.metrics import Metrics
-from service.schemas import RowProblem
 
 P = ParamSpec("P")
 T = TypeVar("T")
