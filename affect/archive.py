@@ -1,7 +1,8 @@
-"""What a model archive is: one per operation, holding code, weights, card and the settings of its handler.
+"""What a model archive is: one per operation, holding code, weights, card and the settings of its
+handler.
 
-An archive unpacks to a model folder (card.json, weights.safetensors) beside the `affect` package that wrote it, so code
-and weights can never disagree and two versions can be served side by side.
+An archive unpacks to a model folder (card.json, weights.safetensors) beside the `affect` package
+that wrote it, so code and weights can never disagree and two versions can be served side by side.
 """
 
 from hashlib import file_digest, sha256
@@ -28,7 +29,9 @@ def archive_of(models: Path, operation: Operation) -> Path:
 
 
 def digest_of(models: Path) -> str:
-    """SHA-256 over the three archives of a folder, hexadecimal: the same code, weights and settings give the same answers."""
+    """SHA-256 over the three archives of a folder, hexadecimal: the same code, weights and settings
+    give the same answers.
+    """
     whole = sha256()
     for operation in OPERATIONS:
         with archive_of(models, operation).open("rb") as archive:
@@ -81,7 +84,10 @@ class Context(Protocol):
 
 
 def settings_of(context: Context, operation: Operation) -> HandlerSettings:
-    """The settings this worker was archived with. Raises CardError when the archive is not for this handler."""
+    """The settings this worker was archived with.
+
+    Raises CardError when the archive is not for this handler.
+    """
     try:
         settings = HandlerSettings.model_validate(context.model_yaml_config.get("handler"))
     except ValidationError as error:
@@ -90,7 +96,8 @@ def settings_of(context: Context, operation: Operation) -> HandlerSettings:
         ) from error
     if settings.operation != operation:
         raise CardError(
-            f"this archive is for {settings.operation}, the handler is {operation}: archive the run again"
+            f"this archive is for {settings.operation}, the handler is {operation}: "
+            "archive the run again"
         )
     return settings
 

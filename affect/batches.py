@@ -1,6 +1,7 @@
 """Runs a model on any number of rows in forward passes of a few fixed sizes.
 
-Fixed sizes keep kernels warm and let torch.compile compile once per size. Shape letters as in affect.protocol.messages.
+Fixed sizes keep kernels warm and let torch.compile compile once per size. Shape letters as in
+affect.protocol.messages.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +13,15 @@ from torch import Tensor
 from affect.model import AffectModel, Prediction
 from affect.protocol.messages import F32, I32, I64, U8, Predictions
 
-# A pass may be padded by this share of its size; beyond it, two smaller passes are cheaper than computing nothing.
+# A pass may be padded by this share of its size; beyond it, two smaller passes are cheaper than
+# computing nothing.
 PADDING = 0.25
 
 
 def passes(rows: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Cut `rows` into passes (start, stop, size), size one of the rising `sizes` and stop - start <= size."""
+    """Cut `rows` into passes (start, stop, size), size one of the rising `sizes` and stop - start
+    <= size.
+    """
     start = 0
     while start < rows:
         left = rows - start
@@ -77,10 +81,11 @@ def predict(model: AffectModel, crops: U8, sizes: Sequence[int]) -> Predictions:
 def generate(
     model: AffectModel, labels: F32, seeds: I64, references: U8, reference_of: I32
 ) -> tuple[U8, F32, Predictions]:
-    """Draw N faces; returns (images (N, S, S, 3), complete wishes (N, K + 2), what the predictor reads off the images).
+    """Draw N faces; returns (images (N, S, S, 3), complete wishes (N, K + 2), what the predictor
+    reads off the images).
 
-    Every row is its own forward pass: the last bits of a convolution depend on the size of its batch, and the same
-    seed must give the same bytes whoever else is being served.
+    Every row is its own forward pass: the last bits of a convolution depend on the size of its
+    batch, and the same seed must give the same bytes whoever else is being served.
     """
     device = model.platt.device
     asked, people = torch.from_numpy(labels).to(device), torch.from_numpy(references).to(device)

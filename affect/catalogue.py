@@ -1,7 +1,7 @@
 """The Facial Action Coding System's catalogue: the only file that spells Action Units.
 
-Names, muscles and regions after Ekman, Friesen & Hager, "Facial Action Coding System" (2002). A data set or a model
-names a subset of these codes as its vocabulary (`affect.labels.Vocabulary`).
+Names, muscles and regions after Ekman, Friesen & Hager, "Facial Action Coding System" (2002). A
+data set or a model names a subset of these codes as its vocabulary (`affect.labels.Vocabulary`).
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,9 @@ from enum import StrEnum
 
 
 class Region(StrEnum):
-    """Where on the face an Action Unit shows; the regions over which an explanation shares out its change."""
+    """Where on the face an Action Unit shows; the regions over which an explanation shares out its
+    change.
+    """
 
     BROW = "brow"
     EYE = "eye"
@@ -21,7 +23,9 @@ class Region(StrEnum):
 
 @dataclass(frozen=True)
 class ActionUnit:
-    """One Action Unit: FACS code, FACS name, the muscles that make it, the region where it shows."""
+    """One Action Unit: FACS code, FACS name, the muscles that make it, the region where it
+    shows.
+    """
 
     code: str
     name: str

@@ -1,4 +1,6 @@
-"""The `affectgan` command: finds its subcommands through entry points, so this package imports none of the others."""
+"""The `affectgan` command: finds its subcommands through entry points, so this package imports none
+of the others.
+"""
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -29,7 +31,9 @@ EXTRA = {"training": "training", "service": "serving"}
 
 
 class _Commands(click.Group):
-    """Imports a command's module only when that command is asked for: --help stays quick, the gateway stays light."""
+    """Imports a command's module only when that command is asked for: --help stays quick, the
+    gateway stays light.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         found = _found()
@@ -72,7 +76,9 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; a ValueError is the user's to mend, so it is said in a line and ends with status 2."""
+    """Run the command line; a ValueError is the user's to mend, so it is said in a line and ends
+    with status 2.
+    """
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as leave:

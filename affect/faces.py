@@ -1,7 +1,10 @@
-"""From a photograph to the aligned crop: find faces, find their eyes, turn and scale. The same in training and serving.
+"""From a photograph to the aligned crop: find faces, find their eyes, turn and scale.
 
-OpenCV's cascade draws rough boxes; a small network (affect/data/landmarks.onnx, trained on renders) refines each into
-five points with a confidence, in two passes: once in the box as found, once in the box the first points imply.
+The same in training and serving.
+
+OpenCV's cascade draws rough boxes; a small network (affect/data/landmarks.onnx, trained on renders)
+refines each into five points with a confidence, in two passes: once in the box as found, once in
+the box the first points imply.
 """
 
 import threading
@@ -22,14 +25,16 @@ Floats = NDArray[np.float32]
 # Which faces of a picture are meant; a number is the place among `all`, 0 the largest.
 Faces = Literal["largest", "all", "none"] | int
 
-# Where the eye centres of an aligned crop lie, x and y in shares of its side, the picture's left eye first.
+# Where the eye centres of an aligned crop lie, x and y in shares of its side, the picture's left
+# eye first.
 EYES = ((0.32, 0.36), (0.68, 0.36))
 INPUT_PX = 64  # side of the landmark network's input
 APPROACHES = 2  # looks of the landmark network before the one that counts
 OTHER_SIDE = [1, 0, 2, 4, 3]  # the five points of a mirrored face
 CASCADES = Path(cv2.__file__).parent / "data"  # ships inside the 4.x wheels
 NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
-# Longest sides searched, one after the other until a face is found: the cost of a search grows with the area.
+# Longest sides searched, one after the other until a face is found: the cost of a search grows with
+# the area.
 SEARCHES_PX = (320, 640, 1280)
 SMALLEST_FACE_PX = 24
 LEAST_CONFIDENCE = 0.7
@@ -49,7 +54,8 @@ class NoFaceError(ValueError):
 
     def __init__(self, width: int, height: int) -> None:
         self.detail = (
-            f"no face of at least {SMALLEST_FACE_PX} px in {width} x {height} px; send an upright face that is mostly visible, "
+            f"no face of at least {SMALLEST_FACE_PX} px in {width} x {height} px; send an "
+            "upright face that is mostly visible, "
             'or set faces to "none" if the picture is an aligned crop already'
         )
         super().__init__(f"{self.title}: {self.detail}")
@@ -82,12 +88,16 @@ class Face:
     """One face of a picture."""
 
     box: tuple[float, float, float, float]  # x, y, width, height in px of the picture
-    points: Floats  # (5, 2) px: picture-left eye centre, picture-right eye centre, nose tip, picture-left and -right mouth corner
+    # (5, 2) px: picture-left eye centre, picture-right eye centre, nose tip, picture-left and
+    # -right mouth corner
+    points: Floats
     confidence: float  # of the landmark network that this is a face, in [0, 1]
 
 
 class Landmarks:
-    """The landmark network. cv2.dnn keeps state between calls, so every thread has a network of its own."""
+    """The landmark network. cv2.dnn keeps state between calls, so every thread has a network of its
+    own.
+    """
 
     def __init__(self, path: Path = NETWORK_FILE) -> None:
         if not path.is_file():
@@ -100,7 +110,8 @@ class Landmarks:
     def refine(self, image: U8, box: Box) -> tuple[Floats, float]:
         """Five points (5, 2) px of the picture and the confidence in [0, 1], from a rough box.
 
-        Two looks come closer; the third is a mean with its mirror image, which halves what the network errs to one side.
+        Two looks come closer; the third is a mean with its mirror image, which halves what the
+        network errs to one side.
         """
         for _ in range(APPROACHES):
             points, _ = self._look(image, box)
@@ -132,12 +143,16 @@ class Landmarks:
 
 
 class FaceFinder:
-    """Finds the faces of a picture. Thread-safe. With `yunet` (OpenCV's face_detection_yunet .onnx) that finder replaces the cascade."""
+    """Finds the faces of a picture. Thread-safe.
+
+    With `yunet` (OpenCV's face_detection_yunet .onnx) that finder replaces the cascade.
+    """
 
     def __init__(self, *, yunet: Path | None = None, landmarks: Landmarks | None = None) -> None:
         if yunet is not None and not yunet.is_file():
             raise FileNotFoundError(
-                f"{yunet} is missing: give the path of a YuNet .onnx file, or none to use the built-in cascade"
+                f"{yunet} is missing: give the path of a YuNet .onnx file, or none to use "
+                "the built-in cascade"
             )
         self.yunet = yunet
         self.landmarks = landmarks or default_landmarks()
@@ -146,7 +161,8 @@ class FaceFinder:
     def find(self, image: U8, *, thorough: bool = False) -> list[Face]:
         """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none.
 
-        The search stops at the first scale that shows a face; a thorough one looks for small faces beside large ones too.
+        The search stops at the first scale that shows a face; a thorough one looks for small faces
+        beside large ones too.
         """
         faces: list[Face] = []
         for longest in SEARCHES_PX:
@@ -169,7 +185,9 @@ class FaceFinder:
         return sorted(_distinct(faces), key=lambda face: -face.box[2] * face.box[3])
 
     def _tilted(self, image: U8) -> list[Face]:
-        """Heads that lean to a side: the cascade knows upright ones only, so the picture is turned."""
+        """Heads that lean to a side: the cascade knows upright ones only, so the picture is
+        turned.
+        """
         if self.yunet is not None:
             return []
         small, scale = _shrunk(image, SEARCHES_PX[0])
@@ -194,7 +212,9 @@ class FaceFinder:
         return []
 
     def _filling(self, image: U8) -> list[Face]:
-        """A face that fills the picture, without the room around it that a cascade wants: the landmark network alone must be sure."""
+        """A face that fills the picture, without the room around it that a cascade wants: the
+        landmark network alone must be sure.
+        """
         height, width = image.shape[:2]
         return self._refined(
             image,
@@ -295,7 +315,9 @@ def crops(
 
 
 def align(image: U8, points: Floats, size_px: int) -> U8:
-    """(S, S, 3) the similarity that brings the eye centres (points[:2]) to EYES; what lies outside the picture repeats its edge."""
+    """(S, S, 3) the similarity that brings the eye centres (points[:2]) to EYES; what lies outside
+    the picture repeats its edge.
+    """
     source = [complex(*point) for point in np.asarray(points[:2], np.float64)]
     target = [complex(*eye) * size_px for eye in EYES]
     spin = (target[1] - target[0]) / (source[1] - source[0])
@@ -305,7 +327,9 @@ def align(image: U8, points: Floats, size_px: int) -> U8:
 
 
 def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
-    """The box as the landmark network's input (64, 64, 3), and the transform (2, 3) from px of the picture to px of the crop."""
+    """The box as the landmark network's input (64, 64, 3), and the transform (2, 3) from px of the
+    picture to px of the crop.
+    """
     scale = INPUT_PX / box.side
     cos, sin = np.cos(-box.angle) * scale, np.sin(-box.angle) * scale
     middle = INPUT_PX / 2
@@ -319,7 +343,9 @@ def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
 
 
 def box_of_points(points: Floats) -> Box:
-    """The upright-on-the-face square around five points; its size follows eyes or mouth, whichever the pose shortens less."""
+    """The upright-on-the-face square around five points; its size follows eyes or mouth, whichever
+    the pose shortens less.
+    """
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
     across = points[1] - points[0]
     reach = max(float(np.linalg.norm(across)), 0.95 * float(np.linalg.norm(mouth - eyes)), 1.0)
@@ -344,7 +370,9 @@ def _shrunk(image: U8, longest_px: int) -> tuple[U8, float]:
 
 
 def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float) -> U8:
-    """Affine warp of the part of the picture that is needed, averaged first if it shrinks by more than half: texture is no noise."""
+    """Affine warp of the part of the picture that is needed, averaged first if it shrinks by more
+    than half: texture is no noise.
+    """
     factor = 1
     while scale * factor < 0.5 and min(image.shape[:2]) >= 4 * factor:
         factor *= 2
@@ -370,7 +398,9 @@ def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float)
 def _part(
     image: U8, transform: NDArray[np.float64], size_px: int, factor: int
 ) -> tuple[U8, NDArray[np.int64]]:
-    """What a warp to (size_px, size_px) can see of the picture, its sides multiples of `factor`, and where it starts (x, y)."""
+    """What a warp to (size_px, size_px) can see of the picture, its sides multiples of `factor`,
+    and where it starts (x, y).
+    """
     back = cv2.invertAffineTransform(transform)
     corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * size_px @ back[:, :2].T + back[:, 2]
     cells = np.array(image.shape[1::-1]) // factor

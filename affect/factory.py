@@ -1,6 +1,7 @@
 """Models from cards and folders: the only file that knows every kind of network.
 
-A model folder holds weights.safetensors and card.json; `AffectModel.save` writes it, `load_model` reads it.
+A model folder holds weights.safetensors and card.json; `AffectModel.save` writes it, `load_model`
+reads it.
 """
 
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Pictures in and out: the same decoding for training and serving, strict about what it takes, and marked when we drew it."""
+"""Pictures in and out: the same decoding for training and serving, strict about what it takes, and
+marked when we drew it.
+"""
 
 import io
 from collections.abc import Mapping
@@ -7,22 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-# Pillow would warn at one limit and refuse at twice that; `decode` checks the header against its own limit first.
+# Pillow would warn at one limit and refuse at twice that; `decode` checks the header against its
+# own limit first.
 Image.MAX_IMAGE_PIXELS = None
 
 MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+# MPO: what phones write when they append a depth or brightness map to a JPEG; its first picture is
+# the photograph
 STILLS = (
     "JPEG",
     "MPO",
-)  # MPO: what phones write when they append a depth or brightness map to a JPEG; its first picture is the photograph
+)
 SMALLEST_PX = 8
 MAX_PIXELS = 50_000_000
-# What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50) look for such marks.
+# What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50)
+# look for such marks.
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used. `code` is stable for machines, `title` and `detail` are for people."""
+    """A picture that cannot be used.
+
+    `code` is stable for machines, `title` and `detail` are for people.
+    """
 
     def __init__(self, code: str, title: str, detail: str) -> None:
         super().__init__(f"{title}: {detail}")
@@ -30,7 +39,10 @@ class ImageError(ValueError):
 
 
 def media_type(content: bytes) -> str:
-    """What the bytes are, whatever their name says. Raises ImageError unless they are JPEG, PNG or WebP."""
+    """What the bytes are, whatever their name says.
+
+    Raises ImageError unless they are JPEG, PNG or WebP.
+    """
     if content[:3] == b"\xff\xd8\xff":
         return "image/jpeg"
     if content[:8] == b"\x89PNG\r\n\x1a\n":
@@ -67,12 +79,12 @@ def decode(
 ) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    The header is checked before anything is decoded. `longest_px` allows a JPEG to be decoded at a fraction of its size,
-    never below `longest_px`, which is ten times as fast for large photographs. Raises ImageError.
+    The header is checked before anything is decoded. `longest_px` allows a JPEG to be decoded at a
+    fraction of its size, never below `longest_px`, which is ten times as fast for large
+    photographs. Raises ImageError.
     """
-    if (
-        media_type(content) == "image/png" and len(content) >= 24
-    ):  # Pillow reads on to the first pixels before it tells the size
+    # Pillow reads on to the first pixels before it tells the size
+    if media_type(content) == "image/png" and len(content) >= 24:
         _check_size(int.from_bytes(content[16:20]), int.from_bytes(content[20:24]), max_pixels)
     try:
         with Image.open(io.BytesIO(content), formats=list(MEDIA_TYPES)) as picture:
@@ -107,7 +119,8 @@ def encode(
 ) -> bytes:
     """(H, W, 3) or (H, W) uint8 to PNG, JPEG or WebP bytes; the same picture gives the same bytes.
 
-    With `synthetic` (what made it: model, version, seed ...) the file says in its own metadata that a model drew it.
+    With `synthetic` (what made it: model, version, seed ...) the file says in its own metadata that
+    a model drew it.
     """
     kind = next((name for name, value in MEDIA_TYPES.items() if value == media_type), None)
     if kind is None:
@@ -201,8 +214,11 @@ def _xmp(about: Mapping[str, str]) -> str:
 
     made_by = quoteattr("; ".join(f"{key} {value}" for key, value in about.items()))
     return (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
+        'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description rdf:about="" '
-        'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
-        f'Iptc4xmpExt:DigitalSourceType="{SYNTHETIC}" xmp:CreatorTool={made_by}/></rdf:RDF></x:xmpmeta>'
+        'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+        'xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
+        f'Iptc4xmpExt:DigitalSourceType="{SYNTHETIC}" '
+        f"xmp:CreatorTool={made_by}/></rdf:RDF></x:xmpmeta>"
     )

@@ -1,4 +1,5 @@
-"""The judge: a plain network of another kind than the model, which never meets it in training, and grades what it draws.
+"""The judge: a plain network of another kind than the model, which never meets it in training, and
+grades what it draws.
 
 In evaluation it grades; in an archive of explanations it is asked whether it sees the change too.
 
@@ -42,7 +43,8 @@ class JudgeCard(BaseModel):
     seen_images: int = 0
     held_out: dict[str, tuple[float, float, float]] = Field(
         default={},
-        description="figure, low, high of each label on the validation split: AUC of an AU, CCC of valence and arousal",
+        description="figure, low, high of each label on the validation split: AUC of an "
+        "AU, CCC of valence and arousal",
     )
     sha256: str = ""
 
@@ -56,7 +58,9 @@ class JudgeOutput:
 
 
 class _Block(nn.Module):
-    """Basic residual block (He et al. 2016) with batch norm; halves the side when the width changes."""
+    """Basic residual block (He et al. 2016) with batch norm; halves the side when the width
+    changes.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -94,7 +98,8 @@ class Judge(nn.Module):
         for inputs, outputs in pairwise(card.widths):
             blocks += [_Block(inputs, outputs), _Block(outputs, outputs)]
         self.blocks = nn.Sequential(*blocks)
-        # Where on the face something happens matters: the last 4 x 4 map is read as it lies, not averaged away.
+        # Where on the face something happens matters: the last 4 x 4 map is read as it lies, not
+        # averaged away.
         self.squeeze = nn.Sequential(
             nn.Conv2d(last, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED), nn.ReLU()
         )
@@ -117,7 +122,10 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> JudgeOutput:
-        """Labels and features of faces (B, 3, any, any) in [-1, 1]. Labels are read off the face and its mirror image, and averaged."""
+        """Labels and features of faces (B, 3, any, any) in [-1, 1].
+
+        Labels are read off the face and its mirror image, and averaged.
+        """
         raw, features = self(torch.cat([x, x.flip(3)]))
         raw, features = raw.unflatten(0, (2, len(x))).mean(0), features[: len(x)]
         labels = torch.cat([torch.sigmoid(raw[:, :-2]), torch.tanh(raw[:, -2:])], dim=1)
@@ -139,11 +147,13 @@ class Judge(nn.Module):
             weights = (folder / JUDGE_WEIGHTS_FILE).read_bytes()
         except (OSError, ValueError) as error:
             raise JudgeError(
-                f"{folder} holds no judge: {error}; make one with `affectgan judge --data D --out {folder}`"
+                f"{folder} holds no judge: {error}; make one with `affectgan judge --data "
+                f"D --out {folder}`"
             ) from error
         if card.sha256 != sha256(weights).hexdigest():
             raise JudgeError(
-                f"{folder / JUDGE_WEIGHTS_FILE} is not the file that {JUDGE_FILE} describes: copy both again"
+                f"{folder / JUDGE_WEIGHTS_FILE} is not the file that {JUDGE_FILE} "
+                "describes: copy both again"
             )
         judge = cls(card)
         try:
@@ -172,7 +182,9 @@ def _even_light(x: Tensor) -> Tensor:
 
 
 def _sized(x: Tensor, side: int) -> Tensor:
-    """Faces of another size than the judge's, resampled to it as the database does it: larger ones area-averaged, smaller ones enlarged."""
+    """Faces of another size than the judge's, resampled to it as the database does it: larger ones
+    area-averaged, smaller ones enlarged.
+    """
     if x.shape[-1] == side:
         return x
     return (

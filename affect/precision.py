@@ -1,4 +1,6 @@
-"""Numbers of two bytes: training in mixed precision, and weights whose files are half as long and compress better in a repository."""
+"""Numbers of two bytes: training in mixed precision, and weights whose files are half as long and
+compress better in a repository.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -11,13 +13,18 @@ SHORT = (torch.bfloat16, torch.float16)  # float16: weights rounded before bfloa
 
 @torch.no_grad()
 def round_to_bfloat16(module: nn.Module) -> None:
-    """Round every weight to the nearest number of bfloat16 (relative error at most 2**-9), in which convolutions are trained anyway."""
+    """Round every weight to the nearest number of bfloat16 (relative error at most 2**-9), in which
+    convolutions are trained anyway.
+    """
     for parameter in module.parameters():
         parameter.copy_(parameter.bfloat16())
 
 
 def shortest(tensor: Tensor) -> Tensor:
-    """The tensor in the first of `SHORT` that holds all its numbers, else as it is. On the processor and contiguous, to be written."""
+    """The tensor in the first of `SHORT` that holds all its numbers, else as it is.
+
+    On the processor and contiguous, to be written.
+    """
     tensor = tensor.detach().cpu().contiguous()
     if tensor.dtype == torch.float32:
         for dtype in SHORT:
@@ -28,7 +35,9 @@ def shortest(tensor: Tensor) -> Tensor:
 
 
 def mixed(device: str) -> AbstractContextManager[Any]:
-    """bfloat16 autocast where the machine multiplies in it; elsewhere it would only lose digits and time."""
+    """bfloat16 autocast where the machine multiplies in it; elsewhere it would only lose digits and
+    time.
+    """
     native = device == "cuda" or bool(
         getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
     )

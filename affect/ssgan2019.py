@@ -1,8 +1,10 @@
-"""The seed paper's own networks (Richer & Kollias, arXiv 1910.05877; code of the first author, 2018-2020), as a baseline.
+"""The seed paper's own networks (Richer & Kollias, arXiv 1910.05877; code of the first author,
+2018-2020), as a baseline.
 
-An unconditional generator of 32 px faces and a discriminator with one output a label and one for "drawn". They read and draw behind
-the same interface as `AffectModel`, so the same commands train, evaluate and archive them. What they cannot do they do not pretend:
-nothing is encoded (the latent of every face is 0), the wanted state is ignored, and an edit leaves a face as it is.
+An unconditional generator of 32 px faces and a discriminator with one output a label and one for
+"drawn". They read and draw behind the same interface as `AffectModel`, so the same commands train,
+evaluate and archive them. What they cannot do they do not pretend: nothing is encoded (the latent
+of every face is 0), the wanted state is ignored, and an edit leaves a face as it is.
 
 Shape letters: B batch, K Action Units, Z latent.
 """
@@ -21,7 +23,10 @@ DROPOUT = 0.5
 
 
 class Ssgan2019(AffectModel):
-    """Generator and discriminator of 2019. Train with `train()` mode on: only then do dropout and batch statistics act."""
+    """Generator and discriminator of 2019.
+
+    Train with `train()` mode on: only then do dropout and batch statistics act.
+    """
 
     def _networks(self, card: ModelCard) -> None:
         if card.image_px != IMAGE_PX:
@@ -32,12 +37,18 @@ class Ssgan2019(AffectModel):
         self.discriminator = _Discriminator(card.network, len(card.vocabulary) + 3)
 
     def outputs(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Faces (B, 3, 32, 32) -> label outputs (B, K + 2) before any squashing, the logit of "drawn" (B,), and the feature maps."""
+        """Faces (B, 3, 32, 32) -> label outputs (B, K + 2) before any squashing, the logit of
+        "drawn" (B,), and the feature maps.
+        """
         out, maps = self.discriminator(x)
         return out[:, :-1], out[:, -1], maps
 
     def read(self, x: Tensor, y: Tensor | None = None) -> ModelOutput:
-        """As `AffectModel.read`. VA is clamped: it is fitted without the tanh that the first author's code puts on at the end."""
+        """As `AffectModel.read`.
+
+        VA is clamped: it is fitted without the tanh that the first author's code puts on at the
+        end.
+        """
         labels, drawn, maps = self.outputs(x)
         features = maps[-1].float().mean((2, 3))
         latent = features.new_zeros(len(x), self.card.network.latent)
@@ -76,7 +87,9 @@ class Ssgan2019(AffectModel):
 
 
 class _Generator(nn.Module):
-    """Transposed convolutions without padding, 1 -> 2 -> 6 -> 14 -> 32 px; ReLU and batch norm between, tanh at the end."""
+    """Transposed convolutions without padding, 1 -> 2 -> 6 -> 14 -> 32 px; ReLU and batch norm
+    between, tanh at the end.
+    """
 
     def __init__(self, size: NetworkSize) -> None:
         super().__init__()
@@ -96,7 +109,9 @@ class _Generator(nn.Module):
 
 
 class _Discriminator(nn.Module):
-    """Convolutions 5 x 5 of stride 2, leaky ReLU, batch norm and dropout, 32 -> 4 px, then one linear layer."""
+    """Convolutions 5 x 5 of stride 2, leaky ReLU, batch norm and dropout, 32 -> 4 px, then one
+    linear layer.
+    """
 
     def __init__(self, size: NetworkSize, outputs: int) -> None:
         super().__init__()

@@ -1,9 +1,12 @@
-"""What a database costs per picture, from a thousand rows to a million: opening, starting a stream, an epoch's order, reading, memory.
+"""What a database costs per picture, from a thousand rows to a million: opening, starting a stream,
+an epoch's order, reading, memory.
 
-python benchmarks/database.py --pictures DATABASE --out SCRATCH [--rows 1000 --rows 10000 ...] [--json FILE]
+python benchmarks/database.py --pictures DATABASE --out SCRATCH [--rows 1000 --rows 10000 ...]
+[--json FILE]
 
-Pictures are those of one shard of DATABASE: every shard of a made database is a link to it. Labels, people and splits are simulated.
-Each size is measured in a process of its own. The decoded-picture cache is off: it would hide what reading costs.
+Pictures are those of one shard of DATABASE: every shard of a made database is a link to it. Labels,
+people and splits are simulated. Each size is measured in a process of its own. The decoded-picture
+cache is off: it would hide what reading costs.
 """
 
 import json

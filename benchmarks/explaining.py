@@ -1,4 +1,5 @@
-"""What an explanation costs: milliseconds a face and forward passes, by family and number of answers, on one thread.
+"""What an explanation costs: milliseconds a face and forward passes, by family and number of
+answers, on one thread.
 
 python -m benchmarks.explaining [--weights weights] [--faces 16] [--rounds 3]
 """
@@ -48,20 +49,25 @@ def main(weights: Path, faces: int, rounds: int) -> None:
         **({"nuisance, one answer": Question(family="nuisance")} if model.card.nuisances else {}),
     }
     click.echo(
-        f"| question ({faces} faces at once, {model.card.image_px} px) | ms a face | readings a face | drawings a face | valid |"
+        f"| question ({faces} faces at once, {model.card.image_px} px) | ms a face | "
+        "readings a face | drawings a face | valid |"
     )
     click.echo("|---|---|---|---|---|")
     for name, question in asked.items():
         seconds, passes, valid = measured(model, judge, crops, question, rounds)
         click.echo(
-            f"| {name} | {1000 * seconds / faces:.0f} | {passes['trunk']:.1f} | {passes['decoder']:.1f} | {valid} of {faces} |"
+            f"| {name} | {1000 * seconds / faces:.0f} | {passes['trunk']:.1f} | "
+            f"{passes['decoder']:.1f} | {valid} of {faces} |"
         )
 
 
 def measured(
     model: AffectModel, judge: Judge | None, crops: np.ndarray, question: Question, rounds: int
 ) -> tuple[float, dict[str, float], int]:
-    """Median seconds, rows through trunk and decoder a face, and how many answers are valid. The first round is not timed."""
+    """Median seconds, rows through trunk and decoder a face, and how many answers are valid.
+
+    The first round is not timed.
+    """
     seen = {"trunk": 0, "decoder": 0}
     hooks = [
         getattr(model, name).register_forward_hook(

@@ -1,4 +1,5 @@
-"""The fault table: a server on real weights, steady load, one fault after the other; what clients saw and how long it took.
+"""The fault table: a server on real weights, steady load, one fault after the other; what clients
+saw and how long it took.
 
 python benchmarks/faults.py [--weights weights] [--rate 10] [--watch 60]
 """
@@ -27,13 +28,22 @@ CALM_SECONDS = 2.0
 LARGE_REQUESTS = 12
 SHORTEST_SECONDS = 10.0  # a fault may take a while to be felt
 NAN = float("nan")
-HEAD = """| fault | clients saw | longest time without an answer | slowest answer | answers again after | /readyz said |
-|---|---|---|---|---|---|"""
+COLUMNS = (
+    "fault",
+    "clients saw",
+    "longest time without an answer",
+    "slowest answer",
+    "answers again after",
+    "/readyz said",
+)
+HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
 @dataclass
 class Watch:
-    """What was seen from outside: (sent, ended, status) of each request, and (asked, told) of each /readyz."""
+    """What was seen from outside: (sent, ended, status) of each request, and (asked, told) of each
+    /readyz.
+    """
 
     requests: list[tuple[float, float, str]] = field(default_factory=list)
     ready: list[tuple[float, bool]] = field(default_factory=list)
@@ -61,7 +71,10 @@ class Watch:
         )
         slowest = max((ended - sent for sent, ended in answered if ended >= injected), default=NAN)
         seen = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
-        return f"| {name} | {seen} | {gap:.1f} s | {slowest:.1f} s | {over - injected:.1f} s | {self._ready(injected)} |"
+        return (
+            f"| {name} | {seen} | {gap:.1f} s | {slowest:.1f} s | {over - injected:.1f} "
+            f"s | {self._ready(injected)} |"
+        )
 
     def _ready(self, injected: float) -> str:
         no = next((asked for asked, told in self.ready if asked >= injected and not told), None)
@@ -87,7 +100,9 @@ class Target:
         )
 
     def worker(self) -> psutil.Process:
-        """The one that serves predict: the first socket that TorchServe's configuration gives out."""
+        """The one that serves predict: the first socket that TorchServe's configuration gives
+        out.
+        """
         found = [
             p
             for p in self.front_end().children()
@@ -110,7 +125,9 @@ async def stop_worker(target: Target, *_: object) -> None:
 
 
 async def starve_worker(target: Target, session: aiohttp.ClientSession, seen: Watch) -> None:
-    """No memory beyond what it has; small requests live on what is free, twelve large ones need more."""
+    """No memory beyond what it has; small requests live on what is free, twelve large ones need
+    more.
+    """
     worker = target.worker()
     room = worker.memory_info().vms
     worker.rlimit(resource.RLIMIT_AS, (room, room))
@@ -120,7 +137,9 @@ async def starve_worker(target: Target, session: aiohttp.ClientSession, seen: Wa
 
 
 async def slow_worker(target: Target, *_: object) -> None:
-    """It stands still for nine tenths of eight seconds, in pieces too short to be taken for stopped."""
+    """It stands still for nine tenths of eight seconds, in pieces too short to be taken for
+    stopped.
+    """
     worker, end = target.worker(), time.monotonic() + 8
     while time.monotonic() < end:
         worker.send_signal(signal.SIGSTOP)

@@ -1,11 +1,15 @@
-"""What a request costs the gateway itself: CPU of one 224 px JPEG to /v1/predict, apart from decoding it and finding its face.
+"""What a request costs the gateway itself: CPU of one 224 px JPEG to /v1/predict, apart from
+decoding it and finding its face.
 
-python benchmarks/gateway.py [--weights weights] [--redis redis://127.0.0.1:6379/0] [--requests 400] [--blocks 7] [--profile]
+python benchmarks/gateway.py [--weights weights] [--redis redis://127.0.0.1:6379/0] [--requests 400]
+[--blocks 7] [--profile]
 
-Everything is on: an API key, quotas, the cache, metrics. The app is driven in this process over ASGI, one request after the other, with all
-its threads counted. What is replaced is told first: decoding and alignment give the crop of the first picture at once, though from the same
-thread; the model server's answer is one it gave before, yet the job is packed and the answer unpacked. Left out with that are HTTP to
-TorchServe and the HTTP of the listening socket. Figures are the best of blocks, since other programs share the processor's caches.
+Everything is on: an API key, quotas, the cache, metrics. The app is driven in this process over
+ASGI, one request after the other, with all its threads counted. What is replaced is told first:
+decoding and alignment give the crop of the first picture at once, though from the same thread; the
+model server's answer is one it gave before, yet the job is packed and the answer unpacked. Left out
+with that are HTTP to TorchServe and the HTTP of the listening socket. Figures are the best of
+blocks, since other programs share the processor's caches.
 """
 
 import asyncio
@@ -39,7 +43,8 @@ from service.settings import Settings
 
 GOALS = {"cache miss": 700, "cache hit": 300}  # microseconds
 WARM = 200  # requests before the first block
-SLOW_REDIS = 2.0  # seconds: on a busy machine the default would count a Redis that waits for its turn as gone
+# seconds: on a busy machine the default would count a Redis that waits for its turn as gone
+SLOW_REDIS = 2.0
 
 
 @dataclass
@@ -117,9 +122,8 @@ async def _table(
     app = create_app(Settings(keys=keys, **shared), backends=[backend])
     async with app.router.lifespan_context(app) as state:
         post = Caller(app, dict(state), secret)
-        fresh = (
-            content + number.to_bytes(8) for number in range(time.time_ns(), 2**63)
-        )  # what follows a JPEG's end changes its key alone
+        # what follows a JPEG's end changes its key alone
+        fresh = (content + number.to_bytes(8) for number in range(time.time_ns(), 2**63))
         for name, body in {"cache miss": lambda: next(fresh), "cache hit": lambda: content}.items():
             await _block(post, body, WARM)
             before = backend.asked
@@ -166,9 +170,8 @@ class Caller:
         left = [{"type": "http.request", "body": content, "more_body": False}]
 
         async def receive() -> dict[str, object]:
-            return (
-                left.pop() if left else await asyncio.get_running_loop().create_future()
-            )  # the client stays
+            # the client stays
+            return left.pop() if left else await asyncio.get_running_loop().create_future()
 
         async def send(message: dict[str, object]) -> None:
             sent.append(message)

@@ -1,4 +1,5 @@
-"""Load on a running gateway: many clients for a while, optionally with TorchServe's worker killed meanwhile; or one request of 64.
+"""Load on a running gateway: many clients for a while, optionally with TorchServe's worker killed
+meanwhile; or one request of 64.
 
 python benchmarks/load.py --clients 32 --seconds 60 [--kill predict]
 python benchmarks/load.py --images 64
@@ -37,7 +38,8 @@ class Seen:
         good = np.array([taken for _, taken, status in self.requests if status == "200"])
         errors = Counter(status for _, _, status in self.requests if status != "200")
         lines = [
-            f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} answered/s, errors {dict(errors) or 0}"
+            f"{len(self.requests)} requests in {seconds:.1f} s, {len(good) / seconds:.1f} "
+            f"answered/s, errors {dict(errors) or 0}"
         ]
         if len(good):
             marks = (50, 90, 99, 100)
@@ -118,7 +120,8 @@ async def one_large_request(url: str, count: int) -> None:
         ) as answer:
             results = (await answer.json())["results"]
     click.echo(
-        f"{len(results)} results in {time.monotonic() - start:.2f} s: {dict(Counter(result['status'] for result in results))}"
+        f"{len(results)} results in {time.monotonic() - start:.2f} s: "
+        f"{dict(Counter(result['status'] for result in results))}"
     )
     for result in results:
         if result["status"] != "ok":
@@ -164,7 +167,9 @@ async def _killer(session: aiohttp.ClientSession, url: str, when: float, seen: S
 
 
 def worker() -> psutil.Process:
-    """The process that serves predict: the first socket that TorchServe's configuration gives out."""
+    """The process that serves predict: the first socket that TorchServe's configuration gives
+    out.
+    """
     workers = [
         p
         for p in psutil.process_iter(["cmdline"])

@@ -1,9 +1,10 @@
-"""From seven annotated sets and renders to one dual-annotated database, described, and a smoke training run on it; then broken sets.
+"""From seven annotated sets and renders to one dual-annotated database, described, and a smoke
+training run on it; then broken sets.
 
 python benchmarks/merged.py --out FOLDER [--people 16] [--states 12] [--renders 4096] [--size 64]
 
-The sets are stand-ins in the layouts of their authors (`sets.py`). Everything goes through the commands that a user types; a stopped run
-of this file goes on.
+The sets are stand-ins in the layouts of their authors (`sets.py`). Everything goes through the
+commands that a user types; a stopped run of this file goes on.
 """
 
 import shutil
@@ -84,7 +85,9 @@ def affectgan(*words: object, fails: bool = False) -> None:
     begin = time.monotonic()
     done = subprocess.run([*AFFECTGAN, *map(str, words)], capture_output=True, text=True)
     click.echo(
-        f"$ affectgan {' '.join(map(str, words))}\n{done.stdout}{done.stderr if fails else ''}[{time.monotonic() - begin:.0f} s]\n"
+        "$ affectgan "
+        f"{' '.join(map(str, words))}\n{done.stdout}{done.stderr if fails else ''}"
+        f"[{time.monotonic() - begin:.0f} s]\n"
     )
     if (done.returncode != 0) != fails:
         raise SystemExit(done.stderr)

@@ -1,9 +1,11 @@
-"""More than can be done: measures what a running gateway can answer, then sends a multiple of it, whether answers come or not.
+"""More than can be done: measures what a running gateway can answer, then sends a multiple of it,
+whether answers come or not.
 
 python benchmarks/overload.py --url http://127.0.0.1:8000 [--times 3] [--seconds 20] [--deadline 2]
 
-Goodput should stay what it was, and whoever is refused should know within 50 ms. The flood comes from one event loop, which is late itself;
-so a witness, a process that does nothing else, sends a few requests meanwhile and tells what a client with a processor would see.
+Goodput should stay what it was, and whoever is refused should know within 50 ms. The flood comes
+from one event loop, which is late itself; so a witness, a process that does nothing else, sends a
+few requests meanwhile and tells what a client with a processor would see.
 """
 
 import asyncio
@@ -22,7 +24,9 @@ from benchmarks.load import AFRESH, crop_request, portrait
 
 CLIENTS = 16  # that measure the capacity, each with one request at a time
 WITNESS_SECONDS = 0.03  # between what the witness sends
-WITNESS_DEADLINE_SECONDS = 0.2  # within which a full house can do nothing: it is refused nearly always, and need not wait for answers
+# within which a full house can do nothing: it is refused nearly always, and need not wait for
+# answers
+WITNESS_DEADLINE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,13 @@ async def _run(
         request.start for request in sent
     )
     click.echo(
-        f"sent {len(sent)} in {seconds:g} s ({len(sent) / seconds:.1f}/s): {len(good)} answered, {len(refused)} refused, "
+        f"sent {len(sent)} in {seconds:g} s ({len(sent) / seconds:.1f}/s): {len(good)} "
+        f"answered, {len(refused)} refused, "
         f"{len(late)} late, {others} others"
     )
     click.echo(
-        f"goodput {len(good) / span:.1f}/s, {100 * len(good) / span / capacity:.0f} % of the capacity"
+        f"goodput {len(good) / span:.1f}/s, {100 * len(good) / span / capacity:.0f} % of "
+        "the capacity"
     )
     for name, requests in (
         ("answered", good),
@@ -128,7 +134,9 @@ async def _flood(
 
 
 def witness(url: str, body: bytes, headers: dict[str, str], seconds: float) -> list[Sent]:
-    """What one client sees that sends one request after the other, with a pause, on a connection that stays."""
+    """What one client sees that sends one request after the other, with a pause, on a connection
+    that stays.
+    """
     headers = headers | {"X-Deadline-Seconds": str(WITNESS_DEADLINE_SECONDS)}
     connection, end, sent = (
         http.client.HTTPConnection(urlsplit(url).netloc),

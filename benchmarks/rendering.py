@@ -1,4 +1,5 @@
-"""How many pictures a second of processor time the renderer draws on one core, at several sizes, PNG included.
+"""How many pictures a second of processor time the renderer draws on one core, at several sizes,
+PNG included.
 
 python benchmarks/rendering.py [--sittings 25]
 """
@@ -26,15 +27,15 @@ def main(sittings: int, sizes: tuple[int, ...]) -> None:
     """Print a line for each size."""
     cv2.setNumThreads(1)
     for size_px in sizes:
-        list(
-            samples(seed=1, first=0, count=2, size_px=size_px, twins=TWINS)
-        )  # compiles, fills caches
+        # compiles, fills caches
+        list(samples(seed=1, first=0, count=2, size_px=size_px, twins=TWINS))
         begin = time.process_time()
         drawn = sum(
             1 for _ in samples(seed=1, first=10, count=sittings, size_px=size_px, twins=TWINS)
         )
         click.echo(
-            f"{size_px} px: {drawn / (time.process_time() - begin):.1f} pictures a second of one core"
+            f"{size_px} px: {drawn / (time.process_time() - begin):.1f} pictures a second "
+            "of one core"
         )
 
 

@@ -1,12 +1,16 @@
-"""The same network behind four servers, hit by the same clients in the same run: bare TorchServe, our gateway, LitServe, BentoML.
+"""The same network behind four servers, hit by the same clients in the same run: bare TorchServe,
+our gateway, LitServe, BentoML.
 
-python -m benchmarks.servers [--weights weights] [--clients 16] [--seconds 10] [--rounds 3] [--rivals .venv-rivals]
+python -m benchmarks.servers [--weights weights] [--clients 16] [--seconds 10] [--rounds 3]
+[--rivals .venv-rivals]
 
-Each gets the same 224 px JPEG, decodes it, finds and aligns the face, reads it in batches of up to 32 and answers JSON; each has one worker
-for the forward pass. All run from the start and are asked in turns, so that what else the machine does falls on all of them. BentoML needs
-another OpenTelemetry than ours, so LitServe and BentoML get an environment of their own, made at the first run, which borrows torch and the
-rest from this one. Our gateway decodes in two threads of its own, a process apart from the model: the others do it where the model is.
-It is run as it is served, its cache told to keep nothing.
+Each gets the same 224 px JPEG, decodes it, finds and aligns the face, reads it in batches of up to
+32 and answers JSON; each has one worker for the forward pass. All run from the start and are asked
+in turns, so that what else the machine does falls on all of them. BentoML needs another
+OpenTelemetry than ours, so LitServe and BentoML get an environment of their own, made at the first
+run, which borrows torch and the rest from this one. Our gateway decodes in two threads of its own,
+a process apart from the model: the others do it where the model is. It is run as it is served, its
+cache told to keep nothing.
 """
 
 import asyncio
@@ -63,7 +67,10 @@ class Server:
         )
         rate, cpu = np.median(self.rates), np.median(self.cpu)
         ratios = f"{rate / np.median(base.rates):.2f} | {cpu / np.median(base.cpu):.2f}"
-        return f"| {self.name} | {rate:.1f} | {p50:.0f} | {p99:.0f} | {1000 * cpu:.1f} | {ratios} | {self.errors} |"
+        return (
+            f"| {self.name} | {rate:.1f} | {p50:.0f} | {p99:.0f} | {1000 * cpu:.1f} | "
+            f"{ratios} | {self.errors} |"
+        )
 
 
 @click.command()
@@ -97,7 +104,8 @@ def main(weights: Path, clients: int, seconds: float, rounds: int, rivals: Path)
         servers = list(_started(stack, folder, weights.resolve(), python))
         asyncio.run(_rounds(servers, clients, seconds, rounds))
     click.echo(
-        "| server | answers/s | p50, ms | p99, ms | CPU, ms/answer | answers/s to bare | CPU to bare | errors |"
+        "| server | answers/s | p50, ms | p99, ms | CPU, ms/answer | answers/s to bare | "
+        "CPU to bare | errors |"
     )
     click.echo("|---|---|---|---|---|---|---|---|")
     for server in servers:
@@ -178,7 +186,9 @@ def _started(
 
 
 def _torchserve(folder: Path) -> list[str]:
-    """The command of a TorchServe with a model of its own, configured as ours is but for a port of its own."""
+    """The command of a TorchServe with a model of its own, configured as ours is but for a port of
+    its own.
+    """
     config = {
         "minWorkers": 1,
         "maxWorkers": 1,

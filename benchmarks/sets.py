@@ -1,7 +1,8 @@
-"""Writes annotated sets in the layouts of their authors, with rendered faces in them, and spoils them: stand-ins for sets under licence.
+"""Writes annotated sets in the layouts of their authors, with rendered faces in them, and spoils
+them: stand-ins for sets under licence.
 
-Every set has its own people, carries the labels that its format can carry, with its unknowns, and the pictures that it would: aligned
-crops or photographs in which the face must be found.
+Every set has its own people, carries the labels that its format can carry, with its unknowns, and
+the pictures that it would: aligned crops or photographs in which the face must be found.
 """
 
 import json
@@ -75,7 +76,9 @@ def shots(seed: int, people: int, states: int, framing: Framing) -> Iterator[Sho
 
 
 def affwild2(root: Path, people: int, states: int) -> None:
-    """Crops of videos, two people in every third recording; a third of the videos have AU alone, a third VA alone."""
+    """Crops of videos, two people in every third recording; a third of the videos have AU alone, a
+    third VA alone.
+    """
     lines: dict[tuple[str, str], list[str]] = {}
     for shot in shots(101, people, states, ALIGNED):
         video = (
@@ -232,7 +235,9 @@ LAYOUTS = {
 
 
 def spoil(root: Path) -> None:
-    """Break a set as disks and people do: a picture cut short, one gone, one of a wall; a label of nonsense, one out of range, one gone."""
+    """Break a set as disks and people do: a picture cut short, one gone, one of a wall; a label of
+    nonsense, one out of range, one gone.
+    """
     pictures = sorted(path for path in root.rglob("*") if path.suffix in (".jpg", ".png"))
     cut, gone, wall = pictures[2], pictures[3], pictures[4]
     cut.write_bytes(cut.read_bytes()[:200])

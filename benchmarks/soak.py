@@ -1,9 +1,12 @@
-"""A day's work in small: the whole system at a steady share of its capacity, with every process's memory and every minute's latency.
+"""A day's work in small: the whole system at a steady share of its capacity, with every process's
+memory and every minute's latency.
 
-python -m benchmarks.soak [--weights weights] [--redis redis://127.0.0.1:6379/0] [--minutes 10] [--share 0.8]
+python -m benchmarks.soak [--weights weights] [--redis redis://127.0.0.1:6379/0] [--minutes 10]
+[--share 0.8]
 
-Starts `affectgan serve`, measures what it can do, and then sends that share of it whether answers come or not. Every picture is a new one
-for the cache, which is kept so small that it is full after the warm-up: what grows later is a leak.
+Starts `affectgan serve`, measures what it can do, and then sends that share of it whether answers
+come or not. Every picture is a new one for the cache, which is kept so small that it is full after
+the warm-up: what grows later is a leak.
 """
 
 import asyncio
@@ -27,9 +30,8 @@ from benchmarks.gateway import picture
 from benchmarks.overload import CLIENTS, Sent
 
 SAMPLE_SECONDS = 5.0
-BLOCK_SECONDS = (
-    30.0  # samples that follow each other are alike: a slope is fitted to the means of blocks
-)
+# samples that follow each other are alike: a slope is fitted to the means of blocks
+BLOCK_SECONDS = 30.0
 CACHE_BYTES = 1 << 20
 CACHE_SECONDS = 60  # a Redis drops what is older, so that it too is full after the warm-up
 SMALLEST_MIB = 0.01  # a minute: less is a page or two
@@ -66,15 +68,24 @@ class Watched:
             self._minute(minute)
             for minute in range(1 + int(max(sent.start for sent in self.requests) // 60))
         )
-        yield "\n| process | MiB first | MiB last | MiB a minute after the warm-up (95 %) |\n|---|---|---|---|"
+        yield (
+            "\n| process | MiB first | MiB last | MiB a minute after the warm-up (95 %) "
+            "|\n|---|---|---|---|"
+        )
         slopes = {name: slope(samples, warm_seconds) for name, samples in self.memory.items()}
         for name, samples in self.memory.items():
-            yield f"| {name} | {samples[0][1]:.0f} | {samples[-1][1]:.0f} | {slopes[name].rate:+.2f} +- {slopes[name].margin:.2f} |"
+            yield (
+                f"| {name} | {samples[0][1]:.0f} | {samples[-1][1]:.0f} | "
+                f"{slopes[name].rate:+.2f} +- {slopes[name].margin:.2f} |"
+            )
         statuses = Counter(sent.status for sent in self.requests)
         growing = [name for name, fitted in slopes.items() if fitted.grows]
         failed = statuses.total() - statuses[200]
         yield f"\nstatuses (0: no answer): {dict(sorted(statuses.items()))}"
-        yield f"verdict: {failed or 'no'} errors; {'memory grows: ' + ', '.join(growing) if growing else 'memory is flat'}"
+        yield (
+            f"verdict: {failed or 'no'} errors; "
+            f"{'memory grows: ' + ', '.join(growing) if growing else 'memory is flat'}"
+        )
 
     def _minute(self, minute: int) -> str:
         sent = [request for request in self.requests if request.start // 60 == minute]
@@ -86,14 +97,18 @@ class Watched:
 
 
 def slope(samples: list[tuple[float, float]], warm_seconds: float) -> Slope:
-    """The rise of (seconds, MiB) after the warm-up, by least squares over means of blocks. Raises ValueError for fewer than three."""
+    """The rise of (seconds, MiB) after the warm-up, by least squares over means of blocks.
+
+    Raises ValueError for fewer than three.
+    """
     blocks: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for when, mib in samples:
         if when >= warm_seconds:
             blocks[int((when - warm_seconds) // BLOCK_SECONDS)].append((when, mib))
     if len(blocks) < 3:
         raise ValueError(
-            f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s lie after a warm-up of {warm_seconds:g} s; soak for longer"
+            f"{len(blocks)} blocks of {BLOCK_SECONDS:g} s lie after a warm-up of "
+            f"{warm_seconds:g} s; soak for longer"
         )
     minutes, mib = np.array([np.mean(block, axis=0) for block in blocks.values()]).T
     if np.ptp(mib) == 0:
@@ -137,13 +152,13 @@ async def _soak(
         ) as session,
     ):
         await _ready(session, gateway)
-        fresh = (
-            picture() + number.to_bytes(8) for number in range(time.time_ns(), 2**63)
-        )  # what follows a JPEG's end changes its key alone
+        # what follows a JPEG's end changes its key alone
+        fresh = (picture() + number.to_bytes(8) for number in range(time.time_ns(), 2**63))
         await _capacity(session, fresh, CAPACITY_SECONDS / 2)  # warms up
         capacity = await _capacity(session, fresh, CAPACITY_SECONDS)
         click.echo(
-            f"capacity {capacity:.1f}/s by {CLIENTS} clients in {CAPACITY_SECONDS:g} s; {share * capacity:.1f}/s for {seconds:g} s"
+            f"capacity {capacity:.1f}/s by {CLIENTS} clients in {CAPACITY_SECONDS:g} s; "
+            f"{share * capacity:.1f}/s for {seconds:g} s"
         )
         seen = Watched()
         others = await _redis(redis) if redis else {}
@@ -158,7 +173,9 @@ async def _soak(
 
 @contextlib.asynccontextmanager
 async def _system(weights: Path, redis: str | None, port: int) -> AsyncIterator[psutil.Process]:
-    """Gateway and TorchServe with the cache on, as `affectgan serve` starts them; ended as an operator would."""
+    """Gateway and TorchServe with the cache on, as `affectgan serve` starts them; ended as an
+    operator would.
+    """
     shared = {"AFFECTGAN_REDIS_URL": redis, "AFFECTGAN_CACHE_SECRET": "s" * 32} if redis else {}
     cache = {
         "AFFECTGAN_CACHE_BYTES": str(CACHE_BYTES),
@@ -216,7 +233,9 @@ async def _send(
     seconds: float,
     seen: Watched,
 ) -> None:
-    """Requests at random moments, so many a second on average; returns when the last is answered."""
+    """Requests at random moments, so many a second on average; returns when the last is
+    answered.
+    """
     start, due, draw = time.monotonic(), 0.0, np.random.default_rng(0)
     under_way: set[asyncio.Task[None]] = set()
 
@@ -263,7 +282,9 @@ async def _sample(
 
 
 def _named(process: psutil.Process) -> tuple[str, psutil.Process]:
-    """Workers by the number of their socket, which follows the order of operations in TorchServe's configuration."""
+    """Workers by the number of their socket, which follows the order of operations in TorchServe's
+    configuration.
+    """
     line = " ".join(process.cmdline())
     return (
         f"worker {line.split('.ts.sock.', 1)[1].split()[0]}"

@@ -1,9 +1,11 @@
-"""How many pictures a second each preset trains on, before and after the critic plays, and the memory it takes.
+"""How many pictures a second each preset trains on, before and after the critic plays, and the
+memory it takes.
 
 python -m benchmarks.training [--preset faces64 ...] [--seconds 20]
 
-On made pictures, so that no data has to be read: what a step costs does not depend on what it shows. Every preset in a process
-of its own, as memory is told by its peak. On a GPU the figures are those of the GPU.
+On made pictures, so that no data has to be read: what a step costs does not depend on what it
+shows. Every preset in a process of its own, as memory is told by its peak. On a GPU the figures are
+those of the GPU.
 """
 
 import resource
@@ -54,7 +56,8 @@ def main(names: tuple[str, ...], seconds: float, threads: int, alone: bool) -> N
         click.echo(row(preset(names[0]), seconds, threads))
         return
     click.echo(
-        f"| preset | side | a step | {' | '.join(f'{game}, pictures/s' for game in GAMES)} | peak memory |\n|---|---|---|---|---|---|"
+        f"| preset | side | a step | {' | '.join(f'{game}, pictures/s' for game in GAMES)} "
+        "| peak memory |\n|---|---|---|---|---|---|"
     )
     for name in names:
         command = [
@@ -99,7 +102,10 @@ def row(config: TrainConfig, seconds: float, threads: int) -> str:
         if device == "cuda"
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
-    return f"| {config.preset} | {config.image_px} px | {config.step_images} pictures | {told} | {peak / 2**30:.2f} GiB |"
+    return (
+        f"| {config.preset} | {config.image_px} px | {config.step_images} pictures | "
+        f"{told} | {peak / 2**30:.2f} GiB |"
+    )
 
 
 def rate(
@@ -111,9 +117,8 @@ def rate(
     device: str,
 ) -> float:
     """Pictures a second over whole rounds of steps, each round with one penalty."""
-    learner.step(
-        pairs, progress=progress, step=1, rng=StepRandom(0, device=device)
-    )  # makes the optimiser's state, chooses kernels
+    # makes the optimiser's state, chooses kernels
+    learner.step(pairs, progress=progress, step=1, rng=StepRandom(0, device=device))
     steps, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
         for _ in range(config.penalty_every):

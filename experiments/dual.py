@@ -1,17 +1,22 @@
-"""The paper's question: does training on both annotations beat training on one, and does the GAN help the reader?
+"""The paper's question: does training on both annotations beat training on one, and does the GAN
+help the reader?
 
-python experiments/dual.py --data DATABASE --out FOLDER [--seeds 5] [--images 24000] [--shares 1 --shares 0.25] [--labels both]
+python experiments/dual.py --data DATABASE --out FOLDER [--seeds 5] [--images 24000] [--shares 1
+--shares 0.25] [--labels both]
 
-The labels are thinned as in a database merged from sets of different annotators: of the people of the training split a third keep only
-their Action Units, a third only valence and arousal, a third both; with `--shares 0.25` three quarters of the people keep no label at all.
-Every run sees equally many pictures (those without a label too); the seed changes the first weights, the order and the augmentation.
-`affectgan` and `multitask` see the same pictures in the same order and steps; `ssgan2019` keeps the paper's own training: 64 pictures a
-step instead of 32, no augmentation, a constant rate. Equal pictures are not equal work: the table tells the processor time of a run.
+The labels are thinned as in a database merged from sets of different annotators: of the people of
+the training split a third keep only their Action Units, a third only valence and arousal, a third
+both; with `--shares 0.25` three quarters of the people keep no label at all. Every run sees equally
+many pictures (those without a label too); the seed changes the first weights, the order and the
+augmentation. `affectgan` and `multitask` see the same pictures in the same order and steps;
+`ssgan2019` keeps the paper's own training: 64 pictures a step instead of 32, no augmentation, a
+constant rate. Equal pictures are not equal work: the table tells the processor time of a run.
 Validation and test keep all labels; the test split is read once a run.
 
-Intervals and tests are over seeds: they say what another run on these data would give, not what other people or another third would.
-The p-values are those of paired t-tests, and Holm's over all comparisons that answer one question (both or one, model, share).
-A stopped command goes on where it stopped; runs that were begun with other settings or other data are refused.
+Intervals and tests are over seeds: they say what another run on these data would give, not what
+other people or another third would. The p-values are those of paired t-tests, and Holm's over all
+comparisons that answer one question (both or one, model, share). A stopped command goes on where it
+stopped; runs that were begun with other settings or other data are refused.
 """
 
 import json
@@ -150,11 +155,14 @@ def main(
     click.echo((out / f"{DONE_FILE}.md").read_text())
 
 
-# -- data ---------------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
 
 
 def thin(database: Database, folder: Path, share: float) -> None:
-    """A copy of the database whose training split has lost labels by person; done once. Refuses a copy of other pictures."""
+    """A copy of the database whose training split has lost labels by person; done once.
+
+    Refuses a copy of other pictures.
+    """
 
     def less(sample: Sample) -> Sample:
         return (
@@ -166,9 +174,8 @@ def thin(database: Database, folder: Path, share: float) -> None:
     copy = Database.open(
         copy_database(database, folder, f"{database.card.name}-thinned-{share:g}", less)
     )
-    for (
-        split
-    ) in SPLITS:  # the sizes of the pictures, in bytes and in order, are as good as a digest
+    # the sizes of the pictures, in bytes and in order, are as good as a digest
+    for split in SPLITS:
         if not np.array_equal(copy.offsets(split).size, database.offsets(split).size):
             raise click.ClickException(
                 f"{folder} was made from another database: give another --out"
@@ -176,7 +183,9 @@ def thin(database: Database, folder: Path, share: float) -> None:
 
 
 def thinned(labels: NDArray[np.float32], person: str, share: float) -> NDArray[np.float32]:
-    """(K + 2,) labels of a picture after its person's fate: none, Action Units only, valence and arousal only, or both."""
+    """(K + 2,) labels of a picture after its person's fate: none, Action Units only, valence and
+    arousal only, or both.
+    """
     kept = labels.copy()
     fate = int(3 * place_of("kind", person))
     if place_of("share", person) >= share or fate == 0:
@@ -186,7 +195,7 @@ def thinned(labels: NDArray[np.float32], person: str, share: float) -> NDArray[n
     return kept
 
 
-# -- runs ---------------------------------------------------------------------------------------------------------------------
+# -- runs ------------------------------------------------------------------------------------------
 
 
 def config_of(condition: Condition, seed: int, images: int) -> TrainConfig:
@@ -202,7 +211,9 @@ def run_of(condition: Condition, seed: int, out: Path) -> Path:
 
 
 def refuse_another(config: TrainConfig, run: Path) -> None:
-    """A folder that was begun with other settings, finished or not, is no run of this experiment."""
+    """A folder that was begun with other settings, finished or not, is no run of this
+    experiment.
+    """
     path = run / loop.CONFIG_FILE
     if path.is_file():
         begun = json.loads(path.read_text())
@@ -222,9 +233,8 @@ def measured(condition: Condition, seed: int, images: int, out: Path) -> None:
         loop.start(config_of(condition, seed, images), data, run)
     if not (run / "model").is_dir():
         raise click.Abort  # stopped by a signal; its state is saved
-    spent = (
-        {} if begun else {"cpu_seconds": round(time.process_time() - begin, 1)}
-    )  # of a run in two parts only the second is known
+    # of a run in two parts only the second is known
+    spent = {} if begun else {"cpu_seconds": round(time.process_time() - begin, 1)}
     (run / f"{RESULT_FILE}.new").write_text(
         json.dumps(figures_of(run, data) | spent, indent=2) + "\n"
     )
@@ -255,7 +265,7 @@ def figures_of(run: Path, data: Path) -> dict[str, float]:
     return figures
 
 
-# -- table --------------------------------------------------------------------------------------------------------------------
+# -- table -----------------------------------------------------------------------------------------
 
 
 def results(conditions: Sequence[Condition], seeds: int, out: Path) -> Found:
@@ -281,7 +291,9 @@ def write_table(found: Found, out: Path) -> None:
 
 
 def question(first: Condition, second: Condition) -> str | None:
-    """What the comparison of two conditions that differ in one thing asks; None for a pair nobody asks about (or the other way round)."""
+    """What the comparison of two conditions that differ in one thing asks; None for a pair nobody
+    asks about (or the other way round).
+    """
     if first.labels != "both":
         return None
     alike = {
@@ -300,7 +312,9 @@ def question(first: Condition, second: Condition) -> str | None:
 
 
 def comparisons(found: Found) -> list[Comparison]:
-    """Every pair that answers a question, in every figure that both learn, with Holm's p-value over all that answer the same one."""
+    """Every pair that answers a question, in every figure that both learn, with Holm's p-value over
+    all that answer the same one.
+    """
     asked = [(name, a, b) for a in found for b in found if (name := question(a, b))]
     each = [
         Comparison(name, a, b, figure, told)
@@ -329,7 +343,8 @@ def markdown(found: Found, compared: Sequence[Comparison]) -> str:
         cells = [_cell(list(by_seed(runs, figure).values())) for figure in FIGURES]
         spent = list(by_seed(runs, "cpu_seconds").values())
         lines.append(
-            f"| {condition.name} | {len(runs)} | {' | '.join(cells)} | {f'{np.median(spent):.0f}' if spent else ''} |"
+            f"| {condition.name} | {len(runs)} | {' | '.join(cells)} | "
+            f"{f'{np.median(spent):.0f}' if spent else ''} |"
         )
     lines += [
         "",
@@ -340,7 +355,8 @@ def markdown(found: Found, compared: Sequence[Comparison]) -> str:
         d, names = c.difference, f"{c.first.name} - {c.second.name}"
         told = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
         lines.append(
-            f"| {c.question} | {names} | {d.seeds} | {c.figure} | {told} | {d.p:.3f} | {c.p_holm:.3f} |"
+            f"| {c.question} | {names} | {d.seeds} | {c.figure} | {told} | {d.p:.3f} | "
+            f"{c.p_holm:.3f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,11 @@
 """What do twins give? The same pictures, labels, steps and seeds, with twins and without them.
 
-python experiments/twinless.py --data DATABASE --out FOLDER [--judge weights/judge] [--seeds 3] [--images 24000] [--preset smoke]
+python experiments/twinless.py --data DATABASE --out FOLDER [--judge weights/judge] [--seeds 3]
+[--images 24000] [--preset smoke]
 
-Without twins the training split keeps all its pictures but forgets which show one person in one scene, as a set of photographs would.
-Validation and test keep their twins, so that an edit can be held against the true picture. A stopped command goes on where it stopped.
+Without twins the training split keeps all its pictures but forgets which show one person in one
+scene, as a set of photographs would. Validation and test keep their twins, so that an edit can be
+held against the true picture. A stopped command goes on where it stopped.
 """
 
 import json
@@ -120,7 +122,9 @@ def measured(
 
 
 def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str, float]:
-    """Reading by the labels; control of new faces, edits and reconstructions by the judge; pixels by the face itself and by its twin."""
+    """Reading by the labels; control of new faces, edits and reconstructions by the judge; pixels
+    by the face itself and by its twin.
+    """
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     faces = load_faces(database, model, "test", EVALUATED_FACES, rng)
     seen = read(model, faces.images)
@@ -153,7 +157,9 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
-    """Means over the seeds that both have, their difference, and its 95 % interval and p-value (paired t) from two seeds on."""
+    """Means over the seeds that both have, their difference, and its 95 % interval and p-value
+    (paired t) from two seeds on.
+    """
     count = min(len(runs) for runs in found.values())
     without, with_ = (found[kind][:count] for kind in KINDS)
     lines = [

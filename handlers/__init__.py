@@ -1,1 +1,4 @@
-"""What TorchServe runs: predict, generate, explain. Each file holds one class and goes into one archive."""
+"""What TorchServe runs: predict, generate, explain.
+
+Each file holds one class and goes into one archive.
+"""

@@ -19,7 +19,10 @@ class ExplainHandler:
     """The questions of all jobs of a batch are searched together."""
 
     def initialize(self, context: Context) -> None:
-        """Load the archive's model, and its judge if it has one, and explain once. Raises CardError or JudgeError when they do not fit."""
+        """Load the archive's model, and its judge if it has one, and explain once.
+
+        Raises CardError or JudgeError when they do not fit.
+        """
         self.settings = settings_of(context, "explain")
         torch.set_num_threads(self.settings.threads)
         folder, device = folder_of(context), device_of(context)
@@ -35,7 +38,10 @@ class ExplainHandler:
         )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
+        """One answer per job.
+
+        A job that is not for this model gets a 400 of its own, its neighbours succeed.
+        """
         return RequestBatch.parse(ExplainRequest, data, context, self.model.card).respond(self.run)
 
     def run(self, requests: list[ExplainRequest]) -> list[ExplainResponse]:

@@ -14,7 +14,9 @@ from affect.protocol.torchserve_batch import RequestBatch
 
 
 class GenerateHandler:
-    """Every face is its own forward pass: the same seed gives the same bytes whoever else is being served."""
+    """Every face is its own forward pass: the same seed gives the same bytes whoever else is being
+    served.
+    """
 
     def initialize(self, context: Context) -> None:
         """Load the archive's model and draw once each way. Raises CardError when they do not fit."""
@@ -36,7 +38,10 @@ class GenerateHandler:
         )
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
+        """One answer per job.
+
+        A job that is not for this model gets a 400 of its own, its neighbours succeed.
+        """
         return RequestBatch.parse(GenerateRequest, data, context, self.model.card).respond(self.run)
 
     def run(self, requests: list[GenerateRequest]) -> list[GenerateResponse]:
@@ -44,7 +49,10 @@ class GenerateHandler:
         return [self.draw(request) for request in requests]
 
     def draw(self, request: GenerateRequest) -> GenerateResponse:
-        """The faces of one request. A row with an error is drawn as if it asked for nothing, and means nothing."""
+        """The faces of one request.
+
+        A row with an error is drawn as if it asked for nothing, and means nothing.
+        """
         errors = request.faults(self.model.card)
         labels, reference_of = request.labels.copy(), request.reference_of.copy()
         labels[list(errors)], reference_of[list(errors)] = np.nan, NO_REFERENCE

@@ -17,7 +17,10 @@ class PredictHandler:
     """All faces of all jobs of a batch share forward passes."""
 
     def initialize(self, context: Context) -> None:
-        """Load the archive's model and run every size of forward pass once. Raises CardError when they do not fit."""
+        """Load the archive's model and run every size of forward pass once.
+
+        Raises CardError when they do not fit.
+        """
         self.settings = settings_of(context, "predict")
         torch.set_num_threads(self.settings.threads)
         self.model = load_model(folder_of(context), device=device_of(context))
@@ -26,7 +29,10 @@ class PredictHandler:
             self.run([PredictRequest(np.zeros((faces, side, side, 3), dtype=np.uint8))])
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """One answer per job. A job that is not for this model gets a 400 of its own, its neighbours succeed."""
+        """One answer per job.
+
+        A job that is not for this model gets a 400 of its own, its neighbours succeed.
+        """
         return RequestBatch.parse(PredictRequest, data, context, self.model.card).respond(self.run)
 
     def run(self, requests: list[PredictRequest]) -> list[PredictResponse]:

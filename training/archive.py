@@ -24,11 +24,12 @@ from affect.model_folders import judge_folder, model_folder
 
 MANIFEST_FILE = "MAR-INF/MANIFEST.json"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
-# The earliest date a zip can hold: archives of the same run are the same bytes whenever they are written.
+# The earliest date a zip can hold: archives of the same run are the same bytes whenever they are
+# written.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
-# Jobs TorchServe puts into one batch, and seconds after which a silent worker is taken for hung. A batch never waits to
-# fill: while one is running the next one gathers.
+# Jobs TorchServe puts into one batch, and seconds after which a silent worker is taken for hung. A
+# batch never waits to fill: while one is running the next one gathers.
 JOBS: dict[Operation, int] = {"predict": 32, "generate": 4, "explain": 4}
 HANDLER: dict[Operation, HandlerSettings] = {
     "predict": HandlerSettings(operation="predict", batch_faces=(1, 2, 4, 8, 16, 32, 64)),
@@ -53,7 +54,8 @@ class ArchiveError(ValueError):
 @click.option(
     "--judge",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of an independent judge, which explanations then ask whether it sees the change too (default: `judge` beside the card).",
+    help="Folder of an independent judge, which explanations then ask whether it sees the "
+    "change too (default: `judge` beside the card).",
 )
 @click.option(
     "--workers",
@@ -73,7 +75,9 @@ class ArchiveError(ValueError):
 def archive(
     run: Path, out: Path, judge: Path | None, workers: int, uncalibrated: bool, version: str | None
 ) -> None:
-    """Write affectgan-{predict,generate,explain}.mar and card.json of RUN (a run folder or a folder with a model)."""
+    """Write affectgan-{predict,generate,explain}.mar and card.json of RUN (a run folder or a folder
+    with a model).
+    """
     started = perf_counter()
     for path in write_archives(
         run, out, judge=judge, workers=workers, uncalibrated=uncalibrated, version=version
@@ -91,8 +95,11 @@ def write_archives(
     uncalibrated: bool = False,
     version: str | None = None,
 ) -> list[Path]:
-    """Archives of a run, then its card, into `out`. Raises CardError when the run cannot be served, ArchiveError for a wrong
-    version, JudgeError for a broken judge."""
+    """Archives of a run, then its card, into `out`.
+
+    Raises CardError when the run cannot be served, ArchiveError for a wrong version, JudgeError for
+    a broken judge.
+    """
     if version is not None and not VERSION.fullmatch(version):
         raise ArchiveError(
             f"version is {version!r}; write letters, digits, points and dashes, such as 1.1"
@@ -115,12 +122,16 @@ def write_archives(
 
 
 def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
-    """The card of a model that loads, reads, draws and is calibrated. Raises CardError with what is wrong and the remedy."""
+    """The card of a model that loads, reads, draws and is calibrated.
+
+    Raises CardError with what is wrong and the remedy.
+    """
     model = load_model(folder)
     card = model.card
     if not card.reference.get("critic"):
         raise CardError(
-            f"{folder / CARD_FILE} has no reference for realism: the run did not finish; `affectgan train --resume` ends it"
+            f"{folder / CARD_FILE} has no reference for realism: the run did not finish; "
+            "`affectgan train --resume` ends it"
         )
     if (
         card.labels != "va"
@@ -128,7 +139,8 @@ def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
         and all(entry == Calibration() for entry in card.calibration.values())
     ):
         raise CardError(
-            f"{folder / CARD_FILE} has no calibration: `affectgan evaluate` fits it, or archive with --uncalibrated"
+            f"{folder / CARD_FILE} has no calibration: `affectgan evaluate` fits it, or "
+            "archive with --uncalibrated"
         )
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(0)
@@ -136,7 +148,8 @@ def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
         x = model.generate(model.sample_latents(1, generator), y)
         if not all(torch.isfinite(part).all() for part in (x, model.read(x).labels)):
             raise CardError(
-                f"{folder / WEIGHTS_FILE} draws or reads no numbers (NaN): the run diverged; train again"
+                f"{folder / WEIGHTS_FILE} draws or reads no numbers (NaN): the run "
+                "diverged; train again"
             )
     return card
 
@@ -213,6 +226,7 @@ def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
         raise ValueError(
-            f"the package {name} is not installed: install AffectGAN whole, `pip install affectgan[training]`"
+            f"the package {name} is not installed: install AffectGAN whole, `pip install "
+            "affectgan[training]`"
         )
     return Path(spec.origin).parent

@@ -1,6 +1,9 @@
-"""Why was this face read so? The least change to *this* face, drawn by the generator, that changes the reading.
+"""Why was this face read so?
 
-`question` says what may be asked, `search` looks for the change, `measure` says what the change is, `verbalization` says it in words.
+The least change to *this* face, drawn by the generator, that changes the reading.
+
+`question` says what may be asked, `search` looks for the change, `measure` says what the change is,
+`verbalization` says it in words.
 """
 
 from affect.counterfactual.explanation import Explanation, explain

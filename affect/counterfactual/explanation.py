@@ -36,30 +36,26 @@ class Explanation:
     counterfactual: U8  # (S, S, 3)
     counterfactual_read: Prediction
     valid: bool  # the counterfactual, as 8-bit picture, is read as was asked
-    changes: tuple[
-        tuple[str, float, float], ...
-    ]  # label, from, to: every reading that moved, the largest first
+    # label, from, to: every reading that moved, the largest first
+    changes: tuple[tuple[str, float, float], ...]
     map: U8  # (S, S) grey, 0 where nothing changed
     signed: U8  # (S, S, 3) for people: warm where brighter, cool where darker
     frames: U8  # (F, S, S, 3) the way from the face to the counterfactual
-    causes: tuple[
-        Cause, ...
-    ]  # what was moved, from, to: AUs by intensity, or nuisances by where the face stands between their ends
+    # what was moved, from, to: AUs by intensity, or nuisances by where the face stands between
+    # their ends
+    causes: tuple[Cause, ...]
     regions: dict[str, float]  # share of the change per region of the face and outside it
-    attribution: dict[
-        str, float
-    ]  # how far moving each AU (or nuisance) alone moves the decision towards the question
+    # how far moving each AU (or nuisance) alone moves the decision towards the question
+    attribution: dict[str, float]
     scores: dict[str, float]
     trust: str  # high, medium or low
     reasons: tuple[str, ...]
     judge_agreement: JudgeAgreement | None  # of an independent judge; None: nobody could be asked
     sentence: str
-    integrated_gradients: measure.Floats | None = (
-        None  # (S, S) signed shares of the decision's number, when asked for
-    )
-    alternatives: tuple[
-        "Explanation", ...
-    ] = ()  # other answers to the same question, as many as were asked for and differ
+    # (S, S) signed shares of the decision's number, when asked for
+    integrated_gradients: measure.Floats | None = None
+    # other answers to the same question, as many as were asked for and differ
+    alternatives: tuple["Explanation", ...] = ()
 
 
 @torch.inference_mode()
@@ -72,9 +68,12 @@ def explain(
     integrated_gradients: bool | Sequence[bool] = False,
     judge: Judge | None = None,
 ) -> list[Explanation | QuestionError]:
-    """Answer one question about each of N aligned crops (N, S, S, 3). A question that makes no sense is answered by its error.
+    """Answer one question about each of N aligned crops (N, S, S, 3).
 
-    `integrated_gradients` may be given for each question. `judge` is asked whether it sees each change too.
+    A question that makes no sense is answered by its error.
+
+    `integrated_gradients` may be given for each question. `judge` is asked whether it sees each
+    change too.
     """
     assert len(crops) == len(questions), (len(crops), len(questions))
     if not len(crops):
@@ -139,7 +138,10 @@ def _answer(
     gradients: list[bool],
     judge: Judge | None,
 ) -> list[Explanation]:
-    """One explanation a row, its other answers in it. The questions are alike in family and number of answers."""
+    """One explanation a row, its other answers in it.
+
+    The questions are alike in family and number of answers.
+    """
     rows = replace(rows, redrawn=model.generate(rows.output.latent, rows.output.labels))
     space = Nuisance(model) if questions[0].family == "nuisance" else Expression(model)
     found = search(model, rows, space, answers=questions[0].answers)
@@ -152,7 +154,9 @@ def _answer(
 
 
 def _with_alternatives(first: Explanation, *others: Explanation) -> Explanation:
-    """The first answer with those of the others that are not the same picture again, and how far they lie apart."""
+    """The first answer with those of the others that are not the same picture again, and how far
+    they lie apart.
+    """
     distinct = [first]
     for other in others:
         if not any(np.array_equal(other.counterfactual, one.counterfactual) for one in distinct):
@@ -278,7 +282,9 @@ def _shares(
 
 
 def _moved(rows: Rows, after: ModelOutput) -> list[float]:
-    """By how much the reading of each row's questioned label moved: an AU's intensity, or valence or arousal."""
+    """By how much the reading of each row's questioned label moved: an AU's intensity, or valence
+    or arousal.
+    """
     moved: list[float] = (
         (after.labels - rows.output.labels).gather(1, rows.column[:, None]).squeeze(1).tolist()
     )

@@ -1,6 +1,8 @@
-"""The space of expressions: Action Units are moved through the generator, the person and the scene stay.
+"""The space of expressions: Action Units are moved through the generator, the person and the scene
+stay.
 
-Valence and arousal follow the AUs as they do on real faces. Shape letters: N rows, R tries, K AUs (the axes), L = K + 2 labels (a move).
+Valence and arousal follow the AUs as they do on real faces. Shape letters: N rows, R tries, K AUs
+(the axes), L = K + 2 labels (a move).
 """
 
 import torch
@@ -11,7 +13,8 @@ from affect.counterfactual.search import Cause, Rows, visible_causes
 from affect.labels import DIMENSIONS
 from affect.model import NEIGHBOURHOOD, AffectModel
 
-# How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of the face than two.
+# How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of
+# the face than two.
 SETS = ((1, 1.0), (1, 1.75), (2, 1.0))
 VISIBLE = 0.05  # of an intensity: what is asked to move by less is not told
 
@@ -24,9 +27,8 @@ class Expression:
     def __init__(self, model: AffectModel) -> None:
         self.model = model
         self.knows_aus = bool(model.known[0])
-        self.table = model.label_table[
-            ~torch.isnan(model.label_table[:, model.known]).any(1)
-        ]  # (T, L) states of real faces
+        # (T, L) states of real faces
+        self.table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)]
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of state."""
@@ -48,7 +50,10 @@ class Expression:
         return ends.view_as(moved) - state[:, None]
 
     def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
-        """(N, C, L) the most telling AUs in SETS, then as real faces move. An asked AU goes alone in the first answer only."""
+        """(N, C, L) the most telling AUs in SETS, then as real faces move.
+
+        An asked AU goes alone in the first answer only.
+        """
         state = rows.output.labels
         if not self.knows_aus:
             return (_to_target(rows, state) - state)[:, None]
@@ -66,9 +71,8 @@ class Expression:
         if not self.knows_aus:
             return torch.zeros_like(gain, dtype=torch.bool)
         aus = rows.output.labels[:, :-2]
-        share = (move[:, :-2] / (_far_end(aus) - aus)).clamp(
-            min=-1
-        )  # (N, K) of the way to the far end; behind it, the near end
+        # (N, K) of the way to the far end; behind it, the near end
+        share = (move[:, :-2] / (_far_end(aus) - aus)).clamp(min=-1)
         asked = torch.arange(aus.shape[1], device=aus.device)[None] == rows.column[:, None]
         done = (share * gain).masked_fill(asked, -torch.inf)
         one: Tensor = F.one_hot(done.argmax(1), aus.shape[1]).bool() & (done.amax(1) > 0)[:, None]
@@ -96,7 +100,9 @@ class Expression:
     def _end_state(
         self, rows: Rows, state: Tensor, order: Tensor, ends: Tensor, size: Tensor
     ) -> Tensor:
-        """(N, L) the state with the first `size` (N,) AUs at the ends that help, valence and arousal following."""
+        """(N, L) the state with the first `size` (N,) AUs at the ends that help, valence and
+        arousal following.
+        """
         rank = order.argsort(dim=1)
         end = torch.cat(
             [torch.where(rank < size[:, None], ends, state[:, :-2]), state[:, -2:]], dim=1
@@ -104,22 +110,26 @@ class Expression:
         return _to_target(rows, self._with_va(state, end))
 
     def _as_real_faces_move(self, rows: Rows, state: Tensor, barred: Tensor) -> Tensor:
-        """(N, L) the state of real faces that meet the question, as near to this one as there are (kernel regression)."""
+        """(N, L) the state of real faces that meet the question, as near to this one as there are
+        (kernel regression).
+        """
         if not len(self.table):
             return _to_target(rows, state)
-        # What is asked counts as much as everything else together: rows that meet the question, and among them the nearest.
+        # What is asked counts as much as everything else together: rows that meet the question, and
+        # among them the nearest.
         weight = torch.full_like(state, 1 / state.shape[1]) * self.model.known
         weight.scatter_(1, rows.column[:, None], 1.0)
         wish = _to_target(rows, state)
-        distance = (weight[:, None] * (wish[:, None] - self.table.nan_to_num()[None]) ** 2).sum(
-            2
-        )  # (N, T)
+        # (N, T)
+        distance = (weight[:, None] * (wish[:, None] - self.table.nan_to_num()[None]) ** 2).sum(2)
         end = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1) @ self.table.nan_to_num()
         held = torch.cat([barred, torch.zeros_like(barred[:, :2])], dim=1) | ~self.model.known
         return _to_target(rows, torch.where(held, state, end))
 
     def _with_va(self, start: Tensor, end: Tensor) -> Tensor:
-        """`end` (R, L) with valence and arousal moved as real faces' move with those AUs (kernel regression on the label table)."""
+        """`end` (R, L) with valence and arousal moved as real faces' move with those AUs (kernel
+        regression on the label table).
+        """
         if not len(self.table) or not bool(self.model.known.all()):
             return end
 
@@ -140,7 +150,8 @@ def _far_end(aus: Tensor) -> Tensor:
 
 
 def _rank(rows: Rows, state: Tensor, gain: Tensor, barred: Tensor) -> tuple[Tensor, Tensor]:
-    """AUs from the most telling on (N, K), an AU that is itself questioned first, and to which end each helps (N, K).
+    """AUs from the most telling on (N, K), an AU that is itself questioned first, and to which end
+    each helps (N, K).
 
     An AU whose move to the far end harms helps, in proportion, by moving to the near end.
     """

@@ -10,12 +10,16 @@ from torch import Tensor
 
 from affect.judge import Judge
 
-FOLLOWS = 0.5  # the judge agrees when its reading moves the same way by at least this share of what the model's does
+# the judge agrees when its reading moves the same way by at least this share of what the model's
+# does
+FOLLOWS = 0.5
 
 
 @dataclass(frozen=True)
 class JudgeAgreement:
-    """The judge's reading of the questioned label (an AU's intensity, or valence or arousal) before and after."""
+    """The judge's reading of the questioned label (an AU's intensity, or valence or arousal) before
+    and after.
+    """
 
     before: float
     after: float
@@ -29,7 +33,8 @@ def judge_agreements(
     labels: Sequence[str],
     moved: Sequence[float],
 ) -> list[JudgeAgreement | None]:
-    """What the judge says of N faces and their counterfactuals (N, 3, S, S); `moved` is by how much the model's reading moved.
+    """What the judge says of N faces and their counterfactuals (N, 3, S, S); `moved` is by how much
+    the model's reading moved.
 
     None where nobody can be asked: there is no judge, or it does not know the label.
     """

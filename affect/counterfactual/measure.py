@@ -1,4 +1,5 @@
-"""What a counterfactual is like: where it changed, how steadily it is read, how the prediction spreads over the pixels.
+"""What a counterfactual is like: where it changed, how steadily it is read, how the prediction
+spreads over the pixels.
 
 Shape letters: N rows, S side in px, F frames, L labels. Pixel differences are shares of full scale.
 """
@@ -29,7 +30,9 @@ SUPPORT_ROWS = 256  # real label rows whose distance to their neighbours is the 
 
 
 def region_masks(side: int) -> dict[str, NDArray[np.bool_]]:
-    """(S, S) masks that tile the aligned crop: the six regions of FACS and the outside of the face."""
+    """(S, S) masks that tile the aligned crop: the six regions of FACS and the outside of the
+    face.
+    """
     y, x = (np.mgrid[0:side, 0:side] + 0.5) / side
     inside = ((x - 0.5) / 0.42) ** 2 + ((y - 0.5) / 0.56) ** 2 < 1
     middle = np.abs(x - 0.5)
@@ -46,7 +49,9 @@ def region_masks(side: int) -> dict[str, NDArray[np.bool_]]:
 
 
 def region_shares(shift: Floats) -> dict[str, float]:
-    """Share of the change (S, S) per region; they add up to 1, or are all 0 where nothing changed."""
+    """Share of the change (S, S) per region; they add up to 1, or are all 0 where nothing
+    changed.
+    """
     total = float(shift.sum()) + 1e-9
     return {
         name: round(float(shift[mask].sum()) / total, 4)
@@ -55,10 +60,12 @@ def region_shares(shift: Floats) -> dict[str, float]:
 
 
 def change_map(shift: Floats) -> U8:
-    """(S, S) grey of a change (S, S), scaled by a fixed amount, so faint changes look faint; 0 where nothing near changed.
+    """(S, S) grey of a change (S, S), scaled by a fixed amount, so faint changes look faint; 0
+    where nothing near changed.
 
-    Averaged over a 64th of the side: where a face changes, its neighbourhood does, while single pixels differ by noise. Against
-    the pixels that truly changed between twins that brings the map's AUC from .866 to .909 (LOG).
+    Averaged over a 64th of the side: where a face changes, its neighbourhood does, while single
+    pixels differ by noise. Against the pixels that truly changed between twins that brings the
+    map's AUC from .866 to .909 (LOG).
     """
     grey: U8 = np.round(np.clip(_blurred(shift, MAP_BLUR) / MAP_FULL, 0, 1) * 255).astype(np.uint8)
     return grey
@@ -71,7 +78,9 @@ def signed_map(fact: U8, counter: U8) -> U8:
 
 
 def signed_shares(fact: U8, shares: Floats) -> U8:
-    """(S, S, 3) warm where pixels speak for a large number, cool where against it; full where one pixel in a hundred is."""
+    """(S, S, 3) warm where pixels speak for a large number, cool where against it; full where one
+    pixel in a hundred is.
+    """
     return _over_face(
         fact, (shares / (np.quantile(np.abs(shares), 0.99) + 1e-12)).astype(np.float32)
     )
@@ -108,13 +117,17 @@ def _over_face(fact: U8, change: Floats) -> U8:
 def interpolate_frames(
     space: Space, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int
 ) -> Tensor:
-    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the move (N, M) that made it."""
+    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the
+    move (N, M) that made it.
+    """
     steps = [space.draw(rows, float(share) * move) for share in np.linspace(0, 1, frames)[1:-1]]
     return torch.stack([facts, *steps, images], dim=1)
 
 
 def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Tensor:
-    """(N,) share of two slightly noised copies of the counterfactuals that are decided as they are (`met`, bool (N,))."""
+    """(N,) share of two slightly noised copies of the counterfactuals that are decided as they are
+    (`met`, bool (N,)).
+    """
     x = model.to_pixels(images)
     noise = (
         2 * NOISE_SD * torch.randn(x.shape[1:], generator=Generator().manual_seed(0)).to(x.device)
@@ -127,24 +140,27 @@ def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Te
 
 
 def support(model: AffectModel, after: Tensor) -> Tensor:
-    """(N,) share of real faces whose state lies farther from its nearest neighbour than the states `after` (N, L) from theirs."""
+    """(N,) share of real faces whose state lies farther from its nearest neighbour than the states
+    `after` (N, L) from theirs.
+    """
     table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)][
         :, model.known
     ]
     if len(table) < 2:
         return torch.full((len(after),), 0.5, device=after.device)
-    own = (
-        torch.cdist(table[:SUPPORT_ROWS], table).kthvalue(2, dim=1).values
-    )  # the nearest is the row itself
+    # the nearest is the row itself
+    own = torch.cdist(table[:SUPPORT_ROWS], table).kthvalue(2, dim=1).values
     nearest = torch.cdist(after[:, model.known], table).amin(1)
     return (own[None] >= nearest[:, None]).float().mean(1)
 
 
 def integrated_gradients(model: AffectModel, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Which pixels made the decision: (N, S, S) signed shares of its number, and the completeness error (N,).
+    """Which pixels made the decision: (N, S, S) signed shares of its number, and the completeness
+    error (N,).
 
-    Integrated Gradients (Sundararajan et al. 2017, eq. 1), midpoint rule, from mid grey. The number is the AU's logit, or
-    valence or arousal. Completeness: the shares add up to the number less that of the grey picture; the error is relative.
+    Integrated Gradients (Sundararajan et al. 2017, eq. 1), midpoint rule, from mid grey. The number
+    is the AU's logit, or valence or arousal. Completeness: the shares add up to the number less
+    that of the grey picture; the error is relative.
     """
     with torch.inference_mode(False), torch.enable_grad():
         x, column = rows.x.clone(), rows.column.clone()
@@ -164,7 +180,9 @@ def _number(output: ModelOutput, column: Tensor) -> Tensor:
 
 
 def diversity(fact: U8, counters: Sequence[U8]) -> float:
-    """How far several answers about one face lie apart: 1 - cosine of their changes of pixels, mean over pairs; 0 alike, 1 unrelated."""
+    """How far several answers about one face lie apart: 1 - cosine of their changes of pixels, mean
+    over pairs; 0 alike, 1 unrelated.
+    """
     changes = np.stack([(counter.astype(np.float64) - fact).ravel() for counter in counters])
     changes /= np.linalg.norm(changes, axis=1, keepdims=True).clip(1e-9)
     first, second = np.triu_indices(len(changes), k=1)

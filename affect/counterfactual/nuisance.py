@@ -1,8 +1,10 @@
-"""The space of what should not matter: skin, light, pose, glasses are moved along directions of the latent code, the state stays.
+"""The space of what should not matter: skin, light, pose, glasses are moved along directions of the
+latent code, the state stays.
 
-A face is changed by what the generator draws differently, x + G(z + d, y) - G(z, y), so its own detail stays where the generator
-sees no reason to change it. The directions are of the model's weights (`training/evaluation/bias/nuisance_directions.py`).
-Shape letters: N rows, R tries, A nuisances (the axes, and a move), Z latent.
+A face is changed by what the generator draws differently, x + G(z + d, y) - G(z, y), so its own
+detail stays where the generator sees no reason to change it. The directions are of the model's
+weights (`training/evaluation/bias/nuisance_directions.py`). Shape letters: N rows, R tries, A
+nuisances (the axes, and a move), Z latent.
 """
 
 from typing import Literal
@@ -16,11 +18,15 @@ from affect.model import AffectModel
 Step = Literal["one", "two", "all"]
 SETS: tuple[Step, ...] = ("one", "two", "all")
 VISIBLE = 0.05  # of the way: what is asked to move by less is not told
-SMALLEST = 0.25  # a face that is nearly at an end already is asked for this much more of it: where it stands is only estimated
+# a face that is nearly at an end already is asked for this much more of it: where it stands is only
+# estimated
+SMALLEST = 0.25
 
 
 class Nuisance:
-    """Moves are shares (R, A) of the way between the two ends of each nuisance; see `affect.counterfactual.search.Space`."""
+    """Moves are shares (R, A) of the way between the two ends of each nuisance; see
+    `affect.counterfactual.search.Space`.
+    """
 
     overdrive = 1.0  # beyond their ends are no faces
 
@@ -46,7 +52,8 @@ class Nuisance:
         help_ = help_.masked_fill(barred, -torch.inf)
         rank = help_.argsort(dim=1, descending=True).argsort(dim=1)
         most = {"one": 1, "two": 2, "all": help_.shape[1]}
-        # At least the best one moves, even when it does not help: an honest failure shows the nearest try.
+        # At least the best one moves, even when it does not help: an honest failure shows the
+        # nearest try.
         moves = [way * ((rank == 0) | ((rank < most[step]) & (help_ > 0))) for step in SETS]
         return torch.stack(moves, dim=1)
 
@@ -77,7 +84,9 @@ class Nuisance:
         return visible_causes(self.names, place, place + move, VISIBLE)
 
     def reached(self, rows: Rows, move: Tensor, latent: Tensor) -> Tensor:
-        """(N,) how much of the move (N, A) is found again in the latent codes (N, Z) of the pictures, 1 = all of it."""
+        """(N,) how much of the move (N, A) is found again in the latent codes (N, Z) of the
+        pictures, 1 = all of it.
+        """
         came = self.model.nuisance_positions(latent) - self.model.nuisance_positions(
             rows.output.latent
         )
@@ -94,7 +103,9 @@ class Nuisance:
         return torch.maximum(gain, back), torch.where(gain >= back, far, near)
 
     def _ways(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """(N, A) from where each face is estimated to stand to the farther and to the nearer end of each nuisance."""
+        """(N, A) from where each face is estimated to stand to the farther and to the nearer end of
+        each nuisance.
+        """
         place = self.model.nuisance_positions(rows.output.latent)
         to_first, to_second = -place.clamp(SMALLEST, 1), (1 - place).clamp(SMALLEST, 1)
         low = place < 0.5
@@ -102,7 +113,9 @@ class Nuisance:
 
 
 def help_of(attribution: dict[str, float], cause: Cause) -> float:
-    """How far a nuisance that was moved helps by itself; one that was tried the other way round is taken to do the opposite."""
+    """How far a nuisance that was moved helps by itself; one that was tried the other way round is
+    taken to do the opposite.
+    """
     name, start, end = cause
     towards, away = (name, turned(name)) if end > start else (turned(name), name)
     return attribution[towards] if towards in attribution else -attribution[away]

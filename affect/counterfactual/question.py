@@ -17,7 +17,10 @@ Family = Literal["expression", "nuisance"]
 
 
 class QuestionError(ValueError):
-    """A question that cannot be asked of this face. `code`: unknown_label, already_so, bad_target, not_learned, no_nuisances."""
+    """A question that cannot be asked of this face.
+
+    `code`: unknown_label, already_so, bad_target, not_learned, no_nuisances.
+    """
 
     def __init__(self, code: str, title: str, detail: str) -> None:
         super().__init__(f"{title}: {detail}")
@@ -26,11 +29,13 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True)
 class Question:
-    """What should be otherwise. `label` None asks about the strongest decision; `target` None asks for the other side.
+    """What should be otherwise.
 
-    `target` of an AU: 1.0 wanted present, 0.0 wanted absent; of valence and arousal: the wanted value in [-1, 1].
-    `family` is what may be changed: the expression, or what should not matter (skin, light, pose). `answers` is how many
-    different changes are wanted, the least one first.
+    `label` None asks about the strongest decision; `target` None asks for the other side.
+
+    `target` of an AU: 1.0 wanted present, 0.0 wanted absent; of valence and arousal: the wanted
+    value in [-1, 1]. `family` is what may be changed: the expression, or what should not matter
+    (skin, light, pose). `answers` is how many different changes are wanted, the least one first.
     """
 
     label: str | None = None
@@ -42,10 +47,16 @@ class Question:
 def resolve_question(
     model: AffectModel, question: Question, factual: Prediction
 ) -> Question | QuestionError:
-    """The question with label and target filled in, or why it cannot be asked. `factual` has one row."""
+    """The question with label and target filled in, or why it cannot be asked.
+
+    `factual` has one row.
+    """
     names, card = model.card.labels_of.names, model.card
     if question.family == "nuisance" and not card.nuisances:
-        unknown = "these weights know no nuisances; `affectgan evaluate` teaches them, or ask for the family expression"
+        unknown = (
+            "these weights know no nuisances; `affectgan evaluate` teaches them, or "
+            "ask for the family expression"
+        )
         return QuestionError("no_nuisances", "No nuisances learned", unknown)
     label = question.label or strongest(model, factual)
     if label not in names:

@@ -1,15 +1,16 @@
 """The search for the least change that changes a decision.
 
-What may be changed is a space: the expression (expression.py), or what should not matter (nuisance.py). Every row goes through
-the same fixed rounds, so rows share forward passes and one hard row does not hold the others:
+What may be changed is a space: the expression (expression.py), or what should not matter
+(nuisance.py). Every row goes through the same fixed rounds, so rows share forward passes and one
+hard row does not hold the others:
 
-  move along each axis alone: how does the decision answer? (P tries: the attribution)
-  move the most telling together, in the sets that the space proposes (C tries)
-  bisect to the smallest step that still flips it; where no set flips it, push the nearest further (BISECTIONS tries)
+  move along each axis alone: how does the decision answer? (P tries: the attribution) move the most
+  telling together, in the sets that the space proposes (C tries) bisect to the smallest step that
+  still flips it; where no set flips it, push the nearest further (BISECTIONS tries)
 
-Another answer to the same question repeats the last two rounds without what led the answers before it, so answers differ in their cause.
-A try is an edit, quantised to 8 bits, and read again.
-Shape letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
+Another answer to the same question repeats the last two rounds without what led the answers before
+it, so answers differ in their cause. A try is an edit, quantised to 8 bits, and read again. Shape
+letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
 """
 
 from collections.abc import Sequence
@@ -26,24 +27,27 @@ Cause = tuple[str, float, float]  # what was moved, from, to
 
 BISECTIONS = 4
 CHUNK_ROWS = 64  # largest forward pass
-# A decision that is just turned turns back in slight noise, and nobody else sees it turned: the search aims this far beyond the line.
-# At 0.8 a judge agreed with .82 of the answers, at 2 with .92, for a change of pixels that is hardly larger (LOG).
+# A decision that is just turned turns back in slight noise, and nobody else sees it turned: the
+# search aims this far beyond the line. At 0.8 a judge agreed with .82 of the answers, at 2 with
+# .92, for a change of pixels that is hardly larger (LOG).
 AU_CLEARANCE = 2.0  # calibrated logits
 VA_CLEARANCE = 0.07  # of VA_TOLERANCE
 
 
 @dataclass
 class Rows:
-    """Faces with one question each. `direction` is +1 where the decision's number must grow, else -1."""
+    """Faces with one question each.
+
+    `direction` is +1 where the decision's number must grow, else -1.
+    """
 
     x: Tensor  # (N, 3, S, S)
     output: ModelOutput
     column: Tensor  # (N,) column of the questioned label
     target: Tensor  # (N,) 1 / 0 for AUs, the value for valence and arousal
     direction: Tensor  # (N,)
-    redrawn: Tensor | None = (
-        None  # (N, 3, S, S) the faces as the generator alone draws them, where it is known already
-    )
+    # (N, 3, S, S) the faces as the generator alone draws them, where it is known already
+    redrawn: Tensor | None = None
 
     @classmethod
     def of(cls, x: Tensor, output: ModelOutput, column: Tensor, target: Tensor) -> "Rows":
@@ -75,7 +79,8 @@ class Candidates:
     images: Tensor  # (R, S, S, 3) uint8
     output: ModelOutput  # without feature maps
     margin: Tensor  # (R,) above 0 exactly when the question is met
-    reach: Tensor  # (R,) how far the decision has come, 1 = met with clearance; grows even when a value overshoots
+    # (R,) how far the decision has come, 1 = met with clearance; grows even when a value overshoots
+    reach: Tensor
 
 
 @dataclass
@@ -95,13 +100,17 @@ class Space(Protocol):
         """How much larger than proposed a move may get where none is enough."""
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
-        """(R, S, S, 3) uint8 faces of R rows after their moves, which may be larger than what was ever seen."""
+        """(R, S, S, 3) uint8 faces of R rows after their moves, which may be larger than what was
+        ever seen.
+        """
 
     def axes(self, rows: Rows) -> Tensor:
         """(N, P, M) the move along each axis alone, all the way to its end; P may be 0."""
 
     def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
-        """(N, C, M) what to try, the simplest first, without `barred` (N, P) bool; only the `first` answer may move the asked AU alone."""
+        """(N, C, M) what to try, the simplest first, without `barred` (N, P) bool; only the `first`
+        answer may move the asked AU alone.
+        """
 
     def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
         """(N, P) bool: what made an answer, so that the next does without."""
@@ -116,7 +125,9 @@ class Space(Protocol):
 def visible_causes(
     names: Sequence[str], start: Tensor, end: Tensor, visible: float
 ) -> list[list[Cause]]:
-    """For each row of (N, A) values before and after those that move by more than `visible`, the largest first."""
+    """For each row of (N, A) values before and after those that move by more than `visible`, the
+    largest first.
+    """
     every = (
         [zip(names, *pair, strict=True) for pair in zip(start.tolist(), end.tolist(), strict=True)]
         if names
@@ -130,7 +141,10 @@ def visible_causes(
 
 
 def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) -> list[SearchResult]:
-    """Every row's least change, then `answers` - 1 others, each without what led those before. In the same rounds for all rows."""
+    """Every row's least change, then `answers` - 1 others, each without what led those before.
+
+    In the same rounds for all rows.
+    """
     gain = _gain(model, rows, space)
     barred, found = torch.zeros_like(gain, dtype=torch.bool), list[SearchResult]()
     for number in range(answers):
@@ -189,7 +203,9 @@ def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
 def _least(
     model: AffectModel, rows: Rows, space: Space, moves: Tensor
 ) -> tuple[Candidates, Tensor]:
-    """Of the proposals (N, C, M) the simplest that is enough, or else the one that comes nearest; as small or as large as need be."""
+    """Of the proposals (N, C, M) the simplest that is enough, or else the one that comes nearest;
+    as small or as large as need be.
+    """
     index = torch.arange(len(moves), device=moves.device)
     tried = attempt(
         model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space
@@ -204,7 +220,9 @@ def _least(
 def _bisect(
     model: AffectModel, rows: Rows, space: Space, move: Tensor, best: Candidates
 ) -> tuple[Candidates, Tensor]:
-    """The smallest share of `move` (N, M) that is enough, else the best of pushing further; and that move. `best` is its try."""
+    """The smallest share of `move` (N, M) that is enough, else the best of pushing further; and
+    that move. `best` is its try.
+    """
     index = torch.arange(len(move), device=move.device)
     within = best.reach >= 1
     low, high = torch.where(within, 0.0, 1.0), torch.where(within, 1.0, space.overdrive)
@@ -220,7 +238,9 @@ def _bisect(
 
 
 def _better(new: Candidates, old: Candidates) -> Tensor:
-    """(N,) a smaller step that is enough beats a larger one; otherwise what comes nearer to the target does."""
+    """(N,) a smaller step that is enough beats a larger one; otherwise what comes nearer to the
+    target does.
+    """
     met = (new.margin > 0) & (new.reach >= 1)
     old_met = (old.margin > 0) & (old.reach >= 1)
     return met | (~old_met & (new.margin > old.margin))

@@ -1,4 +1,6 @@
-"""An explanation in words: what changed, in one sentence, and how far to trust it, with the numbers that say so."""
+"""An explanation in words: what changed, in one sentence, and how far to trust it, with the numbers
+that say so.
+"""
 
 from collections.abc import Sequence
 
@@ -28,15 +30,16 @@ def trust(
     opinion: JudgeAgreement | None,
     family: Family = "expression",
 ) -> tuple[str, tuple[str, ...]]:
-    """high, medium or low, and the measured reasons, the serious ones first, what the independent judge says last.
+    """high, medium or low, and the measured reasons, the serious ones first, what the independent
+    judge says last.
 
-    What only the model itself has looked at is not trusted highly: an attack on its pixels would please it as well. A change of
-    expression is confirmed by a judge that sees it too. A change of what should not matter is a weakness of this model only when
-    the judge does *not* follow; when it does, the picture may show another expression after all.
+    What only the model itself has looked at is not trusted highly: an attack on its pixels would
+    please it as well. A change of expression is confirmed by a judge that sees it too. A change of
+    what should not matter is a weakness of this model only when the judge does *not* follow; when
+    it does, the picture may show another expression after all.
     """
-    kept = (
-        scores if family == "expression" else scores | {"identity": 1.0}
-    )  # skin, age or shape may well be what was changed
+    # skin, age or shape may well be what was changed
+    kept = scores if family == "expression" else scores | {"identity": 1.0}
     serious = [text for text, holds in _serious(valid, kept) if holds]
     mild = [text for text, holds in _mild(kept) if holds]
     what = "the person" if family == "expression" else "the expression"
@@ -69,7 +72,8 @@ def _heard(opinion: JudgeAgreement | None, family: Family) -> str:
 def _serious(valid: bool, s: dict[str, float]) -> Sequence[tuple[str, bool]]:
     return (
         (
-            f"the question was not met (margin {s['validity_margin']:.2f}); this is the nearest try",
+            f"the question was not met (margin {s['validity_margin']:.2f}); this is the "
+            "nearest try",
             not valid,
         ),
         (
@@ -84,7 +88,10 @@ def _serious(valid: bool, s: dict[str, float]) -> Sequence[tuple[str, bool]]:
 
 
 def _mild(s: dict[str, float]) -> Sequence[tuple[str, bool]]:
-    poor = f"the generator draws this face poorly (error larger than for {s['reconstruction_percentile']:.0%} of real faces)"
+    poor = (
+        "the generator draws this face poorly (error larger than for "
+        f"{s['reconstruction_percentile']:.0%} of real faces)"
+    )
     return (
         (
             f"the person changed a little (identity {s['identity']:.2f} of 1)",
@@ -102,7 +109,8 @@ def _mild(s: dict[str, float]) -> Sequence[tuple[str, bool]]:
             s.get("reached", 1) < HARDLY_REACHED,
         ),
         (
-            f"few real faces show such a state (fewer than {max(s['support'], 0.01):.0%} are so alone)",
+            f"few real faces show such a state (fewer than {max(s['support'], 0.01):.0%} "
+            "are so alone)",
             s["support"] < THIN_SUPPORT,
         ),
     )
@@ -113,8 +121,9 @@ def sentence(
 ) -> str:
     """ "Valence would fall from 0.42 to -0.10 if AU12 (lip corner puller) were reduced by 0.40."
 
-    `change` is the questioned label before and after (an AU's probability), `units` what is read of the AUs before and
-    after, `asked` how far the search moved each AU: only those that were moved and did move are named as the cause.
+    `change` is the questioned label before and after (an AU's probability), `units` what is read of
+    the AUs before and after, `asked` how far the search moved each AU: only those that were moved
+    and did move are named as the cause.
     """
     effect = _effect(question, change)
     moved = {
@@ -135,12 +144,16 @@ def sentence(
 
 
 def nuisance_sentence(question: str, change: Change, causes: Sequence[Change], valid: bool) -> str:
-    """ "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same expression, if light went 60 % of the way from
-    dim to bright." `causes` are nuisances and where between their ends, 0 and 1, the face stands before and after.
+    """ "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same expression,
+    if light went 60 % of the way from dim to bright." `causes` are nuisances and where between
+    their ends, 0 and 1, the face stands before and after.
     """
     parts = [_moved(name, end - start) for name, start, end in causes[:MAX_NAMED]]
     cause = f" if {_listed(parts)}" if parts else ""
-    return f"{_effect(question, change)}, in the same expression,{cause}{'.' if valid else '; that is not enough to change the decision.'}"
+    return (
+        f"{_effect(question, change)}, in the same "
+        f"expression,{cause}{'.' if valid else '; that is not enough to change the decision.'}"
+    )
 
 
 def _moved(name: str, by: float) -> str:
@@ -154,7 +167,10 @@ def _effect(label: str, change: Change) -> str:
         return f"{_named(label)} would go from {start:.2f} to {end:.2f} in probability"
     if abs(end - start) < 0.02:
         return f"{label.capitalize()} would stay near {start:.2f}"
-    return f"{label.capitalize()} would {'rise' if end > start else 'fall'} from {start:.2f} to {end:.2f}"
+    return (
+        f"{label.capitalize()} would {'rise' if end > start else 'fall'} from "
+        f"{start:.2f} to {end:.2f}"
+    )
 
 
 def _named(code: str) -> str:

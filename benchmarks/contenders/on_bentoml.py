@@ -7,7 +7,8 @@ import bentoml
 
 from benchmarks.contenders.reader import BATCH, Reader
 
-MOST_MS = 10_000  # its batching refuses requests that it expects to take longer; none is to be refused here
+# its batching refuses requests that it expects to take longer; none is to be refused here
+MOST_MS = 10_000
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60})

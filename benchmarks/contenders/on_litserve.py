@@ -1,4 +1,7 @@
-"""LitServe: decoding, batching and encoding in the places that it has for them. The picture comes in JSON, as its guides have it."""
+"""LitServe: decoding, batching and encoding in the places that it has for them.
+
+The picture comes in JSON, as its guides have it.
+"""
 
 import base64
 import sys

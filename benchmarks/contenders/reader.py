@@ -1,4 +1,6 @@
-"""What every contender does: decode a picture, find and align its face, read the batch in one forward pass, tell it as plain values."""
+"""What every contender does: decode a picture, find and align its face, read the batch in one
+forward pass, tell it as plain values.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The experiment on the paper's question: whose labels go, which comparisons answer what, a whole tiny experiment, and what it refuses."""
+"""The experiment on the paper's question: whose labels go, which comparisons answer what, a whole
+tiny experiment, and what it refuses.
+"""
 
 import json
 from dataclasses import replace

@@ -51,7 +51,10 @@ class Reply:
 
 @dataclass
 class LocalBackend:
-    """The Backend protocol over a model in this process. `delay_seconds` and `down` let a test make it slow or absent."""
+    """The Backend protocol over a model in this process.
+
+    `delay_seconds` and `down` let a test make it slow or absent.
+    """
 
     model: AffectModel
     delay_seconds: float = 0.0

@@ -1,4 +1,6 @@
-"""Starts a handler as a TorchServe worker would: in an unpacked archive, with TorchServe's own context."""
+"""Starts a handler as a TorchServe worker would: in an unpacked archive, with TorchServe's own
+context.
+"""
 
 from pathlib import Path
 from typing import Any, Protocol, TypeVar

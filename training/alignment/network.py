@@ -10,10 +10,11 @@ MAP_PX = INPUT_PX // 2  # side of the maps that say where each point is
 
 
 class LandmarkNet(nn.Module):
-    """(B, 3, 64, 64) in [-1, 1] -> (B, 11): five points x, y in shares of the crop, and the logit of "a face".
+    """(B, 3, 64, 64) in [-1, 1] -> (B, 11): five points x, y in shares of the crop, and the logit
+    of "a face".
 
-    Down to 4 px for the whole face, up again to 32 px for the place; a point is the mean of its map's distribution
-    (soft-argmax: Nibali et al., 2018), exact far below a pixel of the map.
+    Down to 4 px for the whole face, up again to 32 px for the place; a point is the mean of its
+    map's distribution (soft-argmax: Nibali et al., 2018), exact far below a pixel of the map.
     """
 
     def __init__(self) -> None:

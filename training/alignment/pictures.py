@@ -1,4 +1,6 @@
-"""Whole rendered heads with their exact five points, and the boxes a face finder might have drawn around them."""
+"""Whole rendered heads with their exact five points, and the boxes a face finder might have drawn
+around them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,8 @@ Floats = NDArray[np.float32]
 
 PICTURE_PX = 160
 NEGATIVES = 0.2  # share of boxes with no face in them
-# What a box is off by: sd of the place in shares of its side, sd of log size, largest turn in radians.
+# What a box is off by: sd of the place in shares of its side, sd of log size, largest turn in
+# radians.
 ROUGH = (0.12, 0.22, 0.35)  # a finder's, seen in the first pass
 CLOSE = (0.03, 0.06, 0.08)  # that of the first pass' points, seen in the second
 CLOSE_SHARE = 0.6
@@ -70,8 +73,8 @@ class Heads:
 def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> Heads:
     """Heads first ... first + count - 1 of a seed, doing something.
 
-    `filling` brings them close, so that training sees every detail and takes away what it wants; without, heads are
-    as large as sittings have them, down to 10 px between the eyes.
+    `filling` brings them close, so that training sees every detail and takes away what it wants;
+    without, heads are as large as sittings have them, down to 10 px between the eyes.
     """
     images = np.empty((count, PICTURE_PX, PICTURE_PX, 3), np.uint8)
     points = np.empty((count, 5, 2), np.float32)
@@ -97,7 +100,9 @@ def _filling(scene: Scene, rng: Generator) -> Scene:
 def draw_boxes(
     heads: Heads, rows: NDArray[np.integer], rng: Generator
 ) -> tuple[NDArray[np.uint8], Floats, Floats]:
-    """One training batch: crops (B, 64, 64, 3), points in the crop's frame [0, 1] (B, 5, 2), and 1 where there is a face (B,)."""
+    """One training batch: crops (B, 64, 64, 3), points in the crop's frame [0, 1] (B, 5, 2), and 1
+    where there is a face (B,).
+    """
     crops = np.empty((len(rows), INPUT_PX, INPUT_PX, 3), np.uint8)
     targets = np.zeros((len(rows), 5, 2), np.float32)
     face = (rng.random(len(rows)) >= NEGATIVES).astype(np.float32)
@@ -129,7 +134,9 @@ def moved(box: Box, rng: Generator, off: tuple[float, float, float] = ROUGH) -> 
 
 
 def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDArray[np.uint8], Box]:
-    """A box that holds no face: in a photograph without any, on a bare background, beside the head, or on a patch of it."""
+    """A box that holds no face: in a photograph without any, on a bare background, beside the head,
+    or on a patch of it.
+    """
     kind = rng.choice(["photograph", "background", "beside", "patch"], p=[0.4, 0.2, 0.2, 0.2])
     if kind == "photograph":
         photograph = faceless()[int(rng.integers(len(FACELESS)))]

@@ -1,4 +1,6 @@
-"""What estimated alignment costs a reader: the same heads, cropped by their true eyes and by the finder that serves."""
+"""What estimated alignment costs a reader: the same heads, cropped by their true eyes and by the
+finder that serves.
+"""
 
 from dataclasses import dataclass
 
@@ -24,7 +26,9 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Cost:
-    """Mean AU AUC on crops by true and by found eyes, and what is lost with a 95 % bootstrap interval over heads."""
+    """Mean AU AUC on crops by true and by found eyes, and what is lost with a 95 % bootstrap
+    interval over heads.
+    """
 
     heads: int
     missed: int  # heads in which no face was found; they are in neither figure
@@ -35,7 +39,8 @@ class Cost:
     def __str__(self) -> str:
         lost, low, high = self.lost
         return (
-            f"AU AUC {self.true:.4f} by true eyes, {self.found:.4f} by found ones: {lost:.4f} [{low:.4f}, {high:.4f}] lost; "
+            f"AU AUC {self.true:.4f} by true eyes, {self.found:.4f} by found ones: "
+            f"{lost:.4f} [{low:.4f}, {high:.4f}] lost; "
             f"{self.heads} heads, {self.missed} not found"
         )
 

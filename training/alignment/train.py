@@ -1,4 +1,6 @@
-"""Trains the landmark network and writes it as ONNX for OpenCV, with the figures that say how good it is."""
+"""Trains the landmark network and writes it as ONNX for OpenCV, with the figures that say how good
+it is.
+"""
 
 import json
 import math
@@ -28,7 +30,9 @@ SMALL_PX = 16.0
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Eye-centre error on held-out heads in inter-ocular distances, by the looks of serving, and confidence."""
+    """Eye-centre error on held-out heads in inter-ocular distances, by the looks of serving, and
+    confidence.
+    """
 
     heads: int
     mean: float
@@ -67,7 +71,9 @@ def train(heads: Heads, *, steps: int, seed: int) -> LandmarkNet:
 
 
 def loss_of(out: Tensor, points: Tensor, face: Tensor) -> Tensor:
-    """Distance of the points where there is a face and they lie in the crop, and cross-entropy of "a face"."""
+    """Distance of the points where there is a face and they lie in the crop, and cross-entropy of
+    "a face".
+    """
     inside = ((points > -0.1) & (points < 1.1)).all(2, keepdim=True) & (face > 0.5)[:, None, None]
     off = F.smooth_l1_loss(out[:, :10].view(-1, 5, 2), points, beta=0.005, reduction="none")
     off = off * off.new_tensor([EYES_WEIGHT, EYES_WEIGHT, 1, 1, 1])[:, None]
@@ -77,9 +83,8 @@ def loss_of(out: Tensor, points: Tensor, face: Tensor) -> Tensor:
 
 def to_input(crops: np.ndarray) -> Tensor:
     """uint8 (B, 64, 64, 3) RGB -> (B, 3, 64, 64) in [-1, 1]."""
-    return (
-        torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    )  # channels last in memory, as read
+    # channels last in memory, as read
+    return torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def export(network: LandmarkNet, path: Path) -> None:

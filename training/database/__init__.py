@@ -1,1 +1,3 @@
-"""The dual-annotated database: WebDataset tar shards with a Parquet label index, written, read and streamed."""
+"""The dual-annotated database: WebDataset tar shards with a Parquet label index, written, read and
+streamed.
+"""

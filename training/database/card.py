@@ -1,4 +1,6 @@
-"""The data card: what a database holds, where it comes from and how it was labelled, in `data.json`."""
+"""The data card: what a database holds, where it comes from and how it was labelled, in
+`data.json`.
+"""
 
 from pathlib import Path
 
@@ -54,7 +56,8 @@ class DataCard(BaseModel):
         path = folder / CARD_FILE
         if not path.is_file():
             raise DataError(
-                f"{folder} is not a database: {CARD_FILE} is missing; make one with `affectgan data render` or `data import`"
+                f"{folder} is not a database: {CARD_FILE} is missing; make one with "
+                "`affectgan data render` or `data import`"
             )
         try:
             card = cls.model_validate_json(path.read_bytes())
@@ -62,6 +65,7 @@ class DataCard(BaseModel):
             raise DataError(f"{path} is not a data card: {error}") from error
         if card.format != FORMAT:
             raise DataError(
-                f"{path} has format {card.format}; this version reads format {FORMAT}: make the database again"
+                f"{path} has format {card.format}; this version reads format {FORMAT}: "
+                "make the database again"
             )
         return card

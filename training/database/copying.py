@@ -14,7 +14,9 @@ from training.database.writer import DatabaseWriter
 def copy_database(
     database: Database, folder: Path, name: str, change: Callable[[Sample], Sample]
 ) -> Path:
-    """Write what `change` makes of every sample into `folder`, unless that is there; splits are kept. Returns the folder."""
+    """Write what `change` makes of every sample into `folder`, unless that is there; splits are
+    kept. Returns the folder.
+    """
     if not folder.is_dir():
         fresh = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(fresh, ignore_errors=True)

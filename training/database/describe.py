@@ -37,12 +37,14 @@ def description(found: Survey) -> str:
     """Tables of splits, sources, labels and groups, and the problems found."""
     card = found.card
     lines = [
-        f"{card.name}: {found.pictures:,} pictures of {card.image_px} px from {', '.join(card.sources)}; licence {card.licence}"
+        f"{card.name}: {found.pictures:,} pictures of {card.image_px} px from "
+        f"{', '.join(card.sources)}; licence {card.licence}"
     ]
     lines += ["", *_parts("split", found.splits), "", *_parts("source", found.sources)]
     lines += [
         "",
-        f"{'label':<12}{'known':>10}{'present':>10}{'mean':>9}{'sd':>9}   (present: intensity of at least {card.positive_intensity:g})",
+        f"{'label':<12}{'known':>10}{'present':>10}{'mean':>9}{'sd':>9}   (present: "
+        f"intensity of at least {card.positive_intensity:g})",
     ]
     for label in found.labels:
         present = (
@@ -143,7 +145,9 @@ def sheet(database: Database, *, rows: int) -> U8:
 
 
 def strips(database: Database) -> list[Strip]:
-    """For each label, the faces of different people that have most of it; for valence and arousal also least."""
+    """For each label, the faces of different people that have most of it; for valence and arousal
+    also least.
+    """
     split = max(SPLITS, key=database.count)
     labels, people = database.labels(split), database.column(split, "identity")
     found = []

@@ -21,6 +21,7 @@ def decode(text: str) -> NDArray[np.uint8]:
     found = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_GRAYSCALE)
     if found is None:
         raise ValueError(
-            f"{text[:20]!r}... holds no mask: give the text of `parts` or `changed` as it stands in the truth"
+            f"{text[:20]!r}... holds no mask: give the text of `parts` or `changed` as it "
+            "stands in the truth"
         )
     return np.asarray(found, np.uint8)

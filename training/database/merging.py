@@ -1,6 +1,8 @@
-"""Joins databases into one: labels side by side with their masks, the same picture once, nobody in two splits.
+"""Joins databases into one: labels side by side with their masks, the same picture once, nobody in
+two splits.
 
-Output shard k is made of input shard k (the inputs in the order given) and of nothing else, so a stopped merge goes on.
+Output shard k is made of input shard k (the inputs in the order given) and of nothing else, so a
+stopped merge goes on.
 """
 
 import json
@@ -38,15 +40,20 @@ class MergeReport:
 
     def __str__(self) -> str:
         return (
-            f"read {self.read:,} pictures, kept {self.kept:,}; {self.read - self.kept:,} copies by content gave "
-            f"{self.joined_labels:,} labels to their first, {self.conflicts:,} labels differed (the first stands); "
+            f"read {self.read:,} pictures, kept {self.kept:,}; {self.read - self.kept:,} "
+            "copies by content gave "
+            f"{self.joined_labels:,} labels to their first, {self.conflicts:,} labels "
+            "differed (the first stands); "
             f"{self.moved:,} pictures changed their split"
         )
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """All N rows of all inputs, in the order of inputs, shards and places. Codes number what is the same; -1 is nothing."""
+    """All N rows of all inputs, in the order of inputs, shards and places.
+
+    Codes number what is the same; -1 is nothing.
+    """
 
     labels: NDArray[np.float32]  # (N, K + 2)
     split: NDArray[np.int64]  # (N,) place in STRICTNESS
@@ -74,12 +81,16 @@ def merge_databases(
     positive_intensity: float | None = None,
     temperature: float = TEMPERATURE,
 ) -> MergeReport:
-    """Merge at least two databases. Raises DataError when they cannot be read or the folder holds another database."""
+    """Merge at least two databases.
+
+    Raises DataError when they cannot be read or the folder holds another database.
+    """
     if len(folders) < 2 or len({folder.resolve() for folder in (*folders, out)}) <= len(folders):
         raise DataError("give two different databases or more, and another folder for --out")
     if not 0 <= temperature <= 1:
         raise DataError(
-            f"temperature is {temperature:g}; choose 0 (every source alike) to 1 (every picture alike)"
+            f"temperature is {temperature:g}; choose 0 (every source alike) to 1 (every "
+            "picture alike)"
         )
     inputs = [Database.open(folder) for folder in folders]
     card = merged_card([database.card for database in inputs], name, positive_intensity)
@@ -112,7 +123,9 @@ def merge_databases(
 def merged_card(
     cards: Sequence[DataCard], name: str = "", positive_intensity: float | None = None
 ) -> DataCard:
-    """The card of a union: every AU, every source; the smallest side, as larger pictures can be given smaller."""
+    """The card of a union: every AU, every source; the smallest side, as larger pictures can be
+    given smaller.
+    """
     vocabulary = Vocabulary(())
     for card in cards:
         vocabulary = vocabulary.union(Vocabulary(card.vocabulary))
@@ -135,7 +148,9 @@ def merged_card(
 
 
 def rescale(intensity: NDArray[np.float32], start: float, goal: float) -> NDArray[np.float32]:
-    """Intensities of a set where AUs count as present from `start` on, so that the same ones count from `goal` on. 0 and 1 stay."""
+    """Intensities of a set where AUs count as present from `start` on, so that the same ones count
+    from `goal` on. 0 and 1 stay.
+    """
     if start == goal:
         return intensity
     low = intensity * (goal / start)
@@ -155,7 +170,9 @@ def rescale(intensity: NDArray[np.float32], start: float, goal: float) -> NDArra
 
 
 def balance(source: NDArray[np.int64], temperature: float) -> dict[int, float]:
-    """Weight of each source's pictures: a source with a share q of them is drawn in proportion to q ** temperature; mean 1."""
+    """Weight of each source's pictures: a source with a share q of them is drawn in proportion to q
+    ** temperature; mean 1.
+    """
     codes, counts = np.unique(source, return_counts=True)
     share = counts / counts.sum()
     wanted = share**temperature / (share**temperature).sum()
@@ -235,7 +252,9 @@ def _first_of(picture: NDArray[np.int64]) -> NDArray[np.int64]:
 def _join(
     labels: NDArray[np.float32], first: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], int, int]:
-    """Labels of first rows filled from their copies; how many were filled, and how many differed."""
+    """Labels of first rows filled from their copies; how many were filled, and how many
+    differed.
+    """
     joined = labels.copy()
     filled = conflicts = 0
     for row in np.flatnonzero(first != np.arange(len(first))):
@@ -248,7 +267,9 @@ def _join(
 
 
 def _splits(rows: _Rows) -> NDArray[np.int64]:
-    """The split of each row; whoever shares a person, a video or a picture with someone shares the strictest split of all of them."""
+    """The split of each row; whoever shares a person, a video or a picture with someone shares the
+    strictest split of all of them.
+    """
     count, offset, edges = len(rows.split), len(rows.split), []
     for codes in (rows.person, rows.video, rows.picture):
         known = codes >= 0

@@ -85,7 +85,9 @@ def together(found: Survey) -> str:
 
 @mpl.rc_context(STYLE)
 def circumplex(found: Survey) -> str:
-    """Where on the circumplex the annotated faces lie; the names stand where annotators place the emotions."""
+    """Where on the circumplex the annotated faces lie; the names stand where annotators place the
+    emotions.
+    """
     figure = Figure(figsize=(4.9, 4.4), layout="constrained")
     axis = figure.subplots()
     valence, arousal = found.circumplex.T

@@ -1,6 +1,7 @@
 """Reads a database: labels and attributes by column, pictures by row.
 
-Columns are read when asked for and not kept; only where each picture lies is, some thirty bytes a picture.
+Columns are read when asked for and not kept; only where each picture lies is, some thirty bytes a
+picture.
 """
 
 import json
@@ -31,7 +32,9 @@ INDEX_THREADS = 4
 
 @dataclass(frozen=True)
 class ShardOffsets:
-    """Where the N pictures of a split lie: shard, and byte offset and size in its tar; (N,) each."""
+    """Where the N pictures of a split lie: shard, and byte offset and size in its tar; (N,)
+    each.
+    """
 
     shard: NDArray[np.int32]
     offset: NDArray[np.int64]
@@ -51,12 +54,16 @@ class Database:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Raises DataError when the folder is no database, is empty, or an index is broken. Rows may lack labels."""
+        """Raises DataError when the folder is no database, is empty, or an index is broken.
+
+        Rows may lack labels.
+        """
         card = DataCard.load(folder)
         shards = written_shards(folder)
         if not shards:
             raise DataError(
-                f"{folder} holds no finished shard: run the command that makes it again, it goes on where it stopped"
+                f"{folder} holds no finished shard: run the command that makes it again, "
+                "it goes on where it stopped"
             )
         database = cls(folder, card, shards)
         database.count(SPLITS[0])  # reads every index: a broken one is named at once
@@ -75,7 +82,9 @@ class Database:
         return len(self._rows_of(split))
 
     def table(self, split: str, names: Sequence[str] | None = None) -> pa.Table:
-        """Columns of the index for one split (all of them unless named), in the order of the shards."""
+        """Columns of the index for one split (all of them unless named), in the order of the
+        shards.
+        """
         names = [*schema(self.card).names, "shard"] if names is None else list(names)
         rows = self._rows_of(split)
         return pa.table(
@@ -105,12 +114,13 @@ class Database:
         )
 
     def column(self, split: str, name: str) -> NDArray[np.generic]:
-        """(N,) one column of the index; a name it does not have is looked up among the group attributes ("" where absent)."""
+        """(N,) one column of the index; a name it does not have is looked up among the group
+        attributes ("" where absent).
+        """
         if name in (*schema(self.card).names, "shard"):
             return np.asarray(self.table(split, [name])[name].to_numpy(zero_copy_only=False))
-        told = (
-            self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()
-        )  # few different ones: each is parsed once
+        # few different ones: each is parsed once
+        told = self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()
         values = np.array(
             [json.loads(text).get(name, "") for text in told.dictionary.to_pylist()] or [""]
         )
@@ -126,7 +136,9 @@ class Database:
         return [order[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
     def twin_order(self, split: str) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """Rows ordered by group of twins, and where in that order each group of at least two begins and how many it has."""
+        """Rows ordered by group of twins, and where in that order each group of at least two begins
+        and how many it has.
+        """
         named = self.table(split, ["twin_group"])["twin_group"].combine_chunks().dictionary_encode()
         codes, names = named.indices.to_numpy(), np.array(named.dictionary.to_pylist(), object)
         order = np.argsort(codes, kind="stable")
@@ -153,7 +165,10 @@ class Database:
         return out
 
     def read_image(self, shard: int, offset: int, size: int, size_px: int) -> NDArray[np.uint8]:
-        """(S, S, 3) one picture by its place in a shard; one read. Larger pictures are area-averaged down."""
+        """(S, S, 3) one picture by its place in a shard; one read.
+
+        Larger pictures are area-averaged down.
+        """
         content = self.read_bytes(shard, offset, size)
         decoded = (
             cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -162,7 +177,8 @@ class Database:
         )
         if decoded is None:
             raise DataError(
-                f"{self._member(shard, offset)} of {SHARD.format(shard)}.tar in {self.folder} is broken: make that shard again"
+                f"{self._member(shard, offset)} of {SHARD.format(shard)}.tar in "
+                f"{self.folder} is broken: make that shard again"
             )
         if decoded.shape[:2] != (size_px, size_px):
             way = cv2.INTER_AREA if decoded.shape[0] > size_px else cv2.INTER_LINEAR
@@ -175,7 +191,8 @@ class Database:
             return self._tar(shard).read(size, offset)
         except OSError as error:
             raise DataError(
-                f"{self.folder}/{SHARD.format(shard)}.tar cannot be read: {error.strerror}; make that shard again"
+                f"{self.folder}/{SHARD.format(shard)}.tar cannot be read: "
+                f"{error.strerror}; make that shard again"
             ) from error
 
     def close(self) -> None:
@@ -184,7 +201,10 @@ class Database:
 
     def _member(self, shard: int, offset: int) -> str:
         header = self._tar(shard).read(tarfile.BLOCKSIZE, offset - tarfile.BLOCKSIZE)
-        return f"picture {header[:100].rstrip(bytes(1)).decode(errors='replace') or 'at ' + str(offset)}"
+        return (
+            "picture "
+            f"{header[:100].rstrip(bytes(1)).decode(errors='replace') or 'at ' + str(offset)}"
+        )
 
     def _rows_of(self, split: str) -> NDArray[np.int64]:
         if split not in SPLITS:
@@ -228,7 +248,9 @@ class Database:
 
 
 class _Tar:
-    """An open tar, closed when the last reader lets go of it: another thread may have dropped it from the cache meanwhile."""
+    """An open tar, closed when the last reader lets go of it: another thread may have dropped it
+    from the cache meanwhile.
+    """
 
     def __init__(self, path: Path) -> None:
         self._number = os.open(path, os.O_RDONLY)

@@ -21,21 +21,23 @@ class Sample:
     source: str
     identity: str
     video: str = ""
-    twin_group: str = ""  # same person, light and pose in several states; the samples of a group follow one another
-    groups: dict[str, str] = field(
-        default_factory=dict
-    )  # attributes that results are broken down by
-    truth: dict[str, Any] = field(
-        default_factory=dict
-    )  # whatever else is true: emotion, pose, landmarks
-    weight: float = (
-        1.0  # how often training draws it, beside 1 for the average picture of the database
-    )
-    assigned: str = ""  # its split, where that is not left to the hash: an official split, or that of the database it was merged from
+    # same person, light and pose in several states; the samples of a group follow one another
+    twin_group: str = ""
+    # attributes that results are broken down by
+    groups: dict[str, str] = field(default_factory=dict)
+    # whatever else is true: emotion, pose, landmarks
+    truth: dict[str, Any] = field(default_factory=dict)
+    # how often training draws it, beside 1 for the average picture of the database
+    weight: float = 1.0
+    # its split, where that is not left to the hash: an official split, or that of the database it
+    # was merged from
+    assigned: str = ""
 
     @property
     def split(self) -> str:
-        """By a hash of who (or which video) it shows: the same person never stands on two sides, in any database."""
+        """By a hash of who (or which video) it shows: the same person never stands on two sides, in
+        any database.
+        """
         return self.assigned or split_of(self.source, self.video or self.identity or self.key)
 
 

@@ -1,7 +1,9 @@
-"""Feeds training: batch n is a pure function of (database, seed, n), so a resumed run sees exactly what it would have seen.
+"""Feeds training: batch n is a pure function of (database, seed, n), so a resumed run sees exactly
+what it would have seen.
 
-An epoch shuffles the shards, then the rows within pools of a few shards: reading stays local and memory flat, however
-many pictures there are. Decoding runs ahead in threads (OpenCV releases the interpreter's lock).
+An epoch shuffles the shards, then the rows within pools of a few shards: reading stays local and
+memory flat, however many pictures there are. Decoding runs ahead in threads (OpenCV releases the
+interpreter's lock).
 """
 
 from collections import deque
@@ -26,7 +28,9 @@ CACHE_BYTES = 2 * 2**30  # a split that fits is decoded once and kept
 
 @dataclass(frozen=True)
 class Batch:
-    """B faces and their twins; beside a row without a twin stands a picture from elsewhere in the order of the epoch."""
+    """B faces and their twins; beside a row without a twin stands a picture from elsewhere in the
+    order of the epoch.
+    """
 
     images: NDArray[np.uint8]  # (B, S, S, 3)
     labels: NDArray[np.float32]  # (B, K + 2), NaN = not annotated
@@ -36,7 +40,10 @@ class Batch:
 
 
 class Stream:
-    """An endless iterator of batches, to be used as a context manager. `rank` of `world` takes every world-th row."""
+    """An endless iterator of batches, to be used as a context manager.
+
+    `rank` of `world` takes every world-th row.
+    """
 
     def __init__(
         self,
@@ -68,7 +75,8 @@ class Stream:
         self._labels = mask_labels(database.labels(split), labels)
         if not np.isfinite(self._labels).any():
             raise DataError(
-                f"split {split!r} of {database.folder} has no {labels} label: choose other --labels or import such annotations"
+                f"split {split!r} of {database.folder} has no {labels} label: choose other "
+                "--labels or import such annotations"
             )
         self._offsets = database.offsets(split)
         self._weights = _mean_one(database.weights(split))
@@ -140,7 +148,10 @@ class Stream:
         )
 
     def _rows_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows at places of the endless order. Half an epoch on, every picture stands once beside another."""
+        """Rows at places of the endless order.
+
+        Half an epoch on, every picture stands once beside another.
+        """
         count = len(self._labels)
         return np.array([self._epoch_order(int(place // count))[place % count] for place in places])
 
@@ -198,7 +209,9 @@ class _Twins:
         return bool((self._group >= 0).all())
 
     def pick(self, row: int, draw: float) -> int:
-        """Another state of the same person, light and pose by `draw` in [0, 1); the row itself where there is none."""
+        """Another state of the same person, light and pose by `draw` in [0, 1); the row itself
+        where there is none.
+        """
         group = self._group[row]
         if group < 0:
             return row
@@ -209,12 +222,16 @@ class _Twins:
 
 
 def _mean_one(weights: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Weights with mean 1; None when they are all the same: then every row is drawn once an epoch."""
+    """Weights with mean 1; None when they are all the same: then every row is drawn once an
+    epoch.
+    """
     return None if np.ptp(weights) == 0 else weights / weights.mean()
 
 
 def _repeats(weights: NDArray[np.float64], offset: float) -> NDArray[np.int64]:
-    """How often each of N rows is drawn in one epoch of N draws: systematic resampling, so never more than 1 away from its weight."""
+    """How often each of N rows is drawn in one epoch of N draws: systematic resampling, so never
+    more than 1 away from its weight.
+    """
     ends = np.floor(np.cumsum(weights) + offset).astype(np.int64)
     ends[-1] = len(weights)  # not left to rounding
     return np.diff(ends, prepend=0)

@@ -1,4 +1,7 @@
-"""Counts what a database holds: splits, labels, sources, groups, and what is wrong with it. N pictures, K Action Units."""
+"""Counts what a database holds: splits, labels, sources, groups, and what is wrong with it.
+
+N pictures, K Action Units.
+"""
 
 import json
 from collections import Counter
@@ -56,9 +59,8 @@ class Survey:
     sources: list[Part]
     groups: dict[str, list[Part]]
     labels: list[Label]
-    together: NDArray[
-        np.float64
-    ]  # (K, K) share of the faces with the row's AU that also show the column's, NaN where unknown
+    # (K, K) share of the faces with the row's AU that also show the column's, NaN where unknown
+    together: NDArray[np.float64]
     circumplex: NDArray[np.float32]  # (M, 2) all known valence and arousal
     problems: list[str]
 
@@ -192,7 +194,8 @@ def _label_problems(found: Survey) -> list[str]:
             )
         elif label.name not in DIMENSIONS and label.present < FEW_PRESENT:
             problems.append(
-                f"{label.name} is present in {label.present} faces only (of {label.known:,} that say)"
+                f"{label.name} is present in {label.present} faces only (of "
+                f"{label.known:,} that say)"
             )
     if not sum(part.both for part in found.splits):
         problems.append(
@@ -215,7 +218,8 @@ def _row_problems(
         small = [part.name for part in values if part.pictures < SMALL_SHARE * told]
         if small:
             problems.append(
-                f"{name.replace('_', ' ')}: {', '.join(small)} under {SMALL_SHARE:.0%} of the pictures: their figures will be wide"
+                f"{name.replace('_', ' ')}: {', '.join(small)} under {SMALL_SHARE:.0%} of "
+                "the pictures: their figures will be wide"
             )
     splits_of_people = np.unique(
         np.stack([text["identity"][0], text["source"][0], text["split"][0]]), axis=1

@@ -1,7 +1,10 @@
-"""Writes a database shard by shard. A killed writer leaves whole shards only, and goes on after them.
+"""Writes a database shard by shard.
 
-A shard is `shard-000000.tar` (WebDataset: `<key>.png` and `<key>.json`) with `shard-000000.parquet` beside it, one row a
-sample, that knows where in the tar each picture's bytes lie: any row is one read, whatever the size of the database.
+A killed writer leaves whole shards only, and goes on after them.
+
+A shard is `shard-000000.tar` (WebDataset: `<key>.png` and `<key>.json`) with `shard-000000.parquet`
+beside it, one row a sample, that knows where in the tar each picture's bytes lie: any row is one
+read, whatever the size of the database.
 """
 
 import io
@@ -37,7 +40,10 @@ class _Open:
 
 
 class DatabaseWriter:
-    """Use as a context manager; `add` samples in order. `first_shard` lets several writers fill one folder."""
+    """Use as a context manager; `add` samples in order.
+
+    `first_shard` lets several writers fill one folder.
+    """
 
     def __init__(
         self, folder: Path, card: DataCard, *, shard_images: int = 1024, first_shard: int = 0
@@ -53,7 +59,8 @@ class DatabaseWriter:
                 card.save(folder)
         except OSError as error:
             raise DataError(
-                f"cannot write a database to {folder}: {error.strerror or error}; give a writable folder with space"
+                f"cannot write a database to {folder}: {error.strerror or error}; give a "
+                "writable folder with space"
             ) from error
 
     def __enter__(self) -> Self:
@@ -189,9 +196,8 @@ def written_shards(folder: Path) -> list[int]:
 def _append(tar: tarfile.TarFile, name: str, content: bytes) -> int:
     """Add a member; returns where its bytes begin."""
     member = tarfile.TarInfo(name)
-    member.size = len(
-        content
-    )  # time, owner and mode stay at their fixed defaults: the same samples, the same bytes
+    # time, owner and mode stay at their fixed defaults: the same samples, the same bytes
+    member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
     return int(tar.offset) - _padded(len(content))
 
@@ -206,5 +212,6 @@ def _same(there: DataCard, wanted: DataCard, folder: Path) -> None:
         if found != asked:
             told = "unknown" if found in (None, "") else found
             raise DataError(
-                f"{folder} already holds a database with {name} {told}, not {asked}: give another --out"
+                f"{folder} already holds a database with {name} {told}, not {asked}: give "
+                "another --out"
             )

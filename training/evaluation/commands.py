@@ -96,7 +96,9 @@ def evaluate(
     seed: int,
     threads: int,
 ) -> None:
-    """Calibrate a run and measure it: writes report.json and report.html into the run and figures into its card."""
+    """Calibrate a run and measure it: writes report.json and report.html into the run and figures
+    into its card.
+    """
     import cv2
     import torch
 
@@ -164,7 +166,9 @@ def audit(
     seed: int,
     threads: int,
 ) -> None:
-    """Find what should not matter but moves decisions: writes audit.json and audit.html into the run."""
+    """Find what should not matter but moves decisions: writes audit.json and audit.html into the
+    run.
+    """
     import cv2
     import torch
 

@@ -1,7 +1,9 @@
-"""A run's state on disk: one safetensors file whose header carries the position, replaced in one rename.
+"""A run's state on disk: one safetensors file whose header carries the position, replaced in one
+rename.
 
-Randomness is not stored: every step draws from a generator seeded by (run seed, step), and batch n of the data is a pure
-function of (data, seed, n). So weights, moments and the step number are all it takes to go on to the same bits.
+Randomness is not stored: every step draws from a generator seeded by (run seed, step), and batch n
+of the data is a pure function of (data, seed, n). So weights, moments and the step number are all
+it takes to go on to the same bits.
 """
 
 import json
@@ -40,7 +42,10 @@ def save_checkpoint(
     average: nn.Module,
     optimisers: dict[str, Adam],
 ) -> None:
-    """Write everything that resuming needs. A kill at any moment leaves the old file or the new one, never half of one."""
+    """Write everything that resuming needs.
+
+    A kill at any moment leaves the old file or the new one, never half of one.
+    """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()} | {
         f"average.{k}": v for k, v in average.state_dict().items()
     }
@@ -66,7 +71,9 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, *, model: nn.Module, average: nn.Module, optimisers: dict[str, Adam]
 ) -> Position:
-    """Put the state back; raises RunError when there is no checkpoint or it belongs to another network."""
+    """Put the state back; raises RunError when there is no checkpoint or it belongs to another
+    network.
+    """
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
         raise RunError(f"{folder} has no {CHECKPOINT_FILE}: start the run without --resume")

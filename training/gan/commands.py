@@ -36,7 +36,8 @@ from training.gan.config import PRESETS, Labels, preset
 @click.option(
     "--init",
     type=click.Path(path_type=Path, file_okay=False),
-    help="model folder to begin from (weights/, RUN/model); another size or vocabulary takes over what fits",
+    help="model folder to begin from (weights/, RUN/model); another size or vocabulary "
+    "takes over what fits",
 )
 @click.option(
     "--images",
@@ -87,7 +88,8 @@ def train(
 def runs(folders: tuple[Path, ...], as_json: bool) -> None:
     """List the runs of a folder (runs/ unless given), or compare the run FOLDERS given.
 
-    A comparison shows the settings that differ, how far each run is, its last losses, and what evaluation measured.
+    A comparison shows the settings that differ, how far each run is, its last losses, and what
+    evaluation measured.
     """
     from training.gan import runs as run_folders
 

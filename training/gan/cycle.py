@@ -1,8 +1,9 @@
-"""What takes a twin's place for a face that has none: the face is moved to another state, read, and moved back.
+"""What takes a twin's place for a face that has none: the face is moved to another state, read, and
+moved back.
 
-After StarGAN (Choi et al. 2018, eq. 4-6): no picture says how the moved face should look, so its labels are read off it, its person
-must be recognised in it, and moved back it must be the face it came from.
-Shape letters: B faces, S side in px, K Action Units.
+After StarGAN (Choi et al. 2018, eq. 4-6): no picture says how the moved face should look, so its
+labels are read off it, its person must be recognised in it, and moved back it must be the face it
+came from. Shape letters: B faces, S side in px, K Action Units.
 """
 
 import torch
@@ -17,13 +18,16 @@ from training.gan.distributed import StepRandom
 def moving(
     paired: Tensor, edits: Tensor, still: Tensor, config: TrainConfig, rng: StepRandom
 ) -> Tensor:
-    """(B,) which faces without a twin go to another state: every edit that is not to stay, and a share of those drawn from the latent."""
+    """(B,) which faces without a twin go to another state: every edit that is not to stay, and a
+    share of those drawn from the latent.
+    """
     return ~paired & torch.where(edits, ~still, rng.rand(len(paired)) < config.moved)
 
 
 def add_noise(drawn: Tensor, moved: Tensor, config: TrainConfig, rng: StepRandom) -> Tensor:
-    """Drawn faces (R, 3, S, S) with noise on those of the first B that moved: specks that only the reader sees, or that tell the way
-    back, do not get through it (Bashkirova et al. 2019)."""
+    """Drawn faces (R, 3, S, S) with noise on those of the first B that moved: specks that only the
+    reader sees, or that tell the way back, do not get through it (Bashkirova et al. 2019).
+    """
     copies = drawn[: len(moved)]
     noise = config.veil * rng.pixel_noise(copies) * moved[:, None, None, None]
     return torch.cat([(copies + noise).clamp(-1, 1), drawn[len(moved) :]])
@@ -42,7 +46,8 @@ def cycle_loss(
 ) -> Tensor:
     """|G(G(x, y'), y) - x|, mean over all B rows, nothing from those that did not move.
 
-    x (B, 3, S, S) in state y (B, K + 2; as read in `face` where not annotated), `drawn` after its move, `read` what was read off it there.
+    x (B, 3, S, S) in state y (B, K + 2; as read in `face` where not annotated), `drawn` after its
+    move, `read` what was read off it there.
     """
     goal = torch.where(torch.isnan(y), face.labels, y).detach()
     move = (goal - read.labels.detach()) * edits[:, None]

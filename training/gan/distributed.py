@@ -1,9 +1,12 @@
-"""One run on several processes ("ranks", started by torchrun): each reads its share of every batch, all learn from the whole of it.
+"""One run on several processes ("ranks", started by torchrun): each reads its share of every batch,
+all learn from the whole of it.
 
-A loss of a categorical GAN is not a mean over rows: a concordance, a contrast with other people, a spread of latents belong to the
-whole batch. So what such a loss needs (logits, latents: small) is gathered, every rank computes the whole batch's loss, and gradients
-flow through its own rows only; losses that are means over rows or pixels are averaged over the ranks. Then the sum of the ranks'
-gradients is the gradient of one process with the whole batch. docs/decisions/0013-ranks.md says why not DistributedDataParallel.
+A loss of a categorical GAN is not a mean over rows: a concordance, a contrast with other people, a
+spread of latents belong to the whole batch. So what such a loss needs (logits, latents: small) is
+gathered, every rank computes the whole batch's loss, and gradients flow through its own rows only;
+losses that are means over rows or pixels are averaged over the ranks. Then the sum of the ranks'
+gradients is the gradient of one process with the whole batch. docs/decisions/0013-ranks.md says why
+not DistributedDataParallel.
 
 Shape letters: B rows of a rank, W ranks. Row i of rank r is row i W + r of the whole batch.
 """
@@ -26,7 +29,9 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
-    control: Any = None  # a gloo group: flags travel beside the accelerator's stream, so that asking for one waits for nothing
+    # a gloo group: flags travel beside the accelerator's stream, so that asking for one waits for
+    # nothing
+    control: Any = None
 
     @property
     def first(self) -> bool:
@@ -37,16 +42,21 @@ class Ranks:
         """This rank's part of a batch's `count` rows. Raises RunError when it does not divide."""
         if count % self.world:
             raise RunError(
-                f"{name} is {count}, which {self.world} processes cannot share equally: start a number that divides it"
+                f"{name} is {count}, which {self.world} processes cannot share equally: "
+                "start a number that divides it"
             )
         return count // self.world
 
     def gather(self, rows: Tensor) -> Tensor:
-        """(B, ...) of every rank -> (B W, ...) in the order of the whole batch, the same everywhere; gradients flow to own rows only."""
+        """(B, ...) of every rank -> (B W, ...) in the order of the whole batch, the same
+        everywhere; gradients flow to own rows only.
+        """
         return rows if self.world == 1 else _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Mean over the ranks of a value that is a mean over as many rows on each; gradients are this rank's share of it."""
+        """Mean over the ranks of a value that is a mean over as many rows on each; gradients are
+        this rank's share of it.
+        """
         return value if self.world == 1 else _Mean.apply(value, self)  # type: ignore[no-untyped-call]
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -74,7 +84,9 @@ SINGLE_PROCESS = Ranks()
 
 
 def join() -> Ranks:
-    """The ranks that torchrun's environment names: NCCL where there is a GPU for each, gloo elsewhere; alone without torchrun."""
+    """The ranks that torchrun's environment names: NCCL where there is a GPU for each, gloo
+    elsewhere; alone without torchrun.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return SINGLE_PROCESS
@@ -101,14 +113,18 @@ def _attempt() -> int:
 
 
 def _store_of_attempt() -> "dist.Store":  # type: ignore[name-defined]
-    """torchrun's store outlives its restarts (torch 2.13): under the same keys, a new process would call the address of a dead one."""
+    """torchrun's store outlives its restarts (torch 2.13): under the same keys, a new process would
+    call the address of a dead one.
+    """
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(host, port, is_master=False)  # type: ignore[attr-defined]
     return dist.PrefixStore(f"attempt {_attempt()}", store)  # type: ignore[attr-defined]
 
 
 class StepRandom:
-    """Chance for one step: a rank draws what one process would draw for the whole batch and keeps its own rows."""
+    """Chance for one step: a rank draws what one process would draw for the whole batch and keeps
+    its own rows.
+    """
 
     def __init__(
         self, seed: int, *, ranks: Ranks = SINGLE_PROCESS, device: torch.device | str = "cpu"
@@ -136,7 +152,9 @@ class StepRandom:
         )
 
     def pixel_noise(self, like: Tensor) -> Tensor:
-        """Standard normal of the shape of (B, 3, S, S), drawn where the pixels are: a batch of noise is dear to copy."""
+        """Standard normal of the shape of (B, 3, S, S), drawn where the pixels are: a batch of
+        noise is dear to copy.
+        """
         whole = (len(like) * self.ranks.world, *like.shape[1:])
         return torch.randn(whole, generator=self._local, device=self.device)[
             self.ranks.rank :: self.ranks.world

@@ -1,4 +1,6 @@
-"""After the last step: what generation and the card need to know about real faces, read off them by the averaged weights."""
+"""After the last step: what generation and the card need to know about real faces, read off them by
+the averaged weights.
+"""
 
 import platform
 from collections.abc import Iterator, Sequence
@@ -20,13 +22,16 @@ CHUNK_IMAGES = 256
 QUANTILES = np.linspace(0, 1, 101)
 
 INTENDED_USE = (
-    "Research on dual-annotated expression data, on conditional generation and on counterfactual explanation",
+    "Research on dual-annotated expression data, on conditional generation and on "
+    "counterfactual explanation",
     "Building and testing systems against the interface before training on licensed data",
 )
 LIMITS = (
     "A reading is a guess about muscle movements in a picture, not about what a person feels",
-    "Not for decisions about people: hiring, teaching, policing, medicine; in the EU, Regulation (EU) 2024/1689 Article 5(1)(f) prohibits "
-    "inferring emotions at work and in education, and other emotion recognition is high-risk (Annex III)",
+    "Not for decisions about people: hiring, teaching, policing, medicine; in the EU, "
+    "Regulation (EU) 2024/1689 Article 5(1)(f) prohibits "
+    "inferring emotions at work and in education, and other emotion recognition is "
+    "high-risk (Annex III)",
     "Arousal from still pictures is weakly supported in the literature",
 )
 RENDERED_LIMITS = (
@@ -42,7 +47,9 @@ def limits_of(sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
-    """The card of a run that begins: sizes and sources; calibration and quality come with evaluation."""
+    """The card of a run that begins: sizes and sources; calibration and quality come with
+    evaluation.
+    """
     return ModelCard(
         version="1.0",
         labels=config.labels,
@@ -73,7 +80,9 @@ def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
 def post_train(
     model: AffectModel, database: Database, config: TrainConfig, *, seen_images: int
 ) -> None:
-    """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference quantiles. Changes `model` and its card."""
+    """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference
+    quantiles. Changes `model` and its card.
+    """
     round_to_bfloat16(model)  # first: what is measured from here on is what is served
     model.replace_card(
         model.card.model_copy(update={"mirrored": config.network.kind == "affectgan"})
@@ -85,9 +94,8 @@ def post_train(
     fit_latents(model, latents)
     fit_features(model, features)
     table = torch.from_numpy(labels[rows]).to(read)
-    table = torch.where(
-        torch.isnan(table), read, table
-    )  # what nobody annotated is as the model reads it
+    # what nobody annotated is as the model reads it
+    table = torch.where(torch.isnan(table), read, table)
     table = model.mask(table[torch.from_numpy(rng.permutation(len(table)))][:TABLE_ROWS])
     model.label_table[: len(table)] = table
     model.label_table[len(table) :] = float("nan")
@@ -109,27 +117,33 @@ def post_train(
 
 
 def fit_latents(model: AffectModel, latents: Tensor) -> None:
-    """Mean and Cholesky factor of (N, Z) latents into the model: the prior that `generate` draws people from."""
+    """Mean and Cholesky factor of (N, Z) latents into the model: the prior that `generate` draws
+    people from.
+    """
     mean, factor = _gaussian(latents, ridge=1e-4)
     model.latent_mean.copy_(mean)
     model.latent_factor.copy_(factor)
 
 
 def fit_features(model: AffectModel, features: Tensor) -> None:
-    """Mean and whitener of (N, H) features into the model: how strange a face is to it. The ridge evens out directions that hardly vary."""
+    """Mean and whitener of (N, H) features into the model: how strange a face is to it.
+
+    The ridge evens out directions that hardly vary.
+    """
     mean, factor = _gaussian(features, ridge=1e-2)
     model.feature_mean.copy_(mean)
     model.feature_whitener.copy_(torch.linalg.inv(factor.double()))
 
 
 def _gaussian(rows: Tensor, *, ridge: float) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and lower Cholesky factor (D, D) of rows (N, D); the ridge is a share of the mean variance."""
+    """Mean (D,) and lower Cholesky factor (D, D) of rows (N, D); the ridge is a share of the mean
+    variance.
+    """
     mean = rows.mean(0)
     centred = (rows - mean).double()
     covariance = centred.T @ centred / max(len(rows) - 1, 1)
-    ridge = (
-        ridge * float(covariance.diagonal().mean()) + 1e-8
-    )  # fewer faces than dimensions leave it singular
+    # fewer faces than dimensions leave it singular
+    ridge = ridge * float(covariance.diagonal().mean()) + 1e-8
     return mean, torch.linalg.cholesky(
         covariance + ridge * torch.eye(len(mean), dtype=torch.double, device=mean.device)
     ).float()

@@ -67,7 +67,8 @@ def pose_loss(pose: Tensor, target: Tensor) -> Tensor:
 
 
 def twin_loss(output: ReadingOutput, y: Tensor, half: int) -> Tensor:
-    """Squared error of the difference between row i and its twin i + half, of the first 2 half rows.
+    """Squared error of the difference between row i and its twin i + half, of the first 2 half
+    rows.
 
     Twins differ in nothing but the state, so this teaches the state apart from the person.
     """

@@ -1,4 +1,6 @@
-"""What run folders say of themselves, side by side: settings, progress, losses, and what evaluation measured."""
+"""What run folders say of themselves, side by side: settings, progress, losses, and what evaluation
+measured.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,7 +79,10 @@ class Run:
         what = (
             f"{self.config['preset']:<10} {self.config['labels']:<5} seed {self.config['seed']:<4}"
         )
-        return f"{self.folder.name:<24} {what} {100 * self.progress:6.1f} %  {self.rate:7.1f} images/s  {figures}"
+        return (
+            f"{self.folder.name:<24} {what} {100 * self.progress:6.1f} %  "
+            f"{self.rate:7.1f} images/s  {figures}"
+        )
 
 
 def runs_in(folder: Path) -> list[Run]:
@@ -86,7 +91,9 @@ def runs_in(folder: Path) -> list[Run]:
 
 
 def comparison(runs: Sequence[Run]) -> str:
-    """A table with a column a run: settings that differ, progress, last losses, evaluation; with two runs also second - first."""
+    """A table with a column a run: settings that differ, progress, last losses, evaluation; with
+    two runs also second - first.
+    """
     rows: list[list[str]] = [
         ["", *_names(runs)],
         *_title("settings that differ"),
@@ -178,9 +185,8 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _told(value: object) -> str:
-    if (
-        isinstance(value, list) and value and isinstance(value[0], dict)
-    ):  # a length given anew while it ran
+    # a length given anew while it ran
+    if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"{len(value)} x, last at {value[-1]['seen_images']:,}"
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= WIDEST else f"...{text[3 - WIDEST :]}"

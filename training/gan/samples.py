@@ -1,4 +1,6 @@
-"""Pictures of what a model draws while it trains: real faces, reconstructions, edits, new people, a smile on demand."""
+"""Pictures of what a model draws while it trains: real faces, reconstructions, edits, new people, a
+smile on demand.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,9 @@ COLUMNS = 12
 def write(
     model: AffectModel, database: Database, folder: Path, *, seen_images: int, board: SummaryWriter
 ) -> Path:
-    """One PNG of six rows: real, from its latent, null edit, edited to its neighbour's state, new people, the same smiling."""
+    """One PNG of six rows: real, from its latent, null edit, edited to its neighbour's state, new
+    people, the same smiling.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     picture = sheet(model, database)
     path = folder / f"{seen_images:09d}.png"

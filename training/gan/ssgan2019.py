@@ -1,9 +1,12 @@
-"""How the seed paper's networks are trained (facts from the first author's code), as a baseline for ours.
+"""How the seed paper's networks are trained (facts from the first author's code), as a baseline for
+ours.
 
-Kept, because they make the model what it is: the saturating loss of the generator, fakes taught all-zero labels, no label loss for
-the generator, Huber loss between unrelated real and drawn pictures, five generator steps a discriminator step, no augmentation.
-Not kept, because they are faults of the code around it: dropout and batch statistics at evaluation, tanh on outputs that were fitted
-without it, a generator in [-1, 1] against pictures in [0, 1], and targets without a mask. Targets are intensities, as for our model.
+Kept, because they make the model what it is: the saturating loss of the generator, fakes taught
+all-zero labels, no label loss for the generator, Huber loss between unrelated real and drawn
+pictures, five generator steps a discriminator step, no augmentation. Not kept, because they are
+faults of the code around it: dropout and batch statistics at evaluation, tanh on outputs that were
+fitted without it, a generator in [-1, 1] against pictures in [0, 1], and targets without a mask.
+Targets are intensities, as for our model.
 
 Shape letters: B pictures, K Action Units.
 """
@@ -24,7 +27,9 @@ NOISE_SEED_RANGE = 2**62
 
 
 def discriminator_loss(model: Ssgan2019, x: Tensor, y: Tensor, drawn: Tensor) -> dict[str, Tensor]:
-    """Labels and "not drawn" of real faces x (B, 3, 32, 32), y (B, K + 2); zeros and "drawn" of drawn ones; all weights 1."""
+    """Labels and "not drawn" of real faces x (B, 3, 32, 32), y (B, K + 2); zeros and "drawn" of
+    drawn ones; all weights 1.
+    """
     labels, told, _ = model.outputs(x)
     fake_labels, fake_told, _ = model.outputs(drawn)
     zeros = torch.where(model.known, 0.0, float("nan")).expand_as(fake_labels)
@@ -36,7 +41,9 @@ def discriminator_loss(model: Ssgan2019, x: Tensor, y: Tensor, drawn: Tensor) ->
 
 
 def generator_loss(model: Ssgan2019, x: Tensor, drawn: Tensor, step: int) -> dict[str, Tensor]:
-    """log P(drawn), to be made small (it saturates), and a Huber loss that pulls each picture to an unrelated real one."""
+    """log P(drawn), to be made small (it saturates), and a Huber loss that pulls each picture to an
+    unrelated real one.
+    """
     weight = HUBER_WEIGHT * max(0.0, 1 - step / HUBER_STEPS)
     return {
         "generator": F.logsigmoid(model.outputs(drawn)[1]).mean(),
@@ -54,12 +61,13 @@ def train_step(
     step: int,
     generator: Generator,
 ) -> dict[str, Tensor]:
-    """One step of the discriminator and five of the generator on real faces x (B, 3, 32, 32) with labels y (B, K + 2)."""
+    """One step of the discriminator and five of the generator on real faces x (B, 3, 32, 32) with
+    labels y (B, K + 2).
+    """
     model.train()
     with torch.random.fork_rng(devices=[] if x.device.type == "cpu" else [x.device]):
-        torch.manual_seed(
-            int(torch.randint(0, NOISE_SEED_RANGE, (), generator=generator))
-        )  # dropout draws from here
+        # dropout draws from here
+        torch.manual_seed(int(torch.randint(0, NOISE_SEED_RANGE, (), generator=generator)))
         nothing = y[:, :0]
         with torch.no_grad():
             drawn = model.generate(model.sample_latents(len(x), generator), nothing)
@@ -73,12 +81,13 @@ def train_step(
 
 
 def descend(optimiser: Adam, values: dict[str, Tensor], clip_norm: float) -> Tensor:
-    """One step of the optimiser down the sum of the values; returns the gradient's norm before clipping."""
+    """One step of the optimiser down the sum of the values; returns the gradient's norm before
+    clipping.
+    """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     total = torch.stack(list(values.values())).sum()
-    gradients = torch.autograd.grad(
-        total, parameters
-    )  # of these alone: the other network stays as it is
+    # of these alone: the other network stays as it is
+    gradients = torch.autograd.grad(total, parameters)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
@@ -87,7 +96,9 @@ def descend(optimiser: Adam, values: dict[str, Tensor], clip_norm: float) -> Ten
 
 
 def _labels(outputs: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of the AUs + squared error of valence and arousal over what is annotated; (B, K + 2) twice."""
+    """Cross-entropy of the AUs + squared error of valence and arousal over what is annotated; (B, K
+    + 2) twice.
+    """
     known = ~torch.isnan(y[:, -2:])
     squared = (outputs[:, -2:] - torch.nan_to_num(y[:, -2:])) ** 2 * known
     return losses.au_loss(outputs[:, :-2], y[:, :-2]) + squared.sum() / known.sum().clamp(min=1)

@@ -1,8 +1,10 @@
-"""Begins a run from the weights of another: after more data, at another size, or with another set of Action Units.
+"""Begins a run from the weights of another: after more data, at another size, or with another set
+of Action Units.
 
-Levels are matched from 4 px up, so a network of twice the side takes over all but its top level; what a head or a
-condition knows of an Action Unit goes to that Action Unit's place in the new vocabulary. A wider network computes at first
-what the narrow one did (Net2Net, Chen et al. 2016, with zeros where new channels lead into old ones). What has no match starts as usual.
+Levels are matched from 4 px up, so a network of twice the side takes over all but its top level;
+what a head or a condition knows of an Action Unit goes to that Action Unit's place in the new
+vocabulary. A wider network computes at first what the narrow one did (Net2Net, Chen et al. 2016,
+with zeros where new channels lead into old ones). What has no match starts as usual.
 """
 
 from collections.abc import Iterator
@@ -36,7 +38,9 @@ CONDITIONS = (
 
 
 def check(folder: Path, network: NetworkSize) -> None:
-    """Raises ValueError unless the model in `folder` can begin such networks: the seed paper's have no counterpart in ours."""
+    """Raises ValueError unless the model in `folder` can begin such networks: the seed paper's have
+    no counterpart in ours.
+    """
     if not (folder / CARD_FILE).is_file():
         raise ValueError(
             f"--init {folder} holds no {CARD_FILE}: give a model's folder, such as RUN/model"
@@ -44,7 +48,8 @@ def check(folder: Path, network: NetworkSize) -> None:
     kinds = (ModelCard.load(folder).network.kind, network.kind)
     if kinds != ("affectgan", "affectgan"):
         raise ValueError(
-            f"--init {folder} is a model of the kind {kinds[0]} and the preset's is {kinds[1]}: only affectgan begins affectgan; "
+            f"--init {folder} is a model of the kind {kinds[0]} and the preset's is "
+            f"{kinds[1]}: only affectgan begins affectgan; "
             "choose another --init or --preset, or leave --init out"
         )
 
@@ -53,7 +58,8 @@ def check(folder: Path, network: NetworkSize) -> None:
 def transfer_weights(model: AffectModel, folder: Path) -> tuple[int, int]:
     """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).
 
-    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk nothing fits.
+    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk
+    nothing fits.
     """
     check(folder, model.card.network)
     source = load_model(folder)
@@ -69,7 +75,8 @@ def transfer_weights(model: AffectModel, folder: Path) -> tuple[int, int]:
             taken.append(name)
     if not any(name.startswith("trunk.") for name in taken):
         raise ValueError(
-            f"the trunk in {folder} fits no level of this preset's: choose the preset that made it, or leave --init out"
+            f"the trunk in {folder} fits no level of this preset's: choose the preset that "
+            "made it, or leave --init out"
         )
     return len(taken), len(model.state_dict())
 
@@ -82,16 +89,17 @@ def _placed(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tens
         if prefix is not None:
             level, rest = name.removeprefix(prefix).split(".", 1)
             yield f"{prefix}{int(level) + shift}.{rest}", tensor
-        elif not (
-            shift and name.startswith(("trunk.stem.", "decoder.draw.", "decoder.change."))
-        ):  # made for another size of pixel
+        # made for another size of pixel
+        elif not (shift and name.startswith(("trunk.stem.", "decoder.draw.", "decoder.change."))):
             yield name, tensor
 
 
 def _by_label(
     name: str, given: Tensor, own: Tensor, model: AffectModel, source: AffectModel
 ) -> Tensor | None:
-    """`given` in the shape of `own`, its label rows or columns at the new vocabulary's places; None where it does not fit."""
+    """`given` in the shape of `own`, its label rows or columns at the new vocabulary's places; None
+    where it does not fit.
+    """
     mine, yours = model.card.labels_of.names, source.card.labels_of.names
     if mine != yours and (name.startswith("heads.aus.") or name in CONDITIONS):
         both = [(mine.index(label), yours.index(label)) for label in mine if label in yours]
@@ -104,7 +112,9 @@ def _by_label(
 
 
 def _widened(name: str, given: Tensor, own: Tensor) -> Tensor | None:
-    """`given` in the first channels of `own`: old outputs are deaf to new inputs, new outputs are fresh. None where it is too large."""
+    """`given` in the first channels of `own`: old outputs are deaf to new inputs, new outputs are
+    fresh. None where it is too large.
+    """
     if given.ndim != own.ndim or any(
         small > large for small, large in zip(given.shape, own.shape, strict=True)
     ):

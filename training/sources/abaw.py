@@ -1,7 +1,9 @@
-"""The multi-task lists of the ABAW challenges: one line a picture, `<video>/00001.jpg,valence,arousal,expression,AU x 12`.
+"""The multi-task lists of the ABAW challenges: one line a picture,
+`<video>/00001.jpg,valence,arousal,expression,AU x 12`.
 
-The header has five names (`image,valence,arousal,expression,aus`) and every row sixteen fields. Valence and arousal are known when
-both are above -5, an AU when it is not negative, the expression above -1.
+The header has five names (`image,valence,arousal,expression,aus`) and every row sixteen fields.
+Valence and arousal are known when both are above -5, an AU when it is not negative, the expression
+above -1.
 """
 
 from collections.abc import Iterator
@@ -56,7 +58,8 @@ class Abaw(Source):
             found += sorted(path for path in folder.glob("*_set*.txt") if _part(path) in OFFICIAL)
         if not found:
             raise DataError(
-                f"{self.root} holds no training_set_annotations.txt, validation_set_annotations.txt, train_set.txt or the like"
+                f"{self.root} holds no training_set_annotations.txt, "
+                "validation_set_annotations.txt, train_set.txt or the like"
             )
         return [(path, OFFICIAL.get(_part(path), "")) for path in found]
 
@@ -66,7 +69,8 @@ class Abaw(Source):
         if values is None or len(values) != FIELDS - 1:
             return Refusal(
                 where,
-                f"a row has {FIELDS} fields: a picture and {FIELDS - 1} numbers; this one has {len(rest) + 1}: {text[:80]!r}",
+                f"a row has {FIELDS} fields: a picture and {FIELDS - 1} numbers; this one "
+                f"has {len(rest) + 1}: {text[:80]!r}",
             )
         try:
             labels = circumplex(

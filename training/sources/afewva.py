@@ -1,4 +1,6 @@
-"""AFEW-VA: `<clip>/<clip>.json` with `frames["00000"] = {landmarks, arousal, valence}`, whole numbers from -10 to 10; `00000.png`."""
+"""AFEW-VA: `<clip>/<clip>.json` with `frames["00000"] = {landmarks, arousal, valence}`, whole
+numbers from -10 to 10; `00000.png`.
+"""
 
 import json
 from collections.abc import Iterator

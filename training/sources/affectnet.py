@@ -1,9 +1,13 @@
-"""AffectNet: the lists of 2017 (whole photographs with a face box) and the folders of 2021 (cropped, one .npy a label).
+"""AffectNet: the lists of 2017 (whole photographs with a face box) and the folders of 2021
+(cropped, one .npy a label).
 
-As delivered, the lists of 2017 lie in `Manually_Annotated_file_lists/` and `Automatically_annotated_file_list/`, the
-photographs in `Manually_Annotated/Manually_Annotated_Images/` and `Automatically_Annotated/Automatically_Annotated_Images/`;
-lists beside the photographs are read as well. Valence and arousal of -2 are not annotated; expressions 8 to 10 are "none",
-"uncertain" and "no face". It annotates no AUs. In the release of 2021 the same number names different pictures in the two folders.
+As delivered, the lists of 2017 lie in `Manually_Annotated_file_lists/` and
+`Automatically_annotated_file_list/`, the photographs in
+`Manually_Annotated/Manually_Annotated_Images/` and
+`Automatically_Annotated/Automatically_Annotated_Images/`; lists beside the photographs are read as
+well. Valence and arousal of -2 are not annotated; expressions 8 to 10 are "none", "uncertain" and
+"no face". It annotates no AUs. In the release of 2021 the same number names different pictures in
+the two folders.
 """
 
 import csv
@@ -84,12 +88,15 @@ class AffectNet(Source):
         folders = [self.root / name for name in FOLDERS if (self.root / name).is_dir()]
         if not lists and not folders:
             raise DataError(
-                f"{self.root} holds neither {', '.join(LISTS)} nor the folders {' and '.join(FOLDERS)} of AffectNet"
+                f"{self.root} holds neither {', '.join(LISTS)} nor the folders "
+                f"{' and '.join(FOLDERS)} of AffectNet"
             )
         return [*lists, *folders]
 
     def _list(self, name: str) -> Path | None:
-        """The list of that name, in the folder itself or in one below; copies of it are read once."""
+        """The list of that name, in the folder itself or in one below; copies of it are read
+        once.
+        """
         found = [
             path
             for place in (".", "*", "*/*")
@@ -98,7 +105,8 @@ class AffectNet(Source):
         for other in found[1:]:
             if not filecmp.cmp(found[0], other, shallow=False):
                 raise DataError(
-                    f"{self.shown(found[0])} and {self.shown(other)} of {self.root} differ: give the one to import as PATH"
+                    f"{self.shown(found[0])} and {self.shown(other)} of {self.root} "
+                    "differ: give the one to import as PATH"
                 )
         return found[0] if found else None
 
@@ -111,7 +119,9 @@ class AffectNet(Source):
             yield self._photograph(row, self.shown(path, line), path, pictures)
 
     def _photographs(self, path: Path, names: list[str]) -> Path:
-        """The folder of a list's photographs: of the usual ones, the first that holds one of them."""
+        """The folder of a list's photographs: of the usual ones, the first that holds one of
+        them.
+        """
         if self.options.pictures:
             self.pictures()  # raises DataError when it is no folder
         kind = LISTS.get(path.name, LISTS["training.csv"])
@@ -127,7 +137,8 @@ class AffectNet(Source):
                 return place
         if not places:
             raise DataError(
-                f"{self.root} has no folder {' or '.join(usual[:-1])}: give where the pictures lie with --pictures"
+                f"{self.root} has no folder {' or '.join(usual[:-1])}: give where the "
+                "pictures lie with --pictures"
             )
         return places[0]
 

@@ -1,10 +1,12 @@
-"""Aff-Wild2, the 2020 layout (`AU_Set/Training_Set`) and that of 2022 on (`AU_Detection_Challenge/Train_Set`).
+"""Aff-Wild2, the 2020 layout (`AU_Set/Training_Set`) and that of 2022 on
+(`AU_Detection_Challenge/Train_Set`).
 
-The annotations lie in the folder itself or in one below it (`annotations`, `6th ABAW Annotations`), the crops in one
-or more folders `cropped_aligned...`. One text file a video and task, a header, then a line a frame: line k (0-based)
-belongs to `cropped_aligned/<video>/{k+1:05d}.jpg`. More lines than crops is normal (frames without a detected face).
-Not annotated: AU -1, VA -5, expression -1. A video that ends in `_left` or `_right` shows one of two people of the same
-recording, so both stay in one split.
+The annotations lie in the folder itself or in one below it (`annotations`, `6th ABAW Annotations`),
+the crops in one or more folders `cropped_aligned...`. One text file a video and task, a header,
+then a line a frame: line k (0-based) belongs to `cropped_aligned/<video>/{k+1:05d}.jpg`. More lines
+than crops is normal (frames without a detected face). Not annotated: AU -1, VA -5, expression -1. A
+video that ends in `_left` or `_right` shows one of two people of the same recording, so both stay
+in one split.
 """
 
 from collections.abc import Iterator
@@ -59,19 +61,25 @@ class AffWild2(Source):
             )
 
     def _files(self) -> dict[str, dict[str, tuple[Path, str]]]:
-        """Per task, the file and official split of each video. Raises DataError unless one folder holds them."""
+        """Per task, the file and official split of each video.
+
+        Raises DataError unless one folder holds them.
+        """
         below = sorted(path for path in self.root.glob("*") if path.is_dir())
         found = {folder: files for folder in (self.root, *below) if (files := _files_in(folder))}
         if not found:
             raise DataError(
-                f"{self.root} holds no Aff-Wild2 annotations: expected e.g. AU_Set/Training_Set/<video>.txt or "
-                "AU_Detection_Challenge/Train_Set/<video>.txt, there or in a folder such as `6th ABAW Annotations` "
+                f"{self.root} holds no Aff-Wild2 annotations: expected e.g. "
+                "AU_Set/Training_Set/<video>.txt or "
+                "AU_Detection_Challenge/Train_Set/<video>.txt, there or in a folder such "
+                "as `6th ABAW Annotations` "
                 "(per-picture multi-task files are imported with the format abaw)"
             )
         if len(found) > 1:
             names = " and ".join(repr(folder.name) for folder in found)
             raise DataError(
-                f"{self.root} holds annotations of several releases, {names}: give the folder of one as PATH, "
+                f"{self.root} holds annotations of several releases, {names}: give the "
+                "folder of one as PATH, "
                 "and the folder that holds cropped_aligned with --pictures"
             )
         return next(iter(found.values()))
@@ -132,7 +140,9 @@ class AffWild2(Source):
 
 
 def _files_in(base: Path) -> dict[str, dict[str, tuple[Path, str]]]:
-    """Per task, the file and official split of each video of one folder of annotations; {} when it is none."""
+    """Per task, the file and official split of each video of one folder of annotations; {} when it
+    is none.
+    """
     found: dict[str, dict[str, tuple[Path, str]]] = {task: {} for task in TASKS}
     for task in TASKS:
         for path in sorted(base.glob(f"{task}_*/*_[Ss]et/*.txt")):
@@ -143,7 +153,9 @@ def _files_in(base: Path) -> dict[str, dict[str, tuple[Path, str]]]:
 
 
 def crop_folders(source: Source, *others: str) -> list[Path]:
-    """The folders of crops: those that were given or that hold `cropped_aligned...`, which came in several parts."""
+    """The folders of crops: those that were given or that hold `cropped_aligned...`, which came in
+    several parts.
+    """
     given = source.options.pictures
     for base in (given,) if given else (source.root, source.root.parent):
         if found := sorted(path for path in base.glob("cropped_aligned*") if path.is_dir()):

@@ -1,4 +1,6 @@
-"""BP4D: `AUCoding/AU_OCC/<F001>_<T1>.csv`, a header of AU numbers behind a column `0` for the frame; 0, 1, and 9 for unknown."""
+"""BP4D: `AUCoding/AU_OCC/<F001>_<T1>.csv`, a header of AU numbers behind a column `0` for the
+frame; 0, 1, and 9 for unknown.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

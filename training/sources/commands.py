@@ -104,9 +104,11 @@ def twins(
     seed: int,
     workers: int,
 ) -> None:
-    """Render twins: the same person, light and pose with one AU or the whole expression changed, and where pixels changed.
+    """Render twins: the same person, light and pose with one AU or the whole expression changed,
+    and where pixels changed.
 
-    OUT is a database like any other; the truth of each pair's second picture holds `changed`: AUs and mask. OUT/twins.png shows some.
+    OUT is a database like any other; the truth of each pair's second picture holds `changed`: AUs
+    and mask. OUT/twins.png shows some.
     """
     from training.database.describe import twin_sheet
     from training.database.reader import Database
@@ -145,12 +147,15 @@ def twins(
 @click.option(
     "--photos",
     type=FOLDER,
-    help="folder of photographs: beside.jpg shows their faces, aligned as in serving, above rendered ones",
+    help="folder of photographs: beside.jpg shows their faces, aligned as in serving, "
+    "above rendered ones",
 )
 def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None) -> None:
-    """Draw what the renderer draws: people.jpg, and action-units.jpg with each AU alone on four people.
+    """Draw what the renderer draws: people.jpg, and action-units.jpg with each AU alone on four
+    people.
 
-    action-units-uncreased.jpg shows the same without furrows: what the movement of the skin says alone.
+    action-units-uncreased.jpg shows the same without furrows: what the movement of the skin says
+    alone.
     """
     from training.renderer.sheet import beside_sheet, people_sheet, save_sheet, unit_sheet
     from training.sources.cropping import faces_of
@@ -174,7 +179,9 @@ def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None)
 @click.argument("folder", type=FOLDER)
 @OUT
 def relabel(folder: Path, out: Path) -> None:
-    """Give rendered faces of FOLDER the valence and arousal of today's rule, without rendering them again."""
+    """Give rendered faces of FOLDER the valence and arousal of today's rule, without rendering them
+    again.
+    """
     from training.database.reader import Database
     from training.renderer.affect_rule import RULE
     from training.sources.relabelling import relabel_database
@@ -222,14 +229,16 @@ def relabel(folder: Path, out: Path) -> None:
 )
 @click.option(
     "--eyes",
-    help="the pictures are crops with eye centres at X1,Y1,X2,Y2 of their sides, the picture's left eye first",
+    help="the pictures are crops with eye centres at X1,Y1,X2,Y2 of their sides, the "
+    "picture's left eye first",
 )
 @click.option(
     "--splits",
     type=click.Choice(["hash", "official", "test"]),
     default="hash",
     show_default=True,
-    help="by a hash of person or video, the same in every database; or the set's own, its validation set becoming our test split; "
+    help="by a hash of person or video, the same in every database; or the set's own, its "
+    "validation set becoming our test split; "
     "or all of it for testing",
 )
 @click.option(
@@ -266,10 +275,12 @@ def import_(
     licence: str,
     workers: int,
 ) -> None:
-    """Import the annotated set at PATH, which lies there as its authors deliver it; or, as `pictures`, a folder of photographs.
+    """Import the annotated set at PATH, which lies there as its authors deliver it; or, as
+    `pictures`, a folder of photographs.
 
-    Faces are found and aligned by the same code that serves predictions. Every line that is not used is listed, with file, line
-    and reason, in OUT/refused.csv. The layouts are described in docs/formats.md.
+    Faces are found and aligned by the same code that serves predictions. Every line that is not
+    used is listed, with file, line and reason, in OUT/refused.csv. The layouts are described in
+    docs/formats.md.
     """
     from training.sources.cropping import Cropping, parse_eyes
     from training.sources.formats import FORMATS
@@ -311,8 +322,8 @@ def merge(
 ) -> None:
     """Join FOLDERS into one dual-annotated database.
 
-    Labels are united with their masks, a picture that is in several is kept once with the labels of all, splits are kept, and nobody
-    stands in two of them.
+    Labels are united with their masks, a picture that is in several is kept once with the labels of
+    all, splits are kept, and nobody stands in two of them.
     """
     from training.database.merging import merge_databases
 

@@ -23,13 +23,14 @@ SQUARE = 0.1  # sides of a crop may differ by so much
 
 @dataclass(frozen=True, kw_only=True)
 class Cropping:
-    """How a picture becomes a crop: by the finder that serving uses, as it is, or by known eye centres."""
+    """How a picture becomes a crop: by the finder that serving uses, as it is, or by known eye
+    centres.
+    """
 
     size_px: int = 128
     aligned: bool = False  # the pictures are aligned crops already
-    eyes: tuple[float, float, float, float] | None = (
-        None  # x, y of the picture-left and -right eye in shares of the picture
-    )
+    # x, y of the picture-left and -right eye in shares of the picture
+    eyes: tuple[float, float, float, float] | None = None
     tight: bool = False  # the pictures are cut close around the face
 
     def __post_init__(self) -> None:
@@ -39,11 +40,15 @@ class Cropping:
             all(0 <= value <= 1 for value in self.eyes) and self.eyes[2] - self.eyes[0] > 0.05
         ):
             raise DataError(
-                f"eyes are {self.eyes}; give x,y of the picture's left eye, then of its right, in shares of the picture"
+                f"eyes are {self.eyes}; give x,y of the picture's left eye, then of its "
+                "right, in shares of the picture"
             )
 
     def crop(self, record: Record) -> bytes:
-        """PNG of the aligned crop. Raises ValueError (ImageError, NoFaceError) that says why there is none."""
+        """PNG of the aligned crop.
+
+        Raises ValueError (ImageError, NoFaceError) that says why there is none.
+        """
         return encode(self._crop(load(record), record))
 
     def _crop(self, image: U8, record: Record) -> U8:
@@ -66,7 +71,9 @@ class Cropping:
         return crops(finder(), image, faces="largest", size_px=self.size_px)[0][1]
 
     def _of_tight(self, image: U8) -> U8:
-        """The finder needs to see where a face ends; where it still finds none, the whole picture is taken for the face's box."""
+        """The finder needs to see where a face ends; where it still finds none, the whole picture
+        is taken for the face's box.
+        """
         height, width = image.shape[:2]
         room = round(TIGHT_ROOM * max(width, height))
         try:
@@ -122,7 +129,10 @@ def around(image: U8, box: tuple[float, float, float, float]) -> U8:
 
 
 def faces_of(folder: Path, size_px: int) -> list[U8]:
-    """The aligned faces (S, S, 3) of every picture of a folder, the largest of each first. Raises DataError when there is none."""
+    """The aligned faces (S, S, 3) of every picture of a folder, the largest of each first.
+
+    Raises DataError when there is none.
+    """
     found: list[U8] = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PICTURES:
@@ -156,7 +166,10 @@ def _opened(path: Path) -> _Video:
 
 
 def frame_of(path: Path, frame: int) -> U8:
-    """Frame `frame` (0-based) of a video. Frames asked for in order are read in order: seeking is inexact in many codecs."""
+    """Frame `frame` (0-based) of a video.
+
+    Frames asked for in order are read in order: seeking is inexact in many codecs.
+    """
     video = _opened(path)
     if frame < video.next_frame:
         _opened.cache_clear()

@@ -1,24 +1,29 @@
 """A plain CSV, for sets without a format of their own, and what OpenFace and py-feat write.
 
-One header line, then one line a picture; comma, semicolon or tab; decimal points or commas. Columns, in any order and any
-subset; others are named and skipped:
+One header line, then one line a picture; comma, semicolon or tab; decimal points or commas.
+Columns, in any order and any subset; others are named and skipped:
 
-    image          path of the picture, from the CSV's folder (or --pictures); `input` means the same
+    image          path of the picture, from the CSV's folder (or --pictures); `input` means the
+    same
     AU1, AU12 ...  intensity from 0 to 1, or presence 0/1; with --au-max 5 from 0 to 5
     valence, arousal   -1 to 1
     identity, video    who it shows, and in which recording: neither is ever divided between splits
     split          train, validation or test, followed with --splits official
-    box            face in px of the picture as `x y width height`, or a column for each (`box_x`, `FaceRectX` ...)
+    box            face in px of the picture as `x y width height`, or a column for each (`box_x`,
+    `FaceRectX` ...)
     frame          of a picture that is a video, from 0
-    pair           faces of one name are one person in different states, e.g. neutral and smiling: `affectgan evaluate`
+    pair           faces of one name are one person in different states, e.g. neutral and smiling:
+    `affectgan evaluate`
                    says how often the stronger one is read as the stronger
     group_<name>   an attribute that results are broken down by, e.g. group_sex
 
-An empty field, `nan`, `na`, `null`, `-` are "not annotated"; so are AU -1 and valence or arousal -5 and -2. Of lines that
-say the same of one face the first is kept; lines that contradict each other are all refused.
+An empty field, `nan`, `na`, `null`, `-` are "not annotated"; so are AU -1 and valence or arousal -5
+and -2. Of lines that say the same of one face the first is kept; lines that contradict each other
+are all refused.
 
-OpenFace names no picture: `clip.csv` belongs to the video `clip.*` or to the frames in `clip/` beside it (or in
---pictures, which may be the video itself), counted from 1; with a column `face` and no `frame`, to the picture `clip.*`.
+OpenFace names no picture: `clip.csv` belongs to the video `clip.*` or to the frames in `clip/`
+beside it (or in --pictures, which may be the video itself), counted from 1; with a column `face`
+and no `frame`, to the picture `clip.*`.
 """
 
 from collections.abc import Iterator

@@ -41,7 +41,9 @@ SHOWN = 12  # names of columns in a remark
 
 @dataclass(frozen=True)
 class Column:
-    """One column that is used: its place in a row, what it means, and the largest value of an AU."""
+    """One column that is used: its place in a row, what it means, and the largest value of an
+    AU.
+    """
 
     place: int
     meaning: str  # of `OWN`, an AU code, `group_<name>`, or a landmark's coordinate
@@ -63,7 +65,9 @@ class Columns:
         return {column.meaning for column in self.used if code_of(column.meaning)}
 
     def remark(self) -> str:
-        """The columns that are not used, those that differ in their number only once; "" when all are."""
+        """The columns that are not used, those that differ in their number only once; "" when all
+        are.
+        """
         stills = any(column.meaning == FRAME for column in self.used) and not self.openface
         names = (*self.skipped, *(["frame (but of videos)"] if stills else []))
         families = dict.fromkeys(re.sub(r"\d+", "*", name) for name in names)
@@ -72,7 +76,10 @@ class Columns:
 
 
 def columns_of(header: list[str], path: object) -> Columns:
-    """What a header means. Raises DataError when it names no picture, or one thing twice or nearly."""
+    """What a header means.
+
+    Raises DataError when it names no picture, or one thing twice or nearly.
+    """
     names = [name.strip().lower() for name in header]
     openface = any(OPENFACE_AU.fullmatch(name) for name in names) and not _has_picture(names)
     used = tuple(_openface_columns(names) if openface else _own_columns(names))
@@ -99,7 +106,8 @@ def columns_of(header: list[str], path: object) -> Columns:
     )
     if fault:
         raise DataError(
-            f"the header of {path} {fault}; it may have {', '.join(OWN)}, AU<number> and {GROUP}<name>, each once"
+            f"the header of {path} {fault}; it may have {', '.join(OWN)}, AU<number> and "
+            f"{GROUP}<name>, each once"
         )
     return Columns(len(names), used, skipped, openface)
 
@@ -119,7 +127,9 @@ def _own_columns(names: list[str]) -> Iterator[Column]:
 
 
 def _openface_columns(names: list[str]) -> Iterator[Column]:
-    """Intensities, presence of those AUs that have no intensity, and what finds the picture and the face in it."""
+    """Intensities, presence of those AUs that have no intensity, and what finds the picture and the
+    face in it.
+    """
     for place, name in enumerate(names):
         if match := OPENFACE_AU.fullmatch(name):
             number, kind = match.groups()

@@ -1,7 +1,9 @@
-"""DISFA: `ActionUnit_Labels/SNxxx/SNxxx_au<k>.txt`, lines `frame,intensity`, frames from 1, intensities 0 to 5, no header.
+"""DISFA: `ActionUnit_Labels/SNxxx/SNxxx_au<k>.txt`, lines `frame,intensity`, frames from 1,
+intensities 0 to 5, no header.
 
-An intensity of 2 and more counts as present, as most papers have it; some use 1. Frames come from folders of
-pictures, where frames numbered from 0 are noticed, or from the videos of the left camera.
+An intensity of 2 and more counts as present, as most papers have it; some use 1. Frames come from
+folders of pictures, where frames numbered from 0 are noticed, or from the videos of the left
+camera.
 """
 
 from collections.abc import Iterator
@@ -77,7 +79,9 @@ class Disfa(Source):
     def _records(
         self, person: str, labels: dict[int, Labels], pictures: Path, folder: Path
     ) -> Iterator[Item]:
-        """Pictures `<person>/<frame>.jpg`, or frames of the person's video, which are counted from 0."""
+        """Pictures `<person>/<frame>.jpg`, or frames of the person's video, which are counted from
+        0.
+        """
         videos = sorted(
             path for path in pictures.glob(f"*{person}*") if path.suffix.lower() in (".avi", ".mp4")
         )

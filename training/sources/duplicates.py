@@ -11,7 +11,8 @@ Fact = tuple[str, float | str]
 
 
 def duplicates(records: Callable[[], Iterable[Record]]) -> dict[str, str]:
-    """Reasons by the place of a line: all lines that contradict another about the same face, and repetitions but the first.
+    """Reasons by the place of a line: all lines that contradict another about the same face, and
+    repetitions but the first.
 
     `records` is read twice, so that only lines of which there are several are held in memory.
     """

@@ -1,7 +1,8 @@
 """EmotioNet: a row a picture of the web, AU1 to AU60 as 0 or 1.
 
-Tab-separated text without a header (URL, original URL, then sixty columns), or csv with quoted names `URL`, `'AU 1'`, ... 999 is "not
-coded"; whatever is neither 0 nor 1 is unknown. Pictures are looked up by the last part of their address.
+Tab-separated text without a header (URL, original URL, then sixty columns), or csv with quoted
+names `URL`, `'AU 1'`, ... 999 is "not coded"; whatever is neither 0 nor 1 is unknown. Pictures are
+looked up by the last part of their address.
 """
 
 import csv

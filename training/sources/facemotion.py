@@ -1,6 +1,8 @@
-"""FaceMotion, the set of the seed paper: `final_images/<video>/*.jpg` and `final_annotations/*_*_<video>.txt`.
+"""FaceMotion, the set of the seed paper: `final_images/<video>/*.jpg` and
+`final_annotations/*_*_<video>.txt`.
 
-A line is `<name> : <valence> <arousal> [<8 AUs>]`. Pictures are found by their name, never by their place in a list.
+A line is `<name> : <valence> <arousal> [<8 AUs>]`. Pictures are found by their name, never by their
+place in a list.
 """
 
 import re

@@ -23,10 +23,12 @@ def numbered(folder: Path) -> Mapping[int, Path]:
 
 
 def frames_of(folder: Path, labelled: Collection[int]) -> Mapping[int, Path]:
-    """Pictures of a folder by the numbers that labels give to frames, also where the two count from different numbers.
+    """Pictures of a folder by the numbers that labels give to frames, also where the two count from
+    different numbers.
 
-    Many programs number the first frame 0, most annotations number it 1: a picture 0 beside labels from 1 on (or the
-    reverse) means that every picture is one away. Raises NumberingError where both readings are possible.
+    Many programs number the first frame 0, most annotations number it 1: a picture 0 beside labels
+    from 1 on (or the reverse) means that every picture is one away. Raises NumberingError where
+    both readings are possible.
     """
     pictures = numbered(folder)
     if not pictures or not labelled or (0 in pictures) == (0 in labelled):
@@ -34,8 +36,10 @@ def frames_of(folder: Path, labelled: Collection[int]) -> Mapping[int, Path]:
     if 0 in pictures:
         if max(pictures) == max(labelled):
             raise NumberingError(
-                f"{folder} holds pictures 0 to {max(pictures)}, and labels go from {min(labelled)} to {max(labelled)}: "
-                "whether the first frame is picture 0 or 1 cannot be told; remove the picture that is no frame"
+                f"{folder} holds pictures 0 to {max(pictures)}, and labels go from "
+                f"{min(labelled)} to {max(labelled)}: "
+                "whether the first frame is picture 0 or 1 cannot be told; remove the "
+                "picture that is no frame"
             )
         return {number + 1: path for number, path in pictures.items()}
     return (

@@ -1,7 +1,9 @@
-"""Imports an annotated set: every line ends up in the database or in the report, and a stopped import goes on.
+"""Imports an annotated set: every line ends up in the database or in the report, and a stopped
+import goes on.
 
-Shard k holds what items k n ... (k + 1) n - 1 of the reader give, so shards are made in any order by any number of processes.
-Beside each finished shard lies `import-000000.json` with what was read, masked and refused.
+Shard k holds what items k n ... (k + 1) n - 1 of the reader give, so shards are made in any order
+by any number of processes. Beside each finished shard lies `import-000000.json` with what was read,
+masked and refused.
 """
 
 import csv
@@ -40,9 +42,8 @@ class ImportReport:
 
     read: int = 0
     kept: int = 0
-    masked: Counter[str] = field(
-        default_factory=Counter
-    )  # kept rows in which a label is not annotated
+    # kept rows in which a label is not annotated
+    masked: Counter[str] = field(default_factory=Counter)
     refused: list[tuple[str, str, str]] = field(default_factory=list)  # (where, kind, reason)
     remarks: list[str] = field(default_factory=list)
 
@@ -79,7 +80,11 @@ def import_database(
     workers: int = 1,
     shard_lines: int = SHARD_LINES,
 ) -> ImportReport:
-    """Import a set into a folder. Raises DataError when the layout is wrong, nothing could be used, or the folder holds another import."""
+    """Import a set into a folder.
+
+    Raises DataError when the layout is wrong, nothing could be used, or the folder holds another
+    import.
+    """
     card = DataCard(
         name=source.name,
         vocabulary=source.vocabulary(),
@@ -189,14 +194,18 @@ def sample_of(
 
 
 def official_split(source: str, unit: str, official: str) -> str:
-    """The set's own split; of an official training part, a share by hash is for validation, as large as elsewhere."""
+    """The set's own split; of an official training part, a share by hash is for validation, as
+    large as elsewhere.
+    """
     if official != TRAIN:
         return official or split_of(source, unit)
     return TRAIN if place_of(source, unit) < SHARES[TRAIN] / (1 - SHARES[TEST]) else VALIDATION
 
 
 def survey(items: Iterable[Item]) -> tuple[int, dict[str, str]]:
-    """How many items there are; and for units that share a person or a video, the unit that stands for all of them."""
+    """How many items there are; and for units that share a person or a video, the unit that stands
+    for all of them.
+    """
     count = 0
     root: dict[str, str] = {}
 
@@ -286,7 +295,8 @@ def _same_settings(out: Path, settings: dict[str, str]) -> None:
     path = out / SETTINGS_FILE
     if path.is_file() and json.loads(path.read_bytes()) != settings:
         raise DataError(
-            f"{out} holds an import with other settings ({path.read_text().strip()}): give another --out"
+            f"{out} holds an import with other settings ({path.read_text().strip()}): give "
+            "another --out"
         )
     _write(path, json.dumps(settings))
 

@@ -37,7 +37,10 @@ class Frames:
         self.folder = base / stem if (base / stem).is_dir() else base
 
     def place(self, frame: int) -> tuple[Path, int | None]:
-        """The picture of a frame, and its number from 0 where that is a video. Raises NumberingError."""
+        """The picture of a frame, and its number from 0 where that is a video.
+
+        Raises NumberingError.
+        """
         if self.video is not None:
             return self.video, frame - 1
         by_number = frames_of(self.folder, range(1, self.last + 1))

@@ -12,13 +12,13 @@ from affect.labels import DIMENSIONS, LabelError, check
 from training.database.card import DataError
 from training.database.sample import TEST, TRAIN
 
-Labels = dict[
-    str, float | None
-]  # AU intensity in [0, 1], valence and arousal in [-1, 1]; None = the set says "not annotated"
+# AU intensity in [0, 1], valence and arousal in [-1, 1]; None = the set says "not annotated"
+Labels = dict[str, float | None]
 Box = tuple[float, float, float, float]  # x, y, width, height in px
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg")
-# Names that official splits go by. Their validation sets are what results are published on: they become our test split.
+# Names that official splits go by. Their validation sets are what results are published on: they
+# become our test split.
 OFFICIAL = {"train": TRAIN, "training": TRAIN, "validation": TEST, "val": TEST, "test": TEST}
 
 
@@ -31,9 +31,8 @@ class Record:
     labels: Labels
     identity: str
     video: str = ""
-    unit: str = (
-        ""  # what must not be divided between splits; the video or else the identity unless given
-    )
+    # what must not be divided between splits; the video or else the identity unless given
+    unit: str = ""
     official: str = ""  # "train" or "test" by the set's own division
     frame: int | None = None  # 0-based, where `picture` is a video
     box: Box | None = None  # of the face in the picture
@@ -81,7 +80,10 @@ class Source(ABC):
 
     @abstractmethod
     def vocabulary(self) -> tuple[str, ...]:
-        """The AUs that the set annotates, in FACS order. Raises DataError when the layout is not the format's."""
+        """The AUs that the set annotates, in FACS order.
+
+        Raises DataError when the layout is not the format's.
+        """
 
     @abstractmethod
     def items(self) -> Iterator[Item]:
@@ -111,11 +113,14 @@ class Source(ABC):
         return []
 
     def pictures(self, *usual: str) -> Path:
-        """The folder of the pictures: the one given, else the first of the usual places that exists."""
+        """The folder of the pictures: the one given, else the first of the usual places that
+        exists.
+        """
         if self.options.pictures:
             if not self.options.pictures.is_dir():
                 raise DataError(
-                    f"--pictures is {self.options.pictures}, which is no folder: give where the pictures of {self.title} lie"
+                    f"--pictures is {self.options.pictures}, which is no folder: give "
+                    f"where the pictures of {self.title} lie"
                 )
             return self.options.pictures
         base = self.root if self.root.is_dir() else self.root.parent
@@ -123,7 +128,8 @@ class Source(ABC):
             if (base / name).is_dir():
                 return base / name
         raise DataError(
-            f"{base} has no folder {' or '.join(usual)}: give where the pictures lie with --pictures"
+            f"{base} has no folder {' or '.join(usual)}: give where the pictures lie with "
+            "--pictures"
         )
 
 
@@ -156,7 +162,10 @@ def frame_number(text: Mapping[str, str]) -> int:
 
 
 def occurrences(codes: tuple[str, ...], values: list[float], *, unknown: float) -> Labels:
-    """AU labels of a row of 0 and 1. Raises LabelError for a value that is neither these nor `unknown`."""
+    """AU labels of a row of 0 and 1.
+
+    Raises LabelError for a value that is neither these nor `unknown`.
+    """
     labels: Labels = {}
     for code, value in zip(codes, values, strict=True):
         if value not in (0, 1, unknown):
@@ -177,7 +186,9 @@ def circumplex(valence: float, arousal: float, *, unknown: float) -> Labels:
 
 
 def code_of(text: str) -> str | None:
-    """The catalogue's code of a column name such as "AU1", "AU01" or "'AU 1'"; None when it names no AU we know."""
+    """The catalogue's code of a column name such as "AU1", "AU01" or "'AU 1'"; None when it names
+    no AU we know.
+    """
     digits = text.strip().strip("'\"").upper().removeprefix("AU").strip(" _")
     code = f"AU{int(digits)}" if digits.isdecimal() else ""
     return code if code in CATALOGUE else None
@@ -189,7 +200,9 @@ def in_facs_order(codes: set[str]) -> tuple[str, ...]:
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(1-based number, text) of each line that is not blank; a byte order mark and Windows line ends are no part of it."""
+    """(1-based number, text) of each line that is not blank; a byte order mark and Windows line
+    ends are no part of it.
+    """
     with path.open(encoding="utf-8-sig", errors="replace", newline=None) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():

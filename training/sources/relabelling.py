@@ -1,6 +1,8 @@
-"""Rendered faces rated anew: valence and arousal by today's rule, from the Action Units they have always had.
+"""Rendered faces rated anew: valence and arousal by today's rule, from the Action Units they have
+always had.
 
-No picture is rendered again. The noise follows each sample's key, so relabelling twice gives the same labels.
+No picture is rendered again. The noise follows each sample's key, so relabelling twice gives the
+same labels.
 """
 
 import math
@@ -41,7 +43,9 @@ def relabel_database(database: Database, folder: Path) -> int:
 
 
 def relabelled(sample: Sample, vocabulary: tuple[str, ...]) -> Sample:
-    """A rendered sample with the rule's valence and arousal, and what is expected before noise in its truth."""
+    """A rendered sample with the rule's valence and arousal, and what is expected before noise in
+    its truth.
+    """
     intensities = {
         code: float(value)
         for code, value in zip(vocabulary, sample.labels[:-2], strict=True)
@@ -55,7 +59,10 @@ def relabelled(sample: Sample, vocabulary: tuple[str, ...]) -> Sample:
 
 
 def _sides(sample: Sample, intensities: dict[str, float]) -> tuple[dict[str, float], ...]:
-    """Intensities on the person's left and right. Older truth has the left side's share of each AU instead."""
+    """Intensities on the person's left and right.
+
+    Older truth has the left side's share of each AU instead.
+    """
     left, right = sample.truth.get("left", {}), sample.truth.get("right")
     if right is not None:
         return left, right

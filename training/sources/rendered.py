@@ -1,6 +1,7 @@
 """The rendered source: person after person, each in a few sittings, each sitting in several states.
 
-Person i of a seed is a pure function of (seed, i): the same pixels on any number of workers, in any order.
+Person i of a seed is a pure function of (seed, i): the same pixels on any number of workers, in any
+order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,10 @@ PERSON, SCENE, STATE, CHANGE = range(4)  # independent streams of randomness of 
 
 
 def samples(*, seed: int, first: int, count: int, size_px: int, twins: int = 4) -> Iterator[Sample]:
-    """Samples of groups first ... first + count - 1. A group is one person in one sitting, in `twins` states."""
+    """Samples of groups first ... first + count - 1.
+
+    A group is one person in one sitting, in `twins` states.
+    """
     for group in range(first, first + count):
         number = group // SCENES_PER_PERSON
         person = draw_person(np.random.default_rng((seed, PERSON, number)))
@@ -55,9 +59,10 @@ def samples(*, seed: int, first: int, count: int, size_px: int, twins: int = 4) 
 def pairs(
     *, seed: int, first: int, count: int, size_px: int, change: Sequence[str]
 ) -> Iterator[Sample]:
-    """Twins of groups first ... first + count - 1: a state, then the same with one of the AUs of `change` turned, or with
-    another expression where `change` is empty. The people and sittings are those of `samples`; the second of each pair
-    knows what is `changed`: the AUs, and the mask of the pixels that differ by a grey level before the camera's noise.
+    """Twins of groups first ... first + count - 1: a state, then the same with one of the AUs of
+    `change` turned, or with another expression where `change` is empty. The people and sittings are
+    those of `samples`; the second of each pair knows what is `changed`: the AUs, and the mask of
+    the pixels that differ by a grey level before the camera's noise.
     """
     for group in range(first, first + count):
         number = group // SCENES_PER_PERSON
@@ -111,7 +116,8 @@ def _sample(
         "pose": dict(zip(POSE, (round(angle, 2) for angle in face.pose), strict=True)),
         "points": face.points.round(2).tolist(),
         "landmarks": face.landmarks.round(1).tolist(),
-        # Intensities on the person's own sides. Sets from before the rule had shares of the left side alone.
+        # Intensities on the person's own sides. Sets from before the rule had shares of the left
+        # side alone.
         "left": state.sides(left=True),
         "right": state.sides(left=False),
     }

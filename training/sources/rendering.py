@@ -1,6 +1,8 @@
-"""Renders a database in parallel: shard k is a pure function of (seed, k), so any number of workers writes the same bytes.
+"""Renders a database in parallel: shard k is a pure function of (seed, k), so any number of workers
+writes the same bytes.
 
-A killed render leaves whole shards and goes on with the missing ones, if the renderer is still the one that began it.
+A killed render leaves whole shards and goes on with the missing ones, if the renderer is still the
+one that began it.
 """
 
 import os
@@ -22,7 +24,8 @@ from training.renderer.version import renderer_digest
 
 SHARD_IMAGES = 1024
 LABELLED = (
-    "True AU intensities of the renderer, expression and pose; valence and arousal by the additive rule of "
+    "True AU intensities of the renderer, expression and pose; valence and arousal by the "
+    "additive rule of "
     "training/renderer/affect_rule.py, with a rater's noise"
 )
 
@@ -37,7 +40,10 @@ class RenderReport:
 
     def __str__(self) -> str:
         rate = self.images / self.seconds if self.seconds else 0.0
-        return f"{self.images} pictures in {self.seconds:.0f} s ({rate:.1f} a second), peak memory {self.peak_bytes / 2**20:.0f} MiB a worker"
+        return (
+            f"{self.images} pictures in {self.seconds:.0f} s ({rate:.1f} a second), "
+            f"peak memory {self.peak_bytes / 2**20:.0f} MiB a worker"
+        )
 
 
 def render_database(
@@ -50,9 +56,12 @@ def render_database(
     workers: int,
     change: tuple[str, ...] | None = None,
 ) -> RenderReport:
-    """Render at least `images` pictures (whole groups of twins) into a folder. Raises DataError for sizes that cannot be.
+    """Render at least `images` pictures (whole groups of twins) into a folder.
 
-    With `change`, twins are pairs: one of its AUs turned, or with none named the whole expression changed.
+    Raises DataError for sizes that cannot be.
+
+    With `change`, twins are pairs: one of its AUs turned, or with none named the whole expression
+    changed.
     """
     if not 32 <= size_px <= 512:
         raise DataError(f"size is {size_px} px; choose 32 to 512")

@@ -1,4 +1,6 @@
-"""Tables in text files as people's programs write them: whatever encoding, separator and line ends; a bad row fails alone."""
+"""Tables in text files as people's programs write them: whatever encoding, separator and line ends;
+a bad row fails alone.
+"""
 
 import codecs
 import csv
@@ -20,7 +22,9 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its line or lines in the file, its fields, and what is wrong with it where it cannot be read."""
+    """One row: its line or lines in the file, its fields, and what is wrong with it where it cannot
+    be read.
+    """
 
     lines: str
     fields: list[str]
@@ -46,7 +50,9 @@ def rows_of(path: Path) -> Iterator[Row]:
 
 
 def encoding_of(path: Path) -> str:
-    """By its mark, its zeros or its bytes: UTF-8, UTF-16, UTF-32, or else Windows-1252, which reads Latin-1 too."""
+    """By its mark, its zeros or its bytes: UTF-8, UTF-16, UTF-32, or else Windows-1252, which reads
+    Latin-1 too.
+    """
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         start = file.read(CHUNK_BYTES)

@@ -1,4 +1,6 @@
-"""Integrated Gradients against captum, support against counting, and the steadiness of an answer."""
+"""Integrated Gradients against captum, support against counting, and the steadiness of an
+answer.
+"""
 
 import numpy as np
 import pytest

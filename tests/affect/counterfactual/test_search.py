@@ -1,4 +1,6 @@
-"""The search: its budget, its clearance, and what it does where a run knows only one kind of label."""
+"""The search: its budget, its clearance, and what it does where a run knows only one kind of
+label.
+"""
 
 import numpy as np
 import pytest
@@ -30,9 +32,8 @@ def test_a_face_costs_no_more_than_its_budget() -> None:
     explain(model(), np.stack([face(name) for name in FACES]), [Question()] * len(FACES))
     for hook in hooks:
         hook.remove()
-    assert seen["trunk"] <= 2 * BUDGET * len(
-        FACES
-    )  # each reading is of a face and its mirror image
+    # each reading is of a face and its mirror image
+    assert seen["trunk"] <= 2 * BUDGET * len(FACES)
     assert seen["decoder"] <= BUDGET * len(FACES)
 
 

@@ -45,8 +45,10 @@ def test_what_should_not_matter_is_told_by_its_ends_and_the_way_between_them() -
     causes = [("light: dim to bright", 0.2, 0.8), ("skin: light to dark", 0.9, 0.5)]
     told = verbalization.nuisance_sentence("AU12", ("AU12", 0.81, 0.32), causes, True)
     assert told == (
-        "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same expression, "
-        "if light went 60% of the way from dim to bright and skin went 40% of the way from dark to light."
+        "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same "
+        "expression, "
+        "if light went 60% of the way from dim to bright and skin went 40% of the way from "
+        "dark to light."
     )
 
 

@@ -1,4 +1,6 @@
-"""The landmark network's pictures: exact points, boxes as finders draw them, and no faces where there are none."""
+"""The landmark network's pictures: exact points, boxes as finders draw them, and no faces where
+there are none.
+"""
 
 import numpy as np
 import pytest
@@ -46,9 +48,8 @@ def test_targets_follow_the_box(heads: Heads) -> None:
     _, targets, face = draw_boxes(heads, np.arange(12).repeat(20), np.random.default_rng(0))
     shown = targets[face == 1]
     assert 0.7 < face.mean() < 0.9
-    assert (
-        np.abs(np.median(shown[:, :2].mean(1), axis=0) - [0.5, 0.38]).max() < 0.08
-    )  # most boxes sit on the eyes and mouth
+    # most boxes sit on the eyes and mouth
+    assert np.abs(np.median(shown[:, :2].mean(1), axis=0) - [0.5, 0.38]).max() < 0.08
     assert (shown[:, 0, 0] < shown[:, 1, 0]).mean() > 0.98  # mirrored pictures have mirrored points
 
 

@@ -1,4 +1,6 @@
-"""The landmark network: what it learns, what it loses, and that OpenCV runs the very network that torch trained."""
+"""The landmark network: what it learns, what it loses, and that OpenCV runs the very network that
+torch trained.
+"""
 
 import json
 from pathlib import Path

@@ -16,8 +16,9 @@ from training.database.writer import DatabaseWriter
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = [(n, f"p{n // 2}", {"AU1": float(n % 2), "AU12": float(n % 4 == 1)} | ({"valence": 0.1, "arousal": 0.2} if n < 100 else {}))
-            for n in range(200)]  # fmt: skip
+    va = {"valence": 0.1, "arousal": 0.2}
+    aus = [{"AU1": float(n % 2), "AU12": float(n % 4 == 1)} for n in range(200)]
+    rows = [(n, f"p{n // 2}", aus[n] | (va if n < 100 else {})) for n in range(200)]
     about = card("AU1", "AU4", "AU12")
     return make(
         tmp_path_factory.mktemp("described"),

@@ -36,7 +36,9 @@ def draw_face(
 
 
 def samples(people: int, states: int) -> list[Sample]:
-    """Every person in several states; valence follows the smile, and one in four faces has no valence and arousal."""
+    """Every person in several states; valence follows the smile, and one in four faces has no
+    valence and arousal.
+    """
     rng, made = np.random.default_rng(3), []
     for person in range(people):
         skin, tone = rng.integers(90, 240, 3), str(person % 2)

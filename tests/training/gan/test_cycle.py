@@ -148,7 +148,9 @@ def test_beside_a_face_without_a_twin_stands_every_other_picture_once_an_epoch(
 
 @pytest.mark.slow
 def test_moved_faces_learn_to_show_what_is_asked(twinless: Path) -> None:
-    """A few hundred steps on a few faces: asked for a broad smile, they are read as smiling more than asked for none."""
+    """A few hundred steps on a few faces: asked for a broad smile, they are read as smiling more
+    than asked for none.
+    """
     database = Database.open(twinless)
     config = replace(CONFIG, batch_pairs=16, warmup=0.0, adversary_from=1.0)
     with Stream(database, split="train", size_px=32, batch_images=16, seed=1) as stream:

@@ -1,4 +1,6 @@
-"""Two processes with half a batch each are one process with the whole batch; a lost process costs no pictures."""
+"""Two processes with half a batch each are one process with the whole batch; a lost process costs
+no pictures.
+"""
 
 import json
 import os
@@ -31,7 +33,9 @@ STEPS = 4  # the last one carries the penalty
 
 
 def _pairs() -> Pairs:
-    """Eight pairs, with labels and twins missing here and there, so that the ranks know different numbers of them."""
+    """Eight pairs, with labels and twins missing here and there, so that the ranks know different
+    numbers of them.
+    """
     chance = torch.Generator().manual_seed(5)
     labels = len(smoke_card().vocabulary) + 2
     x, twin = (2 * torch.rand(8, 3, 32, 32, generator=chance) - 1 for _ in range(2))
@@ -127,7 +131,8 @@ from pathlib import Path
 from training.gan import loop
 from training.gan.config import preset
 config = preset("smoke")
-config = replace(config, batch_pairs=8, penalty_rows=4, total_images=800, log_images=16, sample_images=800, checkpoint_seconds=0.0)
+config = replace(config, batch_pairs=8, penalty_rows=4, total_images=800, log_images=16,
+    sample_images=800, checkpoint_seconds=0.0)
 loop.start(config, Path(sys.argv[1]), Path(sys.argv[2]))
 """
 

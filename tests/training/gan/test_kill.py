@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from training.gan import loop
 from training.gan.config import preset
-config = replace(preset("smoke"), batch_pairs=4, penalty_rows=4, total_images=800, log_images=80, sample_images=800, checkpoint_seconds=0.0)
+config = replace(preset("smoke"), batch_pairs=4, penalty_rows=4, total_images=800, log_images=80,
+    sample_images=800, checkpoint_seconds=0.0)
 data, run = map(Path, sys.argv[1:])
 if (run / loop.CONFIG_FILE).is_file():
     loop.resume(run)

@@ -45,7 +45,9 @@ def test_it_learns_labels_and_people_and_its_decoder_stays_as_it_began() -> None
 
 
 def test_it_reads_the_losses_that_the_gan_reads() -> None:
-    """Same weights, same step: the label loss of real faces does not know whether anything is drawn beside it."""
+    """Same weights, same step: the label loss of real faces does not know whether anything is drawn
+    beside it.
+    """
     found = []
     for config in (smoke(), multitask()):
         model = initialise_model(smoke_card(), seed=0)

@@ -1,4 +1,6 @@
-"""The seed paper's model: its losses by formulas written anew in NumPy, its rates and steps, its resume, its three kinds of labels."""
+"""The seed paper's model: its losses by formulas written anew in NumPy, its rates and steps, its
+resume, its three kinds of labels.
+"""
 
 from dataclasses import replace
 from pathlib import Path

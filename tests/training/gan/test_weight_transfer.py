@@ -44,9 +44,8 @@ def test_twice_the_side_takes_over_all_but_the_top_level(tmp_path: Path) -> None
 
 def test_a_wider_network_computes_at_first_what_the_narrow_one_did(tmp_path: Path) -> None:
     old = tiny_model()
-    with (
-        torch.no_grad()
-    ):  # a fresh model's branches and modulations are zero and would hide where they went
+    # a fresh model's branches and modulations are zero and would hide where they went
+    with torch.no_grad():
         for parameter in old.parameters():
             parameter.add_(
                 0.05
@@ -72,9 +71,8 @@ def test_a_wider_network_computes_at_first_what_the_narrow_one_did(tmp_path: Pat
     torch.testing.assert_close(new.generate(ours.latent, wish), old.generate(theirs.latent, wish))
     new.read(x).logits.sum().backward()
     deaf = new.trunk.down[1].weight
-    assert (
-        deaf.grad is not None and deaf.grad[: size.trunk[2], size.trunk[1] :].abs().max() > 0
-    )  # but they learn to listen
+    # but they learn to listen
+    assert deaf.grad is not None and deaf.grad[: size.trunk[2], size.trunk[1] :].abs().max() > 0
 
 
 def test_an_action_unit_keeps_what_was_known_of_it_at_another_place(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ from training.sources.cropping import Cropping
 from training.sources.importing import import_database
 from training.sources.record import Options, Record
 
-HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+HEADER = (
+    "subDirectory_filePath,face_x,face_y,face_width,face_height,"
+    "facial_landmarks,expression,valence,arousal"
+)
 
 
 def _row(picture: str, expression: int, valence: float, arousal: float) -> str:

@@ -39,7 +39,8 @@ def old(tmp_path: Path) -> Path:
 def test_the_tasks_of_a_frame_meet_in_one_row(old: Path, tmp_path: Path) -> None:
     _, rows = bring_in(AffWild2(old), tmp_path / "out")
     assert rows["clip/00001.jpg"]["labels"] == {
-        "AU1": 1, "AU2": 0, "AU4": 0, "AU6": 1, "AU12": 1, "AU15": 0, "AU20": 0, "AU25": 1, "valence": 0.5, "arousal": -0.25
+        "AU1": 1, "AU2": 0, "AU4": 0, "AU6": 1, "AU12": 1, "AU15": 0, "AU20": 0, "AU25": 1,
+        "valence": 0.5, "arousal": -0.25
     }  # fmt: skip
     assert rows["clip/00001.jpg"]["truth"]["emotion"] == "happiness"
 

@@ -28,7 +28,8 @@ def test_a_line_is_found_by_the_name_of_its_picture(tmp_path: Path, line: str) -
         shoot(tmp_path / f"set/final_images/my_clip/{name}.jpg", number)
     _, rows = bring_in(source, tmp_path / "out")
     assert rows["my_clip/f10.jpg"]["labels"] == {
-        "AU1": 1, "AU2": 0, "AU4": 0, "AU6": 1, "AU12": 1, "AU15": 0, "AU20": 0, "AU25": 1, "valence": 0.5, "arousal": -0.25
+        "AU1": 1, "AU2": 0, "AU4": 0, "AU6": 1, "AU12": 1, "AU15": 0, "AU20": 0, "AU25": 1,
+        "valence": 0.5, "arousal": -0.25
     }  # fmt: skip
 
 

@@ -44,9 +44,8 @@ def test_truth_says_what_the_picture_shows() -> None:
     assert sample.truth["left"].keys() == sample.truth["right"].keys() <= ONE_SIDED
     shown = masks.decode(sample.truth["parts"])
     assert shown.shape == (48, 48) and (shown == 1 + meshes.NAMES.index("skin")).mean() > 0.2
-    assert shown[int(0.36 * 48), int(0.5 * 48)] == 1 + meshes.NAMES.index(
-        "skin"
-    )  # the root of the nose
+    # the root of the nose
+    assert shown[int(0.36 * 48), int(0.5 * 48)] == 1 + meshes.NAMES.index("skin")
     assert (
         sample.truth["age"] >= 14
         and abs(sample.truth["melanin"] - int(sample.groups["skin_tone"])) <= 0.5

@@ -1,9 +1,10 @@
 """Which changes that should not matter move the decisions? Two ways to ask, one checks the other.
 
-Rendered: both versions of a face are drawn by the renderer, so the change is true and nothing else differs.
-Latent: the generator makes the other version from a direction of its latent code, which needs no renderer, so it can be
-asked of any data with attributes. Where both can be asked, the first says how far to believe the second.
-Shape letters: N faces, K Action Units, Z latent, A attributes.
+Rendered: both versions of a face are drawn by the renderer, so the change is true and nothing else
+differs. Latent: the generator makes the other version from a direction of its latent code, which
+needs no renderer, so it can be asked of any data with attributes. Where both can be asked, the
+first says how far to believe the second. Shape letters: N faces, K Action Units, Z latent, A
+attributes.
 """
 
 import re
@@ -30,16 +31,18 @@ SMALLEST_SHARE = 0.05  # of faces, below which a kind is left out
 
 @dataclass(frozen=True)
 class Shift:
-    """How one change moves the readings. Means over faces, intervals over people; NaN where the run does not learn the label."""
+    """How one change moves the readings.
+
+    Means over faces, intervals over people; NaN where the run does not learn the label.
+    """
 
     flipped: Interval  # share of AU decisions that turn
     faces_flipped: Interval  # share of faces with at least one that turns
     valence: Interval  # mean change
     arousal: Interval
     va_moved: Interval  # mean |change| of valence and arousal
-    aus: dict[
-        str, Interval
-    ]  # change of the share of faces on which each AU is called present, the largest first
+    # change of the share of faces on which each AU is called present, the largest first
+    aus: dict[str, Interval]
     auc: tuple[Interval, Interval] | None  # mean AU AUC before and after, where the truth is known
 
 
@@ -54,7 +57,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """All findings, the strongest first. The floor is what another background and other noise do."""
+    """All findings, the strongest first.
+
+    The floor is what another background and other noise do.
+    """
 
     faces: int
     findings: tuple[Finding, ...]
@@ -69,7 +75,9 @@ class _Seen:
 
 
 def audit(model: AffectModel, *, people: int, seed: int) -> tuple[Audit, dict[str, U8]]:
-    """Findings, and for each a picture (2 S, EXAMPLES * S, 3): faces whose decisions it turns most, before over after."""
+    """Findings, and for each a picture (2 S, EXAMPLES * S, 3): faces whose decisions it turns most,
+    before over after.
+    """
     findings, pictures = [], {}
     for nuisance in NUISANCES:
         pairs = render_pairs(nuisance, people=people, seed=seed, size_px=model.card.image_px)
@@ -94,7 +102,10 @@ def look(model: AffectModel, images: U8) -> _Seen:
 def shift_of(
     model: AffectModel, before: _Seen, after: _Seen, truth: Floats | None, weights: Floats
 ) -> Shift:
-    """How readings of N faces differ from those of their other versions. `truth` (N, K + 2) may be unknown."""
+    """How readings of N faces differ from those of their other versions.
+
+    `truth` (N, K + 2) may be unknown.
+    """
     turned = (before.present != after.present).astype(np.float64)
     moved = after.va - before.va
     aus = {}
@@ -142,7 +153,9 @@ def _auc(model: AffectModel, seen: _Seen, truth: Floats, weights: Floats) -> Int
 
 
 def _strength(shift: Shift) -> float:
-    """What findings are ranked by: decisions that turn, or without AUs how far valence and arousal move."""
+    """What findings are ranked by: decisions that turn, or without AUs how far valence and arousal
+    move.
+    """
     return shift.flipped.value if np.isfinite(shift.flipped.value) else shift.va_moved.value
 
 
@@ -156,15 +169,18 @@ def _examples(pairs: Pairs, before: _Seen, after: _Seen) -> U8:
     )
 
 
-# -- the same by the generator ---------------------------------------------------------------------------------------------
+# -- the same by the generator ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class LatentFinding:
-    """One attribute moved along its direction of the latent code, everything drawn by the generator."""
+    """One attribute moved along its direction of the latent code, everything drawn by the
+    generator.
+    """
 
     attribute: str
-    reached: float  # share of the asked change that is found again in the latent code of the drawn picture
+    # share of the asked change that is found again in the latent code of the drawn picture
+    reached: float
     shift: Shift
     by_chance: float  # share of decisions that a random direction of the same length turns
 
@@ -180,7 +196,9 @@ class Attribute:
 
 
 def attributes_of(groups: dict[str, NDArray[np.str_]]) -> list[Attribute]:
-    """Group attributes as numbers: those that begin with one as they are, kinds as indicators against the commonest."""
+    """Group attributes as numbers: those that begin with one as they are, kinds as indicators
+    against the commonest.
+    """
     found = []
     for name, texts in groups.items():
         numbers = [re.match(r"\d+", text) for text in texts]
@@ -210,8 +228,9 @@ def attributes_of(groups: dict[str, NDArray[np.str_]]) -> list[Attribute]:
 def directions(
     latents: Floats, attributes: Floats, labels: Floats, *, ridge: float = 1.0
 ) -> Floats:
-    """(A, Z) change of the latent code per unit of each attribute, the others and the state held: ridge regression of
-    latents (N, Z) on attributes (N, A) and labels (N, L)."""
+    """(A, Z) change of the latent code per unit of each attribute, the others and the state held:
+    ridge regression of latents (N, Z) on attributes (N, A) and labels (N, L).
+    """
     given = np.concatenate([attributes, labels], axis=1)
     centred, spread = given - given.mean(0), given.std(0) + 1e-9
     scaled = centred / spread
@@ -224,15 +243,16 @@ def directions(
 def latent_audit(
     model: AffectModel, images: U8, attributes: Sequence[Attribute], *, seed: int
 ) -> tuple[tuple[LatentFinding, ...], dict[str, U8]]:
-    """Move each attribute of N faces from one end to the other in the latent code; their pictures as in `audit`."""
+    """Move each attribute of N faces from one end to the other in the latent code; their pictures
+    as in `audit`.
+    """
     if not attributes:
         return (), {}
     latents, labels = in_batches(model, lambda x: _encode(model, x), images)
     values = np.stack([attribute.values for attribute in attributes], axis=1)
     along = directions(latents, values, labels)
-    probe = np.linalg.lstsq(np.c_[latents, np.ones(len(latents))], values, rcond=None)[0][
-        :-1
-    ]  # (Z, A)
+    # (Z, A)
+    probe = np.linalg.lstsq(np.c_[latents, np.ones(len(latents))], values, rcond=None)[0][:-1]
     rng = np.random.default_rng(seed)
     weights = metrics.resamplings(np.arange(len(images)), rng)
     untouched = look(model, _draw(model, latents, labels))

@@ -1,8 +1,10 @@
-"""Which change that should not matter turns a decision about a given face: nuisance counterfactuals of many faces, counted.
+"""Which change that should not matter turns a decision about a given face: nuisance counterfactuals
+of many faces, counted.
 
-The audit's other two ways move every face by the same amount and count what turns; this one asks of each face for the *least* such
-change that turns one of its decisions, so it says how near to biased decisions people stand. Questions are about AUs, a random one a face.
-Shape letters: N faces, S side in px.
+The audit's other two ways move every face by the same amount and count what turns; this one asks of
+each face for the *least* such change that turns one of its decisions, so it says how near to biased
+decisions people stand. Questions are about AUs, a random one a face. Shape letters: N faces, S side
+in px.
 """
 
 from collections.abc import Sequence
@@ -30,9 +32,9 @@ class TurnedBy:
     name: str  # in the direction in which it was moved: "light: bright to dim"
     turned: Interval  # share of all asked decisions
     way: float  # how much of the way between its ends was enough, mean
-    own: (
-        float | None
-    )  # share of these that the judge does not follow: weaknesses of this model alone; None without a judge
+    # share of these that the judge does not follow: weaknesses of this model alone; None without a
+    # judge
+    own: float | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Turning:
 def turning(
     model: AffectModel, faces: Faces, judge: Judge | None, *, seed: int
 ) -> tuple[Turning, dict[str, U8]]:
-    """Ask about one AU of each of N faces; pictures (2 S, EXAMPLES * S, 3) for each cause: faces over what turned their decision."""
+    """Ask about one AU of each of N faces; pictures (2 S, EXAMPLES * S, 3) for each cause: faces
+    over what turned their decision.
+    """
     rng = np.random.default_rng(seed)
     questions = [
         Question(str(rng.choice(model.card.vocabulary)), family="nuisance")
@@ -87,7 +91,9 @@ def turning(
 
 
 def _leader(answer: Explanation) -> str:
-    """What did most towards the question; a decision on the brink turns by less of anything than is told."""
+    """What did most towards the question; a decision on the brink turns by less of anything than is
+    told.
+    """
     if not answer.causes:
         return ON_THE_BRINK
     name, start, end = answer.causes[0]

@@ -1,8 +1,9 @@
-"""Where in the latent code skin, light, pose, glasses lie: learnt from rendered faces in two versions that differ in nothing else.
+"""Where in the latent code skin, light, pose, glasses lie: learnt from rendered faces in two
+versions that differ in nothing else.
 
-Direction: d = mean over people of E(after) - E(before). Place: w = S^-1 d, scaled so that the versions' means stand at 0 and 1,
-with S the spread of latent codes within versions, pooled over all nuisances (Fisher's discriminant).
-Shape letters: N people, A nuisances, Z latent.
+Direction: d = mean over people of E(after) - E(before). Place: w = S^-1 d, scaled so that the
+versions' means stand at 0 and 1, with S the spread of latent codes within versions, pooled over all
+nuisances (Fisher's discriminant). Shape letters: N people, A nuisances, Z latent.
 """
 
 import numpy as np
@@ -16,18 +17,18 @@ from affect.model import AffectModel
 from training.evaluation.bias.nuisances import NUISANCES, Nuisance, render_pairs
 from training.evaluation.core.predictions import U8, Floats, in_batches
 
-REACHED = (
-    1 / 3
-)  # of a change that must be found again in the drawn faces: what the generator cannot draw is not offered
+# of a change that must be found again in the drawn faces: what the generator cannot draw is not
+# offered
+REACHED = 1 / 3
 RIDGE = 0.05  # share of the mean variance added to S
-TAUGHT = tuple(
-    one for one in NUISANCES if one.name != NUISANCES[-1].name
-)  # the last is the control: another background, other noise
+# the last is the control: another background, other noise
+TAUGHT = tuple(one for one in NUISANCES if one.name != NUISANCES[-1].name)
 
 
 def learn(model: AffectModel, *, people: int, seed: int) -> dict[str, float]:
-    """Put the directions and places into the weights and the names into the card, of those that the generator can draw. A model whose
-    latent code says nothing of a face (the seed paper's) learns none. Returns for every nuisance the share of it that drawn faces show.
+    """Put the directions and places into the weights and the names into the card, of those that the
+    generator can draw. A model whose latent code says nothing of a face (the seed paper's) learns
+    none. Returns for every nuisance the share of it that drawn faces show.
     """
     pairs = [
         _rendered(model, nuisance, people, seed)
@@ -45,7 +46,9 @@ def learn(model: AffectModel, *, people: int, seed: int) -> dict[str, float]:
 
 
 def fit(both: list[Floats]) -> tuple[Floats, Floats]:
-    """Directions (A, Z) and places (A, Z + 1) from the latent codes (2, N, Z) of both versions of each nuisance."""
+    """Directions (A, Z) and places (A, Z + 1) from the latent codes (2, N, Z) of both versions of
+    each nuisance.
+    """
     inner = np.concatenate(
         [
             (versions - versions.mean(1, keepdims=True)).reshape(-1, versions.shape[2])
@@ -75,7 +78,9 @@ def _latents(model: AffectModel, images: U8) -> Floats:
 
 
 def _reached(model: AffectModel, images: U8, axis: int) -> float:
-    """How much of the way along one nuisance is found again in these faces (N, S, S, 3) drawn at its other end."""
+    """How much of the way along one nuisance is found again in these faces (N, S, S, 3) drawn at
+    its other end.
+    """
     space = Space(model)
 
     def one(x: Tensor) -> tuple[Tensor, ...]:

@@ -1,6 +1,9 @@
-"""What should not matter to a reading: skin, shape, age, glasses, light, pose, camera. Each as two versions of a rendered face.
+"""What should not matter to a reading: skin, shape, age, glasses, light, pose, camera.
 
-Everything else stays: person, expression, sitting, noise. So whatever moves in the reading, this change alone moved it.
+Each as two versions of a rendered face.
+
+Everything else stays: person, expression, sitting, noise. So whatever moves in the reading, this
+change alone moved it.
 """
 
 from collections.abc import Callable

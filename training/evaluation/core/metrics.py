@@ -1,10 +1,12 @@
-"""The field's metrics, each for one label, with bootstrap intervals that know which faces belong together.
+"""The field's metrics, each for one label, with bootstrap intervals that know which faces belong
+together.
 
 Shape letters: N faces, R resamplings of them, C clusters (people or videos).
 
-Every metric takes truth (N,) and guess (N,), drops rows where either is NaN (not annotated), and takes weights (R, N): row r
-counts how often each face was drawn in resampling r. So one call gives the metric of all resamplings. `resamplings` puts
-the data themselves in row 0, so `summary` finds the figure in entry 0 and its interval in the rest.
+Every metric takes truth (N,) and guess (N,), drops rows where either is NaN (not annotated), and
+takes weights (R, N): row r counts how often each face was drawn in resampling r. So one call gives
+the metric of all resamplings. `resamplings` puts the data themselves in row 0, so `summary` finds
+the figure in entry 0 and its interval in the rest.
 """
 
 from collections.abc import Callable
@@ -22,7 +24,9 @@ ECE_BINS = 15  # Guo et al. 2017
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with the 95 % interval of its bootstrap; `value` is NaN where the figure does not exist."""
+    """A figure with the 95 % interval of its bootstrap; `value` is NaN where the figure does not
+    exist.
+    """
 
     value: float
     low: float
@@ -33,7 +37,9 @@ class Interval:
 
 
 def resamplings(clusters: NDArray[np.generic], rng: Generator, count: int = RESAMPLINGS) -> Floats:
-    """(count + 1, N) weights: row 0 is all ones, the others draw the clusters (N,) with replacement, whole (Efron & Tibshirani 1993)."""
+    """(count + 1, N) weights: row 0 is all ones, the others draw the clusters (N,) with
+    replacement, whole (Efron & Tibshirani 1993).
+    """
     names, member = np.unique(clusters, return_inverse=True)
     drawn = (
         rng.multinomial(len(names), np.full(len(names), 1 / max(len(names), 1)), size=count)
@@ -44,9 +50,11 @@ def resamplings(clusters: NDArray[np.generic], rng: Generator, count: int = RESA
 
 
 def summary(replicates: Floats, *, lifted: bool = False) -> Interval:
-    """Figure and percentile interval of (R,) replicates; resamplings in which the figure does not exist are left out.
+    """Figure and percentile interval of (R,) replicates; resamplings in which the figure does not
+    exist are left out.
 
-    `lifted`: resampling itself raises the figure (a calibration error grows with noise), so its excess is taken off.
+    `lifted`: resampling itself raises the figure (a calibration error grows with noise), so its
+    excess is taken off.
     """
     replicates = np.atleast_1d(replicates)
     drawn = replicates[1:][np.isfinite(replicates[1:])]
@@ -59,7 +67,9 @@ def summary(replicates: Floats, *, lifted: bool = False) -> Interval:
 
 
 def mean_over_labels(replicates: list[Floats]) -> Floats:
-    """(R,) mean of several labels' (R,) replicates of the same resamplings; labels whose figure does not exist are left out."""
+    """(R,) mean of several labels' (R,) replicates of the same resamplings; labels whose figure
+    does not exist are left out.
+    """
     stacked = np.stack(replicates) if replicates else np.full((1, 1), np.nan)
     there = np.isfinite(stacked)
     total = np.where(there, stacked, 0.0).sum(0)
@@ -67,19 +77,23 @@ def mean_over_labels(replicates: list[Floats]) -> Floats:
 
 
 def mean_interval(values: Floats, weights: Floats) -> Interval:
-    """Mean of (N,) values that are figures in themselves; rows where one is NaN (does not apply) are left out."""
+    """Mean of (N,) values that are figures in themselves; rows where one is NaN (does not apply)
+    are left out.
+    """
     there = np.isfinite(values)
     return summary(_ratio(weights[:, there] @ values[there], weights[:, there].sum(1)))
 
 
 def median_interval(values: Floats, weights: Floats) -> Interval:
-    """Median of (N,) values that are figures in themselves: the smallest that half of the weight does not exceed."""
+    """Median of (N,) values that are figures in themselves: the smallest that half of the weight
+    does not exceed.
+    """
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[:, order], axis=1)
     return summary(values[order][np.argmax(reached >= reached[:, -1:] / 2, axis=1)])
 
 
-# -- presence of an AU: truth in {0, 1} ------------------------------------------------------------------------------------
+# -- presence of an AU: truth in {0, 1} ------------------------------------------------------------
 
 
 def precision(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
@@ -101,7 +115,9 @@ def f1(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
 
 
 def auc(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
-    """Area under the ROC curve of scores: P(positive above negative) + half of the ties (Hanley & McNeil 1982)."""
+    """Area under the ROC curve of scores: P(positive above negative) + half of the ties (Hanley &
+    McNeil 1982).
+    """
     truth, guess, weights = _known(truth, guess, weights)
     order = np.argsort(guess, kind="stable")
     starts = np.flatnonzero(np.diff(guess[order], prepend=np.nan) != 0)
@@ -117,7 +133,9 @@ def auc(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
 def expected_calibration_error(
     truth: Floats, guess: Floats, weights: Floats | None = None
 ) -> Floats:
-    """Mean |share present - mean probability| over equal bins of the probability, weighted by how full they are (Naeini et al. 2015)."""
+    """Mean |share present - mean probability| over equal bins of the probability, weighted by how
+    full they are (Naeini et al. 2015).
+    """
     truth, guess, weights = _known(truth, guess, weights)
     share, stated, full = reliability(truth, guess, weights)
     gap: Floats = np.where(full > 0, np.abs(share - stated), 0.0)
@@ -127,7 +145,9 @@ def expected_calibration_error(
 def reliability(
     truth: Floats, guess: Floats, weights: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
-    """Share present, mean probability and weight of each bin, (R, ECE_BINS) each: the points of a reliability plot."""
+    """Share present, mean probability and weight of each bin, (R, ECE_BINS) each: the points of a
+    reliability plot.
+    """
     truth, guess, weights = _known(truth, guess, weights)
     place = np.clip((guess * ECE_BINS).astype(int), 0, ECE_BINS - 1)
     member = (place[:, None] == np.arange(ECE_BINS)).astype(np.float64)
@@ -139,11 +159,13 @@ def reliability(
     )
 
 
-# -- valence, arousal and intensities: real numbers ------------------------------------------------------------------------
+# -- valence, arousal and intensities: real numbers ------------------------------------------------
 
 
 def ccc(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
-    """Concordance correlation: 2 cov / (var x + var y + (mean x - mean y)^2), all faces pooled (Lin 1989)."""
+    """Concordance correlation: 2 cov / (var x + var y + (mean x - mean y)^2), all faces pooled (Lin
+    1989).
+    """
     mean_x, mean_y, var_x, var_y, cov = _moments(truth, guess, weights)
     return _ratio(2 * cov, var_x + var_y + (mean_x - mean_y) ** 2)
 
@@ -155,7 +177,10 @@ def pearson(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floa
 
 
 def icc31(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
-    """ICC(3,1): consistency of two raters (Shrout & Fleiss 1979). For two of them (BMS - EMS) / (BMS + EMS) = 2 cov / (var x + var y)."""
+    """ICC(3,1): consistency of two raters (Shrout & Fleiss 1979).
+
+    For two of them (BMS - EMS) / (BMS + EMS) = 2 cov / (var x + var y).
+    """
     _, _, var_x, var_y, cov = _moments(truth, guess, weights)
     return _ratio(2 * cov, var_x + var_y)
 
@@ -178,7 +203,7 @@ def sign_agreement(truth: Floats, guess: Floats, weights: Floats | None = None) 
     return _ratio(weights @ (np.sign(truth) == np.sign(guess)).astype(np.float64), weights.sum(1))
 
 
-# -- what they share -------------------------------------------------------------------------------------------------------
+# -- what they share -------------------------------------------------------------------------------
 
 
 def _known(truth: Floats, guess: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
@@ -203,9 +228,8 @@ def _moments(
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Means, variances (divided by N) and covariance of each resampling, (R,) each."""
     x, y, weights = _known(truth, guess, weights)
-    shift_x, shift_y = (
-        float(v.mean()) if len(v) else 0.0 for v in (x, y)
-    )  # centred first: squares lose no digits
+    # centred first: squares lose no digits
+    shift_x, shift_y = (float(v.mean()) if len(v) else 0.0 for v in (x, y))
     x, y = x - shift_x, y - shift_y
     total = weights.sum(1)
     mean_x, mean_y = _ratio(weights @ x, total), _ratio(weights @ y, total)

@@ -1,4 +1,6 @@
-"""Two kinds of run over the same seeds: intervals of their means, paired differences, and p-values corrected for their number."""
+"""Two kinds of run over the same seeds: intervals of their means, paired differences, and p-values
+corrected for their number.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +14,9 @@ LEVEL = 0.95  # of the intervals
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean over seeds of (first - second), its interval, and the p-value of the paired t-test."""
+    """The mean over seeds of (first - second), its interval, and the p-value of the paired
+    t-test.
+    """
 
     mean: float
     low: float
@@ -43,7 +47,9 @@ def difference(first: dict[int, float], second: dict[int, float]) -> Difference 
 
 
 def holm(p: Sequence[float]) -> NDArray[np.float64]:
-    """Holm's step-down p-values (1979): the k-th smallest of n times n - k + 1, never below the one before it."""
+    """Holm's step-down p-values (1979): the k-th smallest of n times n - k + 1, never below the one
+    before it.
+    """
     order = np.argsort(p)
     adjusted = np.empty(len(p))
     adjusted[order] = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1)).clip(max=1)

@@ -28,15 +28,14 @@ class Faces:
 
     images: U8  # (N, S, S, 3)
     truth: Floats  # (N, K + 2) in the model's columns, NaN = not annotated
-    expected_va: Floats  # (N, 2) valence and arousal that someone who knew the true state would answer; NaN = not known
+    # (N, 2) valence and arousal that someone who knew the true state would answer; NaN = not known
+    expected_va: Floats
     identity: NDArray[np.generic]  # (N,) who it is: the cluster of every bootstrap
     groups: dict[str, NDArray[np.str_]]  # attribute -> (N,) value, "" where not known
-    twin_of: NDArray[
-        np.intp
-    ]  # (N,) row of another state of the same person in the same scene; -1 where there is none
-    pair: NDArray[
-        np.str_
-    ]  # (N,) faces of one name are the same person in different states; "" where there is none
+    # (N,) row of another state of the same person in the same scene; -1 where there is none
+    twin_of: NDArray[np.intp]
+    # (N,) faces of one name are the same person in different states; "" where there is none
+    pair: NDArray[np.str_]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -63,7 +62,8 @@ class Read:
     logits: Floats  # (N, K)
     va: Floats  # (N, 2)
     critic: Floats  # (N,)
-    strangeness: Floats  # (N,) Mahalanobis distance of the features from those of training faces: what `realism` ranks
+    # (N,) Mahalanobis distance of the features from those of training faces: what `realism` ranks
+    strangeness: Floats
     latent_distance: Floats  # (N,) Mahalanobis distance of the latent from those of real faces
     reconstruction_error: Floats  # (N,) mean absolute difference of pixels in [0, 1]
 
@@ -76,7 +76,10 @@ class Read:
 def load_faces(
     database: Database, model: AffectModel, split: str, most_images: int, rng: Generator
 ) -> Faces:
-    """At most so many faces of a split: whole twin groups, drawn at random. What the model does not learn is kept: it is only truth."""
+    """At most so many faces of a split: whole twin groups, drawn at random.
+
+    What the model does not learn is kept: it is only truth.
+    """
     table = database.table(split)
     groups_of_twins = table["twin_group"].to_numpy(zero_copy_only=False).astype(str)
     rows = _sample_groups(

@@ -1,11 +1,13 @@
-"""Which AUs make valence and arousal: what explanations say, against the rule by which the renderer put them on faces.
+"""Which AUs make valence and arousal: what explanations say, against the rule by which the renderer
+put them on faces.
 
-The rule is known (training/renderer/expressions.py), so for every face and AU it is known how much valence or arousal would change
-if that AU alone went to its other end. An explanation's attribution claims just that of the model. Integrated Gradients
-speak of pixels: an AU gets the share of the region where it shows, whose sign says nothing about an AU that is not there.
-So both are compared by size, and the attribution by sign too. Spearman's rank correlation over the AUs of one face.
-The rule is of the people in the data; a model that reads faces otherwise may be explained rightly and still disagree.
-Shape letters: N questions, S side in px, K Action Units.
+The rule is known (training/renderer/expressions.py), so for every face and AU it is known how much
+valence or arousal would change if that AU alone went to its other end. An explanation's attribution
+claims just that of the model. Integrated Gradients speak of pixels: an AU gets the share of the
+region where it shows, whose sign says nothing about an AU that is not there. So both are compared
+by size, and the attribution by sign too. Spearman's rank correlation over the AUs of one face. The
+rule is of the people in the data; a model that reads faces otherwise may be explained rightly and
+still disagree. Shape letters: N questions, S side in px, K Action Units.
 """
 
 from dataclasses import dataclass
@@ -43,7 +45,10 @@ class AttributionFigures:
 def measure(
     model: AffectModel, asked: Asked, rng: np.random.Generator
 ) -> AttributionFigures | None:
-    """Compare the first such answers. None where the model does not learn the renderer's AUs or no face follows its rule."""
+    """Compare the first such answers.
+
+    None where the model does not learn the renderer's AUs or no face follows its rule.
+    """
     aus = len(model.card.vocabulary)
     if not set(AU_CODES) <= set(model.card.vocabulary):
         return None
@@ -82,7 +87,9 @@ def measure(
 
 
 def by_rule(vocabulary: tuple[str, ...], truth: Floats, dimension: int) -> Floats:
-    """(K,) change of valence (0) or arousal (1) by the rule when each AU alone goes from its true intensity (K,) to the other end."""
+    """(K,) change of valence (0) or arousal (1) by the rule when each AU alone goes from its true
+    intensity (K,) to the other end.
+    """
     state = dict(zip(vocabulary, truth.tolist(), strict=True))
     start = affect_of(state)[dimension]
     return np.array(

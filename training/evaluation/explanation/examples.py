@@ -1,4 +1,5 @@
-"""Explanations as a reader would want them: before, redrawn, after, where, in words, and how far to trust it. Half are failures.
+"""Explanations as a reader would want them: before, redrawn, after, where, in words, and how far to
+trust it. Half are failures.
 
 Shape letters: N answers, S side in px.
 """
@@ -32,7 +33,9 @@ class Told:
 
 
 def choose(asked: Asked, columns: dict[str, Floats]) -> list[Told]:
-    """Ten that went well, as they come, and the ten worst: invalid, then not seen by the judge, then little trusted."""
+    """Ten that went well, as they come, and the ten worst: invalid, then not seen by the judge,
+    then little trusted.
+    """
     faults = [
         _fault(one, columns["agreement"][i], columns["moved"][i])
         for i, one in enumerate(asked.answers)
@@ -69,9 +72,8 @@ def _told(asked: Asked, i: int, columns: dict[str, Floats], failed: bool) -> Tol
     pictures = np.stack(
         [asked.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
     )
-    reasons = tuple(
-        reason for reason in one.reasons if reason != verbalization.NOBODY_ASKED
-    )  # here the judge is asked afterwards: see the verdict
+    # here the judge is asked afterwards: see the verdict
+    reasons = tuple(reason for reason in one.reasons if reason != verbalization.NOBODY_ASKED)
     return Told(
         pictures,
         one.sentence,

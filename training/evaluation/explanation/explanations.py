@@ -1,8 +1,10 @@
-"""How good explanations are, on a fixed list of questions, beside what they must beat, and against true counterfactuals.
+"""How good explanations are, on a fixed list of questions, beside what they must beat, and against
+true counterfactuals.
 
-An explanation may please the model and mean nothing: an attack on the pixels does that best of all. So whether it is
-right is asked of an independent judge, and of the data's twins: the same person in the same scene in another state.
-Shape letters: N questions, S side in px, K Action Units, F features of the judge.
+An explanation may please the model and mean nothing: an attack on the pixels does that best of all.
+So whether it is right is asked of an independent judge, and of the data's twins: the same person in
+the same scene in another state. Shape letters: N questions, S side in px, K Action Units, F
+features of the judge.
 """
 
 import time
@@ -30,18 +32,23 @@ OURS, NOTHING, ATTACK, NEAREST = "this model", "no edit", "pixel attack", "neare
 
 @dataclass(frozen=True)
 class Method:
-    """Figures of one way to answer. Means over questions, intervals over people; those of the judge over valid answers only."""
+    """Figures of one way to answer.
+
+    Means over questions, intervals over people; those of the judge over valid answers only.
+    """
 
     validity: Interval  # share of 8-bit pictures that the model reads as was asked
-    agreement: Interval  # of valid ones whose question the judge had answered as the model did: the judge's decision turns too
+    # of valid ones whose question the judge had answered as the model did: the judge's decision
+    # turns too
+    agreement: Interval
     moved: Interval  # of valid ones: the judge's reading moves the way that was asked
     proximity: Interval  # mean absolute change of pixels, full scale 1
     feature_distance: Interval  # in the judge's features, 1 = two random real faces
     identity: Interval  # cosine
-    identity_kept: Interval  # share above the threshold at which as many twins are parted as strangers are joined
-    labels_changed: (
-        Interval  # AUs beside the asked whose reading by the judge moves by more than 0.1
-    )
+    # share above the threshold at which as many twins are parted as strangers are joined
+    identity_kept: Interval
+    # AUs beside the asked whose reading by the judge moves by more than 0.1
+    labels_changed: Interval
     realism: Interval  # critic's percentile
     frechet: Interval  # FD-judge of half of the answers against the other half's faces
 
@@ -57,15 +64,14 @@ class Benchmark:
     frechet_floor: Interval  # half of the real faces against the other half
     composition: Interval  # null edit: mean absolute change
     steadiness: Interval  # cosine of the changes of a face and of the slightly noised face
-    cout: Interval  # in [-1, 1]: how early the changed pixels turn the decision, the most changed first
-    trusted: dict[
-        str, tuple[int, Interval | None, Interval | None]
-    ]  # level -> answers, judge's agreement, direction
+    # in [-1, 1]: how early the changed pixels turn the decision, the most changed first
+    cout: Interval
+    # level -> answers, judge's agreement, direction
+    trusted: dict[str, tuple[int, Interval | None, Interval | None]]
     several: SeveralAnswers  # answers to one question
     twins: TwinFigures | None
-    attribution: (
-        AttributionFigures | None
-    )  # which AUs make valence and arousal, against the renderer's rule
+    # which AUs make valence and arousal, against the renderer's rule
+    attribution: AttributionFigures | None
 
 
 def benchmark(
@@ -77,7 +83,10 @@ def benchmark(
     *,
     count: int,
 ) -> tuple[Benchmark, list[Told]]:
-    """Measure explanations of `count` of the faces. `pool` are real faces (M, S, S, 3) of other people to be nearest to."""
+    """Measure explanations of `count` of the faces.
+
+    `pool` are real faces (M, S, S, 3) of other people to be nearest to.
+    """
     some = np.sort(rng.permutation(len(faces))[:count])
     start = time.perf_counter()
     asked = ask(model, faces.take(some), rng)

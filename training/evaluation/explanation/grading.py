@@ -43,7 +43,8 @@ class _Look:
 class JudgeThresholds:
     """What the judge and the identity embedding are held to."""
 
-    thresholds: Floats  # (K,) above which the judge's reading of an AU is "present": as often as it truly is
+    # (K,) above which the judge's reading of an AU is "present": as often as it truly is
+    thresholds: Floats
     stranger_distance: float  # in the judge's features
     identity: float  # cosine at which as many twins are parted as strangers are joined
 
@@ -127,9 +128,11 @@ def _agreement(
     wish: Floats,
     thresholds: JudgeThresholds,
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """(N,) whether the judge's decision turns too, and whether it could: an AU that the judge saw as the model did before.
+    """(N,) whether the judge's decision turns too, and whether it could: an AU that the judge saw
+    as the model did before.
 
-    Valence and arousal: the judge's reading moves the same way by at least half of what the model's does.
+    Valence and arousal: the judge's reading moves the same way by at least half of what the model's
+    does.
     """
     aus, index = len(model.card.vocabulary), np.arange(len(before))
     threshold = np.concatenate([thresholds.thresholds, [0.0, 0.0]])[asked.column]

@@ -34,7 +34,9 @@ class Asked:
 
 
 def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> Asked:
-    """One question a face: half about AUs (to turn), half about valence and arousal (the other side, or a real face's value)."""
+    """One question a face: half about AUs (to turn), half about valence and arousal (the other
+    side, or a real face's value).
+    """
     names = model.card.labels_of.names
     kinds = [*(["au"] * learns_aus(model.card)), *(["va"] * learns_va(model.card))]
     questions = []
@@ -48,9 +50,8 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> Asked:
             )
         )
     found = answer(model, faces.images, questions)
-    again = [
-        i for i, one in enumerate(found) if one is None
-    ]  # what was asked already holds: ask for the other side
+    # what was asked already holds: ask for the other side
+    again = [i for i, one in enumerate(found) if one is None]
     for i, one in zip(
         again,
         answer(model, faces.images[again], [Question(questions[i].label) for i in again]),

@@ -1,5 +1,5 @@
-"""Probes of explanations: does no question change nothing, is nearly the same face answered alike, do the changed pixels decide, do several
-answers differ.
+"""Probes of explanations: does no question change nothing, is nearly the same face answered alike,
+do the changed pixels decide, do several answers differ.
 
 Shape letters: N questions, S side in px.
 """
@@ -25,9 +25,13 @@ SEVERAL_ANSWERS, SEVERAL_FACES = 3, 48
 
 @dataclass(frozen=True)
 class SeveralAnswers:
-    """What further answers to one question are worth. Means over questions, intervals over people."""
+    """What further answers to one question are worth.
 
-    diversity: Interval  # 1 - cosine between the answers' changes of pixels; a question with one answer only counts as 0
+    Means over questions, intervals over people.
+    """
+
+    # 1 - cosine between the answers' changes of pixels; a question with one answer only counts as 0
+    diversity: Interval
     others_valid: Interval  # share of the further answers that the model reads as was asked
 
 
@@ -79,9 +83,11 @@ def steadiness(model: AffectModel, asked: Asked, rng: Generator) -> Interval:
 
 
 def cout(model: AffectModel, asked: Asked, rng: Generator) -> Interval:
-    """COUT (Khorram & Fuxin 2022): pixels of the face are replaced by the counterfactual's, the most changed first.
+    """COUT (Khorram & Fuxin 2022): pixels of the face are replaced by the counterfactual's, the
+    most changed first.
 
-    Area under the probability of the asked decision less that of the old one. Questions about AUs only.
+    Area under the probability of the asked decision less that of the old one. Questions about AUs
+    only.
     """
     rows = np.flatnonzero(
         (asked.column < len(model.card.vocabulary)) & [answer.valid for answer in asked.answers]

@@ -1,4 +1,5 @@
-"""Explanations against the truth: twins are one person in one scene in two states, so the true counterfactual is a picture.
+"""Explanations against the truth: twins are one person in one scene in two states, so the true
+counterfactual is a picture.
 
 Only pairs that differ in one AU alone are asked about: then the other picture is the answer.
 Shape letters: P pairs, S side in px, K Action Units.
@@ -29,15 +30,12 @@ class TwinFigures:
     """Means over pairs, intervals over people."""
 
     pairs: int  # that differ in one AU
-    asked: (
-        int  # of these, faces whose AU the model reads rightly, so that there is something to ask
-    )
-    change_explained: (
-        Interval  # 1 - |answer - twin| / |face - twin|; 0 is doing nothing, 1 is the truth itself
-    )
-    energy_explained: (
-        Interval  # the same of squares: sensor noise, which no answer can foresee, weighs less
-    )
+    # of these, faces whose AU the model reads rightly, so that there is something to ask
+    asked: int
+    # 1 - |answer - twin| / |face - twin|; 0 is doing nothing, 1 is the truth itself
+    change_explained: Interval
+    # the same of squares: sensor noise, which no answer can foresee, weighs less
+    energy_explained: Interval
     direction: Interval  # cosine of the answer's change and the true change
     map_auc: Interval  # area under the ROC curve of the map against the pixels that truly changed
     pointing: Interval  # the brightest pixel of the map has truly changed
@@ -45,9 +43,8 @@ class TwinFigures:
     judge_turns: Interval  # the judge sees the AU turn in the answer
     judge_turns_in_twin: Interval  # and in the twin: the ceiling
     labels_changed: Interval  # other AUs that the judge sees change in the answer
-    labels_changed_in_twin: (
-        Interval  # and in the twin, where truly none does: the judge's own unrest
-    )
+    # and in the twin, where truly none does: the judge's own unrest
+    labels_changed_in_twin: Interval
 
 
 def measure(
@@ -57,7 +54,10 @@ def measure(
     thresholds: Floats,
     rng: np.random.Generator,
 ) -> TwinFigures | None:
-    """Ask about each such pair's AU. `thresholds` (K,) are the judge's. None where the data have no such pairs."""
+    """Ask about each such pair's AU. `thresholds` (K,) are the judge's.
+
+    None where the data have no such pairs.
+    """
     found = pairs(model, faces) if learns_aus(model.card) else np.empty((0, 3), np.intp)
     found = found[np.sort(rng.permutation(len(found))[:MOST_PAIRS])]
     if not len(found):

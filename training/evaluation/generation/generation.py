@@ -1,4 +1,5 @@
-"""How well a model draws what it is asked for, graded by the judge: control, cross-talk, the circumplex, distance to real faces.
+"""How well a model draws what it is asked for, graded by the judge: control, cross-talk, the
+circumplex, distance to real faces.
 
 Everything is drawn as it is served: what is not asked is completed from the training distribution.
 Shape letters: B pictures, S side in px, K Action Units, Z latent.
@@ -44,7 +45,9 @@ class Control:
 
 @dataclass(frozen=True)
 class CrossTalk:
-    """Row k: change of the judge's reading of every AU when AU k alone is raised from 0 to RAISED."""
+    """Row k: change of the judge's reading of every AU when AU k alone is raised from 0 to
+    RAISED.
+    """
 
     aus: tuple[str, ...]
     matrix: tuple[tuple[float, ...], ...]
@@ -71,7 +74,9 @@ class Direction:
 
 @dataclass(frozen=True)
 class Distances:
-    """Drawn faces against real ones, beside other real people against the same (the floor), at the same number of faces."""
+    """Drawn faces against real ones, beside other real people against the same (the floor), at the
+    same number of faces.
+    """
 
     faces: int
     frechet: Interval
@@ -89,12 +94,17 @@ class Memory:
     training_faces: int
     drawn_distance: Interval  # median distance to the nearest training face, thumbnails in [0, 1]
     unseen_distance: Interval  # the same for test faces
-    nearer: Interval  # P(a drawn face is nearer to the training set than a test face): 0.5 is as novel as an unseen person
+    # P(a drawn face is nearer to the training set than a test face): 0.5 is as novel as an unseen
+    # person
+    nearer: Interval
 
 
 @dataclass(frozen=True)
 class TwinEdit:
-    """Faces edited to the true state of a twin (same person and scene), against that twin. Mean absolute difference in [0, 1]."""
+    """Faces edited to the true state of a twin (same person and scene), against that twin.
+
+    Mean absolute difference in [0, 1].
+    """
 
     faces: int
     edited: Interval
@@ -161,7 +171,9 @@ class JudgeEvaluator:
         self.judge, self.model = judge, model
 
     def read(self, images: U8) -> tuple[Floats, Floats]:
-        """Label rows (B, K + 2), NaN for AUs the judge does not know, and features (B, F) of pictures (B, S, S, 3)."""
+        """Label rows (B, K + 2), NaN for AUs the judge does not know, and features (B, F) of
+        pictures (B, S, S, 3).
+        """
 
         def one(x: Tensor) -> tuple[Tensor, ...]:
             verdict = self.judge.predict(x)
@@ -254,7 +266,9 @@ def circumplex(
 
 
 def _directions(places: Floats, seen: Floats) -> tuple[Direction, ...]:
-    """Reach of every direction from places (D, 2) and what was seen there of P people (D, P, 2), from the middle of all readings on."""
+    """Reach of every direction from places (D, 2) and what was seen there of P people (D, P, 2),
+    from the middle of all readings on.
+    """
     centre, weights = (
         seen.mean((0, 1)),
         metrics.resamplings(np.arange(seen.shape[1]), np.random.default_rng(0)),
@@ -282,7 +296,10 @@ def _of_people(model: AffectModel, people: Tensor, row: Floats, generator: Gener
 def measure_distances(
     real: Faces, real_features: Floats, drawn_features: Floats, rng: np.random.Generator
 ) -> Distances | None:
-    """Half of the real people are what is compared with; the other half are the floor. None with too few of them."""
+    """Half of the real people are what is compared with; the other half are the floor.
+
+    None with too few of them.
+    """
     people = rng.permutation(np.unique(real.identity))
     first = np.isin(real.identity, people[: len(people) // 2])
     count = min(int(first.sum()), int((~first).sum()), len(drawn_features))
@@ -311,7 +328,9 @@ def measure_distances(
 def memory(
     database: Database, drawn: U8, unseen: Faces, training_images: int, rng: np.random.Generator
 ) -> tuple[Memory | None, list[tuple[U8, U8]]]:
-    """Nearest training faces of drawn faces and of unseen people, and the closest pairs (drawn, training) to look at."""
+    """Nearest training faces of drawn faces and of unseen people, and the closest pairs (drawn,
+    training) to look at.
+    """
     count = len(database.table("train"))
     if not count:
         return None, []
@@ -350,7 +369,10 @@ def _thumbnails(images: U8) -> Floats:
 def twin_edits(
     model: AffectModel, faces: Faces, most: int, generator: Generator
 ) -> TwinEdit | None:
-    """How near an edit comes to what is true: the same person in the same scene in the other state. None without twins."""
+    """How near an edit comes to what is true: the same person in the same scene in the other state.
+
+    None without twins.
+    """
     rows = np.flatnonzero((faces.twin_of >= 0) & np.isfinite(faces.truth).any(1))[:most]
     if not len(rows):
         return None
@@ -364,7 +386,9 @@ def twin_edits(
 
 
 def speed(model: AffectModel) -> dict[str, Interval]:
-    """Milliseconds a face on this machine with torch's present threads: median, fastest and slowest of SPEED_REPEATS."""
+    """Milliseconds a face on this machine with torch's present threads: median, fastest and slowest
+    of SPEED_REPEATS.
+    """
     side, generator = model.card.image_px, Generator().manual_seed(0)
     known = (
         model.sample_latents(16, generator),

@@ -1,7 +1,10 @@
-"""How far two sets of pictures lie apart, in the features of a judge. Pure functions on (N, F) arrays.
+"""How far two sets of pictures lie apart, in the features of a judge.
 
-With the judge's features these are called FD-judge and KD-judge: they must never stand beside FID or KID, and mean
-something only next to the distance between two sets of real faces (the floor) at the same N.
+Pure functions on (N, F) arrays.
+
+With the judge's features these are called FD-judge and KD-judge: they must never stand beside FID
+or KID, and mean something only next to the distance between two sets of real faces (the floor) at
+the same N.
 """
 
 from collections.abc import Iterator
@@ -22,7 +25,10 @@ KERNEL_SUBSETS, KERNEL_SUBSET_ROWS = 50, 200
 
 @dataclass(frozen=True)
 class Manifold:
-    """Four shares in [0, 1] (density may exceed 1). Intervals resample the faces that are counted, not those they are compared with."""
+    """Four shares in [0, 1] (density may exceed 1).
+
+    Intervals resample the faces that are counted, not those they are compared with.
+    """
 
     precision: Interval  # drawn faces that lie among real ones
     recall: Interval  # real faces that lie among drawn ones
@@ -31,7 +37,9 @@ class Manifold:
 
 
 def frechet(real: Floats, drawn: Floats) -> float:
-    """Squared Frechet distance of the two Gaussians: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, eq. 6)."""
+    """Squared Frechet distance of the two Gaussians: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2))
+    (Heusel et al. 2017, eq. 6).
+    """
     first, second = np.cov(real, rowvar=False), np.cov(drawn, rowvar=False)
     root = _root(first)
     both = np.linalg.eigvalsh(root @ second @ root).clip(0)
@@ -47,7 +55,8 @@ def frechet_interval(
     real_people: Names | None = None,
     drawn_people: Names | None = None,
 ) -> Interval:
-    """Frechet distance with 1.96 standard errors either way, from resampling both sets, whole people where they are named.
+    """Frechet distance with 1.96 standard errors either way, from resampling both sets, whole
+    people where they are named.
 
     Resampling repeats rows and so lifts the distance itself; only its spread is used.
     """
@@ -62,7 +71,9 @@ def frechet_interval(
 
 
 def kernel(real: Floats, drawn: Floats) -> float:
-    """Unbiased squared maximum mean discrepancy with the kernel (x y / F + 1)^3 (Binkowski et al. 2018). May be negative."""
+    """Unbiased squared maximum mean discrepancy with the kernel (x y / F + 1)^3 (Binkowski et al.
+    2018). May be negative.
+    """
     rows, others, features = len(real), len(drawn), real.shape[1]
     within_real = (real @ real.T / features + 1) ** 3
     within_drawn = (drawn @ drawn.T / features + 1) ** 3
@@ -83,7 +94,8 @@ def kernel_interval(real: Floats, drawn: Floats, rng: Generator) -> Interval:
         )
         for _ in range(KERNEL_SUBSETS)
     ]
-    # The error is that of the whole set, from the spread of subsets drawn from it without replacement (finite population).
+    # The error is that of the whole set, from the spread of subsets drawn from it without
+    # replacement (finite population).
     error = 1.96 * float(np.std(values, ddof=1)) * (size / (rows - size)) ** 0.5
     mean = float(np.mean(values))
     return Interval(mean, mean - error, mean + error)

@@ -1,4 +1,7 @@
-"""How a judge learns: supervised, on one database, with mild augmentation. Nothing of the GAN takes part."""
+"""How a judge learns: supervised, on one database, with mild augmentation.
+
+Nothing of the GAN takes part.
+"""
 
 import time
 from dataclasses import dataclass
@@ -19,9 +22,8 @@ from training.database.stream import Batch, Stream
 from training.evaluation.core import metrics
 
 VA_WEIGHT = 0.2  # of the VA losses beside the mean cross-entropy over AUs
-TWIN_WEIGHT = (
-    5.0  # of the squared error of differences between twins: they differ in nothing but the state
-)
+# of the squared error of differences between twins: they differ in nothing but the state
+TWIN_WEIGHT = 5.0
 READ_IMAGES = 128  # a batch when only reading
 
 
@@ -39,7 +41,10 @@ class JudgeConfig:
 
 
 def train_judge(data: Path, out: Path, config: JudgeConfig) -> Judge:
-    """Train on the train split, measure on the validation split, write into `out`. Shows progress."""
+    """Train on the train split, measure on the validation split, write into `out`.
+
+    Shows progress.
+    """
     database = Database.open(data)
     card = JudgeCard(
         vocabulary=database.card.vocabulary,
@@ -104,7 +109,9 @@ def _learn(judge: Judge, database: Database, config: JudgeConfig) -> int:
 
 
 def judge_loss(raw: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy to the intensity of each AU, and squared error + (1 - CCC) of valence and arousal; NaN in y is not annotated."""
+    """Cross-entropy to the intensity of each AU, and squared error + (1 - CCC) of valence and
+    arousal; NaN in y is not annotated.
+    """
     known = torch.isfinite(y)
     target = torch.nan_to_num(y)
     aus = F.binary_cross_entropy_with_logits(raw[:, :-2], target[:, :-2], reduction="none")
@@ -116,8 +123,11 @@ def judge_loss(raw: Tensor, y: Tensor) -> Tensor:
 
 
 def twin_loss(raw: Tensor, y: Tensor) -> Tensor:
-    """Squared error of the difference between row i and its twin i + B / 2. It teaches the state apart from the person at once;
-    a face without a twin stands beside another person, which adds little to the squared errors themselves."""
+    """Squared error of the difference between row i and its twin i + B / 2.
+
+    It teaches the state apart from the person at once; a face without a twin stands beside another
+    person, which adds little to the squared errors themselves.
+    """
     read = torch.cat([torch.sigmoid(raw[:, :-2]), torch.tanh(raw[:, -2:])], dim=1)
     half = len(raw) // 2
     error = (read[:half] - read[half:]) - (y[:half] - y[half:])
@@ -125,7 +135,9 @@ def twin_loss(raw: Tensor, y: Tensor) -> Tensor:
 
 
 def _ccc(x: Tensor, y: Tensor, known: Tensor) -> Tensor:
-    """(2,) concordance of each column over its known rows; 1 (no loss) where fewer than two are known."""
+    """(2,) concordance of each column over its known rows; 1 (no loss) where fewer than two are
+    known.
+    """
     w = known.float() / known.sum(0).clamp_min(1)
     mean_x, mean_y = (w * x).sum(0), (w * y).sum(0)
     cov = (w * (x - mean_x) * (y - mean_y)).sum(0)
@@ -140,7 +152,9 @@ def _mean(values: Tensor, known: Tensor) -> Tensor:
 
 
 def augment(x: Tensor, generator: Generator) -> Tensor:
-    """(B, 3, S, S) mirrored, moved, scaled, turned a little, recoloured, and one in three blurred, one in three noised."""
+    """(B, 3, S, S) mirrored, moved, scaled, turned a little, recoloured, and one in three blurred,
+    one in three noised.
+    """
     rows = len(x)
     drawn = torch.randn(rows, 9, generator=generator).to(x.device)
     chance = torch.rand(rows, 3, generator=generator).to(x.device)
@@ -167,7 +181,9 @@ def augment(x: Tensor, generator: Generator) -> Tensor:
 
 @torch.no_grad()
 def held_out(judge: Judge, database: Database, split: str) -> dict[str, tuple[float, float, float]]:
-    """Figure, low, high of each label on a split: AUC of an AU, CCC of valence and arousal. Labels without a figure are left out."""
+    """Figure, low, high of each label on a split: AUC of an AU, CCC of valence and arousal. Labels
+    without a figure are left out.
+    """
     labels = database.labels(split).astype(np.float64)
     read = read_split(judge, database, split)
     weights = metrics.resamplings(database.column(split, "identity"), np.random.default_rng(0))

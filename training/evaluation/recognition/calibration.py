@@ -1,8 +1,10 @@
-"""Per AU: a logit becomes a probability (Platt scaling), and a probability a decision (the threshold that is best for F1).
+"""Per AU: a logit becomes a probability (Platt scaling), and a probability a decision (the
+threshold that is best for F1).
 
-The threshold is best for the F1 that the calibrated probabilities themselves lead to expect, not for the F1 counted on the validation
-faces: the count hangs on a few positives near the line. On the shipped 64 px weights, test F1 was .578 instead of .556 with 5 to 9
-positives, .561 instead of .542 with 10 to 19, and .614 instead of .611 with all 1,208 validation faces.
+The threshold is best for the F1 that the calibrated probabilities themselves lead to expect, not
+for the F1 counted on the validation faces: the count hangs on a few positives near the line. On the
+shipped 64 px weights, test F1 was .578 instead of .556 with 5 to 9 positives, .561 instead of .542
+with 10 to 19, and .614 instead of .611 with all 1,208 validation faces.
 
 Fitted on the validation split, written into the model's card, judged on the test split.
 """
@@ -18,7 +20,9 @@ FEWEST = 5  # present and absent faces below which nothing can be fitted
 
 
 def fit(logits: Floats, present: Floats) -> Calibration:
-    """Calibration of one AU from logits (N,) and presence (N,) in {0, 1}, NaN = unknown; the neutral one where data are too few."""
+    """Calibration of one AU from logits (N,) and presence (N,) in {0, 1}, NaN = unknown; the
+    neutral one where data are too few.
+    """
     known = np.isfinite(present) & np.isfinite(logits)
     logits, present = np.asarray(logits, np.float64)[known], np.asarray(present, np.float64)[known]
     if min(present.sum(), (1 - present).sum()) < FEWEST:
@@ -29,7 +33,9 @@ def fit(logits: Floats, present: Floats) -> Calibration:
 
 
 def platt(logits: Floats, present: Floats) -> tuple[float, float]:
-    """Scale > 0 and shift that make sigmoid(scale * logit + shift) likeliest, with Platt's smoothed targets (1999, section 2.2)."""
+    """Scale > 0 and shift that make sigmoid(scale * logit + shift) likeliest, with Platt's smoothed
+    targets (1999, section 2.2).
+    """
     positives, negatives = present.sum(), (1 - present).sum()
     target = np.where(present > 0.5, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     spread = float(logits.std()) or 1.0
@@ -41,7 +47,9 @@ def platt(logits: Floats, present: Floats) -> tuple[float, float]:
 
 
 def _newton(design: Floats, target: Floats) -> Floats:
-    """Logistic regression by Newton's method with step halving; design (N, 2), target (N,) in (0, 1)."""
+    """Logistic regression by Newton's method with step halving; design (N, 2), target (N,) in (0,
+    1).
+    """
     weights = np.array([0.0, float(np.log(target.mean() / (1 - target.mean())))])
     loss = _cross_entropy(design @ weights, target)
     for _ in range(NEWTON_STEPS):
@@ -62,7 +70,8 @@ def _newton(design: Floats, target: Floats) -> Floats:
 def best_threshold(probability: Floats, present: Floats) -> float:
     """The threshold in (0, 1) with the highest F1, halfway between the two probabilities it parts.
 
-    `present` is 0 or 1, or how likely presence is: then the F1 is the ratio of expected counts (Lipton et al. 2014).
+    `present` is 0 or 1, or how likely presence is: then the F1 is the ratio of expected counts
+    (Lipton et al. 2014).
     """
     order = np.argsort(-probability, kind="stable")
     sorted_probability, hits = probability[order], np.cumsum(present[order])

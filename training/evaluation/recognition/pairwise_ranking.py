@@ -1,7 +1,9 @@
-"""Is the stronger of two faces of one person read as the stronger? Smile against neutral, twin against twin.
+"""Is the stronger of two faces of one person read as the stronger?
 
-What comes of it does not hang on thresholds, on calibration, or on how a person's face looks at rest.
-Shape letters: N faces, P pairs, K Action Units.
+Smile against neutral, twin against twin.
+
+What comes of it does not hang on thresholds, on calibration, or on how a person's face looks at
+rest. Shape letters: N faces, P pairs, K Action Units.
 """
 
 from dataclasses import dataclass
@@ -22,7 +24,10 @@ FEWEST_PAIRS = 5
 
 @dataclass(frozen=True)
 class PairwiseRanking:
-    """One label: share of pairs whose stronger face is read as stronger, ties counting half. Wilson's interval: it is honest at 1 too."""
+    """One label: share of pairs whose stronger face is read as stronger, ties counting half.
+
+    Wilson's interval: it is honest at 1 too.
+    """
 
     name: str
     pairs: int
@@ -30,7 +35,10 @@ class PairwiseRanking:
 
 
 def pairwise_rankings(card: ModelCard, faces: Faces, read: Read) -> tuple[PairwiseRanking, ...]:
-    """Every label that FEWEST_PAIRS pairs of faces differ in. Faces of one pair follow one another, round in a circle if they are more."""
+    """Every label that FEWEST_PAIRS pairs of faces differ in.
+
+    Faces of one pair follow one another, round in a circle if they are more.
+    """
     first, second = _pairs(faces.pair)
     found = []
     for column, name in enumerate(card.labels_of.names):

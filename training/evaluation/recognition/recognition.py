@@ -37,7 +37,9 @@ class AuFigures:
 
 @dataclass(frozen=True)
 class VaFigures:
-    """Valence or arousal. The oracle knows the true state and not the annotator's whim: nobody can beat it for long."""
+    """Valence or arousal. The oracle knows the true state and not the annotator's whim: nobody can
+    beat it for long.
+    """
 
     name: str
     faces: int
@@ -78,7 +80,9 @@ class GroupFigures:
 
 @dataclass(frozen=True)
 class Gap:
-    """The best and the worst group of an attribute by one figure, and the difference with its interval."""
+    """The best and the worst group of an attribute by one figure, and the difference with its
+    interval.
+    """
 
     figure: str
     best: str
@@ -106,7 +110,9 @@ def learns_va(card: ModelCard) -> bool:
 
 
 def fit_calibrations(card: ModelCard, faces: Faces, read: Read) -> dict[str, Calibration]:
-    """Calibration of every AU from faces that are not the test's; the neutral one in a run without AUs."""
+    """Calibration of every AU from faces that are not the test's; the neutral one in a run without
+    AUs.
+    """
     if not learns_aus(card):
         return {code: Calibration() for code in card.vocabulary}
     present = presence(card, faces.truth)
@@ -291,7 +297,9 @@ def _group_replicates(
 
 
 def _gap(figure: str, replicates: dict[str, Floats]) -> Gap | None:
-    """Largest difference between two groups; which two is decided on the data, so its interval is that of this pair."""
+    """Largest difference between two groups; which two is decided on the data, so its interval is
+    that of this pair.
+    """
     values = {name: float(r[0]) for name, r in replicates.items() if np.isfinite(r[0])}
     if len(values) < 2:
         return None

@@ -1,4 +1,6 @@
-"""What harm does to a reading: the same test faces blurred, noised, darkened, hidden, turned; and pictures that are no faces at all."""
+"""What harm does to a reading: the same test faces blurred, noised, darkened, hidden, turned; and
+pictures that are no faces at all.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,7 +44,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class OutOfDistribution:
-    """One kind of picture that is no aligned face: AUROC against test faces by `realism` (features), critic, latent and reconstruction."""
+    """One kind of picture that is no aligned face: AUROC against test faces by `realism`
+    (features), critic, latent and reconstruction.
+    """
 
     name: str
     pictures: int
@@ -113,7 +117,7 @@ def out_of_distribution(
     return tuple(found)
 
 
-# -- harm: (S, S, 3) -> (S, S, 3) -------------------------------------------------------------------------------------------
+# -- harm: (S, S, 3) -> (S, S, 3) ------------------------------------------------------------------
 
 
 def blur(image: U8, strength: float, rng: Generator) -> U8:
@@ -149,7 +153,9 @@ def occlusion(image: U8, strength: float, rng: Generator) -> U8:
 
 
 def rotation(image: U8, strength: float, rng: Generator) -> U8:
-    """Turned by `strength` degrees either way about the middle of the eyes: what a misled aligner does."""
+    """Turned by `strength` degrees either way about the middle of the eyes: what a misled aligner
+    does.
+    """
     side = len(image)
     centre = tuple(float(c) * side for c in np.mean(EYES, axis=0))
     turn = cv2.getRotationMatrix2D(centre, strength * float(rng.choice([-1, 1])), 1.0)
@@ -181,7 +187,7 @@ CORRUPTIONS: dict[str, tuple[str, tuple[float, ...], Harm]] = {
 }
 
 
-# -- no faces: made from a test face (S, S, 3) or from nothing --------------------------------------------------------------
+# -- no faces: made from a test face (S, S, 3) or from nothing -------------------------------------
 
 
 # Photographs that come with scikit-image, without people in them.

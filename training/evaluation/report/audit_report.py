@@ -27,7 +27,9 @@ AUDIT_JSON, AUDIT_HTML = "audit.json", "audit.html"
 
 @dataclass(frozen=True)
 class OfData:
-    """What is asked of a database's faces: attributes moved by the generator, tables of groups, and which change turns a decision."""
+    """What is asked of a database's faces: attributes moved by the generator, tables of groups, and
+    which change turns a decision.
+    """
 
     latent: tuple[LatentFinding, ...] = ()
     drawn: dict[str, U8] = field(default_factory=dict)
@@ -76,7 +78,8 @@ def _of_data(
     faces = load_faces(Database.open(data), model, split, images, np.random.default_rng(seed))
     if not len(faces):
         raise DataError(
-            f"split {split!r} of {data} is empty: give a database with more people, or another --split"
+            f"split {split!r} of {data} is empty: give a database with more people, or "
+            "another --split"
         )
     groups = {name: values for name, values in faces.groups.items() if name != "source"}
     latent, drawn = latent_audit(model, faces.images, attributes_of(groups), seed=seed)
@@ -93,16 +96,19 @@ def _of_data(
 def summary_text(found: Audit, given: OfData) -> str:
     """What a terminal shows: one finding a line, the strongest first."""
     lines = [
-        f"{found.faces} rendered faces in two versions each; 95 % intervals over people; background and noise alone: {found.floor:.3f}"
+        f"{found.faces} rendered faces in two versions each; 95 % intervals over people; "
+        f"background and noise alone: {found.floor:.3f}"
     ]
     for one in found.findings:
         s = one.shift
         lines.append(
-            f"  {one.name:<38} AU decisions that turn {s.flipped}   valence {s.valence.value:+.3f}   arousal {s.arousal.value:+.3f}"
+            f"  {one.name:<38} AU decisions that turn {s.flipped}   valence "
+            f"{s.valence.value:+.3f}   arousal {s.arousal.value:+.3f}"
         )
     if given.turning:
         lines.append(
-            f"  of {given.turning.asked} decisions about given faces some such change turns {given.turning.turned}; the commonest causes:"
+            f"  of {given.turning.asked} decisions about given faces some such change "
+            f"turns {given.turning.turned}; the commonest causes:"
         )
         lines += [
             f"    {one.name:<38} {one.turned}   {one.way:.0%} of the way"

@@ -1,4 +1,6 @@
-"""Evaluation of a run: calibrate on validation, measure on the test split once, let the judge grade what is drawn, report."""
+"""Evaluation of a run: calibrate on validation, measure on the test split once, let the judge grade
+what is drawn, report.
+"""
 
 import time
 from collections.abc import Iterator
@@ -52,12 +54,14 @@ QUANTILES = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """How much is measured. The numbers of faces are part of the figures: distances depend on them."""
+    """How much is measured.
+
+    The numbers of faces are part of the figures: distances depend on them.
+    """
 
     split: str = "test"
-    calibrate: bool | None = (
-        None  # fit calibration and write the card; None: only on the data that the run was trained on
-    )
+    # fit calibration and write the card; None: only on the data that the run was trained on
+    calibrate: bool | None = None
     most_images: int = 4_000  # of a split
     drawn_images: int = 1_000
     edited_images: int = 500
@@ -65,9 +69,8 @@ class EvaluationConfig:
     out_of_distribution_images: int = 200  # of each kind
     training_images: int = 4_000  # looked through for memorised faces
     explained_images: int = 0  # questions whose explanations are graded
-    nuisance_people: int = (
-        96  # rendered in two versions of each nuisance, for weights that know none yet
-    )
+    # rendered in two versions of each nuisance, for weights that know none yet
+    nuisance_people: int = 96
     seed: int = 0
 
 
@@ -99,9 +102,8 @@ class Report:
     people: int
     at_home: bool  # on the data that the run was trained on
     wrote_card: bool  # calibration, reference and quality went into the card
-    calibrated_on: (
-        int  # faces of the validation split; 0 where the card's calibration was left as it was
-    )
+    # faces of the validation split; 0 where the card's calibration was left as it was
+    calibrated_on: int
     recognition: Recognition
     groups: tuple[GroupTable, ...]
     pairwise_rankings: tuple[PairwiseRanking, ...]  # pairs of faces of one person
@@ -149,7 +151,9 @@ class _Stages:
 def evaluate(
     run: Path, data: Path, judge_folder: Path | None, config: EvaluationConfig
 ) -> tuple[Report, Art]:
-    """Measure the run, and write calibration, quality and reference into its card if these are its own data."""
+    """Measure the run, and write calibration, quality and reference into its card if these are its
+    own data.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
     model = load_model(run / MODEL_FOLDER, device=device)
@@ -173,7 +177,8 @@ def evaluate(
         faces = load_faces(database, model, config.split, config.most_images, rng)
         if not len(faces):
             raise DataError(
-                f"split {config.split!r} of {data} is empty: give a database with more people, or another --split"
+                f"split {config.split!r} of {data} is empty: give a database with more "
+                "people, or another --split"
             )
         seen = read(model, faces.images)
     with stages("figures"):
@@ -258,7 +263,9 @@ def learn_features(
 def calibrate(
     model: AffectModel, database: Database, config: EvaluationConfig, rng: np.random.Generator
 ) -> int:
-    """Fit calibration and reference quantiles on the validation split, into the model's card; returns how many faces it had."""
+    """Fit calibration and reference quantiles on the validation split, into the model's card;
+    returns how many faces it had.
+    """
     if not len(database.table(VALIDATION)):
         return 0
     faces = load_faces(database, model, VALIDATION, config.most_images, rng)

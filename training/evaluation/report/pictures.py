@@ -1,4 +1,7 @@
-"""Sheets of faces a person can look at: what a model draws, redraws and changes. Pictures are uint8 RGB."""
+"""Sheets of faces a person can look at: what a model draws, redraws and changes.
+
+Pictures are uint8 RGB.
+"""
 
 import base64
 import io
@@ -45,7 +48,11 @@ def sheet(images: U8, columns: int) -> U8:
 
 
 def counterfactuals(model: AffectModel, faces: Faces) -> list[Strip]:
-    """Why was this face read so? Face, its counterfactual, where they differ, and the way between, under the explanation's sentence."""
+    """Why was this face read so?
+
+    Face, its counterfactual, where they differ, and the way between, under the explanation's
+    sentence.
+    """
     answers = explain(model, faces.images, [Question()] * len(faces))
     strips = []
     for image, answer in zip(faces.images, answers, strict=True):
@@ -63,7 +70,9 @@ def data_uri(image: U8) -> str:
 
 
 def au_sweeps(model: AffectModel, generator: Generator) -> list[Strip]:
-    """Per AU: SWEEP_PEOPLE people, each at rest and then with the AU stronger and stronger, everything else asked to rest."""
+    """Per AU: SWEEP_PEOPLE people, each at rest and then with the AU stronger and stronger,
+    everything else asked to rest.
+    """
     if not learns_aus(model.card):
         return []
     people = model.sample_latents(SWEEP_PEOPLE, generator)

@@ -32,7 +32,10 @@ STYLE: Any = {
 
 @mpl.rc_context(STYLE)
 def reliability(codes: Sequence[str], present: Floats, probability: Floats) -> str:
-    """A small reliability plot per AU: stated probability against how often the AU is there. Dots grow with the faces in a bin."""
+    """A small reliability plot per AU: stated probability against how often the AU is there.
+
+    Dots grow with the faces in a bin.
+    """
     columns = 6
     rows = -(-len(codes) // columns)
     figure, axes = _grid(rows, columns, width=1.75, height=1.6)

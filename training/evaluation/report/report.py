@@ -34,7 +34,9 @@ FIGURE_NAMES = {
 
 
 def write(report: Report, art: Art, run: Path) -> tuple[Path, ...]:
-    """Numbers, page and the sheet of explanations into the run folder; on other data than the run's own, their name says which."""
+    """Numbers, page and the sheet of explanations into the run folder; on other data than the run's
+    own, their name says which.
+    """
     suffix = "" if report.at_home else f"-{report.data}"
     names = (REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG)
     numbers, html, sheet_of = (
@@ -49,7 +51,9 @@ def write(report: Report, art: Art, run: Path) -> tuple[Path, ...]:
 
 
 def folded(text: str) -> str:
-    """Indented JSON with what holds no other list or object (a figure with its interval, a row of a matrix) on one line, if it fits."""
+    """Indented JSON with what holds no other list or object (a figure with its interval, a row of a
+    matrix) on one line, if it fits.
+    """
 
     def one_line(found: re.Match[str]) -> str:
         line = re.sub(r"\n *", " ", found[0])
@@ -147,7 +151,8 @@ def headline(report: Report) -> list[tuple[str, Interval, str]]:
 def summary_text(report: Report) -> str:
     """What a terminal shows: one figure a line."""
     lines = [
-        f"{report.run} on {report.data} ({report.split}): {report.faces} faces of {report.people} people; 95 % intervals over people"
+        f"{report.run} on {report.data} ({report.split}): {report.faces} faces of "
+        f"{report.people} people; 95 % intervals over people"
     ]
     lines += [f"  {name:<30} {value}   ({beside})" for name, value, beside in headline(report)]
     if report.generated is None:
@@ -165,13 +170,15 @@ def summary_text(report: Report) -> str:
     for one in report.pairwise_rankings:
         if not report.at_home or one.name == "AU12":
             lines.append(
-                f"  order in pairs, {one.name:<14} {one.right}   ({one.pairs} pairs of one person: the stronger read as stronger)"
+                f"  order in pairs, {one.name:<14} {one.right}   ({one.pairs} pairs of one "
+                "person: the stronger read as stronger)"
             )
     for table in report.groups:
         for gap in table.gaps:
             if gap.figure in ("mean_auc", "valence_ccc"):
                 lines.append(
-                    f"  gap by {table.attribute:<22} {FIGURE_NAMES[gap.figure]} {gap.difference}: {gap.best} over {gap.worst}"
+                    f"  gap by {table.attribute:<22} {FIGURE_NAMES[gap.figure]} "
+                    f"{gap.difference}: {gap.best} over {gap.worst}"
                 )
     return "\n".join(lines)
 
@@ -197,7 +204,8 @@ def _bar(value: Interval) -> Markup:
     )
     filled, start, width = 100 * max(0.0, min(1.0, value.value)), 100 * low, 100 * (high - low)
     return Markup(
-        '<span class="bar"><i style="width:{:.1f}%"></i><u style="left:{:.1f}%;width:{:.1f}%"></u></span>'
+        '<span class="bar"><i style="width:{:.1f}%"></i><u '
+        'style="left:{:.1f}%;width:{:.1f}%"></u></span>'
     ).format(filled, start, width)
 
 

@@ -31,7 +31,9 @@ def faces(count: int) -> Faces:
 
 
 def swayed() -> AffectModel:
-    """A model that calls each AU present on half of the faces, so many decisions are near, and that nuisances move far."""
+    """A model that calls each AU present on half of the faces, so many decisions are near, and that
+    nuisances move far.
+    """
     model = tiny_model()
     with torch.inference_mode():
         middle = (

@@ -25,9 +25,8 @@ def test_a_place_ignores_what_else_differs_between_people() -> None:
     rng = np.random.default_rng(1)
     way, loud = np.eye(6)[0], 5 * np.eye(6)[1]
     people = rng.normal(size=(500, 1)) * loud + 0.3 * rng.normal(size=(500, 6))
-    _, (probe,) = fit(
-        [np.stack([people, people + way + 0.3 * loud])]
-    )  # by chance the second version is a little louder
+    # by chance the second version is a little louder
+    _, (probe,) = fit([np.stack([people, people + way + 0.3 * loud])])
     assert abs(probe[1]) < 0.2 * abs(probe[0])
 
 

@@ -1,4 +1,6 @@
-"""Metrics against scikit-learn, torchmetrics and textbook formulas; the bootstrap against repeated experiments."""
+"""Metrics against scikit-learn, torchmetrics and textbook formulas; the bootstrap against repeated
+experiments.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Paired differences against the one-sample test of the differences, Holm's p-values against the closed test that they abbreviate."""
+"""Paired differences against the one-sample test of the differences, Holm's p-values against the
+closed test that they abbreviate.
+"""
 
 from itertools import combinations
 
@@ -20,7 +22,9 @@ def test_a_difference_is_the_one_sample_test_of_the_differences_of_shared_seeds(
 
 
 def test_holm_is_the_closed_test_with_bonferroni_in_every_subset() -> None:
-    """A hypothesis is rejected when every subset of hypotheses that holds it is, by its smallest p times its size."""
+    """A hypothesis is rejected when every subset of hypotheses that holds it is, by its smallest p
+    times its size.
+    """
     rng = np.random.default_rng(0)
     for count in (1, 4, 7):
         p = rng.random(count) ** 3

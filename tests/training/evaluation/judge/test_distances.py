@@ -65,9 +65,8 @@ def test_intervals_hold_the_figure_and_narrow_with_more_faces():
     people = np.arange(len(REAL)) // 20
     whole = distances.frechet_interval(REAL + people[:, None], DRAWN, rng, real_people=people)
     alone = distances.frechet_interval(REAL + people[:, None], DRAWN, rng)
-    assert whole.high - whole.low > 1.5 * (
-        alone.high - alone.low
-    )  # faces of one person say little more than one of them
+    # faces of one person say little more than one of them
+    assert whole.high - whole.low > 1.5 * (alone.high - alone.low)
 
 
 def test_the_nearest_neighbour_is_found():

@@ -1,4 +1,6 @@
-"""The judge learns from a database, says how well it did on people it never saw, and comes back from its files as it was."""
+"""The judge learns from a database, says how well it did on people it never saw, and comes back
+from its files as it was.
+"""
 
 from dataclasses import replace
 

@@ -11,17 +11,15 @@ from training.evaluation.recognition import calibration
 
 RNG = np.random.default_rng(2)
 LOGITS = RNG.normal(-1, 2, 3000)
-PRESENT = (RNG.random(3000) < 1 / (1 + np.exp(-(0.4 * LOGITS + 0.8)))).astype(
-    float
-)  # overconfident and shifted
+# overconfident and shifted
+PRESENT = (RNG.random(3000) < 1 / (1 + np.exp(-(0.4 * LOGITS + 0.8)))).astype(float)
 
 
 def test_platt_scaling_equals_unpenalised_logistic_regression():
     theirs = LogisticRegression(C=1e9).fit(LOGITS[:, None], PRESENT)
     scale, shift = calibration.platt(LOGITS, PRESENT)
-    assert scale == pytest.approx(
-        theirs.coef_[0, 0], abs=5e-3
-    )  # Platt's smoothed targets differ a little
+    # Platt's smoothed targets differ a little
+    assert scale == pytest.approx(theirs.coef_[0, 0], abs=5e-3)
     assert shift == pytest.approx(theirs.intercept_[0], abs=5e-3)
 
 

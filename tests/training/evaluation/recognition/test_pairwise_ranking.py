@@ -12,7 +12,9 @@ CARD = smoke_card(vocabulary=("AU4", "AU12"))
 
 
 def pairs(count: int, right: int) -> tuple[Faces, Read]:
-    """Smile and neutral of `count` people, of whom `right` are read in the right order; AU4 is not annotated, valence hardly differs."""
+    """Smile and neutral of `count` people, of whom `right` are read in the right order; AU4 is not
+    annotated, valence hardly differs.
+    """
     truth = np.full((2 * count, 4), np.nan)
     truth[:, 1], truth[:, 2] = np.tile([1.0, 0.0], count), np.tile([0.1, 0.0], count)
     logits = np.zeros((2 * count, 2))

@@ -1,4 +1,6 @@
-"""A whole evaluation of tiny untrained runs: what it writes, what it says, and that nothing grades itself."""
+"""A whole evaluation of tiny untrained runs: what it writes, what it says, and that nothing grades
+itself.
+"""
 
 import json
 import math
