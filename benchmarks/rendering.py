@@ -9,6 +9,7 @@ import time
 import click
 import cv2
 
+from training.renderer.wrinkles import VARIANTS, creases
 from training.sources.rendered import samples
 
 TWINS = 4
@@ -26,6 +27,8 @@ TWINS = 4
 def main(sittings: int, sizes: tuple[int, ...]) -> None:
     """Print a line for each size."""
     cv2.setNumThreads(1)
+    for variant in range(VARIANTS):
+        creases(variant, {})  # a worker draws each furrow once for all its pictures
     for size_px in sizes:
         # compiles, fills caches
         list(samples(seed=1, first=0, count=2, size_px=size_px, twins=TWINS))

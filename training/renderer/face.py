@@ -117,6 +117,7 @@ class _Studio:
     side: int
     paint: Floats
     neutral: Floats
+    resting: Floats  # the neutral head with the person's own lids, brows and lips
     balls: Eyeballs
     still: list[Part]
     veil: list[Part]  # what lets light through: hair and lenses
@@ -176,7 +177,8 @@ def _set_up(person: Person, scene: Scene, size_px: int, side: int, framing: Fram
         frame = accessories.glasses(person.glasses, neutral, balls)
         still, veil = [*still, *frame], [*veil, *accessories.lenses(frame)]
     return _Studio(
-        person, scene, _camera(scene, balls, side, framing), side, paint(person), neutral, balls, still, veil,
+        person, scene, _camera(scene, balls, side, framing), side, paint(person), neutral,
+        load_basis().moved(neutral, person.motion.rest), balls, still, veil,
         background(np.random.default_rng(scene.seed), size_px, outdoors=scene.outdoors),
         metering(person, scene),
     )  # fmt: skip
@@ -184,9 +186,7 @@ def _set_up(person: Person, scene: Scene, size_px: int, side: int, framing: Fram
 
 def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
     moves = actions(state, studio.person.motion.amplitudes)
-    for name, value in studio.person.motion.rest.items():
-        moves[name] = moves.get(name, 0.0) + value
-    vertices = meshes.close_over(load_basis().moved(studio.neutral, moves), studio.balls)
+    vertices = meshes.close_over(load_basis().moved(studio.resting, moves), studio.balls)
     picture, face, materials = _draw(studio, state, vertices, meshes.jaw_move(moves))
     step = studio.side // size_px
     seen = np.ascontiguousarray(materials[step // 2 :: step, step // 2 :: step] + 1).astype(

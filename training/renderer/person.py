@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from affect.catalogue import LABEL_SETS
 from training.renderer.geometry import features, load_basis
+from training.renderer.landmarks import lip_gap_m
 
 Colour = tuple[float, float, float]  # linear RGB in [0, 1]
 
@@ -188,7 +189,7 @@ def draw_person(rng: Generator) -> Person:
         glasses=_glasses(rng) if rng.random() < 0.16 + 0.12 * (age > 50) else None,
         cover=_cover(rng, sex) if rng.random() < 0.07 else None,
         tooth_shade=float(rng.uniform(0.55, 0.9) - 0.002 * age),
-        motion=_motion(rng, age),
+        motion=_motion(rng, age, coefficients),
         seed=int(rng.integers(0, 2**31)),
     )
 
@@ -234,6 +235,7 @@ REST: Mapping[str, tuple[float, float]] = {
 }
 
 
+SEALED_M = 0.0015  # the widest gap between the lips' inner edges that shows no teeth
 # Below this, lips would part at rest.
 LEAST = {
     "mouthShrugLower": -0.04,
@@ -243,7 +245,7 @@ LEAST = {
 }
 
 
-def _motion(rng: Generator, age: int) -> Motion:
+def _motion(rng: Generator, age: int, coefficients: NDArray[np.float32]) -> Motion:
     codes = LABEL_SETS["rendered"]
     depth = 0.0 if rng.random() < SMOOTH_SHARE else rng.uniform(0.2, 1.2)
     depth *= np.interp(age, [15, 35, 65], [0.6, 1.0, 1.15])
@@ -252,14 +254,19 @@ def _motion(rng: Generator, age: int) -> Motion:
         for code in rng.choice(codes, int(rng.integers(1, 4)), replace=False):
             lasting[str(code)] = float(rng.uniform(0.3, 0.9))
     rest: dict[str, float] = {}
+    basis = load_basis()
     for name, (mean, sd) in REST.items():
         value = max(float(rng.normal(mean, sd)), LEAST.get(name, -9.0))
         lean = float(rng.normal(0, sd / 4))
         rest |= (
             {name: value}
-            if f"{name}Left" not in load_basis().action_names
+            if f"{name}Left" not in basis.action_names
             else {f"{name}Left": value + lean, f"{name}Right": value - lean}
         )
+    open_m = lip_gap_m(basis.moved(basis.neutral(coefficients), rest)) - SEALED_M
+    if open_m > 0:
+        closes = basis.moved(basis.mean, {"mouthClose": 1.0})
+        rest["mouthClose"] = open_m / (lip_gap_m(basis.mean) - lip_gap_m(closes))
     return Motion(
         amplitudes={code: float(np.exp(rng.normal(0, AMPLITUDE_SD))) for code in codes},
         creases={code: float(depth * rng.uniform(0.5, 1.3)) for code in codes},
