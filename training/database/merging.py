@@ -143,6 +143,11 @@ def merged_card(
         ),
         positive_intensity=positive_intensity or cards[0].positive_intensity,
         renderer=" ".join(dict.fromkeys(card.renderer for card in cards if card.renderer)),
+        affect_rule=" ".join(
+            dict.fromkeys(
+                card.affect_rule or "unnamed" for card in cards if "rendered" in card.sources
+            )
+        ),
         labelled="; ".join(dict.fromkeys(card.labelled for card in cards if card.labelled)),
     )
 

@@ -70,6 +70,7 @@ WITH = {
     2: (1, 0.6),
     5: (1, 0.3),
     7: (4, 0.3),
+    6: (12, 0.35),
     15: (17, 0.4),
     23: (24, 0.4),
     26: (25, 0.9),
@@ -77,7 +78,19 @@ WITH = {
 }
 NEVER = ((25, 24), (25, 23), (26, 24), (26, 23), (43, 5), (12, 15), (43, 7), (9, 5), (20, 24))
 # Rare in the prototypes, so drawn more often in free combinations.
-FREE_WEIGHT = {5: 1.6, 9: 1.6, 14: 2.2, 20: 1.6, 23: 2.2, 24: 1.3, 43: 2.0, 7: 1.5, 6: 1.3, 26: 1.2}
+FREE_WEIGHT = {
+    5: 1.6,
+    9: 1.6,
+    14: 2.2,
+    20: 1.6,
+    23: 2.2,
+    24: 1.3,
+    43: 2.0,
+    7: 1.5,
+    6: 1.3,
+    12: 1.4,
+    26: 1.2,
+}
 
 # FACS to facial actions of the head (`geometry` and `own_moves`), with gain. Sizes follow people's faces as MediaPipe's mesh
 # measures them: a posed smile of a stranger lifts the corners by .08 and widens the mouth by .13 of the distance of the eyes.
@@ -86,7 +99,7 @@ ACTIONS: dict[int, dict[str, float]] = {
     2: {"browOuterUp": 0.6, "browLift": 1.35},
     4: {"browDown": 1.2, "browFurrow": 1.4},
     5: {"eyeWide": 1.5},
-    6: {"cheekSquint": 1.5, "eyeSquint": 0.2, "cheekBulge": 1.2},
+    6: {"cheekSquint": 1.7, "eyeSquint": 0.2, "cheekBulge": 1.5},
     7: {"eyeSquint": 1.05, "eyeBlink": 0.13},
     9: {"noseSneer": 0.9, "noseWrinkle": 1.0, "mouthUpperUp": 0.2},
     10: {"mouthUpperUp": 1.0, "noseSneer": 0.15},
@@ -99,7 +112,7 @@ ACTIONS: dict[int, dict[str, float]] = {
     24: {"mouthPress": 0.08, "mouthRollLower": 0.9, "mouthRollUpper": 0.9, "mouthPucker": 0.2},
     25: {"mouthLowerDown": 0.75, "mouthUpperUp": 0.3, "jawOpen": 0.14},
     26: {"jawOpen": 0.55},
-    43: {"eyeBlink": 1.0},
+    43: {"eyeBlink": 1.2},
 }
 MOST = 2.3  # of an action: beyond it skin tears
 SIDE = 1.5  # the most that one side shows of an AU, in its intensity

@@ -33,7 +33,7 @@ PAIRED: Mapping[str, tuple[Bump, ...]] = {
         Bump((42, 18), (9, 8), (0.0, 0.0, 1.6)),
     ),
     # Frontalis, outer part: the brow's outer two thirds rise as one arch.
-    "browLift": (Bump((38, 21), (20, 14), (0.0, 0.0, 3.6)),),
+    "browLift": (Bump((42, 20), (24, 14), (0.0, 0.0, 3.8)),),
     # Zygomaticus: the cheek fills up above the fold that runs from the nose to the corner.
     "cheekApple": (Bump((37, -36), (12, 10), (1.0, -2.4, 1.8)),),
     # Orbicularis oculi, outer part: the cheek's top bulges and pushes the lower lid up.

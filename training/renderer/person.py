@@ -267,8 +267,9 @@ def _motion(rng: Generator, age: int, coefficients: NDArray[np.float32]) -> Moti
     if open_m > 0:
         closes = basis.moved(basis.mean, {"mouthClose": 1.0})
         rest["mouthClose"] = open_m / (lip_gap_m(basis.mean) - lip_gap_m(closes))
+    amplitudes = {code: float(np.exp(rng.normal(0, AMPLITUDE_SD))) for code in codes}
     return Motion(
-        amplitudes={code: float(np.exp(rng.normal(0, AMPLITUDE_SD))) for code in codes},
+        amplitudes=amplitudes | {"AU43": max(amplitudes["AU43"], 0.95)},  # anyone shuts the eyes
         creases={code: float(depth * rng.uniform(0.5, 1.3)) for code in codes},
         lasting=lasting,
         rest=rest,
