@@ -36,6 +36,9 @@ class DataCard(BaseModel):
     renderer: str = Field(
         default="", description="of rendered data: digest of the code and shapes that drew it"
     )
+    teacher: str = Field(
+        default="", description="of photographs: what their pseudo-labels were predicted by"
+    )
 
     affect_rule: str = Field(
         default="", description="of rendered data: the rule that says valence and arousal"
