@@ -8,7 +8,7 @@ BIN := .venv/bin
 # One thread a process: two on busy cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup check check-openapi test test-slow test-gpu demo serve clean
+.PHONY: mesh setup check check-openapi test test-slow test-gpu demo serve clean
 
 # The demo and the server need less than the tests do, so they wait for less.
 .venv/serving.stamp: pyproject.toml constraints.txt
@@ -42,6 +42,17 @@ check: setup
 check-openapi:
 	npx --yes @redocly/cli@2.77.0 lint openapi.yaml
 
+# MediaPipe's face mesh on every picture of DATA (a database or a folder), written to OUT as Parquet,
+# for `affectgan data teach`. It wants numpy 1.x, so it has an environment of its own.
+.venv-mesh/stamp:
+	$(PYTHON) -m venv .venv-mesh
+	.venv-mesh/bin/pip install --quiet --disable-pip-version-check \
+		mediapipe==0.10.21 'numpy<2' pillow 'pyarrow<20' pydantic tqdm
+	touch $@
+
+mesh: .venv-mesh/stamp
+	.venv-mesh/bin/python -m training.teacher.facemesh $(DATA) $(OUT)
+
 demo: .venv/serving.stamp
 	$(BIN)/affectgan demo --out $(OUT) --port $(PORT) $(if $(ONCE),--once)
 
@@ -49,4 +60,4 @@ serve: .venv/serving.stamp
 	$(BIN)/affectgan serve --weights weights --host $(HOST) --port $(PORT)
 
 clean:
-	rm -rf .venv build dist *.egg-info demo
+	rm -rf .venv .venv-mesh build dist *.egg-info demo

@@ -334,6 +334,48 @@ def merge(
 
 
 @data.command()
+@click.argument("renders", type=FOLDER)
+@click.option(
+    "--points", type=FOLDER, required=True, help="mesh points of the renders, by `make mesh`"
+)
+@click.option("--photos", type=FOLDER, required=True, help="database of photographs")
+@click.option("--photo-points", type=FOLDER, required=True, help="mesh points of the photographs")
+@OUT
+@click.option(
+    "--neutral",
+    type=FOLDER,
+    help="file that names pictures of people at rest, or patterns, one a line: they say where rest lies",
+)
+@click.option(
+    "--student",
+    type=FOLDER,
+    help="a model whose own readings make half of each label: a second round",
+)
+def teach(
+    renders: Path,
+    points: Path,
+    photos: Path,
+    photo_points: Path,
+    out: Path,
+    neutral: Path | None,
+    student: Path | None,
+) -> None:
+    """Label photographs by a teacher that learns from RENDERS how a face mesh moves with each label.
+
+    Each label has a confidence; OUT/data.json says that they are pseudo-labels, and by what.
+    """
+    import torch
+
+    from training.teacher.labelling import Request, teach_photographs
+
+    torch.set_num_threads(1)
+    report = teach_photographs(
+        Request(renders, points, photos, photo_points, out, neutral=neutral, student=student)
+    )
+    click.echo(f"{report}\nwrote {out}")
+
+
+@data.command()
 @click.argument("folder", type=FOLDER)
 @click.option(
     "--html", type=FOLDER, help="where the illustrated description goes [FOLDER/describe.html]"

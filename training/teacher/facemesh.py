@@ -53,7 +53,7 @@ def mesh_of(data: Path) -> MeshPoints:
         sizes.append(image.shape[1::-1])
         points.append(_points(mesh, image, ROOM if is_database else 0.0))
     stacked = np.stack(points)
-    found = np.isfinite(stacked).all((1, 2))
+    found = np.asarray(np.isfinite(stacked).all((1, 2)))
     return MeshPoints(tuple(names), found, np.array(sizes, np.int32), stacked)
 
 

@@ -76,8 +76,12 @@ def fit(
 ) -> Regression:
     """Fit both on faces and their mirror images; targets (N, T), NaN where unknown."""
     mirrored = faces.mirrored(normaliser)
-    both = Faces(*(np.concatenate([getattr(faces, name), getattr(mirrored, name)])
-                   for name in ("shapes", "turns")))  # fmt: skip
+    both = Faces(
+        *(
+            np.concatenate([getattr(faces, name), getattr(mirrored, name)])
+            for name in ("shapes", "turns")
+        )
+    )
     wanted = np.concatenate([targets, targets * signs])
     count = min(COMPONENTS, *faces.shapes.shape)
     pca = PCA(count, svd_solver="randomized", random_state=seed).fit(faces.shapes)
@@ -85,7 +89,8 @@ def fit(
     middle, spread = raw.mean(0), raw.std(0) + 1e-9
     features = (raw - middle) / spread
     weights, bias = _ridge(features, wanted)
-    scale = np.nan_to_num(np.nanstd(wanted, axis=0)) + 1e-6
+    columns = (values[np.isfinite(values)] for values in wanted.T)
+    scale = np.array([known.std() if len(known) else 0.0 for known in columns]) + 1e-6
     network = _network(features, (wanted - bias) / scale, seed)
     return Regression(normaliser, pca, middle, spread, weights, bias, scale, network, signs)
 
