@@ -36,6 +36,10 @@ class NetworkSize(_Frozen):
     )
     latent: int = Field(description="length of the latent code of a person and a scene")
     condition: int = Field(description="length of the embedded condition")
+    reader: tuple[int, ...] = Field(
+        default=(),
+        description="channels of the reading network from half the side down to 4 px; empty: the trunk reads",
+    )
 
 
 class Calibration(_Frozen):
@@ -86,6 +90,16 @@ class ModelCard(_Frozen):
         default={},
         description="quantiles 0..1 of scores on real faces: critic, strangeness, reconstruction_error, and of each label",
     )
+    expressions: tuple[str, ...] = Field(
+        default=(), description="classes of expression it reads, in order; empty: none"
+    )
+    pose: bool = Field(default=False, description="reads yaw, pitch and roll")
+    one_sided: tuple[str, ...] = Field(
+        default=(), description="AUs whose left and right intensity it reads, in order"
+    )
+    affect_rule: str = Field(
+        default="", description="rule by which rendered faces got valence and arousal"
+    )
     nuisances: tuple[str, ...] = Field(
         default=(),
         description='what should not matter and may be asked about ("light: dim to bright"), in the order of the weights',
@@ -107,6 +121,11 @@ class ModelCard(_Frozen):
     @model_validator(mode="after")
     def _fits(self) -> "ModelCard":
         missing = [code for code in self.vocabulary if code not in self.calibration]
+        extra = self.expressions or self.pose or self.one_sided
+        if extra and not self.network.reader:
+            raise ValueError(
+                "expressions, pose and one_sided need network.reader: name its channels"
+            )
         if missing:
             raise ValueError(
                 f"calibration has no entry for {', '.join(missing)}; write one for every AU of the vocabulary"

@@ -6,7 +6,7 @@ draws faces. Ours conditions the generator on AU and VA and lets the discriminat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -23,9 +23,11 @@ from affect.card import (
     ModelCard,
     NetworkSize,
 )
-from affect.catalogue import LABEL_SETS
+from affect.catalogue import LABEL_SETS, ONE_SIDED
+from affect.labels import EXPRESSIONS
 from affect.networks import FEATURES, Condition, Decoder, Heads, Trunk, stages
 from affect.precision import shortest
+from affect.reading_network import ReadingNetwork, ReadingOutput, with_mirrored
 
 TABLE_ROWS = 4096  # M: label rows of real faces that stand for the training distribution
 NEIGHBOURHOOD = (
@@ -42,8 +44,11 @@ class ModelOutput:
     latent: Tensor  # (B, Z) person and scene, not state
     identity: Tensor  # (B, E) of length 1
     critic: Tensor  # (B,) higher is more like a real face in that state
-    features: Tensor  # (B, H)
+    features: Tensor  # (B, H) what realism is judged by
     maps: tuple[Tensor, ...]  # trunk's feature maps, from S px to 4 px
+    expression: Tensor  # (B, E) logits of the card's expressions
+    pose: Tensor  # (B, 3) degrees: yaw, pitch, roll; (B, 0) where not learnt
+    sides: Tensor  # (B, 2, D) logits of left, then right, of the card's one-sided AUs
 
     @property
     def labels(self) -> Tensor:
@@ -60,6 +65,9 @@ class Prediction:
     present: Tensor  # (B, K) bool
     va: Tensor  # (B, 2) in [-1, 1]
     realism: Tensor  # (B,) in [0, 1]: share of real faces that look at least as strange
+    expression: Tensor  # (B, E) probabilities of the card's expressions
+    pose: Tensor  # (B, 3) degrees: yaw, pitch, roll; (B, 0) where not learnt
+    sides: Tensor  # (B, 2, D) intensities of left, then right, of the card's one-sided AUs
 
 
 class AffectModel(nn.Module):
@@ -107,6 +115,21 @@ class AffectModel(nn.Module):
         self.condition = Condition(labels, size.condition)  # psi of the critic
         self.decoder_condition = Condition(labels, size.condition)
         self.decoder = Decoder(size.decoder, size.trunk[::-1], size.latent, size.condition)
+        if size.reader:
+            if len(size.reader) != stages(card.image_px) - 1:
+                raise CardError(
+                    f"network.reader has {len(size.reader)} stages; image_px {card.image_px} needs "
+                    f"{stages(card.image_px) - 1}"
+                )
+            self.reader: ReadingNetwork | None = ReadingNetwork(
+                size.reader,
+                aus=labels - 2,
+                one_sided=len(card.one_sided),
+                expressions=len(card.expressions),
+                pose=card.pose,
+            )
+        else:
+            self.reader = None
 
     def _calibrate(self, card: ModelCard) -> None:
         table = [card.calibration[code] for code in card.vocabulary]
@@ -181,11 +204,14 @@ class AffectModel(nn.Module):
     # -- reading -------------------------------------------------------------------------------------------------
 
     def read(self, x: Tensor, y: Tensor | None = None) -> ModelOutput:
-        """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in the state it reads.
+        """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in
+        the state it reads. What the card's reading network learnt is read off by it, else by the trunk.
 
-        A card that says `mirrored` has AUs, valence and arousal read off each face and its mirror image, which show the same state:
-        the mean is nearer to the truth than either (docs/decisions/0015-mirrored.md). Everything else is read off the face itself.
+        A card that says `mirrored` has the state read off each face and its mirror image, which
+        show the same: the mean is nearer to the truth (docs/decisions/0015-mirrored.md).
         """
+        if self.reader is not None:
+            return self.encode(x, y, self.read_state(x))
         rows = len(x)
         maps = self.trunk(torch.cat([x, x.flip(3)]) if self.card.mirrored else x)
         logits, va, latent, identity, features = (part.float() for part in self.heads(maps[-1]))
@@ -194,38 +220,80 @@ class AffectModel(nn.Module):
             latent, identity, features, *maps = (
                 part[:rows] for part in (latent, identity, features, *maps)
             )
+        state = _state_of_trunk(logits, va, features)
+        return self._output(state, latent, identity, features, maps, y)
+
+    def read_state(self, x: Tensor) -> ReadingOutput:
+        """What the reading network, or else the trunk, reads off B faces (B, 3, S, S); no latent, no maps."""
+        if self.reader is None:
+            r = self.read(x)
+            return ReadingOutput(r.logits, r.va, r.expression, r.pose, r.sides, r.features)
+        if not self.card.mirrored:
+            output: ReadingOutput = self.reader(x)
+            return output
+        return with_mirrored(self.reader(torch.cat([x, x.flip(3)])), len(x))
+
+    def encode(self, x: Tensor, y: Tensor | None, state: ReadingOutput | None) -> ModelOutput:
+        """Trunk and heads of B faces, with the state as read elsewhere, or as the trunk's heads read it."""
+        maps = self.trunk(x)
+        logits, va, latent, identity, features = (part.float() for part in self.heads(maps[-1]))
+        state = state or _state_of_trunk(logits, va, features)
+        return self._output(state, latent, identity, features, maps, y)
+
+    def _output(
+        self,
+        state: ReadingOutput,
+        latent: Tensor,
+        identity: Tensor,
+        features: Tensor,
+        maps: Sequence[Tensor],
+        y: Tensor | None,
+    ) -> ModelOutput:
         if y is None:
-            y = torch.cat([torch.sigmoid(logits), va], dim=1).detach()
+            y = torch.cat([torch.sigmoid(state.logits), state.va], dim=1).detach()
         critic = self.heads.score(features, self.condition(self.mask(y))).float()
-        return ModelOutput(logits, va, latent, identity, critic, features, tuple(maps))
+        return ModelOutput(
+            state.logits,
+            state.va,
+            latent,
+            identity,
+            critic,
+            state.features,
+            tuple(maps),
+            state.expression,
+            state.pose,
+            state.sides,
+        )
 
     def predict(self, x: Tensor) -> Prediction:
-        """AU probabilities, VA and realism of B faces (B, 3, S, S)."""
-        return self.calibrate(self.read(x))
+        """AU probabilities, VA, realism and more of B faces (B, 3, S, S). A reading network needs no trunk."""
+        return self.calibrate(self.read(x) if self.reader is None else self.read_state(x))
 
-    def calibrate(self, output: ModelOutput) -> Prediction:
+    def calibrate(self, output: ModelOutput | ReadingOutput) -> Prediction:
         """A reading in the terms of the API: calibrated per AU (Platt 1999), realism as a percentile among real faces."""
         scale, shift, threshold = self.platt.unbind(1)
         probability = torch.sigmoid(output.logits * scale + shift)
         return Prediction(
-            torch.sigmoid(output.logits),
-            probability,
-            probability >= threshold,
-            output.va,
-            self.realism(output),
+            intensity=torch.sigmoid(output.logits),
+            probability=probability,
+            present=probability >= threshold,
+            va=output.va,
+            realism=self.realism(output),
+            expression=output.expression.softmax(1),
+            pose=output.pose,
+            sides=torch.sigmoid(output.sides),
         )
 
-    def realism(self, output: ModelOutput) -> Tensor:
+    def realism(self, output: ModelOutput | ReadingOutput) -> Tensor:
         """(B,) share of the real faces in the card's reference that are at least as strange.
 
         By the critic in models of before strangeness was known to their card: it is trained to tell drawn faces from real
         ones and, unlike the distance, takes noise and empty scenes for faces (docs/decisions/0010-realism.md).
         """
-        if "strangeness" in self.card.reference:
+        if isinstance(output, ReadingOutput) or "strangeness" in self.card.reference:
             quantiles = self.strangeness_quantiles
-            rank = len(quantiles) - torch.searchsorted(
-                quantiles, self.strangeness(output.features).contiguous()
-            )
+            strangeness = self.strangeness(output.features).contiguous()
+            rank = len(quantiles) - torch.searchsorted(quantiles, strangeness)
         else:
             quantiles = self.critic_quantiles
             rank = torch.searchsorted(quantiles, output.critic.float().contiguous(), right=True)
@@ -322,17 +390,22 @@ class AffectModel(nn.Module):
 
 def select_rows(output: ModelOutput, rows: slice | Tensor) -> ModelOutput:
     """Some rows of a reading."""
-    r = output
-    maps = tuple(level[rows] for level in r.maps)
-    return ModelOutput(
-        r.logits[rows],
-        r.va[rows],
-        r.latent[rows],
-        r.identity[rows],
-        r.critic[rows],
-        r.features[rows],
-        maps,
-    )
+    values = {field.name: getattr(output, field.name) for field in fields(output)}
+    maps = tuple(level[rows] for level in values.pop("maps"))
+    return ModelOutput(maps=maps, **{name: value[rows] for name, value in values.items()})
+
+
+def joined(outputs: Sequence[ModelOutput]) -> ModelOutput:
+    """Readings of several batches as one, without the maps."""
+    names = [field.name for field in fields(ModelOutput) if field.name != "maps"]
+    columns = {name: torch.cat([getattr(r, name) for r in outputs]) for name in names}
+    return ModelOutput(maps=(), **columns)
+
+
+def _state_of_trunk(logits: Tensor, va: Tensor, features: Tensor) -> ReadingOutput:
+    """What the trunk's heads read, with nothing where they have no output."""
+    none = logits.new_zeros(len(logits), 0)
+    return ReadingOutput(logits, va, none, none, logits.new_zeros(len(logits), 2, 0), features)
 
 
 def smoke_card(
@@ -340,6 +413,7 @@ def smoke_card(
     image_px: int = 32,
     vocabulary: tuple[str, ...] = LABEL_SETS["seed"],
     labels: Literal["au", "va", "both"] = "both",
+    reader: bool = False,
 ) -> ModelCard:
     """The card of a tiny untrained model, for tests and for the `smoke` preset."""
     count = stages(image_px)
@@ -353,7 +427,11 @@ def smoke_card(
             decoder=(16,) * (count - 1) + (8,),
             latent=16,
             condition=16,
+            reader=(8,) + (16,) * (count - 2) if reader else (),
         ),
+        expressions=EXPRESSIONS if reader else (),
+        pose=reader,
+        one_sided=tuple(code for code in vocabulary if code in ONE_SIDED) if reader else (),
         calibration={code: Calibration() for code in vocabulary},
         data=DataSummary(
             name="none", images=0, sources=(), licence="Apache-2.0", positive_intensity=0.3

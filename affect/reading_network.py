@@ -123,11 +123,6 @@ def with_mirrored(output: ReadingOutput, rows: int) -> ReadingOutput:
     mirrored = ReadingOutput(
         mirror.logits, mirror.va, mirror.expression, turned, mirror.sides.flip(1), mirror.features
     )
-    return ReadingOutput(
-        *(
-            (getattr(face, field.name) + getattr(mirrored, field.name)) / 2
-            for field in fields(face)
-            if field.name != "features"
-        ),
-        face.features,
-    )
+    names = [field.name for field in fields(face) if field.name != "features"]
+    means = {name: (getattr(face, name) + getattr(mirrored, name)) / 2 for name in names}
+    return ReadingOutput(features=face.features, **means)

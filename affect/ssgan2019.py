@@ -28,6 +28,8 @@ class Ssgan2019(AffectModel):
     Train with `train()` mode on: only then do dropout and batch statistics act.
     """
 
+    reader = None
+
     def _networks(self, card: ModelCard) -> None:
         if card.image_px != IMAGE_PX:
             raise CardError(
@@ -61,6 +63,7 @@ class Ssgan2019(AffectModel):
             -drawn.float(),
             features,
             tuple(maps),
+            *_nothing_more(features),
         )
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
@@ -84,6 +87,12 @@ class Ssgan2019(AffectModel):
             count, self.card.network.latent, generator=generator, device=generator.device
         )
         return (2 * noise - 1).to(self.latent_mean.device)
+
+
+def _nothing_more(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Expression, pose and sides, which the paper's model does not read."""
+    none = features.new_zeros(len(features), 0)
+    return none, none, features.new_zeros(len(features), 2, 0)
 
 
 class _Generator(nn.Module):

@@ -4,7 +4,7 @@ Shape letters: N rows, S image side in px, K Action Units, L = K + 2 labels, F f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -334,7 +334,7 @@ def _sentence(
 
 def one_row(prediction: Prediction, index: int) -> Prediction:
     """One row of a prediction, still with its first axis."""
-    p, cut = prediction, slice(index, index + 1)
+    cut = slice(index, index + 1)
     return Prediction(
-        p.intensity[cut], p.probability[cut], p.present[cut], p.va[cut], p.realism[cut]
+        **{field.name: getattr(prediction, field.name)[cut] for field in fields(prediction)}
     )

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from affect.counterfactual.question import VA_TOLERANCE
-from affect.model import AffectModel, ModelOutput, select_rows
+from affect.model import AffectModel, ModelOutput, joined, select_rows
 
 Cause = tuple[str, float, float]  # what was moved, from, to
 
@@ -186,7 +186,7 @@ def attempt(
         outputs.append(output)
         margins.append(margin)
         reaches.append(reach)
-    return Candidates(torch.cat(images), _joined(outputs), torch.cat(margins), torch.cat(reaches))
+    return Candidates(torch.cat(images), joined(outputs), torch.cat(margins), torch.cat(reaches))
 
 
 def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
@@ -246,21 +246,6 @@ def _better(new: Candidates, old: Candidates) -> Tensor:
     return met | (~old_met & (new.margin > old.margin))
 
 
-def _joined(outputs: list[ModelOutput]) -> ModelOutput:
-    def column(name: str) -> Tensor:
-        return torch.cat([getattr(output, name) for output in outputs])
-
-    return ModelOutput(
-        logits=column("logits"),
-        va=column("va"),
-        latent=column("latent"),
-        identity=column("identity"),
-        critic=column("critic"),
-        features=column("features"),
-        maps=(),
-    )
-
-
 def _pick(tries: Candidates, rows: Tensor) -> Candidates:
     return Candidates(
         tries.images[rows], select_rows(tries.output, rows), tries.margin[rows], tries.reach[rows]
@@ -277,7 +262,7 @@ def _merge(chosen: Tensor, new: Candidates, old: Candidates) -> Candidates:
     )
     both = Candidates(
         torch.cat([new.images, old.images]),
-        _joined([new.output, old.output]),
+        joined([new.output, old.output]),
         torch.cat([new.margin, old.margin]),
         torch.cat([new.reach, old.reach]),
     )

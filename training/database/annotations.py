@@ -36,6 +36,44 @@ class Annotations:
         return len(self.expression)
 
 
+def project(rows: Annotations, names: Sequence[str], source: Sequence[str]) -> Annotations:
+    """The same for the AUs `names` instead of `source`; what `source` lacks is unknown and certain."""
+    sides = np.full((len(rows), 2, len(names)), np.nan, np.float32)
+    confidence = np.ones((len(rows), len(names) + len(DIMENSIONS)), np.float32)
+    confidence[:, len(names) :] = rows.confidence[:, len(source) :]
+    for place, code in enumerate(names):
+        if code in source:
+            sides[:, :, place] = rows.sides[:, :, source.index(code)]
+            confidence[:, place] = rows.confidence[:, source.index(code)]
+    return Annotations(rows.expression, rows.pose, sides, confidence)
+
+
+def annotated(rows: Annotations, aus: Sequence[str]) -> "Annotated":
+    """Which kinds of annotation any row has."""
+    known = np.asarray(np.isfinite(rows.sides).any((0, 1)))
+    return Annotated(
+        expressions=EXPRESSIONS if (rows.expression >= 0).any() else (),
+        pose=bool(np.isfinite(rows.pose).any()),
+        one_sided=tuple(code for code, some in zip(aus, known, strict=True) if some),
+    )
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """What a model can learn beside labels: the fields of its card."""
+
+    expressions: tuple[str, ...] = ()
+    pose: bool = False
+    one_sided: tuple[str, ...] = ()
+
+
+def expression_weights(rows: Annotations) -> NDArray[np.float32]:
+    """(E,) weight of each class in a loss: the root of how much rarer it is than the mean class."""
+    counts = np.bincount(rows.expression[rows.expression >= 0], minlength=len(EXPRESSIONS))
+    weights = np.sqrt(counts.sum() / len(EXPRESSIONS) / np.maximum(counts, 1))
+    return np.asarray(np.clip(weights, 0.2, 5.0), np.float32)
+
+
 def read_annotations(database: Database, split: str) -> Annotations:
     """All rows of a split."""
     texts = database.table(split, ["truth"])["truth"].to_pylist()

@@ -17,7 +17,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.labels import mask_labels
+from affect.labels import Vocabulary, mask_labels
+from training.database.annotations import Annotations, project, read_annotations
 from training.database.card import DataError
 from training.database.reader import Database
 
@@ -37,12 +38,14 @@ class Batch:
     twins: NDArray[np.uint8]  # (B, S, S, 3)
     twin_labels: NDArray[np.float32]  # (B, K + 2)
     has_twin: NDArray[np.bool_]  # (B,)
+    annotations: Annotations  # of the B faces
+    twin_annotations: Annotations  # of their twins
 
 
 class Stream:
-    """An endless iterator of batches, to be used as a context manager.
+    """An endless iterator of batches, to be used as a context manager. `rank` of `world` takes every world-th row.
 
-    `rank` of `world` takes every world-th row.
+    Labels are those of `vocabulary`, the database's own unless given.
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class Stream:
         batch_images: int,
         seed: int,
         labels: str = "both",
+        vocabulary: Vocabulary | None = None,
         rank: int = 0,
         world: int = 1,
         start_batch: int = 0,
         threads: int = 1,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.database, self.split, self.size_px, self.batch_images, self.seed = (
             database,
@@ -72,17 +77,22 @@ class Stream:
             raise DataError(
                 f"split {split!r} of {database.folder} is empty: add more people to the database"
             )
-        self._labels = mask_labels(database.labels(split), labels)
+        self.vocabulary = vocabulary or database.vocabulary
+        rows = self.vocabulary.project(database.labels(split), database.vocabulary)
+        self._labels = mask_labels(rows, labels)
         if not np.isfinite(self._labels).any():
             raise DataError(
                 f"split {split!r} of {database.folder} has no {labels} label: choose other "
                 "--labels or import such annotations"
             )
+        self.annotations = project(
+            read_annotations(database, split), self.vocabulary.aus, database.vocabulary.aus
+        )
         self._offsets = database.offsets(split)
         self._weights = _mean_one(database.weights(split))
         self._twins = _Twins(database, split)
         self._cache: NDArray[np.uint8] | None = None
-        if count * size_px * size_px * 3 <= CACHE_BYTES:
+        if count * size_px * size_px * 3 <= cache_bytes:
             self._cache = np.zeros((count, size_px, size_px, 3), np.uint8)
             self._cached = np.zeros(count, bool)
         self._epoch_order = lru_cache(maxsize=3)(self._shuffle)
@@ -129,6 +139,8 @@ class Stream:
             self._read(partners),
             self._labels[partners],
             has_twin,
+            self.annotations.take(rows),
+            self.annotations.take(partners),
         )
 
     def rows(self, number: int) -> NDArray[np.int64]:

@@ -104,6 +104,16 @@ def load_checkpoint(
     return position
 
 
+def position_of(folder: Path) -> Position:
+    """Where the run's checkpoint stands; raises RunError where there is none."""
+    path = folder / CHECKPOINT_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            return Position(**json.loads(file.metadata()["position"]))
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{path} cannot be read: {error}; start the run again") from error
+
+
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         name.removeprefix(prefix): tensor

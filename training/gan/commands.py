@@ -40,6 +40,11 @@ from training.gan.config import PRESETS, Labels, preset
     "takes over what fits",
 )
 @click.option(
+    "--photographs",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="database of photographs, pseudo-labelled: read and edited, never drawn from the latent",
+)
+@click.option(
     "--images",
     type=click.IntRange(min=1),
     help="pictures to see in all (default: the preset's); with --resume a new length",
@@ -59,6 +64,7 @@ def train(
     out: Path | None,
     resume_run: Path | None,
     init: Path | None,
+    photographs: Path | None,
     images: int | None,
     seed: int,
     threads: int,
@@ -79,7 +85,8 @@ def train(
     if data is None or out is None:
         raise click.UsageError("give --data and --out for a new run, or --resume RUN")
     config = replace(preset(preset_name), labels=cast(Labels, labels), seed=seed)
-    loop.start(replace(config, total_images=images or config.total_images), data, out, init=init)
+    config = replace(config, total_images=images or config.total_images)
+    loop.start(config, data, out, init=init, photographs=photographs)
 
 
 @click.command()

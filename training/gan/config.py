@@ -7,6 +7,7 @@ from typing import Any, Literal
 from affect.card import NetworkSize
 
 Labels = Literal["au", "va", "both"]
+READER_CHANNELS = (24, 48, 96, 160, 224)  # of the reading network at 128 px
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,13 @@ class TrainConfig:
     penalty_every: int = 4  # steps between two penalties, each then weighted by this
     penalty_rows: int = 16  # pictures of a step that carry the penalty: second derivatives are dear
     label_jitter: float = 0.03  # sd of the noise on conditions: the cheap vicinal trick of CcGAN
+
+    reader_rate: float = 2e-3  # of the reading network at its top; AdamW, same schedule
+    reader_decay: float = 0.05  # its weight decay
+    reader_clip: float = 5.0  # its largest gradient norm
+    twin_weight: float = 5.0  # squared error of the differences between twins, as it reads them
+    photograph_share: float = 0.34  # of each batch, where photographs are given
+    consistency_weight: float = 1.0  # between two views of a photograph, as it reads them
 
     draws: bool = (
         True  # False: no decoder and no critic, a plain multi-task network that only reads
@@ -200,6 +208,23 @@ def faces128() -> TrainConfig:
     )
 
 
+def reader128() -> TrainConfig:
+    """The reading network alone at 128 px: what to take for a licensed set, from --init weights.
+
+    Nothing is drawn and the generator of --init stays as it is.
+    """
+    return replace(
+        faces128cpu(),
+        preset="reader128",
+        network=wide128cpu().network.model_copy(update={"reader": READER_CHANNELS}),
+        draws=False,
+        total_images=150_000,
+        batch_pairs=32,
+        warmup=0.05,
+        ema_half_life_images=4_000,
+    )
+
+
 def faces256() -> TrainConfig:
     """256 px: `faces128` with a level on top, so its weights are a good beginning (--init). For a GPU; nobody has trained it to its end."""
     return replace(
@@ -249,6 +274,7 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
         faces128cpu,
         tune128cpu,
         wide128cpu,
+        reader128,
         faces128,
         faces256,
         multitask,

@@ -141,6 +141,10 @@ class StepRandom:
         """(rows, ...) uniform in [0, 1)."""
         return self._own(torch.rand(rows * self.ranks.world, *shape, generator=self.generator))
 
+    def scalar(self) -> float:
+        """One number in [0, 1), the same on every rank."""
+        return float(torch.rand((), generator=self.generator))
+
     def randn(self, rows: int, *shape: int) -> Tensor:
         """(rows, ...) standard normal."""
         return self._own(torch.randn(rows * self.ranks.world, *shape, generator=self.generator))
@@ -167,6 +171,63 @@ class StepRandom:
             if self.device.type == "cpu"
             else own.pin_memory().to(self.device, non_blocking=True)
         )
+
+
+class _SharedNorm(nn.BatchNorm2d):
+    """Batch norm over the rows of all ranks (torch.nn.SyncBatchNorm wants GPUs)."""
+
+    ranks: Ranks
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        wide = x.float()
+        moments = torch.stack([wide.mean(axes), wide.square().mean(axes)])
+        mean, square = _SharedMean.apply(moments, self.ranks)  # type: ignore[no-untyped-call]
+        variance = square - mean.square()
+        with torch.no_grad():
+            rows = self.ranks.world * x.numel() / x.shape[1]
+            assert self.running_mean is not None and self.running_var is not None
+            momentum = self.momentum or 0.0
+            self.running_mean.lerp_(mean, momentum)
+            self.running_var.lerp_(variance * rows / (rows - 1), momentum)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        normed: Tensor = (wide * scale.view(shape) + shift.view(shape)).to(x.dtype)
+        return normed
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass  # rows of features too
+
+
+def synchronise_norms(network: nn.Module, ranks: Ranks) -> None:
+    """Every batch norm of the network takes its statistics from the batches of all ranks."""
+    if ranks.world > 1:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                module.__class__ = _SharedNorm
+                module.ranks = ranks  # type: ignore[assignment]
+
+
+class _SharedMean(torch.autograd.Function):
+    """Mean over the ranks, whose gradient comes from the rows of all ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, ranks: Ranks) -> Tensor:
+        ctx.world = ranks.world
+        total = value.detach().clone()
+        dist.all_reduce(total)
+        return total / ranks.world
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total / ctx.world, None
 
 
 class _Gather(torch.autograd.Function):

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.optim import Adam
+from torch.optim import Adam, AdamW
 
 from affect.model import AffectModel
 from affect.precision import mixed
@@ -13,7 +13,7 @@ from affect.ssgan2019 import Ssgan2019
 from training.gan import ssgan2019
 from training.gan.checkpoint import RunError, update_average
 from training.gan.config import TrainConfig
-from training.gan.distributed import SINGLE_PROCESS, Ranks, StepRandom
+from training.gan.distributed import SINGLE_PROCESS, Ranks, StepRandom, synchronise_norms
 from training.gan.guarded_step import step_if_finite
 from training.gan.schedule import schedule
 from training.gan.step import Pairs, step_losses
@@ -47,7 +47,10 @@ def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = SINGLE_PR
 
 
 class CategoricalGan:
-    """All losses in one sum, one optimiser, an exponential average of the weights."""
+    """All losses in one sum and one backward pass; an exponential average of the weights.
+
+    The reading network has an optimiser of its own: no loss of the game reaches its weights.
+    """
 
     def __init__(
         self, model: AffectModel, config: TrainConfig, ranks: Ranks = SINGLE_PROCESS
@@ -55,31 +58,47 @@ class CategoricalGan:
         self.model, self.config, self.ranks = model, config, ranks
         self.device = model.platt.device
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
-        self.optimiser = Adam(
-            model.parameters(), lr=config.learning_rate, betas=config.betas, fused=True
-        )
-        self.optimisers = {"adam": self.optimiser}
+        reader = [] if model.reader is None else list(model.reader.parameters())
+        own = {id(parameter) for parameter in reader}
+        game = [parameter for parameter in model.parameters() if id(parameter) not in own]
+        self.optimisers: dict[str, Adam] = {}
+        if config.draws or model.reader is None:
+            self.optimisers["adam"] = Adam(
+                game, lr=config.learning_rate, betas=config.betas, fused=True
+            )
+        if model.reader is not None:
+            synchronise_norms(model.reader, ranks)
+            self.optimisers["reader"] = AdamW(
+                reader, lr=config.reader_rate, weight_decay=config.reader_decay, fused=True
+            )
+        self.rates = {"adam": config.learning_rate, "reader": config.reader_rate}
+        self.clips = {"adam": config.clip_norm, "reader": config.reader_clip}
         self.decay = 0.5 ** (config.step_images / config.ema_half_life_images)
+        model.eval()  # batch statistics are learnt within `learning` alone
 
     def step(
         self, pairs: Pairs, *, progress: float, step: int, rng: StepRandom
     ) -> dict[str, Tensor]:
-        """One pass forward, one backward, one step, one move of the average."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.learning_rate * schedule(progress, self.config.warmup)
+        """One pass forward, one backward, one step of each optimiser, one move of the average."""
         with mixed(self.device.type):
             values = step_losses(
                 self.model, pairs, self.config, progress=progress, step=step, rng=rng
             )
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
         self.ranks.sum_gradients(self.model.parameters())
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        step_if_finite(self.optimiser, norm)
+        norms = []
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = self.rates[name] * schedule(progress, self.config.warmup)
+            parameters = [p for group in optimiser.param_groups for p in group["params"]]
+            norms.append(torch.nn.utils.clip_grad_norm_(parameters, self.clips[name]))
+            step_if_finite(optimiser, norms[-1])
         update_average(self.average, self.model, self.decay)
         if self.config.draws and step % LATENT_EVERY == 0:
-            _refresh_latents(self.model, pairs.x, self.ranks)
-        return {**values, "gradient_norm": norm}
+            rendered = len(pairs.x) - pairs.photographs
+            _refresh_latents(self.model, pairs.x[:rendered], self.ranks)
+        return {**values, "gradient_norm": torch.stack(norms).sum()}
 
 
 class PaperGan:
@@ -124,7 +143,7 @@ class PaperGan:
 @torch.no_grad()
 def _refresh_latents(model: AffectModel, x: Tensor, ranks: Ranks) -> None:
     """Let the prior of newcomers follow the latents: a running mean and covariance."""
-    z = ranks.gather(model.read(x).latent)
+    z = ranks.gather(model.encode(x, None, None).latent)
     keep = 1 - len(z) / LATENT_MEMORY_IMAGES
     mean = keep * model.latent_mean + (1 - keep) * z.mean(0)
     centred = z - mean

@@ -20,29 +20,35 @@ from tqdm import tqdm
 
 from affect.card import ModelCard
 from affect.factory import initialise_model
-from affect.model import AffectModel
 from training.database.reader import Database
-from training.database.stream import Batch, Stream
 from training.gan import samples
 from training.gan.checkpoint import (
     CHECKPOINT_FILE,
     Position,
     RunError,
     load_checkpoint,
+    position_of,
     save_checkpoint,
 )
 from training.gan.config import TrainConfig, from_json
 from training.gan.distributed import StepRandom, join, restarted
+from training.gan.feed import Feed
 from training.gan.learner import learner_of
 from training.gan.post_training import new_card, post_train
-from training.gan.step import Pairs
 from training.gan.weight_transfer import check, transfer_weights
 
 CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
 
 
-def start(config: TrainConfig, data: Path, run: Path, *, init: Path | None = None) -> None:
+def start(
+    config: TrainConfig,
+    data: Path,
+    run: Path,
+    *,
+    init: Path | None = None,
+    photographs: Path | None = None,
+) -> None:
     """Begin a run in a new folder, from random weights or from those of the model folder `init`.
 
     Raises RunError when the folder already holds a run; the processes that torchrun starts again after a loss go on with theirs.
@@ -59,14 +65,20 @@ def start(config: TrainConfig, data: Path, run: Path, *, init: Path | None = Non
     if init:
         check(init, config.network)
     if ranks.first:
-        _note(config, data, run, init)
-    train(config, data, run, resume=False, init=init)
+        _note(config, data, run, init, photographs)
+    train(config, data, run, resume=False, init=init, photographs=photographs)
 
 
-def _note(config: TrainConfig, data: Path, run: Path, init: Path | None) -> None:
+def _note(
+    config: TrainConfig, data: Path, run: Path, init: Path | None, photographs: Path | None
+) -> None:
     """Write what the run is, in one rename: a kill leaves no half of it."""
     run.mkdir(parents=True, exist_ok=True)
-    begun = {"init": {"model": str(init), "digest": ModelCard.load(init).digest}} if init else {}
+    begun: dict[str, Any] = {}
+    if init:
+        begun["init"] = {"model": str(init), "digest": ModelCard.load(init).digest}
+    if photographs:
+        begun["photographs"] = str(photographs.resolve())
     _write(run / CONFIG_FILE, {"data": str(data.resolve()), **begun, **config.as_json()})
 
 
@@ -97,6 +109,7 @@ def resume(run: Path, *, images: int | None = None) -> None:
     data = Path(values.pop("data"))
     values.pop("amended", None)
     init = values.pop("init", None)
+    photographs = values.pop("photographs", None)
     saved = (run / CHECKPOINT_FILE).is_file()
     train(
         from_json(values),
@@ -104,11 +117,18 @@ def resume(run: Path, *, images: int | None = None) -> None:
         run,
         resume=saved,
         init=Path(init["model"]) if init and not saved else None,
+        photographs=Path(photographs) if photographs else None,
     )
 
 
 def train(
-    config: TrainConfig, data: Path, run: Path, *, resume: bool, init: Path | None = None
+    config: TrainConfig,
+    data: Path,
+    run: Path,
+    *,
+    resume: bool,
+    init: Path | None = None,
+    photographs: Path | None = None,
 ) -> None:
     """Train to the end of the schedule, or until SIGINT or SIGTERM, which save and leave."""
     ranks = join()
@@ -119,11 +139,15 @@ def train(
     )
     torch.set_flush_denormal(True)
     database = Database.open(data)
-    model = initialise_model(new_card(config, database.card), seed=config.seed).to(
+    people = Database.open(photographs) if photographs else None
+    begin = position_of(run).step if resume else 0
+    feed = Feed(config, database, people, ranks=ranks, device=device, start_batch=begin)
+    model = initialise_model(new_card(config, database.card, feed.annotated), seed=config.seed).to(
         device, memory_format=torch.channels_last
     )  # type: ignore[call-overload]
     if init is not None and not resume:
-        print("took over {} of {} tensors from {}".format(*transfer_weights(model, init), init))
+        counts = transfer_weights(model, init, fitted=not config.draws)
+        print("took over {} of {} tensors from {}".format(*counts, init))
     learner = learner_of(model, config, ranks)
     average = learner.average
     position = Position(0, 0, 0.0)
@@ -131,17 +155,6 @@ def train(
         position = load_checkpoint(run, model=model, average=average, optimisers=learner.optimisers)
         if ranks.first:
             _trim_log(run / LOG_FILE, position.step)
-    stream = Stream(
-        database,
-        split="train",
-        size_px=config.image_px,
-        batch_images=ranks.share(config.batch_pairs, "batch_pairs"),
-        rank=ranks.rank,
-        world=ranks.world,
-        seed=config.seed,
-        labels=config.labels,
-        start_batch=position.step,
-    )
     per_step = config.step_images
     last_step = math.ceil(config.total_images / per_step)
     began = saved = time.monotonic()
@@ -156,13 +169,13 @@ def train(
     with (
         _Journal(run, config, position, silent=not ranks.first) as journal,
         _stop_signals() as signals,
-        stream,
+        feed,
     ):
-        for step, batch in zip(range(position.step + 1, last_step + 1), stream, strict=False):
+        for step, pairs in zip(range(position.step + 1, last_step + 1), feed, strict=False):
             rng = StepRandom(config.seed * STEP_SEEDS + step, ranks=ranks, device=device)
             means.add(
                 learner.step(
-                    _pairs(batch, device, stream.twinless),
+                    pairs,
                     progress=step / last_step,
                     step=step,
                     rng=rng,
@@ -197,18 +210,10 @@ def train(
                     print(f"stopped at {seen} images; go on with: affectgan train --resume {run}")
                 return
     if ranks.first:
-        post_train(average, database, config, seen_images=last_step * per_step)
+        seen = last_step * per_step
+        post_train(average, database, config, seen_images=seen, photographs=people)
         average.save(run / MODEL_FOLDER)
         print(f"wrote {run}")
-
-
-def _pairs(batch: Batch, device: torch.device, twinless: bool) -> Pairs:
-    arrays = (batch.images, batch.labels, batch.twins, batch.twin_labels, batch.has_twin)
-    tensors = [torch.from_numpy(array) for array in arrays]
-    if device.type == "cuda":
-        tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-    x, y, twin, twin_y, paired = tensors
-    return Pairs(AffectModel.to_pixels(x), y, AffectModel.to_pixels(twin), twin_y, paired, twinless)
 
 
 def _crossed(seen: int, per_step: int, every: int) -> bool:

@@ -22,26 +22,29 @@ def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
 
 
 def ccc(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
-    """Concordance (Lin 1989) of columns: 2 cov / (var x + var y + (mean x - mean y)^2). (B, D) twice -> (D,); of rows `known` (B,)."""
+    """Concordance (Lin 1989) of columns: 2 cov / (var x + var y + (mean x - mean y)^2). (B, D) twice -> (D,); rows by weight `known` (B,)."""
     weight = x.new_ones(len(x), 1) if known is None else known[:, None].to(x.dtype)
-    count = weight.sum().clamp(min=1)
+    count = weight.sum().clamp(min=1e-6)
     mean_x, mean_y = (weight * x).sum(0) / count, (weight * y).sum(0) / count
     off_x, off_y = weight * (x - mean_x), weight * (y - mean_y)
     spread = (off_x.square() + off_y.square()).sum(0) / count + (mean_x - mean_y) ** 2
     return 2 * (off_x * off_y).sum(0) / count / (spread + 1e-6)
 
 
-def va_loss(va: Tensor, target: Tensor) -> Tensor:
-    """L_va = 1/2 MSE + 1/2 (1 - (CCC_v + CCC_a) / 2) over rows that know both. (B, 2) twice."""
+def va_loss(va: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """L_va = 1/2 MSE + 1/2 (1 - (CCC_v + CCC_a) / 2) over rows that know both. (B, 2) twice.
+
+    `weight` (B,) in [0, 1] says how much each row counts.
+    """
     known = ~torch.isnan(target).any(1)
-    y = torch.where(
-        known[:, None], target, va.detach()
-    )  # no rows are picked: their number would have to be waited for on a GPU
-    count = known.sum()
-    squared = ((va - y).square() * known[:, None]).sum() / (va.shape[1] * count.clamp(min=1))
-    return (0.5 * squared + 0.5 * (1 - ccc(va, y, known).mean())) * (
-        count >= 2
-    )  # a concordance needs two points
+    # No rows are picked: their number would have to be waited for on a GPU.
+    y = torch.where(known[:, None], target, va.detach())
+    share = known.to(va.dtype) if weight is None else known * weight
+    total = share.sum().clamp(min=1e-6)
+    squared = ((va - y).square() * share[:, None]).sum() / (va.shape[1] * total)
+    concordance = ccc(va, y, share).mean()
+    # A concordance needs two points.
+    return (0.5 * squared + 0.5 * (1 - concordance)) * (known.sum() >= 2)
 
 
 def label_loss(logits: Tensor, va: Tensor, y: Tensor, au_weight: float, va_weight: float) -> Tensor:

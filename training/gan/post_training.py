@@ -13,6 +13,7 @@ from affect.card import Calibration, DataSummary, ModelCard
 from affect.labels import AROUSAL, VALENCE, mask_labels
 from affect.model import TABLE_ROWS, AffectModel
 from affect.precision import round_to_bfloat16
+from training.database.annotations import Annotated
 from training.database.card import DataCard
 from training.database.reader import Database
 from training.gan.config import TrainConfig
@@ -46,16 +47,16 @@ def limits_of(sources: Sequence[str]) -> tuple[str, ...]:
     return LIMITS + (RENDERED_LIMITS if "rendered" in sources else ())
 
 
-def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
-    """The card of a run that begins: sizes and sources; calibration and quality come with
-    evaluation.
-    """
+def new_card(config: TrainConfig, data: DataCard, known: Annotated | None = None) -> ModelCard:
+    """The card of a run that begins: sizes and sources; calibration and quality come with evaluation."""
     return ModelCard(
         version="1.0",
         labels=config.labels,
         vocabulary=data.vocabulary,
         image_px=config.image_px,
         network=config.network,
+        **(vars(known) if known and config.network.reader else {}),
+        affect_rule=getattr(data, "affect_rule", ""),
         calibration={code: Calibration(threshold=0.5) for code in data.vocabulary},
         data=DataSummary(
             name=data.name,
@@ -78,7 +79,12 @@ def new_card(config: TrainConfig, data: DataCard) -> ModelCard:
 
 @torch.no_grad()
 def post_train(
-    model: AffectModel, database: Database, config: TrainConfig, *, seen_images: int
+    model: AffectModel,
+    database: Database,
+    config: TrainConfig,
+    *,
+    seen_images: int,
+    photographs: Database | None = None,
 ) -> None:
     """Round the weights, fit the latent's Gaussian, fill the label table, measure the reference
     quantiles. Changes `model` and its card.
@@ -91,17 +97,14 @@ def post_train(
     labels = mask_labels(database.labels("train"), config.labels)
     rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
     latents, read, _, features = _read(model, database, "train", rows, config.image_px)
-    fit_latents(model, latents)
-    fit_features(model, features)
-    table = torch.from_numpy(labels[rows]).to(read)
-    # what nobody annotated is as the model reads it
-    table = torch.where(torch.isnan(table), read, table)
-    table = model.mask(table[torch.from_numpy(rng.permutation(len(table)))][:TABLE_ROWS])
-    model.label_table[: len(table)] = table
-    model.label_table[len(table) :] = float("nan")
+    fit_features(model, _with_people(model, features, photographs, "train", config.image_px))
+    if config.draws or bool(torch.isnan(model.label_table).all()):
+        fit_latents(model, latents)
+        _fill_table(model, labels[rows], read, rng)
     split = "validation" if len(database.labels("validation")) else "train"
     held = np.arange(len(database.labels(split)))[:READ_IMAGES]
     _, seen, critic, features = _read(model, database, split, held, config.image_px)
+    features = _with_people(model, features, photographs, split, config.image_px)
     reference = {
         "critic": _quantiles(critic),
         "strangeness": _quantiles(model.strangeness(features)),
@@ -114,6 +117,31 @@ def post_train(
             update={"reference": reference, "data": summary, "seen_images": seen_images}
         )
     )
+
+
+def _fill_table(
+    model: AffectModel, labels: np.ndarray, read: Tensor, rng: np.random.Generator
+) -> None:
+    """Label rows (N, K + 2) of real faces into the table; what nobody annotated is as the model reads it."""
+    table = torch.from_numpy(labels).to(read)
+    table = torch.where(torch.isnan(table), read, table)
+    table = model.mask(table[torch.from_numpy(rng.permutation(len(table)))][:TABLE_ROWS])
+    model.label_table[: len(table)] = table
+    model.label_table[len(table) :] = float("nan")
+
+
+def _with_people(
+    model: AffectModel, features: Tensor, photographs: Database | None, split: str, side_px: int
+) -> Tensor:
+    """Features (N, H) and those of photographs, repeated until they are as many: neither is strange.
+
+    Only how strange a face is learns from photographs here; the prior of latents never sees them.
+    """
+    if photographs is None or not photographs.count(split):
+        return features
+    rows = np.arange(photographs.count(split))[:READ_IMAGES]
+    people = _read(model, photographs, split, rows, side_px)[3]
+    return torch.cat([features, people.repeat(max(1, len(features) // len(people)), 1)])
 
 
 def fit_latents(model: AffectModel, latents: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Strong augmentation for the reading network alone: cameras, light, hands and rough crops.
 
 Each row is changed by itself, twins too, so that nothing but the state is left to read. What
-draws sees the mild augmentation of `augmentation.py`.
+rng sees the mild augmentation of `augmentation.py`.
 Shape letters: R rows, S side in px. Everything is drawn from the step's own generator.
 """
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.gan.distributed import Draws
+from training.gan.distributed import StepRandom
 
 SHIFT, TURN, ZOOM = 0.045, 0.10, 0.07  # sides, radians, log scale (sd)
 COLOUR, GAMMA, CONTRAST, SATURATION = 0.18, 0.30, 0.25, 0.35  # sd of log factors
@@ -30,15 +30,15 @@ class Turned:
     degrees: Tensor  # (R,) by which the picture was turned clockwise
 
 
-def augment_strongly(x: Tensor, draws: Draws) -> tuple[Tensor, Turned]:
+def augment_strongly(x: Tensor, rng: StepRandom) -> tuple[Tensor, Turned]:
     """(R, 3, S, S) in [-1, 1] -> the same shape and range, and how each row was turned."""
-    moved, turned = _move(x, draws)
-    lit = _relight(moved, draws)
-    return _degrade(lit, draws), turned
+    moved, turned = _move(x, rng)
+    lit = _relight(moved, rng)
+    return _degrade(lit, rng), turned
 
 
-def _move(x: Tensor, draws: Draws) -> tuple[Tensor, Turned]:
-    drawn, chance = draws.randn(len(x), 4), draws.rand(len(x))
+def _move(x: Tensor, rng: StepRandom) -> tuple[Tensor, Turned]:
+    drawn, chance = rng.randn(len(x), 4), rng.rand(len(x))
     mirrored = chance < 0.5
     mirror = torch.where(mirrored, -1.0, 1.0)
     angle, scale = TURN * drawn[:, 0], torch.exp(ZOOM * drawn[:, 1])
@@ -52,46 +52,46 @@ def _move(x: Tensor, draws: Draws) -> tuple[Tensor, Turned]:
     return moved, Turned(mirrored, -torch.rad2deg(angle))
 
 
-def _relight(x: Tensor, draws: Draws) -> Tensor:
+def _relight(x: Tensor, rng: StepRandom) -> Tensor:
     rows, side = len(x), x.shape[-1]
-    log = draws.randn(rows, 9)[:, :, None, None]
+    log = rng.randn(rows, 9)[:, :, None, None]
     place = torch.linspace(-1, 1, side, device=x.device)
     field = FIELD * (log[:, 6:7] * place[None, None, :, None] + log[:, 7:8] * place)
     pixels = (0.5 * (x + 1)).clamp(1e-3, 1) ** torch.exp(GAMMA * log[:, 5:6])
     pixels = pixels * torch.exp(COLOUR * log[:, :3] + field + 0.15 * log[:, 8:9])
     grey = pixels.mean(1, keepdim=True)
     saturation = torch.exp(SATURATION * log[:, 3:4])
-    saturation = torch.where(draws.rand(rows)[:, None, None, None] < GREY, 0.0, saturation)
+    saturation = torch.where(rng.rand(rows)[:, None, None, None] < GREY, 0.0, saturation)
     pixels = grey + saturation * (pixels - grey)
     middle = pixels.mean((1, 2, 3), keepdim=True)
     pixels = middle + torch.exp(CONTRAST * log[:, 4:5]) * (pixels - middle)
     return (2 * pixels - 1).clamp(-1, 1)
 
 
-def _degrade(x: Tensor, draws: Draws) -> Tensor:
+def _degrade(x: Tensor, rng: StepRandom) -> Tensor:
     rows, side = len(x), x.shape[-1]
-    kind, strength, chance = draws.rand(rows), draws.rand(rows), draws.rand(rows, 2)
+    kind, strength, chance = rng.rand(rows), rng.rand(rows), rng.rand(rows, 2)
     shape = (-1, 1, 1, 1)
     soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1)
     sharp = (x + (0.4 + 1.2 * strength).view(shape) * (x - soft)).clamp(-1, 1)
     x = torch.where((kind < 0.15).view(shape), soft, x)
     x = torch.where(((kind >= 0.15) & (kind < 0.30)).view(shape), sharp, x)
     # One size a step: rows of different sizes cannot be resampled together.
-    size = max(8, round(side * (SMALLEST + (0.9 - SMALLEST) * draws.share())))
+    size = max(8, round(side * (SMALLEST + (0.9 - SMALLEST) * rng.scalar())))
     small = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
     back = F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
     x = torch.where(((kind >= 0.30) & (kind < 0.55)).view(shape), back, x)
-    noise = draws.pixel_noise(x) * (NOISE * strength).view(shape)
+    noise = rng.pixel_noise(x) * (NOISE * strength).view(shape)
     x = torch.where((chance[:, 0] < NOISY).view(shape), (x + noise).clamp(-1, 1), x)
-    return torch.where((chance[:, 1] < HIDDEN).view(shape), _hide(x, draws), x)
+    return torch.where((chance[:, 1] < HIDDEN).view(shape), _hide(x, rng), x)
 
 
-def _hide(x: Tensor, draws: Draws) -> Tensor:
+def _hide(x: Tensor, rng: StepRandom) -> Tensor:
     rows, side = len(x), x.shape[-1]
-    size = side * (0.06 + 0.16 * draws.rand(rows, 2, 1, 1))
-    centre = side * draws.rand(rows, 2, 1, 1)
+    size = side * (0.06 + 0.16 * rng.rand(rows, 2, 1, 1))
+    centre = side * rng.rand(rows, 2, 1, 1)
     axis = torch.arange(side, device=x.device)
     across = (axis[None, None, :] - centre[:, 1]).abs() < size[:, 1]
     along = (axis[None, :, None] - centre[:, 0]).abs() < size[:, 0]
-    shade = 2 * draws.rand(rows, 3, 1, 1) - 1
+    shade = 2 * rng.rand(rows, 3, 1, 1) - 1
     return torch.where((along & across)[:, None], shade, x)

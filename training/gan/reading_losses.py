@@ -53,7 +53,9 @@ def au_reading_loss(logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 
 def expression_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy over the rows whose class is known. (R, E), (R,), (R,)."""
-    each = F.cross_entropy(logits, target.clamp(min=0), reduction="none", label_smoothing=0.05)
+    each = F.cross_entropy(
+        logits, target.long().clamp(min=0), reduction="none", label_smoothing=0.05
+    )
     return weighted_mean(each, weight * (target >= 0))
 
 
@@ -66,15 +68,16 @@ def pose_loss(pose: Tensor, target: Tensor) -> Tensor:
     return weighted_mean(each, known.to(each.dtype))
 
 
-def twin_loss(output: ReadingOutput, y: Tensor, half: int) -> Tensor:
-    """Squared error of the difference between row i and its twin i + half, of the first 2 half
-    rows.
+def twin_loss(output: ReadingOutput, y: Tensor, paired: Tensor) -> Tensor:
+    """Squared error of the difference between row i and its twin i + B where `paired` (B,).
 
     Twins differ in nothing but the state, so this teaches the state apart from the person.
     """
+    half = len(paired)
     read = torch.cat([torch.sigmoid(output.logits), output.va], dim=1)
     error = (read[:half] - read[half : 2 * half]) - (y[:half] - y[half : 2 * half])
-    return weighted_mean(torch.nan_to_num(error).square(), (~torch.isnan(error)).to(read.dtype))
+    known = ~torch.isnan(error) & paired[:, None]
+    return weighted_mean(torch.nan_to_num(error).square(), known.to(read.dtype))
 
 
 def consistency_loss(a: ReadingOutput, b: ReadingOutput) -> Tensor:

@@ -11,7 +11,7 @@ Shape letters: B pairs, S side in px, K Action Units, Z latent.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,13 @@ from training.gan.augmentation import augment_pairs, corrupt
 from training.gan.config import TrainConfig
 from training.gan.cycle import add_noise, cycle_loss, moving
 from training.gan.distributed import Ranks, StepRandom
+from training.gan.reading_augmentation import augment_strongly
+from training.gan.reading_losses import (
+    ReadingTargets,
+    consistency_loss,
+    reading_loss,
+    twin_loss,
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Pairs:
     twin: Tensor  # (B, 3, S, S)
     twin_y: Tensor  # (B, K + 2)
     paired: Tensor  # (B,) bool: the twin is the same person in the same scene
+    targets: ReadingTargets  # of the B faces, then of their twins
+    photographs: int = 0  # so many last rows show people: read and edited, never drawn anew
     twinless: bool = False  # whether any face of the data has no twin; a fact of the data and not of the batch, so that ranks agree
 
 
@@ -59,8 +68,12 @@ def step_losses(
 ) -> dict[str, Tensor]:
     """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens reader and critic."""
     ranks = rng.ranks
+    values = {} if model.reader is None else _reading(model, pairs, config, rng)
+    if not config.draws and model.reader is not None:
+        return values
     x, twin = augment_pairs(pairs.x, pairs.twin, config, rng)
-    edits = rng.rand(len(x)) < config.edited
+    photograph = torch.arange(len(x), device=x.device) >= len(x) - pairs.photographs
+    edits = (rng.rand(len(x)) < config.edited) | photograph
     still = edits & (rng.rand(len(x)) < config.still)
     spoilt = ~edits & (rng.rand(len(x)) < config.corrupted)
     seen = torch.where(spoilt[:, None, None, None], corrupt(x, rng), x)
@@ -71,20 +84,23 @@ def step_losses(
         twin, twin_y = _either(own, x, twin), torch.where(own[:, None], pairs.y, twin_y)
 
     both = torch.cat([pairs.y, twin_y])
-    output = model.read(torch.cat([seen, twin]), both)
-    face, other = select_rows(output, slice(0, len(x))), select_rows(output, slice(len(x), None))
-    values = {
-        "label": _label_loss(output, both, config, ranks),
+    reading = model.encode(torch.cat([seen, twin]), both, None)
+    face, other = select_rows(reading, slice(0, len(x))), select_rows(reading, slice(len(x), None))
+    values |= {
+        "label": _label_loss(reading, both, config, ranks),
         "identity": config.identity_weight
         * losses.identity_loss(
             ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)
         ),
     }
+    if model.reader is not None:
+        face = _as_read(model, face, seen)
     if not config.draws:
         return values
     adversarial = progress >= config.adversary_from
+    newcomers = (len(x) - pairs.photographs) // 2
     y = torch.where(still[:, None], face.labels.detach(), _jitter(twin_y, config.label_jitter, rng))
-    drawn = _draw(model, seen, face, y, edits, newcomers=len(x) // 2 if adversarial else 0, rng=rng)
+    drawn = _draw(model, seen, face, y, edits, newcomers=newcomers if adversarial else 0, rng=rng)
     copy = drawn.x[: drawn.copies]
 
     def goal(own: Tensor, others: Tensor, found: Tensor) -> Tensor:
@@ -96,7 +112,7 @@ def step_losses(
         losses.reconstruction_loss(copy, goal(x, twin, copy), x)
     )
     if progress >= config.reader_from:
-        with frozen(model.trunk, model.heads, model.condition):
+        with frozen(model.trunk, model.heads, model.condition, *_readers(model)):
             read = model.read(
                 drawn.x if moved is None else add_noise(drawn.x, moved, config, rng), drawn.y
             )
@@ -125,6 +141,56 @@ def step_losses(
         if adversarial:
             values |= _adversary(model, twin, other, drawn, read, config, step, ranks)
     return values
+
+
+def _reading(
+    model: AffectModel, pairs: Pairs, config: TrainConfig, rng: StepRandom
+) -> dict[str, Tensor]:
+    """What the reading network learns from: both faces of each pair, photographs in two views."""
+    assert model.reader is not None
+    count, people, ranks = len(pairs.x), pairs.photographs, rng.ranks
+    again = torch.arange(count - people, count, device=pairs.x.device)
+    rows = torch.cat([torch.arange(2 * count, device=pairs.x.device), again, again + count])
+    seen, turned = augment_strongly(torch.cat([pairs.x, pairs.twin])[rows], rng)
+    targets = pairs.targets.map(lambda column: column[rows])
+    targets = targets.turned(turned.mirrored, turned.degrees).map(ranks.gather)
+    with learning(model.reader):
+        output = model.reader(seen.contiguous(memory_format=torch.channels_last)).map(ranks.gather)
+    paired, count = ranks.gather(pairs.paired), count * ranks.world
+    values = {
+        "reading": reading_loss(output, targets, config.au_weight, config.va_weight),
+        "twins": config.twin_weight * twin_loss(output, targets.labels, paired),
+    }
+    if people:
+        people *= ranks.world
+        first = torch.cat(
+            [torch.arange(count - people, count), torch.arange(2 * count - people, 2 * count)]
+        )
+        first = first.to(seen.device)
+        views = output.map(lambda column: column[first]), output.rows(slice(2 * count, None))
+        values["consistency"] = config.consistency_weight * consistency_loss(*views)
+    return values
+
+
+@torch.no_grad()
+def _as_read(model: AffectModel, face: ModelOutput, x: Tensor) -> ModelOutput:
+    """The faces with the state that the reading network sees, as when they are edited in service."""
+    state = model.read_state(x)
+    return replace(face, logits=state.logits, va=state.va)
+
+
+def _readers(model: AffectModel) -> list[nn.Module]:
+    return [] if model.reader is None else [model.reader]
+
+
+@contextmanager
+def learning(network: nn.Module) -> Iterator[None]:
+    """Within, batch statistics are of the batch and are gathered; elsewhere the network only reads."""
+    network.train()
+    try:
+        yield
+    finally:
+        network.eval()
 
 
 def _draw(
@@ -193,7 +259,7 @@ def _adversary(
 ) -> dict[str, Tensor]:
     """The game: the critic on real twins against drawn faces in the same state, and the decoder against the frozen critic."""
     fake = drawn.x.detach()
-    found = model.read(fake, drawn.y)
+    found = model.encode(fake, drawn.y, None)
     weight = torch.where(drawn.edited, config.adversary_weight, config.latent_adversary_weight)
     values = {
         "critic": ranks.mean(losses.relativistic(other.critic[drawn.real], found.critic)),
@@ -219,7 +285,7 @@ def _label_loss(output: ModelOutput, y: Tensor, config: TrainConfig, ranks: Rank
 
 
 def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
-    return losses.gradient_penalty(lambda images: model.read(images, y).critic, x)
+    return losses.gradient_penalty(lambda images: model.encode(images, y, None).critic, x)
 
 
 def _jitter(y: Tensor, sd: float, rng: StepRandom) -> Tensor:

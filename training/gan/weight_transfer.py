@@ -15,6 +15,7 @@ from torch import Tensor
 
 from affect.card import CARD_FILE, ModelCard, NetworkSize
 from affect.factory import load_model
+from affect.labels import DIMENSIONS, POSE
 from affect.model import AffectModel
 
 TRUNK_LEVELS = (
@@ -55,11 +56,12 @@ def check(folder: Path, network: NetworkSize) -> None:
 
 
 @torch.no_grad()
-def transfer_weights(model: AffectModel, folder: Path) -> tuple[int, int]:
+def transfer_weights(model: AffectModel, folder: Path, *, fitted: bool = False) -> tuple[int, int]:
     """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).
 
-    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk
-    nothing fits.
+    With `fitted`, also what was fitted after training: for a run that trains no generator.
+
+    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk nothing fits.
     """
     check(folder, model.card.network)
     source = load_model(folder)
@@ -67,11 +69,11 @@ def transfer_weights(model: AffectModel, folder: Path) -> tuple[int, int]:
     taken: list[str] = []
     for name, tensor in model.state_dict().items():
         given = theirs.get(name)
-        if name in FITTED or given is None:
+        if given is None or (name in FITTED and not fitted):
             continue
-        fitted = _by_label(name, given, tensor, model, source)
-        if fitted is not None:
-            tensor.copy_(fitted)
+        fitting = _by_label(name, given, tensor, model, source)
+        if fitting is not None:
+            tensor.copy_(fitting)
             taken.append(name)
     if not any(name.startswith("trunk.") for name in taken):
         raise ValueError(
@@ -101,6 +103,14 @@ def _by_label(
     where it does not fit.
     """
     mine, yours = model.card.labels_of.names, source.card.labels_of.names
+    if name.startswith("reader.answer."):
+        outputs, theirs = reader_outputs(model.card), reader_outputs(source.card)
+        places = [
+            (outputs.index(label), theirs.index(label)) for label in outputs if label in theirs
+        ]
+        return _moved(own, given, places, axis=0)
+    if name.startswith(("reader.", *FITTED)):
+        return given if given.shape == own.shape else None
     if mine != yours and (name.startswith("heads.aus.") or name in CONDITIONS):
         both = [(mine.index(label), yours.index(label)) for label in mine if label in yours]
         if name.startswith("heads.aus."):
@@ -109,6 +119,13 @@ def _by_label(
         columns = [(a + k * len(mine), b + k * len(yours)) for k in range(3) for a, b in both]
         return _moved(own, given, columns, axis=1)
     return given if given.shape == own.shape else _widened(name, given, own)
+
+
+def reader_outputs(card: ModelCard) -> tuple[str, ...]:
+    """Names of the reading network's outputs in order, as `ReadingNetwork` splits them."""
+    sides = [f"{side} {code}" for side in ("left", "right") for code in card.one_sided]
+    pose = POSE if card.pose else ()
+    return (*card.vocabulary, *DIMENSIONS, *card.expressions, *pose, *sides)
 
 
 def _widened(name: str, given: Tensor, own: Tensor) -> Tensor | None:
