@@ -40,7 +40,9 @@ class Pairs:
     twin: Tensor  # (B, 3, S, S)
     twin_y: Tensor  # (B, K + 2)
     paired: Tensor  # (B,) bool: the twin is the same person in the same scene
-    targets: ReadingTargets  # of the B faces, then of their twins
+    targets: ReadingTargets | None = (
+        None  # of the B faces, then of their twins, for a reading network
+    )
     photographs: int = 0  # so many last rows show people: read and edited, never drawn anew
     twinless: bool = False  # whether any face of the data has no twin; a fact of the data and not of the batch, so that ranks agree
 
@@ -147,7 +149,7 @@ def _reading(
     model: AffectModel, pairs: Pairs, config: TrainConfig, rng: StepRandom
 ) -> dict[str, Tensor]:
     """What the reading network learns from: both faces of each pair, photographs in two views."""
-    assert model.reader is not None
+    assert model.reader is not None and pairs.targets is not None
     count, people, ranks = len(pairs.x), pairs.photographs, rng.ranks
     again = torch.arange(count - people, count, device=pairs.x.device)
     rows = torch.cat([torch.arange(2 * count, device=pairs.x.device), again, again + count])

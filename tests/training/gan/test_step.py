@@ -88,7 +88,7 @@ def test_a_gradient_that_is_not_finite_leaves_weights_and_moments_alone() -> Non
     learner = CategoricalGan(initialise_model(smoke_card(), seed=0), CONFIG)
     learner.step(_pairs(), progress=0.9, step=1, rng=StepRandom(0))
     before = [parameter.clone() for parameter in learner.model.parameters()]
-    moments = [state["exp_avg"].clone() for state in learner.optimiser.state.values()]
+    moments = [state["exp_avg"].clone() for state in learner.optimisers["adam"].state.values()]
     broken = _pairs()
     broken.x[0, 0, 0, 0] = float("nan")
     values = learner.step(broken, progress=0.9, step=2, rng=StepRandom(1))
@@ -96,7 +96,7 @@ def test_a_gradient_that_is_not_finite_leaves_weights_and_moments_alone() -> Non
     assert all(torch.equal(a, b) for a, b in zip(before, learner.model.parameters(), strict=True))
     assert all(
         torch.equal(a, s["exp_avg"])
-        for a, s in zip(moments, learner.optimiser.state.values(), strict=True)
+        for a, s in zip(moments, learner.optimisers["adam"].state.values(), strict=True)
     )
 
 
