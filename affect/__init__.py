@@ -9,13 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from affect.client import AsyncClient as AsyncClient
+    from affect.client import Client as Client
     from affect.local import Reader as Reader
 
 __version__ = "0.1.0"
-__all__ = ["Reader"]
+__all__ = ["AsyncClient", "Client", "Reader"]
 
 # Imported when they are asked for: `import affect` stays free of torch and of the network.
-_HOMES = {"Reader": "affect.local"}
+_HOMES = {"Reader": "affect.local", "Client": "affect.client", "AsyncClient": "affect.client"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """Answers of /v1, as pydantic models: what the gateway sends, openapi.yaml describes and clients read."""
 
+import base64
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,6 +48,10 @@ class Picture(BaseModel):
 
     content: str = Field(description="base64")
     media_type: str
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        return base64.b64decode(self.content)
 
 
 class ActionUnitReading(BaseModel):

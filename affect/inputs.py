@@ -1,6 +1,8 @@
-"""What people hand in as pictures (paths, folders, bytes, arrays, PIL images), one after the other, each with a name.
+"""What people hand in as pictures (paths, folders, bytes, arrays, PIL images), one after the other,
+each with a name.
 
-Nothing is opened before it is its turn, so a folder of a million costs what one costs, and a broken one fails alone.
+Nothing is opened before it is its turn, so a folder of a million costs what one costs, and a broken
+one fails alone.
 """
 
 import io
@@ -17,12 +19,9 @@ from PIL import Image, ImageOps
 from affect.images import MAX_PIXELS, ImageError, decode, to_rgb
 
 U8: TypeAlias = NDArray[np.uint8]
-PictureLike: TypeAlias = (
-    "str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Picture"
-)
-Pictures: TypeAlias = "PictureLike | Iterable[PictureLike]"
 
-# What is taken for a picture in a folder. Not all of these can be read: the others say why they cannot.
+# What is taken for a picture in a folder. Not all of these can be read: the others say why they
+# cannot.
 PICTURE_SUFFIXES = frozenset(
     [
         ".jpg",
@@ -44,7 +43,9 @@ PICTURE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture that is not opened yet. `frame` and `time_seconds` say where in a video it was."""
+    """One picture that is not opened yet. `frame` and `time_seconds` say where in a video it
+    was.
+    """
 
     name: str
     source: Path | bytes | U8 | Image.Image
@@ -52,7 +53,9 @@ class Picture:
     time_seconds: float | None = None
 
     def content(self) -> bytes:
-        """The bytes of a file; arrays and PIL images become PNG. Raises ImageError when the file cannot be read."""
+        """The bytes of a file; arrays and PIL images become PNG. Raises ImageError when the file
+        cannot be read.
+        """
         if isinstance(self.source, bytes):
             return self.source
         if isinstance(self.source, Path):
@@ -70,8 +73,14 @@ class Picture:
         return decode(self.content(), max_pixels=max_pixels)
 
 
+PictureLike: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Picture
+Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
+
+
 def expand(pictures: Pictures, *, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[Picture]:
-    """Every picture of what was handed in; folders in the order of their names, with the folders in them."""
+    """Every picture of what was handed in; folders in the order of their names, with the folders in
+    them.
+    """
     if isinstance(pictures, str | os.PathLike | bytes | np.ndarray | Image.Image | Picture):
         pictures = [pictures]
     for number, one in enumerate(pictures):
@@ -87,14 +96,17 @@ def expand(pictures: Pictures, *, suffixes: frozenset[str] = PICTURE_SUFFIXES) -
             yield Picture(str(getattr(one, "filename", "") or f"image-{number}"), one)
         else:
             raise TypeError(
-                f"picture {number} is a {type(one).__name__}; give a path, bytes, a uint8 array (H, W, 3) or a PIL image"
+                f"picture {number} is a {type(one).__name__}; give a path, bytes, a uint8 array "
+                "(H, W, 3) or a PIL image"
             )
 
 
 def files(path: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[Path]:
-    """The path itself, or of a folder every file with such a suffix. Names that begin with a dot are left out.
+    """The path itself, or of a folder every file with such a suffix. Names that begin with a dot
+    are left out.
 
-    What cannot be opened (a dangling link, a folder without permission) is handed out too, to fail by itself.
+    What cannot be opened (a dangling link, a folder without permission) is handed out too, to fail
+    by itself.
     """
     if path.is_dir():
         yield from _walk(path, suffixes, frozenset())

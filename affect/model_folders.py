@@ -1,4 +1,6 @@
-"""Where models lie: of a run, and the shipped one (named by AFFECTGAN_WEIGHTS, in the installed wheel, or in the checkout)."""
+"""Where models lie: of a run, and the shipped one (named by AFFECTGAN_WEIGHTS, in the installed
+wheel, or in the checkout).
+"""
 
 import os
 from pathlib import Path
@@ -19,17 +21,21 @@ def shipped_weights() -> Path:
         if (folder / CARD_FILE).is_file():
             return folder
     raise CardError(
-        f"no weights beside {Path(__file__).parent}: set {VARIABLE} to a folder with {CARD_FILE}, or name one"
+        f"no weights beside {Path(__file__).parent}: set {VARIABLE} to a folder with {CARD_FILE}, "
+        "or name one"
     )
 
 
 def model_folder(run: Path) -> Path:
-    """The folder with card and weights: `run` itself or the `model` in it. Raises CardError when there is neither."""
+    """The folder with card and weights: `run` itself or the `model` in it. Raises CardError when
+    there is neither.
+    """
     for folder in (run / "model", run):
         if (folder / CARD_FILE).is_file():
             return folder
     raise CardError(
-        f"{run} holds no {CARD_FILE}, nor does {run / 'model'}: give the folder that `affectgan train --out` wrote"
+        f"{run} holds no {CARD_FILE}, nor does {run / 'model'}: give the folder that `affectgan "
+        "train --out` wrote"
     )
 
 

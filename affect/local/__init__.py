@@ -1,4 +1,6 @@
-"""The model in this process: reads, draws and explains pictures without a server. Needs the extra `local`."""
+"""The model in this process: reads, draws and explains pictures without a server. Needs the extra
+`local`.
+"""
 
 from affect.local.reader import Reader
 from affect.local.reading import ActionUnit, Reading

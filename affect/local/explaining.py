@@ -1,4 +1,6 @@
-"""Explaining in this process: the kernel's explanations, with what the model reads in the words of a table."""
+"""Explaining in this process: the kernel's explanations, with what the model reads in the words of
+a table.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +29,9 @@ FRAMES = 5  # on the way from a face to its counterfactual, as over HTTP
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """The explanation of one picture's face, or why there is none. All pictures are in the frame of the aligned crop."""
+    """The explanation of one picture's face, or why there is none. All pictures are in the frame of
+    the aligned crop.
+    """
 
     input: str
     box: tuple[float, float, float, float] | None = None
@@ -74,11 +78,15 @@ class Explained:
 
 
 def asked(question: Mapping[str, Any], family: Family, answers: int) -> Question:
-    """{"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal": -0.2} or {} as the kernel has it. Raises ValueError."""
+    """{"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal": -0.2} or {} as the kernel has
+    it. Raises ValueError.
+    """
     unknown = sorted(set(question) - {"au", "present", *DIMENSIONS})
     named = [name for name in ("au", *DIMENSIONS) if question.get(name) is not None]
     if unknown:
-        raise ValueError(f"question.{unknown[0]} is no field; there are au, present, {', '.join(DIMENSIONS)}")  # fmt: skip
+        raise ValueError(
+            f"question.{unknown[0]} is no field; there are au, present, {', '.join(DIMENSIONS)}"
+        )
     if len(named) > 1:
         raise ValueError(f"question asks about {' and '.join(named)}; ask about one of them")
     present = question.get("present")

@@ -1,4 +1,6 @@
-"""Drawing in this process: what is asked for, checked as the gateway checks it, and what comes back."""
+"""Drawing in this process: what is asked for, checked as the gateway checks it, and what comes
+back.
+"""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -70,14 +72,20 @@ class Drawing:
     model: str = ""  # name and version
 
     def save(self, path: str | Path) -> Path:
-        """Write x.png, x.jpg or x.webp, which says in its metadata that a model drew it. Raises ValueError when nothing was drawn."""
+        """Write x.png, x.jpg or x.webp, which says in its metadata that a model drew it. Raises
+        ValueError when nothing was drawn.
+        """
         if self.image is None:
             raise ValueError(f"nothing was drawn: {self.detail}")
-        kinds = {f".{kind.lower()}": media for kind, media in MEDIA_TYPES.items()} | {".jpg": "image/jpeg"}  # fmt: skip
+        kinds = {f".{kind.lower()}": media for kind, media in MEDIA_TYPES.items()} | {
+            ".jpg": "image/jpeg"
+        }
         path = Path(path)
         name, _, version = self.model.rpartition(" ")
         about = {"model": name, "version": version, "seed": str(self.seed)}
-        path.write_bytes(encode(self.image, kinds.get(path.suffix.lower(), path.suffix), synthetic=about))  # fmt: skip
+        path.write_bytes(
+            encode(self.image, kinds.get(path.suffix.lower(), path.suffix), synthetic=about)
+        )
         return path
 
 

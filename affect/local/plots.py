@@ -1,4 +1,6 @@
-"""A look at readings: Action Units over pictures or time, and valence and arousal in the circumplex (Russell 1980)."""
+"""A look at readings: Action Units over pictures or time, and valence and arousal in the circumplex
+(Russell 1980).
+"""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,13 +13,22 @@ LEGEND_PX = 12
 
 
 def plot(readings: Readings) -> Figure:
-    """A figure with an axis for what the model knows: Action Units, valence and arousal, or both. Raises ValueError without a face."""
+    """A figure with an axis for what the model knows: Action Units, valence and arousal, or both.
+    Raises ValueError without a face.
+    """
     faces = readings.faces
     if not faces:
         raise ValueError(
             f"none of {len(readings)} entries has a face: there is nothing to plot; see .errors"
         )
-    known = [draw for knows, draw in ((bool(faces[0].aus), _heat_map), (faces[0].valence is not None, _circumplex)) if knows]  # fmt: skip
+    known = [
+        draw
+        for knows, draw in (
+            (bool(faces[0].aus), _heat_map),
+            (faces[0].valence is not None, _circumplex),
+        )
+        if knows
+    ]
     figure = Figure(figsize=(6.0 * len(known), 5.0), layout="constrained")
     for axes, draw in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
         draw(axes, faces)

@@ -1,4 +1,6 @@
-"""`Reader`: the model in this process. Decoding and finding run in threads beside the network, memory stays flat."""
+"""`Reader`: the model in this process. Decoding and finding run in threads beside the network,
+memory stays flat.
+"""
 
 import os
 from collections import deque
@@ -39,7 +41,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class FrameReading:
-    """One frame of a video with its faces; `readings` has one entry with an error when there is none."""
+    """One frame of a video with its faces; `readings` has one entry with an error when there is
+    none.
+    """
 
     frame: int
     time_seconds: float
@@ -58,9 +62,10 @@ class Reader:
         faces: Faces = "largest",
         threads: int | None = None,
     ) -> None:
-        """`model` is a run or model folder (default: the shipped weights), `device` "cpu", "cuda", "cuda:1" or "auto" (a GPU if
-        there is one). `faces` is what `read` does unless told otherwise: "largest", "all", or "none" for pictures that are
-        aligned crops. `threads` decode and find. Raises CardError when there is no such model, ValueError for a wrong device.
+        """`model` is a run or model folder (default: the shipped weights), `device` "cpu", "cuda",
+        "cuda:1" or "auto" (a GPU if there is one). `faces` is what `read` does unless told
+        otherwise: "largest", "all", or "none" for pictures that are aligned crops. `threads` decode
+        and find. Raises CardError when there is no such model, ValueError for a wrong device.
         """
         self.folder = shipped_weights() if model is None else model_folder(Path(model))
         self.device = chosen_device(device)
@@ -75,21 +80,28 @@ class Reader:
         """What the model knows, and how well."""
         return self.model.card
 
-    # -- reading -----------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
+    # ------------------
 
     def read(self, pictures: Pictures, *, faces: Faces | None = None) -> Readings:
-        """Read paths, folders, bytes, arrays (H, W, 3) uint8 RGB and PIL images; one entry a face, errors are entries too."""
+        """Read paths, folders, bytes, arrays (H, W, 3) uint8 RGB and PIL images; one entry a face,
+        errors are entries too.
+        """
         return Readings(self.stream(pictures, faces=faces), self.card)
 
     def stream(self, pictures: Pictures, *, faces: Faces | None = None) -> Iterator[Reading]:
-        """The same entries one after the other, as they are ready: for more pictures than fit into memory."""
+        """The same entries one after the other, as they are ready: for more pictures than fit into
+        memory.
+        """
         for _, readings in self._read(expand(pictures), faces or self.faces):
             yield from readings
 
     def frames(
         self, video: str | Path, *, every: int = 1, faces: Faces | None = None
     ) -> Iterator[FrameReading]:
-        """Every n-th frame of a video with its readings, in order, as they are ready. Raises VideoError."""
+        """Every n-th frame of a video with its readings, in order, as they are ready. Raises
+        VideoError.
+        """
         named = (_as_picture(str(video), frame) for frame in read_frames(video, every=every))
         for picture, readings in self._read(named, faces or self.faces):
             assert picture.frame is not None and picture.time_seconds is not None
@@ -106,7 +118,8 @@ class Reader:
         identity: bool = False,
         keep: bool = False,
     ) -> list[list[Reading]]:
-        """The entries of each of these pictures, read in one go without threads: the same pictures give the same bits.
+        """The entries of each of these pictures, read in one go without threads: the same pictures
+        give the same bits.
 
         `identity` adds the embedding by which a person is known again, `keep` the aligned crops.
         """
@@ -174,7 +187,8 @@ class Reader:
             entries.append(faces)
         return entries
 
-    # -- drawing and explaining --------------------------------------------------------------------------------------
+    # -- drawing and explaining
+    # --------------------------------------------------------------------------------------
 
     def generate(
         self,
@@ -182,9 +196,10 @@ class Reader:
         *,
         faces: Faces = "largest",
     ) -> list[Drawing]:
-        """Draw a face an item: {"aus": {"AU12": 0.9}, "valence": 0.7, "arousal": 0.2, "seed": 7, "reference": picture}, every
-        field optional. The same item and seed give the same picture as over HTTP. Raises LabelError for a state this model does
-        not know, ValueError for a field that does not exist; a reference without a face fails alone.
+        """Draw a face an item: {"aus": {"AU12": 0.9}, "valence": 0.7, "arousal": 0.2, "seed": 7,
+        "reference": picture}, every field optional. The same item and seed give the same picture as
+        over HTTP. Raises LabelError for a state this model does not know, ValueError for a field
+        that does not exist; a reference without a face fails alone.
         """
         wanted = [items] if isinstance(items, Mapping) else list(items)
         wishes = [Wish.of(number, item, self.card) for number, item in enumerate(wanted)]
@@ -204,9 +219,10 @@ class Reader:
         answers: int = 1,
         integrated_gradients: bool = False,
     ) -> list[Explained]:
-        """The least change to each face that changes a decision: {"au": "AU12", "present": False}, {"valence": 0.5},
-        {"arousal": -0.2}, or none: the strongest. An independent judge is asked when one lies beside the weights. Raises
-        ValueError for a question that makes sense for no face; a picture without a face fails alone.
+        """The least change to each face that changes a decision: {"au": "AU12", "present": False},
+        {"valence": 0.5}, {"arousal": -0.2}, or none: the strongest. An independent judge is asked
+        when one lies beside the weights. Raises ValueError for a question that makes sense for no
+        face; a picture without a face fails alone.
         """
         asked = explaining.asked(question or {}, family, answers)
         found = [(one, self._one_crop(one, faces)) for one in expand(pictures)]
@@ -214,7 +230,9 @@ class Reader:
 
     @property
     def judge(self) -> Judge | None:
-        """The independent network that is asked about explanations, None when the model has none."""
+        """The independent network that is asked about explanations, None when the model has
+        none.
+        """
         folder = judge_folder(self.folder)
         if self._judge is None and folder is not None:
             self._judge = Judge.load(folder, device=self.device)
@@ -232,7 +250,9 @@ def cores() -> int:
 
 
 def chosen_device(device: str) -> str:
-    """What "auto" means here. Raises ValueError for a device that this machine or torch does not have."""
+    """What "auto" means here. Raises ValueError for a device that this machine or torch does not
+    have.
+    """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -249,7 +269,9 @@ def _faces_in(waiting: Sequence[tuple[Picture, Crops | Reading]]) -> int:
 
 
 def _bytes_in(waiting: Sequence[tuple[Picture, Crops | Reading]]) -> int:
-    """What is held of pictures that wait for others; a picture without a face counts too, or they would pile up."""
+    """What is held of pictures that wait for others; a picture without a face counts too, or they
+    would pile up.
+    """
     sources = (picture.source for picture, _ in waiting)
     return sum(
         source.nbytes if isinstance(source, np.ndarray) else LEAST_BYTES for source in sources
@@ -263,7 +285,9 @@ def _as_picture(name: str, frame: VideoFrame) -> Picture:
 def _in_order(
     pool: ThreadPoolExecutor, work: Callable[[T], R], rows: Iterable[T], ahead: int
 ) -> Iterator[tuple[T, R]]:
-    """What the pool makes of each row, in their order; never more than `ahead` rows are taken before they are wanted."""
+    """What the pool makes of each row, in their order; never more than `ahead` rows are taken
+    before they are wanted.
+    """
     waiting: deque[tuple[T, Future[R]]] = deque()
     for row in rows:
         waiting.append((row, pool.submit(work, row)))

@@ -16,7 +16,9 @@ from affect.protocol.messages import Predictions
 
 @dataclass(frozen=True, slots=True)
 class ActionUnit:
-    """One Action Unit of a face. `left` and `right` are intensities on the person's own sides, None where not told apart."""
+    """One Action Unit of a face. `left` and `right` are intensities on the person's own sides, None
+    where not told apart.
+    """
 
     probability: float  # calibrated, that it is present
     intensity: float  # in [0, 1]
@@ -27,7 +29,8 @@ class ActionUnit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
-    """One face of one picture or frame. With `error` there is no face, and the code says why; `detail` says it in words.
+    """One face of one picture or frame. With `error` there is no face, and the code says why;
+    `detail` says it in words.
 
     What a model does not know is None or empty, never zero.
     """

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 class Readings(Sequence[Reading]):
-    """One entry a face, in the order of the pictures; pictures without one have an entry with `error`."""
+    """One entry a face, in the order of the pictures; pictures without one have an entry with
+    `error`.
+    """
 
     def __init__(self, entries: Iterable[Reading], card: ModelCard) -> None:
         self._entries, self.card = tuple(entries), card
@@ -54,7 +56,9 @@ class Readings(Sequence[Reading]):
         return table.to_arrow(self, self.card.vocabulary)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """The same as a data frame; whole numbers and flags that may be missing keep their types."""
+        """The same as a data frame; whole numbers and flags that may be missing keep their
+        types.
+        """
         import pandas as pd
 
         kinds = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
@@ -64,7 +68,9 @@ class Readings(Sequence[Reading]):
         return frame.astype({name: kinds[kind] for name, kind in named.items()})
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write x.csv, x.parquet or x.jsonl. Raises TableError for another name, and for a file that is there already."""
+        """Write x.csv, x.parquet or x.jsonl. Raises TableError for another name, and for a file
+        that is there already.
+        """
         path = Path(path)
         table.check_suffix(path)
         if path.exists() and not overwrite:
@@ -79,7 +85,9 @@ class Readings(Sequence[Reading]):
         return path
 
     def plot(self) -> "Figure":
-        """Action Units as a heat map over the entries, and valence and arousal in the circumplex."""
+        """Action Units as a heat map over the entries, and valence and arousal in the
+        circumplex.
+        """
         from affect.local.plots import plot
 
         return plot(self)

@@ -1,6 +1,8 @@
-"""The table of readings: its columns, and files of it (CSV, Parquet, JSON lines) that are written as rows come.
+"""The table of readings: its columns, and files of it (CSV, Parquet, JSON lines) that are written
+as rows come.
 
-The columns and their order are part of the interface. A column is there whether or not the model fills it.
+The columns and their order are part of the interface. A column is there whether or not the model
+fills it.
 """
 
 import csv
@@ -109,7 +111,9 @@ def check_suffix(path: Path) -> None:
 
 
 def open_writer(path: Path, vocabulary: Sequence[str]) -> TableWriter:
-    """A writer for the kind of table that the path's suffix names. Raises TableError, and OSError when it cannot be opened."""
+    """A writer for the kind of table that the path's suffix names. Raises TableError, and OSError
+    when it cannot be opened.
+    """
     check_suffix(path)
     kinds: dict[str, type[CsvWriter | ParquetWriter | JsonLinesWriter]] = {
         ".csv": CsvWriter,
@@ -120,7 +124,9 @@ def open_writer(path: Path, vocabulary: Sequence[str]) -> TableWriter:
 
 
 class CsvWriter:
-    """Comma-separated UTF-8 with a header; empty where there is nothing, true and false in words."""
+    """Comma-separated UTF-8 with a header; empty where there is nothing, true and false in
+    words.
+    """
 
     def __init__(self, path: Path, vocabulary: Sequence[str]) -> None:
         self.vocabulary = vocabulary

@@ -1,4 +1,6 @@
-"""Frames of a video, upright, each with its number and presentation time; never more than a few of them in memory."""
+"""Frames of a video, upright, each with its number and presentation time; never more than a few of
+them in memory.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +38,9 @@ SUFFIXES = frozenset(
 
 
 class VideoError(ValueError):
-    """A video that cannot be read, or not to its end. `code`: unreadable, not_a_video, no_video_stream, no_frames, truncated."""
+    """A video that cannot be read, or not to its end. `code`: unreadable, not_a_video,
+    no_video_stream, no_frames, truncated.
+    """
 
     title = "Video"
 
@@ -47,7 +51,9 @@ class VideoError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """One frame. `pts` is its presentation time in the stream's own unit, by which it is found again."""
+    """One frame. `pts` is its presentation time in the stream's own unit, by which it is found
+    again.
+    """
 
     number: int  # 0-based, of all frames
     time_seconds: float
@@ -57,7 +63,9 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class Place:
-    """Where to go on in a video: the number of the next frame, and the presentation time of the last one that is done."""
+    """Where to go on in a video: the number of the next frame, and the presentation time of the
+    last one that is done.
+    """
 
     number: int
     pts: int
@@ -65,7 +73,9 @@ class Place:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself before it is decoded. `frames` is a guess, 0 when it says nothing."""
+    """What a file says of itself before it is decoded. `frames` is a guess, 0 when it says
+    nothing.
+    """
 
     frames: int
     frames_per_second: float
@@ -86,9 +96,11 @@ def probe(path: str | Path) -> VideoInfo:
 def read_frames(
     path: str | Path, *, every: int = 1, after: Place | None = None
 ) -> Iterator[VideoFrame]:
-    """Every n-th frame, in the order of presentation; `after` goes on where an earlier reading stopped.
+    """Every n-th frame, in the order of presentation; `after` goes on where an earlier reading
+    stopped.
 
-    Raises VideoError: before the first frame when there is none, after the last good one when the file breaks off.
+    Raises VideoError: before the first frame when there is none, after the last good one when the
+    file breaks off.
     """
     if every < 1:
         raise ValueError(f"every is {every}; give 1 for all frames, 2 for every other, and so on")
@@ -104,9 +116,13 @@ def read_frames(
                 yield _as_frame(frame, number, stream)
             number += 1
         if number == 0:
-            raise VideoError("no_frames", f"{path} has a video stream without a frame; export it again")  # fmt: skip
+            raise VideoError(
+                "no_frames", f"{path} has a video stream without a frame; export it again"
+            )
         if number < promised * WHOLE:
-            raise VideoError("truncated", f"{path} ends after {number} of {promised} frames; copy the whole file")  # fmt: skip
+            raise VideoError(
+                "truncated", f"{path} ends after {number} of {promised} frames; copy the whole file"
+            )
 
 
 WHOLE = 0.98  # of the frames that a container promises; encoders miscount by a few
@@ -129,13 +145,18 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _not_opened(path: str | Path, error: Exception) -> VideoError:
     if isinstance(error, av.error.InvalidDataError):
-        return VideoError("not_a_video", f"{path} is no video, or one cut off before its index; copy the whole file")  # fmt: skip
+        return VideoError(
+            "not_a_video",
+            f"{path} is no video, or one cut off before its index; copy the whole file",
+        )
     reason = getattr(error, "strerror", None) or error
     return VideoError("unreadable", f"{path} cannot be opened: {reason}")
 
 
 def _decoded(container: InputContainer, stream: VideoStream, path: str | Path) -> Iterator[Decoded]:
-    """Frames of every packet that can be decoded; a damaged one is left out, a file that breaks off says so at its end."""
+    """Frames of every packet that can be decoded; a damaged one is left out, a file that breaks off
+    says so at its end.
+    """
     try:
         for packet in container.demux(stream):
             try:
@@ -143,7 +164,9 @@ def _decoded(container: InputContainer, stream: VideoStream, path: str | Path) -
             except av.error.InvalidDataError:
                 continue
     except av.error.FFmpegError as error:
-        raise VideoError("truncated", f"{path} breaks off: {error.strerror}; copy the whole file") from error  # fmt: skip
+        raise VideoError(
+            "truncated", f"{path} breaks off: {error.strerror}; copy the whole file"
+        ) from error
 
 
 def _as_frame(frame: Decoded, number: int, stream: VideoStream) -> VideoFrame:

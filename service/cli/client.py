@@ -1,18 +1,33 @@
-"""`affectgan predict|generate|explain`: the client, on files and folders."""
+"""`affectgan predict|generate|explain`: the client, on files and folders.
 
-import base64
-import json
-import mimetypes
+Answers are written as they come, so a run that was stopped goes on where it was.
+"""
+
+import os
 import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 import click
 import orjson
 
+from affect.answers import (
+    Alternative,
+    ExplainResult,
+    GenerateResult,
+    Picture,
+    PredictResult,
+)
+from affect.client import ApiError, Client
+from affect.inputs import PICTURE_SUFFIXES, expand
+from affect.inputs import Picture as InputPicture
+
+R = TypeVar("R", PredictResult, ExplainResult)
+EXTENSIONS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 URL = click.option(
     "--url",
     default="http://127.0.0.1:8000",
@@ -25,58 +40,50 @@ KEY = click.option(
     envvar="AFFECTGAN_KEY",
     help="API key; better in the variable AFFECTGAN_KEY, where nobody sees it",
 )
-OUT = click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="folder for answers and pictures",
+RESUME = click.option(
+    "--resume", is_flag=True, help="go on where a run into the same --out was stopped"
 )
-BATCH_IMAGES = 16
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-TIMEOUT_SECONDS = 180.0
+OVERWRITE = click.option("--overwrite", is_flag=True, help="replace what an earlier run wrote")
 
 
 class GatewayError(click.ClickException):
     """The gateway refused a whole request, or is not there."""
 
 
-def ask(url: str, path: str, body: dict[str, Any], key: str | None = None) -> Any:
-    """POST JSON; returns the answer. Raises GatewayError with the gateway's own words."""
-    headers = {"Content-Type": "application/json"} | (
-        {"Authorization": f"Bearer {key}"} if key else {}
-    )
-    request = urllib.request.Request(
-        url.rstrip("/") + path, data=orjson.dumps(body), headers=headers
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-            return orjson.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        raise GatewayError(_words(error.read(), error.code)) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise GatewayError(
-            f"no answer from {url}: {getattr(error, 'reason', error)}; start it with `affectgan serve`"
-        ) from error
+def ask(url: str, path: str, body: dict[str, Any]) -> Any:
+    """The plain JSON answer to one POST. Raises GatewayError with the gateway's own words."""
+    with _client(url, None) as client:
+        return client.post(path, body)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@PATHS
 @click.option(
     "--faces", type=click.Choice(["largest", "all", "none"]), default="largest", show_default=True
 )
 @URL
 @KEY
-@OUT
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder for answers")
+@RESUME
+@OVERWRITE
 def predict(
-    paths: tuple[Path, ...], faces: str, url: str, key: str | None, out: Path | None
+    paths: tuple[Path, ...],
+    faces: str,
+    url: str,
+    key: str | None,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
     """Read the faces of pictures; one JSON line each."""
-    lines, failed = [], 0
-    for files, results in _asked(url, "/v1/predict", paths, {"faces": faces}, key):
-        for file, result in zip(files, results, strict=True):
-            failed += result["status"] != "ok"
-            lines.append(json.dumps({"file": str(file), **result}))
-            click.echo(lines[-1])
-    _finish(out, "predictions.jsonl", lines, failed)
+    with _log(out, "predictions.jsonl", resume, overwrite) as log, _client(url, key) as client:
+        for name, result in _progressing(
+            paths,
+            log,
+            lambda pictures: client.predict_each(pictures, faces=faces),
+        ):
+            log.write({"file": name, **_plain(result)}, failed=result.status != "ok")
+    log.finish()
 
 
 @click.command()
@@ -105,6 +112,7 @@ def predict(
 @URL
 @KEY
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@OVERWRITE
 def generate(
     aus: tuple[str, ...],
     valence: float | None,
@@ -115,36 +123,25 @@ def generate(
     url: str,
     key: str | None,
     out: Path,
+    overwrite: bool,
 ) -> None:
     """Draw faces in a wanted state."""
-    item: dict[str, Any] = {"aus": dict(_intensity(text) for text in aus)}
-    item |= {
-        name: value
-        for name, value in (("valence", valence), ("arousal", arousal))
-        if value is not None
-    }
-    if reference is not None:
-        item["reference"] = _content(reference)
-    answer = ask(
-        url,
-        "/v1/generate",
-        {"items": [{**item, "seed": seed + number} for number in range(count)]},
-        key,
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    lines, failed = [], 0
-    for result in answer["results"]:
-        if result["status"] == "ok":
-            picture = result.pop("image")
-            result["file"] = str(_save(out / f"face-{result['seed']}", picture))
-        failed += result["status"] != "ok"
-        lines.append(json.dumps(result))
-        click.echo(lines[-1])
-    _finish(out, "faces.jsonl", lines, failed)
+    wish: dict[str, Any] = {"aus": dict(_intensity(text) for text in aus), "reference": reference}
+    wish |= {"valence": valence, "arousal": arousal}
+    item = {name: value for name, value in wish.items() if value is not None}
+    with _log(out, "faces.jsonl", False, overwrite) as log, _client(url, key) as client:
+        answer = client.generate([{**item, "seed": seed + number} for number in range(count)])
+        for result in answer.results:
+            told = _plain(result)
+            told.pop("image", None)
+            if result.image is not None:
+                told["file"] = str(log.save(Path(f"face-{result.seed}"), result.image))
+            log.write(told, failed=result.status != "ok")
+    log.finish()
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@PATHS
 @click.option("--au", help="Action Unit to question, e.g. AU12")
 @click.option(
     "--present/--absent", default=None, help="how it should be instead (default: otherwise)"
@@ -174,6 +171,8 @@ def generate(
 @URL
 @KEY
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@RESUME
+@OVERWRITE
 def explain(
     paths: tuple[Path, ...],
     au: str | None,
@@ -187,105 +186,209 @@ def explain(
     url: str,
     key: str | None,
     out: Path,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
-    """Show the least change to each face that changes a decision (default: the strongest one)."""
-    question = {
-        name: value
-        for name, value in (
-            ("au", au),
-            ("present", present),
-            ("valence", valence),
-            ("arousal", arousal),
-        )
-        if value is not None
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    lines, failed = [], 0
-    options = {
+    """Show the least change to each face that changes a decision (default: the strongest one).
+
+    The pictures of a/b.jpg go into OUT/a/b.jpg/.
+    """
+    asked = {"au": au, "present": present, "valence": valence, "arousal": arousal}
+    question = {name: value for name, value in asked.items() if value is not None}
+    options: dict[str, Any] = {
         "faces": faces,
-        "question": question,
         "family": family,
         "answers": answers,
         "integrated_gradients": gradients,
     }
-    for files, results in _asked(url, "/v1/explain", paths, options, key):
-        for file, result in zip(files, results, strict=True):
-            failed += result["status"] != "ok"
-            if result["status"] == "ok":
-                save_explanation(out / file.stem, result)
-                for told in (result, *result["alternatives"]):
-                    click.echo(f"{file}: {told['sentence']} (trust: {told['trust']['level']})")
+    with _log(out, "explanations.jsonl", resume, overwrite) as log, _client(url, key) as client:
+        for name, result in _progressing(
+            paths,
+            log,
+            lambda pictures: client.explain_each(pictures, question, **options),
+        ):
+            told = _plain(result)
+            if result.error is None:
+                told = _saved(log, _place(name, paths), result)
+                for answer in _answers(result):
+                    trust = answer.trust.level if answer.trust else "unknown"
+                    log.say(f"{name}: {answer.sentence} (trust: {trust})")
             else:
-                click.echo(
-                    f"{file}: {result['error']['title']}: {result['error']['detail']}", err=True
-                )
-            lines.append(json.dumps({"file": str(file), **result}))
-    _finish(out, "explanations.jsonl", lines, failed)
+                log.say(f"{name}: {result.error.title}: {result.error.detail}")
+            log.write({"file": name, **told}, failed=result.error is not None, shown=False)
+    log.finish()
 
 
-def save_explanation(stem: Path, result: dict[str, Any]) -> None:
-    """Write an explanation's pictures as <stem>-*.png and take them out of the answer."""
-    result["reconstruction"]["image"] = str(
-        _save(Path(f"{stem}-reconstruction"), result["reconstruction"]["image"])
-    )
-    for number, told in enumerate((result, *result["alternatives"])):
-        place = f"{stem}-{number + 1}" if number else f"{stem}"
-        told["counterfactual"]["image"] = str(
-            _save(Path(f"{place}-counterfactual"), told["counterfactual"]["image"])
-        )
-        told["map"] = {
-            kind: str(_save(Path(f"{place}-map-{kind}"), picture))
-            for kind, picture in told["map"].items()
-        }
-    if result["integrated_gradients"]:
-        result["integrated_gradients"]["image"] = str(
-            _save(Path(f"{stem}-gradients"), result["integrated_gradients"]["image"])
-        )
-    result["frames"] = [
-        str(_save(Path(f"{stem}-frame-{number}"), picture))
-        for number, picture in enumerate(result["frames"])
-    ]
+@dataclass
+class AnswerLog:
+    """The lines of one command: shown, and written as they come when there is a folder for them."""
+
+    folder: Path | None
+    name: str
+    file: IO[bytes] | None
+    done: frozenset[str]  # files that an earlier run has answered
+    overwrite: bool
+    lines: int = 0
+    failed: int = 0
+
+    def __enter__(self) -> "AnswerLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def write(self, answer: dict[str, Any], *, failed: bool, shown: bool = True) -> None:
+        """One answer."""
+        line = orjson.dumps(answer)
+        self.lines += 1
+        self.failed += failed
+        if self.file is not None:
+            self.file.write(line + b"\n")
+            self.file.flush()
+        if shown:
+            self.say(line.decode())
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches or reads on."""
+        click.echo(text)
+
+    def save(self, stem: Path, picture: Picture) -> Path:
+        """The picture in the folder. Raises ClickException for a name that is taken."""
+        assert self.folder is not None
+        stem = self.folder / stem
+        path = stem.with_name(stem.name + EXTENSIONS.get(picture.media_type, ".png"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not self.overwrite:
+            raise click.ClickException(f"{path} exists: choose another --out, or --overwrite")
+        path.write_bytes(picture.to_bytes())
+        return path
+
+    def finish(self) -> None:
+        """Say what was written. Raises ClickException when something failed."""
+        if self.folder is not None:
+            click.echo(f"wrote {self.folder / self.name}", err=True)
+        if self.failed:
+            raise click.ClickException(f"{self.failed} of {self.lines} failed; each says why")
 
 
-def _asked(
-    url: str, path: str, paths: Iterable[Path], options: dict[str, Any], key: str | None
-) -> Iterator[tuple[list[Path], list[dict[str, Any]]]]:
-    files = [file for given in paths for file in _files(given)]
-    if not files:
-        raise click.ClickException(
-            f"no picture found; give {', '.join(sorted(SUFFIXES))} files or folders of them"
-        )
-    starts = range(0, len(files), BATCH_IMAGES)
-    with click.progressbar(starts, label=path, file=sys.stderr) as bar:
-        for start in bar:
-            part = files[start : start + BATCH_IMAGES]
-            yield (
-                part,
-                ask(
-                    url,
-                    path,
-                    {"images": [_content(file) for file in part], "options": options},
-                    key,
-                )["results"],
+def _log(out: Path | None, name: str, resume: bool, overwrite: bool) -> AnswerLog:
+    """Opened before anything is asked. Raises ClickException when an earlier run's answers are
+    there.
+    """
+    if resume and overwrite:
+        raise click.UsageError("--resume goes on and --overwrite begins again; give one of them")
+    if out is None:
+        if resume:
+            raise click.UsageError("--resume needs the --out of the run that was stopped")
+        return AnswerLog(None, name, None, frozenset(), overwrite)
+    path = out / name
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not (resume or overwrite):
+            raise click.ClickException(
+                f"{path} exists: go on with --resume, or replace it with --overwrite"
             )
+        done = _answered(path) if resume and path.exists() else frozenset()
+        # Pictures of a face that was under way when the run stopped are written again.
+        file = path.open("ab" if resume else "wb")
+        return AnswerLog(out, name, file, done, overwrite or resume)
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _files(path: Path) -> list[Path]:
-    return (
-        sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if path.is_dir()
-        else [path]
-    )
+def _answered(path: Path) -> frozenset[str]:
+    """Files with a whole line; half a line, of a run that was killed, is cut off."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        path.write_bytes(whole)
+    return frozenset(str(orjson.loads(line)["file"]) for line in whole.splitlines())
 
 
-def _content(path: Path) -> dict[str, str]:
-    return {"content": base64.b64encode(path.read_bytes()).decode()}
+@contextmanager
+def _client(url: str, key: str | None) -> Iterator[Client]:
+    """A client whose waits are told, and whose errors are one line."""
+    try:
+        with Client(url, api_key=key, on_wait=_waiting) as client:
+            yield client
+    except ApiError as error:
+        raise GatewayError(str(error)) from error
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{place}{error.strerror or error}") from error
 
 
-def _save(stem: Path, picture: dict[str, str]) -> Path:
-    path = stem.with_name(stem.name + (mimetypes.guess_extension(picture["media_type"]) or ".png"))
-    path.write_bytes(base64.b64decode(picture["content"]))
-    return path
+def _waiting(seconds: float, why: str) -> None:
+    click.echo(f"waiting {seconds:.0f} s: {why}", err=True)
+
+
+def _progressing(
+    paths: Sequence[Path],
+    log: AnswerLog,
+    ask: Callable[[Sequence[InputPicture]], Iterator[tuple[str, R]]],
+) -> Iterator[tuple[str, R]]:
+    """Answers as they come, beside a bar on stderr. Raises ClickException when there is no
+    picture.
+    """
+    pictures = list(expand(paths))
+    if not pictures:
+        raise click.ClickException(
+            f"no picture found; give files or folders of {', '.join(sorted(PICTURE_SUFFIXES))}"
+        )
+    left = [picture for picture in pictures if picture.name not in log.done]
+    with click.progressbar(length=len(pictures), label="pictures", file=sys.stderr) as bar:
+        bar.update(len(pictures) - len(left))
+        for answer in ask(left):
+            yield answer
+            bar.update(1)
+
+
+def _saved(log: AnswerLog, place: Path, result: ExplainResult) -> dict[str, Any]:
+    """An explanation's pictures in a folder of their own, and the answer with their paths in their
+    place.
+    """
+
+    def saved(name: str, picture: Picture) -> str:
+        return str(log.save(place / name, picture))
+
+    assert result.reconstruction is not None and result.frames is not None
+    told = _plain(result)
+    told["reconstruction"]["image"] = saved("reconstruction", result.reconstruction.image)
+    told["frames"] = [saved(f"frame-{n}", frame) for n, frame in enumerate(result.frames)]
+    if result.integrated_gradients is not None:
+        told["integrated_gradients"]["image"] = saved(
+            "gradients", result.integrated_gradients.image
+        )
+    places = (told, *told["alternatives"])
+    for number, (answer, row) in enumerate(zip(_answers(result), places, strict=True), 1):
+        before = f"answer-{number}-" if number > 1 else ""
+        assert answer.counterfactual is not None and answer.map is not None
+        row["counterfactual"]["image"] = saved(
+            f"{before}counterfactual", answer.counterfactual.image
+        )
+        row["map"] = {
+            "image": saved(f"{before}map", answer.map.image),
+            "signed": saved(f"{before}map-signed", answer.map.signed),
+        }
+    return told
+
+
+def _answers(result: ExplainResult) -> tuple[ExplainResult | Alternative, ...]:
+    return (result, *(result.alternatives or ()))
+
+
+def _place(name: str, paths: Sequence[Path]) -> Path:
+    """Where the pictures of a file go: its path below what all that was named has in common, so
+    that no two share one.
+    """
+    common = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+    return Path(os.path.relpath(os.path.abspath(name), common))
+
+
+def _plain(result: PredictResult | ExplainResult | GenerateResult) -> dict[str, Any]:
+    """An answer as JSON has it, without pictures that are saved beside it."""
+    return result.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _intensity(text: str) -> tuple[str, float]:
@@ -294,20 +397,3 @@ def _intensity(text: str) -> tuple[str, float]:
         return code, float(value)
     except ValueError as error:
         raise click.BadParameter(f"{text!r}; write it as AU12=0.9", param_hint="--au") from error
-
-
-def _finish(out: Path | None, name: str, lines: list[str], failed: int) -> None:
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / name).write_text("".join(f"{line}\n" for line in lines))
-        click.echo(f"wrote {out / name}", err=True)
-    if failed:
-        raise click.ClickException(f"{failed} of {len(lines)} failed; each says why")
-
-
-def _words(content: bytes, status: int) -> str:
-    try:
-        said = orjson.loads(content)
-        return f"{said['title']}: {said['detail']}"
-    except (orjson.JSONDecodeError, KeyError):
-        return f"HTTP {status}"

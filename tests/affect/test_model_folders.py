@@ -1,4 +1,6 @@
-"""The shipped weights are found in a checkout, in an installed wheel, and where the environment says."""
+"""The shipped weights are found in a checkout, in an installed wheel, and where the environment
+says.
+"""
 
 import zipfile
 from pathlib import Path

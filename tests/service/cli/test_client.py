@@ -1,15 +1,25 @@
-"""`affectgan explain` against a running gateway: what it prints, and which files it leaves."""
+"""`affectgan predict|generate|explain` against a running gateway: what they print, which files they
+leave, what they bear.
+"""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from affect.images import decode
-from service.cli.client import explain
-from tests.support.gateway import Gateway
+from service.cli.client import explain, generate, predict
+from service.settings import Settings
+from tests.support.gateway import Gateway, serve
+from tests.support.http_servers import answering
 from tests.support.pictures import FACE, encoded
+
+CROP = ("--faces", "none")
+RNG = np.random.default_rng(2)
 
 
 @pytest.fixture
@@ -19,48 +29,33 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
+def _run(command: Any, gateway: Gateway, *arguments: object) -> Result:
+    return CliRunner().invoke(command, [*map(str, arguments), "--url", gateway.url])
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_every_answer_is_told_and_has_its_pictures(
     gateway: Gateway, photo: Path, tmp_path: Path
 ) -> None:
-    options = [
-        "--url",
-        gateway.url,
-        "--faces",
-        "none",
-        "--valence",
-        "0.9",
-        "--answers",
-        "3",
-        "--out",
-        str(tmp_path / "why"),
-    ]
-    done = CliRunner().invoke(explain, [str(photo), *options])
+    out = tmp_path / "why"
+    done = _run(explain, gateway, photo, *CROP, "--valence", 0.9, "--answers", 3, "--out", out)
     assert done.exit_code == 0, done.output
-    (told,) = map(json.loads, (tmp_path / "why" / "explanations.jsonl").read_text().splitlines())
+    (told,) = _lines(out / "explanations.jsonl")
     answers = [told, *told["alternatives"]]
     assert len(answers) > 1 and done.output.count("(trust: ") == len(answers)
     pictures = [Path(answer["counterfactual"]["image"]) for answer in answers]
-    assert len(set(pictures)) == len(answers) and all(
-        decode(path.read_bytes()).shape == (32, 32, 3) for path in pictures
-    )
+    assert len(set(pictures)) == len(answers)
+    assert all(decode(path.read_bytes()).shape == (32, 32, 3) for path in pictures)
 
 
 def test_what_should_not_matter_may_be_asked_about(
     gateway: Gateway, photo: Path, tmp_path: Path
 ) -> None:
-    options = [
-        "--url",
-        gateway.url,
-        "--faces",
-        "none",
-        "--valence",
-        "0.9",
-        "--family",
-        "nuisance",
-        "--out",
-        str(tmp_path / "why"),
-    ]
-    done = CliRunner().invoke(explain, [str(photo), *options])
+    asked = (*CROP, "--valence", 0.9, "--family", "nuisance", "--out", tmp_path / "why")
+    done = _run(explain, gateway, photo, *asked)
     assert done.exit_code == 0 and "in the same expression" in done.output
 
 
@@ -68,8 +63,122 @@ def test_a_picture_that_cannot_be_explained_says_why_and_fails(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    done = CliRunner().invoke(
-        explain,
-        [str(tmp_path / "broken.png"), "--url", gateway.url, "--out", str(tmp_path / "why")],
-    )
+    done = _run(explain, gateway, tmp_path / "broken.png", "--out", tmp_path / "why")
     assert done.exit_code == 1 and "1 of 1 failed" in done.output
+
+
+def test_what_cannot_be_opened_fails_alone(gateway: Gateway, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    (folder / "album.jpg").mkdir(parents=True)
+    (folder / "album.jpg" / "inside.png").write_bytes(encoded(FACE))
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (folder / "shut.jpg").write_bytes(encoded(FACE))
+    (folder / "shut.jpg").chmod(0)
+    (folder / "z.jfif").write_bytes(encoded(FACE, "JPEG"))
+    (folder / "z.bmp").write_bytes(encoded(FACE, "BMP"))
+    done = _run(predict, gateway, folder, *CROP, "--out", tmp_path / "out")
+    status = {
+        Path(line["file"]).name: line["status"]
+        for line in _lines(tmp_path / "out" / "predictions.jsonl")
+    }
+    unreadable = "ok" if os.geteuid() == 0 else "error"
+    assert done.exit_code == 1 and "failed; each says why" in done.output
+    assert status == {
+        "inside.png": "ok",
+        "gone.jpg": "error",
+        "shut.jpg": unreadable,
+        "z.bmp": "error",
+        "z.jfif": "ok",
+    }
+
+
+def test_a_folder_of_large_pictures_goes_in_several_requests(tmp_path: Path) -> None:
+    for number in range(6):
+        noise = RNG.integers(0, 256, (600, 600, 3), dtype=np.uint8)
+        (tmp_path / f"{number}.png").write_bytes(encoded(noise))
+    running = serve(Settings(cache_bytes=0, max_body_bytes=3 * 2**20))
+    try:
+        done = _run(predict, next(running), tmp_path, *CROP)
+    finally:
+        running.close()
+    assert done.exit_code == 0, done.output
+    assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok"] * 6
+
+
+def test_a_quota_is_waited_for_and_told(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.png").write_bytes(encoded(FACE))
+    running = serve(Settings(cache_bytes=0, quota_images=8, quota_seconds=1))
+    try:
+        done = _run(predict, next(running), tmp_path, *CROP)
+    finally:
+        running.close()
+    assert done.exit_code == 0, done.output
+    assert len(done.stdout.splitlines()) == 12 and "waiting" in done.stderr
+
+
+def test_a_stopped_run_goes_on(gateway: Gateway, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(encoded(FACE))
+    out = tmp_path / "out"
+    assert _run(predict, gateway, tmp_path, *CROP, "--out", out).exit_code == 0
+    path = out / "predictions.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])  # as a killed run leaves it
+    done = _run(predict, gateway, tmp_path, *CROP, "--out", out, "--resume")
+    assert done.exit_code == 0 and 0 < len(done.stdout.splitlines()) < 4
+    assert [line["file"] for line in _lines(path)] == [
+        str(tmp_path / f"{number}.png") for number in range(4)
+    ]
+
+
+def test_nothing_is_overwritten_unasked(gateway: Gateway, photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    commands = ((predict, (photo, *CROP)), (generate, ()))
+    for command, arguments in commands:
+        assert _run(command, gateway, *arguments, "--out", out).exit_code == 0
+        again = _run(command, gateway, *arguments, "--out", out)
+        assert again.exit_code == 1 and "exists" in again.output
+        assert _run(command, gateway, *arguments, "--out", out, "--overwrite").exit_code == 0
+
+
+def test_names_keep_the_path(gateway: Gateway, tmp_path: Path) -> None:
+    names = ("anna/1.png", "ben/1.png", "ben/1-2.png", "ben/1.webp")
+    for name in names:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encoded(FACE, path.suffix[1:].upper()))
+    asked = (*CROP, "--valence", 0.9, "--answers", 2, "--out", tmp_path / "why")
+    done = _run(explain, gateway, tmp_path / "anna", tmp_path / "ben", *asked)
+    assert done.exit_code == 0, done.output
+    for name in names:
+        assert (tmp_path / "why" / name / "counterfactual.png").is_file()
+    written = list((tmp_path / "why").rglob("*counterfactual.png"))
+    told = _lines(tmp_path / "why" / "explanations.jsonl")
+    assert len(written) == sum(1 + len(line["alternatives"]) for line in told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--out", "/dev/null/x"), "cannot be written"),
+        (("--resume",), "needs the --out"),
+        (("--resume", "--overwrite"), "one of them"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(
+    gateway: Gateway, photo: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    done = _run(predict, gateway, photo, *arguments)
+    assert done.exit_code != 0 and sentence in done.output and "Traceback" not in done.output
+
+
+def test_another_program_at_the_address_is_one_sentence(photo: Path) -> None:
+    with answering(lambda *_: (200, {"Content-Type": "text/html"}, b"<html>")) as url:
+        done = CliRunner().invoke(predict, [str(photo), "--url", url])
+    assert done.exit_code == 1 and "is it the gateway" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_folder_without_pictures_says_so(gateway: Gateway, tmp_path: Path) -> None:
+    assert "no picture found" in _run(predict, gateway, tmp_path).output
