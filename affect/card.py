@@ -36,6 +36,9 @@ class NetworkSize(_Frozen):
     )
     latent: int = Field(description="length of the latent code of a person and a scene")
     condition: int = Field(description="length of the embedded condition")
+    patch_px: int = Field(
+        default=0, description="side of the map whose places the critic also judges; 0: none"
+    )
     reader: tuple[int, ...] = Field(
         default=(),
         description="channels of the reading network from half the side down to 4 px; empty: the trunk reads",

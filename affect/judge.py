@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +24,7 @@ from affect.precision import shortest
 
 JUDGE_FILE, JUDGE_WEIGHTS_FILE = "judge.json", "judge.safetensors"
 SQUEEZED, FEATURES = 32, 160
+WIDENED = 4  # times the channels, inside an inverted block
 
 
 class JudgeError(ValueError):
@@ -38,6 +39,9 @@ class JudgeCard(BaseModel):
     vocabulary: tuple[str, ...]
     image_px: int = Field(ge=16)
     widths: tuple[int, ...]
+    kind: Literal["residual", "inverted"] = Field(
+        default="residual", description="of its blocks; another than the reading network's"
+    )
     data: str = Field(description="name of the database it learnt from")
     seed: int
     seen_images: int = 0
@@ -84,6 +88,26 @@ class _Block(nn.Module):
         return F.relu(self.second_norm(self.second(y)) + self.skip(x))
 
 
+class _InvertedBlock(nn.Module):
+    """Widen, filter each channel, narrow (MobileNetV2, Sandler et al. 2018, arXiv 1801.04381);
+    halves the side when the width changes. (B, a, h, w) -> (B, b, h / 1 or 2, w / 1 or 2).
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        wide, stride = WIDENED * inputs, 1 if inputs == outputs else 2
+        self.skips = stride == 1
+        self.body = nn.Sequential(
+            *(nn.Conv2d(inputs, wide, 1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()),
+            *(nn.Conv2d(wide, wide, 5, stride, 2, groups=wide, bias=False), nn.BatchNorm2d(wide)),
+            *(nn.ReLU(), nn.Conv2d(wide, outputs, 1, bias=False), nn.BatchNorm2d(outputs)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x)
+        return x + y if self.skips else y
+
+
 class Judge(nn.Module):
     """A small residual network. Build with a card, or `load`."""
 
@@ -94,9 +118,10 @@ class Judge(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
         )
-        blocks: list[nn.Module] = [_Block(stem, stem)]
+        block = _Block if card.kind == "residual" else _InvertedBlock
+        blocks: list[nn.Module] = [block(stem, stem)]
         for inputs, outputs in pairwise(card.widths):
-            blocks += [_Block(inputs, outputs), _Block(outputs, outputs)]
+            blocks += [block(inputs, outputs), block(outputs, outputs)]
         self.blocks = nn.Sequential(*blocks)
         # Where on the face something happens matters: the last 4 x 4 map is read as it lies, not
         # averaged away.

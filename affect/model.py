@@ -25,7 +25,7 @@ from affect.card import (
 )
 from affect.catalogue import LABEL_SETS, ONE_SIDED
 from affect.labels import EXPRESSIONS
-from affect.networks import FEATURES, Condition, Decoder, Heads, Trunk, stages
+from affect.networks import FEATURES, Condition, Decoder, Heads, PatchCritic, Trunk, stages
 from affect.precision import shortest
 from affect.reading_network import ReadingNetwork, ReadingOutput, with_mirrored
 
@@ -115,6 +115,9 @@ class AffectModel(nn.Module):
         self.condition = Condition(labels, size.condition)  # psi of the critic
         self.decoder_condition = Condition(labels, size.condition)
         self.decoder = Decoder(size.decoder, size.trunk[::-1], size.latent, size.condition)
+        self.patch_critic = (
+            PatchCritic(size.trunk[self._patch_level(card)]) if size.patch_px else None
+        )
         if size.reader:
             if len(size.reader) != stages(card.image_px) - 1:
                 raise CardError(
@@ -130,6 +133,23 @@ class AffectModel(nn.Module):
             )
         else:
             self.reader = None
+
+    @staticmethod
+    def _patch_level(card: ModelCard) -> int:
+        """Which of the trunk's maps has `patch_px`."""
+        level = stages(card.image_px) - stages(card.network.patch_px)
+        if level < 0:
+            raise CardError(
+                f"network.patch_px is {card.network.patch_px}; choose at most {card.image_px}"
+            )
+        return level
+
+    def patches(self, output: ModelOutput) -> Tensor:
+        """(B, P) the critic's score of each place, higher is more like a real face; P is 0 without."""
+        if self.patch_critic is None:
+            return output.critic.new_zeros(len(output.critic), 0)
+        scores: Tensor = self.patch_critic(output.maps[self._patch_level(self.card)]).float()
+        return scores
 
     def _calibrate(self, card: ModelCard) -> None:
         table = [card.calibration[code] for code in card.vocabulary]

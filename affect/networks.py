@@ -17,6 +17,7 @@ from affect.card import NetworkSize
 FEATURES = 256  # H: width of the vector that every head but the latent reads
 IDENTITY = 32  # E: length of the identity embedding
 SMALLEST_PX = 4
+PATCH_CHANNELS = 64
 
 
 def stages(image_px: int) -> int:
@@ -185,3 +186,19 @@ class Heads(nn.Module):
             self.critic(h).squeeze(1) + (self.project(condition) * h).sum(1) / FEATURES**0.5
         )
         return score
+
+
+class PatchCritic(nn.Module):
+    """Scores each place of one of the trunk's maps (Isola et al. 2017, arXiv 1611.07004): hair,
+    teeth and lashes are judged where they are, which one score for the whole face is blind to.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(channels, PATCH_CHANNELS, 3, padding=1)
+        self.score = nn.Conv2d(PATCH_CHANNELS, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, h * w)."""
+        scores: Tensor = self.score(activate(self.mix(activate(x))))
+        return scores.flatten(1)

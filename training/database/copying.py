@@ -12,18 +12,19 @@ from training.database.writer import DatabaseWriter
 
 
 def copy_database(
-    database: Database, folder: Path, name: str, change: Callable[[Sample], Sample]
+    database: Database, folder: Path, name: str, change: Callable[[Sample], Sample | None]
 ) -> Path:
-    """Write what `change` makes of every sample into `folder`, unless that is there; splits are
-    kept. Returns the folder.
+    """Write what `change` makes of every sample into `folder`, unless that is there; None leaves it
+    out, splits are kept. Returns the folder.
     """
     if not folder.is_dir():
         fresh = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(fresh, ignore_errors=True)
         card = database.card.model_copy(update={"name": name, "seed": None})
         with DatabaseWriter(fresh, DataCard.model_validate(card.model_dump())) as writer:
-            for sample in samples(database):
-                writer.add(change(sample))
+            for sample in map(change, samples(database)):
+                if sample is not None:
+                    writer.add(sample)
         fresh.rename(folder)
     return folder
 

@@ -43,6 +43,8 @@ class TrainConfig:
     va_weight: float = 1.0  # L_va, real faces
     identity_weight: float = 0.1  # twins attract, other people repel
     reconstruction_weight: float = 10.0  # L_rec, pixels in [0, 1]
+    # Of the faces drawn from the latent alone, beside 1 for edits: at 1 their best answer is a blur.
+    latent_reconstruction: float = 1.0
     feature_weight: float = 1.0  # trunk's maps of the drawn face against those of the true one
     drawn_label_weight: float = 0.3  # lambda: labels read off drawn faces
     latent_weight: float = 0.3  # |E(x~) - z|^2

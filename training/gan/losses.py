@@ -53,8 +53,12 @@ def label_loss(logits: Tensor, va: Tensor, y: Tensor, au_weight: float, va_weigh
 
 
 def relativistic(winner: Tensor, loser: Tensor, weight: Tensor | None = None) -> Tensor:
-    """softplus(c(loser) - c(winner)), the relativistic pairing loss (Jolicoeur-Martineau 2018; R3GAN 2024). (B,) twice, or with weights."""
-    each = F.softplus(loser - winner)
+    """softplus(c(loser) - c(winner)), the relativistic pairing loss (Jolicoeur-Martineau 2018;
+    R3GAN 2024). (B,) or (B, P) twice, `weight` (B,); nothing where P is 0.
+    """
+    if not winner.numel():
+        return winner.sum()
+    each = F.softplus(loser - winner).reshape(len(winner), -1).mean(1)
     return (each if weight is None else weight * each).mean()
 
 
@@ -65,14 +69,19 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1).mean()
 
 
-def reconstruction_loss(drawn: Tensor, true: Tensor, start: Tensor) -> Tensor:
+def reconstruction_loss(
+    drawn: Tensor, true: Tensor, start: Tensor, rows: Tensor | None = None
+) -> Tensor:
     """Mean over scales 1, 1/2, 1/4 of |w (drawn - true)|_1, w = 1 + 25 clip(|true - start|, 0, .4).
 
     Pixels in [0, 1] inside; all (B, 3, S, S) in [-1, 1]. `start` is the face before the change: where the state changed,
     an error weighs up to eleven times as much, because these few pixels are the whole expression.
+    `rows` (B,) weighs each picture.
     """
     drawn, true, start = (0.5 * (image + 1) for image in (drawn, true, start))
     weight = 1 + 25 * (true - start).abs().amax(1, keepdim=True).clamp(0, 0.4)
+    if rows is not None:
+        weight = weight * rows[:, None, None, None]
     total = drawn.new_zeros(())
     for scale in range(3):
         total = total + (weight * (drawn - true).abs()).mean() / 3

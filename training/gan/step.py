@@ -110,11 +110,12 @@ def step_losses(
         wanted = _either(still, own, others)
         return wanted if moved is None else _either(moved, found.detach(), wanted)
 
+    pixels = torch.where(edits, 1.0, config.latent_reconstruction)
     values["reconstruction"] = config.reconstruction_weight * ranks.mean(
-        losses.reconstruction_loss(copy, goal(x, twin, copy), x)
+        losses.reconstruction_loss(copy, goal(x, twin, copy), x, pixels)
     )
     if progress >= config.reader_from:
-        with frozen(model.trunk, model.heads, model.condition, *_readers(model)):
+        with frozen(model.trunk, model.heads, model.condition, *_more(model)):
             read = model.read(
                 drawn.x if moved is None else add_noise(drawn.x, moved, config, rng), drawn.y
             )
@@ -181,8 +182,9 @@ def _as_read(model: AffectModel, face: ModelOutput, x: Tensor) -> ModelOutput:
     return replace(face, logits=state.logits, va=state.va)
 
 
-def _readers(model: AffectModel) -> list[nn.Module]:
-    return [] if model.reader is None else [model.reader]
+def _more(model: AffectModel) -> list[nn.Module]:
+    """The networks that not every model has."""
+    return [network for network in (model.reader, model.patch_critic) if network is not None]
 
 
 @contextmanager
@@ -263,12 +265,19 @@ def _adversary(
     fake = drawn.x.detach()
     found = model.encode(fake, drawn.y, None)
     weight = torch.where(drawn.edited, config.adversary_weight, config.latent_adversary_weight)
+    real, places = other.critic[drawn.real], model.patches(other)[drawn.real]
+    with frozen(*_more(model)):
+        wanted = model.patches(read)
     values = {
-        "critic": ranks.mean(losses.relativistic(other.critic[drawn.real], found.critic)),
+        "critic": ranks.mean(
+            losses.relativistic(real, found.critic)
+            + losses.relativistic(places, model.patches(found))
+        ),
         "encoder": config.latent_weight
         * losses.latent_loss(ranks.gather(found.latent), ranks.gather(drawn.z.detach())),
         "generator": ranks.mean(
-            losses.relativistic(read.critic, other.critic[drawn.real].detach(), weight)
+            losses.relativistic(read.critic, real.detach(), weight)
+            + losses.relativistic(wanted, places.detach(), weight)
         ),
     }
     if step % config.penalty_every == 0:
@@ -287,7 +296,12 @@ def _label_loss(output: ModelOutput, y: Tensor, config: TrainConfig, ranks: Rank
 
 
 def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
-    return losses.gradient_penalty(lambda images: model.encode(images, y, None).critic, x)
+    def score(images: Tensor) -> Tensor:
+        output = model.encode(images, y, None)
+        places = model.patches(output)
+        return output.critic + (places.mean(1) if places.shape[1] else 0.0)
+
+    return losses.gradient_penalty(score, x)
 
 
 def _jitter(y: Tensor, sd: float, rng: StepRandom) -> Tensor:

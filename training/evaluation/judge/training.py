@@ -4,8 +4,11 @@ Nothing of the GAN takes part.
 """
 
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,10 +40,14 @@ class JudgeConfig:
     widths: tuple[int, ...] = (24, 48, 96, 160)  # 1.3 M parameters
     learning_rate: float = 2e-3  # at the top of the one-cycle schedule (AdamW)
     weight_decay: float = 0.05
+    kind: Literal["residual", "inverted"] = "inverted"
+    photograph_share: float = 0.25  # of each batch, where photographs are given
     seed: int = 7919
 
 
-def train_judge(data: Path, out: Path, config: JudgeConfig) -> Judge:
+def train_judge(
+    data: Path, out: Path, config: JudgeConfig, photographs: Path | None = None
+) -> Judge:
     """Train on the train split, measure on the validation split, write into `out`.
 
     Shows progress.
@@ -50,13 +57,14 @@ def train_judge(data: Path, out: Path, config: JudgeConfig) -> Judge:
         vocabulary=database.card.vocabulary,
         image_px=config.image_px,
         widths=config.widths,
+        kind=config.kind,
         data=database.card.name,
         seed=config.seed,
     )
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     judge: Judge = Judge(card).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    seen = _learn(judge, database, config)
+    seen = _learn(judge, database, config, Database.open(photographs) if photographs else None)
     round_to_bfloat16(judge)
     judge.eval()
     judge.card = card.model_copy(
@@ -66,7 +74,9 @@ def train_judge(data: Path, out: Path, config: JudgeConfig) -> Judge:
     return judge
 
 
-def _learn(judge: Judge, database: Database, config: JudgeConfig) -> int:
+def _learn(
+    judge: Judge, database: Database, config: JudgeConfig, photographs: Database | None
+) -> int:
     steps = max(config.images // config.batch_images, 1)
     optimiser = torch.optim.AdamW(
         judge.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -75,28 +85,25 @@ def _learn(judge: Judge, database: Database, config: JudgeConfig) -> int:
         optimiser, config.learning_rate, total_steps=steps, pct_start=0.15
     )
     generator = Generator().manual_seed(config.seed)
-    half = config.batch_images // 2
-    stream = Stream(
-        database, split="train", size_px=config.image_px, batch_images=half, seed=config.seed
-    )
+    device = next(judge.parameters()).device
     judge.train()
     recent, told = 0.0, 0.0
-    with (
-        stream,
-        tqdm(
-            total=steps * config.batch_images,
-            unit="img",
-            unit_scale=True,
-            mininterval=0.5,
-            desc="judge",
-        ) as bar,
-    ):
-        for _, batch in zip(range(steps), stream, strict=False):
-            x, y = _both(batch, next(judge.parameters()).device)
+    bar = tqdm(
+        total=steps * config.batch_images,
+        unit="img",
+        unit_scale=True,
+        mininterval=0.5,
+        desc="judge",
+    )
+    with ExitStack() as stack:
+        stack.enter_context(bar)
+        streams = [stack.enter_context(s) for s in _streams(database, config, photographs)]
+        for _, batches in zip(range(steps), zip(*streams, strict=True), strict=False):
+            x, y, confidence = _both(batches, device)
             x = augment(x, generator).contiguous(memory_format=torch.channels_last)
             with mixed(x.device.type):
                 raw = judge(x)[0].float()
-            loss = judge_loss(raw, y) + TWIN_WEIGHT * twin_loss(raw, y)
+            loss = judge_loss(raw, y, confidence) + TWIN_WEIGHT * twin_loss(raw, y)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -108,11 +115,31 @@ def _learn(judge: Judge, database: Database, config: JudgeConfig) -> int:
     return steps * config.batch_images
 
 
-def judge_loss(raw: Tensor, y: Tensor) -> Tensor:
+def _streams(database: Database, config: JudgeConfig, photographs: Database | None) -> list[Stream]:
+    """One stream, or one of renders and one of photographs, together half a batch of pairs."""
+    half = config.batch_images // 2
+    people = round(half * config.photograph_share) if photographs else 0
+    shared: dict[str, Any] = {"split": "train", "size_px": config.image_px}
+    streams = [Stream(database, batch_images=half - people, seed=config.seed, **shared)]
+    if photographs:
+        vocabulary = database.vocabulary
+        streams.append(
+            Stream(
+                photographs,
+                batch_images=people,
+                seed=config.seed + 1,
+                vocabulary=vocabulary,
+                **shared,
+            )
+        )
+    return streams
+
+
+def judge_loss(raw: Tensor, y: Tensor, confidence: Tensor | None = None) -> Tensor:
     """Cross-entropy to the intensity of each AU, and squared error + (1 - CCC) of valence and
     arousal; NaN in y is not annotated.
     """
-    known = torch.isfinite(y)
+    known = torch.isfinite(y) * (1.0 if confidence is None else confidence)
     target = torch.nan_to_num(y)
     aus = F.binary_cross_entropy_with_logits(raw[:, :-2], target[:, :-2], reduction="none")
     va, va_target, va_known = torch.tanh(raw[:, -2:]), target[:, -2:], known[:, -2:]
@@ -138,7 +165,7 @@ def _ccc(x: Tensor, y: Tensor, known: Tensor) -> Tensor:
     """(2,) concordance of each column over its known rows; 1 (no loss) where fewer than two are
     known.
     """
-    w = known.float() / known.sum(0).clamp_min(1)
+    w = known.float() / known.sum(0).clamp_min(1e-6)
     mean_x, mean_y = (w * x).sum(0), (w * y).sum(0)
     cov = (w * (x - mean_x) * (y - mean_y)).sum(0)
     spread = (
@@ -148,7 +175,7 @@ def _ccc(x: Tensor, y: Tensor, known: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, known: Tensor) -> Tensor:
-    return (values * known).sum() / known.sum().clamp_min(1)
+    return (values * known).sum() / known.sum().clamp_min(1e-6)
 
 
 def augment(x: Tensor, generator: Generator) -> Tensor:
@@ -216,9 +243,13 @@ def read_split(judge: Judge, database: Database, split: str) -> np.ndarray:
     )
 
 
-def _both(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A batch's faces and twins as one: (2 B, 3, S, S) and (2 B, K + 2)."""
-    images = torch.from_numpy(np.concatenate([batch.images, batch.twins])).to(device)
-    return AffectModel.to_pixels(images), torch.from_numpy(
-        np.concatenate([batch.labels, batch.twin_labels])
-    ).to(device)
+def _both(batches: Sequence[Batch], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Faces, then twins, of all batches: (2 B, 3, S, S), labels and their confidence (2 B, K + 2)."""
+    images = [*(batch.images for batch in batches), *(batch.twins for batch in batches)]
+    labels = [*(batch.labels for batch in batches), *(batch.twin_labels for batch in batches)]
+    sure = [
+        *(batch.annotations.confidence for batch in batches),
+        *(batch.twin_annotations.confidence for batch in batches),
+    ]
+    x, y, confidence = (torch.from_numpy(np.concatenate(part)) for part in (images, labels, sure))
+    return AffectModel.to_pixels(x.to(device)), y.to(device), confidence.to(device)
