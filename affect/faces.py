@@ -7,8 +7,9 @@ refines each into five points with a confidence, in two passes: once in the box 
 the box the first points imply.
 """
 
+import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.images import ImageError
+from affect.images import DecodedImage, ImageError
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -53,8 +54,9 @@ class NoFaceError(ValueError):
     code, title = "no_face", "No face found"
 
     def __init__(self, width: int, height: int) -> None:
+        least = smallest_face_px(width, height)
         self.detail = (
-            f"no face of at least {SMALLEST_FACE_PX} px in {width} x {height} px; send an "
+            f"no face of at least {least} px in {width} x {height} px; send an "
             "upright face that is mostly visible, "
             'or set faces to "none" if the picture is an aligned crop already'
         )
@@ -92,6 +94,22 @@ class Face:
     # -right mouth corner
     points: Floats
     confidence: float  # of the landmark network that this is a face, in [0, 1]
+
+    @property
+    def firm(self) -> bool:
+        """Whether it is hardly ever anything else."""
+        return self.confidence >= FIRM
+
+    def enlarged(self, times: int) -> "Face":
+        """The same face in a picture whose sides are so many times as long."""
+        if times == 1:
+            return self
+        x, y, width, height = (round(side * times, 1) for side in self.box)
+        return Face((x, y, width, height), self.points * np.float32(times), self.confidence)
+
+
+def _go_on() -> None:
+    """Nothing ends the search."""
 
 
 class Landmarks:
@@ -158,12 +176,16 @@ class FaceFinder:
         self.landmarks = landmarks or default_landmarks()
         self._local = threading.local()
 
-    def find(self, image: U8, *, thorough: bool = False) -> list[Face]:
+    def find(
+        self, image: U8, *, thorough: bool = False, checkpoint: Callable[[], None] = _go_on
+    ) -> list[Face]:
         """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none.
 
         The search stops at the first scale that shows a face; a thorough one looks for small faces
-        beside large ones too.
+        beside large ones too. `checkpoint` is called every second or so; whatever it raises ends
+        the search.
         """
+        self._local.checkpoint = checkpoint
         faces: list[Face] = []
         for longest in SEARCHES_PX:
             small, scale = _shrunk(image, longest)
@@ -176,11 +198,9 @@ class FaceFinder:
             )
             if scale == 1.0 or (faces and not thorough):
                 break
-        if not any(face.confidence >= FIRM for face in faces):
+        if not any(face.firm for face in faces):
             leaning = self._tilted(image)
-            faces = (
-                leaning if not faces or any(face.confidence >= FIRM for face in leaning) else faces
-            )
+            faces = leaning if not faces or any(face.firm for face in leaning) else faces
         faces = faces or self._filling(image)
         return sorted(_distinct(faces), key=lambda face: -face.box[2] * face.box[3])
 
@@ -227,6 +247,7 @@ class FaceFinder:
     ) -> list[Face]:
         faces: list[Face] = []
         for box in boxes:
+            self._local.checkpoint()
             points, confidence = self.landmarks.refine(image, box)
             for degrees in (
                 TILTS if confidence < FIRM else ()
@@ -250,6 +271,7 @@ class FaceFinder:
             ("alt2", even, 2),
             ("default", even, 3),
         ):
+            self._local.checkpoint()
             found = self._cascade(name).detectMultiScale(
                 picture, 1.1, neighbours, minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX)
             )
@@ -284,34 +306,59 @@ def default_landmarks() -> Landmarks:
     return Landmarks()
 
 
-def crops(
-    finder: FaceFinder, image: U8, *, faces: Faces = "largest", size_px: int
-) -> list[tuple[Face | None, U8]]:
-    """Aligned crops (S, S, 3) of a picture with the face each shows.
-
-    `largest` or `all` faces, or one by its place among all; `none` says that the picture is a crop
-    already: it is scaled as it is. Raises NoFaceError, and ImageError for a crop in which no face
-    could be made out.
+def smallest_face_px(width: int, height: int) -> int:
+    """The least face that is looked for in a picture: large pictures are searched at a smaller
+    size.
     """
+    return math.ceil(SMALLEST_FACE_PX * max(1.0, max(width, height) / SEARCHES_PX[-1]))
+
+
+def crops(
+    finder: FaceFinder,
+    image: U8 | DecodedImage,
+    *,
+    faces: Faces = "largest",
+    size_px: int,
+    checkpoint: Callable[[], None] = _go_on,
+) -> list[tuple[Face | None, U8]]:
+    """Aligned crops (S, S, 3) of a picture with the face each shows, in px of the upright original.
+
+    `largest` is the largest firm face, or the largest at all where none is firm; `all` are all of
+    them, the largest first, or one by its place among these; `none` says that the picture is a crop
+    already: it is scaled as it is. Raises NoFaceError, and ImageError for a crop in which no face
+    could be made out. For `checkpoint` see FaceFinder.find.
+    """
+    picture = image if isinstance(image, DecodedImage) else DecodedImage(image, *image.shape[1::-1])
+    pixels = picture.pixels
     if faces == "none":
-        height, width = image.shape[:2]
-        if min(height, width) < SMALLEST_FACE_PX:
+        if min(picture.width, picture.height) < SMALLEST_FACE_PX:
             raise ImageError(
                 "too_small",
                 "Image too small",
-                f"a crop of {width} x {height} px; send {SMALLEST_FACE_PX} px or more a side",
+                f"a crop of {picture.width} x {picture.height} px; send {SMALLEST_FACE_PX} px "
+                "or more a side",
             )
-        way = cv2.INTER_AREA if max(image.shape[:2]) > size_px else cv2.INTER_CUBIC
+        way = cv2.INTER_AREA if max(pixels.shape[:2]) > size_px else cv2.INTER_CUBIC
         return [
-            (None, np.ascontiguousarray(cv2.resize(image, (size_px, size_px), interpolation=way)))
+            (None, np.ascontiguousarray(cv2.resize(pixels, (size_px, size_px), interpolation=way)))
         ]
-    found = finder.find(image, thorough=faces != "largest")
+    found = finder.find(pixels, thorough=faces != "largest", checkpoint=checkpoint)
     if not found:
-        raise NoFaceError(image.shape[1], image.shape[0])
-    if isinstance(faces, int) and faces >= len(found):
-        raise NoSuchFaceError(faces, len(found))
-    chosen = found if faces == "all" else found[:1] if faces == "largest" else [found[faces]]
-    return [(face, align(image, face.points, size_px)) for face in chosen]
+        raise NoFaceError(picture.width, picture.height)
+    return [
+        (face.enlarged(picture.reduction), align(pixels, face.points, size_px))
+        for face in _chosen(found, faces)
+    ]
+
+
+def _chosen(found: list[Face], faces: Faces) -> list[Face]:
+    if faces == "all":
+        return found
+    if isinstance(faces, int):
+        if faces >= len(found):
+            raise NoSuchFaceError(faces, len(found))
+        return [found[faces]]
+    return [next((face for face in found if face.firm), found[0])]
 
 
 def align(image: U8, points: Floats, size_px: int) -> U8:

@@ -3,111 +3,200 @@ marked when we drew it.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
-# Pillow would warn at one limit and refuse at twice that; `decode` checks the header against its
-# own limit first.
+from affect.image_headers import (
+    JPEG,
+    MEDIA_TYPES,
+    ORIENTATION,
+    ORIENTATIONS,
+    WEBP,
+    Header,
+    ImageError,
+    media_type,
+    read_header,
+    with_exact_scans,
+)
+
+__all__ = [
+    "MEDIA_TYPES",
+    "DecodedImage",
+    "Header",
+    "ImageError",
+    "checked_header",
+    "decode",
+    "decode_header",
+    "encode",
+    "media_type",
+]
+
+# Pillow would warn at one limit and refuse at twice that; `checked_header` has its own limit.
 Image.MAX_IMAGE_PIXELS = None
 
-MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-# MPO: what phones write when they append a depth or brightness map to a JPEG; its first picture is
-# the photograph
-STILLS = (
-    "JPEG",
-    "MPO",
-)
 SMALLEST_PX = 8
 MAX_PIXELS = 50_000_000
+MAX_SCANS = 100  # of a JPEG; cameras and browsers' tools write about ten
+MAX_SCAN_PIXELS = 1_500_000_000  # pixels times scans: about two seconds of a core
+BAND_PIXELS = 1 << 20  # converted at a time, so that a large picture lies in memory once
+REDUCTIONS = (8, 4, 2, 1)
+# Seconds of a core for a pixel (measured, generously rounded up): of a JPEG for each pass, of
+# others once.
+SCAN_PIXEL_SECONDS, FIRST_SCAN_SECONDS, PIXEL_SECONDS = 1.5e-9, 5e-9, 35e-9
 # What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50)
 # look for such marks.
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
-class ImageError(ValueError):
-    """A picture that cannot be used.
-
-    `code` is stable for machines, `title` and `detail` are for people.
+@dataclass(frozen=True)
+class DecodedImage:
+    """An upright picture (h, w, 3) uint8 RGB, which may be `reduction` times smaller than the
+    original of width x height px.
     """
 
-    def __init__(self, code: str, title: str, detail: str) -> None:
-        super().__init__(f"{title}: {detail}")
-        self.code, self.title, self.detail = code, title, detail
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    reduction: int = 1
 
 
-def media_type(content: bytes) -> str:
-    """What the bytes are, whatever their name says.
+def decode(content: bytes, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB at full size, turned upright by its EXIF orientation.
 
-    Raises ImageError unless they are JPEG, PNG or WebP.
+    Raises ImageError.
     """
-    if content[:3] == b"\xff\xd8\xff":
-        return "image/jpeg"
-    if content[:8] == b"\x89PNG\r\n\x1a\n":
-        return "image/png"
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "image/webp"
-    known = {
-        b"GIF8": "a GIF",
-        b"BM": "a BMP",
-        b"II*\x00": "a TIFF",
-        b"MM\x00*": "a TIFF",
-        b"%PDF": "a PDF",
-        b"<svg": "an SVG",
-        b"<?xml": "an SVG",
-    }
-    if content[4:8] == b"ftyp":
-        known = {content[:8]: "a HEIC, AVIF or video file"}
-    for start, name in known.items():
-        if content.startswith(start):
-            raise ImageError(
-                "unsupported_type",
-                "Unsupported image type",
-                f"this is {name}; send JPEG, PNG or WebP",
-            )
-    raise ImageError(
-        "not_an_image",
-        "Not an image",
-        f"{len(content)} bytes that are neither JPEG, PNG nor WebP; send one of these",
-    )
+    return decode_header(checked_header(content, max_pixels=max_pixels)).pixels
 
 
-def decode(
-    content: bytes, *, max_pixels: int = MAX_PIXELS, longest_px: int | None = None
-) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
-
-    The header is checked before anything is decoded. `longest_px` allows a JPEG to be decoded at a
-    fraction of its size, never below `longest_px`, which is ten times as fast for large
-    photographs. Raises ImageError.
-    """
-    # Pillow reads on to the first pixels before it tells the size
-    if media_type(content) == "image/png" and len(content) >= 24:
-        _check_size(int.from_bytes(content[16:20]), int.from_bytes(content[20:24]), max_pixels)
-    try:
-        with Image.open(io.BytesIO(content), formats=list(MEDIA_TYPES)) as picture:
-            _check_header(picture, max_pixels)
-            if longest_px and picture.format in STILLS:
-                picture.draft("RGB", _draft_size(picture.size, longest_px))
-            picture.load()
-            upright = ImageOps.exif_transpose(picture)
-            return np.asarray(to_rgb(upright), dtype=np.uint8)
-    except UnidentifiedImageError as error:
+def checked_header(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """The header of a picture that may be decoded. Raises ImageError."""
+    header = read_header(content)
+    _check_size(header.width, header.height, max_pixels)
+    if header.frames > 1:
         raise ImageError(
-            "truncated",
-            "Broken image",
-            "the header promises a picture that the rest does not hold; send the whole file",
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, ImageError):
-            raise
+            "animated", "Animated image", "it has several frames; send a still picture"
+        )
+    most = min(MAX_SCANS, MAX_SCAN_PIXELS // header.pixels)
+    if header.scans > most:
+        header = with_exact_scans(header, most)
+    if header.scans > most:
+        raise ImageError(
+            "too_complex",
+            "Image too complex",
+            f"a JPEG of {header.width} x {header.height} px may have {most} scans; save the "
+            "picture anew",
+        )
+    return header
+
+
+def decoding_seconds(header: Header) -> float:
+    """About how long a core takes to decode it."""
+    if header.media_type != JPEG:
+        return header.pixels * PIXEL_SECONDS
+    return header.pixels * (FIRST_SCAN_SECONDS + header.scans * SCAN_PIXEL_SECONDS)
+
+
+def decode_header(header: Header, *, longest_px: int | None = None) -> DecodedImage:
+    """The picture of a header, turned upright by its EXIF orientation alone.
+
+    With `longest_px` it may come at a half, a quarter or an eighth of its size, never below
+    `longest_px`; for JPEG that is ten times as fast for large photographs. Whatever the decoder
+    raises is an ImageError.
+    """
+    longest = max(header.width, header.height)
+    reduction = next((r for r in REDUCTIONS if longest_px and longest >= r * longest_px), 1)
+    try:
+        decoder = _decoded_webp if header.media_type == WEBP else _decoded
+        pixels = _upright(decoder(header, reduction), header.orientation)
+    except Exception as error:  # Pillow's plugins raise whatever their parsing meets
         raise ImageError(
             "truncated",
             "Broken image",
             f"the picture ends early or is damaged ({error}); send the whole file",
         ) from error
+    sides = (header.width, header.height)
+    width, height = sides[::-1] if header.orientation > 4 else sides
+    return DecodedImage(pixels, width, height, reduction)
+
+
+def _decoded(header: Header, reduction: int) -> NDArray[np.uint8]:
+    """JPEG at a fraction of its size, PNG averaged to it."""
+    with Image.open(io.BytesIO(header.content), formats=["JPEG", "PNG"]) as picture:
+        if picture.size != (header.width, header.height):
+            raise ValueError(f"it holds {picture.size[0]} x {picture.size[1]} px")
+        if picture.format == "JPEG":
+            picture.draft("RGB", (header.width // reduction, header.height // reduction))
+        picture.load()
+        left = reduction if picture.format == "PNG" else 1
+        return _in_bands(picture.size, left, lambda top, end: _rows(picture, top, end))
+
+
+def _decoded_webp(header: Header, reduction: int) -> NDArray[np.uint8]:
+    """OpenCV's reader of WebP keeps the picture once; Pillow's keeps it five times."""
+    content = np.frombuffer(header.content, np.uint8)
+    found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if found is None or found.shape[:2] != (header.height, header.width):
+        raise ValueError("its pixels cannot be read")
+    to_front = [2, 1, 0, 3][: found.shape[2]]  # from BGR or BGRA
+    return _in_bands(
+        (header.width, header.height),
+        reduction,
+        lambda top, end: Image.fromarray(np.asarray(found[top:end, :, to_front], np.uint8)),
+    )
+
+
+def _rows(picture: Image.Image, top: int, end: int) -> Image.Image:
+    whole = (top, end) == (0, picture.height)
+    return picture if whole else picture.crop((0, top, picture.width, end))
+
+
+def _in_bands(
+    size: tuple[int, int], reduction: int, rows: Callable[[int, int], Image.Image]
+) -> NDArray[np.uint8]:
+    """(h, w, 3) of a picture of that size (width, height), converted and averaged some rows at a
+    time.
+    """
+    width, height = size
+    step = reduction * max(1, BAND_PIXELS // (width * reduction))
+    out = np.empty((*_reduced((height, width), reduction), 3), np.uint8)
+    for top in range(0, height, step):
+        band = to_rgb(rows(top, min(top + step, height)))
+        part = np.asarray(band.reduce(reduction) if reduction > 1 else band, np.uint8)
+        if step >= height:
+            return part
+        out[top // reduction : top // reduction + len(part)] = part
+    return out
+
+
+def _reduced(sides: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """Both sides at a fraction, rounded up as JPEG decoders do."""
+    return (-(-sides[0] // reduction), -(-sides[1] // reduction))
+
+
+def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3) of a PIL image, turned upright by its orientation tag, if that can be read."""
+    try:
+        orientation = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # the pixels are whole, whatever is wrong with the rest
+        orientation = 1
+    turned = orientation if orientation in ORIENTATIONS else 1
+    return _upright(np.asarray(to_rgb(picture), np.uint8), turned)
+
+
+def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turned and mirrored as EXIF's orientation (1 to 8) says."""
+    if orientation > 4:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def encode(
@@ -161,16 +250,6 @@ def encode(
     return out.getvalue()
 
 
-def _check_header(picture: Image.Image, max_pixels: int) -> None:
-    _check_size(*picture.size, max_pixels)
-    if picture.format not in STILLS and getattr(picture, "n_frames", 1) > 1:
-        raise ImageError(
-            "animated",
-            "Animated image",
-            f"{getattr(picture, 'n_frames', 1)} frames; send a still picture",
-        )
-
-
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise ImageError(
@@ -184,16 +263,6 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             "Image too small",
             f"{width} x {height} px; send at least {SMALLEST_PX} px on each side",
         )
-
-
-def _draft_size(size: tuple[int, int], longest_px: int) -> tuple[int, int]:
-    """Pillow's draft keeps both sides at least this large."""
-    scale = longest_px / max(size)
-    return (
-        (size[0], size[1])
-        if scale >= 1
-        else (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-    )
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:

@@ -14,9 +14,9 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from affect.images import MAX_PIXELS, ImageError, decode, to_rgb
+from affect.images import MAX_PIXELS, ImageError, decode, pixels_of
 
 U8: TypeAlias = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ class Picture:
         if isinstance(self.source, np.ndarray):
             return _rgb(self.source)
         if isinstance(self.source, Image.Image):
-            return np.asarray(to_rgb(ImageOps.exif_transpose(self.source)), dtype=np.uint8)
+            return pixels_of(self.source)
         return decode(self.content(), max_pixels=max_pixels)
 
 

@@ -1,4 +1,6 @@
-"""Pictures to aligned crops, in a few threads: decoding and finding release the interpreter's lock, the event loop goes on."""
+"""Pictures to aligned crops, in a few threads: decoding and finding release the interpreter's lock,
+the event loop goes on.
+"""
 
 import asyncio
 import os
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from affect.answers import RowProblem
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
-from affect.images import ImageError, decode
+from affect.images import ImageError, checked_header, decode_header
 from service.observability.metrics import Metrics
 
 P = ParamSpec("P")
@@ -53,7 +55,9 @@ class Preprocessor:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Work on pictures in a thread: encoding many of them would hold up everybody else on the event loop."""
+        """Work on pictures in a thread: encoding many of them would hold up everybody else on the
+        event loop.
+        """
         return await asyncio.get_running_loop().run_in_executor(
             self._pool, partial(work, *args, **kwargs)
         )
@@ -74,7 +78,9 @@ class Preprocessor:
     def _one(self, content: bytes, faces: Faces, size_px: int) -> list[Crop] | RowProblem:
         start = time.perf_counter()
         try:
-            image = decode(content, max_pixels=self.max_pixels, longest_px=LONGEST_PX)
+            image = decode_header(
+                checked_header(content, max_pixels=self.max_pixels), longest_px=LONGEST_PX
+            )
             return [
                 Crop(pixels, face)
                 for face, pixels in crops(self.finder, image, faces=faces, size_px=size_px)
@@ -85,7 +91,7 @@ class Preprocessor:
                 415
                 if error.code in ("unsupported_type", "not_an_image")
                 else 413
-                if error.code == "too_many_pixels"
+                if error.code in ("too_many_pixels", "too_complex")
                 else 422
             )
             return row_problem(error.code, error.title, error.detail, status)
@@ -94,7 +100,9 @@ class Preprocessor:
 
 
 def _stand_back() -> None:
-    """On Linux a thread has a niceness of its own: the event loop, which tells others that the house is full, computes first."""
+    """On Linux a thread has a niceness of its own: the event loop, which tells others that the
+    house is full, computes first.
+    """
     if sys.platform == "linux":
         os.setpriority(
             os.PRIO_PROCESS,

@@ -13,7 +13,9 @@ from skimage import data
 
 from affect.faces import (
     EYES,
+    SMALLEST_FACE_PX,
     Box,
+    Face,
     FaceFinder,
     NoFaceError,
     NoSuchFaceError,
@@ -22,7 +24,7 @@ from affect.faces import (
     crops,
     cut,
 )
-from affect.images import decode
+from affect.images import checked_header, decode, decode_header
 from training.renderer.expressions import NEUTRAL_STATE
 from training.renderer.face import LOOSE, render_face
 from training.renderer.person import draw_person
@@ -214,3 +216,64 @@ def test_a_face_is_chosen_by_its_place_among_all(
     assert chosen.box == little.box != large.box and np.array_equal(crop, same)
     with pytest.raises(NoSuchFaceError, match="face 2 of 2"):
         crops(finder, pair, faces=2, size_px=64)
+
+
+@pytest.mark.parametrize(("kind", "side"), [("JPEG", 3200), ("PNG", 3200), ("WEBP", 3200)])
+def test_boxes_are_in_px_of_the_original_at_whatever_size_it_is_decoded(
+    portrait: NDArray[np.uint8], finder: FaceFinder, kind: str, side: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    out = io.BytesIO()
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(portrait))).resize((side, side))
+    stored.save(out, kind, quality=90, exif=exif)
+    picture = decode_header(checked_header(out.getvalue()), longest_px=800)
+    ((face, _),) = crops(finder, picture, size_px=64)
+    ((reference, _),) = crops(finder, portrait, size_px=64)
+    assert face is not None and reference is not None and picture.reduction == 4
+    assert np.abs(np.array(face.box) * 512 / side - reference.box).max() < 3
+    assert np.abs(face.points * 512 / side - reference.points).max() < 3
+
+
+class _Seen(FaceFinder):
+    """Finds the faces that it is told."""
+
+    def __init__(self, *faces: Face) -> None:
+        super().__init__()
+        self.faces = list(faces)
+
+    def find(self, *_: object, **__: object) -> list[Face]:
+        return self.faces
+
+
+@pytest.mark.parametrize(
+    ("confidences", "chosen"), [((0.9, 0.999), 1), ((0.999, 1.0), 0), ((0.8, 0.9), 0)]
+)
+def test_the_largest_firm_face_wins_and_the_largest_where_none_is(
+    confidences: tuple[float, float], chosen: int
+) -> None:
+    eyes = np.array([[20, 20], [40, 20], [30, 30], [24, 40], [36, 40]], np.float32)
+    sizes = (60.0, 30.0)
+    faces = [
+        Face((0.0, 0.0, side, side), eyes, sure)
+        for side, sure in zip(sizes, confidences, strict=True)
+    ]
+    ((face, _),) = crops(_Seen(*faces), np.zeros((99, 99, 3), np.uint8), size_px=32)
+    assert face is faces[chosen]
+
+
+@pytest.mark.parametrize(
+    ("size", "least"), [((400, 300), SMALLEST_FACE_PX), ((4000, 3000), 75), ((3000, 4000), 75)]
+)
+def test_who_finds_no_face_says_from_what_size_on_one_is_found(
+    size: tuple[int, int], least: int
+) -> None:
+    assert f"at least {least} px in {size[0]} x {size[1]} px" in str(NoFaceError(*size))
+
+
+def test_a_search_ends_at_its_next_checkpoint(finder: FaceFinder) -> None:
+    def end() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        finder.find(np.zeros((400, 400, 3), np.uint8), checkpoint=end)

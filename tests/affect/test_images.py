@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from affect.images import SYNTHETIC, ImageError, decode, encode
+from affect.images import (
+    SYNTHETIC,
+    DecodedImage,
+    ImageError,
+    checked_header,
+    decode,
+    decode_header,
+    encode,
+)
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 
@@ -37,11 +45,39 @@ def _animated(kind: str) -> bytes:
     return _bytes(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
+def decode_smaller(content: bytes, longest_px: int) -> DecodedImage:
+    return decode_header(checked_header(content), longest_px=longest_px)
+
+
 JPEG = _bytes(Image.fromarray(PICTURE), "JPEG", quality=95)
 
 SIZE = JPEG.index(b"\xff\xc0") + 5  # where the header says how large the picture is
 
+
+def _progressive(side: int, scans: int) -> bytes:
+    """A JPEG that repeats its last scan."""
+    content = _bytes(Image.new("RGB", (side, side)), "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    return content[:-2] + last * (scans - content.count(b"\xff\xda")) + content[-2:]
+
+
+def _segments(count: int) -> bytes:
+    return JPEG[:2] + b"\xff\xfe\x00\x02" * count + JPEG[2:]
+
+
+def _chunks(count: int) -> bytes:
+    chunk = struct.pack(">I", 0) + b"tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
+    png = encode(PICTURE)
+    return png[:33] + chunk * count + png[33:]
+
+
 BROKEN = {
+    "too_complex": [
+        _progressive(16, 101),
+        _progressive(5000, 61),
+        _segments(20_000),
+        _chunks(20_000),
+    ],
     "truncated": [JPEG[: len(JPEG) // 2], encode(PICTURE)[:300], JPEG[:40]],
     "not_an_image": [b"these are words, whatever the name says", b""],
     "unsupported_type": [
@@ -78,13 +114,13 @@ def test_the_orientation_tag_is_obeyed() -> None:
     assert np.array_equal(turned, np.rot90(PICTURE, -1))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_the_orientation_tag_is_obeyed_at_reduced_size_too(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8
-    assert decode(_bytes(Image.new("RGB", (1600, 800)), kind, exif=exif), longest_px=400).shape[
-        :2
-    ] in {(400, 200), (1600, 800)}
+    picture = decode_smaller(_bytes(Image.new("RGB", (1600, 800)), kind, exif=exif), 400)
+    assert picture.pixels.shape == (400, 200, 3)
+    assert (picture.width, picture.height, picture.reduction) == (800, 1600, 4)
 
 
 def test_a_phones_photograph_with_a_map_behind_it_is_a_still() -> None:
@@ -132,8 +168,8 @@ def test_transparent_parts_are_white() -> None:
 
 def test_a_large_jpeg_may_be_decoded_smaller_but_never_too_small() -> None:
     large = _bytes(Image.new("RGB", (4000, 2000)), "JPEG")
-    height, width, _ = decode(large, longest_px=900).shape
-    assert 900 <= width < 4000 and width == 2 * height
+    height, width, _ = decode_smaller(large, 900).pixels.shape
+    assert (width, height) == (1000, 500)
 
 
 @pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "image/webp"])
@@ -146,3 +182,105 @@ def test_a_drawn_picture_says_so_and_has_the_same_bytes_each_time(kind: str) -> 
         and SYNTHETIC.encode() in first
         and SYNTHETIC.encode() not in encode(PICTURE, kind)
     )
+
+
+@pytest.mark.parametrize("content", [_progressive(16, 100), _segments(200), _chunks(200)])
+def test_as_many_parts_as_a_photograph_may_have_are_read(content: bytes) -> None:
+    assert decode(content).shape[2] == 3
+
+
+def test_what_looks_like_scans_inside_a_segment_is_none() -> None:
+    comment = b"\xff\xda" * 300
+    content = _progressive(16, 20)
+    place = content.index(b"\xff\xda")
+    segment = b"\xff\xfe" + struct.pack(">H", len(comment) + 2) + comment
+    between = content.index(b"\xff\xda", place + 2)
+    assert decode(content[:between] + segment + content[between:]).shape == (16, 16, 3)
+
+
+def _exif(order: str, tag_type: int, value: int, *, more: bytes = b"", count: int = 1) -> bytes:
+    """An EXIF block with a broken rational before the orientation, as cameras and editors write
+    them.
+    """
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    size = {1: "Bxxx", 3: "Hxx", 4: "I"}[tag_type]
+    entries = struct.pack(order + "HHII", 0x010F, 10, 1, 5) + struct.pack(
+        order + "HHI" + size, 0x0112, tag_type, count, value
+    )
+    return mark + struct.pack(order + "IH", 8, 2) + entries + bytes(4) + more
+
+
+TURNS = {
+    1: PICTURE,
+    2: PICTURE[:, ::-1],
+    3: PICTURE[::-1, ::-1],
+    4: PICTURE[::-1],
+    5: PICTURE.transpose(1, 0, 2),
+    6: np.rot90(PICTURE, -1),
+    7: PICTURE[::-1, ::-1].transpose(1, 0, 2),
+    8: np.rot90(PICTURE),
+    0: PICTURE,
+    9: PICTURE,
+}
+
+
+@pytest.mark.parametrize(("order", "kind"), [("<", 3), (">", 3), ("<", 4), (">", 1)])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_a_picture_is_turned_by_its_tag_whatever_else_its_exif_says(
+    order: str, kind: int, orientation: int
+) -> None:
+    content = _bytes(Image.fromarray(PICTURE), "PNG", exif=_exif(order, kind, orientation))
+    assert np.array_equal(decode(content), TURNS[orientation])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif",
+    [b"", b"II", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"nonsense", bytes(60)],
+)
+def test_broken_exif_leaves_the_pixels_as_they_are(kind: str, exif: bytes) -> None:
+    block = exif if kind == "PNG" else b"Exif\0\0" + exif
+    content = _bytes(Image.fromarray(PICTURE), kind, exif=block, lossless=True, quality=95)
+    assert decode(content).shape == PICTURE.shape
+
+
+def test_metadata_never_reaches_the_decoder() -> None:
+    """A block of ten megabytes whose 65,535 tags each point at all of it is not read tag by tag."""
+    entries = b"".join(struct.pack("<HHII", tag, 7, 10_000_000, 8) for tag in range(0xFFFF))
+    block = b"II*\0" + struct.pack("<IH", 8, 0xFFFF) + entries + bytes(9_300_000)
+    content = _bytes(Image.fromarray(PICTURE), "PNG", exif=block)
+    assert len(checked_header(content).content) < 10_000
+    assert np.array_equal(decode(content), PICTURE)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_is_read_to_the_pixels_that_its_writer_meant(mode: str) -> None:
+    rng = np.random.default_rng(1)
+    drawn = rng.integers(0, 256, (40, 60, len(mode)), dtype=np.uint8)
+    drawn[..., 3:] = rng.choice([0, 255], (40, 60, 1))[..., : len(mode) - 3]
+    content = _bytes(Image.fromarray(drawn), "WEBP", lossless=True, exact=True)
+    reference = Image.open(io.BytesIO(content)).convert("RGBA")
+    ground = Image.new("RGBA", reference.size, "white")
+    assert np.array_equal(
+        decode(content), np.asarray(Image.alpha_composite(ground, reference).convert("RGB"))
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_picture_read_at_a_fraction_is_the_mean_of_its_pixels(kind: str) -> None:
+    drawn = np.random.default_rng(2).integers(0, 256, (1501, 2003, 3), dtype=np.uint8)
+    content = _bytes(Image.fromarray(drawn), kind, lossless=True)
+    picture = decode_smaller(content, 1000)
+    means = drawn[:1500, :2002].reshape(750, 2, 1001, 2, 3).mean((1, 3))
+    assert picture.pixels.shape == (751, 1002, 3) and picture.reduction == 2
+    assert np.abs(picture.pixels[:750, :1001] - means).max() <= 1
+
+
+def test_a_picture_that_is_another_size_than_its_header_says_is_refused() -> None:
+    webp = bytearray(
+        _bytes(Image.new("RGBA", (60, 40)), "WEBP", lossless=False, exif=b"Exif\0\0II")
+    )
+    assert webp[12:16] == b"VP8X"
+    webp[24:27] = (19).to_bytes(3, "little")
+    with pytest.raises(ImageError, match="Broken image"):
+        decode(bytes(webp))

@@ -16,7 +16,7 @@ from training.alignment.reading import cost_of_alignment
 class Astray(FaceFinder):
     """Finds every face, a head's width beside it."""
 
-    def find(self, image: np.ndarray, *, thorough: bool = False) -> list[Face]:
+    def find(self, image: np.ndarray, **_: object) -> list[Face]:
         side = image.shape[0]
         points = (
             np.array(

@@ -1,0 +1,274 @@
+"""What the files of pictures say before a pixel is decoded, and the same files without what a
+decoder need not see.
+
+Decoders trust metadata: a broken tag makes them raise, many small parts cost them seconds. So the
+containers of JPEG, PNG and WebP are walked here, which costs microseconds: size, orientation and
+the passes over the pixels are read, and only the parts that hold pixels and how to read them go on
+to the decoder.
+"""
+
+import re
+import struct
+from dataclasses import dataclass, replace
+
+JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
+MEDIA_TYPES = {"JPEG": JPEG, "PNG": PNG, "WEBP": WEBP}
+# segments or chunks of a file; photographs have dozens, PNGs one for every few kilobytes
+MOST_PARTS = 10_000
+ORIENTATION = 0x0112  # EXIF
+ORIENTATIONS = range(1, 9)
+NUMBER_TYPES = {1: "B", 3: "H", 4: "I"}  # of EXIF: byte, short, long
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+MARKER = re.compile(rb"\xff+([^\x00\xff])")
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+START_OF_SCAN, END_OF_IMAGE, APP0, APP1, ADOBE, COMMENT = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xFE
+WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # TEM, restarts, start of image
+FOREIGN = {
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"II*\x00": "a TIFF",
+    b"MM\x00*": "a TIFF",
+    b"%PDF": "a PDF",
+    b"<svg": "an SVG",
+    b"<?xml": "an SVG",
+}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used.
+
+    `code` is stable for machines, `title` and `detail` are for people.
+    """
+
+    def __init__(self, code: str, title: str, detail: str) -> None:
+        super().__init__(f"{title}: {detail}")
+        self.code, self.title, self.detail = code, title, detail
+
+    def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str, str]]:
+        return type(self), (self.code, self.title, self.detail)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a file says of its picture."""
+
+    media_type: str
+    width: int  # px as stored, before it is turned upright
+    height: int
+    channels: int
+    orientation: int = 1  # EXIF: 1 is upright
+    scans: int = 1  # passes over the pixels, of a JPEG
+    frames: int = 1
+    content: bytes  # the file without metadata
+
+    @property
+    def pixels(self) -> int:
+        """Width times height."""
+        return self.width * self.height
+
+
+def media_type(content: bytes) -> str:
+    """What the bytes are, whatever their name says.
+
+    Raises ImageError unless they are JPEG, PNG or WebP.
+    """
+    if content[:3] == b"\xff\xd8\xff":
+        return JPEG
+    if content[:8] == PNG_START:
+        return PNG
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return WEBP
+    known = {content[:8]: "a HEIC, AVIF or video file"} if content[4:8] == b"ftyp" else FOREIGN
+    for start, name in known.items():
+        if content.startswith(start):
+            raise ImageError(
+                "unsupported_type",
+                "Unsupported image type",
+                f"this is {name}; send JPEG, PNG or WebP",
+            )
+    raise ImageError(
+        "not_an_image",
+        "Not an image",
+        f"{len(content)} bytes that are neither JPEG, PNG nor WebP; send one of these",
+    )
+
+
+def read_header(content: bytes) -> Header:
+    """The header of a JPEG, PNG or WebP. Raises ImageError."""
+    readers = {JPEG: _jpeg, PNG: _png, WEBP: _webp}
+    try:
+        return readers[media_type(content)](content)
+    except (struct.error, IndexError) as error:
+        raise ImageError(
+            "truncated",
+            "Broken image",
+            "the header promises a picture that the rest does not hold; send the whole file",
+        ) from error
+
+
+def orientation_of(exif: bytes) -> int:
+    """The orientation (1 to 8) that an EXIF block asks for: 1, upright, where it asks for none or
+    cannot be read.
+    """
+    block = exif.removeprefix(b"Exif\x00\x00")
+    order = {b"II": "<", b"MM": ">"}.get(block[:2])
+    if order is None:
+        return 1
+    try:
+        (first,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, first)
+        for entry in range(first + 2, first + 2 + 12 * count, 12):
+            tag, kind, values = struct.unpack_from(order + "HHI", block, entry)
+            if tag == ORIENTATION and kind in NUMBER_TYPES and values == 1:
+                (value,) = struct.unpack_from(order + NUMBER_TYPES[kind], block, entry + 8)
+                return value if value in ORIENTATIONS else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _jpeg(content: bytes) -> Header:
+    """Segments up to the first scan; the rest is the decoder's, but its scans are counted."""
+    kept, exif, frame, place = [content[:2]], b"", None, 2
+    for _ in range(MOST_PARTS):
+        marker, start, place = _marker(content, place)
+        if marker == START_OF_SCAN:
+            break
+        if marker in WITHOUT_LENGTH:
+            continue
+        end = place + _length(content, place)
+        if marker in START_OF_FRAME:
+            frame = frame or struct.unpack_from(">xHHB", content, place + 2)
+        if marker == APP1 and not exif and content[place + 2 : place + 8] == b"Exif\x00\x00":
+            exif = content[place + 2 : end]
+        if marker in (APP0, ADOBE) or not (APP0 <= marker < 0xF0 or marker == COMMENT):
+            kept.append(content[start:end])
+        place = end
+    else:
+        raise _too_many_parts("segments")
+    if frame is None:
+        raise IndexError("no frame before the first scan")
+    height, width, channels = frame
+    return Header(
+        media_type=JPEG,
+        width=width,
+        height=height,
+        channels=channels,
+        orientation=orientation_of(exif),
+        scans=content.count(b"\xff\xda", start),
+        content=b"".join([*kept, content[start:]]),
+    )
+
+
+def with_exact_scans(header: Header, most: int) -> Header:
+    """The header with its scans counted marker by marker, up to one more than `most`: what looks
+    like one may lie in a segment.
+    """
+    scans, place = 0, 2
+    while scans <= most:
+        try:
+            marker, _, place = _marker(header.content, place)
+        except IndexError:
+            break
+        if marker == END_OF_IMAGE:
+            break
+        scans += marker == START_OF_SCAN
+        if marker not in WITHOUT_LENGTH:
+            place += _length(header.content, place)
+    return replace(header, scans=scans)
+
+
+def _marker(content: bytes, place: int) -> tuple[int, int, int]:
+    """(marker, where it starts, where it ends) of the next marker.
+
+    Raises IndexError at the end of the file.
+    """
+    found = MARKER.search(content, place)
+    if found is None:
+        raise IndexError("the file ends before the picture")
+    return content[found.end() - 1], found.end() - 2, found.end()
+
+
+def _length(content: bytes, place: int) -> int:
+    """Bytes of the segment whose length stands at `place`, itself included. Raises struct.error."""
+    (length,) = struct.unpack_from(">H", content, place)
+    return max(int(length), 2)
+
+
+def _png(content: bytes) -> Header:
+    width, height, _, colour = struct.unpack_from(">IIBB", content, 16)
+    kept, exif, frames, place = [PNG_START], b"", 1, 8
+    for _ in range(MOST_PARTS):
+        if place + 8 > len(content):
+            break
+        length, kind = struct.unpack_from(">I4s", content, place)
+        end = place + 12 + length
+        if kind in PNG_KEPT:
+            kept.append(content[place:end])
+        elif kind == b"eXIf":
+            exif = exif or content[place + 8 : end - 4]
+        elif kind == b"acTL":
+            (frames,) = struct.unpack_from(">I", content, place + 8)
+        place = end
+        if kind == b"IEND":
+            break
+    else:
+        raise _too_many_parts("chunks")
+    return Header(
+        media_type=PNG,
+        width=width,
+        height=height,
+        channels=PNG_CHANNELS.get(colour, 4),
+        orientation=orientation_of(exif),
+        frames=frames,
+        content=b"".join(kept),
+    )
+
+
+def _webp(content: bytes) -> Header:
+    kind = content[12:16]
+    alpha, frames, exif = False, 1, b""
+    if kind == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", content, 26))
+    elif kind == b"VP8L":
+        (bits,) = struct.unpack_from("<I", content, 21)
+        width, height, alpha = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+    else:
+        flags = content[20]
+        width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (24, 27))
+        alpha, frames = bool(flags & 0x10), 2 if flags & 0x02 else 1
+        exif = _webp_chunk(content, b"EXIF")
+    return Header(
+        media_type=WEBP,
+        width=width,
+        height=height,
+        channels=4 if alpha else 3,
+        orientation=orientation_of(exif),
+        frames=frames,
+        content=content,
+    )
+
+
+def _webp_chunk(content: bytes, wanted: bytes) -> bytes:
+    """The first chunk of that kind, b"" when there is none."""
+    place = 12
+    for _ in range(MOST_PARTS):
+        if place + 8 > len(content):
+            return b""
+        kind, length = struct.unpack_from("<4sI", content, place)
+        if kind == wanted:
+            return content[place + 8 : place + 8 + length]
+        place += 8 + length + length % 2
+    raise _too_many_parts("chunks")
+
+
+def _too_many_parts(what: str) -> ImageError:
+    return ImageError(
+        "too_complex",
+        "Image too complex",
+        f"the file has more than {MOST_PARTS:,} {what}; save the picture anew",
+    )
