@@ -115,6 +115,7 @@ ACTIONS: dict[int, dict[str, float]] = {
     43: {"eyeBlink": 1.2},
 }
 MOST = 2.3  # of an action: beyond it skin tears
+SIDED = tuple(code for code in AU_CODES if code in ONE_SIDED)
 SIDE = 1.5  # the most that one side shows of an AU, in its intensity
 BILATERAL = frozenset(
     {
@@ -167,9 +168,8 @@ class State:
         return min(self.intensities.get(code, 0.0) * share, 1.0)
 
     def sides(self, *, left: bool) -> dict[str, float]:
-        """Intensities on one side of the AUs that can be one-sided and that have any."""
-        codes = (code for code in self.intensities if code in ONE_SIDED)
-        return {code: round(self.side(code, left=left), 4) for code in codes}
+        """Intensities on one side of every AU that can be one-sided, 0 where nothing moves."""
+        return {code: round(self.side(code, left=left), 4) for code in SIDED}
 
 
 NEUTRAL_STATE = State({}, {}, "neutral", 0.0, 0.0, (0.0, 0.0))

@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from training.database.annotations import SIDES
 from training.database.card import CARD_FILE, DataCard, DataError
 from training.database.copying import samples
 from training.database.reader import Database
@@ -63,9 +64,9 @@ def _sides(sample: Sample, intensities: dict[str, float]) -> tuple[dict[str, flo
 
     Older truth has the left side's share of each AU instead.
     """
-    left, right = sample.truth.get("left", {}), sample.truth.get("right")
-    if right is not None:
-        return left, right
+    if sides := sample.truth.get(SIDES):
+        return sides["left"], sides["right"]
+    left = sample.truth.get("left", {})
     shares = {code: float(left.get(code, 1.0)) for code in intensities}
     return tuple(
         {

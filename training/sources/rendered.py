@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from affect.labels import POSE, Vocabulary
+from training.database.annotations import EXPRESSION, POSE_DEGREES, SIDES
 from training.database.masks import encode
 from training.database.sample import Sample
 from training.renderer.affect_rule import rater
@@ -112,14 +113,11 @@ def _sample(
         "age": person.age,
         "melanin": round(person.melanin, 2),
         "parts": encode(face.parts),
-        "expression": expression_of(state),
-        "pose": dict(zip(POSE, (round(angle, 2) for angle in face.pose), strict=True)),
+        EXPRESSION: expression_of(state),
+        POSE_DEGREES: dict(zip(POSE, (round(angle, 2) for angle in face.pose), strict=True)),
         "points": face.points.round(2).tolist(),
         "landmarks": face.landmarks.round(1).tolist(),
-        # Intensities on the person's own sides. Sets from before the rule had shares of the left
-        # side alone.
-        "left": state.sides(left=True),
-        "right": state.sides(left=False),
+        SIDES: {"left": state.sides(left=True), "right": state.sides(left=False)},
     }
     assert state.expected is not None
     truth["expected_va"] = [round(value, 4) for value in state.expected]

@@ -102,8 +102,9 @@ def test_an_eighth_of_the_states_is_clearly_one_sided_and_most_are_nearly_even()
 
 def test_sides_stay_in_their_range_and_name_the_stronger_one() -> None:
     crooked = State({"AU12": 0.6, "AU25": 1.0}, {"AU12": 1.9}, None, None, None)
-    assert crooked.sides(left=True) == {"AU12": pytest.approx(0.9)}
-    assert crooked.sides(left=False) == {"AU12": pytest.approx(0.06)}
+    left, right = crooked.sides(left=True), crooked.sides(left=False)
+    assert left["AU12"] == pytest.approx(0.9) and right["AU12"] == pytest.approx(0.06)
+    assert left["AU4"] == right["AU4"] == 0 and "AU25" not in left
 
 
 CALLED = {

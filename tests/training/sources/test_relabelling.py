@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from training.database.annotations import SIDES
 from training.database.card import DataCard, DataError
 from training.database.reader import Database
 from training.database.sample import Sample
@@ -25,10 +26,10 @@ def _old(sample: Sample) -> Sample:
     """As it was before the rule: VA unknown, the left side's share of each AU and no right side."""
     labels = sample.labels.copy()
     labels[-2:] = np.nan
-    truth = {k: v for k, v in sample.truth.items() if k not in ("right", "expected_va")}
+    truth = {k: v for k, v in sample.truth.items() if k not in (SIDES, "expected_va")}
     shares = {
-        code: 2 * left / max(left + sample.truth["right"][code], 1e-9)
-        for code, left in sample.truth["left"].items()
+        code: 2 * left / max(left + sample.truth[SIDES]["right"][code], 1e-9)
+        for code, left in sample.truth[SIDES]["left"].items()
     }
     return replace(sample, labels=labels, truth=truth | {"left": shares})
 

@@ -6,6 +6,7 @@ import numpy as np
 from affect.catalogue import ONE_SIDED
 from affect.labels import EXPRESSIONS, POSE, Vocabulary
 from training.database import masks
+from training.database.annotations import EXPRESSION, POSE_DEGREES, SIDES
 from training.renderer import meshes
 from training.renderer.expressions import AU_CODES
 from training.sources.rendered import SCENES_PER_PERSON, pairs, samples
@@ -40,8 +41,8 @@ def test_truth_says_what_the_picture_shows() -> None:
         np.array(sample.truth["points"][:2]) / 48, [(0.32, 0.36), (0.68, 0.36)], atol=0.005
     )
     assert len(sample.truth["landmarks"]) == 68
-    assert sample.truth["expression"] in EXPRESSIONS and tuple(sample.truth["pose"]) == POSE
-    assert sample.truth["left"].keys() == sample.truth["right"].keys() <= ONE_SIDED
+    assert sample.truth[EXPRESSION] in EXPRESSIONS and tuple(sample.truth[POSE_DEGREES]) == POSE
+    assert sample.truth[SIDES]["left"].keys() == sample.truth[SIDES]["right"].keys() == ONE_SIDED
     shown = masks.decode(sample.truth["parts"])
     assert shown.shape == (48, 48) and (shown == 1 + meshes.NAMES.index("skin")).mean() > 0.2
     # the root of the nose
