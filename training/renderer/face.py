@@ -58,7 +58,7 @@ _THROWS[
 class Framing(Enum):
     """How the face sits in the picture."""
 
-    ALIGNED = "aligned"  # eye centres at affect.faces.EYES
+    ALIGNED = "aligned"  # pupils at affect.faces.EYES
     LOOSE = "loose"  # the whole head, anywhere, as the scene's placement says
 
 
@@ -71,7 +71,7 @@ class RenderedFace:
 
     image: NDArray[np.uint8]  # (S, S, 3) RGB
     landmarks: Floats  # (68, 2) in the iBUG order
-    points: Floats  # (5, 2) eye centres, nose tip, mouth corners; the picture's left first
+    points: Floats  # (5, 2) pupils (open or not), nose tip, mouth corners; the picture's left first
     mask: NDArray[np.bool_]  # (S, S) face: skin, eyes and mouth in sight
     parts: NDArray[
         np.uint8
@@ -201,7 +201,7 @@ def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
     light = _lifted(light, studio.metering)
     image = expose(studio.scene.sensor, light, np.random.default_rng([studio.scene.seed, 1]))
     spots = landmarks(vertices)
-    left, right = studio.balls.centres
+    left, right = studio.balls.pupils(studio.scene.gaze)
     spots = np.concatenate([spots, np.stack([right, left, spots[30], spots[48], spots[54]])])
     place = studio.camera.project(studio.camera.place(spots))[:, :2] * (size_px / studio.side)
     return RenderedFace(
@@ -382,7 +382,7 @@ def _camera(scene: Scene, balls: Eyeballs, side: int, framing: Framing) -> _Came
     if framing is ALIGNED:
         left, right = (
             complex(*_lens(unplaced.place(centre[None]), scene.distance)[0, :2])
-            for centre in balls.centres
+            for centre in balls.pupils(scene.gaze)
         )
         targets = [complex(*eye) * side for eye in EYES]
         spin = (targets[1] - targets[0]) / (left - right)

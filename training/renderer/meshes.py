@@ -66,6 +66,11 @@ class Eyeballs:
     centres: Floats
     radius: float
 
+    def pupils(self, gaze: tuple[float, float]) -> Floats:
+        """Middles (2, 3) of the pupils: where eyes that look `gaze` (left, up; radians) are meant."""
+        front = _looking(gaze) @ np.array([0.0, -1.0, 0.0])
+        return np.asarray(self.centres + self.radius * front, np.float32)
+
 
 def eyeballs(vertices: Floats) -> Eyeballs:
     """Spheres fitted to the fronts of the head model's eyes."""
@@ -181,15 +186,19 @@ def head(vertices: Floats) -> list[Part]:
 def eyes(balls: Eyeballs, gaze: tuple[float, float]) -> list[Part]:
     """Two spheres; coordinates: the unit direction in the frame of the gaze (-y is the middle of the pupil)."""
     unit, triangles = _sphere(14, 24)
-    left, up = gaze
-    turn = _about_z(left) @ _about_x(up)
-    local = (unit @ turn).astype(np.float32)
+    local = (unit @ _looking(gaze)).astype(np.float32)
     return [
         Part(
             (centre + balls.radius * unit).astype(np.float32), triangles, local, EYE_MATERIAL, unit
         )
         for centre in balls.centres
     ]
+
+
+def _looking(gaze: tuple[float, float]) -> Floats:
+    """(3, 3) from the frame of the gaze to that of the head."""
+    left, up = gaze
+    return np.asarray(_about_z(left) @ _about_x(up))
 
 
 def teeth(neutral: Floats, jaw: Floats, drop_mm: float = 0.0) -> list[Part]:
