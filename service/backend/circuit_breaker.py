@@ -1,4 +1,7 @@
-"""A circuit breaker: after enough failures in a row nothing is sent for a while, then one request tries; the others are told at once."""
+"""A circuit breaker: after enough failures in a row nothing is sent for a while.
+
+Then one request tries, while the others are refused at once.
+"""
 
 import asyncio
 import time
@@ -15,12 +18,14 @@ from service.backend.interface import (
 
 FAILURES = 5  # in a row
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 15.0  # doubled by each trial that fails
-STALL_SECONDS = 5.0  # a request given up after this long is a failure, if nobody else was answered meanwhile: deadlines may be shorter
+# A request given up after this long is a failure, if no other was answered meanwhile: deadlines
+# may be shorter than what the server needs.
+STALL_SECONDS = 5.0
 State = Literal["closed", "half-open", "open"]
 
 
 class CircuitOpen(BackendUnavailable):
-    """Not sent, since those before it failed. `retry_seconds` until a trial."""
+    """Not sent, since the requests before it failed. `retry_seconds` until a trial."""
 
     def __init__(self, retry_seconds: float) -> None:
         super().__init__(f"the requests before failed; the next trial is in {retry_seconds:.1f} s")
@@ -28,29 +33,30 @@ class CircuitOpen(BackendUnavailable):
 
 
 class CircuitBreaker:
-    """Of one operation of one version. `told` hears every change of state."""
+    """Of one operation of one version. `on_state_change` is called with every new state."""
 
     def __init__(
         self,
-        told: Callable[[State], None] = lambda state: None,
+        on_state_change: Callable[[State], None] = lambda state: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._told, self._clock = told, clock
+        self._on_state_change, self._clock = on_state_change, clock
         self.failures = 0
-        self._pause, self._until, self._trying, self._answered = PAUSE_SECONDS, 0.0, False, clock()
-        told("closed")
+        self._pause_seconds, self._open_until = PAUSE_SECONDS, 0.0
+        self._trying, self._last_success = False, clock()
+        on_state_change("closed")
 
     @property
     def state(self) -> State:
         """Open: nothing is sent. Half-open: one request may try."""
         if self.failures < FAILURES:
             return "closed"
-        return "open" if self._clock() < self._until or self._trying else "half-open"
+        return "open" if self._clock() < self._open_until or self._trying else "half-open"
 
     def check(self) -> None:
         """Raises CircuitOpen while open."""
         if self.state == "open":
-            raise CircuitOpen(max(self._until - self._clock(), PAUSE_SECONDS))
+            raise CircuitOpen(max(self._open_until - self._clock(), PAUSE_SECONDS))
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -59,11 +65,11 @@ class CircuitBreaker:
         trial, sent = self.state == "half-open", self._clock()
         if trial:
             self._trying = True
-            self._told("half-open")
+            self._on_state_change("half-open")
         try:
             yield
             self._succeeded()
-        except BackendRefused:  # it lives, and says no to this job
+        except BackendRefused:  # the server is there, and refuses this request only
             self._succeeded()
             raise
         except BackendOverloaded:
@@ -72,7 +78,7 @@ class CircuitBreaker:
             self._failed()
             raise
         except (BackendError, asyncio.CancelledError, TimeoutError):
-            if self._clock() - sent >= STALL_SECONDS and self._answered <= sent:
+            if self._clock() - sent >= STALL_SECONDS and self._last_success <= sent:
                 self._failed()
             raise
         finally:
@@ -80,14 +86,14 @@ class CircuitBreaker:
                 self._trying = False
 
     def _succeeded(self) -> None:
-        self._answered = self._clock()
+        self._last_success = self._clock()
         if self.failures >= FAILURES:
-            self._told("closed")
-        self.failures, self._pause = 0, PAUSE_SECONDS
+            self._on_state_change("closed")
+        self.failures, self._pause_seconds = 0, PAUSE_SECONDS
 
     def _failed(self) -> None:
         self.failures += 1
         if self.failures == FAILURES or (self.failures > FAILURES and self._trying):
-            self._until = self._clock() + self._pause
-            self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
-            self._told("open")
+            self._open_until = self._clock() + self._pause_seconds
+            self._pause_seconds = min(2 * self._pause_seconds, LONGEST_PAUSE_SECONDS)
+            self._on_state_change("open")

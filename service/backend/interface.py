@@ -1,4 +1,7 @@
-"""What the gateway asks of any model server, and how a model server fails. TorchServe is one (torchserve_client)."""
+"""What the gateway asks of any model server, and how a model server fails.
+
+TorchServe is one: service/backend/torchserve_client.py.
+"""
 
 from typing import Protocol
 
@@ -14,7 +17,7 @@ from affect.protocol.messages import (
 
 
 class BackendError(Exception):
-    """Base: the model server gave no answer. The text is for operators and holds nothing of the request."""
+    """Base: the model server gave no answer. The text holds nothing of the request."""
 
 
 class BackendUnavailable(BackendError):
@@ -45,7 +48,7 @@ class Backend(Protocol):
         ...
 
     async def digest(self) -> str:
-        """Identifies what is served, hexadecimal: code, weights and settings. Equal digests give equal answers."""
+        """Identifies code, weights and settings, hexadecimal: equal digests give equal answers."""
         ...
 
     async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:

@@ -1,4 +1,7 @@
-"""The model servers: one private TorchServe for each version, so that versions share no queue, no worker and no fault."""
+"""The model servers: one private TorchServe for each version.
+
+Versions thus share no queue, no worker and no fault (docs/decisions/0009-a-server-a-version.md).
+"""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -10,8 +13,8 @@ from affect.card import CARD_FILE, ModelCard
 from service.backend.interface import Backend
 from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_config import TorchServeError
-from service.backend.torchserve_process import TorchServe
-from service.backend.watchdog import Watchdog, watched
+from service.backend.torchserve_process import TorchServeProcess
+from service.backend.watchdog import Watchdog
 from service.observability.metrics import Metrics
 
 Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
@@ -19,17 +22,20 @@ Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
 
 @asynccontextmanager
 async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
-    """A TorchServe on the archives of a folder, watched, entered when its workers are ready. Raises TorchServeError, CardError."""
+    """A TorchServe on the archives of a folder, under a watchdog, entered when it is ready.
+
+    Raises TorchServeError, CardError.
+    """
     check_model_folder(folder)
     async with (
-        TorchServe(folder) as server,
+        TorchServeProcess(folder) as server,
         TorchServeBackend.from_folder(folder, server.inference, server.management) as backend,
     ):
 
-        def told(what: str, why: str) -> None:
-            metrics.killed.labels(what, why, backend.served.name, backend.served.version).inc()
+        def count(what: str, reason: str) -> None:
+            metrics.killed.labels(what, reason, backend.served.name, backend.served.version).inc()
 
-        async with watched(Watchdog(server, backend, told)):
+        async with Watchdog(server, backend, count).watching():
             yield backend
 
 
@@ -39,25 +45,30 @@ def check_model_folder(folder: Path) -> ModelCard:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise TorchServeError(
-            f"{folder} lacks {', '.join(missing)}: make them with `affectgan archive RUN --out {folder}`"
+            f"{folder} lacks {', '.join(missing)}: "
+            f"make them with `affectgan archive RUN --out {folder}`"
         )
     return ModelCard.load(folder)
 
 
 def check_model_folders(folders: Sequence[Path]) -> None:
-    """Before anything heavy starts. Raises ValueError for a folder that cannot be served, or two with the same version."""
-    seen: dict[tuple[str, str], Path] = {}
+    """Before anything heavy starts.
+
+    Raises ValueError for a folder that cannot be served, or two with the same version.
+    """
+    first: dict[tuple[str, str], Path] = {}
     for folder in folders:
         card = check_model_folder(folder)
-        other = seen.setdefault((card.name, card.version), folder)
+        other = first.setdefault((card.name, card.version), folder)
         if other is not folder:
             raise TorchServeError(
-                f"{other} and {folder} both hold {card.name} {card.version}: archive one with another --version"
+                f"{other} and {folder} both hold {card.name} {card.version}: "
+                "archive one with another --version"
             )
 
 
 class ModelServerPool:
-    """`async with ModelServerPool(opener) as pool`: opens a backend for a folder, closes it when told, and all of them at the end."""
+    """Opens a backend for a folder and closes it again; at the end of `async with`, all of them."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
@@ -65,7 +76,7 @@ class ModelServerPool:
 
     @property
     def backends(self) -> list[Backend]:
-        """Those that are open, in the order they came."""
+        """Those that are open, in the order in which they were opened."""
         return [backend for backend, _ in self._open.values()]
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,8 @@
-"""TorchServe as a model server (`service.backend.interface`): requests over its sockets, each sent again when it was lost."""
+"""TorchServe as a model server (`service.backend.interface`).
+
+A request goes over its sockets, and again when it was lost: TorchServe loses what a worker that
+dies had taken, and answers nothing while its front end is being restarted.
+"""
 
 import asyncio
 import time
@@ -32,48 +36,55 @@ from service.backend.interface import (
     BackendTimeout,
     BackendUnavailable,
 )
-from service.backend.torchserve_process import connect, has_ready_worker
+from service.backend.torchserve_management import connect, has_ready_worker
 
-READY_SECONDS = 0.5  # how long an answer to `ready` is remembered
-PATIENCE_SECONDS = 15.0  # how long a job waits for a front end that is being restarted
-OVERTAKEN_SECONDS = 1.0  # the queue is in order, connections are not quite
+READY_SECONDS = 0.5  # for which an answer to `ready` is remembered
+RESTART_SECONDS = 15.0  # for which a request waits for a front end that is being restarted
+RETRY_SECONDS = 0.1
+REORDERED_SECONDS = 1.0  # the queue is in order, connections are not quite
 FAILED = (503, 507)  # the handler raised; there was no memory
-DIED = b"Worker died"  # whatever the status: the next job meets a new worker, which must not answer for the old one's jobs
-A = TypeVar("A", bound=WorkerResponse)
+# Whatever the status: the next request meets a new worker, which must not answer for the old one.
+DIED = b"Worker died"
+R = TypeVar("R", bound=WorkerResponse)
 
 
 class _ConnectionFailed(BackendUnavailable):
-    """The server is not there; the job was not sent."""
+    """The front end is not there, or ended before it answered."""
 
 
 @dataclass
 class _PendingRequest:
-    """A job that waits for its answer. `suspect`: a worker was replaced meanwhile, and TorchServe loses jobs then."""
+    """A request that waits for its answer. `sent` is a time of time.monotonic.
+
+    `suspect`: a worker was replaced meanwhile, so that it may have been lost.
+    """
 
     sent: float
     limit: asyncio.Timeout
     suspect: bool = False
 
     def give_up(self) -> None:
-        """It will not be answered: its sender goes on."""
+        """It will not be answered: its sender sends it again."""
         self.limit.reschedule(asyncio.get_running_loop().time())
 
 
 @dataclass
 class TorchServeBackend:
-    """`async with TorchServeBackend(server.inference, server.management, card) as backend`. Addresses as in `connect`."""
+    """`async with TorchServeBackend(server.inference, server.management, card) as backend`.
+
+    Addresses as `service.backend.torchserve_management.connect` takes them. `killed_pids` are
+    workers that were killed and that TorchServe may still list.
+    """
 
     inference: str
     management: str
     served: ModelCard
     archives: str = ""
-    killed_pids: set[int] = field(
-        init=False, default_factory=set
-    )  # workers that were killed and may not have noticed
+    killed_pids: set[int] = field(init=False, default_factory=set)
     _inference_session: aiohttp.ClientSession = field(init=False)
     _management_session: aiohttp.ClientSession = field(init=False)
     _ready: dict[str, bool] = field(init=False, default_factory=dict)
-    _asked: float = field(init=False, default=-READY_SECONDS)
+    _ready_at: float = field(init=False, default=-READY_SECONDS)
     _pending: dict[Operation, dict[int, _PendingRequest]] = field(
         init=False, default_factory=lambda: {operation: {} for operation in OPERATIONS}
     )
@@ -86,14 +97,14 @@ class TorchServeBackend:
         return cls(inference, management, ModelCard.load(models), digest_of(models))
 
     async def __aenter__(self) -> Self:
-        self._inference_session, self._management_session = (
-            connect(self.inference),
-            connect(self.management),
-        )
+        self._inference_session = connect(self.inference)
+        self._management_session = connect(self.management)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await asyncio.gather(self._inference_session.close(), self._management_session.close())
+
+    # -- Backend ---------------------------------------------------------------------------------
 
     async def card(self) -> ModelCard:
         """The card of the archives."""
@@ -118,125 +129,132 @@ class TorchServeBackend:
         return await self._infer("explain", request, ExplainResponse, timeout_seconds)
 
     async def ready(self) -> dict[str, bool]:
-        """Per operation: a worker is READY."""
-        if time.monotonic() - self._asked > READY_SECONDS:
+        """Per operation: a worker is READY, and not one that was killed."""
+        if time.monotonic() - self._ready_at > READY_SECONDS:
+            session, killed = self._management_session, self.killed_pids
             states = await asyncio.gather(
-                *(
-                    has_ready_worker(self._management_session, operation, but=self.killed_pids)
-                    for operation in OPERATIONS
-                )
+                *(has_ready_worker(session, one, excluding=killed) for one in OPERATIONS)
             )
-            self._ready, self._asked = dict(zip(OPERATIONS, states, strict=True)), time.monotonic()
+            self._ready = dict(zip(OPERATIONS, states, strict=True))
+            self._ready_at = time.monotonic()
         return self._ready
 
+    # -- what the watchdog knows and does --------------------------------------------------------
+
     def oldest_sent_at(self, operation: Operation) -> float | None:
-        """When the job was sent that has waited longest for its answer, by time.monotonic; none when none waits."""
-        return next((job.sent for job in self._pending[operation].values()), None)
+        """When the request was sent that has waited longest; None when none waits.
+
+        By time.monotonic.
+        """
+        return next((request.sent for request in self._pending[operation].values()), None)
 
     def mark_suspect(self, operation: Operation, *, before: float) -> None:
-        """A worker was replaced by one that started then: what was sent before may be lost. It is, once a later job is answered."""
-        for job in self._pending[operation].values():
-            job.suspect |= job.sent < before
+        """A worker was replaced by one that started then: what was sent before may be lost.
+
+        It is, once a later request is answered.
+        """
+        for request in self._pending[operation].values():
+            request.suspect |= request.sent < before
 
     def resend_lost(self, operation: Operation, *, before: float) -> int:
-        """Doubtful jobs sent before this time are lost: send them again. Returns how many."""
-        lost = [
-            job for job in self._pending[operation].values() if job.suspect and job.sent < before
-        ]
-        for job in lost:
-            job.give_up()
+        """Suspect requests sent before this time are lost: send them again. Returns how many."""
+        pending = self._pending[operation].values()
+        lost = [request for request in pending if request.suspect and request.sent < before]
+        for request in lost:
+            request.give_up()
         return len(lost)
 
     def consecutive_failures(self, operation: Operation) -> int:
-        """Jobs that a worker answered with its own failure since it last answered well."""
+        """Requests that a worker answered with its own failure since it last answered well."""
         return self._failures[operation]
 
     def reset_failures(self, operation: Operation) -> None:
         """The worker is a new one."""
         self._failures[operation] = 0
 
+    # -- sending ---------------------------------------------------------------------------------
+
     async def _infer(
-        self, operation: Operation, request: Message, kind: type[A], timeout_seconds: float
-    ) -> A:
+        self, operation: Operation, request: Message, kind: type[R], timeout_seconds: float
+    ) -> R:
         try:
             content = request.to_bytes(self.served)
         except ProtocolError as error:
             raise BackendRefused(error.field, str(error.value), error.remedy) from error
         try:
             async with asyncio.timeout(timeout_seconds):
-                return kind.from_bytes(await self._send_with_retry(operation, content), self.served)
+                return kind.from_bytes(await self._send(operation, content), self.served)
         except TimeoutError as error:
             raise BackendTimeout(f"{operation}: no answer within {timeout_seconds:g} s") from error
         except ProtocolError as error:
             raise BackendUnavailable(f"{operation}: the answer cannot be read: {error}") from error
 
-    async def _send_with_retry(self, operation: Operation, content: bytes) -> bytes:
-        """Send a job; again, once, when the worker died under it: inference changes nothing.
+    async def _send(self, operation: Operation, content: bytes) -> bytes:
+        """Post a request; again, once, when the worker died under it: inference changes nothing.
 
-        While the connection breaks or nobody listens, because the front end is being restarted, wait for it a little.
+        While nobody listens, because the front end is being restarted, wait for it a little.
         """
-        patience, resent = time.monotonic() + PATIENCE_SECONDS, False
+        restarted_by, resent = time.monotonic() + RESTART_SECONDS, False
         while True:
             try:
                 return await self._post(operation, content)
             except _ConnectionFailed:
-                if time.monotonic() > patience:
+                if time.monotonic() > restarted_by:
                     raise
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(RETRY_SECONDS)
             except BackendUnavailable:
                 if resent:
                     raise
                 resent = True
 
     async def _post(self, operation: Operation, content: bytes) -> bytes:
-        path, headers = f"/predictions/{model_name(operation)}", {"Content-Type": MEDIA_TYPE}
         number = next(self._numbers)
         try:
             async with asyncio.timeout(None) as limit:
-                job = self._pending[operation][number] = _PendingRequest(time.monotonic(), limit)
-                async with self._inference_session.post(
-                    path, data=content, headers=headers
-                ) as response:
-                    body = await response.read()
+                request = _PendingRequest(time.monotonic(), limit)
+                self._pending[operation][number] = request
+                status, body = await self._exchange(operation, content)
         except TimeoutError as error:
             raise BackendUnavailable(
-                f"{operation}: the job was lost when its worker was replaced"
+                f"{operation}: the request was lost when its worker was replaced"
             ) from error
-        except aiohttp.ClientConnectorError as error:
-            raise _ConnectionFailed(f"{operation}: {error}") from error
-        except (
-            aiohttp.ClientError
-        ) as error:  # the front end died under the job: others are lost in the same moment
-            raise _ConnectionFailed(f"{operation}: {type(error).__name__}: {error}") from error
         finally:
             self._pending[operation].pop(number, None)
-        if response.status == 200:
-            self._failures[operation] = 0
-            self.resend_lost(operation, before=job.sent - OVERTAKEN_SECONDS)
-            return body
-        failure = _error(operation, response.status, body)
-        if (
-            response.status in FAILED
-            and DIED not in body
-            and isinstance(failure, BackendUnavailable)
-        ):
-            self._failures[operation] += 1
-        raise failure
+        if status != 200:
+            raise self._failure(operation, status, body)
+        self._failures[operation] = 0
+        self.resend_lost(operation, before=request.sent - REORDERED_SECONDS)
+        return body
+
+    async def _exchange(self, operation: Operation, content: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer to one POST. Raises _ConnectionFailed."""
+        path, headers = f"/predictions/{model_name(operation)}", {"Content-Type": MEDIA_TYPE}
+        try:
+            async with self._inference_session.post(
+                path, data=content, headers=headers
+            ) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientError as error:
+            raise _ConnectionFailed(f"{operation}: {type(error).__name__}: {error}") from error
+
+    def _failure(self, operation: Operation, status: int, body: bytes) -> BackendError:
+        """The error of an answer that is none, counted when it is the worker's own."""
+        error = _error_from_response(operation, status, body)
+        own = status in FAILED and DIED not in body and isinstance(error, BackendUnavailable)
+        self._failures[operation] += own
+        return error
 
 
-def _error(operation: Operation, status: int, body: bytes) -> BackendError:
+def _error_from_response(operation: Operation, status: int, body: bytes) -> BackendError:
     """TorchServe's errors and our handlers' refusals, in the gateway's terms."""
     try:
-        said = orjson.loads(body)
+        payload = orjson.loads(body)
     except orjson.JSONDecodeError:
-        said = {}
-    if status == 400 and "remedy" in said:
-        return BackendRefused(said["field"], said["value"], said["remedy"])
+        payload = {}
+    if status == 400 and "remedy" in payload:
+        return BackendRefused(payload["field"], payload["value"], payload["remedy"])
     if status == 413:
-        return BackendRefused("job", "too large", "send fewer faces in one request")
-    message = f"{operation}: {status} {said.get('message', 'without a message')}"
-    return (
-        BackendOverloaded(message)
-        if status == 503 and "no worker" in message
-        else BackendUnavailable(message)
-    )
+        return BackendRefused("request", "too large", "send fewer faces in one request")
+    message = f"{operation}: {status} {payload.get('message', 'without a message')}"
+    overloaded = status == 503 and "no worker" in message
+    return BackendOverloaded(message) if overloaded else BackendUnavailable(message)

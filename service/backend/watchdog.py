@@ -1,7 +1,8 @@
-"""Finds workers and front ends that live but do nothing, and kills them; TorchServe or its supervisor then starts new ones.
+"""Finds workers and front ends that live but do nothing, and kills them; new ones are then started.
 
-TorchServe itself restarts what has died, and a worker that keeps one batch longer than its `responseTimeout`. It does not see a
-worker that is stopped (SIGSTOP, a debugger, a frozen cgroup), waits for something that never comes, or fails every job.
+TorchServe itself restarts what has died, and a worker that keeps one batch longer than its
+`responseTimeout`. It does not notice a worker that is stopped (SIGSTOP, a debugger, a frozen
+cgroup), waits for something that never comes, or fails every request.
 """
 
 import asyncio
@@ -16,176 +17,169 @@ import psutil
 
 from affect.archive import OPERATIONS, Operation
 from service.backend.torchserve_client import TorchServeBackend
-from service.backend.torchserve_process import TorchServe, Worker, stopped, workers
+from service.backend.torchserve_management import Worker, is_stopped, list_workers
+from service.backend.torchserve_process import TorchServeProcess
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 STOPPED_SECONDS = 1.0  # stopped for this long
-IDLE_SECONDS = 5.0  # a job is out for this long and its worker has not used the processor
-FAILURES = 5  # jobs in a row that a living worker failed: it will not recover by itself (a broken GPU context, no memory)
+IDLE_SECONDS = 5.0  # a request waits for this long and its worker has not used the processor
+# Requests in a row that a living worker failed: it will not recover (no memory, a broken GPU).
+FAILURES = 5
 DEAF_SECONDS = 10.0  # the front end has answered nothing
-WANTS = (
-    psutil.STATUS_RUNNING,
-    psutil.STATUS_DISK_SLEEP,
-)  # it would go on, had it a processor or its pages
+# In these states a process would go on, had it a processor or its pages.
+WAITING_FOR_MACHINE = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
-class _Sight:
-    """What was seen of a process: when it started, the processor time it had used, when that last grew, since when it is stopped.
+class _Observation:
+    """What is known of a process. Times are those of time.monotonic.
 
-    Times are those of time.monotonic.
+    When it started, the processor time it has used, when that last grew, since when it is stopped.
     """
 
     started: float = 0.0
     used_seconds: float = -1.0
-    moved: float = 0.0
-    stopped: float | None = None
+    last_active: float = 0.0
+    stopped_since: float | None = None
 
-    def look(self, process: psutil.Process, now: float) -> None:
+    def update(self, process: psutil.Process, now: float) -> None:
+        """Raises psutil.Error when the process is gone."""
         self.started = now - (time.time() - process.create_time())
         used = sum(process.cpu_times()[:2])
-        self.stopped = (
-            None
-            if not stopped(process.pid)
-            else now
-            if self.stopped is None or used != self.used_seconds
-            else self.stopped
-        )
-        if used != self.used_seconds or process.status() in WANTS:
-            self.used_seconds, self.moved = used, now
+        if not is_stopped(process.pid):
+            self.stopped_since = None
+        elif self.stopped_since is None or used != self.used_seconds:
+            self.stopped_since = now
+        if used != self.used_seconds or process.status() in WAITING_FOR_MACHINE:
+            self.used_seconds, self.last_active = used, now
 
     def stopped_for(self, now: float) -> float:
-        return 0.0 if self.stopped is None else now - self.stopped
+        """Seconds."""
+        return 0.0 if self.stopped_since is None else now - self.stopped_since
 
 
 @dataclass
 class Watchdog:
-    """Of one TorchServe. `told` hears of every kill: of what ("front end" or an operation) and why (stopped, hung, failing, deaf)."""
+    """Of one TorchServe. `idle_seconds`: how long a worker may do nothing about a request.
 
-    server: TorchServe
+    `on_kill` is called with what was killed ("front end" or an operation) and the reason (stopped,
+    hung, failing, deaf).
+    """
+
+    server: TorchServeProcess
     backend: TorchServeBackend
-    told: Callable[[str, str], None] = lambda what, why: None
-    _sights: dict[int, _Sight] = field(init=False, default_factory=dict)
-    _known: dict[Operation, set[int]] = field(init=False, default_factory=dict)
-    _heard: float = field(init=False, default=0.0)
+    on_kill: Callable[[str, str], None] = lambda what, reason: None
+    idle_seconds: float = IDLE_SECONDS
+    _observations: dict[int, _Observation] = field(init=False, default_factory=dict)
+    _known_pids: dict[Operation, set[int]] = field(init=False, default_factory=dict)
+    _last_answer: float = field(init=False, default=0.0)
 
-    async def watch(self) -> None:
-        """Look again and again, until cancelled."""
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Within, it watches."""
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _watch(self) -> None:
         while True:
             async with self.server.management_session() as session:
-                self._heard = time.monotonic()
+                self._last_answer = time.monotonic()
                 while self.server.up:
-                    await self._look(session)
-                    await asyncio.sleep(LOOK_SECONDS)
-            await asyncio.sleep(LOOK_SECONDS)
+                    await self._check_all(session)
+                    await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
-    async def _look(self, session: aiohttp.ClientSession) -> None:
-        found = await asyncio.gather(*(workers(session, operation) for operation in OPERATIONS))
-        now = time.monotonic()
-        if any(found):
-            self._heard = now
-        self._judge_front_end(now)
-        for operation, there in zip(OPERATIONS, found, strict=True):
-            self._judge(
-                operation,
-                [
-                    worker
-                    for worker in there
-                    if worker.status == "READY" and worker.pid not in self.backend.killed_pids
-                ],
-                now,
-            )
-        living = {worker.pid for there in found for worker in there} | {self.server.pid}
-        self.backend.killed_pids &= living
-        self._sights = {pid: sight for pid, sight in self._sights.items() if pid in living}
-
-    def _judge_front_end(self, now: float) -> None:
-        sight = self._seen(self.server.pid, now)
-        if sight is None or not self.server.up:
-            return
-        why = (
-            "stopped"
-            if sight.stopped_for(now) >= STOPPED_SECONDS
-            else "deaf"
-            if now - self._heard >= DEAF_SECONDS
-            else None
+    async def _check_all(self, session: aiohttp.ClientSession) -> None:
+        listed = await asyncio.gather(
+            *(list_workers(session, operation) for operation in OPERATIONS)
         )
-        if why:
-            self._tell("front end", why)
-            self.server.kill()
-
-    def _judge(self, operation: Operation, there: list[Worker], now: float) -> None:
-        sights = {
-            worker.pid: sight
-            for worker in there
-            if (sight := self._seen(worker.pid, now)) is not None
+        now = time.monotonic()
+        if any(listed):
+            self._last_answer = now
+        self._check_front_end(now)
+        for operation, workers in zip(OPERATIONS, listed, strict=True):
+            self._check_workers(operation, self._in_service(workers), now)
+        living = {worker.pid for workers in listed for worker in workers} | {self.server.pid}
+        self.backend.killed_pids &= living
+        self._observations = {
+            pid: observation for pid, observation in self._observations.items() if pid in living
         }
-        dead = [pid for pid, sight in sights.items() if sight.stopped_for(now) >= STOPPED_SECONDS]
-        for pid in dead:
-            self._kill(pid, operation, "stopped")
-        if dead or not sights:
+
+    def _in_service(self, workers: list[Worker]) -> list[int]:
+        """Process ids of those that TorchServe sends requests to and that we did not kill."""
+        killed = self.backend.killed_pids
+        return [one.pid for one in workers if one.status == "READY" and one.pid not in killed]
+
+    def _check_front_end(self, now: float) -> None:
+        observation = self._observe(self.server.pid, now)
+        if observation is None or not self.server.up:
             return
-        for pid in set(sights) - self._known.get(operation, set(sights)):
-            self.backend.mark_suspect(operation, before=sights[pid].started)
-        self._known[operation] = set(sights)
-        why = self._complaint(operation, list(sights.values()), now)
-        if why:
-            for pid in sights:
-                self._kill(pid, operation, why)
+        if observation.stopped_for(now) >= STOPPED_SECONDS:
+            reason = "stopped"
+        elif now - self._last_answer >= DEAF_SECONDS:
+            reason = "deaf"
+        else:
+            return
+        self._report("front end", reason)
+        self.server.kill()
+
+    def _check_workers(self, operation: Operation, pids: list[int], now: float) -> None:
+        observed = {pid: seen for pid in pids if (seen := self._observe(pid, now)) is not None}
+        stopped = [
+            pid for pid, seen in observed.items() if seen.stopped_for(now) >= STOPPED_SECONDS
+        ]
+        for pid in stopped:
+            self._kill(pid, operation, "stopped")
+        if stopped or not observed:
+            return
+        for pid in set(observed) - self._known_pids.get(operation, set(observed)):
+            self.backend.mark_suspect(operation, before=observed[pid].started)
+        self._known_pids[operation] = set(observed)
+        reason = self._fault_of(operation, list(observed.values()), now)
+        if reason:
+            for pid in observed:
+                self._kill(pid, operation, reason)
             self.backend.reset_failures(operation)
 
-    def _complaint(self, operation: Operation, sights: list[_Sight], now: float) -> str | None:
+    def _fault_of(
+        self, operation: Operation, observed: list[_Observation], now: float
+    ) -> str | None:
+        """Why the workers of an operation have to go: failing or hung. None: they need not."""
         if self.backend.consecutive_failures(operation) >= FAILURES:
             return "failing"
         sent = self.backend.oldest_sent_at(operation)
-        if (
-            sent is None
-            or now - sent < IDLE_SECONDS
-            or any(now - sight.moved < IDLE_SECONDS for sight in sights)
-        ):
+        active = any(now - one.last_active < self.idle_seconds for one in observed)
+        if sent is None or now - sent < self.idle_seconds or active:
             return None
         lost = self.backend.resend_lost(operation, before=now)
         if lost:
+            version = self.backend.served.version
             log.warning(
-                "%d %s jobs of %s were lost with a worker: sent again",
-                lost,
-                operation,
-                self.backend.served.version,
+                "%d %s requests of %s were lost with a worker: sent again", lost, operation, version
             )
         return None if lost else "hung"
 
-    def _seen(self, pid: int, now: float) -> _Sight | None:
-        sight = self._sights.setdefault(pid, _Sight())
+    def _observe(self, pid: int, now: float) -> _Observation | None:
+        observation = self._observations.setdefault(pid, _Observation())
         try:
-            sight.look(psutil.Process(pid), now)
+            observation.update(psutil.Process(pid), now)
         except psutil.Error:
             return None
-        return sight
+        return observation
 
-    def _kill(self, pid: int, operation: Operation, why: str) -> None:
+    def _kill(self, pid: int, operation: Operation, reason: str) -> None:
         self.backend.killed_pids.add(pid)
-        self._tell(operation, why)
+        self._report(operation, reason)
         with suppress(psutil.Error):
             psutil.Process(pid).kill()
 
-    def _tell(self, what: str, why: str) -> None:
-        log.error(
-            "%s of %s is %s: killed, so that a new one is started",
-            what,
-            self.backend.served.version,
-            why,
-        )
-        self.told(what, why)
-
-
-@asynccontextmanager
-async def watched(watchdog: Watchdog) -> AsyncIterator[None]:
-    """Within, it watches."""
-    task = asyncio.create_task(watchdog.watch())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    def _report(self, what: str, reason: str) -> None:
+        version = self.backend.served.version
+        log.error("%s of %s is %s: killed, so that a new one is started", what, version, reason)
+        self.on_kill(what, reason)

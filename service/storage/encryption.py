@@ -1,10 +1,15 @@
-"""What waits outside this process is sealed: AES-256-GCM under a key from the environment, bound to what it is and whose it is."""
+"""The only cryptography of the gateway: AES-256-GCM, keyed hashes, and the keys derived for them.
+
+Content that leaves this process is encrypted under a key from the environment, and bound to what
+it is and whose it is: the `context`, which is authenticated but not stored.
+"""
 
 import base64
 import binascii
 import hashlib
 import hmac
 import os
+from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,52 +21,64 @@ REMEDY = "give 32 random bytes in base64, such as `openssl rand -base64 32` prin
 
 
 class DecryptionError(ValueError):
-    """Sealed under another key, for something else, or altered."""
+    """Encrypted under another key, for another context, or altered."""
 
 
 class Cipher:
-    """Seals, opens and fingerprints under keys derived from one. Two gateways with the same key read each other's."""
+    """Encrypts, decrypts and hashes under keys derived from one secret.
 
-    def __init__(self, key: bytes) -> None:
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"AFFECTGAN_JOBS_KEY has {len(key)} bytes: {REMEDY}")
-        self._cipher = AESGCM(_derived(key, b"seal"))
-        self._digest_key = _derived(key, b"fingerprint")
+    Two gateways with the same secret read each other's content and compute the same hashes.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._cipher = AESGCM(_derive(secret, b"seal"))
+        self._hash = hmac.new(_derive(secret, b"fingerprint"), digestmod=hashlib.sha256)
 
     @classmethod
-    def from_base64(cls, text: str) -> "Cipher":
-        """The cipher of a key in base64. Raises ValueError that never shows it."""
+    def from_base64(cls, text: str) -> Self:
+        """The cipher of a key as AFFECTGAN_JOBS_KEY has it. Raises ValueError, without the key."""
         try:
-            return cls(base64.b64decode(text, validate=True))
+            key = base64.b64decode(text, validate=True)
         except binascii.Error:
             raise ValueError(f"AFFECTGAN_JOBS_KEY is not base64: {REMEDY}") from None
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"AFFECTGAN_JOBS_KEY has {len(key)} bytes: {REMEDY}")
+        return cls(key)
 
     @classmethod
-    def with_random_key(cls) -> "Cipher":
+    def from_secret(cls, text: str) -> Self:
+        """The cipher of a secret that people chose, of any length."""
+        return cls(text.encode())
+
+    @classmethod
+    def with_random_key(cls) -> Self:
         """One whose key is forgotten with the process."""
         return cls(os.urandom(KEY_BYTES))
 
-    def encrypt(self, content: bytes, about: str) -> bytes:
-        """Nonce, ciphertext and tag. `about` is not kept; whoever opens must know it."""
+    def encrypt(self, content: bytes, context: str) -> bytes:
+        """Nonce, ciphertext and tag."""
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, content, about.encode())
+        return nonce + self._cipher.encrypt(nonce, content, context.encode())
 
-    def decrypt(self, sealed: bytes, about: str) -> bytes:
-        """What was sealed. Raises DecryptionError."""
+    def decrypt(self, encrypted: bytes, context: str) -> bytes:
+        """The content. Raises DecryptionError."""
+        nonce, ciphertext = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
         try:
-            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about.encode())
+            return self._cipher.decrypt(nonce, ciphertext, context.encode())
         except (InvalidTag, ValueError) as error:
-            raise DecryptionError(
-                "sealed under another key, for another purpose, or altered"
-            ) from error
+            raise DecryptionError("encrypted under another key or context, or altered") from error
 
     def keyed_hash(self, *parts: bytes) -> bytes:
-        """HMAC-SHA-256 of the parts, each with its length, so that no two lists of parts run together; [32]."""
-        digest = hmac.new(self._digest_key, digestmod=hashlib.sha256)
+        """HMAC-SHA-256 of the parts, 32 bytes.
+
+        Each part is preceded by its length, so that no two lists of parts give the same hash.
+        """
+        digest = self._hash.copy()
         for part in parts:
-            digest.update(len(part).to_bytes(8, "big") + part)
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
         return digest.digest()
 
 
-def _derived(key: bytes, purpose: bytes) -> bytes:
-    return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"affectgan " + purpose).derive(key)
+def _derive(secret: bytes, purpose: bytes) -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=b"affectgan " + purpose).derive(secret)

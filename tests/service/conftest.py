@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from service.settings import Settings
+from tests.support.archives import tiny_archives
 from tests.support.gateway import Gateway, serve
 from tests.support.redis_server import BINARY, RedisServer
 
@@ -27,3 +29,9 @@ def redis_server() -> Iterator[RedisServer]:
     server = RedisServer()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the tiny model's archives. Tests that alter one work on a copy."""
+    return tiny_archives(tmp_path_factory.mktemp("models"))

@@ -1,4 +1,4 @@
-"""The backend against a real TorchServe on archives of a tiny model: answers, refusals, deadlines, and workers that die."""
+"""The backend against a real TorchServe: answers, refusals, deadlines, and workers that die."""
 
 import asyncio
 import signal
@@ -32,16 +32,16 @@ from service.backend.interface import (
     BackendUnavailable,
 )
 from service.backend.torchserve_client import TorchServeBackend
-from service.backend.torchserve_process import TorchServe
-from tests.support.tiny import tiny_card, tiny_model, tiny_run
-from training.archive import write_archives
+from service.backend.torchserve_process import TorchServeProcess
+from tests.support.tiny import tiny_card, tiny_model
 
+LIMIT_SECONDS = 240.0  # reached only by what hangs, on a machine however busy
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @dataclass
 class Live:
-    server: TorchServe
+    server: TorchServeProcess
     backend: TorchServeBackend
 
     def worker(self) -> psutil.Process:
@@ -55,11 +55,9 @@ class Live:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def live(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Live]:
-    models = tmp_path_factory.mktemp("models")
-    write_archives(tiny_run(models / "run"), models)
+async def live(models: Path) -> AsyncIterator[Live]:
     async with (
-        TorchServe(models) as server,
+        TorchServeProcess(models) as server,
         TorchServeBackend.from_folder(models, server.inference, server.management) as backend,
     ):
         yield Live(server, backend)
@@ -88,7 +86,7 @@ def wish(seeds: list[int]) -> GenerateRequest:
 
 
 async def test_a_prediction_is_the_models(live: Live) -> None:
-    answer = await live.backend.predict(PredictRequest(faces(5)), timeout_seconds=20)
+    answer = await live.backend.predict(PredictRequest(faces(5)), timeout_seconds=LIMIT_SECONDS)
     model = tiny_model()
     expected = model.predict(model.to_pixels(torch.from_numpy(faces(5))))
     assert np.allclose(answer.read.probability, expected.probability.detach(), atol=1e-5)
@@ -97,7 +95,10 @@ async def test_a_prediction_is_the_models(live: Live) -> None:
 async def test_many_clients_get_their_own_answers(live: Live) -> None:
     counts = [1 + number % 7 for number in range(40)]
     answers = await asyncio.gather(
-        *(live.backend.predict(PredictRequest(faces(n)), timeout_seconds=20) for n in counts)
+        *(
+            live.backend.predict(PredictRequest(faces(n)), timeout_seconds=LIMIT_SECONDS)
+            for n in counts
+        )
     )
     model = tiny_model()
     for count, answer in zip(counts, answers, strict=True):
@@ -106,9 +107,12 @@ async def test_many_clients_get_their_own_answers(live: Live) -> None:
 
 
 async def test_the_same_seed_is_the_same_picture_among_other_clients(live: Live) -> None:
-    alone = await live.backend.generate(wish([7]), timeout_seconds=20)
+    alone = await live.backend.generate(wish([7]), timeout_seconds=LIMIT_SECONDS)
     crowd = await asyncio.gather(
-        *(live.backend.generate(wish([seed, 7]), timeout_seconds=20) for seed in range(6))
+        *(
+            live.backend.generate(wish([seed, 7]), timeout_seconds=LIMIT_SECONDS)
+            for seed in range(6)
+        )
     )
     assert all(np.array_equal(answer.images[1], alone.images[0]) for answer in crowd)
 
@@ -116,7 +120,7 @@ async def test_the_same_seed_is_the_same_picture_among_other_clients(live: Live)
 async def test_an_explanation_comes_with_its_words_and_the_errors_of_its_rows(live: Live) -> None:
     job = ExplainRequest.of(faces(2), ANY_LABEL, np.nan)
     job.label[1] = 99
-    answer = await live.backend.explain(job, timeout_seconds=30)
+    answer = await live.backend.explain(job, timeout_seconds=LIMIT_SECONDS)
     assert answer.words[0] is not None
     assert answer.errors[1].code == "unknown_label"
 
@@ -124,7 +128,7 @@ async def test_an_explanation_comes_with_its_words_and_the_errors_of_its_rows(li
 async def test_crops_of_another_size_are_refused_before_they_are_sent(live: Live) -> None:
     with pytest.raises(BackendRefused, match="crops"):
         await live.backend.predict(
-            PredictRequest(np.zeros((1, 8, 8, 3), dtype=np.uint8)), timeout_seconds=20
+            PredictRequest(np.zeros((1, 8, 8, 3), dtype=np.uint8)), timeout_seconds=LIMIT_SECONDS
         )
 
 
@@ -132,7 +136,7 @@ async def test_a_job_for_other_weights_is_refused_by_the_worker(live: Live) -> N
     card: ModelCard = (await live.backend.card()).model_copy(update={"digest": "of other weights"})
     async with replace(live.backend, served=card) as stale:
         with pytest.raises(BackendRefused, match="digest"):
-            await stale.predict(PredictRequest(faces(1)), timeout_seconds=20)
+            await stale.predict(PredictRequest(faces(1)), timeout_seconds=LIMIT_SECONDS)
 
 
 async def test_no_answer_in_time_is_a_timeout(live: Live) -> None:
@@ -145,14 +149,14 @@ async def test_a_full_queue_is_said_while_the_worker_stands_still_and_what_it_ho
 ) -> None:
     async def ask() -> type[BackendError] | None:
         try:
-            await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=120)
+            await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=LIMIT_SECONDS)
         except BackendError as error:
             return type(error)
         return None
 
     with frozen(live.worker()):
         asked = [asyncio.create_task(ask()) for _ in range(400)]
-        async with asyncio.timeout(60):  # for 400 jobs to arrive, on a machine however busy
+        async with asyncio.timeout(LIMIT_SECONDS):
             while sum(task.done() for task in asked) <= 50:
                 await asyncio.sleep(0.05)
     outcomes = Counter(await asyncio.gather(*asked))
@@ -161,28 +165,32 @@ async def test_a_full_queue_is_said_while_the_worker_stands_still_and_what_it_ho
 
 
 async def test_a_killed_worker_costs_clients_time_but_no_answer(live: Live) -> None:
-    async def client() -> int:
-        done = 0
-        while asyncio.get_running_loop().time() < end:
-            await live.backend.predict(PredictRequest(faces(2)), timeout_seconds=30)
-            done += 1
-        return done
+    async def client() -> None:
+        """Asks until a worker was killed, and once after that."""
+        while not killed.is_set():
+            await predict()
+        await predict()
 
-    end = asyncio.get_running_loop().time() + 1.5
+    async def predict() -> None:
+        await live.backend.predict(PredictRequest(faces(2)), timeout_seconds=LIMIT_SECONDS)
+        answered.set()
+
+    killed, answered = asyncio.Event(), asyncio.Event()
     clients = [asyncio.create_task(client()) for _ in range(8)]
-    await asyncio.sleep(0.3)
+    await answered.wait()
     live.worker().kill()
-    assert all(done > 0 for done in await asyncio.gather(*clients))
+    killed.set()
+    await asyncio.gather(*clients)
 
 
 async def test_readiness_tells_a_dead_worker_and_its_return(live: Live) -> None:
     assert await live.backend.ready() == dict.fromkeys(OPERATIONS, True)
     live.worker().kill()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while (await live.backend.ready())["predict"]:
             await asyncio.sleep(0.05)
     assert (await live.backend.ready())["generate"]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT_SECONDS):
         while not (await live.backend.ready())["predict"]:
             await asyncio.sleep(0.05)
 
@@ -191,10 +199,13 @@ async def test_a_killed_front_end_costs_clients_time_but_no_answer(live: Live) -
     front_end = live.worker().parent()
     assert front_end is not None
     jobs = [
-        asyncio.create_task(live.backend.predict(PredictRequest(faces(64)), timeout_seconds=60))
+        asyncio.create_task(
+            live.backend.predict(PredictRequest(faces(64)), timeout_seconds=LIMIT_SECONDS)
+        )
         for _ in range(8)
     ]
-    await asyncio.sleep(0.05)
+    while live.backend.oldest_sent_at("predict") is None:
+        await asyncio.sleep(0)
     front_end.kill()
     assert [len(answer.read) for answer in await asyncio.gather(*jobs)] == [64] * 8
 
@@ -202,10 +213,10 @@ async def test_a_killed_front_end_costs_clients_time_but_no_answer(live: Live) -
 async def test_without_a_server_nothing_is_ready_and_calls_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.backend.torchserve_client.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("service.backend.torchserve_client.RESTART_SECONDS", 0.2)
     async with TorchServeBackend(
         f"unix:{tmp_path / 'a.sock'}", f"unix:{tmp_path / 'b.sock'}", tiny_card()
     ) as backend:
         assert not any((await backend.ready()).values())
         with pytest.raises(BackendUnavailable, match="predict"):
-            await backend.predict(PredictRequest(faces(1)), timeout_seconds=20)
+            await backend.predict(PredictRequest(faces(1)), timeout_seconds=LIMIT_SECONDS)

@@ -1,0 +1,108 @@
+"""The `affectgan` command in a process of its own, as users run it."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.gateway_process import status
+from tests.support.waiting import until
+
+ROOT = Path(__file__).parents[2]
+# Of starts and stops, on a machine however busy: reached only by what hangs.
+LIMIT_SECONDS = 240
+
+
+def command(*arguments: object) -> list[str]:
+    """`affectgan` with these arguments, run by this Python."""
+    return [sys.executable, "-m", "affect.cli", *map(str, arguments)]
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command, ended, with what it printed."""
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        env=_environment(environment),
+        cwd=ROOT,
+        timeout=LIMIT_SECONDS,
+    )
+
+
+def output(*arguments: object, **environment: str) -> str:
+    """What a command prints that has to succeed."""
+    done = run(*arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@dataclass
+class Program:
+    """A process and the lines that it has printed, standard error among them."""
+
+    process: subprocess.Popen[str]
+    lines: list[str] = field(default_factory=list)
+    _reader: threading.Thread = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        self.lines.extend(iter(self.process.stdout.readline, ""))
+
+    def word(self, start: str) -> str:
+        """The first word printed that starts so; fails with all lines when the process ends."""
+        until(lambda: self._word(start) or self.process.poll() is not None, LIMIT_SECONDS)
+        found = self._word(start)
+        assert found, "".join(self.lines)
+        return found
+
+    def _word(self, start: str) -> str:
+        words = (word for line in self.lines for word in line.split())
+        return next((word for word in words if word.startswith(start)), "")
+
+    def ended(self) -> int:
+        """Its exit status, and all of its lines read."""
+        code = self.process.wait(LIMIT_SECONDS)
+        self._reader.join()
+        return code
+
+
+@contextmanager
+def started(arguments: list[str], **environment: str) -> Iterator[Program]:
+    """A program that runs within and is killed at the end, unless it has ended."""
+    with subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=_environment(environment),
+        cwd=ROOT,
+    ) as process:
+        try:
+            yield Program(process)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving(*options: object, **environment: str) -> Iterator[tuple[Program, str]]:
+    """`affectgan serve` and its address, once it is ready; it has to end well on SIGTERM."""
+    with started(command("serve", "--port", 0, *options), **environment) as program:
+        url = program.word("http://")
+        until(lambda: status(f"{url}/readyz") == 200, LIMIT_SECONDS)
+        yield program, url
+        if program.process.poll() is None:
+            program.process.terminate()
+            assert program.ended() == 0, "".join(program.lines)
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1"} | dict(more)
