@@ -12,6 +12,7 @@ from training.renderer.expressions import AU_CODES, NEUTRAL_STATE, State, single
 from training.renderer.face import (
     ALIGNED,
     LOOSE,
+    Framing,
     RenderedFace,
     changed_mask,
     render_face,
@@ -171,7 +172,7 @@ def test_twins_share_every_pixel_that_the_mask_does_not_name(person: Person, sce
 
 
 COVERS = (Cover("hat", (0.0, 0.0, 0.8), 45.0, 6.0), Cover("headscarf", (0.0, 0.0, 0.8), 50.0, 4.0))
-WORN = [{"cover": cover} for cover in COVERS]
+WORN: list[dict[str, Any]] = [{"cover": cover} for cover in COVERS]
 WORN += [{"scarf": Scarf((0.0, 0.0, 0.8), -86.0, 0.0)}, {"hand": Hand(-1.0, 22.0, -40.0, 0.05, 4)}]
 
 
@@ -179,10 +180,8 @@ WORN += [{"scarf": Scarf((0.0, 0.0, 0.8), -86.0, 0.0)}, {"hand": Hand(-1.0, 22.0
 def test_what_is_worn_hides_what_is_behind_it_and_moves_nothing(
     worn: dict[str, Any], person: Person, scene: Scene, neutral: RenderedFace
 ) -> None:
-    dressed, placed = (
-        replace(thing, **{k: v for k, v in worn.items() if hasattr(thing, k)})
-        for thing in (person, scene)
-    )
+    dressed = replace(person, **{k: v for k, v in worn.items() if hasattr(person, k)})
+    placed = replace(scene, **{k: v for k, v in worn.items() if hasattr(scene, k)})
     face = render_face(dressed, placed, NEUTRAL_STATE, size_px=SIZE)
     hidden = neutral.mask & ~face.mask
     assert 0.01 < hidden.mean() < 0.35
@@ -206,11 +205,11 @@ def test_a_loose_picture_shows_the_whole_head_where_the_scene_puts_it(
 
 
 @pytest.mark.parametrize("framing", [ALIGNED, LOOSE])
-def test_landmarks_turn_with_the_head(framing: object, person: Person, scene: Scene) -> None:
+def test_landmarks_turn_with_the_head(framing: Framing, person: Person, scene: Scene) -> None:
     faces = [
         render_face(person, replace(scene, yaw=yaw), NEUTRAL_STATE, size_px=SIZE, framing=framing)
         for yaw in (-0.4, 0.4)
-    ]  # type: ignore[arg-type]
+    ]
     nose_from_eyes = [face.points[2, 0] - face.points[:2, 0].mean() for face in faces]
     assert nose_from_eyes[0] < 0 < nose_from_eyes[1]
 

@@ -9,7 +9,7 @@ from training.renderer.geometry import ATTRIBUTES, LEFT_EYE, RIGHT_EYE, SKIN, fe
 def moved(action: str) -> np.ndarray:
     """(V,) metres each vertex moves."""
     basis = load_basis()
-    return np.linalg.norm(basis.moves[basis.action_names.index(action)], axis=1)
+    return np.asarray(np.linalg.norm(basis.moves[basis.action_names.index(action)], axis=1))
 
 
 def test_left_and_right_are_the_subjects() -> None:

@@ -34,7 +34,7 @@ def test_a_person_comes_back_in_another_scene() -> None:
 def test_truth_says_what_the_picture_shows() -> None:
     sample = next(samples(seed=1, first=0, count=1, size_px=48, twins=1))
     image = cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (48, 48, 3)
+    assert image is not None and image.shape == (48, 48, 3)
     assert set(Vocabulary(AU_CODES).named(sample.labels)) >= set(AU_CODES)
     assert 1 <= int(sample.groups["skin_tone"]) <= 10
     assert np.allclose(
