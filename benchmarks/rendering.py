@@ -1,7 +1,7 @@
 """How many pictures a second of processor time the renderer draws on one core, at several sizes,
 PNG included.
 
-python benchmarks/rendering.py [--sittings 25]
+python -m benchmarks.rendering [--sittings 25]
 """
 
 import time
