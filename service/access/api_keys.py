@@ -23,10 +23,10 @@ from affect.archive import OPERATIONS, Operation
 from service.access.authentication import InvalidCredential, Principal, Quota
 from service.settings import Settings
 
-LOOK_SECONDS = 5.0  # between looks at the file: keys come and go without a restart
+RELOAD_SECONDS = 5.0  # between looks at the file: keys come and go without a restart
 PREFIX = "ag"
 _KEY = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}")
-_NOBODY = "0" * 64
+_NO_DIGEST = "0" * 64
 log = logging.getLogger(__name__)
 
 
@@ -93,10 +93,10 @@ def parse(text: str, where: str) -> dict[str, Key]:
         raise KeysError(
             f"{where}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}; see `affectgan keys new`"
         ) from None
-    found = {key.id: key for key in keys}
-    if len(found) != len(keys):
+    by_id = {key.id: key for key in keys}
+    if len(by_id) != len(keys):
         raise KeysError(f"{where} names an id twice; remove one of them")
-    return found
+    return by_id
 
 
 def new_key(name: str, **wanted: object) -> tuple[str, Key]:
@@ -123,40 +123,40 @@ class ApiKeys:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.file, self._clock, self._looked = file, clock, clock()
+        self.file, self._clock, self._checked = file, clock, clock()
         self._fixed = parse(text, "AFFECTGAN_KEYS") if text else {}
-        self._stamp = self._stamped()
+        self._loaded_version = self._file_version()
         self._keys = self._fixed | self._read()
 
-    def knows(self, credential: str) -> bool:
+    def recognises(self, credential: str) -> bool:
         """Whether it looks like a key."""
         return credential.startswith(f"{PREFIX}_")
 
-    async def principal(self, credential: str) -> Principal:
+    async def verify(self, credential: str) -> Principal:
         """Whose key it is. An unknown id takes as long as a wrong secret."""
-        self._look()
+        self._reload_if_changed()
         match = _KEY.fullmatch(credential)
         key = self._keys.get(match[1]) if match else None
-        same = hmac.compare_digest(digest(credential), key.sha256 if key else _NOBODY)
+        same = hmac.compare_digest(digest(credential), key.sha256 if key else _NO_DIGEST)
         if key is None or not same:
             raise InvalidCredential("unknown API key")
         if key.expires is not None and key.expires <= datetime.datetime.now(datetime.UTC):
             raise InvalidCredential("this API key has expired")
         return key.principal
 
-    def _look(self) -> None:
-        if self.file is None or self._clock() - self._looked < LOOK_SECONDS:
+    def _reload_if_changed(self) -> None:
+        if self.file is None or self._clock() - self._checked < RELOAD_SECONDS:
             return
-        self._looked = self._clock()
+        self._checked = self._clock()
         try:
-            stamp = self._stamped()
-            if stamp != self._stamp:
-                self._keys, self._stamp = self._fixed | self._read(), stamp
+            version = self._file_version()
+            if version != self._loaded_version:
+                self._keys, self._loaded_version = self._fixed | self._read(), version
                 log.warning("%d API keys after a change of %s", len(self._keys), self.file.name)
         except KeysError as error:
             log.error("the API keys stay as they were: %s", error)
 
-    def _stamped(self) -> tuple[int, int]:
+    def _file_version(self) -> tuple[int, int]:
         if self.file is None:
             return (0, 0)
         try:
@@ -229,7 +229,7 @@ def new(
         )
     except KeysError as error:
         raise click.ClickException(str(error)) from error
-    written = yaml.safe_dump({"keys": [_plain(one) for one in [*known, key]]}, sort_keys=False)
+    written = yaml.safe_dump({"keys": [_as_yaml(one) for one in [*known, key]]}, sort_keys=False)
     if file is None:
         click.echo(written, err=True, nl=False)
     else:
@@ -240,6 +240,6 @@ def new(
     click.echo(text)
 
 
-def _plain(key: Key) -> dict[str, object]:
-    told = key.model_dump(mode="json", exclude_none=True)
-    return told | {"scopes": [operation for operation in OPERATIONS if operation in key.scopes]}
+def _as_yaml(key: Key) -> dict[str, object]:
+    values = key.model_dump(mode="json", exclude_none=True)
+    return values | {"scopes": [operation for operation in OPERATIONS if operation in key.scopes]}

@@ -1,13 +1,13 @@
-"""Who may: a request shows an API key or a token, and gets the caller behind it. Without keys and tokens the gateway is open."""
+"""Who may: a request carries an API key or a token, and gets the principal behind it. Without keys and tokens the gateway is open."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import Request
 
-from affect.archive import OPERATIONS
+from affect.archive import OPERATIONS, Operation
 from service.observability.metrics import Metrics
 from service.problems import Problem
 
@@ -32,19 +32,22 @@ class Principal:
     quota: Quota | None = None
 
     @property
-    def anonymous(self) -> bool:
-        """Known by an address only, which others may share."""
-        return self.id.startswith("at:")
+    def owner(self) -> str:
+        """Whose jobs and Idempotency-Keys these are: "" for one that is known by an address only, which others may share.
+
+        There whoever knows a job's id may ask for it.
+        """
+        return "" if self.id.startswith("at:") else self.id
 
 
-class Credentials(Protocol):
-    """One kind of credential."""
+class CredentialVerifier(Protocol):
+    """For one kind of credential."""
 
-    def knows(self, credential: str) -> bool:
+    def recognises(self, credential: str) -> bool:
         """Whether it looks like one of this kind."""
         ...
 
-    async def principal(self, credential: str) -> Principal:
+    async def verify(self, credential: str) -> Principal:
         """Who it belongs to. Raises InvalidCredential."""
         ...
 
@@ -56,44 +59,44 @@ class InvalidCredential(Exception):
 class Authenticator:
     """All kinds of credentials that are taken."""
 
-    def __init__(self, metrics: Metrics, *kinds: Credentials) -> None:
-        self.metrics, self.kinds = metrics, kinds
-        if not kinds:
+    def __init__(self, metrics: Metrics, *verifiers: CredentialVerifier) -> None:
+        self.metrics, self.verifiers = metrics, verifiers
+        if not verifiers:
             log.warning(
                 "no API keys and no tokens are configured: the gateway is open to everyone who reaches it"
             )
 
-    async def principal(self, request: Request, operation: str | None = None) -> Principal:
+    async def authenticate(
+        self, request: Request[Any], operation: Operation | None = None
+    ) -> Principal:
         """Who asks. Raises Problem: 401 without a valid credential, 403 without the scope of the operation, if there is one."""
-        if not self.kinds:
-            return Principal(
-                f"at:{request.client.host if request.client else 'unknown'}", frozenset(OPERATIONS)
-            )
+        if not self.verifiers:
+            address = request.client.host if request.client else "unknown"
+            return Principal(f"at:{address}", frozenset(OPERATIONS))
         try:
-            return await self._known(request, operation)
+            principal = await self._verified(extract_credential(request.headers))
+            if operation is not None and operation not in principal.scopes:
+                raise _forbidden(principal, operation)
         except Problem as problem:
             self.metrics.denied.labels(problem.status).inc()
             raise
-
-    async def _known(self, request: Request, operation: str | None) -> Principal:
-        credential = shown(request.headers)
-        kind = next((kind for kind in self.kinds if kind.knows(credential)), None)
-        if kind is None:
-            raise unauthorized("not a key or token of this gateway")
-        try:
-            principal = await kind.principal(credential)
-        except InvalidCredential as refusal:
-            raise unauthorized(str(refusal)) from None
-        if operation is not None and operation not in principal.scopes:
-            raise forbidden(principal, operation)
         return principal
 
+    async def _verified(self, credential: str) -> Principal:
+        for verifier in self.verifiers:
+            if verifier.recognises(credential):
+                try:
+                    return await verifier.verify(credential)
+                except InvalidCredential as error:
+                    raise _unauthorized(str(error)) from None
+        raise _unauthorized("not a key or token of this gateway")
 
-def shown(headers: Mapping[str, str]) -> str:
+
+def extract_credential(headers: Mapping[str, str]) -> str:
     """The credential of a request. Raises Problem when there is none, or two that differ."""
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     if scheme and scheme.lower() != "bearer":
-        raise unauthorized("the authorization scheme is not Bearer")
+        raise _unauthorized("the authorization scheme is not Bearer")
     given = {
         credential
         for credential in (bearer.strip(), headers.get("x-api-key", "").strip())
@@ -106,18 +109,18 @@ def shown(headers: Mapping[str, str]) -> str:
             headers={"WWW-Authenticate": "Bearer"},
         )
     if len(given) > 1:
-        raise unauthorized("Authorization and X-API-Key differ; send one")
+        raise _unauthorized("Authorization and X-API-Key differ; send one")
     return given.pop()
 
 
-def unauthorized(why: str) -> Problem:
+def _unauthorized(why: str) -> Problem:
     """401. The credential itself is never repeated."""
     return Problem(
         "unauthorized", why, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
     )
 
 
-def forbidden(principal: Principal, scope: str) -> Problem:
+def _forbidden(principal: Principal, scope: str) -> Problem:
     """403, naming the scope that is missing."""
     have = ", ".join(sorted(principal.scopes)) or "none"
     headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}

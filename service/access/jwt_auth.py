@@ -33,7 +33,7 @@ FRESH_SECONDS = 300.0  # after which the published keys are fetched again
 PAUSE_SECONDS = 10.0  # between two fetches, however many unknown keys are named
 FETCH_SECONDS = 5.0
 LEEWAY_SECONDS = 30.0  # by which clocks may differ
-SEEN_SECONDS, SEEN_TOKENS = (
+VERIFIED_SECONDS, VERIFIED_TOKENS = (
     30.0,
     4096,
 )  # how long a verified token need not be verified again, and how many
@@ -61,7 +61,7 @@ class JwksCache:
             raise Problem(
                 "issuer_unavailable",
                 "the keys that sign tokens cannot be fetched; try again",
-                headers={"Retry-After": str(int(PAUSE_SECONDS))},
+                retry_seconds=PAUSE_SECONDS,
             )
         return self._keys.get(kid)
 
@@ -98,39 +98,38 @@ class JwksCache:
 class JwtCredentials:
     """JWTs of one issuer for one audience. Scopes are words of the claim `scope` (or `scp`) after `prefix`; `sub` is the principal."""
 
-    def __init__(
-        self, published: JwksCache, *, issuer: str, audience: str, prefix: str = ""
-    ) -> None:
-        self.published, self.issuer, self.audience, self.prefix = (
-            published,
+    def __init__(self, keys: JwksCache, *, issuer: str, audience: str, prefix: str = "") -> None:
+        self.keys, self.issuer, self.audience, self.prefix = (
+            keys,
             issuer,
             audience,
             prefix,
         )
-        self._seen: TTLCache[bytes, tuple[Principal, float]] = TTLCache(SEEN_TOKENS, SEEN_SECONDS)
+        self._verified_tokens: TTLCache[bytes, tuple[Principal, float]] = TTLCache(
+            VERIFIED_TOKENS, VERIFIED_SECONDS
+        )
 
-    def knows(self, credential: str) -> bool:
+    def recognises(self, credential: str) -> bool:
         """Whether it looks like a JWT."""
         return credential.count(".") == 2
 
-    async def principal(self, credential: str) -> Principal:
+    async def verify(self, credential: str) -> Principal:
         """Whose token it is."""
-        place = hashlib.sha256(credential.encode()).digest()
-        seen = self._seen.get(place)
-        if seen is None:
-            claims = await self._verified(credential)
-            seen = self._seen[place] = (
-                self._principal(claims),
-                float(claims["exp"]) + LEEWAY_SECONDS,
-            )
-        if seen[1] < time.time():
+        digest = hashlib.sha256(credential.encode()).digest()
+        known = self._verified_tokens.get(digest)
+        if known is None:
+            claims = await self._claims(credential)
+            known = self._principal(claims), float(claims["exp"]) + LEEWAY_SECONDS
+            self._verified_tokens[digest] = known
+        principal, expires = known
+        if expires < time.time():
             raise InvalidCredential("this token has expired")
-        return seen[0]
+        return principal
 
-    async def _verified(self, credential: str) -> Mapping[str, Any]:
+    async def _claims(self, credential: str) -> Mapping[str, Any]:
         try:
             kid = jwt.get_unverified_header(credential).get("kid")
-            key = await self.published.key(kid) if isinstance(kid, str) else None
+            key = await self.keys.key(kid) if isinstance(kid, str) else None
             if key is None:
                 raise InvalidCredential(
                     "this token is signed by a key that its issuer does not publish"
@@ -172,9 +171,8 @@ def jwt_from_settings(settings: Settings) -> JwtCredentials | None:
         or settings.token_audience is None
     ):
         return None
-    published = JwksCache(settings.token_jwks_url)
     return JwtCredentials(
-        published,
+        JwksCache(settings.token_jwks_url),
         issuer=settings.token_issuer,
         audience=settings.token_audience,
         prefix=settings.token_scope_prefix,

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cachetools import LRUCache
 from fastapi import Request
@@ -32,17 +33,17 @@ for i, key in ipairs(KEYS) do
   wait[i] = math.max(0, math.ceil(full[i] + cost * window / quota - window))
   short = short or wait[i] > 0
 end
-local told = {}
+local reply = {}
 for i, key in ipairs(KEYS) do
   local quota, window, cost = ARGV[3*i-2], ARGV[3*i-1] * 1000000, ARGV[3*i]
   if not short then
     full[i] = math.ceil(full[i] + cost * window / quota)
     redis.call('SET', key, string.format('%.0f', now + full[i]), 'PX', math.ceil(full[i] / 1000) + 1)
   end
-  told[#told+1] = wait[i]
-  told[#told+1] = full[i]
+  reply[#reply+1] = wait[i]
+  reply[#reply+1] = full[i]
 end
-return told
+return reply
 """
 
 
@@ -71,17 +72,17 @@ class LocalBuckets:
         self._clock = clock
         self._full_at: LRUCache[tuple[str, str], float] = LRUCache(MOST_BUCKETS)
 
-    def take(self, principal: str, demands: Sequence[LimitRequest]) -> list[BucketState]:
+    def take(self, principal: str, limits: Sequence[LimitRequest]) -> list[BucketState]:
         """Take everything, or nothing."""
         now = self._clock()
         full = [
-            min(max(0.0, self._full_at.get((principal, demand.name), 0.0) - now), demand.seconds)
-            for demand in demands
+            min(max(0.0, self._full_at.get((principal, limit.name), 0.0) - now), limit.seconds)
+            for limit in limits
         ]
-        costs = [demand.cost * demand.seconds / demand.quota for demand in demands]
+        costs = [limit.cost * limit.seconds / limit.quota for limit in limits]
         wait = [
-            max(0.0, level + cost - demand.seconds)
-            for level, cost, demand in zip(full, costs, demands, strict=True)
+            max(0.0, level + cost - limit.seconds)
+            for level, cost, limit in zip(full, costs, limits, strict=True)
         ]
         wait = [
             0.0 if seconds < 1e-6 else seconds for seconds in wait
@@ -90,8 +91,8 @@ class LocalBuckets:
             full = [level + cost for level, cost in zip(full, costs, strict=True)]
             self._full_at.update(
                 {
-                    (principal, demand.name): now + level
-                    for demand, level in zip(demands, full, strict=True)
+                    (principal, limit.name): now + level
+                    for limit, level in zip(limits, full, strict=True)
                 }
             )
         return [BucketState(*pair) for pair in zip(wait, full, strict=True)]
@@ -103,24 +104,24 @@ class SharedBuckets:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
 
-    async def take(self, principal: str, demands: Sequence[LimitRequest]) -> list[BucketState]:
+    async def take(self, principal: str, limits: Sequence[LimitRequest]) -> list[BucketState]:
         """Take everything, or nothing. Raises RedisUnavailable."""
         keys = [
-            f"affectgan:quota:{{{principal}}}:{demand.name}:{demand.quota}:{demand.seconds}"
-            for demand in demands
+            f"affectgan:quota:{{{principal}}}:{limit.name}:{limit.quota}:{limit.seconds}"
+            for limit in limits
         ]
         numbers = [
-            number for demand in demands for number in (demand.quota, demand.seconds, demand.cost)
+            number for limit in limits for number in (limit.quota, limit.seconds, limit.cost)
         ]
         sent = self.redis.send(
             "EVAL", SCRIPT, len(keys), *keys, *numbers
         )  # by its hash: 47 us for 49, and lost when Redis restarts
-        told = await self.redis.receive("quota", sent)
-        if not _sensible(told, demands):
+        reply = await self.redis.receive("quota", sent)
+        if not _is_possible(reply, limits):
             raise self.redis.failed("quota", "garbled")
         return [
             BucketState(wait / 1e6, full / 1e6)
-            for wait, full in zip(told[::2], told[1::2], strict=True)
+            for wait, full in zip(reply[::2], reply[1::2], strict=True)
         ]
 
 
@@ -145,38 +146,38 @@ class RateLimiter:
         if left > 0:
             raise self._exceeded("requests", left)
 
-    async def take(self, principal: Principal, images: int, request: Request) -> None:
+    async def take(self, principal: Principal, images: int, request: Request[Any]) -> None:
         """One request with so many images. The answer will carry the RateLimit headers. Raises Problem: 413, 429."""
         quota = principal.quota or self.default
         wanted = (("requests", quota.requests, 1), ("images", quota.images, images))
-        demands = [
+        limits = [
             LimitRequest(name, most, quota.seconds, cost)
             for name, most, cost in wanted
             if most is not None
         ]
-        if not demands:
+        if not limits:
             return
-        for demand in demands:
-            if demand.cost > demand.quota:
+        for limit in limits:
+            if limit.cost > limit.quota:
                 raise Problem(
                     "too_many_images",
-                    f"{demand.cost} images in one request; your quota allows {demand.quota} in {demand.seconds} s",
+                    f"{limit.cost} images in one request; your quota allows {limit.quota} in {limit.seconds} s",
                 )
-        levels = await self._take(principal.id, demands)
-        request.scope["state"].setdefault("headers", []).extend(fields(demands, levels))
-        worst = max(range(len(demands)), key=lambda index: levels[index].wait_seconds)
-        if levels[worst].wait_seconds > 0:
-            if demands[worst].name == "requests":
-                self._empty_until[principal.id] = self._clock() + levels[worst].wait_seconds
-            raise self._exceeded(demands[worst].name, levels[worst].wait_seconds)
+        states = await self._take(principal.id, limits)
+        request.scope["state"].setdefault("headers", []).extend(rate_limit_headers(limits, states))
+        worst = max(range(len(limits)), key=lambda index: states[index].wait_seconds)
+        if states[worst].wait_seconds > 0:
+            if limits[worst].name == "requests":
+                self._empty_until[principal.id] = self._clock() + states[worst].wait_seconds
+            raise self._exceeded(limits[worst].name, states[worst].wait_seconds)
 
-    async def _take(self, principal: str, demands: Sequence[LimitRequest]) -> list[BucketState]:
+    async def _take(self, principal: str, limits: Sequence[LimitRequest]) -> list[BucketState]:
         if self.shared is not None:
             try:
-                return await self.shared.take(principal, demands)
+                return await self.shared.take(principal, limits)
             except RedisUnavailable:
                 self.metrics.quota_local.inc()
-        return self.local.take(principal, demands)
+        return self.local.take(principal, limits)
 
     def _exceeded(self, name: str, seconds: float) -> Problem:
         self.metrics.quota_exceeded.labels(name).inc()
@@ -184,34 +185,34 @@ class RateLimiter:
         return Problem(
             "quota_exceeded",
             f"your quota of {name} is used up; try again in {wait} s",
-            headers={"Retry-After": str(wait)},
+            retry_seconds=wait,
         )
 
 
-def fields(
-    demands: Sequence[LimitRequest], levels: Sequence[BucketState]
+def rate_limit_headers(
+    limits: Sequence[LimitRequest], states: Sequence[BucketState]
 ) -> list[tuple[bytes, bytes]]:
     """RateLimit-Policy and RateLimit: `"requests";q=100;w=60` and `"requests";r=42;t=18`; t is when all of the quota is there again."""
-    policy = ", ".join(f'"{demand.name}";q={demand.quota};w={demand.seconds}' for demand in demands)
+    policy = ", ".join(f'"{limit.name}";q={limit.quota};w={limit.seconds}' for limit in limits)
     left = ", ".join(
-        f'"{demand.name}";r={_left(demand, level)};t={math.ceil(level.full_seconds)}'
-        for demand, level in zip(demands, levels, strict=True)
+        f'"{limit.name}";r={_left(limit, level)};t={math.ceil(level.full_seconds)}'
+        for limit, level in zip(limits, states, strict=True)
     )
     return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
 
 
-def _sensible(told: object, demands: Sequence[LimitRequest]) -> bool:
+def _is_possible(reply: object, limits: Sequence[LimitRequest]) -> bool:
     """Whether numbers from Redis can be true: no wait and no bucket is longer than its window."""
-    if not isinstance(told, list) or len(told) != 2 * len(demands):
+    if not isinstance(reply, list) or len(reply) != 2 * len(limits):
         return False
-    most = [demand.seconds * 1_000_000 + 1 for demand in demands for _ in range(2)]
+    most = [limit.seconds * 1_000_000 + 1 for limit in limits for _ in range(2)]
     return all(
         isinstance(number, int) and 0 <= number <= limit
-        for number, limit in zip(told, most, strict=True)
+        for number, limit in zip(reply, most, strict=True)
     )
 
 
-def _left(demand: LimitRequest, level: BucketState) -> int:
+def _left(limit: LimitRequest, level: BucketState) -> int:
     return max(
-        0, math.floor((demand.seconds - level.full_seconds) * demand.quota / demand.seconds + 1e-6)
+        0, math.floor((limit.seconds - level.full_seconds) * limit.quota / limit.seconds + 1e-6)
     )

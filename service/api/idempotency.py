@@ -1,8 +1,9 @@
-"""`Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header): a POST that is sent again is answered with the first answer.
+"""`Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header): a POST that is sent again is answered with the first response.
 
-A key counts for one caller and one route. The same key with another request is refused with 422, one whose first request still runs
-with 409. What failed is not kept, so it may be tried again. Where nothing can be remembered, because Redis is away, the request is
-done like any other: inference changes nothing, so twice is only slower.
+A key counts for one client and one route. The same key with another request is refused with 422, one
+whose first request still runs with 409. What failed is not stored, so it may be tried again. Where
+nothing can be stored, because Redis is away, the request is done like any other: inference changes
+nothing, so twice is only slower.
 """
 
 import asyncio
@@ -10,141 +11,169 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from fastapi import Request
 from redis.asyncio import Redis as Client
 from starlette.responses import Response
 
 from service.inference.inference_request import InferenceRequest
+from service.jobs import webhooks
 from service.observability.metrics import Metrics
 from service.problems import Problem
+from service.settings import Settings
+from service.storage.encrypted_redis import EncryptedRedis
 from service.storage.encryption import Cipher, DecryptionError
-from service.storage.redis import Redis, RedisUnavailable
+from service.storage.redis import RedisUnavailable
 from service.storage.stored_response import StoredResponse
 
 HEADER, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 LONGEST_KEY = 255
-MOST_KEPT_BYTES = 16 * 2**20  # a larger answer is computed again
+MOST_STORED_BYTES = 16 * 2**20  # a larger response is computed again
+ENTRY_BYTES = 256  # of an entry beside its response
+GRACE_SECONDS = (
+    10.0  # over the longest deadline, for which the key of a gateway that died is blocked
+)
 RUNNING = b""
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A key that this request may use: where it lies, what it is of, and a token that is ours alone."""
+
+    name: bytes
+    fingerprint: bytes
+    token: bytes
+
+
 class IdempotencyStore(Protocol):
-    """Remembers, under a name, a fingerprint and then an answer."""
+    """Keeps, under a name, a fingerprint and then a response. All calls may raise RedisUnavailable."""
 
-    async def claim(
-        self, name: bytes, fingerprint: bytes, token: bytes, seconds: float
-    ) -> tuple[bytes, bytes] | None:
-        """None: the name is ours for so long. Otherwise the fingerprint and answer it has, RUNNING while there is none.
-
-        This and the others may raise RedisUnavailable.
-        """
+    async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
+        """None: the name is ours for so long. Otherwise the fingerprint and response it has, RUNNING while there is none."""
         ...
 
-    async def keep(
-        self, name: bytes, fingerprint: bytes, token: bytes, answer: bytes, seconds: float
-    ) -> None:
-        """The answer, if the name is still ours."""
+    async def store(self, claim: Claim, response: bytes, seconds: float) -> None:
+        """The response, if the name is still ours."""
         ...
 
-    async def release(self, name: bytes, token: bytes) -> None:
+    async def release(self, claim: Claim) -> None:
         """Nothing came of it."""
         ...
 
 
+@dataclass(frozen=True)
+class _Entry:
+    claim: Claim
+    response: bytes
+    expires: float
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.response) + ENTRY_BYTES
+
+
 class MemoryIdempotencyStore:
-    """In this process: the oldest answers go first when they hold more than `most_bytes` together."""
+    """In this process: the oldest responses go first when they hold more than `most_bytes` together."""
 
     def __init__(self, *, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most_bytes, self._clock = most_bytes, clock
-        self._known: OrderedDict[bytes, tuple[bytes, bytes, bytes, float]] = (
-            OrderedDict()
-        )  # fingerprint, answer, token, until
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._bytes = 0
 
-    async def claim(
-        self, name: bytes, fingerprint: bytes, token: bytes, seconds: float
-    ) -> tuple[bytes, bytes] | None:
-        known = self._known.get(name)
-        if known is not None and known[3] > self._clock():
-            return known[0], known[1]
-        self._put(name, fingerprint, RUNNING, token, seconds)
+    async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
+        """See `IdempotencyStore`."""
+        entry = self._entries.get(claim.name)
+        if entry is not None and entry.expires > self._clock():
+            return entry.claim.fingerprint, entry.response
+        self._put(claim, RUNNING, seconds)
         return None
 
-    async def keep(
-        self, name: bytes, fingerprint: bytes, token: bytes, answer: bytes, seconds: float
-    ) -> None:
-        if name in self._known and self._known[name][2] == token:
-            self._put(name, fingerprint, answer, token, seconds)
+    async def store(self, claim: Claim, response: bytes, seconds: float) -> None:
+        """See `IdempotencyStore`."""
+        if self._is_ours(claim):
+            self._put(claim, response, seconds)
 
-    async def release(self, name: bytes, token: bytes) -> None:
-        if name in self._known and self._known[name][2] == token:
-            self._forget(name)
+    async def release(self, claim: Claim) -> None:
+        """See `IdempotencyStore`."""
+        if self._is_ours(claim):
+            self._remove(claim.name)
 
-    def _put(
-        self, name: bytes, fingerprint: bytes, answer: bytes, token: bytes, seconds: float
-    ) -> None:
-        self._forget(name)
-        self._known[name] = fingerprint, answer, token, self._clock() + seconds
-        self._bytes += len(answer) + 256
+    def _is_ours(self, claim: Claim) -> bool:
+        entry = self._entries.get(claim.name)
+        return entry is not None and entry.claim.token == claim.token
+
+    def _put(self, claim: Claim, response: bytes, seconds: float) -> None:
+        self._remove(claim.name)
         now = self._clock()
-        while self._known and (
-            self._bytes > self.most_bytes or next(iter(self._known.values()))[3] <= now
-        ):
-            self._forget(next(iter(self._known)))
+        entry = self._entries[claim.name] = _Entry(claim, response, now + seconds)
+        self._bytes += entry.size_bytes
+        while self._entries:
+            oldest, entry = next(iter(self._entries.items()))
+            if self._bytes <= self.most_bytes and entry.expires > now:
+                return
+            self._remove(oldest)
 
-    def _forget(self, name: bytes) -> None:
-        if (known := self._known.pop(name, None)) is not None:
-            self._bytes -= len(known[1]) + 256
+    def _remove(self, name: bytes) -> None:
+        entry = self._entries.pop(name, None)
+        if entry is not None:
+            self._bytes -= entry.size_bytes
 
 
-_KEEP = (
-    "if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end redis.call('HSET', KEYS[1], 'answer', ARGV[2]) \
-return redis.call('PEXPIRE', KEYS[1], ARGV[3])"
-)
-_RELEASE = "if redis.call('HGET', KEYS[1], 'token') == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
-_CLAIM = "if redis.call('HSETNX', KEYS[1], 'token', ARGV[1]) == 0 then return redis.call('HMGET', KEYS[1], 'fingerprint', 'answer') end \
-redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'answer', '') redis.call('PEXPIRE', KEYS[1], ARGV[3]) return false"
+_CLAIM = """
+if redis.call('HSETNX', KEYS[1], 'token', ARGV[1]) == 0 then
+  return redis.call('HMGET', KEYS[1], 'fingerprint', 'answer')
+end
+redis.call('HSET', KEYS[1], 'fingerprint', ARGV[2], 'answer', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return false
+"""
+_STORE = """
+if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'answer', ARGV[2])
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+"""
+_RELEASE = """
+if redis.call('HGET', KEYS[1], 'token') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
 
 
 class RedisIdempotencyStore:
-    """In Redis, for all gateways, the answers sealed."""
+    """In Redis, for all gateways, the responses encrypted."""
 
-    def __init__(self, redis: Redis, cipher: Cipher) -> None:
-        self.redis, self.cipher = redis, cipher
+    def __init__(self, encrypted: EncryptedRedis) -> None:
+        self.redis, self.cipher = encrypted.redis, encrypted.cipher
 
-    async def claim(
-        self, name: bytes, fingerprint: bytes, token: bytes, seconds: float
-    ) -> tuple[bytes, bytes] | None:
-        known = await self._run(_CLAIM, name, token, fingerprint, int(seconds * 1000))
-        if not isinstance(known, list):
+    async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
+        """See `IdempotencyStore`."""
+        stored = await self._run(_CLAIM, claim, claim.fingerprint, int(seconds * 1000))
+        if not isinstance(stored, list):
             return None
-        printed, sealed = known
+        fingerprint, response = stored
+        if not response:
+            return fingerprint, RUNNING
         try:
-            return printed, (
-                await asyncio.to_thread(self.cipher.decrypt, sealed, name.hex())
-                if sealed
-                else RUNNING
-            )
-        except DecryptionError:
-            raise self.redis.failed(
-                "idempotency", "garbled"
-            ) from None  # the gateways do not have the same key
+            name = claim.name.hex()
+            return fingerprint, await asyncio.to_thread(self.cipher.decrypt, response, name)
+        except DecryptionError:  # the gateways do not have the same key
+            raise self.redis.failed("idempotency", "garbled") from None
 
-    async def keep(
-        self, name: bytes, fingerprint: bytes, token: bytes, answer: bytes, seconds: float
-    ) -> None:
-        sealed = await asyncio.to_thread(self.cipher.encrypt, answer, name.hex())
-        await self._run(_KEEP, name, token, sealed, int(seconds * 1000))
+    async def store(self, claim: Claim, response: bytes, seconds: float) -> None:
+        """See `IdempotencyStore`."""
+        encrypted = await asyncio.to_thread(self.cipher.encrypt, response, claim.name.hex())
+        await self._run(_STORE, claim, encrypted, int(seconds * 1000))
 
-    async def release(self, name: bytes, token: bytes) -> None:
-        await self._run(_RELEASE, name, token)
+    async def release(self, claim: Claim) -> None:
+        """See `IdempotencyStore`."""
+        await self._run(_RELEASE, claim)
 
-    async def _run(self, script: str, name: bytes, *arguments: bytes | int) -> object:
-        key = f"affectgan:idempotency:{name.hex()}"
+    async def _run(self, script: str, claim: Claim, *arguments: bytes | int) -> object:
+        key = f"affectgan:idempotency:{claim.name.hex()}"
 
         async def command(client: Client) -> object:
-            return await client.register_script(script)(keys=[key], args=arguments)
+            return await client.register_script(script)(keys=[key], args=[claim.token, *arguments])
 
         return await self.redis.execute("idempotency", command)
 
@@ -154,100 +183,112 @@ class Idempotency:
 
     def __init__(
         self,
-        memory: IdempotencyStore,
+        store: IdempotencyStore,
         cipher: Cipher,
         metrics: Metrics,
         *,
         seconds: float,
         running_seconds: float,
     ) -> None:
-        self.memory, self.cipher, self.metrics = memory, cipher, metrics
+        self.store, self.cipher, self.metrics = store, cipher, metrics
         self.seconds, self.running_seconds = seconds, running_seconds
 
     async def once(
         self,
-        request: Request,
-        call: InferenceRequest,
+        request: Request[Any],
+        inference: InferenceRequest,
         owner: str,
         work: Callable[[], Awaitable[Response]],
     ) -> Response:
-        """The response of `work`, or the kept one of the same request. Raises Problem: 400, 409, 422."""
+        """The response of `work`, or the stored one of the same request. Raises Problem: 400, 409, 422."""
         key = request.headers.get(HEADER)
         if key is None:
             return await work()
-        name = self.cipher.keyed_hash(
-            owner.encode(), request.url.path.encode(), parse_idempotency_key(key).encode()
+        path, key = request.url.path, parse_idempotency_key(key)
+        claim = Claim(
+            name=self.cipher.keyed_hash(owner.encode(), path.encode(), key.encode()),
+            fingerprint=await asyncio.to_thread(self._fingerprint, inference, request),
+            token=secrets.token_hex(8).encode(),
         )
-        fingerprint = await asyncio.to_thread(self._fingerprint, call, request)
-        token = secrets.token_hex(8).encode()
         try:
-            known = await self.memory.claim(name, fingerprint, token, self.running_seconds)
+            stored = await self.store.claim(claim, self.running_seconds)
         except RedisUnavailable:
             self._count("forgotten")
             return await work()
-        if known is not None:
-            return self._replay(*known, fingerprint)
+        if stored is not None:
+            return self._replay(*stored, claim.fingerprint)
         self._count("first")
-        return await self._keep(name, fingerprint, token, work)
+        return await self._work_and_store(claim, work)
 
-    def _replay(self, known: bytes, answer: bytes, fingerprint: bytes) -> Response:
-        if known != fingerprint:
+    def _replay(self, fingerprint: bytes, response: bytes, own_fingerprint: bytes) -> Response:
+        if fingerprint != own_fingerprint:
             self._count("reused")
             raise Problem(
                 "key_reused",
                 f"{HEADER} was used for another request; give each request a key of its own",
             )
-        if answer == RUNNING:
+        if response == RUNNING:
             self._count("running")
-            raise Problem(
-                "still_running",
-                f"the first request with this {HEADER} is not done; try again",
-                headers={"Retry-After": "1"},
-            )
+            detail = f"the first request with this {HEADER} is not done; try again"
+            raise Problem("still_running", detail, retry_seconds=1)
         self._count("replayed")
-        return StoredResponse.from_bytes(answer).to_response(**{REPLAYED: "true"})
+        return StoredResponse.from_bytes(response).to_response(**{REPLAYED: "true"})
 
-    async def _keep(
-        self, name: bytes, fingerprint: bytes, token: bytes, work: Callable[[], Awaitable[Response]]
+    async def _work_and_store(
+        self, claim: Claim, work: Callable[[], Awaitable[Response]]
     ) -> Response:
-        kept = False
+        is_stored = False
         try:
             response = await work()
-            answer = StoredResponse.from_response(response).to_bytes()
-            if response.status_code < 300 and len(answer) <= MOST_KEPT_BYTES:
-                await self.memory.keep(name, fingerprint, token, answer, self.seconds)
-                kept = True
+            content = StoredResponse.from_response(response).to_bytes()
+            if response.status_code < 300 and len(content) <= MOST_STORED_BYTES:
+                await self.store.store(claim, content, self.seconds)
+                is_stored = True
         except RedisUnavailable:
             self._count("forgotten")
         finally:
-            if not kept:
-                await self._release(name, token)
+            if not is_stored:
+                await self._release(claim)
         return response
 
-    async def _release(self, name: bytes, token: bytes) -> None:
+    async def _release(self, claim: Claim) -> None:
         try:
-            await self.memory.release(name, token)
+            await self.store.release(claim)
         except RedisUnavailable:
             self._count("forgotten")
 
-    def _fingerprint(self, call: InferenceRequest, request: Request) -> bytes:
-        asked = [request.headers.get(header, "").encode() for header in ("prefer", "x-webhook-url")]
-        return self.cipher.keyed_hash(call.to_bytes(), *asked)
+    def _fingerprint(self, inference: InferenceRequest, request: Request[Any]) -> bytes:
+        headers = (request.headers.get(header, "") for header in ("prefer", webhooks.HEADER))
+        parts = (inference.to_bytes(), *(value.encode() for value in headers))
+        return self.cipher.keyed_hash(*parts)
 
     def _count(self, outcome: str) -> None:
         self.metrics.replays.labels(outcome).inc()
+
+
+def idempotency_from_settings(
+    settings: Settings, metrics: Metrics, encrypted: EncryptedRedis | None
+) -> Idempotency:
+    """In Redis when there is one and a key to encrypt with, otherwise in this process."""
+    memory = MemoryIdempotencyStore(most_bytes=settings.idempotency_memory_bytes)
+    return Idempotency(
+        RedisIdempotencyStore(encrypted) if encrypted else memory,
+        encrypted.cipher if encrypted else Cipher.with_random_key(),
+        metrics,
+        seconds=settings.idempotency_seconds,
+        running_seconds=settings.max_deadline_seconds + GRACE_SECONDS,
+    )
 
 
 def parse_idempotency_key(text: str) -> str:
     """The key, quoted as the draft has it or bare. Raises Problem: 400."""
     key = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
     if not key.strip() or len(key) > LONGEST_KEY or not key.isprintable():
-        problem = f"{HEADER} has {len(key)} characters; give 1 to {LONGEST_KEY} that can be printed, such as a UUID"
+        message = f"1 to {LONGEST_KEY} characters"
         raise Problem(
             "malformed",
-            problem,
-            errors=[
-                {"field": HEADER, "value": len(key), "message": f"1 to {LONGEST_KEY} characters"}
-            ],
+            f"{HEADER} has {len(key)} characters; give 1 to {LONGEST_KEY} that can be printed, "
+            "such as a UUID",
+            errors=[{"field": HEADER, "value": len(key), "message": message}],
         )
     return key

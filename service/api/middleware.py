@@ -65,7 +65,7 @@ class RequestMiddleware:
                 raise self._too_large(received)
             return message
 
-        async def told(message: Message) -> None:
+        async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -81,7 +81,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self.app(scope, limited, told)
+            await self.app(scope, limited, send_marked)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             seconds = time.perf_counter() - start

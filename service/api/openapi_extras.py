@@ -1,4 +1,4 @@
-"""What /openapi.json and openapi.yaml say beyond what FastAPI finds in the routes: bodies, errors, headers, examples, each in a table."""
+"""What /openapi.json and openapi.yaml say beyond what FastAPI finds in the routes: bodies, errors, headers, each in a table."""
 
 from typing import Any
 
@@ -9,11 +9,19 @@ from affect import answers
 from affect.card import ModelCard
 from service import schemas
 from service.api import idempotency
-from service.api.pipeline import PICTURE_TYPES
+from service.api.inference_routes import SECURITY
+from service.api.json_answers import IMAGE_MEDIA_TYPES
+from service.api.openapi_examples import EXAMPLES
 from service.api.tensors import LENGTH_HEADER, InferRequest
 from service.inference.admission import DEADLINE_HEADER
 from service.jobs import webhooks
-from service.problems import MEDIA_TYPE, TENSORS, TITLES
+from service.problems import (
+    MEDIA_TYPE,
+    OPEN_INFERENCE,
+    PROBLEMS,
+    RETRY_AFTER,
+    TYPE_PREFIX,
+)
 
 Json = dict[str, Any]
 REF = "#/components/schemas/{model}"
@@ -28,7 +36,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     InferRequest,
     ModelCard,
 )
-SECURITY = {
+SECURITY_SCHEMES = {
     "bearer": {
         "type": "http",
         "scheme": "bearer",
@@ -36,11 +44,12 @@ SECURITY = {
     },
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key"},
 }
-WHO: list[dict[str, list[str]]] = [
-    {"bearer": []},
-    {"key": []},
-    {},
-]  # the last: a gateway without keys is open
+REPLAYED = {
+    idempotency.REPLAYED: {
+        "description": "true: this is the answer of an earlier request",
+        "schema": {"type": "string"},
+    }
+}
 TAGS = [
     {"name": "faces", "description": "The three operations"},
     {"name": "jobs", "description": "Answers that are fetched later"},
@@ -119,146 +128,14 @@ TENSOR_HEADERS: list[Json] = [
     },
     HEADERS[2],
 ]
-WAIT = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}}}
 ACCEPTED: Json = {
     "description": "A job: its answer is fetched later",
     "headers": {
         "Location": {"description": "Where the job is", "schema": {"type": "string"}},
         "Preference-Applied": {"schema": {"type": "string", "const": "respond-async"}},
-        **WAIT,
+        **RETRY_AFTER,
     },
     "content": {"application/json": {"schema": {"$ref": REF.format(model="JobDocument")}}},
-}
-
-_PIXEL = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
-)
-_MODEL = {"name": "affectgan", "version": "1.0", "labels": "both"}
-_READING = {
-    "valence": 0.61,
-    "arousal": 0.12,
-    "realism": 0.8,
-    "aus": {"AU12": {"probability": 0.97, "intensity": 0.6, "present": True}},
-}
-_PICTURE = {"content": _PIXEL, "media_type": "image/png"}
-_DRAWN = {"image": _PICTURE, "prediction": _READING}
-_JOB_DOCUMENT: Json = {
-    "id": "5kZ2yq0rJpXo8vC1mN4tB7wE9sD3fG6h",
-    "status": "running",
-    "operation": "predict",
-    "created": "2026-01-02T03:04:05.678+00:00",
-    "started": "2026-01-02T03:04:05.901+00:00",
-    "finished": None,
-    "expires": "2026-01-02T04:04:05.678+00:00",
-    "progress": {"done": 8, "of": 64},
-    "attempts": 1,
-    "href": "/v1/jobs/5kZ2yq0rJpXo8vC1mN4tB7wE9sD3fG6h",
-    "result": None,
-    "error": None,
-    "webhook": None,
-    "kept_in": "memory",
-    "note": "This job is held in the memory of one gateway: it is lost when that gateway stops, and other gateways do not know it.",
-}
-EXAMPLES: Json = {
-    "PredictBody": {"images": [{"content": _PIXEL}], "options": {"faces": "none"}},
-    "GenerateBody": {
-        "items": [{"aus": {"AU12": 0.9}, "valence": 0.7, "arousal": 0.2, "seed": 7}],
-        "format": "png",
-    },
-    "ExplainBody": {
-        "images": [{"content": _PIXEL}],
-        "options": {"faces": "none", "question": {"au": "AU12", "present": False}},
-    },
-    "PredictAnswer": {
-        "model": _MODEL,
-        "results": [
-            {
-                "index": 0,
-                "status": "ok",
-                "faces": [{"box": [70, 60, 90, 90], "points": None, "confidence": 0.9, **_READING}],
-            },
-            {
-                "index": 1,
-                "status": "error",
-                "error": {
-                    "type": "urn:affectgan:problem:no_face",
-                    "title": "No face found",
-                    "status": 422,
-                    "detail": "no face was found",
-                    "code": "no_face",
-                },
-            },
-        ],
-    },
-    "GenerateAnswer": {
-        "model": _MODEL,
-        "results": [
-            {
-                "index": 0,
-                "status": "ok",
-                "seed": 7,
-                "requested": {"valence": 0.7, "aus": {"AU12": 0.9}},
-                "measured": _READING,
-                "image": _PICTURE,
-            }
-        ],
-    },
-    "ExplainAnswer": {
-        "model": _MODEL,
-        "results": [
-            {
-                "index": 0,
-                "status": "ok",
-                "question": {"au": "AU12", "present": False},
-                "sentence": "Without the raised lip corners, AU12 would not be read.",
-                "box": None,
-                "factual": _READING,
-                "reconstruction": {**_DRAWN, "error": 0.02},
-                "counterfactual": {**_DRAWN, "valid": True},
-                "causes": [{"label": "AU12", "from": 0.95, "to": 0.15}],
-                "changes": [{"label": "AU12", "from": 0.97, "to": 0.08}],
-                "map": {"image": _PICTURE, "signed": _PICTURE},
-                "frames": [_PICTURE],
-                "regions": {"mouth": 0.8},
-                "attribution": {"AU12": 1.9},
-                "integrated_gradients": {"image": _PICTURE, "regions": {"mouth": 0.4}},
-                "scores": {"validity_margin": 0.4, "proximity": 0.01},
-                "trust": {
-                    "level": "high",
-                    "reasons": ["an independent judge sees the change too (0.71 to 0.20)"],
-                    "judge": {"from": 0.71, "to": 0.2, "agrees": True},
-                },
-                "alternatives": [],
-            }
-        ],
-    },
-    "JobDocument": _JOB_DOCUMENT,
-    "InferRequest": {
-        "id": "1",
-        "parameters": {"faces": "none"},
-        "inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [_PIXEL]}],
-        "outputs": [{"name": "va"}, {"name": "error"}],
-    },
-    "InferResponse": {
-        "model_name": "affectgan-predict",
-        "model_version": "1.0",
-        "id": "1",
-        "outputs": [
-            {"name": "va", "datatype": "FP32", "shape": [1, 2], "data": [0.61, 0.12]},
-            {"name": "error", "datatype": "BYTES", "shape": [1], "data": [""]},
-        ],
-    },
-    "ModelMetadata": {
-        "name": "affectgan-predict",
-        "versions": ["1.0"],
-        "platform": "affectgan",
-        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [{"name": "va", "datatype": "FP32", "shape": [-1, 2]}],
-        "parameters": {"aus": "AU1,AU2,AU4"},
-    },
-    "TensorError": {
-        "error": "Invalid value: inputs[0].shape is [1, 2]: image of BYTES is [-1]; -1 is any number"
-    },
 }
 
 
@@ -271,7 +148,7 @@ def complete(document: Json) -> Json:
         components["schemas"].pop(unused, None)
     for name, example in EXAMPLES.items():
         components["schemas"][name]["examples"] = [example]
-    components["securitySchemes"] = SECURITY
+    components["securitySchemes"] = SECURITY_SCHEMES
     document["tags"] = TAGS
     document["servers"] = [{"url": "/"}]
     for path, methods in document["paths"].items():
@@ -281,76 +158,72 @@ def complete(document: Json) -> Json:
 
 
 def _describe(operation: Json, path: str, method: str) -> None:
-    responses = operation["responses"]
-    if "422" in responses and 422 not in ERRORS.get((path, method), (422,)):
-        del responses["422"]  # FastAPI's: texts in a path are never wrong
-    for status in ERRORS.get((path, method), ()):
-        known = responses.get(str(status), {})
-        responses[str(status)] = (_tensor_error if path.startswith(TENSORS) else _problem)(
-            status
-        ) | {name: known[name] for name in ("description", "headers") if name in known}
-    if method == "post" and path.startswith(TENSORS):
+    _describe_errors(operation, path, method)
+    if method == "post" and path.startswith(OPEN_INFERENCE):
         operation["parameters"] = operation.get("parameters", []) + TENSOR_HEADERS
-        responses["200"]["content"]["application/octet-stream"] = {
-            "schema": {"type": "string", "format": "binary"}
-        }
-        operation["security"] = WHO
-    elif method == "post" and (path, method) in ERRORS:
+        _add_content(operation, "application/octet-stream")
+        operation["security"] = SECURITY
+    elif method == "post":
         operation["parameters"] = operation.get("parameters", []) + HEADERS
-        responses["202"] = ACCEPTED
-        responses["200"]["headers"] = responses["200"].get("headers", {}) | {
-            idempotency.REPLAYED: {
-                "description": "true: this is the answer of an earlier request",
-                "schema": {"type": "string"},
-            }
-        }
+        operation["responses"]["202"] = ACCEPTED
+        operation["responses"]["200"]["headers"] |= REPLAYED
     if path in ("/v1/generate", "/v1/jobs/{job_id}/result"):
-        responses["200"]["content"] |= {
-            kind: {"schema": {"type": "string", "format": "binary"}} for kind in PICTURE_TYPES
-        }
-    operation.setdefault(
-        "security", WHO if "jobs" in operation.get("tags", []) else []
-    )  # []: for everyone
+        _add_content(operation, *IMAGE_MEDIA_TYPES)
+    is_job = "jobs" in operation.get("tags", [])
+    operation.setdefault("security", SECURITY if is_job else [])  # []: for everyone
+
+
+def _describe_errors(operation: Json, path: str, method: str) -> None:
+    """Every status that the table has for the operation; what its route says of one stands."""
+    responses, statuses = operation["responses"], ERRORS.get((path, method))
+    if statuses is not None and 422 not in statuses:
+        responses.pop("422", None)  # FastAPI's: texts in a path are never wrong
+    for status in statuses or ():
+        kept = responses.get(str(status), {})
+        response = _tensor_error(status) if path.startswith(OPEN_INFERENCE) else _problem(status)
+        own = {name: kept[name] for name in ("description", "headers") if name in kept}
+        responses[str(status)] = response | own
+
+
+def _add_content(operation: Json, *media_types: str) -> None:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    operation["responses"]["200"]["content"] |= dict.fromkeys(media_types, binary)
 
 
 def _problem(status: int) -> Json:
     """A response with an example of every problem that has this status."""
-    codes = [code for code, (of, _) in TITLES.items() if of == status]
-    examples = {code: {"summary": TITLES[code][1], "value": _example(code)} for code in codes}
-    content = {
-        MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemBody")}, "examples": examples}
+    kinds = {code: kind for code, kind in PROBLEMS.items() if kind.status == status}
+    examples = {
+        code: {"summary": kind.title, "value": _example(code)} for code, kind in kinds.items()
     }
+    schema = {"$ref": REF.format(model="ProblemBody")}
     return {
-        "description": " or ".join(TITLES[code][1] for code in codes),
-        "content": content,
-        **({"headers": WAIT} if status == 503 else {}),
+        "description": " or ".join(kind.title for kind in kinds.values()),
+        "content": {MEDIA_TYPE: {"schema": schema, "examples": examples}},
+        **({"headers": RETRY_AFTER} if status == 503 else {}),
     }
 
 
 def _tensor_error(status: int) -> Json:
     """The same in the shape of the Open Inference Protocol."""
-    problem = _problem(status)
-    return problem | {
-        "content": {"application/json": {"schema": {"$ref": REF.format(model="TensorError")}}}
-    }
+    schema = {"$ref": REF.format(model="TensorError")}
+    return _problem(status) | {"content": {"application/json": {"schema": schema}}}
 
 
 def _example(code: str) -> Json:
-    status, title = TITLES[code]
-    fault = {
-        "field": "items[0].valence",
-        "value": 1.5,
-        "message": "Input should be less than or equal to 1",
-    }
+    kind, is_invalid = PROBLEMS[code], code == "invalid_value"
+    message = "Input should be less than or equal to 1"
+    fault = {"field": "items[0].valence", "value": 1.5, "message": message}
+    detail = (
+        f"items[0].valence is 1.5: {message}" if is_invalid else f"{kind.title}, in other words"
+    )
     return {
-        "type": f"urn:affectgan:problem:{code}",
-        "title": title,
-        "status": status,
-        "detail": "items[0].valence is 1.5: Input should be less than or equal to 1"
-        if code == "invalid_value"
-        else f"{title}, in other words",
+        "type": TYPE_PREFIX + code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
         "instance": "/v1/generate",
         "request_id": "8c1f3a5e7d9b0246",
         "code": code,
-        "errors": [fault] if code == "invalid_value" else [],
+        "errors": [fault] if is_invalid else [],
     }

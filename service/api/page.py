@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI
 from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from affect.catalogue import CATALOGUE
-from service.api.pipeline import as_json
+from service.api.state import ApiRequest
+from service.api.status_routes import as_json
 
 FOLDER = Path(__file__).parents[1] / "page"
 # swagger-ui and redoc as they come from npm, in a wheel: not three megabytes in this repository.
@@ -75,9 +76,9 @@ def add_page(app: FastAPI) -> None:
 
 
 @router.get("/")
-async def page(request: Request) -> Response:
+async def page(request: ApiRequest) -> Response:
     """The three operations in a browser."""
-    return _document("index.html", page_policy(request.state.settings.page_picture_origins))
+    return _document("index.html", page_policy(request.state["settings"].page_picture_origins))
 
 
 @router.get("/docs")
@@ -93,13 +94,13 @@ async def redoc() -> Response:
 
 
 @router.get("/page/facts.json")
-async def facts(request: Request) -> Response:
+async def facts(request: ApiRequest) -> Response:
     """What the page must know of the catalogue and the settings."""
     units = {
         unit.code: {"name": unit.name, "muscles": unit.muscles, "region": unit.region}
         for unit in CATALOGUE.values()
     }
-    origins = request.state.settings.page_picture_origins
+    origins = request.state["settings"].page_picture_origins
     return as_json({"units": units, "picture_origins": origins})
 
 

@@ -1,193 +1,215 @@
-"""From a POST to its answer, the same way for all three operations: known, admitted, read, looked up, counted, run or put off, told."""
+"""The way of every inference, from a POST to its response, in one line:
 
-import base64
-from collections.abc import Mapping
-from typing import Any, Protocol
+authenticate, admit, parse, look up, rate-limit, compute, render.
 
-import orjson
-from fastapi import Request
+What comes in and goes out differs by protocol: /v1 (service/api/rest.py), or the Open Inference Protocol
+(service/api/open_inference.py). A protocol is a function that parses a request and says how its result is
+rendered; all else is the same for both.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
 from starlette.responses import Response
 
 from affect.archive import Operation
 from service.access.authentication import Principal
-from service.api.idempotency import Idempotency
-from service.api.job_routes import accept, owner_of, wants_job
+from service.api.job_routes import accept_job, wants_job
+from service.api.state import ApiRequest
 from service.inference.admission import AdmissionPermit
-from service.inference.inference_request import InferenceRequest, read_inference_request
-from service.inference.response_cache import CacheKey, is_cacheable, matches
+from service.inference.inference_request import InferenceRequest
+from service.inference.model_registry import Version
+from service.inference.response_cache import CacheKey, etag_matches
+from service.inference.results import InferenceResult
 
-PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
-Json = dict[str, Any]
-
-
-class ProtocolAdapter(Protocol):
-    """The form in which a call is written and its answer told; all else is the same for every form."""
-
-    jobs: bool  # whether it knows answers that are fetched later
-
-    async def read(self, request: Request, operation: Operation) -> InferenceRequest:
-        """The call. Raises Problem."""
-
-    def name(self, request: Request, call: InferenceRequest) -> str:
-        """What tells this answer from the same one in another form: part of its ETag."""
-
-    def tell(
-        self, request: Request, call: InferenceRequest, answer: bytes, marks: Mapping[str, str]
-    ) -> Response:
-        """The answer, which is JSON, as a response with these headers."""
+LOOP_MOST_BYTES = 1 << 18  # of a result that is rendered on the event loop
 
 
-class RestAdapter:
-    """The form of /v1: JSON, multipart forms and raw pictures in; JSON, or one picture, out."""
+@dataclass(frozen=True)
+class ParsedRequest:
+    """A request as its protocol reads it. `representation` tells this response from the same result in another form.
 
-    jobs = True
+    `render` may raise Problem. `image_media_type` is that of a picture which is to be the whole response.
+    """
 
-    async def read(self, request: Request, operation: Operation) -> InferenceRequest:
-        """See `ProtocolAdapter`."""
-        return as_picture(
-            await read_inference_request(
-                request, operation, max_images=request.state.settings.max_images
-            ),
-            request,
-        )
-
-    def name(self, request: Request, call: InferenceRequest) -> str:
-        """See `ProtocolAdapter`."""
-        return wanted_picture(call, request) or ""
-
-    def tell(
-        self, request: Request, call: InferenceRequest, answer: bytes, marks: Mapping[str, str]
-    ) -> Response:
-        """See `ProtocolAdapter`."""
-        return told(answer, wanted_picture(call, request), marks)
+    inference: InferenceRequest
+    render: Callable[[InferenceResult, Mapping[str, str]], Response]
+    representation: str = ""
+    image_media_type: str | None = None
+    may_be_job: bool = False
 
 
-REST = RestAdapter()
+ProtocolAdapter = Callable[[ApiRequest, Operation], Awaitable[ParsedRequest]]
 
 
-async def answer(request: Request, operation: Operation, form: ProtocolAdapter = REST) -> Response:
+@dataclass
+class Exchange:
+    """One request on its way. `is_counted`: it has been taken off the client's quota."""
+
+    request: ApiRequest
+    principal: Principal
+    permit: AdmissionPermit
+    parsed: ParsedRequest
+    is_counted: bool = False
+
+    @property
+    def inference(self) -> InferenceRequest:
+        """What is asked."""
+        return self.parsed.inference
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What the cache says at once: the key, whether the client has the answer already (If-None-Match), the result when this
+    process has it, and otherwise the question to Redis on its way."""
+
+    key: CacheKey | None
+    is_not_modified: bool = False
+    result: InferenceResult | None = None
+    fetch: asyncio.Future[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result, None when the client has it; whence it came (RFC 9211), and whether the same request would get it again."""
+
+    result: InferenceResult | None
+    cache_status: str
+    is_lasting: bool = True
+
+
+async def serve(request: ApiRequest, operation: Operation, adapter: ProtocolAdapter) -> Response:
     """The response to a POST of an operation. Raises Problem or BackendError."""
-    state = request.state
-    principal = await state.access.principal(request, operation)
-    state.quotas.check_exhausted(principal)
-    async with state.admission.admit(operation, request) as ticket:
-        call = await form.read(request, operation)
-        ticket.worked = False  # until it is clear that something is left to do
-        idempotency: Idempotency = state.idempotency
+    principal = await authenticate(request, operation)
+    async with admit(request, operation) as permit:
+        exchange = Exchange(
+            request, principal, permit, await parse(request, permit, operation, adapter)
+        )
+        idempotency = request.state["idempotency"]
         return await idempotency.once(
-            request,
-            call,
-            owner_of(principal),
-            lambda: respond(request, call, principal, ticket, form),
+            request, exchange.inference, principal.owner, partial(respond, exchange)
         )
 
 
-async def respond(
-    request: Request,
-    call: InferenceRequest,
-    principal: Principal,
-    ticket: AdmissionPermit,
-    form: ProtocolAdapter,
-) -> Response:
-    """The response to a call: the job that it becomes, or its answer."""
-    if not (form.jobs and wants_job(request)):
-        return await answered(request, call, principal, ticket, form)
-    await request.state.quotas.take(principal, call.image_count, request)
-    accepted = await accept(request, call, owner_of(principal), wanted_picture(call, request))
-    return accepted or await answered(request, call, principal, ticket, form, counted=True)
+async def respond(exchange: Exchange) -> Response:
+    """The job that a request becomes, when it asks for that and one can be kept; otherwise its answer."""
+    return await start_job(exchange) or await infer_cached(exchange)
 
 
-async def answered(
-    request: Request,
-    call: InferenceRequest,
-    principal: Principal,
-    ticket: AdmissionPermit,
-    form: ProtocolAdapter,
-    *,
-    counted: bool = False,
-) -> Response:
-    """The answer, known or found now. `counted`: it has been taken off the caller's quota."""
-    state = request.state
-    with call.serving_version(state.models) as version:
-        lasting = True
-
-        async def work() -> Json:
-            nonlocal lasting
-            value = await call.run(version.operations, seconds=ticket.seconds)
-            state.shadows.cast(call, version, value)
-            lasting = is_cacheable(value)
-            return value
-
-        place = await state.cache.key_for(
-            principal, call, version, request.headers, form.name(request, call)
-        )
-        same = place is not None and matches(place.etag, request.headers.get("if-none-match"))
-        known, asked = b"" if same else state.cache.get_local(place), None
-        if known is None:
-            ticket.hold(call.image_count)
-            asked = state.cache.start_fetch(
-                place
-            )  # on its way before the quota's question, and so together with it
-        if not counted:
-            await state.quotas.take(principal, call.image_count, request)
-        if asked is not None:
-            known = await state.cache.finish_fetch(place, asked)
-        found, ticket.worked = known is not None, known is None
-        if known is None:
-            known, ticket.worked = await state.cache.get_or_compute(place, work)
-        marks = _marks(
-            place, "hit" if found else "fwd=miss" if ticket.worked else "fwd=miss; collapsed"
-        )
-        if not found and not (
-            ticket.worked and lasting
-        ):  # whoever joined does not know whether the answer lasts
-            marks.pop("ETag", None)
-        return (
-            Response(status_code=304, headers=marks)
-            if same
-            else form.tell(request, call, known, marks)
-        )
+async def infer_cached(exchange: Exchange) -> Response:
+    """The answer, known or computed now."""
+    with exchange.inference.serving_version(exchange.request.state["models"]) as version:
+        lookup = await look_up(exchange, version)
+        await rate_limit(exchange)
+        outcome = await compute(exchange, version, lookup)
+        return await render(exchange, lookup.key, outcome)
 
 
-def _marks(place: CacheKey | None, status: str) -> dict[str, str]:
-    """What the answer says of the cache (RFC 9211)."""
-    return (
-        {"Cache-Status": f"AffectGAN; {status}", "ETag": place.etag}
-        if place
-        else {"Cache-Status": "AffectGAN; fwd=bypass"}
-    )
+# -- the steps -------------------------------------------------------------------------------------
 
 
-def wanted_picture(call: InferenceRequest, request: Request) -> str | None:
-    """The media type of the picture itself, when one item is asked for and `Accept` names a picture."""
-    if call.operation != "generate" or call.image_count != 1:
+async def authenticate(request: ApiRequest, operation: Operation) -> Principal:
+    """Who asks. Raises Problem: 401, 403, and 429 for who was refused a moment ago and has not waited."""
+    principal = await request.state["authenticator"].authenticate(request, operation)
+    request.state["rate_limiter"].check_exhausted(principal)
+    return principal
+
+
+def admit(
+    request: ApiRequest, operation: Operation
+) -> AbstractAsyncContextManager[AdmissionPermit]:
+    """Within, the request is in flight. Raises Problem: 503 when there is too much to do, 504 at its deadline."""
+    return request.state["admission"].admit(operation, request)
+
+
+async def parse(
+    request: ApiRequest, permit: AdmissionPermit, operation: Operation, adapter: ProtocolAdapter
+) -> ParsedRequest:
+    """The body, read and checked. Raises Problem: 400, 413, 415, 422."""
+    parsed = await adapter(request, operation)
+    permit.computed = False  # until it is clear that something is left to compute
+    return parsed
+
+
+async def start_job(exchange: Exchange) -> Response | None:
+    """202, when the request asks for a job and one can be kept."""
+    parsed, request = exchange.parsed, exchange.request
+    if not (parsed.may_be_job and wants_job(request)):
         return None
-    return next((kind for kind in PICTURE_TYPES if kind in request.headers.get("accept", "")), None)
+    await rate_limit(exchange)
+    owner = exchange.principal.owner
+    return await accept_job(request, parsed.inference, owner, parsed.image_media_type)
 
 
-def as_picture(call: InferenceRequest, request: Request) -> InferenceRequest:
-    """The call with the format that `Accept` asks for."""
-    wanted = wanted_picture(call, request)
-    return (
-        InferenceRequest(
-            call.operation, call.body.model_copy(update={"format": wanted.removeprefix("image/")})
-        )
-        if wanted
-        else call
+async def look_up(exchange: Exchange, version: Version) -> Lookup:
+    """What is known of the answer. Redis is asked, but not waited for: the rate limit's question goes along with this one."""
+    cache, headers = exchange.request.state["cache"], exchange.request.headers
+    key = await cache.key_for(
+        exchange.inference,
+        version,
+        principal=exchange.principal,
+        headers=headers,
+        representation=exchange.parsed.representation,
     )
+    if key is not None and etag_matches(key.etag, headers.get("if-none-match")):
+        return Lookup(key, is_not_modified=True)
+    result = cache.get_local(key) if key else None
+    if result is not None:
+        return Lookup(key, result=result)
+    exchange.permit.reserve(exchange.inference.image_count)
+    return Lookup(key, fetch=cache.start_fetch(key) if key else None)
 
 
-def told(answer: bytes, wanted: str | None, headers: Mapping[str, str]) -> Response:
-    """The answer, which is JSON, as it is, or as the picture in it when its media type is `wanted`."""
-    result = orjson.loads(answer)["results"][0] if wanted else {}
-    if result.get("status") == "ok":
-        about = {"X-Seed": str(result["seed"]), "X-Synthetic": "true", **headers}
-        return Response(
-            base64.b64decode(result["image"]["content"]), media_type=wanted, headers=about
-        )
-    return Response(answer, media_type="application/json", headers=dict(headers))
+async def rate_limit(exchange: Exchange) -> None:
+    """Once a request: takes it off the client's quota. Raises Problem: 413, 429."""
+    if exchange.is_counted:
+        return
+    exchange.is_counted = True
+    images = exchange.inference.image_count
+    await exchange.request.state["rate_limiter"].take(exchange.principal, images, exchange.request)
 
 
-def as_json(value: Any, status: int = 200) -> Response:
-    """Any plain value as a JSON response."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
+async def compute(exchange: Exchange, version: Version, lookup: Lookup) -> Outcome:
+    """The result: known, fetched, or computed here or for somebody who asked the same before. Raises Problem or BackendError."""
+    if lookup.is_not_modified or lookup.result is not None:
+        return Outcome(lookup.result, "hit")
+    cache, key = exchange.request.state["cache"], lookup.key
+    if key is not None and lookup.fetch is not None:
+        fetched = await cache.finish_fetch(key, lookup.fetch)
+        if fetched is not None:
+            return Outcome(fetched, "hit")
+    exchange.permit.computed = True
+    result, first = await cache.get_or_compute(key, partial(infer, exchange, version))
+    exchange.permit.computed = first
+    if first:
+        return Outcome(result, "fwd=miss", is_lasting=result.is_cacheable)
+    return Outcome(result, "fwd=miss; collapsed", is_lasting=False)
+
+
+async def infer(exchange: Exchange, version: Version) -> InferenceResult:
+    """The model's own result, which its shadow is held against."""
+    seconds = exchange.permit.deadline_seconds
+    result = await exchange.inference.run(version.operations, seconds=seconds)
+    exchange.request.state["shadows"].send(exchange.inference, version, result)
+    return result
+
+
+async def render(exchange: Exchange, key: CacheKey | None, outcome: Outcome) -> Response:
+    """The result in the form that was asked for, and what is to be said of the cache."""
+    headers = _cache_headers(key, outcome)
+    if outcome.result is None:
+        return Response(status_code=304, headers=headers)
+    if outcome.result.size_bytes > LOOP_MOST_BYTES:
+        return await asyncio.to_thread(exchange.parsed.render, outcome.result, headers)
+    return exchange.parsed.render(outcome.result, headers)
+
+
+def _cache_headers(key: CacheKey | None, outcome: Outcome) -> dict[str, str]:
+    if key is None:
+        return {"Cache-Status": "AffectGAN; fwd=bypass"}
+    headers = {"Cache-Status": f"AffectGAN; {outcome.cache_status}"}
+    return headers | ({"ETag": key.etag} if outcome.is_lasting else {})

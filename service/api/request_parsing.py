@@ -1,9 +1,8 @@
-"""From an HTTP request to pictures and options: multipart form, JSON with base64, or one raw picture."""
+"""From an HTTP request of /v1 to an inference request: multipart form, JSON with base64, or one raw picture."""
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
@@ -11,8 +10,18 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from affect.archive import Operation
 from affect.images import MEDIA_TYPES
+from service.inference.inference_request import InferenceRequest
 from service.problems import Problem, invalid, problem_from_validation
+from service.schemas import (
+    ExplainBody,
+    ExplainOptions,
+    GenerateBody,
+    ImageContent,
+    PredictBody,
+    PredictOptions,
+)
 
 M = TypeVar("M", bound=BaseModel)
 FORM, JSON = "multipart/form-data", "application/json"
@@ -20,49 +29,42 @@ RAW = tuple(MEDIA_TYPES.values())
 MOST_PARTS = 1024  # of a form; how many may be pictures is checked, and said, later
 
 
-@dataclass(frozen=True)
-class ParsedImages(Generic[M]):
-    """Encoded pictures in order, and the options for all of them."""
-
-    images: list[bytes]
-    options: M
-
-
-async def read_images(
-    request: Request, body: type[BaseModel], options: type[M], max_images: int
-) -> ParsedImages[M]:
-    """Whatever form it came in. Raises Problem: 400, 413, 415 or 422."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind == FORM:
-        intake = await _from_form(request, options, max_images)
-    elif kind == JSON:
-        parsed = await read_json(request, body)
-        intake = ParsedImages([image.content for image in parsed.images], parsed.options)  # type: ignore[attr-defined]
-    elif kind in RAW:
-        intake = ParsedImages([await request.body()], options())
+async def parse_inference_request(
+    request: Request[Any], operation: Operation, *, max_images: int
+) -> InferenceRequest:
+    """Whatever form its body is in. Raises Problem: 400, 413, 415 or 422."""
+    if operation == "generate":
+        items = await read_json(request, GenerateBody)
+        check_count("items", len(items.items), max_images)
+        return InferenceRequest(operation, items)
+    body: PredictBody | ExplainBody
+    if operation == "predict":
+        body = await _read_images(request, PredictBody, PredictOptions)
     else:
-        raise Problem(
-            "unsupported_media_type",
-            f"content type {kind or 'none'!r}; send {FORM}, {JSON} or one of {', '.join(RAW)}",
-        )
-    check_count("images", len(intake.images), max_images)
-    return intake
+        body = await _read_images(request, ExplainBody, ExplainOptions)
+    check_count("images", len(body.images), max_images)
+    return InferenceRequest(operation, body)
 
 
-async def read_json(request: Request, model: type[M]) -> M:
+def image_contents(images: Sequence[bytes]) -> list[ImageContent]:
+    """Encoded pictures that did not come in JSON, as a body of JSON has them."""
+    return [ImageContent.model_construct(content=image) for image in images]
+
+
+async def read_json(request: Request[Any], model: type[M]) -> M:
     """The JSON body as a model."""
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = _content_type(request)
     if kind != JSON:
         raise Problem("unsupported_media_type", f"content type {kind or 'none'!r}; send {JSON}")
     return validate(model, _json(await request.body(), "body"))
 
 
-def validate(model: type[M], value: Any, inside: str = "") -> M:
+def validate(model: type[M], value: Any, prefix: str = "") -> M:
     """`value` as a model, or 422 with every faulty field."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise problem_from_validation(error.errors(), inside) from error
+        raise problem_from_validation(error.errors(), prefix) from error
 
 
 def check_count(field: str, count: int, most: int) -> None:
@@ -82,30 +84,49 @@ def check_count(field: str, count: int, most: int) -> None:
         )
 
 
-async def _from_form(request: Request, options: type[M], max_images: int) -> ParsedImages[M]:
+async def _read_images(request: Request[Any], body: type[M], options: type[BaseModel]) -> M:
+    """Pictures and the options for all of them, as the body that JSON would have."""
+    kind = _content_type(request)
+    if kind == JSON:
+        return await read_json(request, body)
+    if kind == FORM:
+        images, chosen = await _read_form(request, options)
+    elif kind in RAW:
+        images, chosen = [await request.body()], options()
+    else:
+        raise Problem(
+            "unsupported_media_type",
+            f"content type {kind or 'none'!r}; send {FORM}, {JSON} or one of {', '.join(RAW)}",
+        )
+    return body.model_construct(images=image_contents(images), options=chosen)
+
+
+def _content_type(request: Request[Any]) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def _read_form(request: Request[Any], options: type[M]) -> tuple[list[bytes], M]:
     form = await _form(request)
     try:
         unknown = sorted(set(form) - {"images", "options"})
         if unknown:
-            raise invalid(
-                unknown[0], "present", "unknown part; the form has `images` and `options`"
-            )
-        return ParsedImages(
-            [await _picture(part) for part in form.getlist("images")], await _options(form, options)
-        )
+            remedy = "unknown part; the form has `images` and `options`"
+            raise invalid(unknown[0], "present", remedy)
+        images = [await _picture(part) for part in form.getlist("images")]
+        return images, await _options(form, options)
     finally:
         await form.close()
 
 
-class _InMemory(MultiPartParser):
+class _InMemoryParser(MultiPartParser):
     """Starlette's own writes files above 1 MB to disk; here pictures never touch it. The body limit bounds the memory."""
 
     spool_max_size = sys.maxsize
 
 
-async def _form(request: Request) -> FormData:
+async def _form(request: Request[Any]) -> FormData:
     try:
-        return await _InMemory(
+        return await _InMemoryParser(
             request.headers, request.stream(), max_files=MOST_PARTS, max_fields=MOST_PARTS
         ).parse()
     except MultiPartException as error:

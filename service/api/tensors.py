@@ -91,42 +91,43 @@ class TensorMetadata(BaseModel):
     shape: list[int]
 
 
-async def read_message(request: Request) -> tuple[InferRequest, dict[str, Array]]:
+async def read_message(request: Request[Any]) -> tuple[InferRequest, dict[str, Array]]:
     """The request and its input tensors by name. Raises Problem: 400 or 422, with the tensor that is wrong."""
-    body = await request.body()
-    head, rest = _split(body, request.headers.get(LENGTH_HEADER))
+    head, rest = _split(await request.body(), request.headers.get(LENGTH_HEADER))
+    message = _message(head)
+    tensors: dict[str, Array] = {}
+    for index, tensor in enumerate(message.inputs):
+        field = f"inputs[{index}]"
+        if tensor.name in tensors:
+            remedy = "there are two tensors of this name; send one"
+            raise invalid(f"{field}.name", tensor.name, remedy)
+        if min(tensor.shape) < 0:
+            raise invalid(f"{field}.shape", str(tensor.shape), "dimensions are 0 or more")
+        tensors[tensor.name], rest = _read_tensor(tensor, rest, field)
+    if rest:
+        detail = "bytes behind the JSON belong to no tensor; say them with binary_data_size"
+        raise Problem("malformed", f"{len(rest)} {detail}")
+    return message, tensors
+
+
+def _message(head: bytes) -> InferRequest:
     try:
-        message = InferRequest.model_validate_json(head)
+        return InferRequest.model_validate_json(head)
     except ValidationError as error:
         if any(fault["type"] == "json_invalid" for fault in error.errors()):
             raise Problem("malformed", "the inference header is not JSON") from error
         raise problem_from_validation(error.errors()) from error
-    tensors: dict[str, Array] = {}
-    for index, tensor in enumerate(message.inputs):
-        size = tensor.parameters.get("binary_data_size")
-        field = f"inputs[{index}]"
-        if tensor.name in tensors:
-            raise invalid(
-                f"{field}.name", tensor.name, "there are two tensors of this name; send one"
-            )
-        if min(tensor.shape) < 0:
-            raise invalid(f"{field}.shape", str(tensor.shape), "dimensions are 0 or more")
-        if size is None:
-            tensors[tensor.name] = _of_json(tensor, field)
-            continue
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
-            raise invalid(
-                f"{field}.parameters.binary_data_size",
-                size,
-                f"{len(rest)} bytes are left behind the JSON",
-            )
-        tensors[tensor.name], rest = _of_bytes(tensor, rest[:size], field), rest[size:]
-    if rest:
-        raise Problem(
-            "malformed",
-            f"{len(rest)} bytes behind the JSON belong to no tensor; say them with binary_data_size",
-        )
-    return message, tensors
+
+
+def _read_tensor(tensor: InputTensor, rest: bytes, field: str) -> tuple[Array, bytes]:
+    """A tensor, and the bytes that are left behind the JSON."""
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        return _of_json(tensor, field), rest
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
+        remedy = f"{len(rest)} bytes are left behind the JSON"
+        raise invalid(f"{field}.parameters.binary_data_size", size, remedy)
+    return _of_bytes(tensor, rest[:size], field), rest[size:]
 
 
 def _split(body: bytes, length: str | None) -> tuple[bytes, bytes]:
@@ -141,42 +142,28 @@ def _split(body: bytes, length: str | None) -> tuple[bytes, bytes]:
 
 def _of_json(tensor: InputTensor, field: str) -> Array:
     if tensor.data is None:
-        raise invalid(
-            f"{field}.data",
-            None,
-            "send data, or the parameter binary_data_size and the bytes behind the JSON",
-        )
+        remedy = "send data, or the parameter binary_data_size and the bytes behind the JSON"
+        raise invalid(f"{field}.data", None, remedy)
     flat = list(_flat(tensor.data))
     _check_count(tensor, len(flat), f"{field}.data")
     if tensor.datatype == "BYTES":
         return _shaped([_decoded(value, field) for value in flat], tensor)
-    kinds: tuple[type, ...] = (
-        (int, float, type(None))
-        if tensor.datatype == "FP32"
-        else (bool,)
-        if tensor.datatype == "BOOL"
-        else (int,)
-    )
-    wrong = next(
-        (
-            value
-            for value in flat
-            if not isinstance(value, kinds)
-            or (isinstance(value, bool) and tensor.datatype != "BOOL")
-        ),
-        None,
-    )
-    if wrong is not None or (None in flat and tensor.datatype != "FP32"):
-        raise invalid(f"{field}.data", wrong, f"not a number of {tensor.datatype}")
+    for value in flat:
+        if not _is_number(value, tensor.datatype):
+            raise invalid(f"{field}.data", value, f"not a number of {tensor.datatype}")
     try:
-        values = (
-            [math.nan if value is None else value for value in flat]
-            if tensor.datatype == "FP32"
-            else flat
-        )
+        values = [math.nan if value is None else value for value in flat]
         return np.array(values, TYPES[tensor.datatype]).reshape(tensor.shape)
     except OverflowError as error:
         raise invalid(f"{field}.data", None, f"a number does not fit {tensor.datatype}") from error
+
+
+def _is_number(value: object, datatype: Datatype) -> bool:
+    """Whether a value of JSON is one of this type; null is a number that is not known."""
+    if datatype == "BOOL":
+        return isinstance(value, bool)
+    kinds = int | float | None if datatype == "FP32" else int
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def _of_bytes(tensor: InputTensor, content: bytes, field: str) -> Array:
@@ -245,42 +232,37 @@ def response(
     headers: Mapping[str, str],
 ) -> Response:
     """The outputs that `message` asks for, in the form it asks for. Raises Problem: 422 for one that there is not."""
-    wanted = message.outputs or [
-        WantedOutput(name=output, parameters=message.parameters) for output in outputs
-    ]
-    told, binary = [], []
-    for index, output in enumerate(wanted):
+    everything = [WantedOutput(name=name, parameters=message.parameters) for name in outputs]
+    entries, binary = [], []
+    for index, output in enumerate(message.outputs or everything):
         if output.name not in outputs:
-            raise invalid(
-                f"outputs[{index}].name",
-                output.name,
-                f"unknown output; there is {', '.join(outputs)}",
-            )
+            remedy = f"unknown output; there is {', '.join(outputs)}"
+            raise invalid(f"outputs[{index}].name", output.name, remedy)
         datatype, array = outputs[output.name]
         entry: dict[str, Any] = {
             "name": output.name,
             "shape": list(array.shape),
             "datatype": datatype,
         }
-        if output.parameters.get(
-            "binary_data",
-            output.parameters.get(
-                "binary_data_output", message.parameters.get("binary_data_output")
-            ),
-        ):
+        if _is_binary(output, message):
             content = _bytes_of(array, datatype)
             binary.append(content)
             entry["parameters"] = {"binary_data_size": len(content)}
         else:
             entry["data"] = _json_of(array, datatype)
-        told.append(entry)
-    head = orjson.dumps(
-        {"model_name": name, "model_version": version, "id": message.id, "outputs": told}
-    )
+        entries.append(entry)
+    document = {"model_name": name, "model_version": version, "id": message.id, "outputs": entries}
+    head = orjson.dumps(document)
     if not binary:
-        return Response(head, media_type="application/json", headers=dict(headers))
+        return Response(head, media_type="application/json", headers=headers)
     marked = {**headers, LENGTH_HEADER: str(len(head))}
     return Response(head + b"".join(binary), media_type="application/octet-stream", headers=marked)
+
+
+def _is_binary(output: WantedOutput, message: InferRequest) -> bool:
+    default = message.parameters.get("binary_data_output")
+    default = output.parameters.get("binary_data_output", default)
+    return bool(output.parameters.get("binary_data", default))
 
 
 def _bytes_of(array: Array, datatype: Datatype) -> bytes:

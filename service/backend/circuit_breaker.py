@@ -27,6 +27,8 @@ State = Literal["closed", "half-open", "open"]
 class CircuitOpen(BackendUnavailable):
     """Not sent, since the requests before it failed. `retry_seconds` until a trial."""
 
+    outcome = "broken"
+
     def __init__(self, retry_seconds: float) -> None:
         super().__init__(f"the requests before failed; the next trial is in {retry_seconds:.1f} s")
         self.retry_seconds = retry_seconds

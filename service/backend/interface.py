@@ -3,7 +3,7 @@
 TorchServe is one: service/backend/torchserve_client.py.
 """
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from affect.card import ModelCard
 from affect.protocol.messages import (
@@ -19,21 +19,31 @@ from affect.protocol.messages import (
 class BackendError(Exception):
     """Base: the model server gave no answer. The text holds nothing of the request."""
 
+    outcome: ClassVar[str] = "error"  # as metrics name it
+
 
 class BackendUnavailable(BackendError):
     """There is no server or no worker, or it failed on this request."""
+
+    outcome = "unavailable"
 
 
 class BackendTimeout(BackendError):
     """No answer within the time the caller gave."""
 
+    outcome = "timeout"
+
 
 class BackendOverloaded(BackendError):
     """The operation's queue is full."""
 
+    outcome = "overloaded"
+
 
 class BackendRefused(BackendError):
     """The request does not fit the model that is served: names field, value and remedy."""
+
+    outcome = "refused"
 
     def __init__(self, field: str, value: str, remedy: str) -> None:
         super().__init__(f"{field} is {value}; {remedy}")

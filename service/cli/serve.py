@@ -59,7 +59,7 @@ def serve(
     check_model_folders(models)
     try:
         api_keys_from_settings(Settings())
-        background.check(Settings())
+        background.check_settings(Settings())
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     routes = Routing.load(routing) if routing else NO_ROUTING

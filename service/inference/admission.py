@@ -1,4 +1,4 @@
-"""Who gets in: as much work as can be done before its deadline, measured as it goes. A full house says so at once."""
+"""Who gets in: as much work as can be done before its deadline, measured as it goes. What is too much is refused at once."""
 
 import asyncio
 import math
@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
@@ -15,143 +16,136 @@ from service.problems import Problem, invalid
 from service.settings import Settings
 
 DEADLINE_HEADER = "X-Deadline-Seconds"
-MEMORY_SECONDS = 5.0  # of busy time, after which a measurement counts for a third: traffic changes, portraits take ten times as long as crops
+# Of busy time, after which a measurement counts for a third: traffic changes, and portraits take ten
+# times as long as crops.
+MEMORY_SECONDS = 5.0
 PATIENCE = 0.8  # share of its deadline that a request may expect to spend waiting and being served
 
 
 class ServiceRateEstimator:
-    """Seconds of a busy house per picture: elapsed while anything was in flight, over what was finished meanwhile.
+    """Busy seconds per image: elapsed while anything was in flight, over what was finished meanwhile.
 
-    So it counts everything that slows: workers, threads, neighbours. A house that finishes nothing gets slower and slower.
+    So it counts everything that slows: workers, threads, neighbours. While nothing is finished it grows.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._busy_seconds, self._done, self._since = clock, 0.0, 0.0, clock()
+        self._clock, self._busy_seconds, self._images, self._since = clock, 0.0, 0.0, clock()
 
-    def begin(self) -> None:
-        """The house was empty until now."""
+    def resume(self) -> None:
+        """Nothing was in flight until now."""
         self._since = self._clock()
 
-    def finish(self, pictures: int) -> None:
-        """So many pictures are done; 0 when a request failed."""
+    def finish(self, images: int) -> None:
+        """So many images are done; 0 when a request failed."""
         now = self._clock()
         elapsed, self._since = now - self._since, now
-        kept = math.exp(-elapsed / MEMORY_SECONDS)
-        self._busy_seconds, self._done = (
-            self._busy_seconds * kept + elapsed,
-            self._done * kept + pictures,
-        )
+        weight = math.exp(-elapsed / MEMORY_SECONDS)
+        self._busy_seconds = self._busy_seconds * weight + elapsed
+        self._images = self._images * weight + images
 
     @property
-    def seconds(self) -> float:
-        """Seconds per picture; 0 while nothing was ever finished."""
-        return self._busy_seconds / self._done if self._done else 0.0
+    def seconds_per_image(self) -> float:
+        """0 while nothing was ever finished."""
+        return self._busy_seconds / self._images if self._images else 0.0
 
 
 class ConcurrencyLimiter:
-    """The requests of one operation: how many, and how many pictures they hold. All on the event loop, so plain integers do."""
+    """The requests of one operation that are in flight, and their images. All on the event loop, so plain integers do."""
 
     def __init__(
         self,
         operation: str,
-        most: int,
+        capacity: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.operation, self.most, self.metrics, self.pace = (
-            operation,
-            most,
-            metrics,
-            ServiceRateEstimator(clock),
-        )
-        self.requests = self.pictures = 0
-        self._in_flight, self._expected = (
-            metrics.in_flight.labels(operation),
-            metrics.expected.labels(operation),
-        )  # looked up once
+        self.operation, self.capacity, self.metrics = operation, capacity, metrics
+        self.rate = ServiceRateEstimator(clock)
+        self.requests = self.images = 0
+        self._in_flight = metrics.in_flight.labels(operation)  # looked up once
+        self._expected = metrics.expected.labels(operation)
 
-    def enter(self, seconds: float) -> None:
-        """One request more, of at least one picture: said before its body is read. Raises Problem when it would not be done in time."""
-        if self.requests >= self.most:
-            raise self._full(
-                f"{self.requests} {self.operation} requests are in flight",
-                self.pictures * self.pace.seconds / 2,
-            )
+    def enter(self, deadline_seconds: float) -> None:
+        """One request more, of at least one image: said before its body is read.
+
+        Raises Problem when there is no room, or it would not be done in time.
+        """
+        if self.requests >= self.capacity:
+            why = f"{self.requests} {self.operation} requests are in flight"
+            raise self._overloaded(why, self.images * self.rate.seconds_per_image / 2)
         if self.requests:
-            self._check(self.pictures, seconds)
-        if not self.requests:
-            self.pace.begin()
+            self._check(self.images, deadline_seconds)
+        else:
+            self.rate.resume()
         self._count(1, 1)
 
-    def hold(self, pictures: int, seconds: float) -> None:
-        """The request that entered turns out to hold so many. Raises Problem when they would not be done in time.
+    def reserve(self, images: int, deadline_seconds: float) -> None:
+        """The request that entered turns out to have so many images. Raises Problem when they would not be done in time.
 
-        Whoever is alone is let in, so that a house that was slow finds out when it no longer is.
+        Whoever is alone is let in, so that what was slow is found out when it no longer is.
         """
         if self.requests > 1:
-            self._check(self.pictures + pictures - 1, seconds)
-        self._count(0, pictures - 1)
+            self._check(self.images + images - 1, deadline_seconds)
+        self._count(0, images - 1)
 
-    def leave(self, pictures: int, *, done: bool, worked: bool = True) -> None:
-        """The request is over. One whose answer was known (not `worked`) says nothing about the pace."""
-        if worked:
-            self.pace.finish(pictures if done else 0)
-        self._count(-1, -pictures)
+    def leave(self, images: int, *, done: bool, computed: bool = True) -> None:
+        """The request is over. One that was not `computed`, its answer being known, says nothing about the rate."""
+        if computed:
+            self.rate.finish(images if done else 0)
+        self._count(-1, -images)
 
     @contextmanager
-    def work(self, pictures: int, seconds: float) -> Iterator[None]:
-        """Within, a part of a job that nobody waits for counts as a request. Raises Problem when those who wait fill the house."""
-        self.enter(seconds)
-        held, done = 1, False
+    def background(self, images: int, deadline_seconds: float) -> Iterator[None]:
+        """Within, a part of a job that nobody waits for counts as a request. Raises Problem when those who wait leave no room."""
+        self.enter(deadline_seconds)
+        reserved, done = 1, False
         try:
-            self.hold(pictures, seconds)
-            held = pictures
+            self.reserve(images, deadline_seconds)
+            reserved = images
             yield
             done = True
         finally:
-            self.leave(held, done=done)
+            self.leave(reserved, done=done)
 
-    def _count(self, requests: int, pictures: int) -> None:
-        self.requests, self.pictures = self.requests + requests, self.pictures + pictures
+    def _count(self, requests: int, images: int) -> None:
+        self.requests, self.images = self.requests + requests, self.images + images
         self._in_flight.set(self.requests)
-        self._expected.set(self.pictures * self.pace.seconds)
+        self._expected.set(self.images * self.rate.seconds_per_image)
 
-    def _check(self, pictures: int, seconds: float) -> None:
-        expected = pictures * self.pace.seconds
-        if expected > PATIENCE * seconds:
-            raise self._full(
-                f"it would take about {expected:.1f} s and the deadline is {seconds:g} s",
-                expected - PATIENCE * seconds,
-            )
+    def _check(self, images: int, deadline_seconds: float) -> None:
+        expected = images * self.rate.seconds_per_image
+        excess = expected - PATIENCE * deadline_seconds
+        if excess > 0:
+            why = f"it would take about {expected:.1f} s and the deadline is {deadline_seconds:g} s"
+            raise self._overloaded(why, excess)
 
-    def _full(self, why: str, seconds: float) -> Problem:
+    def _overloaded(self, why: str, seconds: float) -> Problem:
         self.metrics.refused.labels(self.operation, "overloaded").inc()
-        return Problem(
-            "overloaded",
-            f"{why}; try again",
-            headers={"Retry-After": str(max(1, math.ceil(seconds)))},
-        )
+        return Problem("overloaded", f"{why}; try again", retry_seconds=seconds)
 
 
 @dataclass
 class AdmissionPermit:
-    """A request that is in: the seconds it has in all, and the pictures it holds (1 until they are counted)."""
+    """A request that is in flight: the seconds it has in all, and its images (1 until they are counted).
 
-    seconds: float
-    house: ConcurrencyLimiter
-    request: Request
-    pictures: int = 1
-    worked: bool = True  # for its answer, rather than finding it known
+    `computed` is False when its answer turned out to be known.
+    """
+
+    deadline_seconds: float
+    limiter: ConcurrencyLimiter
+    request: Request[Any]
+    images: int = 1
+    computed: bool = True
     watch: asyncio.Task[None] | None = None
-    gone: bool = False
+    client_gone: bool = False
 
-    def hold(self, pictures: int) -> None:
-        """Its body is read: so many pictures. Raises Problem when they would not be done in time.
+    def reserve(self, images: int) -> None:
+        """Its body is read: so many images. Raises Problem when they would not be done in time.
 
         From here on the work is dropped when the client goes.
         """
-        self.house.hold(pictures, self.seconds)
-        self.pictures = pictures
+        self.limiter.reserve(images, self.deadline_seconds)
+        self.images = images
         task = asyncio.current_task()
         assert task is not None
         self.watch = asyncio.create_task(self._cancel_when_gone(task))
@@ -159,12 +153,12 @@ class AdmissionPermit:
     async def _cancel_when_gone(self, task: asyncio.Task[object]) -> None:
         while (await self.request.receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
+        self.client_gone = True
         task.cancel()
 
 
 class Admission:
-    """The houses of all operations."""
+    """The limiters of all operations."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
@@ -175,36 +169,39 @@ class Admission:
         self.draining = False
 
     @asynccontextmanager
-    async def admit(self, operation: str, request: Request) -> AsyncIterator[AdmissionPermit]:
+    async def admit(self, operation: str, request: Request[Any]) -> AsyncIterator[AdmissionPermit]:
         """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its client goes."""
-        house = self.limiters[operation]
-        ticket = AdmissionPermit(self._seconds(request), house, request)
-        house.enter(ticket.seconds)
+        limiter = self.limiters[operation]
+        permit = AdmissionPermit(self._deadline_seconds(request), limiter, request)
+        limiter.enter(permit.deadline_seconds)
         done = False
         try:
-            async with asyncio.timeout(ticket.seconds):
-                yield ticket
+            async with asyncio.timeout(permit.deadline_seconds):
+                yield permit
             done = True
         except TimeoutError as error:
-            self.metrics.refused.labels(operation, "deadline").inc()
-            raise Problem(
+            raise self._ended(
+                operation,
                 "deadline",
-                f"not done within {ticket.seconds:g} s; send fewer pictures or a larger {DEADLINE_HEADER}",
+                f"not done within {permit.deadline_seconds:g} s; "
+                f"send fewer pictures or a larger {DEADLINE_HEADER}",
             ) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not ticket.gone or task is None or task.uncancel():  # somebody else cancelled too
+            if not permit.client_gone or task is None or task.uncancel():  # or by somebody else
                 raise
-            self.metrics.refused.labels(operation, "client_gone").inc()
-            raise Problem(
-                "client_gone", "the client closed the connection before the answer"
-            ) from None
+            why = "the client closed the connection before the answer"
+            raise self._ended(operation, "client_gone", why) from None
         finally:
-            if ticket.watch is not None:
-                ticket.watch.cancel()
-            house.leave(ticket.pictures, done=done, worked=ticket.worked)
+            if permit.watch is not None:
+                permit.watch.cancel()
+            limiter.leave(permit.images, done=done, computed=permit.computed)
 
-    def _seconds(self, request: Request) -> float:
+    def _ended(self, operation: str, code: str, detail: str) -> Problem:
+        self.metrics.refused.labels(operation, code).inc()
+        return Problem(code, detail)
+
+    def _deadline_seconds(self, request: Request[Any]) -> float:
         text = request.headers.get(DEADLINE_HEADER)
         if text is None:
             return self.settings.deadline_seconds
@@ -212,10 +209,7 @@ class Admission:
             seconds = float(text)
         except ValueError:
             seconds = 0.0
-        if not 0 < seconds <= self.settings.max_deadline_seconds:
-            raise invalid(
-                DEADLINE_HEADER,
-                text,
-                f"give seconds above 0 and up to {self.settings.max_deadline_seconds:g}",
-            )
+        most = self.settings.max_deadline_seconds
+        if not 0 < seconds <= most:
+            raise invalid(DEADLINE_HEADER, text, f"give seconds above 0 and up to {most:g}")
         return seconds

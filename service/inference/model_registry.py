@@ -1,7 +1,7 @@
 """The model versions that are open: which one answers a request, and how one takes another's place without losing a request.
 
 The order of a swap: the new version is added with its workers ready, it becomes the default, the old one gets nothing new,
-and it is let go when nothing of it is in flight.
+and it is removed when nothing of it is in flight.
 """
 
 import asyncio
@@ -51,9 +51,13 @@ class ModelRegistry:
     """All open versions. The name of the first one is the default name; the first version of a name is that name's default."""
 
     def __init__(
-        self, pictures: Preprocessor, metrics: Metrics, *, draw: Callable[[], float] = random.random
+        self,
+        preprocessor: Preprocessor,
+        metrics: Metrics,
+        *,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        self.pictures, self.metrics, self._draw = pictures, metrics, draw
+        self.preprocessor, self.metrics, self._draw = preprocessor, metrics, draw
         self.versions: list[Version] = []
         self.routes: dict[str, Route] = {}
 
@@ -71,26 +75,26 @@ class ModelRegistry:
         version: str | None = None,
         *,
         operation: Operation | None = None,
-        inside: str = "",
+        prefix: str = "",
     ) -> Version:
         """The version that answers a request; a canary that is broken for the operation is passed over.
 
-        Raises Problem for a version that is not open; `inside` is where the request's fields were written.
+        Raises Problem for a version that is not open; `prefix` stands before the names of the request's fields.
         """
         names = list(self.routes)
         if name is not None and name not in self.routes:
-            raise invalid(f"{inside}model", name, f"no such model; there is {_listed(names)}")
+            raise invalid(f"{prefix}model", name, f"no such model; there is {_quoted(names)}")
         name = name or names[0]
-        found = self.versions_of(name)
+        versions = self.versions_of(name)
         if version is None:
-            return self._drawn(self.routes[name], found, operation)
-        if version not in found:
+            return self._routed(self.routes[name], versions, operation)
+        if version not in versions:
             raise invalid(
-                f"{inside}version",
+                f"{prefix}version",
                 version,
-                f"{name} has no such version; there is {_listed(found)}",
+                f"{name} has no such version; there is {_quoted(versions)}",
             )
-        return found[version]
+        return versions[version]
 
     @contextmanager
     def serving(
@@ -99,10 +103,10 @@ class ModelRegistry:
         version: str | None = None,
         *,
         operation: Operation | None = None,
-        inside: str = "",
+        prefix: str = "",
     ) -> Iterator[Version]:
-        """The version that `choose` gives; within, the request counts as in flight there, so that the version is not let go."""
-        chosen = self.choose(name, version, operation=operation, inside=inside)
+        """The version that `choose` gives; within, the request counts as in flight there, so that the version is not removed."""
+        chosen = self.choose(name, version, operation=operation, prefix=prefix)
         self._count(chosen, 1)
         try:
             yield chosen
@@ -112,14 +116,14 @@ class ModelRegistry:
     def find(self, name: str, version: str | None = None) -> Version:
         """The version, or the model's default. Raises Problem: 404."""
         if name not in self.routes:
-            raise Problem("not_found", f"no model {name!r}; there is {_listed(self.routes)}")
-        found = self.versions_of(name)
+            raise Problem("not_found", f"no model {name!r}; there is {_quoted(self.routes)}")
+        versions = self.versions_of(name)
         version = self.routes[name].default if version is None else version
-        if version not in found:
+        if version not in versions:
             raise Problem(
-                "not_found", f"{name} has no version {version!r}; there is {_listed(found)}"
+                "not_found", f"{name} has no version {version!r}; there is {_quoted(versions)}"
             )
-        return found[version]
+        return versions[version]
 
     async def ready(self) -> dict[Version, dict[str, bool]]:
         """For each version, and each operation, whether a worker can serve it."""
@@ -145,7 +149,7 @@ class ModelRegistry:
         card, digest = await backend.card(), await backend.digest()
         self.refuse_known(card)
         version = Version(
-            card, digest, backend, Operations(backend, self.pictures, self.metrics, card)
+            card, digest, backend, Operations(backend, self.preprocessor, self.metrics, card)
         )
         self.versions.append(version)
         self.metrics.describe(card, digest)
@@ -162,18 +166,20 @@ class ModelRegistry:
 
     def route(self, name: str, route: Route) -> None:
         """Spread the requests for a model anew. Raises RoutingError when a version is not open."""
-        found = self.versions_of(name)
-        if not found:
-            raise RoutingError(f"no model {name!r} is served; there is {_listed(self.routes)}")
-        missing = sorted(route.versions - set(found))
+        versions = self.versions_of(name)
+        if not versions:
+            raise RoutingError(f"no model {name!r} is served; there is {_quoted(self.routes)}")
+        missing = sorted(route.versions - set(versions))
         if missing:
-            raise RoutingError(f"{name} has no version {missing[0]!r}; there is {_listed(found)}")
+            raise RoutingError(
+                f"{name} has no version {missing[0]!r}; there is {_quoted(versions)}"
+            )
         self.routes[name] = route
-        for version in found:
+        for version in versions:
             self.metrics.share.labels(name, version).set(route.shares.get(version, 0.0))
 
     def follow(self, routing: Routing) -> None:
-        """The routes of a file."""
+        """Set the routes of a file."""
         for name, route in routing.root.items():
             self.route(name, route)
 
@@ -194,26 +200,25 @@ class ModelRegistry:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _drawn(
-        self, route: Route, found: dict[str, Version], operation: Operation | None
+    def _routed(
+        self, route: Route, versions: dict[str, Version], operation: Operation | None
     ) -> Version:
+        """Drawn by the route's weights; one whose breaker is open for the operation is passed over."""
         point = self._draw()
-        for version, share in route.shares.items():
+        for name, share in route.shares.items():
             point -= share
             if point < 0:
-                chosen = found[version]
-                return (
-                    found[route.default]
-                    if operation and chosen.operations.breakers[operation].state == "open"
-                    else chosen
-                )
-        return found[route.default]
+                drawn = versions[name]
+                breakers = drawn.operations.dispatcher.breakers
+                is_broken = operation is not None and breakers[operation].state == "open"
+                return versions[route.default] if is_broken else drawn
+        return versions[route.default]
 
     def _open_version(self, name: str, version: str) -> Version:
-        found = self.versions_of(name)
-        if version not in found:
-            raise RoutingError(f"{name} has no version {version!r}; there is {_listed(found)}")
-        return found[version]
+        versions = self.versions_of(name)
+        if version not in versions:
+            raise RoutingError(f"{name} has no version {version!r}; there is {_quoted(versions)}")
+        return versions[version]
 
     def _count(self, version: Version, requests: int) -> None:
         version.in_flight += requests
@@ -233,5 +238,5 @@ class ModelRegistry:
         }
 
 
-def _listed(names: Any) -> str:
+def _quoted(names: Any) -> str:
     return ", ".join(repr(name) for name in names) or "none"

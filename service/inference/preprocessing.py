@@ -7,11 +7,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -21,12 +21,15 @@ from affect.answers import RowProblem
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
 from affect.images import ImageError, checked_header, decode_header
 from service.observability.metrics import Metrics
+from service.problems import row_problem
+from service.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
 NICENESS = 5  # of the threads, beside the event loop
 LONGEST_PX = (
-    1600  # large photographs are decoded no larger than needed to find faces and cut crops from
+    1600  # larger photographs are decoded at a fraction: enough to find faces and cut crops
 )
 
 
@@ -39,7 +42,7 @@ class Crop:
 
 
 class Preprocessor:
-    """Decodes, finds and aligns. Nothing is kept."""
+    """Decodes, finds and aligns: `with Preprocessor(...)` has its threads. Nothing is kept."""
 
     def __init__(
         self, metrics: Metrics, *, threads: int, max_pixels: int, finder: FaceFinder
@@ -47,72 +50,59 @@ class Preprocessor:
         cv2.setNumThreads(1)
         self.metrics, self.max_pixels, self.finder = metrics, max_pixels, finder
         self._pool = ThreadPoolExecutor(
-            threads, thread_name_prefix="pictures", initializer=_stand_back
+            threads, thread_name_prefix="pictures", initializer=_lower_priority
         )
 
-    def close(self) -> None:
-        """Stop the threads."""
+    @classmethod
+    def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
+        """As the settings have it. Raises ValueError when their face finder cannot be read."""
+        return cls(
+            metrics,
+            threads=settings.decode_threads,
+            max_pixels=settings.max_pixels,
+            finder=FaceFinder(yunet=settings.yunet),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Work on pictures in a thread: encoding many of them would hold up everybody else on the
-        event loop.
-        """
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, partial(work, *args, **kwargs)
-        )
+        """Work on pictures in a thread: encoding many would hold up everybody else on the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
 
     async def crops(
-        self, contents: list[bytes], *, faces: Faces, size_px: int
+        self, images: Sequence[bytes], *, faces: Faces, size_px: int
     ) -> list[list[Crop] | RowProblem]:
         """For each picture its crops, or why it has none: a bad picture fails alone."""
         loop = asyncio.get_running_loop()
-        found = [
-            loop.run_in_executor(self._pool, self._one, content, faces, size_px)
-            for content in contents
+        work = [
+            loop.run_in_executor(self._pool, self._crops_of_one, image, faces, size_px)
+            for image in images
         ]
-        return (
-            [await found[0]] if len(found) == 1 else list(await asyncio.gather(*found))
-        )  # most have one: nothing to gather
+        if len(work) == 1:  # most have one: nothing to gather
+            return [await work[0]]
+        return list(await asyncio.gather(*work))
 
-    def _one(self, content: bytes, faces: Faces, size_px: int) -> list[Crop] | RowProblem:
+    def _crops_of_one(self, content: bytes, faces: Faces, size_px: int) -> list[Crop] | RowProblem:
         start = time.perf_counter()
         try:
-            image = decode_header(
-                checked_header(content, max_pixels=self.max_pixels), longest_px=LONGEST_PX
-            )
-            return [
-                Crop(pixels, face)
-                for face, pixels in crops(self.finder, image, faces=faces, size_px=size_px)
-            ]
+            header = checked_header(content, max_pixels=self.max_pixels)
+            image = decode_header(header, longest_px=LONGEST_PX)
+            found = crops(self.finder, image, faces=faces, size_px=size_px)
+            return [Crop(pixels, face) for face, pixels in found]
         except (ImageError, NoFaceError) as error:
             self.metrics.rejected.labels(error.code).inc()
-            status = (
-                415
-                if error.code in ("unsupported_type", "not_an_image")
-                else 413
-                if error.code in ("too_many_pixels", "too_complex")
-                else 422
-            )
-            return row_problem(error.code, error.title, error.detail, status)
+            return row_problem(error.code, error.title, error.detail)
         finally:
             self.metrics.picture_seconds.observe(time.perf_counter() - start)
 
 
-def _stand_back() -> None:
-    """On Linux a thread has a niceness of its own: the event loop, which tells others that the
-    house is full, computes first.
-    """
+def _lower_priority() -> None:
+    """On Linux a thread has a niceness of its own: the event loop, which refuses work when there is too much, computes first."""
     if sys.platform == "linux":
-        os.setpriority(
-            os.PRIO_PROCESS,
-            threading.get_native_id(),
-            os.getpriority(os.PRIO_PROCESS, 0) + NICENESS,
-        )
-
-
-def row_problem(code: str, title: str, detail: str, status: int = 422) -> RowProblem:
-    """An error of one row."""
-    return RowProblem(
-        type=f"urn:affectgan:problem:{code}", title=title, status=status, detail=detail, code=code
-    )
+        niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

@@ -1,14 +1,13 @@
-"""Answers that are known already: in this process, behind it in Redis, or being worked out for somebody else at this moment.
+"""Results that are known already: in this process, behind it in Redis, or being computed for somebody else at this moment.
 
-An answer lies under a keyed hash of everything it depends on: who asks, the version's digest, the operation, its options, and the
-bytes of the pictures. No picture that was sent is stored, nor can one be looked up without the key. In Redis an answer is encrypted
-for its place, so that whatever else lies there is a miss and a counter. See docs/decisions for what is never cached.
+A result lies under a keyed hash of everything it depends on: who asks, the version's digest, the
+operation, its options, and the bytes of the pictures. No picture that was sent is stored, nor can one
+be looked up without the key. In Redis a result is encrypted for its key, so that whatever else lies
+there is a miss and a counter. docs/decisions/0011-known-answers.md says what is never cached.
 """
 
 import asyncio
-import hashlib
 import logging
-import secrets
 import struct
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -17,222 +16,248 @@ from typing import Any
 
 import orjson
 from cachetools import TTLCache
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from prometheus_client import Counter
 from redis.asyncio import Redis as Client
 
+from affect.archive import Operation
+from affect.card import ModelCard
 from service.access.authentication import Principal
 from service.backend.interface import BackendTimeout
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
+from service.inference.result_codec import result_from_bytes, result_to_bytes
+from service.inference.results import InferenceResult
 from service.observability.metrics import Metrics
 from service.schemas import GenerateBody, PredictBody
 from service.settings import Settings
+from service.storage.encryption import Cipher, DecryptionError
 from service.storage.redis import Redis, RedisUnavailable
 
-OVERHEAD_BYTES = 256  # of an entry, beside the answer
-SHARED_MOST_BYTES = (
-    256 * 1024
-)  # of an answer in Redis: taking larger ones in turn would make everybody wait
+FORMAT = b"2"  # of what lies in Redis; gateways with another one look elsewhere
+SHARED_MOST_BYTES = 256 * 1024  # of a result in Redis: larger ones, in turn, make everybody wait
 LOOP_MOST_BYTES = 1 << 20  # that are hashed on the event loop: under a millisecond
-GATHER_SECONDS = 0.01  # for which answers are gathered, to be sent to Redis in one go: a call costs more than what it carries
-NONCE_BYTES = 12
+GATHER_SECONDS = 0.01  # for which results are gathered, to be sent to Redis in one go
 _EXPIRY = struct.Struct("<d")
-Json = dict[str, Any]
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class CacheKey:
-    """Where an answer lies. `own`: it has pictures of a person who was sent, and stays in this process."""
+    """Where a result lies. `private`: it has pictures of a person who was sent, and stays in this process.
 
-    key: bytes
-    operation: str
-    own: bool
-    form: str = ""  # a media type when the picture itself is asked for: the same answer, but not the same bytes
+    `representation` is the form the client wants it in: the same result, but not the same bytes.
+    """
+
+    digest: bytes
+    operation: Operation
+    card: ModelCard
+    private: bool
+    representation: str = ""
 
     @property
     def etag(self) -> str:
         """Weak: the same model gives the same answer, if not always the same last digit."""
-        return f'W/"{self.key[:16].hex()}{self.form.replace("/", "-")}"'
+        return f'W/"{self.digest[:16].hex()}{self.representation.replace("/", "-")}"'
+
+    @property
+    def redis_name(self) -> str:
+        """Its name in Redis."""
+        return f"affectgan:cache:{self.digest.hex()}"
 
 
 @dataclass
 class InFlight:
-    """An answer that is being worked out, and how many wait for it."""
+    """A result that is being computed, and how many wait for it."""
 
-    task: asyncio.Task[bytes]
+    task: asyncio.Task[InferenceResult]
     waiting: int = 0
 
 
 class ResponseCache:
     """The cache of one gateway."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, redis: Redis | None = None) -> None:
-        self.seconds, self.most_bytes, self.metrics = (
-            settings.cache_seconds,
-            settings.cache_bytes,
-            metrics,
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        redis: Redis | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.seconds, self.most_bytes = settings.cache_seconds, settings.cache_bytes
+        self.metrics = metrics
+        secret = settings.cache_secret
+        self._cipher = (
+            Cipher.from_secret(secret.get_secret_value()) if secret else Cipher.with_random_key()
         )
-        secret = (
-            settings.cache_secret.get_secret_value().encode()
-            if settings.cache_secret
-            else secrets.token_bytes(32)
-        )
-        self._hash_key, self._seal = _derived(secret, b"hash"), AESGCM(_derived(secret, b"seal"))
-        self.redis = redis if self.most_bytes and settings.cache_secret else None
-        if redis and self.most_bytes and not settings.cache_secret:
+        self._redis = redis if self.most_bytes and secret else None
+        if redis and self.most_bytes and not secret:
             log.warning(
-                "answers are not shared through Redis: that needs AFFECTGAN_CACHE_SECRET, the same for all gateways"
+                "answers are not shared through Redis: that needs AFFECTGAN_CACHE_SECRET, "
+                "the same for all gateways"
             )
-        self._known: TTLCache[bytes, bytes] = TTLCache(
-            max(1, self.most_bytes), self.seconds, getsizeof=_size
+        self._local: TTLCache[bytes, InferenceResult] = TTLCache(
+            max(1, self.most_bytes),
+            self.seconds,
+            timer=clock,
+            getsizeof=lambda result: result.size_bytes,
         )
-        self._flights: dict[bytes, InFlight] = {}
+        self._in_flight: dict[bytes, InFlight] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
-        self._unsent: dict[bytes, bytes] = {}
+        self._unsent: dict[str, bytes] = {}
         self._writes: set[asyncio.Task[None]] = set()
 
     async def key_for(
         self,
-        principal: Principal,
-        call: InferenceRequest,
+        request: InferenceRequest,
         version: Version,
+        *,
+        principal: Principal,
         headers: Mapping[str, str],
-        form: str = "",
+        representation: str = "",
     ) -> CacheKey | None:
-        """Where the answer to a call belongs, told as `form`; None when it belongs nowhere: no seed, or `Cache-Control: no-store`."""
-        if (
-            not self.most_bytes
-            or not is_deterministic(call)
-            or "no-store" in headers.get("cache-control", "")
-        ):
+        """Where the result of a request belongs; None when it belongs nowhere: no seed, or `Cache-Control: no-store`."""
+        no_store = "no-store" in headers.get("cache-control", "")
+        if not self.most_bytes or not is_deterministic(request) or no_store:
             return None
         parts = [
+            FORMAT,
             principal.id.encode(),
             str(version).encode(),
             version.digest.encode(),
-            call.operation.encode(),
-            *contents(call),
+            request.operation.encode(),
+            *_contents(request),
         ]
         if sum(map(len, parts)) > LOOP_MOST_BYTES:
-            key = await asyncio.to_thread(self._hash, parts)
+            digest = await asyncio.to_thread(self._cipher.keyed_hash, *parts)
         else:
-            key = self._hash(parts)
-        return CacheKey(key, call.operation, own=shows_a_person(call), form=form)
+            digest = self._cipher.keyed_hash(*parts)
+        private = has_persons_pictures(request)
+        return CacheKey(digest, request.operation, version.card, private, representation)
 
-    def get_local(self, place: CacheKey | None) -> bytes | None:
-        """The answer as JSON, when this process has it."""
-        known: bytes | None = None if place is None else self._known.get(place.key)
-        if place is not None and known is not None:
-            self._count(place, "hit")
-        return known
+    def get_local(self, key: CacheKey) -> InferenceResult | None:
+        """The result, when this process has it."""
+        result: InferenceResult | None = self._local.get(key.digest)
+        if result is not None:
+            self._count(key, "hit")
+        return result
 
-    def start_fetch(self, place: CacheKey | None) -> asyncio.Future[Any] | None:
-        """The question to Redis on its way, for `fetched`; None when there is nothing to ask."""
-        if self.redis is None or place is None or place.own or place.key in self._flights:
+    def start_fetch(self, key: CacheKey) -> asyncio.Future[Any] | None:
+        """The question to Redis on its way, for `finish_fetch`; None when there is nothing to ask."""
+        if self._redis is None or key.private or key.digest in self._in_flight:
             return None
-        return self.redis.send("GET", _name(place))
+        return self._redis.send("GET", key.redis_name)
 
-    async def finish_fetch(self, place: CacheKey, asked: asyncio.Future[Any]) -> bytes | None:
-        """The answer as JSON, when Redis has it."""
-        assert self.redis is not None
-        known = await self._opened(self.redis, place, asked)
-        if known is not None:
-            self._count(place, "hit_redis")
-            self._remember(place, known)
-        return known
+    async def finish_fetch(
+        self, key: CacheKey, fetch: asyncio.Future[Any]
+    ) -> InferenceResult | None:
+        """The result, when Redis has it."""
+        assert self._redis is not None
+        try:
+            stored = await self._redis.receive("cache", fetch)
+            result = None if stored is None else self._opened(self._redis, key, stored)
+        except RedisUnavailable:
+            return None  # counted
+        if result is not None:
+            self._count(key, "hit_redis")
+            self._remember(key, result)
+        return result
 
     async def get_or_compute(
-        self, place: CacheKey | None, work: Callable[[], Awaitable[Json]]
-    ) -> tuple[bytes, bool]:
-        """The answer as JSON, worked out here or for somebody who asked the same before; and whether it was here.
+        self, key: CacheKey | None, compute: Callable[[], Awaitable[InferenceResult]]
+    ) -> tuple[InferenceResult, bool]:
+        """The result, computed here or for somebody who asked the same before; and whether it was here.
 
-        The work goes on as long as anybody waits for it. Raises what the work raises, save that the deadline of another is not ours.
+        The work goes on as long as anybody waits for it. Raises what the work raises, save that the
+        deadline of another is not ours.
         """
-        if place is None:
-            return orjson.dumps(await work()), True
+        if key is None:
+            return await compute(), True
         while True:
-            flight = self._flights.get(place.key)
-            first = flight is None
-            self._count(place, "miss" if first else "joined")
-            if flight is None:
-                flight = self._flights[place.key] = InFlight(
-                    asyncio.create_task(self._worked(place, work))
-                )
-                flight.task.add_done_callback(_seen)
-            flight.waiting += 1
+            in_flight, first = self._join(key, compute)
             try:
-                return await asyncio.shield(flight.task), first
+                return await asyncio.shield(in_flight.task), first
             except BackendTimeout:
                 if first:
                     raise
             finally:
-                flight.waiting -= 1
-                if not flight.waiting or flight.task.done():
-                    flight.task.cancel()
-                    if self._flights.get(place.key) is flight:
-                        del self._flights[place.key]
+                self._leave(key, in_flight)
 
     async def close(self) -> None:
         """Wait for what is being written."""
         await asyncio.gather(*self._writes)
 
-    async def _worked(self, place: CacheKey, work: Callable[[], Awaitable[Json]]) -> bytes:
-        value = await work()
-        answer = orjson.dumps(value)
-        if is_cacheable(value):
-            self._remember(place, answer)
-            if self.redis is not None and not place.own and len(answer) <= SHARED_MOST_BYTES:
-                self._send(self.redis, place, answer)
-        return answer
+    # -- in flight ---------------------------------------------------------------------------------
 
-    def _remember(self, place: CacheKey, answer: bytes) -> None:
-        if _size(answer) <= self.most_bytes // 8:
-            self._known[place.key] = answer
-            self.metrics.cache_bytes.set(self._known.currsize)
+    def _join(
+        self, key: CacheKey, compute: Callable[[], Awaitable[InferenceResult]]
+    ) -> tuple[InFlight, bool]:
+        in_flight = self._in_flight.get(key.digest)
+        first = in_flight is None
+        self._count(key, "miss" if first else "joined")
+        if in_flight is None:
+            task = asyncio.create_task(self._compute(key, compute))
+            task.add_done_callback(_retrieve_exception)
+            in_flight = self._in_flight[key.digest] = InFlight(task)
+        in_flight.waiting += 1
+        return in_flight, first
 
-    # -- Redis ---------------------------------------------------------------------------------------------------
+    def _leave(self, key: CacheKey, in_flight: InFlight) -> None:
+        in_flight.waiting -= 1
+        if not in_flight.waiting or in_flight.task.done():
+            in_flight.task.cancel()
+            if self._in_flight.get(key.digest) is in_flight:
+                del self._in_flight[key.digest]
 
-    async def _opened(
-        self, redis: Redis, place: CacheKey, asked: asyncio.Future[Any]
-    ) -> bytes | None:
+    async def _compute(
+        self, key: CacheKey, compute: Callable[[], Awaitable[InferenceResult]]
+    ) -> InferenceResult:
+        result = await compute()
+        if result.is_cacheable:
+            self._remember(key, result)
+            if self._redis is not None and not key.private:
+                self._share(self._redis, key, result)
+        return result
+
+    def _remember(self, key: CacheKey, result: InferenceResult) -> None:
+        if result.size_bytes <= self.most_bytes // 8:
+            self._local[key.digest] = result
+            self.metrics.cache_bytes.set(self._local.currsize)
+
+    # -- Redis -------------------------------------------------------------------------------------
+
+    def _opened(self, redis: Redis, key: CacheKey, stored: Any) -> InferenceResult | None:
+        """What Redis has, while it is fresh. Raises RedisUnavailable for what makes no sense."""
         try:
-            sealed = await redis.receive("cache", asked)
-        except RedisUnavailable:
-            return None
-        if sealed is None:
-            return None
-        try:
-            if not isinstance(sealed, bytes):
+            if not isinstance(stored, bytes):
                 raise TypeError("Redis answered GET with something else than bytes")
-            opened = self._seal.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place.key)
+            opened = self._cipher.decrypt(stored, key.redis_name)
             (expires,) = _EXPIRY.unpack_from(opened)
-        except (InvalidTag, ValueError, TypeError, struct.error):
-            redis.failed("cache", "garbled")
-            return None
-        return opened[_EXPIRY.size :] if expires > time.time() else None
+            if expires <= time.time():
+                return None
+            return result_from_bytes(key.operation, opened[_EXPIRY.size :], key.card)
+        except (DecryptionError, ValueError, TypeError, struct.error):
+            raise redis.failed("cache", "garbled") from None
 
-    def _send(self, redis: Redis, place: CacheKey, answer: bytes) -> None:
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        sealed = nonce + self._seal.encrypt(
-            nonce, _EXPIRY.pack(time.time() + self.seconds) + answer, place.key
-        )
+    def _share(self, redis: Redis, key: CacheKey, result: InferenceResult) -> None:
+        content = result_to_bytes(result)
+        if len(content) > SHARED_MOST_BYTES:
+            return
+        content = _EXPIRY.pack(time.time() + self.seconds) + content
         if not self._unsent:
-            writing = asyncio.create_task(self._write(redis))
-            self._writes.add(writing)
-            writing.add_done_callback(self._writes.discard)
-        self._unsent[_name(place)] = sealed
+            write = asyncio.create_task(self._write(redis))
+            self._writes.add(write)
+            write.add_done_callback(self._writes.discard)
+        self._unsent[key.redis_name] = self._cipher.encrypt(content, key.redis_name)
 
     async def _write(self, redis: Redis) -> None:
-        await asyncio.sleep(GATHER_SECONDS)
+        await asyncio.sleep(GATHER_SECONDS)  # a call costs more than what it carries
         unsent, self._unsent = self._unsent, {}
 
         async def command(client: Client) -> None:
             async with client.pipeline(transaction=False) as pipeline:
-                for name, sealed in unsent.items():
-                    pipeline.set(name, sealed, px=int(self.seconds * 1000))
+                for name, content in unsent.items():
+                    pipeline.set(name, content, px=int(self.seconds * 1000))
                 await pipeline.execute()
 
         try:
@@ -240,79 +265,48 @@ class ResponseCache:
         except RedisUnavailable:
             return  # counted
 
-    def _hash(self, parts: list[bytes]) -> bytes:
-        lengths = struct.pack(
-            f"<{len(parts)}Q", *map(len, parts)
-        )  # so that no two lists of parts read the same
-        hashed = hashlib.blake2b(lengths, key=self._hash_key, digest_size=32)
-        hashed.update(b"".join(parts))
-        return hashed.digest()
-
-    def _count(self, place: CacheKey, outcome: str) -> None:
-        if (
-            place.operation,
-            outcome,
-        ) not in self._counters:  # finding a labelled counter costs more than counting
-            self._counters[place.operation, outcome] = self.metrics.cache.labels(
-                place.operation, outcome
-            )
-        self._counters[place.operation, outcome].inc()
+    def _count(self, key: CacheKey, outcome: str) -> None:
+        counter = self._counters.get((key.operation, outcome))
+        if counter is None:  # finding a labelled counter costs more than counting
+            counter = self.metrics.cache.labels(key.operation, outcome)
+            self._counters[key.operation, outcome] = counter
+        counter.inc()
 
 
-def is_deterministic(call: InferenceRequest) -> bool:
-    """Whether the same call gives the same answer: a face that is drawn without a seed is another one each time."""
-    return not isinstance(call.body, GenerateBody) or all(
-        item.seed is not None for item in call.body.items
-    )
+def is_deterministic(request: InferenceRequest) -> bool:
+    """Whether the same request gives the same result: a face drawn without a seed is another one each time."""
+    body = request.body
+    return not isinstance(body, GenerateBody) or all(item.seed is not None for item in body.items)
 
 
-def shows_a_person(call: InferenceRequest) -> bool:
-    """Whether its answer has pictures made from pictures that were sent."""
-    if isinstance(call.body, GenerateBody):
-        return any(item.reference is not None for item in call.body.items)
-    return not isinstance(call.body, PredictBody)
+def has_persons_pictures(request: InferenceRequest) -> bool:
+    """Whether its result has pictures made from pictures that were sent."""
+    if isinstance(request.body, GenerateBody):
+        return any(item.reference is not None for item in request.body.items)
+    return not isinstance(request.body, PredictBody)
 
 
-def is_cacheable(value: Json) -> bool:
-    """Whether asking again would say the same: every row has an answer, or a fault of the picture's own."""
-    return all(
-        result["status"] == "ok" or result["error"]["status"] < 500 for result in value["results"]
-    )
-
-
-def contents(call: InferenceRequest) -> Iterator[bytes]:
-    """What a call asks, in one spelling: options, then pictures, in order. The choice of a version is left out: the version is known."""
-    body = call.body
-    if not isinstance(body, GenerateBody):
-        yield body.options.model_dump_json(exclude={"model", "version"}).encode()
-        for image in body.images:
-            yield image.content
-        return
-    yield f"{body.format} {body.faces}".encode()
-    for item in body.items:
-        yield orjson.dumps(item.model_dump(exclude={"reference"}), option=orjson.OPT_SORT_KEYS)
-        yield b"" if item.reference is None else b"+" + item.reference.content
-
-
-def matches(etag: str, header: str | None) -> bool:
+def etag_matches(etag: str, header: str | None) -> bool:
     """Whether If-None-Match names this answer (weak comparison)."""
     return header is not None and etag.removeprefix("W/") in {
         given.strip().removeprefix("W/") for given in header.split(",")
     }
 
 
-def _derived(secret: bytes, purpose: bytes) -> bytes:
-    return hashlib.blake2b(secret, digest_size=32, person=purpose).digest()
+def _contents(request: InferenceRequest) -> Iterator[bytes]:
+    """What is asked, in one spelling: options, then pictures, in order. The choice of a version is left out: the version is known."""
+    body = request.body
+    if not isinstance(body, GenerateBody):
+        yield body.options.model_dump_json(exclude={"model", "version"}).encode()
+        for image in body.images:
+            yield image.content
+        return
+    yield f"{body.format} {body.which_faces}".encode()
+    for item in body.items:
+        yield orjson.dumps(item.model_dump(exclude={"reference"}), option=orjson.OPT_SORT_KEYS)
+        yield b"" if item.reference is None else b"+" + item.reference.content
 
 
-def _name(place: CacheKey) -> bytes:
-    return b"affectgan:cache:" + place.key.hex().encode()
-
-
-def _size(answer: bytes) -> int:
-    return len(answer) + OVERHEAD_BYTES
-
-
-def _seen(task: asyncio.Task[bytes]) -> None:
+def _retrieve_exception(task: asyncio.Task[InferenceResult]) -> None:
     if not task.cancelled():
         task.exception()  # whoever waited has it; when nobody did, nobody wants it

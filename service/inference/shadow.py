@@ -1,117 +1,124 @@
-"""ShadowTraffic: copies of answered requests go to another version in the background. Its answers are compared and measured; nobody sees them."""
+"""Shadow traffic: copies of answered requests go to another version in the background. Its answers are compared and measured; nobody sees them."""
 
 import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from affect.answers import RowProblem
 from affect.labels import AROUSAL, VALENCE
-from service import schemas
 from service.backend.interface import BackendError
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import ModelRegistry, Version
+from service.inference.results import GenerationResult, InferenceResult
 from service.observability.metrics import Metrics
 from service.problems import Problem
+from service.schemas import GenerateBody
 
-MOST = 2  # shadows under way at a time; a copy that finds no place is dropped and counted, so that a shadow never slows its original
-SECONDS = 30.0
-Json = dict[str, Any]
+MOST_COPIES = (
+    2  # under way at a time; one more is dropped and counted, so that none slows its original
+)
+TIMEOUT_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
 class ShadowTraffic:
-    """The shadows of one gateway."""
+    """The copies that one gateway sends."""
 
     def __init__(
         self, models: ModelRegistry, metrics: Metrics, *, draw: Callable[[], float] = random.random
     ) -> None:
         self.models, self.metrics, self._draw = models, metrics, draw
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._copies: set[asyncio.Task[None]] = set()
 
-    def cast(self, call: InferenceRequest, served: Version, answer: Json) -> None:
-        """Ask the model's shadow the same, if it has one, in the background. `answer` is what the client gets."""
+    def send(self, request: InferenceRequest, served: Version, result: InferenceResult) -> None:
+        """Ask the model's shadow the same, if it has one, in the background. `result` is what the client gets."""
         route = self.models.routes.get(served.name)
-        if (
-            route is None
-            or route.shadow is None
-            or route.shadow.version == served.version
-            or self._draw() >= route.shadow.share
-        ):
+        if route is None or route.shadow is None or route.shadow.version == served.version:
+            return
+        if self._draw() >= route.shadow.share:
             return
         shadow = self.models.versions_of(served.name)[route.shadow.version]
-        if len(self._tasks) >= MOST:
-            self._count(call, shadow, "dropped")
+        if len(self._copies) >= MOST_COPIES:
+            self._count(request, shadow, "dropped")
             return
-        task = asyncio.create_task(self._compare(call, shadow, answer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        copy = asyncio.create_task(self._compare(request, shadow, result))
+        self._copies.add(copy)
+        copy.add_done_callback(self._copies.discard)
 
     async def close(self) -> None:
         """Drop those under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for copy in self._copies:
+            copy.cancel()
+        await asyncio.gather(*self._copies, return_exceptions=True)
 
-    async def _compare(self, call: InferenceRequest, shadow: Version, answer: Json) -> None:
+    async def _compare(
+        self, request: InferenceRequest, shadow: Version, result: InferenceResult
+    ) -> None:
+        same = _with_seeds(request, result)
         try:
             with self.models.serving(shadow.name, shadow.version):
-                async with asyncio.timeout(SECONDS):
-                    second = await _same(call, answer).run(shadow.operations, seconds=SECONDS)
-        except (
-            BackendError,
-            Problem,
-            TimeoutError,
-        ) as error:  # a shadow may know other labels than the version that answered
-            self._count(call, shadow, "error")
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    other = await same.run(shadow.operations, seconds=TIMEOUT_SECONDS)
+        except (BackendError, Problem, TimeoutError) as error:  # it may know other labels
+            self._count(request, shadow, "error")
             log.warning("the shadow %s gave no answer: %s", shadow, type(error).__name__)
             return
-        self._count(call, shadow, "ok")
-        names = call.operation, shadow.name, shadow.version
-        for label, difference, agree in differences(answer, second):
+        self._count(request, shadow, "ok")
+        names = request.operation, shadow.name, shadow.version
+        for label, difference, agree in differences(result, other):
             self.metrics.shadow_difference.labels(*names, label).observe(difference)
             if agree is not None:
                 self.metrics.shadow_decisions.labels(*names, str(agree).lower()).inc()
 
-    def _count(self, call: InferenceRequest, shadow: Version, outcome: str) -> None:
-        self.metrics.shadows.labels(call.operation, shadow.name, shadow.version, outcome).inc()
+    def _count(self, request: InferenceRequest, shadow: Version, outcome: str) -> None:
+        names = request.operation, shadow.name, shadow.version, outcome
+        self.metrics.shadows.labels(*names).inc()
 
 
-def differences(first: Json, second: Json) -> Iterator[tuple[str, float, bool | None]]:
+def differences(
+    first: InferenceResult, second: InferenceResult
+) -> Iterator[tuple[str, float, bool | None]]:
     """For each label that both read off a face: its name, the absolute difference, and for an AU whether both decide the same."""
-    for one, other in zip(first["results"], second["results"], strict=True):
-        for mine, theirs in zip(_readings(one), _readings(other), strict=False):
-            for label in (VALENCE, AROUSAL):
-                if label in mine and label in theirs:
-                    yield label, abs(mine[label] - theirs[label]), None
-            for code, au in mine.get("aus", {}).items():
-                if code in theirs.get("aus", {}):
-                    two = theirs["aus"][code]
-                    yield (
-                        code,
-                        abs(au["probability"] - two["probability"]),
-                        au["present"] == two["present"],
-                    )
+    for one, other in zip(first.rows, second.rows, strict=True):
+        if isinstance(one, RowProblem) or isinstance(other, RowProblem):
+            continue
+        faces = zip(first.distinct_faces(one), second.distinct_faces(other), strict=False)
+        for place, place_of_other in faces:
+            yield from _differences_of_face(first, place, second, place_of_other)
 
 
-def _readings(result: Json) -> list[Json]:
-    """What was read: off the faces of a picture, off a drawn face, off a face that was explained."""
-    if result["status"] != "ok":
-        return []
-    return (
-        list(result["faces"])
-        if "faces" in result
-        else [result.get("measured") or result["factual"]]
-    )
+def _differences_of_face(
+    first: InferenceResult, place: int, second: InferenceResult, place_of_other: int
+) -> Iterator[tuple[str, float, bool | None]]:
+    kinds = {first.card.labels, second.card.labels}
+    if "au" not in kinds:
+        for column, label in enumerate((VALENCE, AROUSAL)):
+            moved = first.read.va[place, column] - second.read.va[place_of_other, column]
+            yield label, abs(float(moved)), None
+    if "va" in kinds:
+        return
+    columns = {code: column for column, code in enumerate(second.card.vocabulary)}
+    for column, code in enumerate(first.card.vocabulary):
+        if code in columns:
+            here, there = (place, column), (place_of_other, columns[code])
+            moved = first.read.probability[here] - second.read.probability[there]
+            yield (
+                code,
+                abs(float(moved)),
+                bool(first.read.present[here] == second.read.present[there]),
+            )
 
 
-def _same(call: InferenceRequest, answer: Json) -> InferenceRequest:
-    """The call, and where seeds were drawn for it, with those seeds."""
-    body = call.body
-    if not isinstance(body, schemas.GenerateBody):
-        return call
+def _with_seeds(request: InferenceRequest, result: InferenceResult) -> InferenceRequest:
+    """The request, and where seeds were drawn for it, with those seeds."""
+    body = request.body
+    if not isinstance(body, GenerateBody) or not isinstance(result, GenerationResult):
+        return request
     items = [
-        item.model_copy(update={"seed": result.get("seed", item.seed)})
-        for item, result in zip(body.items, answer["results"], strict=True)
+        item
+        if isinstance(row, RowProblem)
+        else item.model_copy(update={"seed": int(result.seeds[row.start])})
+        for item, row in zip(body.items, result.rows, strict=True)
     ]
-    return InferenceRequest(call.operation, body.model_copy(update={"items": items}))
+    return InferenceRequest(request.operation, body.model_copy(update={"items": items}))

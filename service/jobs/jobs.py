@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Protocol, Self, TypeVar
 
-import orjson
 from starlette.responses import Response
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
@@ -23,6 +22,7 @@ from service.backend.interface import BackendError, BackendOverloaded, BackendUn
 from service.inference.admission import Admission
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import ModelRegistry, Version
+from service.inference.results import InferenceResult
 from service.observability.metrics import Metrics
 from service.problems import Problem, problem_from_backend, problem_response
 from service.settings import Settings
@@ -34,7 +34,6 @@ MOST_ATTEMPTS = 3  # a job whose gateway died three times is likely to be why
 PATIENCE_SECONDS = 300.0  # of a slice, with a house that is full or a model server that is away
 BEAT_SECONDS = 1.0
 LAST_WORDS_SECONDS = 2.0  # in which clients that ask again hear that their job is lost
-Json = dict[str, Any]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -160,7 +159,7 @@ class JobStore(Protocol):
 
 
 class JobQueue:
-    """The jobs of one gateway: `async with JobQueue(...)` works on them. `told` makes an answer a response, `tell` calls a webhook."""
+    """The jobs of one gateway: `async with JobQueue(...)` works on them. `render` makes a result a response, `tell` calls a webhook."""
 
     def __init__(
         self,
@@ -170,7 +169,7 @@ class JobQueue:
         models: ModelRegistry,
         metrics: Metrics,
         *,
-        told: Callable[[bytes, str | None], Response],
+        render: Callable[[InferenceResult, str | None], Response],
         tell: Callable[[Job], Coroutine[Any, Any, bool]],
     ) -> None:
         self.store, self.settings, self.admission, self.models, self.metrics = (
@@ -180,7 +179,7 @@ class JobQueue:
             models,
             metrics,
         )
-        self._response, self._tell = told, tell
+        self._render, self._tell = render, tell
         self._workers: set[asyncio.Task[None]] = set()
         self._work: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -313,10 +312,11 @@ class JobQueue:
         job = lease.job
         status: Status = "failed"
         try:
-            value = await self._answered(lease)
-            if value is None:
+            result = await self._compute(lease)
+            if result is None:
                 return
-            status, response = "done", self._response(orjson.dumps(value), job.response_media_type)
+            response = await asyncio.to_thread(self._render, result, job.response_media_type)
+            status = "done"
         except (Problem, BackendError) as error:
             response = problem_response(
                 problem_from_backend(error) if isinstance(error, BackendError) else error,
@@ -334,8 +334,8 @@ class JobQueue:
             )
         await self._finish(lease, status, StoredResponse.from_response(response))
 
-    async def _answered(self, lease: Lease) -> Json | None:
-        """The answer of all slices together; None when the job is no longer ours."""
+    async def _compute(self, lease: Lease) -> InferenceResult | None:
+        """The result of all slices together; None when the job is no longer ours."""
         if lease.job.attempts > MOST_ATTEMPTS:
             raise Problem(
                 "job_lost",
@@ -344,28 +344,21 @@ class JobQueue:
         content = await self.store.get_request(lease.job)
         if content is None:
             return None
-        call = await asyncio.to_thread(InferenceRequest.from_bytes, content)
-        results: list[Json] = []
-        answer: Json = {}
-        version = call.check_version(self.models)
+        request = await asyncio.to_thread(InferenceRequest.from_bytes, content)
+        results: list[InferenceResult] = []
+        version = request.check_version(self.models)
         with self.models.serving(version.name, version.version):  # one version for all slices
-            while len(results) < call.image_count:
-                part = call.slice(len(results), len(results) + self.settings.job_slice_images)
-                answer = await _patiently(
-                    partial(self._slice, part, version), PATIENCE_SECONDS, _passing
-                )
-                results += [
-                    {**result, "index": len(results) + row}
-                    for row, result in enumerate(answer["results"])
-                ]
-                if not await self.store.heartbeat(lease, len(results)):
+            for start in range(0, request.image_count, self.settings.job_slice_images):
+                part = request.slice(start, start + self.settings.job_slice_images)
+                compute = partial(self._compute_slice, part, version)
+                results.append(await _patiently(compute, PATIENCE_SECONDS, _passing))
+                if not await self.store.heartbeat(lease, start + part.image_count):
                     return None
-        return {**answer, "results": results}
+        return type(results[0]).concatenate(results)
 
-    async def _slice(self, part: InferenceRequest, version: Version) -> Json:
-        with self.admission.limiters[part.operation].work(
-            part.image_count, self.settings.deadline_seconds
-        ):
+    async def _compute_slice(self, part: InferenceRequest, version: Version) -> InferenceResult:
+        limiter = self.admission.limiters[part.operation]
+        with limiter.background(part.image_count, self.settings.deadline_seconds):
             return await part.run(version.operations, seconds=self.settings.max_deadline_seconds)
 
     async def _finish(self, lease: Lease, status: Status, kept: StoredResponse) -> None:

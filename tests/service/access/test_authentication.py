@@ -220,13 +220,13 @@ def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
     known = api_keys.ApiKeys(file=file, clock=lambda: now[0])
     second = add_key(file, "other")
     assert _refusal(known, second) == "unknown API key"
-    now[0] += api_keys.LOOK_SECONDS + 1
+    now[0] += api_keys.RELOAD_SECONDS + 1
     assert _refusal(known, second) is None and _refusal(known, first) is None
     file.write_text("keys: [broken")
-    now[0] += api_keys.LOOK_SECONDS + 1
+    now[0] += api_keys.RELOAD_SECONDS + 1
     assert _refusal(known, second) is None
     file.write_text("keys: []")
-    now[0] += api_keys.LOOK_SECONDS + 1
+    now[0] += api_keys.RELOAD_SECONDS + 1
     assert _refusal(known, second) == "unknown API key"
 
 
@@ -281,7 +281,7 @@ def test_settings_take_secrets_from_files_and_never_show_them(
 
 def _refusal(known: api_keys.ApiKeys, text: str) -> str | None:
     try:
-        asyncio.run(known.principal(text))
+        asyncio.run(known.verify(text))
     except InvalidCredential as refusal:
         return str(refusal)
     return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
-from service.api.idempotency import MemoryIdempotencyStore, parse_idempotency_key
+from service.api.idempotency import Claim, MemoryIdempotencyStore, parse_idempotency_key
 from service.problems import Problem
 from service.settings import Settings
 from tests.support.gateway import Gateway, Reply, serve
@@ -135,10 +135,11 @@ def test_without_redis_requests_are_done_as_if_there_were_no_key(redis_server: R
 async def test_the_oldest_answers_go_first_and_all_expire() -> None:
     clock = [0.0]
     memory = MemoryIdempotencyStore(most_bytes=3000, clock=lambda: clock[0])
-    for name in (b"1", b"2", b"3"):
-        await memory.claim(name, b"print", b"token", 10)
-        await memory.keep(name, b"print", b"token", bytes(1000), 10)
-    assert await memory.claim(b"3", b"print", b"t", 10) == (b"print", bytes(1000))
-    assert await memory.claim(b"1", b"print", b"t", 10) is None
+    first, second, third = (Claim(name, b"print", b"token") for name in (b"1", b"2", b"3"))
+    for claim in (first, second, third):
+        await memory.claim(claim, 10)
+        await memory.store(claim, bytes(1000), 10)
+    assert await memory.claim(third, 10) == (b"print", bytes(1000))
+    assert await memory.claim(first, 10) is None
     clock[0] = 11.0
-    assert await memory.claim(b"3", b"print", b"t", 10) is None
+    assert await memory.claim(third, 10) is None

@@ -7,8 +7,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from service.api.openapi import FILE, document, render
-from service.api.openapi_extras import EXAMPLES
-from service.problems import TITLES
+from service.api.openapi_examples import EXAMPLES
+from service.problems import PROBLEMS
 from tests.support.gateway import Gateway
 
 
@@ -55,7 +55,7 @@ def test_every_error_that_clients_see_has_an_example() -> None:
         .get("application/problem+json", {})
         .get("examples", {})
     }
-    assert set(TITLES) - shown == {
+    assert set(PROBLEMS) - shown == {
         "client_gone",
         "method_not_allowed",
     }  # nobody is there to see the one; the other is on no operation

@@ -24,54 +24,58 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def house(clock: Clock) -> ConcurrencyLimiter:
+def limiter(clock: Clock) -> ConcurrencyLimiter:
     """It has found out that a picture takes a tenth of a second."""
-    house = ConcurrencyLimiter("predict", 100, Metrics(), clock)
-    house.enter(30)
-    house.hold(20, seconds=30)
+    limiter = ConcurrencyLimiter("predict", 100, Metrics(), clock)
+    limiter.enter(30)
+    limiter.reserve(20, deadline_seconds=30)
     clock.now += 2
-    house.leave(20, done=True)
-    return house
+    limiter.leave(20, done=True)
+    return limiter
 
 
-def test_the_pace_is_the_busy_time_of_a_picture(house: ConcurrencyLimiter, clock: Clock) -> None:
+def test_the_rate_is_the_busy_time_of_a_picture(limiter: ConcurrencyLimiter, clock: Clock) -> None:
     clock.now += 1000  # idle time does not count
-    house.enter(30)
+    limiter.enter(30)
     clock.now += 0.1
-    house.leave(1, done=True)
-    assert house.pace.seconds == pytest.approx(0.1, rel=1e-3)
+    limiter.leave(1, done=True)
+    assert limiter.rate.seconds_per_image == pytest.approx(0.1, rel=1e-3)
 
 
 def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(
-    house: ConcurrencyLimiter,
+    limiter: ConcurrencyLimiter,
 ) -> None:
-    house.enter(30)
-    house.hold(64, seconds=10)
-    house.enter(30)
+    limiter.enter(30)
+    limiter.reserve(64, deadline_seconds=10)
+    limiter.enter(30)
     with pytest.raises(Problem, match=r"about 12\.8 s and the deadline is 10 s") as refused:
-        house.hold(64, seconds=10)
+        limiter.reserve(64, deadline_seconds=10)
     assert refused.value.headers == {"Retry-After": "5"}
-    house.hold(64, seconds=30)  # whoever has more time is let in
+    limiter.reserve(64, deadline_seconds=30)  # whoever has more time is let in
 
 
-def test_whoever_is_alone_is_let_in_however_slow_the_house_was(house: ConcurrencyLimiter) -> None:
-    house.enter(30)
-    house.hold(1000, seconds=1)
-    assert house.pictures == 1000
+def test_a_request_that_is_alone_is_let_in_however_slow_the_model_was(
+    limiter: ConcurrencyLimiter,
+) -> None:
+    limiter.enter(30)
+    limiter.reserve(1000, deadline_seconds=1)
+    assert limiter.images == 1000
 
 
-def test_a_house_that_finishes_nothing_gets_slower(house: ConcurrencyLimiter, clock: Clock) -> None:
-    house.enter(30)
+def test_the_rate_falls_while_nothing_is_finished(
+    limiter: ConcurrencyLimiter, clock: Clock
+) -> None:
+    limiter.enter(30)
     clock.now += 5
-    house.leave(1, done=False)
-    assert house.pace.seconds > 0.3 and house.requests == house.pictures == 0
+    limiter.leave(1, done=False)
+    assert limiter.rate.seconds_per_image > 0.3 and limiter.requests == limiter.images == 0
 
 
-def test_more_requests_than_the_house_may_hold_are_refused(clock: Clock) -> None:
-    house = ConcurrencyLimiter("predict", 1, Metrics(), clock)
-    house.enter(30)
+def test_more_requests_than_the_capacity_are_refused(clock: Clock) -> None:
+    limiter = ConcurrencyLimiter("predict", 1, Metrics(), clock)
+    limiter.enter(30)
     with pytest.raises(Problem, match="1 predict requests are in flight"):
-        house.enter(30)
+        limiter.enter(30)
 
 
 def head_of(length: int, more: str = "") -> bytes:
@@ -107,7 +111,7 @@ def full() -> Iterator[Gateway]:
             yield gateway
 
 
-def test_a_full_house_refuses_before_the_body_is_sent(full: Gateway) -> None:
+def test_a_full_gateway_refuses_before_the_body_is_sent(full: Gateway) -> None:
     with socket.create_connection(address_of(full), timeout=5) as outside:
         outside.sendall(head_of(100_000))  # and nothing after it
         assert outside.recv(4096).startswith(b"HTTP/1.1 503")
@@ -146,13 +150,13 @@ def test_a_connection_goes_on_after_a_refusal_that_came_before_the_body(full: Ga
 
 
 def test_whoever_could_not_be_served_in_time_is_refused_before_its_body_is_read(
-    house: ConcurrencyLimiter,
+    limiter: ConcurrencyLimiter,
 ) -> None:
-    house.enter(30)
-    house.hold(100, seconds=30)
+    limiter.enter(30)
+    limiter.reserve(100, deadline_seconds=30)
     with pytest.raises(Problem, match="the deadline is 5 s"):
-        house.enter(5)
-    house.enter(30)
+        limiter.enter(5)
+    limiter.enter(30)
 
 
 def test_work_is_dropped_when_its_client_has_gone() -> None:

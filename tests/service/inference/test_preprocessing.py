@@ -15,7 +15,9 @@ from service.observability.metrics import Metrics
     sys.platform != "linux", reason="threads have a niceness of their own on Linux only"
 )
 async def test_decoding_threads_stand_back_behind_the_event_loop() -> None:
-    pictures = Preprocessor(Metrics(), threads=1, max_pixels=10**6, finder=FaceFinder())
-    theirs = await pictures.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-    pictures.close()
-    assert theirs == os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + NICENESS
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    finder = FaceFinder()
+    with Preprocessor(Metrics(), threads=1, max_pixels=10**6, finder=finder) as preprocessor:
+        assert await preprocessor.run(niceness) == niceness() + NICENESS

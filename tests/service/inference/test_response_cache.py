@@ -3,48 +3,49 @@
 import asyncio
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
+from redis import Redis as SyncClient
 
-from affect.card import ModelCard
+from affect.answers import RowProblem
+from affect.protocol.messages import Predictions
+from affect.protocol.tensor_codec import blank
 from service import schemas
 from service.access.authentication import Principal
+from service.api.json_answers import render_json
 from service.backend.interface import BackendTimeout
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
-from service.inference.response_cache import CacheKey, ResponseCache, matches
+from service.inference.response_cache import CacheKey, ResponseCache, etag_matches
+from service.inference.results import GenerationResult, InferenceResult, PredictionResult
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.storage.redis import REST_SECONDS, Redis
 from tests.support.gateway import Gateway, Reply, serve
 from tests.support.pictures import encoded
-from tests.support.redis_server import RedisServer, SlowLine
+from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.tiny import tiny_card
+from tests.support.waiting import Clock, until
 
 ANN, BOB = (Principal(name, frozenset({"predict"})) for name in ("ann", "bob"))
 SECRET = "of all gateways of this test"
-WAIT = 2.0
-ANSWER = {"results": [{"status": "ok", "faces": []}]}
+CARD = tiny_card()
 
 
 def version(digest: str = "d") -> Version:
-    card: ModelCard = tiny_card()
-    return Version(card, digest, None, None)  # type: ignore[arg-type]
+    return Version(CARD, digest, None, None)  # type: ignore[arg-type]
 
 
 def reading(picture: bytes = b"picture", **options: Any) -> InferenceRequest:
     image = schemas.ImageContent.model_construct(content=picture)
-    return InferenceRequest(
-        "predict",
-        schemas.PredictBody.model_construct(
-            images=[image], options=schemas.PredictOptions(**options)
-        ),
-    )
+    chosen = schemas.PredictOptions(**options)
+    body = schemas.PredictBody.model_construct(images=[image], options=chosen)
+    return InferenceRequest("predict", body)
 
 
 def drawing(*items: dict[str, Any], **body: Any) -> InferenceRequest:
@@ -53,152 +54,202 @@ def drawing(*items: dict[str, Any], **body: Any) -> InferenceRequest:
     )
 
 
+def readings(faces: int) -> Predictions:
+    tensors = blank(Predictions, CARD, N=faces)
+    tensors["probability"][:] = np.random.default_rng(faces).random((faces, len(CARD.vocabulary)))
+    return Predictions(**tensors)
+
+
+def one_face() -> PredictionResult:
+    return PredictionResult(CARD, (range(1),), readings(1), (None,))
+
+
+def failed(status: int) -> PredictionResult:
+    problem = RowProblem(type="t", title="t", status=status, detail="d", code="c")
+    return PredictionResult(CARD, (problem,), readings(0), ())
+
+
+def one_picture(image: bytes) -> GenerationResult:
+    requested = np.full((1, len(CARD.vocabulary) + 2), np.nan, np.float32)
+    seeds = np.array([2**62], np.int64)
+    return GenerationResult(CARD, (range(1),), readings(1), (image,), "image/png", seeds, requested)
+
+
 @dataclass
 class Work:
-    """Counts how often it is done."""
+    """Counts how often it is begun and done; it waits for `gate`, when there is one."""
 
-    answer: dict[str, Any] = field(default_factory=lambda: ANSWER)
-    seconds: float = 0.0
+    result: InferenceResult = field(default_factory=one_face)
+    gate: asyncio.Event | None = None
+    begun: int = 0
     done: int = 0
 
-    async def __call__(self) -> dict[str, Any]:
+    async def __call__(self) -> InferenceResult:
+        self.begun += 1
+        if self.gate is not None:
+            await self.gate.wait()
         self.done += 1
-        await asyncio.sleep(self.seconds)
-        return self.answer
+        return self.result
 
 
-async def place_of(
-    cache: ResponseCache,
-    call: InferenceRequest,
-    caller: Principal = ANN,
-    digest: str = "d",
-    **headers: str,
+async def key_of(
+    cache: ResponseCache, request: InferenceRequest, principal: Principal = ANN, digest: str = "d"
 ) -> CacheKey:
-    place = await cache.key_for(caller, call, version(digest), headers)
-    assert place is not None
-    return place
+    key = await cache.key_for(request, version(digest), principal=principal, headers={})
+    assert key is not None
+    return key
 
 
-async def find(cache: ResponseCache, place: CacheKey) -> bytes | None:
-    known = cache.get_local(place)
-    asked = cache.start_fetch(place) if known is None else None
-    return await cache.finish_fetch(place, asked) if asked is not None else known
+async def find(cache: ResponseCache, key: CacheKey) -> InferenceResult | None:
+    result = cache.get_local(key)
+    fetch = cache.start_fetch(key) if result is None else None
+    return await cache.finish_fetch(key, fetch) if fetch is not None else result
 
 
-def local() -> ResponseCache:
-    return ResponseCache(Settings(cache_bytes=1 << 20), Metrics())
+def local(cache_bytes: int = 1 << 20, clock: Clock | None = None) -> ResponseCache:
+    return ResponseCache(Settings(cache_bytes=cache_bytes), Metrics(), clock=clock or Clock())
 
 
-async def test_an_answer_is_known_until_its_time_is_over() -> None:
-    cache, work = ResponseCache(Settings(cache_bytes=1 << 20, cache_seconds=0.3), Metrics()), Work()
-    place = await place_of(cache, reading())
-    assert await find(cache, place) is None
-    answer, here = await cache.get_or_compute(place, work)
-    assert here and await find(cache, place) == answer and work.done == 1
-    await asyncio.sleep(0.4)
-    assert await find(cache, place) is None
+async def test_a_result_is_known_until_its_time_is_over() -> None:
+    clock, work = Clock(), Work()
+    cache = local(clock=clock)
+    key = await key_of(cache, reading())
+    assert await find(cache, key) is None
+    result, first = await cache.get_or_compute(key, work)
+    assert first and await find(cache, key) is result and work.done == 1
+    clock.now += cache.seconds + 1
+    assert await find(cache, key) is None
 
 
-async def test_a_place_is_the_question_the_model_and_who_asks() -> None:
+async def test_a_key_is_the_question_the_model_and_who_asks() -> None:
     cache = local()
     different = [
-        await place_of(cache, reading()),
-        await place_of(cache, reading(b"another")),
-        await place_of(cache, reading(faces="all")),
-        await place_of(cache, reading(), BOB),
-        await place_of(cache, reading(), digest="e"),
-        await place_of(cache, drawing({"seed": 1})),
-        await place_of(cache, drawing({"seed": 2})),
-        await place_of(cache, drawing({"seed": 1}, format="jpeg")),
-        await place_of(cache, drawing({"seed": 1, "reference": {"content": ""}})),
-        await place_of(local(), reading()),
+        await key_of(cache, reading()),
+        await key_of(cache, reading(b"another")),
+        await key_of(cache, reading(faces="all")),
+        await key_of(cache, reading(), BOB),
+        await key_of(cache, reading(), digest="e"),
+        await key_of(cache, drawing({"seed": 1})),
+        await key_of(cache, drawing({"seed": 2})),
+        await key_of(cache, drawing({"seed": 1}, format="jpeg")),
+        await key_of(cache, drawing({"seed": 1}, face=1)),
+        await key_of(cache, drawing({"seed": 1, "reference": {"content": ""}})),
+        await key_of(local(), reading()),
     ]
-    assert len({place.key for place in different}) == len(different)
+    assert len({key.digest for key in different}) == len(different)
+
+
+async def test_the_same_request_in_other_words_has_the_same_key() -> None:
+    cache = local()
     same = [
         drawing({"seed": 1, "aus": {"AU1": 0.5, "AU2": 1}}),
         drawing({"aus": {"AU2": 1.0, "AU1": 0.50}, "seed": 1}, version="1.0"),
     ]
-    assert len({(await place_of(cache, call)).key for call in same}) == 1
+    assert len({(await key_of(cache, request)).digest for request in same}) == 1
 
 
-async def test_what_would_be_another_answer_has_no_place() -> None:
+@pytest.mark.parametrize(
+    ("request_", "headers", "cache_bytes"),
+    [
+        (drawing({"seed": 1}, {}), {}, 1 << 20),
+        (reading(), {"cache-control": "no-store"}, 1 << 20),
+        (reading(), {}, 0),
+    ],
+)
+async def test_what_would_be_another_answer_has_no_key(
+    request_: InferenceRequest, headers: dict[str, str], cache_bytes: int
+) -> None:
+    cache = local(cache_bytes)
+    assert await cache.key_for(request_, version(), principal=ANN, headers=headers) is None
+
+
+@pytest.mark.parametrize(("status", "is_kept"), [(503, False), (422, True)])
+async def test_a_fault_of_ours_is_not_kept_and_one_of_the_picture_is(
+    status: int, is_kept: bool
+) -> None:
     cache = local()
-    assert await cache.key_for(ANN, drawing({"seed": 1}, {}), version(), {}) is None
-    assert await cache.key_for(ANN, reading(), version(), {"cache-control": "no-store"}) is None
-    assert (
-        await ResponseCache(Settings(cache_bytes=0), Metrics()).key_for(
-            ANN, reading(), version(), {}
-        )
-        is None
-    )
-
-
-async def test_a_fault_of_ours_is_not_kept_and_one_of_the_picture_is() -> None:
-    cache = local()
-    for status, kept in ((503, False), (422, True)):
-        place = await place_of(cache, reading(str(status).encode()))
-        await cache.get_or_compute(
-            place, Work({"results": [{"status": "error", "error": {"status": status}}]})
-        )
-        assert (await find(cache, place) is not None) == kept
+    key = await key_of(cache, reading())
+    await cache.get_or_compute(key, Work(failed(status)))
+    assert (await find(cache, key) is not None) == is_kept
 
 
 async def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
-    cache = ResponseCache(Settings(cache_bytes=20_000), Metrics())
-    places = [await place_of(cache, reading(bytes([number]))) for number in range(20)]
-    for place in places:
-        await cache.get_or_compute(place, Work({"results": [], "more": "x" * 1500}))
-        assert await find(cache, places[0]) is not None
-    assert cache._known.currsize <= 20_000 and await find(cache, places[1]) is None
-    await cache.get_or_compute(places[2], Work({"results": [], "more": "x" * 9000}))
-    assert await find(cache, places[2]) is None and await find(cache, places[0]) is not None
+    cache = local(100_000)
+    keys = [await key_of(cache, drawing({"seed": number})) for number in range(20)]
+    for key in keys:
+        await cache.get_or_compute(key, Work(one_picture(bytes(8_000))))
+        assert await find(cache, keys[0]) is not None
+    assert cache._local.currsize <= 100_000 and await find(cache, keys[1]) is None
+    await cache.get_or_compute(keys[2], Work(one_picture(bytes(50_000))))
+    assert await find(cache, keys[2]) is None and await find(cache, keys[0]) is not None
 
 
 async def test_identical_requests_under_way_are_one() -> None:
-    cache, work = local(), Work(seconds=0.05)
-    place = await place_of(cache, reading())
-    answers = await asyncio.gather(*(cache.get_or_compute(place, work) for _ in range(20)))
-    assert (
-        work.done == 1
-        and [here for _, here in answers].count(True) == 1
-        and len({answer for answer, _ in answers}) == 1
-    )
+    cache, work = local(), Work(gate=asyncio.Event())
+    key = await key_of(cache, reading())
+    clients = [asyncio.create_task(cache.get_or_compute(key, work)) for _ in range(20)]
+    await all_begun(work, 1)
+    assert work.gate is not None
+    work.gate.set()
+    answers = await asyncio.gather(*clients)
+    assert work.done == 1 and [first for _, first in answers].count(True) == 1
+    assert {id(result) for result, _ in answers} == {id(work.result)}
 
 
-async def test_who_asked_first_may_leave_and_the_last_one_ends_the_work() -> None:
-    cache, work = local(), Work(seconds=0.2)
-    place = await place_of(cache, reading())
-    first, second = (asyncio.create_task(cache.get_or_compute(place, work)) for _ in range(2))
-    await asyncio.sleep(0.05)
+async def test_who_asked_first_may_leave_and_the_others_get_the_result() -> None:
+    cache, work = local(), Work(gate=asyncio.Event())
+    key = await key_of(cache, reading())
+    first, second = (asyncio.create_task(cache.get_or_compute(key, work)) for _ in range(2))
+    await all_begun(work, 1)
     first.cancel()
-    assert (await second)[0] and work.done == 1
-    alone = asyncio.create_task(
-        cache.get_or_compute(await place_of(cache, reading(b"other")), Work(seconds=60))
-    )
-    await asyncio.sleep(0.05)
-    (flight,) = cache._flights.values()
+    assert work.gate is not None
+    work.gate.set()
+    assert (await second)[0] is work.result and work.done == 1
+
+
+async def test_the_last_one_who_leaves_ends_the_work() -> None:
+    cache, work = local(), Work(gate=asyncio.Event())
+    alone = asyncio.create_task(cache.get_or_compute(await key_of(cache, reading()), work))
+    await all_begun(work, 1)
+    (in_flight,) = cache._in_flight.values()
     alone.cancel()
-    await asyncio.wait([alone, flight.task], timeout=5)
-    assert flight.task.cancelled() and not cache._flights
+    await asyncio.wait([alone, in_flight.task])
+    assert in_flight.task.cancelled() and not cache._in_flight
 
 
 async def test_the_deadline_of_the_first_is_not_that_of_the_others() -> None:
-    async def too_late() -> dict[str, Any]:
-        await asyncio.sleep(0.05)
+    gate = asyncio.Event()
+
+    async def too_late() -> InferenceResult:
+        await gate.wait()
         raise BackendTimeout("predict")
 
-    cache, place = local(), await place_of(local(), reading())
-    first = asyncio.create_task(cache.get_or_compute(place, too_late))
-    await asyncio.sleep(0.01)
-    second = asyncio.create_task(cache.get_or_compute(place, Work()))
+    cache, work = local(), Work()
+    key = await key_of(cache, reading())
+    first = asyncio.create_task(cache.get_or_compute(key, too_late))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(cache.get_or_compute(key, work))
+    await asyncio.sleep(0)
+    gate.set()
     with pytest.raises(BackendTimeout):
         await first
-    assert (await second)[1]
+    assert await second == (work.result, True)
+
+
+async def all_begun(work: Work, times: int) -> None:
+    """Lets other tasks run until the work was begun so often."""
+    while work.begun < times:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 def test_an_etag_matches_as_http_says() -> None:
-    assert matches('W/"a"', 'W/"b", "a"') and matches('W/"a"', 'W/"a"')
-    assert not matches('W/"a"', '"b"') and not matches('W/"a"', None) and not matches('W/"a"', "*")
+    assert etag_matches('W/"a"', 'W/"b", "a"') and etag_matches('W/"a"', 'W/"a"')
+    assert (
+        not etag_matches('W/"a"', '"b"')
+        and not etag_matches('W/"a"', None)
+        and not etag_matches('W/"a"', "*")
+    )
 
 
 # -- Redis -------------------------------------------------------------------------------------------------------
@@ -211,85 +262,77 @@ class Shared:
     cache: ResponseCache
     redis: Redis
     metrics: Metrics
-    now: list[float]
+    clock: Clock
+
+    async def compute(self, request: InferenceRequest, work: Work | None = None) -> InferenceResult:
+        """Its result, which Redis has then, too."""
+        work = work or Work()
+        result, _ = await self.cache.get_or_compute(await key_of(self.cache, request), work)
+        await self.cache.close()
+        return result
+
+    async def find(self, request: InferenceRequest) -> InferenceResult | None:
+        return await find(self.cache, await key_of(self.cache, request))
 
     def failures(self, reason: str) -> float:
-        return (
-            self.metrics.registry.get_sample_value(
-                "affectgan_redis_failures_total", {"purpose": "cache", "reason": reason}
-            )
-            or 0.0
-        )
+        return failures(self.metrics, reason, purpose="cache")
 
 
 def shared(url: str, secret: str = SECRET) -> Shared:
-    metrics, now = Metrics(), [0.0]
-    redis = Redis(url, metrics, timeout_seconds=WAIT, clock=lambda: now[0])
-    return Shared(
-        ResponseCache(Settings(cache_bytes=1 << 20, cache_secret=secret), metrics, redis),
-        redis,
-        metrics,
-        now,
-    )
+    metrics, clock = Metrics(), Clock()
+    redis = Redis(url, metrics, timeout_seconds=TIMEOUT, clock=clock)
+    settings = Settings(cache_bytes=1 << 20, cache_secret=secret)
+    return Shared(ResponseCache(settings, metrics, redis), redis, metrics, clock)
 
 
-async def kept(here: Shared, call: InferenceRequest) -> bytes:
-    answer, _ = await here.cache.get_or_compute(await place_of(here.cache, call), Work())
-    await here.cache.close()
-    return answer
-
-
-async def found(there: Shared, call: InferenceRequest) -> bytes | None:
-    return await find(there.cache, await place_of(there.cache, call))
-
-
-async def test_gateways_with_the_same_secret_share_answers(redis_server: RedisServer) -> None:
-    one, two, stranger = (
-        shared(redis_server.url),
-        shared(redis_server.url),
-        shared(redis_server.url, "a different secret"),
-    )
-    answer = await kept(one, reading())
-    assert await found(two, reading()) == answer and await found(stranger, reading()) is None
+async def test_gateways_with_the_same_secret_share_results(redis_server: RedisServer) -> None:
+    one, two = shared(redis_server.url), shared(redis_server.url)
+    stranger = shared(redis_server.url, "a different secret")
+    result = await one.compute(reading())
+    fetched = await two.find(reading())
+    assert fetched is not None and render_json(fetched) == render_json(result)
+    assert np.array_equal(fetched.read.probability, result.read.probability)  # every digit
+    assert await stranger.find(reading()) is None
     await asyncio.gather(*(each.redis.close() for each in (one, two, stranger)))
+
+
+async def test_a_drawn_picture_comes_from_redis_as_it_went(redis_server: RedisServer) -> None:
+    one, two = shared(redis_server.url), shared(redis_server.url)
+    work = Work(one_picture(bytes(range(256))))
+    result = await one.compute(drawing({"seed": 1}), work)
+    fetched = await two.find(drawing({"seed": 1}))
+    assert fetched is not None and render_json(fetched) == render_json(result)
+    await asyncio.gather(one.redis.close(), two.redis.close())
 
 
 async def test_redis_sees_neither_pictures_nor_readings_and_forgets(
     redis_server: RedisServer,
 ) -> None:
     here = shared(redis_server.url)
-    await here.cache.get_or_compute(
-        await place_of(here.cache, reading(b"the picture")),
-        Work({"results": [], "model": "readable"}),
-    )
-    await here.cache.close()
+    await here.compute(reading(b"the picture"), Work(failed(422)))
     (name,) = await here.redis.client.keys("*")
-    value = await here.redis.client.get(name)
-    assert (
-        b"picture" not in name + value
-        and b"readable" not in value
-        and 0 < await here.redis.client.pttl(name) <= 600_000
-    )
+    value = await raw_value(here.redis, name)
+    assert b"picture" not in name + value and b"status" not in value
+    assert 0 < await here.redis.client.pttl(name) <= 600_000
     await here.redis.close()
 
 
-@pytest.mark.parametrize("kind", ["explain", "reference"])
+@pytest.mark.parametrize("operation", ["explain", "generate"])
 async def test_pictures_of_a_person_stay_in_the_process(
-    redis_server: RedisServer, kind: str
+    redis_server: RedisServer, operation: str
 ) -> None:
     here = shared(redis_server.url)
-    asked = reading().body
-    assert isinstance(asked, schemas.PredictBody)
-    explaining = schemas.ExplainBody.model_construct(
-        images=asked.images, options=schemas.ExplainOptions()
+    body = schemas.ExplainBody.model_construct(
+        images=[schemas.ImageContent.model_construct(content=b"picture")],
+        options=schemas.ExplainOptions(),
     )
-    call = (
-        InferenceRequest("explain", explaining)
-        if kind == "explain"
+    request = (
+        InferenceRequest("explain", body)
+        if operation == "explain"
         else drawing({"seed": 1, "reference": {"content": "YWJj"}})
     )
-    assert await found(here, call) is None
-    assert await kept(here, call) == await found(here, call)
+    assert await here.find(request) is None
+    assert await here.compute(request) is await here.find(request)
     assert await here.redis.client.dbsize() == 0
     await here.redis.close()
 
@@ -299,7 +342,7 @@ async def test_a_redis_at_fault_is_a_miss_and_a_counter_and_heals(
     redis_server: RedisServer, fault: str
 ) -> None:
     one, two = shared(redis_server.url), shared(redis_server.url)
-    answer = await kept(one, reading())
+    await one.compute(reading())
     if fault == "gone":
         redis_server.kill()
     elif fault == "slow":
@@ -307,67 +350,84 @@ async def test_a_redis_at_fault_is_a_miss_and_a_counter_and_heals(
         redis_server.freeze()
     else:
         await one.redis.client.config_set("maxmemory", "1")
-    assert await found(one, reading(b"unheard of")) is None
-    reads = await found(two, reading())
-    assert reads == (answer if fault == "full" else None)  # a full one goes on reading
-    assert await kept(two, reading(b"new")) and two.failures(fault) == 1
+    assert await one.find(reading(b"unheard of")) is None
+    found = await two.find(reading())
+    assert (found is not None) == (fault == "full")  # a full one goes on reading
+    assert await two.compute(reading(b"new")) and two.failures(fault) == 1
     redis_server.thaw()
     if fault == "gone":
         redis_server.start()
     elif fault == "full":
         await one.redis.client.config_set("maxmemory", "0")
     for each in (one, two):
-        each.redis.timeout_seconds = WAIT
-        each.now[0] += REST_SECONDS + 0.1
-    assert await kept(two, reading(b"newer")) == await found(one, reading(b"newer"))
+        each.redis.timeout_seconds = TIMEOUT
+        each.clock.now += REST_SECONDS + 0.1
+    await two.compute(reading(b"newer"))
+    assert await one.find(reading(b"newer")) is not None
     await asyncio.gather(one.redis.close(), two.redis.close())
 
 
-@pytest.mark.parametrize("lie", ["nothing", "garbage", "changed", "moved", "a list"])
+async def raw_value(redis: Redis, name: Any) -> bytes:
+    value = await redis.client.get(name)
+    assert isinstance(value, bytes)
+    return value
+
+
+LIES: dict[str, Callable[[bytes, bytes], bytes]] = {
+    "nothing": lambda value, other: b"",
+    "garbage": lambda value, other: os.urandom(500),
+    "changed": lambda value, other: value[:-1] + bytes([value[-1] ^ 1]),
+    "moved": lambda value, other: other,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
 async def test_a_lying_redis_is_a_miss_and_a_counter(redis_server: RedisServer, lie: str) -> None:
     one, two = shared(redis_server.url), shared(redis_server.url)
-    await kept(one, reading())
+    await one.compute(reading())
     (name,) = await one.redis.client.keys("*")
-    value = await one.redis.client.get(name)
-    await kept(one, reading(b"other"))
+    value = await raw_value(one.redis, name)
+    await one.compute(reading(b"other"))
     (other,) = set(await one.redis.client.keys("*")) - {name}
-    lies = {
-        "nothing": b"",
-        "garbage": os.urandom(500),
-        "changed": value[:-1] + bytes([value[-1] ^ 1]),
-    }
-    if lie == "a list":
-        await one.redis.client.delete(name)
-        await one.redis.client.rpush(name, value)
-    else:
-        await one.redis.client.set(
-            name, lies.get(lie) or (await one.redis.client.get(other) if lie == "moved" else b"")
-        )
-    assert await found(two, reading()) is None
-    assert two.failures("refused" if lie == "a list" else "garbled") == 1
+    await one.redis.client.set(name, LIES[lie](value, await raw_value(one.redis, other)))
+    assert await two.find(reading()) is None and two.failures("garbled") == 1
     await asyncio.gather(one.redis.close(), two.redis.close())
+
+
+async def test_a_list_in_the_place_of_a_result_is_a_miss(redis_server: RedisServer) -> None:
+    here = shared(redis_server.url)
+    key = await key_of(here.cache, reading())
+    await here.redis.client.rpush(key.redis_name, "a result")
+    assert await here.find(reading()) is None and here.failures("refused") == 1
+    await here.redis.close()
 
 
 async def test_quota_and_answer_are_asked_in_one_go(redis_server: RedisServer) -> None:
     async with SlowLine(redis_server.port) as line:
         settings = Settings(
             redis_url=line.url,
-            redis_timeout_seconds=WAIT,
+            redis_timeout_seconds=TIMEOUT,
             cache_bytes=1 << 20,
             cache_secret=SECRET,
             quota_requests=100,
         )
-        running = serve(settings)
-        gateway = await asyncio.to_thread(next, running)
-        asked = []
-        for shade in range(3):
-            before = line.asked
-            reply = await asyncio.to_thread(gateway.post, "/v1/predict", crop(shade))
-            assert status(reply) == "AffectGAN; fwd=miss" and "r=" in reply.headers["RateLimit"]
-            await asyncio.sleep(0.2)  # the answer is written afterwards, when nobody waits for it
-            asked.append(line.asked - before)
+        asked = await asyncio.to_thread(questions_a_request, settings, redis_server, line)
         assert asked[1:] == [2, 2]  # the first connects
-        await asyncio.to_thread(running.close)
+
+
+def questions_a_request(settings: Settings, server: RedisServer, line: SlowLine) -> list[int]:
+    """How often Redis is asked for each of three different requests, and their answers stored."""
+    asked = []
+    with SyncClient.from_url(server.url) as client:
+        for gateway in serve(settings):
+            for shade in range(3):
+                before = line.asked
+                reply = gateway.post("/v1/predict", crop(shade))
+                assert status(reply) == "AffectGAN; fwd=miss" and reply.headers["RateLimit"]
+                # The answer is written afterwards, when nobody waits for it.
+                until(lambda: len(client.keys("affectgan:cache:*")) > shade)  # noqa: B023
+                asked.append(line.asked - before)
+    return asked
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------

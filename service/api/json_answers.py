@@ -1,0 +1,194 @@
+"""A result as the JSON of /v1 (affect/answers.py has its types), and as the picture itself."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import orjson
+from starlette.responses import Response
+
+from affect.answers import RowProblem
+from affect.card import ModelCard
+from affect.faces import Face
+from affect.labels import AROUSAL, VALENCE
+from affect.protocol.messages import ExplanationDetails, Predictions
+from service.inference.results import (
+    ExplanationResult,
+    GenerationResult,
+    InferenceResult,
+    PredictionResult,
+)
+
+IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
+PNG = "image/png"
+Json = dict[str, Any]
+# Of predictions: the cache gives the same result to many clients.
+_rendered: WeakKeyDictionary[InferenceResult, bytes] = WeakKeyDictionary()
+
+
+def render_json(result: InferenceResult) -> bytes:
+    """The whole answer as JSON."""
+    if not isinstance(result, PredictionResult):
+        return orjson.dumps(json_answer(result))
+    rendered = _rendered.get(result)
+    if rendered is None:
+        rendered = _rendered[result] = orjson.dumps(json_answer(result))
+    return rendered
+
+
+def render_response(
+    result: InferenceResult, image_media_type: str | None, headers: Mapping[str, str]
+) -> Response:
+    """The answer as JSON, or as the picture in it when `image_media_type` asks for that and there is one."""
+    row = result.rows[0]
+    if image_media_type and isinstance(result, GenerationResult) and isinstance(row, range):
+        marks = {"X-Seed": str(int(result.seeds[row.start])), "X-Synthetic": "true", **headers}
+        return Response(result.images[row.start], media_type=image_media_type, headers=marks)
+    return json_response(render_json(result), headers=headers)
+
+
+def json_response(
+    body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """JSON that is bytes already."""
+    return Response(body, status, headers, "application/json")
+
+
+def json_answer(result: InferenceResult) -> Json:
+    """The answer as plain values: which model, and for each row what it found or why not."""
+    card = result.card
+    return {
+        "model": {"name": card.name, "version": card.version, "labels": card.labels},
+        "results": [_row(result, index, row) for index, row in enumerate(result.rows)],
+    }
+
+
+def _row(result: InferenceResult, index: int, row: range | RowProblem) -> Json:
+    if isinstance(row, RowProblem):
+        return {"index": index, "status": "error", "error": row.model_dump()}
+    return {"index": index, "status": "ok", **_contents(result, row)}
+
+
+def _contents(result: InferenceResult, row: range) -> Json:
+    match result:
+        case PredictionResult():
+            return {"faces": [_face_reading(result, place) for place in row]}
+        case GenerationResult():
+            return _generation(result, row.start)
+        case ExplanationResult():
+            return _explanation(result, row)
+    raise TypeError(f"{type(result).__name__} has no JSON")
+
+
+def _face_reading(result: PredictionResult, place: int) -> Json:
+    return _face(result.faces[place]) | _reading(result.card, result.read, place)
+
+
+def _generation(result: GenerationResult, place: int) -> Json:
+    state = result.card.labels_of.named(result.requested[place])
+    va = {name: state.pop(name) for name in (VALENCE, AROUSAL) if name in state}
+    return {
+        "seed": int(result.seeds[place]),
+        "requested": {**_rounded(va), "aus": _rounded(state)},
+        "measured": _reading(result.card, result.read, place),
+        "image": _image(result.images[place], result.media_type),
+    }
+
+
+def _explanation(result: ExplanationResult, row: range) -> Json:
+    place, card = row.start, result.card
+    details = result.details[place]
+    assert details is not None
+    return {
+        "question": _question(result, place),
+        "box": _face(result.faces[place])["box"],
+        "factual": _reading(card, result.read, place),
+        "reconstruction": {
+            "image": _image(result.reconstruction[place]),
+            "prediction": _reading(card, result.reconstruction_read, place),
+            "error": round(float(result.reconstruction_error[place]), 4),
+        },
+        "frames": [_image(frame) for frame in result.frames[place]],
+        "attribution": details.attribution,
+        "integrated_gradients": details.gradients
+        and {"image": _image(result.gradients[place]), "regions": details.gradients},
+        **_change(result, place, details),
+        "alternatives": [
+            _change(result, other, found)
+            for other in row[1:]
+            if (found := result.details[other]) is not None
+        ],
+    }
+
+
+def _question(result: ExplanationResult, place: int) -> Json:
+    label = result.card.labels_of.names[int(result.label[place])]
+    target = float(result.target[place])
+    if label in (VALENCE, AROUSAL):
+        return {label: round(target, 4)}
+    return {"au": label, "present": target >= 0.5}
+
+
+def _change(result: ExplanationResult, place: int, details: ExplanationDetails) -> Json:
+    """What differs from answer to answer of one question."""
+    return {
+        "sentence": details.sentence,
+        "counterfactual": {
+            "image": _image(result.counterfactual[place]),
+            "prediction": _reading(result.card, result.counterfactual_read, place),
+            "valid": bool(result.valid[place]),
+        },
+        "causes": _moves(details.causes),
+        "changes": _moves(details.changes),
+        "map": {
+            "image": _image(result.change_map[place]),
+            "signed": _image(result.signed_map[place]),
+        },
+        "regions": details.regions,
+        "scores": details.scores,
+        "trust": {
+            "level": details.trust,
+            "reasons": list(details.reasons),
+            "judge": _opinion(details.opinion),
+        },
+    }
+
+
+def _moves(moves: tuple[tuple[str, float, float], ...]) -> list[Json]:
+    return [{"label": name, "from": start, "to": end} for name, start, end in moves]
+
+
+def _opinion(opinion: tuple[float, float, bool] | None) -> Json | None:
+    return opinion and dict(zip(("from", "to", "agrees"), opinion, strict=True))
+
+
+def _reading(card: ModelCard, read: Predictions, place: int) -> Json:
+    """What the model reads; a model that was trained on one kind of label lacks the other."""
+    reading: Json = {"realism": round(float(read.realism[place]), 4)}
+    if card.labels != "au":
+        reading[VALENCE] = round(float(read.va[place, 0]), 4)
+        reading[AROUSAL] = round(float(read.va[place, 1]), 4)
+    if card.labels != "va":
+        columns = (read.probability, read.intensity, read.present)
+        rows = zip(card.vocabulary, *(column[place].tolist() for column in columns), strict=True)
+        reading["aus"] = {
+            code: {"probability": round(p, 4), "intensity": round(i, 4), "present": bool(present)}
+            for code, p, i, present in rows
+        }
+    return reading
+
+
+def _face(face: Face | None) -> Json:
+    if face is None:
+        return {"box": None, "points": None, "confidence": None}
+    points = [[round(float(x), 1), round(float(y), 1)] for x, y in face.points]
+    return {"box": list(face.box), "points": points, "confidence": face.confidence}
+
+
+def _image(content: bytes, media_type: str = PNG) -> Json:
+    return {"content": base64.b64encode(content).decode(), "media_type": media_type}
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}

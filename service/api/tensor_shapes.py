@@ -1,0 +1,60 @@
+"""Which tensors each operation takes and gives in the Open Inference Protocol, their types and shapes.
+
+-1 is any number of rows or px; "K" the model's Action Units.
+"""
+
+from affect.archive import Operation
+from affect.card import ModelCard
+from service.api.tensors import Datatype
+
+Shape = tuple[int | str, ...]
+ROWS: Shape = (-1,)
+AUS: Shape = (-1, "K")
+VA: Shape = (-1, 2)
+IMAGE: dict[Datatype, Shape] = {"BYTES": ROWS, "UINT8": (-1, -1, -1, 3)}
+INPUTS: dict[Operation, dict[str, dict[Datatype, Shape]]] = {
+    "predict": {"image": IMAGE},
+    "generate": {
+        "aus": {"FP32": AUS},
+        "va": {"FP32": VA},
+        "seed": {"INT64": ROWS},
+        "reference": {"BYTES": ROWS},
+    },
+    "explain": {"image": IMAGE},
+}
+READ: dict[str, tuple[Datatype, Shape]] = {
+    "aus": ("FP32", AUS),
+    "va": ("FP32", VA),
+    "realism": ("FP32", ROWS),
+}
+OUTPUTS: dict[Operation, dict[str, tuple[Datatype, Shape]]] = {
+    "predict": {
+        **READ,
+        "present": ("BOOL", AUS),
+        "box": ("FP32", (-1, 4)),
+        "error": ("BYTES", ROWS),
+    },
+    "generate": {
+        "image": ("BYTES", ROWS),
+        "seed": ("INT64", ROWS),
+        **READ,
+        "error": ("BYTES", ROWS),
+    },
+    "explain": {
+        "counterfactual": ("BYTES", ROWS),
+        "map": ("BYTES", ROWS),
+        "signed_map": ("BYTES", ROWS),
+        "valid": ("BOOL", ROWS),
+        "label": ("BYTES", ROWS),
+        "sentence": ("BYTES", ROWS),
+        "trust": ("BYTES", ROWS),
+        **READ,
+        **{f"counterfactual_{name}": kind for name, kind in READ.items()},
+        "error": ("BYTES", ROWS),
+    },
+}
+
+
+def sides(shape: Shape, card: ModelCard) -> list[int]:
+    """The shape with the number of the model's Action Units in place of "K"."""
+    return [len(card.vocabulary) if side == "K" else int(side) for side in shape]

@@ -1,0 +1,113 @@
+"""Requests to one version's model server: together, through a circuit breaker, timed and traced."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Self, TypeVar
+
+from prometheus_client import Histogram
+
+from affect.archive import OPERATIONS, Operation
+from affect.card import ModelCard
+from affect.protocol.messages import WorkerRequest, WorkerResponse, WorkReport
+from service.backend.circuit_breaker import CircuitBreaker, State
+from service.backend.interface import BackendError
+from service.observability.metrics import Metrics
+from service.observability.tracing import backend_span
+
+R = TypeVar("R", bound=WorkerResponse)
+
+
+@dataclass(frozen=True)
+class OperationMetrics:
+    """The histograms of one operation: finding one by its label costs more than counting."""
+
+    images: Histogram
+    faces: Histogram
+    wait_seconds: Histogram
+    batch_jobs: Histogram
+    batch_rows: Histogram
+
+    @classmethod
+    def of(cls, metrics: Metrics, operation: str) -> Self:
+        """Looked up once."""
+        return cls(
+            **{part.name: getattr(metrics, part.name).labels(operation) for part in fields(cls)}
+        )
+
+    def observe_work(self, work: WorkReport, taken_seconds: float) -> None:
+        """What a worker reports of a request that took so long in all."""
+        waited = taken_seconds - (work.end_seconds - work.start_seconds)
+        self.wait_seconds.observe(max(0.0, waited))
+        self.batch_jobs.observe(work.batch_jobs)
+        self.batch_rows.observe(work.batch_rows)
+
+
+class Dispatcher:
+    """The way to the model server of one version. Each operation has a breaker of its own."""
+
+    def __init__(self, card: ModelCard, metrics: Metrics) -> None:
+        self.card, self.metrics = card, metrics
+        self.breakers = {
+            operation: CircuitBreaker(self._state_gauge(operation)) for operation in OPERATIONS
+        }
+        self.counted = {
+            operation: OperationMetrics.of(metrics, operation) for operation in OPERATIONS
+        }
+
+    def check(self, operation: Operation) -> None:
+        """Raises CircuitOpen before anything costly is done for a request that would not be sent."""
+        self.breakers[operation].check()
+
+    async def send(
+        self,
+        operation: Operation,
+        call: Callable[..., Awaitable[R]],
+        requests: Sequence[WorkerRequest],
+        seconds: float,
+    ) -> list[R]:
+        """The responses to all requests of one client, sent together. Raises BackendError."""
+        if not requests:
+            return []
+        with self._timed(operation), self.breakers[operation].guard():
+            sends = [self._send_one(operation, call, request, seconds) for request in requests]
+            if len(sends) == 1:  # most have one: no task for it
+                return [await sends[0]]
+            return await asyncio.gather(*sends)
+
+    async def _send_one(
+        self,
+        operation: Operation,
+        call: Callable[..., Awaitable[R]],
+        request: WorkerRequest,
+        seconds: float,
+    ) -> R:
+        start = time.perf_counter()
+        with backend_span(operation, self.card) as span:
+            traced = replace(request, traceparent=span.traceparent)
+            response = await call(traced, timeout_seconds=seconds)
+            if response.work is not None:
+                span.worked(response.work)
+                taken = time.perf_counter() - start
+                self.counted[operation].observe_work(response.work, taken)
+        return response
+
+    @contextmanager
+    def _timed(self, operation: Operation) -> Iterator[None]:
+        start, outcome = time.perf_counter(), "error"
+        try:
+            yield
+            outcome = "ok"
+        except BackendError as error:
+            outcome = error.outcome
+            self.metrics.refused.labels(operation, outcome).inc()
+            raise
+        finally:
+            names = operation, self.card.name, self.card.version, outcome
+            self.metrics.backend_seconds.labels(*names).observe(time.perf_counter() - start)
+
+    def _state_gauge(self, operation: Operation) -> Callable[[State], None]:
+        gauge = self.metrics.breaker.labels(operation, self.card.name, self.card.version)
+        return lambda state: gauge.set(("closed", "half-open", "open").index(state))
