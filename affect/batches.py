@@ -44,15 +44,12 @@ def pad(rows: Tensor, size: int) -> Tensor:
 
 def numpy_rows(prediction: Prediction, rows: int) -> Predictions:
     """The first rows of a prediction as the wire carries it."""
-    p = prediction
-    parts = (
-        part[:rows].detach().float().cpu().numpy()
-        for part in (p.intensity, p.probability, p.va, p.realism)
-    )
-    intensity, probability, va, realism = parts
-    return Predictions(
-        intensity, probability, p.present[:rows].to(torch.uint8).cpu().numpy(), va, realism
-    )
+    names = ("intensity", "probability", "va", "realism", "expression", "pose", "sides")
+    parts = {
+        name: getattr(prediction, name)[:rows].detach().float().cpu().numpy() for name in names
+    }
+    present = prediction.present[:rows].to(torch.uint8).cpu().numpy()
+    return Predictions(present=present, **parts)
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:

@@ -279,7 +279,9 @@ class FaceFinder:
                 return [Box(x + w / 2, y + h / 2, float(w)) for x, y, w, h in found]
         return []
 
-    def _cascade(self, name: str) -> "cv2.CascadeClassifier":  # OpenCV 5 has none; rendering needs none
+    def _cascade(
+        self, name: str
+    ) -> "cv2.CascadeClassifier":  # OpenCV 5 has none; rendering needs none
         cascades: dict[str, cv2.CascadeClassifier] = self._local.__dict__.setdefault("cascades", {})
         if name not in cascades:
             cascades[name] = cv2.CascadeClassifier(

@@ -106,6 +106,6 @@ def _units(card: ModelCard, read: Predictions, row: int) -> dict[str, ActionUnit
 def _named(names: tuple[str, ...], read: Predictions, part: str, row: int) -> dict[str, float]:
     """A row of a part that only some models have."""
     values = getattr(read, part, None)
-    if values is None or np.isnan(values[row]).any():
+    if values is None or not values.shape[1] or np.isnan(values[row]).any():
         return {}
     return dict(zip(names, values[row].tolist(), strict=True))

@@ -47,9 +47,12 @@ class Predictions:
     probability: F32 = tensor("N K", np.float32)  # calibrated, that the AU is present
     present: U8 = tensor("N K", np.uint8)  # 0 or 1
     va: F32 = tensor("N 2", np.float32)  # in [-1, 1]
-    realism: F32 = tensor(
-        "N", np.float32
-    )  # in [0, 1]: share of real faces that look at least as strange
+    # in [0, 1]: share of real faces that look at least as strange
+    realism: F32 = tensor("N", np.float32)
+    expression: F32 = tensor("N E", np.float32)  # probabilities of the card's expressions
+    pose: F32 = tensor("N P", np.float32)  # degrees: yaw, pitch, roll; P is 0 where not learnt
+    # intensities of the card's one-sided AUs on the person's left, then right
+    sides: F32 = tensor("N 2 D", np.float32)
 
     def __len__(self) -> int:
         return len(self.realism)

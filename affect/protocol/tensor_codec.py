@@ -75,6 +75,7 @@ class Message:
                     header.get(name),
                     f"this side expects {expected!r}: both must serve the same archive",
                 )
+        tensors = _with_absent(cls, tensors, card)
         _fit(cls, tensors, card)
         return cls._from_words(build(cls, tensors), orjson.loads(header["words"]))
 
@@ -162,9 +163,34 @@ def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCa
         raise ProtocolError("rows", sides["N"], f"give 1 to {MAX_ROWS} rows")
 
 
+def _with_absent(
+    kind: type[Message], tensors: dict[str, NDArray[Any]], card: ModelCard
+) -> dict[str, NDArray[Any]]:
+    """What the card's model does not read may be absent: archives of before the field was known
+    do not write it.
+    """
+    sides = _sides(card)
+    rows = len(next(iter(tensors.values()), ()))
+    absent = {
+        name: np.zeros([sides.get(letter, rows) for letter in spec.shape], spec.dtype)
+        for name, spec in tensors_of(kind).items()
+        if name not in tensors and not all(sides.get(letter, 1) for letter in spec.shape)
+    }
+    return tensors | absent
+
+
 def _sides(card: ModelCard) -> dict[str, int]:
     k = len(card.vocabulary)
-    return {"S": card.image_px, "K": k, "K+2": k + 2, "2": 2, "3": 3}
+    return {
+        "S": card.image_px,
+        "K": k,
+        "K+2": k + 2,
+        "2": 2,
+        "3": 3,
+        "E": len(card.expressions),
+        "P": 3 if card.pose else 0,
+        "D": len(card.one_sided),
+    }
 
 
 def _unpack(content: bytes) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from affect.card import ModelCard
 from affect.catalogue import LABEL_SETS
@@ -26,6 +26,7 @@ from affect.protocol.messages import (
 )
 
 CARD = smoke_card()
+WORDS = '{"errors": {}}'
 K, S = len(CARD.vocabulary), CARD.image_px
 
 
@@ -41,6 +42,9 @@ def predictions(rows: int) -> Predictions:
         present=rng.integers(0, 2, (rows, K), dtype=np.uint8),
         va=rng.random((rows, 2), dtype=np.float32),
         realism=rng.random(rows, dtype=np.float32),
+        expression=np.zeros((rows, 0), np.float32),
+        pose=np.zeros((rows, 0), np.float32),
+        sides=np.zeros((rows, 2, 0), np.float32),
     )
 
 
@@ -223,3 +227,22 @@ def test_a_question_out_of_range_fails_its_row_only() -> None:
         0: "unknown_label",
         1: "label_out_of_range",
     }
+
+
+def test_what_a_model_does_not_read_may_be_absent_from_its_answer() -> None:
+    """An archive of before expression, pose and sides were known does not write them."""
+    content = PredictResponse(predictions(3)).to_bytes(CARD)
+    header = {"message": PredictResponse.kind, "format": "1", "digest": "", "words": WORDS}
+    tensors = load(content)
+    names = ("read.expression", "read.pose", "read.sides")
+    older = save({k: v for k, v in tensors.items() if k not in names}, header)
+    back = PredictResponse.from_bytes(older, CARD)
+    assert back.read.expression.shape == (3, 0) and back.read.sides.shape == (3, 2, 0)
+    assert np.array_equal(back.read.va, predictions(3).va)
+
+
+def test_a_model_that_reads_expressions_must_send_them() -> None:
+    card = CARD.model_copy(update={"expressions": ("neutral", "happiness")})
+    content = PredictResponse(predictions(3)).to_bytes(CARD)
+    with pytest.raises(ProtocolError, match="expression"):
+        PredictResponse.from_bytes(content, card)

@@ -40,7 +40,10 @@ def faces(count: int, *, power: float = 1.0) -> Predictions:
         RNG.uniform(-1, 1, (count, 2)).astype(np.float32),
         RNG.random(count).astype(np.float32),
     )
-    return Predictions(aus, aus, (aus > 0.5).astype(np.uint8), va, realism)
+    none = np.zeros((len(aus), 0), np.float32)
+    sides = np.zeros((len(aus), 2, 0), np.float32)
+    present = (aus > 0.5).astype(np.uint8)
+    return Predictions(aus, aus, present, va, realism, none, none, sides)
 
 
 def test_the_index_is_the_one_worked_out_by_hand() -> None:
