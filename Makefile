@@ -20,7 +20,26 @@ export OMP_NUM_THREADS ?= 1
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,training,local,ray,demo,dev]'
 	touch $@
 
-setup: .venv/all.stamp
+setup: .venv/all.stamp chromium
+
+# The page's tests drive a real browser. Without one they are skipped, and say so.
+chromium:
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+			--no-install-recommends chromium fonts-dejavu-core > /dev/null; \
+	fi || true
+	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || \
+		echo "no Chromium, so the tests of the page are skipped: apt-get install chromium (as root)"
+
+# What the page takes from npm, written again as it is there; needs npm and its registry.
+LIT_HTML := 3.3.3
+vendor:
+	rm -rf build/vendor && mkdir -p build/vendor
+	cd build/vendor && npm pack --silent lit-html@$(LIT_HTML) && tar -xzf lit-html-$(LIT_HTML).tgz
+	cd build/vendor/package && cp --parents LICENSE lit-html.js directive.js directive-helpers.js \
+		directives/live.js directives/repeat.js $(CURDIR)/service/page/vendor/lit-html/
+	git diff --exit-code --stat service/page/vendor
 
 test: setup
 	$(BIN)/python -m pytest

@@ -35,8 +35,8 @@ def sitter(number: int) -> tuple[Person, Scene]:
     """A person and a quiet scene: the head upright, frontal and in the middle."""
     rng = np.random.default_rng((SEED, number))
     person, scene = draw_person(rng), draw_scene(rng)
-    calm = {"yaw": 0.1 * scene.yaw, "pitch": 0.0, "roll": 0.0, "gaze": (0.0, 0.0)}
-    return person, replace(scene, **calm, distance=1.2, hand=None, scarf=None, placement=HEAD)
+    quiet = replace(scene, yaw=0.1 * scene.yaw, pitch=0.0, roll=0.0, gaze=(0.0, 0.0), distance=1.2)
+    return person, replace(quiet, hand=None, scarf=None, placement=HEAD)
 
 
 def examples(size_px: int) -> dict[str, Image]:

@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { circumplex } from "./circumplex.js";
 import { hint, save } from "./parts.js";
-import { sentence, threshold, unitName } from "./sentence.js";
+import { isUnsure, sentence, threshold, unitName } from "./sentence.js";
 import { state } from "./store.js";
 import { known, number, percent, signed, t } from "./strings.js";
 
@@ -14,7 +14,7 @@ export function readingView(face) {
   return html`${warnings(reading)}
     <p class="sentence">${sentence(reading)}</p>
     <div class="affect">${plane(reading)} ${facts(reading)}</div>
-    ${reading.aus && Object.keys(reading.aus).length ? unitTable(reading.aus) : nothing}
+    ${reading.aus && Object.keys(reading.aus).length ? unitTables(reading.aus) : nothing}
     <p>
       <button type="button" @click=${() => save(JSON.stringify(reading, null, 2), "reading.json")}>
         ${t("reading.save")}
@@ -116,26 +116,35 @@ const pose = (angles) => html`<dt>${t("label.pose")}</dt>
 const turned = (axis, degrees) =>
   t(`pose.${axis}.${degrees < 0 ? "low" : "high"}`, { degrees: number(Math.abs(degrees), 0) });
 
-/** Present ones first, then by probability. */
-function unitTable(aus) {
+/** What is seen or in doubt, and the rest below a fold; in each the most probable first. */
+function unitTables(aus) {
   const rows = Object.entries(aus).sort(
     ([, a], [, b]) => b.present - a.present || b.probability - a.probability,
   );
-  const sided = rows.some(([, unit]) => unit.left ?? unit.right);
+  const told = ([code, unit]) => unit.present || isUnsure(code, unit);
+  const rest = rows.filter((row) => !told(row));
+  return html`${unitTable(t("units.caption"), rows.filter(told))}
+    ${rest.length
+      ? html`<details>
+          <summary>${t("units.rest", { count: rest.length })}</summary>
+          ${unitTable(t("units.rest_caption"), rest)}
+        </details>`
+      : nothing}`;
+}
+
+function unitTable(caption, rows) {
+  if (!rows.length) return nothing;
+  const sided = rows.some(([, unit]) => typeof unit.left === "number");
   return html`<table class="units">
     <caption>
-      ${t("units.caption")}
+      ${caption}
     </caption>
     <thead>
       <tr>
         <th scope="col">${t("units.unit")}</th>
         <th scope="col">${t("units.present")}</th>
-        <th scope="col">
-          ${hint("tip-probability", t("units.probability"), t("units.probability.what"))}
-        </th>
-        <th scope="col">
-          ${hint("tip-intensity", t("units.intensity"), t("units.intensity.what"))}
-        </th>
+        <th scope="col" title=${t("units.probability.what")}>${t("units.probability")}</th>
+        <th scope="col" title=${t("units.intensity.what")}>${t("units.intensity")}</th>
         ${sided ? html`<th scope="col">${t("units.sides")}</th>` : nothing}
       </tr>
     </thead>

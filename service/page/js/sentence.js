@@ -19,17 +19,21 @@ const TOGETHER = [
 /** The name of an Action Unit in the page's language. */
 export const unitName = (code) => known(`unit.${code}.name`) ?? state.units[code]?.name ?? code;
 
-/** "AU12, lip corner puller", or "valence". */
+/** "lip corner puller (AU12)", or "valence". */
 export const labelName = (label) =>
-  state.units[label] ? `${label}, ${unitName(label)}` : (known(`label.${label}`) ?? label);
+  state.units[label] ? `${unitName(label)} (${label})` : (known(`label.${label}`) ?? label);
+
+const capital = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 
 export const threshold = (code) => state.card?.calibration[code]?.threshold ?? 0.5;
+
+/** Whether a probability lies so near to the decision that it could have gone the other way. */
+export const isUnsure = (code, unit) => Math.abs(unit.probability - threshold(code)) < UNSURE;
 
 /** "broad smile, eyes relaxed; pleasant, calm; unsure about the brows" */
 export function sentence(reading) {
   const parts = [moving(reading), feeling(reading), doubts(reading)].filter(Boolean);
-  const text = parts.join(t("sentence.between"));
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+  return `${capital(parts.join(t("sentence.between")))}.`;
 }
 
 function moving(reading) {
@@ -79,7 +83,7 @@ function step(dimension, value) {
 
 function doubts(reading) {
   const regions = Object.entries(reading.aus ?? {})
-    .filter(([code, unit]) => Math.abs(unit.probability - threshold(code)) < UNSURE)
+    .filter(([code, unit]) => isUnsure(code, unit))
     .map(([code]) => t(`region.${state.units[code]?.region ?? "mouth"}`));
   const named = [...new Set(regions)];
   return named.length ? t("sentence.unsure", { regions: listed(named) }) : "";
@@ -94,7 +98,7 @@ export function changeSentence(question, change, causes, valid, family) {
     : t(`change.${change.to >= change.from ? "rises" : "falls"}`, values);
   const parts = causes.slice(0, MOST_TOLD).map((cause) => causeWords(cause, family));
   const why = parts.length ? t("change.if", { causes: listed(parts) }) : t("change.unnamed");
-  return `${effect} ${why}${valid ? "." : t("change.not_enough")}`;
+  return `${capital(effect)} ${why}${valid ? "." : t("change.not_enough")}`;
 }
 
 function movedBetween(label, change) {
