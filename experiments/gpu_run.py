@@ -43,6 +43,7 @@ from training.gan.learner import Learner, learner_of
 from training.gan.post_training import new_card
 from training.gan.step import Pairs
 from training.renderer.expressions import AU_CODES
+from training.sources.rendered import samples
 from training.sources.rendering import render_database
 
 WARM_STEPS, TIMED_STEPS = 8, 16
@@ -94,6 +95,7 @@ def config_of(plan: Plan) -> TrainConfig:
         latent_reconstruction=0.4,
         penalty_rows=min(32, plan.batch_pairs),
         ema_half_life_images=40_000,
+        photograph_share=0.15,
         au_weight=1.0,
         va_weight=1.0,
         log_images=50_000,
@@ -117,6 +119,11 @@ def halves(plan: Plan) -> tuple[Path | None, Path | None]:
         return copy_database(database, plan.out / f"photographs-{name}", name, change)
 
     return only(False), only(True)
+
+
+def warm_up() -> None:
+    """Compile the rasteriser once, before many workers would each do it."""
+    next(samples(seed=0, first=0, count=1, size_px=64, twins=1))
 
 
 def render(plan: Plan) -> Path:
@@ -224,9 +231,9 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path, help="pseudo-labelled photographs")
     parser.add_argument("--init", type=Path, default=Path("weights"))
     parser.add_argument("--minutes", type=float, default=25.0, help="for everything")
-    parser.add_argument("--images", type=int, default=98_304)
-    parser.add_argument("--pairs", type=int, default=20_480)
-    parser.add_argument("--judge-images", type=int, default=40_960)
+    parser.add_argument("--images", type=int, default=81_920)
+    parser.add_argument("--pairs", type=int, default=16_384)
+    parser.add_argument("--judge-images", type=int, default=24_576)
     parser.add_argument("--judge-seen", type=int, default=1_500_000)
     parser.add_argument("--batch-pairs", type=int, default=128)
     parser.add_argument("--workers", type=int, default=16)
@@ -239,6 +246,8 @@ def main() -> None:
         judge(plan)
         return
     plan.out.mkdir(parents=True, exist_ok=True)
+    torch.backends.cudnn.benchmark = True
+    warm_up()
     begun = plan.out / "begun"
     if not begun.exists():
         begun.write_text(str(time.time()))

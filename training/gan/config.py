@@ -61,6 +61,7 @@ class TrainConfig:
     reader_rate: float = 2e-3  # of the reading network at its top; AdamW, same schedule
     reader_decay: float = 0.05  # its weight decay
     reader_clip: float = 5.0  # its largest gradient norm
+    reader_augmentation: float = 1.0  # strength of what it alone sees changed, 0 none
     twin_weight: float = 5.0  # squared error of the differences between twins, as it reads them
     photograph_share: float = 0.34  # of each batch, where photographs are given
     consistency_weight: float = 1.0  # between two views of a photograph, as it reads them
@@ -220,6 +221,8 @@ def reader128() -> TrainConfig:
         preset="reader128",
         network=wide128cpu().network.model_copy(update={"reader": READER_CHANNELS}),
         draws=False,
+        reader_augmentation=0.5,
+        reader_rate=1.5e-3,
         total_images=150_000,
         batch_pairs=32,
         warmup=0.05,

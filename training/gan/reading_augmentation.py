@@ -30,15 +30,18 @@ class Turned:
     degrees: Tensor  # (R,) by which the picture was turned clockwise
 
 
-def augment_strongly(x: Tensor, rng: StepRandom) -> tuple[Tensor, Turned]:
-    """(R, 3, S, S) in [-1, 1] -> the same shape and range, and how each row was turned."""
-    moved, turned = _move(x, rng)
-    lit = _relight(moved, rng)
-    return _degrade(lit, rng), turned
+def augment_strongly(x: Tensor, rng: StepRandom, strength: float = 1.0) -> tuple[Tensor, Turned]:
+    """(R, 3, S, S) in [-1, 1] -> the same shape and range, and how each row was turned.
+
+    `strength` scales every deviation and every chance below; at 0 faces are only mirrored.
+    """
+    moved, turned = _move(x, rng, strength)
+    lit = _relight(moved, rng, strength)
+    return _degrade(lit, rng, strength), turned
 
 
-def _move(x: Tensor, rng: StepRandom) -> tuple[Tensor, Turned]:
-    drawn, chance = rng.randn(len(x), 4), rng.rand(len(x))
+def _move(x: Tensor, rng: StepRandom, strength: float) -> tuple[Tensor, Turned]:
+    drawn, chance = strength * rng.randn(len(x), 4), rng.rand(len(x))
     mirrored = chance < 0.5
     mirror = torch.where(mirrored, -1.0, 1.0)
     angle, scale = TURN * drawn[:, 0], torch.exp(ZOOM * drawn[:, 1])
@@ -52,25 +55,29 @@ def _move(x: Tensor, rng: StepRandom) -> tuple[Tensor, Turned]:
     return moved, Turned(mirrored, -torch.rad2deg(angle))
 
 
-def _relight(x: Tensor, rng: StepRandom) -> Tensor:
+def _relight(x: Tensor, rng: StepRandom, strength: float) -> Tensor:
     rows, side = len(x), x.shape[-1]
-    log = rng.randn(rows, 9)[:, :, None, None]
+    log = strength * rng.randn(rows, 9)[:, :, None, None]
     place = torch.linspace(-1, 1, side, device=x.device)
     field = FIELD * (log[:, 6:7] * place[None, None, :, None] + log[:, 7:8] * place)
     pixels = (0.5 * (x + 1)).clamp(1e-3, 1) ** torch.exp(GAMMA * log[:, 5:6])
     pixels = pixels * torch.exp(COLOUR * log[:, :3] + field + 0.15 * log[:, 8:9])
     grey = pixels.mean(1, keepdim=True)
     saturation = torch.exp(SATURATION * log[:, 3:4])
-    saturation = torch.where(rng.rand(rows)[:, None, None, None] < GREY, 0.0, saturation)
+    saturation = torch.where(rng.rand(rows)[:, None, None, None] < strength * GREY, 0.0, saturation)
     pixels = grey + saturation * (pixels - grey)
     middle = pixels.mean((1, 2, 3), keepdim=True)
     pixels = middle + torch.exp(CONTRAST * log[:, 4:5]) * (pixels - middle)
     return (2 * pixels - 1).clamp(-1, 1)
 
 
-def _degrade(x: Tensor, rng: StepRandom) -> Tensor:
+def _degrade(x: Tensor, rng: StepRandom, share: float) -> Tensor:
     rows, side = len(x), x.shape[-1]
-    kind, strength, chance = rng.rand(rows), rng.rand(rows), rng.rand(rows, 2)
+    # Chances are divided by the share, so that fewer rows fall below each bound.
+    kind, strength, chance = (
+        part / max(share, 1e-6)
+        for part in (rng.rand(rows), share * rng.rand(rows), rng.rand(rows, 2))
+    )
     shape = (-1, 1, 1, 1)
     soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1)
     sharp = (x + (0.4 + 1.2 * strength).view(shape) * (x - soft)).clamp(-1, 1)

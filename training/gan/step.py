@@ -154,7 +154,8 @@ def _reading(
     count, people, ranks = len(pairs.x), pairs.photographs, rng.ranks
     again = torch.arange(count - people, count, device=pairs.x.device)
     rows = torch.cat([torch.arange(2 * count, device=pairs.x.device), again, again + count])
-    seen, turned = augment_strongly(torch.cat([pairs.x, pairs.twin])[rows], rng)
+    faces = torch.cat([pairs.x, pairs.twin])[rows]
+    seen, turned = augment_strongly(faces, rng, config.reader_augmentation)
     targets = pairs.targets.map(lambda column: column[rows])
     targets = targets.turned(turned.mirrored, turned.degrees).map(ranks.gather)
     with learning(model.reader):
@@ -299,7 +300,8 @@ def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
     def score(images: Tensor) -> Tensor:
         output = model.encode(images, y, None)
         places = model.patches(output)
-        return output.critic + (places.mean(1) if places.shape[1] else 0.0)
+        # Over the root of their number, so that each place is held as steady as the whole.
+        return output.critic + places.sum(1) / max(places.shape[1], 1) ** 0.5
 
     return losses.gradient_penalty(score, x)
 
