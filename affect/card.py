@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from affect.labels import Vocabulary
+from affect.labels import DIMENSIONS, Vocabulary
 
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 # Raised when networks or card change so that older code cannot run newer weights, or the other way round.
@@ -139,6 +139,20 @@ class ModelCard(_Frozen):
     def labels_of(self) -> Vocabulary:
         """The vocabulary as an object with columns."""
         return Vocabulary(self.vocabulary)
+
+    @property
+    def learns_aus(self) -> bool:
+        """Whether the run was trained on AU labels."""
+        return self.labels != "va"
+
+    @property
+    def learns_va(self) -> bool:
+        """Whether the run was trained on valence and arousal."""
+        return self.labels != "au"
+
+    def learns(self, label: str) -> bool:
+        """Whether the run was trained on this kind of label: an AU's code, valence or arousal."""
+        return self.learns_va if label in DIMENSIONS else self.learns_aus
 
     def save(self, folder: Path) -> None:
         """Write card.json into the folder."""

@@ -10,24 +10,9 @@ import click
 from affect import __version__
 
 GROUP = "affectgan.commands"
-ORDER = (
-    "data",
-    "train",
-    "runs",
-    "judge",
-    "evaluate",
-    "audit",
-    "align",
-    "misalignment",
-    "archive",
-    "serve",
-    "models",
-    "demo",
-    "predict",
-    "generate",
-    "explain",
-)
-EXTRA = {"training": "training", "service": "serving"}
+# Package of a command's module -> heading of its commands in the help, extra that it needs.
+SECTIONS = {"service": ("Use a model", "serving"), "training": ("Make a model", "training")}
+OTHER = ("More", "dev")
 
 
 class _Commands(click.Group):
@@ -36,17 +21,16 @@ class _Commands(click.Group):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        found = _found()
-        return [name for name in ORDER if name in found] + sorted(set(found) - set(ORDER))
+        return sorted(_entry_points())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        point = _found().get(cmd_name)
+        point = _entry_points().get(cmd_name)
         if point is None:
             return None
         try:
             command = point.load()
         except ModuleNotFoundError as error:
-            extra = EXTRA.get(point.module.split(".")[0], "dev")
+            _, extra = _section(point)
             raise click.ClickException(
                 f"{cmd_name} needs the package {error.name}: pip install 'affectgan[{extra}]'"
             ) from error
@@ -54,19 +38,30 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = []
-        for name in self.list_commands(ctx):
-            try:
-                command = self.get_command(ctx, name)
-                rows.append((name, command.get_short_help_str(limit=90) if command else ""))
-            except click.ClickException as error:
-                rows.append((name, f"({error.message})"))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading, _ in SECTIONS.values()}
+        for name, point in sorted(_entry_points().items()):
+            heading, _ = _section(point)
+            rows.setdefault(heading, []).append((name, self._help(ctx, name)))
+        for heading, commands in rows.items():
+            if commands:
+                with formatter.section(heading):
+                    formatter.write_dl(commands)
+
+    def _help(self, ctx: click.Context, name: str) -> str:
+        """A command in a line, or which package is missing for it."""
+        try:
+            command = self.get_command(ctx, name)
+        except click.ClickException as error:
+            return f"({error.message})"
+        return command.get_short_help_str(limit=90) if command else ""
 
 
-def _found() -> dict[str, EntryPoint]:
+def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _section(point: EntryPoint) -> tuple[str, str]:
+    return SECTIONS.get(point.module.partition(".")[0], OTHER)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

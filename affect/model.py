@@ -6,7 +6,7 @@ draws faces. Ours conditions the generator on AU and VA and lets the discriminat
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -96,8 +96,8 @@ class AffectModel(nn.Module):
         self.register_load_state_dict_pre_hook(_as_written_before)  # type: ignore[no-untyped-call]
         # Absent in a run on one kind of label: told to both conditions as unknown, so that half is never invented.
         known = torch.ones(labels, dtype=torch.bool)
-        known[:-2] = card.labels != "va"
-        known[-2:] = card.labels != "au"
+        known[:-2] = card.learns_aus
+        known[-2:] = card.learns_va
         self.register_buffer("known", known, persistent=False)
         self._calibrate(card)
 
@@ -406,20 +406,6 @@ class AffectModel(nn.Module):
     def mask(self, y: Tensor) -> Tensor:
         """(B, K + 2) rows with NaN in place of the kind of label that this model was not trained on."""
         return torch.where(self.known, y, torch.full_like(y, float("nan")))
-
-
-def select_rows(output: ModelOutput, rows: slice | Tensor) -> ModelOutput:
-    """Some rows of a reading."""
-    values = {field.name: getattr(output, field.name) for field in fields(output)}
-    maps = tuple(level[rows] for level in values.pop("maps"))
-    return ModelOutput(maps=maps, **{name: value[rows] for name, value in values.items()})
-
-
-def joined(outputs: Sequence[ModelOutput]) -> ModelOutput:
-    """Readings of several batches as one, without the maps."""
-    names = [field.name for field in fields(ModelOutput) if field.name != "maps"]
-    columns = {name: torch.cat([getattr(r, name) for r in outputs]) for name in names}
-    return ModelOutput(maps=(), **columns)
 
 
 def _state_of_trunk(logits: Tensor, va: Tensor, features: Tensor) -> ReadingOutput:

@@ -8,6 +8,7 @@ from pathlib import Path
 from affect.card import CARD_FILE, CardError
 
 VARIABLE = "AFFECTGAN_WEIGHTS"
+MODEL_FOLDER = "model"  # in the folder of a run
 JUDGE_FOLDER = "judge"  # in a model folder: the independent network that explanations ask
 PACKAGE = "affectgan_weights"  # setup.py puts the folder `weights` into the wheel under this name
 
@@ -27,15 +28,16 @@ def shipped_weights() -> Path:
 
 
 def model_folder(run: Path) -> Path:
-    """The folder with card and weights: `run` itself or the `model` in it. Raises CardError when
-    there is neither.
+    """The folder with card and weights: `run` itself or the `model` in it.
+
+    Raises CardError when there is neither.
     """
-    for folder in (run / "model", run):
+    for folder in (run / MODEL_FOLDER, run):
         if (folder / CARD_FILE).is_file():
             return folder
     raise CardError(
-        f"{run} holds no {CARD_FILE}, nor does {run / 'model'}: give the folder that `affectgan "
-        "train --out` wrote"
+        f"{run} holds no {CARD_FILE}, nor does {run / MODEL_FOLDER}: "
+        "give the folder that `affectgan train --out` wrote"
     )
 
 

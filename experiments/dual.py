@@ -42,6 +42,7 @@ from training.evaluation.core.predictions import load_faces, read
 from training.evaluation.recognition import recognition
 from training.gan import loop
 from training.gan.config import Labels, TrainConfig, multitask, smoke, ssgan2019
+from training.gan.run_folder import CONFIG_FILE, MODEL_FOLDER
 
 FIGURES = ("AU AUC", "AU F1", "valence CCC", "arousal CCC")
 MODELS = {"affectgan": smoke, "multitask": multitask, "ssgan2019": ssgan2019}
@@ -214,7 +215,7 @@ def refuse_another(config: TrainConfig, run: Path) -> None:
     """A folder that was begun with other settings, finished or not, is no run of this
     experiment.
     """
-    path = run / loop.CONFIG_FILE
+    path = run / CONFIG_FILE
     if path.is_file():
         begun = json.loads(path.read_text())
         if {name: begun.get(name) for name in begun if name != "data"} != config.as_json():
@@ -226,12 +227,12 @@ def measured(condition: Condition, seed: int, images: int, out: Path) -> None:
     run, data = run_of(condition, seed, out), out / f"data-{condition.share:g}"
     if (run / RESULT_FILE).is_file():
         return
-    begun, begin = (run / loop.CONFIG_FILE).is_file(), time.process_time()
+    begun, begin = (run / CONFIG_FILE).is_file(), time.process_time()
     if begun:
         loop.resume(run)
     else:
         loop.start(config_of(condition, seed, images), data, run)
-    if not (run / "model").is_dir():
+    if not (run / MODEL_FOLDER).is_dir():
         raise click.Abort  # stopped by a signal; its state is saved
     # of a run in two parts only the second is known
     spent = {} if begun else {"cpu_seconds": round(time.process_time() - begin, 1)}
@@ -243,7 +244,7 @@ def measured(condition: Condition, seed: int, images: int, out: Path) -> None:
 
 def figures_of(run: Path, data: Path) -> dict[str, float]:
     """Thresholds from validation, figures from test; what the run did not learn is absent."""
-    model, database = load_model(run / "model"), Database.open(data)
+    model, database = load_model(run / MODEL_FOLDER), Database.open(data)
     rng = np.random.default_rng(0)
     held = load_faces(database, model, "validation", EVALUATED_FACES, rng)
     model.replace_card(

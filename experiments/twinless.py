@@ -31,6 +31,7 @@ from training.evaluation.generation.generation import JudgeEvaluator, generation
 from training.evaluation.recognition import recognition
 from training.gan import loop
 from training.gan.config import PRESETS, preset
+from training.gan.run_folder import MODEL_FOLDER
 
 KINDS = ("without", "with")
 RESULT_FILE = "twinless.json"
@@ -109,10 +110,10 @@ def measured(
             loop.resume(run)
         else:
             loop.start(config, data, run)
-        if not (run / "model").is_dir():
+        if not (run / MODEL_FOLDER).is_dir():
             raise click.Abort  # stopped by a signal; its state is saved
         spent = round(time.process_time() - begin, 1)
-        figures = figures_of(load_model(run / "model"), Database.open(data), judge) | {
+        figures = figures_of(load_model(run / MODEL_FOLDER), Database.open(data), judge) | {
             "training CPU seconds": spent
         }
         (run / f"{RESULT_FILE}.new").write_text(json.dumps(figures, indent=2) + "\n")

@@ -134,7 +134,7 @@ def servable(folder: Path, *, uncalibrated: bool) -> ModelCard:
             "`affectgan train --resume` ends it"
         )
     if (
-        card.labels != "va"
+        card.learns_aus
         and not uncalibrated
         and all(entry == Calibration() for entry in card.calibration.values())
     ):

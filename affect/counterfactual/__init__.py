@@ -6,7 +6,8 @@ The least change to *this* face, drawn by the generator, that changes the readin
 `verbalization` says it in words.
 """
 
-from affect.counterfactual.explanation import Explanation, explain
+from affect.counterfactual.description import Explanation
+from affect.counterfactual.explanation import explain
 from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.measure import region_masks
 from affect.counterfactual.question import Question, QuestionError

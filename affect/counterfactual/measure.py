@@ -115,13 +115,13 @@ def _over_face(fact: U8, change: Floats) -> U8:
 
 
 def interpolate_frames(
-    space: Space, rows: Rows, move: Tensor, facts: Tensor, images: Tensor, frames: int
+    space: Space, rows: Rows, move: Tensor, ends: tuple[Tensor, Tensor], frames: int
 ) -> Tensor:
-    """(N, F, S, S, 3) from the face itself to its counterfactual `images`, through shares of the
-    move (N, M) that made it.
+    """(N, F, S, S, 3) between `ends`, the faces and their counterfactuals (N, S, S, 3), through
+    shares of the move (N, M) that made them.
     """
     steps = [space.draw(rows, float(share) * move) for share in np.linspace(0, 1, frames)[1:-1]]
-    return torch.stack([facts, *steps, images], dim=1)
+    return torch.stack([ends[0], *steps, ends[1]], dim=1)
 
 
 def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Tensor:

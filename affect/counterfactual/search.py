@@ -14,14 +14,15 @@ letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from affect.counterfactual.question import VA_TOLERANCE
-from affect.model import AffectModel, ModelOutput, joined, select_rows
+from affect.model import AffectModel, ModelOutput
+from affect.rows import join_rows, take_rows
 
 Cause = tuple[str, float, float]  # what was moved, from, to
 
@@ -58,18 +59,6 @@ class Rows:
             column < aus, 2 * (target >= 0.5).float() - 1, torch.sign(target - value)
         )
         return cls(x, output, column, target, direction)
-
-    def take(self, rows: Tensor) -> "Rows":
-        """Some of the rows, in this order."""
-        redrawn = None if self.redrawn is None else self.redrawn[rows]
-        return Rows(
-            self.x[rows],
-            select_rows(self.output, rows),
-            self.column[rows],
-            self.target[rows],
-            self.direction[rows],
-            redrawn,
-        )
 
 
 @dataclass
@@ -175,18 +164,14 @@ def attempt(
     model: AffectModel, rows: Rows, move: Tensor, source: Tensor, space: Space
 ) -> Candidates:
     """Edit the faces of rows `source` (R,) by moves (R, M); quantise; read."""
-    images, outputs, margins, reaches = [], [], [], []
+    parts = []
     for start in range(0, len(move), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
-        part = rows.take(source[chunk])
-        image = space.draw(part, move[chunk])
-        output = model.read(model.to_pixels(image))
-        margin, reach = progress(model, output, part)
-        images.append(image)
-        outputs.append(output)
-        margins.append(margin)
-        reaches.append(reach)
-    return Candidates(torch.cat(images), joined(outputs), torch.cat(margins), torch.cat(reaches))
+        part = take_rows(rows, source[chunk])
+        images = space.draw(part, move[chunk])
+        output = replace(model.read(model.to_pixels(images)), maps=())
+        parts.append(Candidates(images, output, *progress(model, output, part)))
+    return join_rows(parts, torch.cat)
 
 
 def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
@@ -213,7 +198,7 @@ def _least(
     reach = tried.reach.view(len(moves), -1)
     enough = reach >= 1
     choice = torch.where(enough.any(1), enough.float().argmax(1), reach.argmax(1))
-    best = _pick(tried, index * moves.shape[1] + choice)
+    best = take_rows(tried, index * moves.shape[1] + choice)
     return _bisect(model, rows, space, moves[index, choice], best)
 
 
@@ -246,24 +231,8 @@ def _better(new: Candidates, old: Candidates) -> Tensor:
     return met | (~old_met & (new.margin > old.margin))
 
 
-def _pick(tries: Candidates, rows: Tensor) -> Candidates:
-    return Candidates(
-        tries.images[rows], select_rows(tries.output, rows), tries.margin[rows], tries.reach[rows]
-    )
-
-
 def _merge(chosen: Tensor, new: Candidates, old: Candidates) -> Candidates:
     """Row by row the new try where `chosen` (N,), else the old one."""
-    count = len(chosen)
-    rows = torch.where(
-        chosen,
-        torch.arange(count, device=chosen.device),
-        torch.arange(count, 2 * count, device=chosen.device),
-    )
-    both = Candidates(
-        torch.cat([new.images, old.images]),
-        joined([new.output, old.output]),
-        torch.cat([new.margin, old.margin]),
-        torch.cat([new.reach, old.reach]),
-    )
-    return _pick(both, rows)
+    index = torch.arange(len(chosen), device=chosen.device)
+    both = join_rows([new, old], torch.cat)
+    return take_rows(both, torch.where(chosen, index, index + len(chosen)))

@@ -87,11 +87,11 @@ def face_reading(
         points=tuple((float(x), float(y)) for x, y in face.points) if face else None,
         confidence=face.confidence if face else None,
         realism=float(read.realism[row]),
-        valence=float(read.va[row, 0]) if card.labels != "au" else None,
-        arousal=float(read.va[row, 1]) if card.labels != "au" else None,
+        valence=float(read.va[row, 0]) if card.learns_va else None,
+        arousal=float(read.va[row, 1]) if card.learns_va else None,
         expressions=_named(EXPRESSIONS, read, "expression", row),
         pose=_named(POSE, read, "pose", row),
-        aus=_units(card, read, row) if card.labels != "va" else {},
+        aus=_units(card, read, row) if card.learns_aus else {},
     )
 
 

@@ -58,8 +58,8 @@ class DriftMonitor:
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
-        aus = () if card.labels == "va" else card.vocabulary
-        va = () if card.labels == "au" else (VALENCE, AROUSAL)
+        aus = card.vocabulary if card.learns_aus else ()
+        va = (VALENCE, AROUSAL) if card.learns_va else ()
         self.labels = (*aus, *va, REALISM)
         self._aus, self._va = len(aus), len(va)
         self._low = np.array([-1.0 if label in va else 0.0 for label in self.labels])

@@ -6,13 +6,14 @@ Shape letters: N rows, K Action Units.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affect.labels import DIMENSIONS, EXPRESSIONS, POSE
+from affect.rows import take_rows
 from training.database.reader import Database
 
 EXPRESSION, POSE_DEGREES, SIDES, CONFIDENCE = "expression", "pose_degrees", "sides", "confidence"
@@ -30,7 +31,7 @@ class Annotations:
 
     def take(self, rows: NDArray[np.integer]) -> "Annotations":
         """The rows named."""
-        return Annotations(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return take_rows(self, rows)
 
     def __len__(self) -> int:
         return len(self.expression)

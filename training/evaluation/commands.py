@@ -102,9 +102,11 @@ def evaluate(
     import cv2
     import torch
 
+    from affect.card import CARD_FILE
     from training.evaluation.report import report
     from training.evaluation.report.evaluate import EvaluationConfig
     from training.evaluation.report.evaluate import evaluate as measure
+    from training.gan.run_folder import MODEL_FOLDER
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -118,7 +120,7 @@ def evaluate(
     )
     paths = report.write(measured, art, run)
     click.echo(report.summary_text(measured))
-    card = [run / "model" / "card.json"] if measured.wrote_card else []
+    card = [run / MODEL_FOLDER / CARD_FILE] if measured.wrote_card else []
     click.echo(f"wrote {', '.join(str(path) for path in (*paths, *card))}")
 
 

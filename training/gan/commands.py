@@ -99,8 +99,9 @@ def runs(folders: tuple[Path, ...], as_json: bool) -> None:
     evaluation measured.
     """
     from training.gan import runs as run_folders
+    from training.gan.run_folder import CONFIG_FILE
 
-    listed = len(folders) < 2 and not (folders and (folders[0] / run_folders.CONFIG_FILE).is_file())
+    listed = len(folders) < 2 and not (folders and (folders[0] / CONFIG_FILE).is_file())
     folder = folders[0] if folders else Path("runs")
     if listed and not folder.is_dir():
         raise click.UsageError(

@@ -35,9 +35,9 @@ from training.gan.distributed import StepRandom, join, restarted
 from training.gan.feed import Feed
 from training.gan.learner import learner_of
 from training.gan.post_training import new_card, post_train
+from training.gan.run_folder import CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER
 from training.gan.weight_transfer import check, transfer_weights
 
-CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER = "config.json", "log.jsonl", "model", "samples"
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
 
 

@@ -22,9 +22,12 @@ def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
 
 
 def ccc(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
-    """Concordance (Lin 1989) of columns: 2 cov / (var x + var y + (mean x - mean y)^2). (B, D) twice -> (D,); rows by weight `known` (B,)."""
-    weight = x.new_ones(len(x), 1) if known is None else known[:, None].to(x.dtype)
-    count = weight.sum().clamp(min=1e-6)
+    """Concordance (Lin 1989) of columns: 2 cov / (var x + var y + (mean x - mean y)^2).
+
+    (B, D) twice -> (D,); `known` weighs the rows (B,), or those of each column (B, D).
+    """
+    weight = x.new_ones(len(x), 1) if known is None else known.view(len(x), -1).to(x.dtype)
+    count = weight.sum(0).clamp(min=1e-6)
     mean_x, mean_y = (weight * x).sum(0) / count, (weight * y).sum(0) / count
     off_x, off_y = weight * (x - mean_x), weight * (y - mean_y)
     spread = (off_x.square() + off_y.square()).sum(0) / count + (mean_x - mean_y) ** 2

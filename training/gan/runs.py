@@ -11,8 +11,8 @@ from typing import Any
 from affect.card import CARD_FILE, Measured, ModelCard
 from training.gan.checkpoint import RunError
 from training.gan.config import TrainConfig
+from training.gan.run_folder import CONFIG_FILE, LOG_FILE, MODEL_FOLDER
 
-CONFIG_FILE, LOG_FILE, MODEL_FOLDER = "config.json", "log.jsonl", "model"
 PROGRESS = ("step", "seen_images", "rate")  # of a line of the log; the rest are losses
 SHORT = ("label", "reconstruction", "critic")  # losses of a line in the list
 NOTHING = "-"

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from affect.model import AffectModel, ModelOutput, select_rows
+from affect.model import AffectModel, ModelOutput
+from affect.rows import take_rows
 from training.gan import losses
 from training.gan.augmentation import augment_pairs, corrupt
 from training.gan.config import TrainConfig
@@ -86,10 +87,10 @@ def step_losses(
         twin, twin_y = _either(own, x, twin), torch.where(own[:, None], pairs.y, twin_y)
 
     both = torch.cat([pairs.y, twin_y])
-    reading = model.encode(torch.cat([seen, twin]), both, None)
-    face, other = select_rows(reading, slice(0, len(x))), select_rows(reading, slice(len(x), None))
+    output = model.encode(torch.cat([seen, twin]), both, None)
+    face, other = take_rows(output, slice(0, len(x))), take_rows(output, slice(len(x), None))
     values |= {
-        "label": _label_loss(reading, both, config, ranks),
+        "label": _label_loss(output, both, config, ranks),
         "identity": config.identity_weight
         * losses.identity_loss(
             ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)
@@ -119,7 +120,7 @@ def step_losses(
             read = model.read(
                 drawn.x if moved is None else add_noise(drawn.x, moved, config, rng), drawn.y
             )
-        copied = select_rows(read, slice(0, drawn.copies))
+        copied = take_rows(read, slice(0, drawn.copies))
         values["drawn_label"] = config.drawn_label_weight * _label_loss(
             read, drawn.y, config, ranks
         )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from training.gan import loop
+from training.gan.checkpoint import CHECKPOINT_FILE
 
 BEGIN = """
 import sys
@@ -19,10 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from training.gan import loop
 from training.gan.config import preset
+from training.gan.run_folder import CONFIG_FILE
 config = replace(preset("smoke"), batch_pairs=4, penalty_rows=4, total_images=800, log_images=80,
     sample_images=800, checkpoint_seconds=0.0)
 data, run = map(Path, sys.argv[1:])
-if (run / loop.CONFIG_FILE).is_file():
+if (run / CONFIG_FILE).is_file():
     loop.resume(run)
 else:
     loop.start(config, data, run)
@@ -33,7 +34,7 @@ KILLS = 4
 def _process(script: Path, data: Path, run: Path) -> subprocess.Popen[bytes]:
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(loop.__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
     }
     with (script.parent / f"{run.name}.txt").open("ab") as told:
         return subprocess.Popen(
@@ -55,9 +56,9 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_that_was_not(
     while_saving = 0
     for kill in range(KILLS):
         process = _process(script, faces_of_made_people, killed)
-        half = killed / f"{loop.CHECKPOINT_FILE}.new"
-        before = _mark(killed / loop.CHECKPOINT_FILE)
-        _wait(lambda before=before: _mark(killed / loop.CHECKPOINT_FILE) != before, process)  # type: ignore[misc]
+        half = killed / f"{CHECKPOINT_FILE}.new"
+        before = _mark(killed / CHECKPOINT_FILE)
+        _wait(lambda before=before: _mark(killed / CHECKPOINT_FILE) != before, process)  # type: ignore[misc]
         time.sleep(float(chance.uniform(0, 0.3)))
         if kill % 2:
             _wait(half.exists, process)

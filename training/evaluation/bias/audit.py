@@ -22,7 +22,7 @@ from training.evaluation.bias.nuisances import NUISANCES, Nuisance, Pairs, rende
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Floats, in_batches
-from training.evaluation.recognition.recognition import learns_aus, learns_va, presence
+from training.evaluation.recognition.recognition import presence
 from training.renderer.expressions import VOCABULARY
 
 EXAMPLES = 3
@@ -109,7 +109,7 @@ def shift_of(
     turned = (before.present != after.present).astype(np.float64)
     moved = after.va - before.va
     aus = {}
-    if learns_aus(model.card):
+    if model.card.learns_aus:
         change = after.present - before.present
         aus = {
             code: mean_interval(change[:, k], weights)
@@ -117,7 +117,7 @@ def shift_of(
         }
     else:
         turned[:] = np.nan
-    if not learns_va(model.card):
+    if not model.card.learns_va:
         moved[:] = np.nan
     return Shift(
         flipped=mean_interval(turned.mean(1), weights),

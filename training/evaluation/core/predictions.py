@@ -5,7 +5,7 @@ Shape letters: N faces, S side in px, K Action Units.
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from affect.labels import mask_labels
 from affect.model import AffectModel
+from affect.rows import take_rows
 from training.database.reader import Database
 
 Floats = NDArray[np.float64]
@@ -42,17 +43,7 @@ class Faces:
 
     def take(self, rows: NDArray[np.integer]) -> "Faces":
         """Some of the faces; their twins are left behind."""
-        alone = np.full(len(rows), -1)
-        groups = {name: values[rows] for name, values in self.groups.items()}
-        return Faces(
-            self.images[rows],
-            self.truth[rows],
-            self.expected_va[rows],
-            self.identity[rows],
-            groups,
-            alone,
-            self.pair[rows],
-        )
+        return replace(take_rows(self, rows), twin_of=np.full(len(rows), -1))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from affect.counterfactual import Explanation, Question, explain
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.evaluation.core.predictions import U8, Faces, Floats
-from training.evaluation.recognition.recognition import learns_aus, learns_va
 
 ROWS = 32  # questions asked at once
 
@@ -38,7 +37,7 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> Asked:
     side, or a real face's value).
     """
     names = model.card.labels_of.names
-    kinds = [*(["au"] * learns_aus(model.card)), *(["va"] * learns_va(model.card))]
+    kinds = [*(["au"] * model.card.learns_aus), *(["va"] * model.card.learns_va)]
     questions = []
     for _ in range(len(faces)):
         kind, open_question = rng.choice(kinds), rng.random() < 0.5

@@ -18,7 +18,7 @@ from training.evaluation.core.predictions import U8, Faces, Floats
 from training.evaluation.explanation.grading import CHANGED
 from training.evaluation.explanation.questions import answer
 from training.evaluation.generation.generation import JudgeEvaluator
-from training.evaluation.recognition.recognition import learns_aus, presence
+from training.evaluation.recognition.recognition import presence
 
 APART, ALIKE = 0.3, 0.15  # the one AU differs by at least, every other by at most
 TRULY_CHANGED = 8 / 255  # a pixel that differs by more between twins has truly changed
@@ -58,7 +58,7 @@ def measure(
 
     None where the data have no such pairs.
     """
-    found = pairs(model, faces) if learns_aus(model.card) else np.empty((0, 3), np.intp)
+    found = pairs(model, faces) if model.card.learns_aus else np.empty((0, 3), np.intp)
     found = found[np.sort(rng.permutation(len(found))[:MOST_PAIRS])]
     if not len(found):
         return None

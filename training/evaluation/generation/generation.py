@@ -24,7 +24,6 @@ from training.evaluation.core.metrics import Interval, summary
 from training.evaluation.core.predictions import U8, Faces, Floats, batches, in_batches
 from training.evaluation.judge import distances
 from training.evaluation.judge.distances import Manifold
-from training.evaluation.recognition.recognition import learns_aus, learns_va
 
 CROSS_TALK_PEOPLE = 32
 RAISED = 0.9  # intensity to which cross-talk raises an AU
@@ -191,7 +190,7 @@ class JudgeEvaluator:
         card = self.model.card
         weights = metrics.resamplings(clusters, np.random.default_rng(seed))
         aucs: dict[str, Floats] = {}
-        for k, code in enumerate(card.vocabulary if learns_aus(card) else ()):
+        for k, code in enumerate(card.vocabulary if card.learns_aus else ()):
             present = np.where(
                 np.isnan(asked[:, k]), np.nan, asked[:, k] >= card.data.positive_intensity
             )
@@ -199,7 +198,7 @@ class JudgeEvaluator:
         cccs = {
             name: metrics.ccc(asked[:, i - 2], seen[:, i - 2], weights)
             for i, name in enumerate(DIMENSIONS)
-            if learns_va(card)
+            if card.learns_va
         }
         figures = {
             name: summary(values)
@@ -215,7 +214,7 @@ def cross_talk(
 ) -> CrossTalk | None:
     """Raise one AU at a time on the same people at rest; None in a run without AUs."""
     aus = model.card.vocabulary
-    if not learns_aus(model.card) or not aus:
+    if not model.card.learns_aus or not aus:
         return None
     rest = np.zeros((1 + len(aus), len(aus) + 2))
     rest[1:, :-2] = RAISED * np.eye(len(aus))
@@ -243,7 +242,7 @@ def circumplex(
     model: AffectModel, evaluator: JudgeEvaluator, generator: Generator
 ) -> tuple[tuple[CircumplexPoint, ...], Control, tuple[Direction, ...]] | None:
     """Ask for directions of valence and arousal, and nothing else; None in a run without them."""
-    if not learns_va(model.card):
+    if not model.card.learns_va:
         return None
     angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
     places = [(r * np.cos(a), r * np.sin(a)) for r in RADII for a in angles]

@@ -23,6 +23,7 @@ from affect.precision import mixed, round_to_bfloat16
 from training.database.reader import Database
 from training.database.stream import Batch, Stream
 from training.evaluation.core import metrics
+from training.gan.losses import ccc
 
 VA_WEIGHT = 0.2  # of the VA losses beside the mean cross-entropy over AUs
 # of the squared error of differences between twins: they differ in nothing but the state
@@ -145,7 +146,7 @@ def judge_loss(raw: Tensor, y: Tensor, confidence: Tensor | None = None) -> Tens
     va, va_target, va_known = torch.tanh(raw[:, -2:]), target[:, -2:], known[:, -2:]
     squared = _mean((va - va_target) ** 2, va_known)
     return _mean(aus, known[:, :-2]) + VA_WEIGHT * (
-        squared + (1 - _ccc(va, va_target, va_known)).mean()
+        squared + ((1 - ccc(va, va_target, va_known)) * (va_known.sum(0) > 1)).mean()
     )
 
 
@@ -159,19 +160,6 @@ def twin_loss(raw: Tensor, y: Tensor) -> Tensor:
     half = len(raw) // 2
     error = (read[:half] - read[half:]) - (y[:half] - y[half:])
     return _mean(torch.nan_to_num(error) ** 2, torch.isfinite(error))
-
-
-def _ccc(x: Tensor, y: Tensor, known: Tensor) -> Tensor:
-    """(2,) concordance of each column over its known rows; 1 (no loss) where fewer than two are
-    known.
-    """
-    w = known.float() / known.sum(0).clamp_min(1e-6)
-    mean_x, mean_y = (w * x).sum(0), (w * y).sum(0)
-    cov = (w * (x - mean_x) * (y - mean_y)).sum(0)
-    spread = (
-        (w * (x - mean_x) ** 2).sum(0) + (w * (y - mean_y) ** 2).sum(0) + (mean_x - mean_y) ** 2
-    )
-    return torch.where(known.sum(0) > 1, 2 * cov / spread.clamp_min(1e-6), torch.ones_like(cov))
 
 
 def _mean(values: Tensor, known: Tensor) -> Tensor:

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from affect.card import ModelCard
-from affect.labels import DIMENSIONS
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import Faces, Floats, Read
-from training.evaluation.recognition.recognition import learns_aus, learns_va
 
 APART = 0.3  # labels of a pair that differ by less are not compared
 FEWEST_PAIRS = 5
@@ -42,7 +40,7 @@ def pairwise_rankings(card: ModelCard, faces: Faces, read: Read) -> tuple[Pairwi
     first, second = _pairs(faces.pair)
     found = []
     for column, name in enumerate(card.labels_of.names):
-        if not (learns_va(card) if name in DIMENSIONS else learns_aus(card)):
+        if not card.learns(name):
             continue
         wanted = faces.truth[first, column] - faces.truth[second, column]
         compared = np.abs(np.nan_to_num(wanted)) >= APART

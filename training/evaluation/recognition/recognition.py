@@ -99,21 +99,11 @@ class GroupTable:
     gaps: tuple[Gap, ...]
 
 
-def learns_aus(card: ModelCard) -> bool:
-    """Whether the run learnt Action Units."""
-    return card.labels != "va"
-
-
-def learns_va(card: ModelCard) -> bool:
-    """Whether the run learnt valence and arousal."""
-    return card.labels != "au"
-
-
 def fit_calibrations(card: ModelCard, faces: Faces, read: Read) -> dict[str, Calibration]:
     """Calibration of every AU from faces that are not the test's; the neutral one in a run without
     AUs.
     """
-    if not learns_aus(card):
+    if not card.learns_aus:
         return {code: Calibration() for code in card.vocabulary}
     present = presence(card, faces.truth)
     return {
@@ -149,7 +139,7 @@ def decisions(card: ModelCard, probability: Floats) -> Floats:
 def recognise(card: ModelCard, faces: Faces, read: Read, weights: Floats) -> Recognition:
     """Every figure of a reading, with intervals from the resamplings `weights` (R, N)."""
     aus = _Aus(card, faces, read, weights)
-    va = [_va(index, faces, read, weights) for index in range(2)] if learns_va(card) else []
+    va = [_va(index, faces, read, weights) for index in range(2)] if card.learns_va else []
     return Recognition(
         aus=tuple(aus.figures()),
         mean_f1=summary(metrics.mean_over_labels(aus.f1)),
@@ -170,7 +160,7 @@ class _Aus:
             probabilities(card, read.logits),
         )
         self.decided, self.intensity = decisions(card, self.probability), read.labels[:, :-2]
-        columns = range(len(card.vocabulary)) if learns_aus(card) else range(0)
+        columns = range(len(card.vocabulary)) if card.learns_aus else range(0)
         self.columns = [k for k in columns if np.isfinite(self.present[:, k]).any()]
         self.f1 = [
             metrics.f1(self.present[:, k], self.decided[:, k], weights) for k in self.columns
@@ -278,10 +268,10 @@ def _group_replicates(
         decisions(card, probabilities(card, read.logits[member])),
     )
     logits, va = read.logits[member], read.va[member]
-    columns = range(len(card.vocabulary)) if learns_aus(card) else range(0)
+    columns = range(len(card.vocabulary)) if card.learns_aus else range(0)
     missing = np.full(len(weights), np.nan)
     valence, arousal = (
-        metrics.ccc(truth[:, i - 2], va[:, i], drawn) if learns_va(card) else missing
+        metrics.ccc(truth[:, i - 2], va[:, i], drawn) if card.learns_va else missing
         for i in range(2)
     )
     return {

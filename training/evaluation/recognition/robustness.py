@@ -17,7 +17,7 @@ from affect.model import AffectModel
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, summary
 from training.evaluation.core.predictions import U8, Faces, Read, in_batches, read
-from training.evaluation.recognition.recognition import learns_aus, learns_va, presence
+from training.evaluation.recognition.recognition import presence
 from training.renderer.background import background
 
 Harm = Callable[[U8, float, Generator], U8]
@@ -80,10 +80,10 @@ def _level(
 
     (logits, va), card = in_batches(model, one, images), model.card
     present = presence(card, faces.truth)
-    columns = range(len(card.vocabulary)) if learns_aus(card) else range(0)
+    columns = range(len(card.vocabulary)) if card.learns_aus else range(0)
     aucs = [metrics.auc(present[:, k], logits[:, k], weights) for k in columns]
     cccs = [
-        metrics.ccc(faces.truth[:, i - 2], va[:, i], weights) for i in range(2) if learns_va(card)
+        metrics.ccc(faces.truth[:, i - 2], va[:, i], weights) for i in range(2) if card.learns_va
     ]
     return Level(strength, *(summary(metrics.mean_over_labels(kind)) for kind in (aucs, cccs)))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from affect.card import CARD_FILE
 from affect.factory import load_model
 from affect.judge import Judge
 from affect.model import AffectModel
+from affect.model_folders import model_folder
 from training.database.card import DataError
 from training.database.reader import Database
 from training.evaluation.bias.audit import Audit, LatentFinding, attributes_of, audit, latent_audit
@@ -18,9 +18,8 @@ from training.evaluation.bias.decision_flips import Turning, turning
 from training.evaluation.core import metrics
 from training.evaluation.core.predictions import U8, load_faces, read
 from training.evaluation.recognition import recognition
-from training.evaluation.recognition.recognition import GroupTable, learns_aus
+from training.evaluation.recognition.recognition import GroupTable
 from training.evaluation.report import report
-from training.evaluation.report.evaluate import MODEL_FOLDER
 
 AUDIT_JSON, AUDIT_HTML = "audit.json", "audit.html"
 
@@ -51,7 +50,7 @@ def write(
     """Both files into the run folder (or the folder of a model)."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
-    model = load_model(run if (run / CARD_FILE).is_file() else run / MODEL_FOLDER, device=device)
+    model = load_model(model_folder(run), device=device)
     judge = Judge.load(judge_folder, device=device) if judge_folder else None
     given = _of_data(model, data, split, images, seed, judge) if data else OfData()
     found, pictures = audit(model, people=people, seed=seed)
@@ -87,7 +86,7 @@ def _of_data(
     tables = recognition.group_tables(model.card, faces, read(model, faces.images), weights)
     asked, shown = (
         turning(model, faces, judge, seed=seed)
-        if model.card.nuisances and learns_aus(model.card)
+        if model.card.nuisances and model.card.learns_aus
         else (None, {})
     )
     return OfData(latent, drawn, tables, asked, shown)

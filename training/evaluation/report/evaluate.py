@@ -47,8 +47,8 @@ from training.evaluation.recognition.robustness import Curve, OutOfDistribution
 from training.evaluation.report import pictures, plots
 from training.evaluation.report.pictures import Strip
 from training.gan.post_training import fit_features
+from training.gan.run_folder import MODEL_FOLDER
 
-MODEL_FOLDER = "model"
 QUANTILES = np.linspace(0, 1, 101)
 
 
@@ -365,12 +365,12 @@ def _art(
     generator: torch.Generator,
 ) -> Art:
     card, drawings = model.card, dict[str, str]()
-    if recognition.learns_aus(card) and card.vocabulary:
+    if card.learns_aus and card.vocabulary:
         probability = recognition.probabilities(card, seen.logits)
         drawings["reliability"] = plots.reliability(
             card.vocabulary, recognition.presence(card, faces.truth), probability
         )
-    if recognition.learns_va(card):
+    if card.learns_va:
         drawings["valence_arousal"] = plots.valence_arousal(
             faces.truth[:, -len(DIMENSIONS) :], seen.va
         )

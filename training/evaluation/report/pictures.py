@@ -17,7 +17,6 @@ from affect.counterfactual import Explanation, Question, explain
 from affect.model import AffectModel
 from training.evaluation.core.predictions import U8, Faces, Floats
 from training.evaluation.generation.generation import draw_samples, edit_to, reconstruct
-from training.evaluation.recognition.recognition import learns_aus, learns_va
 
 SWEEP = (0.0, 0.33, 0.66, 1.0)
 SWEEP_PEOPLE = 3
@@ -73,7 +72,7 @@ def au_sweeps(model: AffectModel, generator: Generator) -> list[Strip]:
     """Per AU: SWEEP_PEOPLE people, each at rest and then with the AU stronger and stronger,
     everything else asked to rest.
     """
-    if not learns_aus(model.card):
+    if not model.card.learns_aus:
         return []
     people = model.sample_latents(SWEEP_PEOPLE, generator)
     z = people.repeat_interleave(len(SWEEP), dim=0)
@@ -89,7 +88,7 @@ def au_sweeps(model: AffectModel, generator: Generator) -> list[Strip]:
 
 def circumplex_sheet(model: AffectModel, generator: Generator) -> U8 | None:
     """One person over valence (left to right) and arousal (bottom to top)."""
-    if not learns_va(model.card):
+    if not model.card.learns_va:
         return None
     z = model.sample_latents(1, generator).repeat(len(GRID) ** 2, 1)
     wish = torch.full((len(z), len(model.card.vocabulary) + 2), float("nan"))
@@ -111,7 +110,7 @@ def change_strips(model: AffectModel, faces: Faces, generator: Generator) -> lis
         Strip("redrawn from their code alone", reconstruct(model, images)),
     ]
     nothing = np.full((len(images), len(names)), np.nan)
-    if learns_aus(model.card):
+    if model.card.learns_aus:
         smile = nothing.copy()
         for code, value in SMILE.items():
             if code in names:
@@ -127,7 +126,7 @@ def change_strips(model: AffectModel, faces: Faces, generator: Generator) -> lis
                     edit_to(model, images, frown, generator).images,
                 )
             )
-    if learns_va(model.card):
+    if model.card.learns_va:
         for title, valence, arousal in (
             ("edited: valence -0.7", -0.7, np.nan),
             ("edited: arousal 0.8", np.nan, 0.8),

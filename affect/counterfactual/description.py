@@ -1,0 +1,269 @@
+"""What is said about an answer: pictures, predictions, measures, causes and a sentence, row by row.
+
+Every flag is read off the final 8-bit picture.
+Shape letters: N rows, S image side in px, K Action Units, L = K + 2 labels, F frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from affect.counterfactual import measure, verbalization
+from affect.counterfactual.expression import Expression
+from affect.counterfactual.judge_agreement import JudgeAgreement, judge_agreements
+from affect.counterfactual.measure import U8, Floats
+from affect.counterfactual.nuisance import Nuisance, help_of
+from affect.counterfactual.question import Question
+from affect.counterfactual.search import Cause, Rows, SearchResult
+from affect.judge import Judge
+from affect.labels import DIMENSIONS
+from affect.model import AffectModel, Prediction
+from affect.rows import take_rows
+
+CHANGED = 0.1  # a reading that moves by more than this is named as changed
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One answer. Pictures are uint8 RGB in the frame of the crop; predictions have one row."""
+
+    question: Question  # as it was understood: label and target are set
+    factual: Prediction
+    reconstruction: U8  # (S, S, 3) the face as the generator alone would draw it
+    reconstruction_read: Prediction
+    reconstruction_error: float  # mean absolute difference of pixels in [0, 1]
+    counterfactual: U8  # (S, S, 3)
+    counterfactual_read: Prediction
+    valid: bool  # the counterfactual, as 8-bit picture, is read as was asked
+    # label, from, to: every reading that moved, the largest first
+    changes: tuple[tuple[str, float, float], ...]
+    map: U8  # (S, S) grey, 0 where nothing changed
+    signed: U8  # (S, S, 3) for people: warm where brighter, cool where darker
+    frames: U8  # (F, S, S, 3) the way from the face to the counterfactual
+    # what was moved, from, to: AUs by intensity, or nuisances by where the face stands between
+    # their ends
+    causes: tuple[Cause, ...]
+    regions: dict[str, float]  # share of the change per region of the face and outside it
+    # how far moving each AU (or nuisance) alone moves the decision towards the question
+    attribution: dict[str, float]
+    scores: dict[str, float]
+    trust: str  # high, medium or low
+    reasons: tuple[str, ...]
+    judge_agreement: JudgeAgreement | None  # of an independent judge; None: nobody could be asked
+    sentence: str
+    # (S, S) signed shares of the decision's number, when asked for
+    integrated_gradients: Floats | None = None
+    # other answers to the same question, as many as were asked for and differ
+    alternatives: tuple["Explanation", ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """N faces with one question each, alike in family and in number of answers."""
+
+    model: AffectModel
+    rows: Rows
+    questions: Sequence[Question]
+    space: Expression | Nuisance
+    frames: int
+    judge: Judge | None
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What is known of all N rows."""
+
+    facts: Tensor  # (N, S, S, 3) uint8, as the next two
+    redrawn: Tensor
+    counterfactuals: Tensor
+    frames: Tensor  # (N, F, S, S, 3) uint8
+    before: Prediction
+    redrawn_read: Prediction
+    after: Prediction
+    labels_before: Tensor  # (N, L)
+    labels_after: Tensor  # (N, L)
+    measured: dict[str, Tensor]  # (N,) each
+    causes: list[list[Cause]]
+    attribution: list[dict[str, float]]
+    gradients: dict[int, tuple[Floats, float]]  # (S, S) shares, completeness error
+    agreements: list[JudgeAgreement | None]
+
+
+def describe(task: Task, result: SearchResult, gradients: Sequence[bool]) -> list[Explanation]:
+    """Everything that is said about each of the N rows; `gradients` says which want pixel shares."""
+    findings = _find(task, result, gradients)
+    return [_explanation(task, findings, i) for i in range(len(task.questions))]
+
+
+# -- all rows at once ------------------------------------------------------------------------------
+
+
+def _find(task: Task, result: SearchResult, gradients: Sequence[bool]) -> _Findings:
+    model, rows, best = task.model, task.rows, result.best
+    assert rows.redrawn is not None
+    facts, redrawn = model.to_images(rows.x), model.to_images(rows.redrawn)
+    after, causes = model.calibrate(best.output), task.space.causes(rows, result.move)
+    attribution = task.space.attribution(rows, result.gain)
+    if isinstance(task.space, Nuisance):
+        causes = _most_helpful_first(causes, attribution)
+    return _Findings(
+        facts=facts,
+        redrawn=redrawn,
+        counterfactuals=best.images,
+        frames=_frames(task, result, facts),
+        before=model.calibrate(rows.output),
+        redrawn_read=model.predict(model.to_pixels(redrawn)),
+        after=after,
+        labels_before=rows.output.labels,
+        labels_after=best.output.labels,
+        measured=_measured(task, result, after)
+        | {"reconstruction_error": (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255},
+        causes=causes,
+        attribution=attribution,
+        gradients=_gradients(model, rows, gradients),
+        agreements=_agreements(task, result),
+    )
+
+
+def _frames(task: Task, result: SearchResult, facts: Tensor) -> Tensor:
+    return measure.interpolate_frames(
+        task.space, task.rows, result.move, (facts, result.best.images), task.frames
+    )
+
+
+def _most_helpful_first(
+    causes: list[list[Cause]], attribution: list[dict[str, float]]
+) -> list[list[Cause]]:
+    """Several nuisances may go all the way, so their size says little: by what each does alone."""
+    return [
+        sorted(row, key=lambda cause: -help_of(alone, cause))
+        for row, alone in zip(causes, attribution, strict=True)
+    ]
+
+
+def _measured(task: Task, result: SearchResult, after: Prediction) -> dict[str, Tensor]:
+    model, rows, best = task.model, task.rows, result.best
+    measured = {
+        "validity_margin": best.margin,
+        "identity": (rows.output.identity * best.output.identity).sum(1),
+        "realism": after.realism,
+        "stability": measure.stability(model, rows, best.images, best.margin > 0),
+        "support": measure.support(model, best.output.labels),
+    }
+    if isinstance(task.space, Nuisance):
+        measured["reached"] = task.space.reached(rows, result.move, best.output.latent)
+    return measured
+
+
+def _gradients(
+    model: AffectModel, rows: Rows, wanted: Sequence[bool]
+) -> dict[int, tuple[Floats, float]]:
+    """Integrated Gradients (S, S) and their completeness error of the rows that want them."""
+    chosen = [i for i, want in enumerate(wanted) if want]
+    if not chosen:
+        return {}
+    some = take_rows(rows, torch.tensor(chosen, device=rows.x.device))
+    shares, error = measure.integrated_gradients(model, some)
+    return {i: (shares[at].cpu().numpy(), float(error[at])) for at, i in enumerate(chosen)}
+
+
+def _agreements(task: Task, result: SearchResult) -> list[JudgeAgreement | None]:
+    rows, best = task.rows, result.best
+    shift = best.output.labels - rows.output.labels
+    return judge_agreements(
+        task.judge,
+        rows.x,
+        task.model.to_pixels(best.images),
+        [question.label or "" for question in task.questions],
+        shift.gather(1, rows.column[:, None]).squeeze(1).tolist(),
+    )
+
+
+# -- one row ---------------------------------------------------------------------------------------
+
+
+def _explanation(task: Task, findings: _Findings, i: int) -> Explanation:
+    f, question, row = findings, task.questions[i], slice(i, i + 1)
+    fact, counter = f.facts[i].cpu().numpy(), f.counterfactuals[i].cpu().numpy()
+    shift = np.abs(counter.astype(np.float32) - fact).mean(2) / 255  # (S, S)
+    changes = _changes(task.model, f.labels_before[i], f.labels_after[i])
+    scores = _scores(task, f, i) | {
+        "proximity": round(float(shift.mean()), 5),
+        "sparsity": float(sum(name != question.label for name, _, _ in changes)),
+        "outside": measure.region_shares(shift)["outside"],
+    }
+    before, after = take_rows(f.before, row), take_rows(f.after, row)
+    valid = bool(f.measured["validity_margin"][i] > 0)
+    trust, reasons = verbalization.trust(valid, scores, f.agreements[i], question.family)
+    return Explanation(
+        question=question,
+        factual=before,
+        reconstruction=f.redrawn[i].cpu().numpy(),
+        reconstruction_read=take_rows(f.redrawn_read, row),
+        reconstruction_error=float(f.measured["reconstruction_error"][i]),
+        counterfactual=counter,
+        counterfactual_read=after,
+        valid=valid,
+        changes=changes,
+        map=measure.change_map(shift),
+        signed=measure.signed_map(fact, counter),
+        frames=f.frames[i].cpu().numpy(),
+        causes=tuple(f.causes[i]),
+        regions=measure.region_shares(shift),
+        attribution=f.attribution[i],
+        scores=scores,
+        trust=trust,
+        reasons=reasons,
+        judge_agreement=f.agreements[i],
+        sentence=_sentence(task.model, question, (before, after), f.causes[i], valid),
+        integrated_gradients=f.gradients[i][0] if i in f.gradients else None,
+    )
+
+
+def _scores(task: Task, findings: _Findings, i: int) -> dict[str, float]:
+    """The measures of row i, and where its reconstruction error stands among real faces'."""
+    scores = {name: round(float(values[i]), 4) for name, values in findings.measured.items()}
+    quantiles = task.model.card.reference.get("reconstruction_error")
+    error = float(findings.measured["reconstruction_error"][i])
+    scores["reconstruction_percentile"] = round(measure.percentile(quantiles, error), 4)
+    if i in findings.gradients:
+        scores["completeness_error"] = round(findings.gradients[i][1], 4)
+    return scores
+
+
+def _changes(
+    model: AffectModel, before: Tensor, after: Tensor
+) -> tuple[tuple[str, float, float], ...]:
+    names = model.card.labels_of.names
+    moved = [
+        (name, float(a), float(b))
+        for name, known, a, b in zip(names, model.known, before, after, strict=True)
+        if bool(known)
+    ]
+    named = [(name, round(a, 4), round(b, 4)) for name, a, b in moved if abs(b - a) > CHANGED]
+    return tuple(sorted(named, key=lambda change: -abs(change[2] - change[1])))
+
+
+def _sentence(
+    model: AffectModel,
+    question: Question,
+    read: tuple[Prediction, Prediction],
+    causes: list[Cause],
+    valid: bool,
+) -> str:
+    """`read` is what is read before and after, one row each."""
+    label, codes = question.label or "", model.card.vocabulary
+    if label in DIMENSIONS:
+        numbers = [float(one.va[0, DIMENSIONS.index(label)]) for one in read]
+    else:
+        numbers = [float(one.probability[0, codes.index(label)]) for one in read]
+    change = (label, numbers[0], numbers[1])
+    if question.family == "nuisance":
+        return verbalization.nuisance_sentence(label, change, causes, valid)
+    before, after = (one.intensity[0].tolist() for one in read)
+    units = list(zip(codes, before, after, strict=True)) if bool(model.known[0]) else []
+    asked = {code: end - start for code, start, end in causes}
+    return verbalization.sentence(label, change, units, asked, valid)
