@@ -1,36 +1,26 @@
 """What a database holds, in words, in one picture, and in one HTML file that needs no other."""
 
-import base64
-import io
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
 from affect.catalogue import CATALOGUE
 from affect.labels import DIMENSIONS
+from affect.picture_grid import picture_grid
 from training.database import plots
 from training.database.masks import decode
 from training.database.reader import Database
 from training.database.sample import SPLITS
 from training.database.survey import Part, Survey
+from training.pages import Strip, render_page, strip
 
 U8 = NDArray[np.uint8]
 SHEET_ROWS, SHEET_COLUMNS = 8, 12
 EXAMPLES = 10  # faces of a strip
-TEMPLATE = "describe.html"
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A row of faces under a title."""
-
-    title: str
-    image: U8  # (S, n S, 3)
+TEMPLATE = Path(__file__).with_name("describe.html")
 
 
 def description(found: Survey) -> str:
@@ -74,29 +64,26 @@ def description(found: Survey) -> str:
 
 def write_html(database: Database, found: Survey, path: Path) -> Path:
     """The illustrated description."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {
-        "picture": data_uri,
-        "share": lambda part, whole: f"{100 * part / whole:.1f} %" if whole else "-",
-    }
     drawings = {"coverage": plots.coverage(found)}
     if found.card.vocabulary:
         drawings |= {"prevalence": plots.prevalence(found), "together": plots.together(found)}
     if len(found.circumplex):
         drawings["circumplex"] = plots.circumplex(found)
-    page = environment.get_template(TEMPLATE).render(
-        found=found,
-        card=found.card,
-        catalogue=CATALOGUE,
-        dimensions=DIMENSIONS,
-        plots={name: Markup(svg) for name, svg in drawings.items()},
-        faces=sheet(database, rows=4),
-        strips=strips(database),
-    )
-    path.write_text(page)
+    values = {
+        "found": found,
+        "card": found.card,
+        "catalogue": CATALOGUE,
+        "dimensions": DIMENSIONS,
+        "plots": {name: Markup(svg) for name, svg in drawings.items()},
+        "faces": sheet(database, rows=4),
+        "strips": strips(database),
+    }
+    path.write_text(render_page(TEMPLATE, values, filters={"share": _share}))
     return path
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
 def contact_sheet(database: Database, path: Path) -> Path:
@@ -119,14 +106,7 @@ def twin_sheet(database: Database, path: Path) -> Path:
         [np.repeat(decode(truths[row]["changed"]["mask"])[..., None], 3, axis=2) for row in seconds]
     )
     triples = np.concatenate([*sides, masks], axis=2)  # (N, S, 3 S, 3)
-    Image.fromarray(
-        np.concatenate(
-            [
-                np.concatenate(list(triples[i : i + columns]), axis=1)
-                for i in range(0, len(seconds), columns)
-            ]
-        )
-    ).save(path)
+    Image.fromarray(picture_grid(triples, columns)).save(path)
     return path
 
 
@@ -139,9 +119,7 @@ def sheet(database: Database, *, rows: int) -> U8:
         split, np.linspace(0, total - 1, count).astype(int), database.card.image_px
     )
     columns = min(SHEET_COLUMNS, count)
-    images = images[: count // columns * columns]
-    grid = images.reshape(-1, columns, *images.shape[1:]).transpose(0, 2, 1, 3, 4)
-    return np.ascontiguousarray(grid.reshape(-1, columns * images.shape[2], 3))
+    return picture_grid(images[: count // columns * columns], columns)
 
 
 def strips(database: Database) -> list[Strip]:
@@ -159,15 +137,8 @@ def strips(database: Database) -> list[Strip]:
             if len(rows) and (name in DIMENSIONS or values[rows[0]] > 0):
                 about = f"{name} {CATALOGUE[name].name}" if name in CATALOGUE else name
                 images = database.images(split, rows, database.card.image_px)
-                found.append(Strip(f"{about}, {end}", np.concatenate(list(images), axis=1)))
+                found.append(strip(f"{about}, {end}", images))
     return found
-
-
-def data_uri(image: U8) -> str:
-    """The picture as a WebP data URI."""
-    out = io.BytesIO()
-    Image.fromarray(image).save(out, "WEBP", quality=90, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
 def _different(rows: NDArray[np.intp], people: NDArray[np.generic]) -> NDArray[np.intp]:

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from affect.model import AffectModel
+from affect.picture_grid import picture_grid
 from training.database.reader import Database
 
 COLUMNS = 12
@@ -55,9 +56,7 @@ def sheet(model: AffectModel, database: Database) -> np.ndarray:
         model.generate(people, neighbour),
         model.generate(people, _smile(model, state)),
     ]
-    return np.concatenate(
-        [np.concatenate(list(model.to_images(row).cpu().numpy()), axis=1) for row in rows], axis=0
-    )
+    return picture_grid(model.to_images(torch.cat(rows)).cpu().numpy(), count)
 
 
 def _smile(model: AffectModel, state: Tensor) -> Tensor:

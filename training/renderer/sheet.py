@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.picture_grid import picture_grid
 from training.renderer.expressions import AU_CODES, NEUTRAL_STATE, draw_state, single
 from training.renderer.face import ALIGNED, Framing, render_face, render_twins
 from training.renderer.person import Person, draw_person
@@ -28,7 +29,7 @@ def people_sheet(
         rng = np.random.default_rng((seed, number))
         person, scene, state = draw_person(rng), draw_scene(rng), draw_state(rng)
         pictures.append(render_face(person, scene, state, size_px=size_px, framing=framing).image)
-    return grid(pictures, columns)
+    return picture_grid(pictures, columns, fill=0)
 
 
 def beside_sheet(photographs: Sequence[Image], *, seed: int, columns: int = 8) -> Image:
@@ -39,7 +40,9 @@ def beside_sheet(photographs: Sequence[Image], *, seed: int, columns: int = 8) -
         [
             np.concatenate(rows)
             for rows in zip(
-                _bands(grid(photographs, columns), size), _bands(people, size), strict=True
+                _bands(picture_grid(photographs, columns, fill=0), size),
+                _bands(people, size),
+                strict=True,
             )
         ],
         axis=0,
@@ -75,7 +78,7 @@ def unit_sheet(
     for start in range(0, len(heads), columns):
         chosen = range(start, min(start + columns, len(heads)))
         bands.append(_captions([heads[i] for i in chosen], size_px, columns))
-        bands += [grid([row[i] for i in chosen], columns) for row in rows]
+        bands += [picture_grid([row[i] for i in chosen], columns, fill=0) for row in rows]
     return np.concatenate(bands)
 
 
@@ -85,15 +88,6 @@ def _bare(person: Person, scene: Scene) -> tuple[Person, Scene]:
     return (
         replace(person, motion=motion, glasses=None, cover=None),
         replace(scene, yaw=0.4 * scene.yaw, pitch=0.4 * scene.pitch, scarf=None, hand=None),
-    )
-
-
-def grid(pictures: Sequence[Image], columns: int) -> Image:
-    """Equal pictures (S, S, 3) in rows of `columns`."""
-    blank = np.zeros_like(pictures[0])
-    padded = [*pictures, *[blank] * (-len(pictures) % columns)]
-    return np.concatenate(
-        [np.concatenate(padded[i : i + columns], axis=1) for i in range(0, len(padded), columns)]
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
+from affect.picture_grid import picture_grid
 from training.evaluation.bias.nuisances import NUISANCES, Nuisance, Pairs, render_pairs, true_rows
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
@@ -164,9 +165,7 @@ def _examples(pairs: Pairs, before: _Seen, after: _Seen) -> U8:
         np.abs(after.present - before.present).sum(1) + np.abs(after.va - before.va).sum(1) / 10
     )
     worst = np.argsort(-change, kind="stable")[:EXAMPLES]
-    return np.concatenate(
-        [np.concatenate(list(side[worst]), axis=1) for side in (pairs.before, pairs.after)]
-    )
+    return picture_grid([*pairs.before[worst], *pairs.after[worst]], len(worst))
 
 
 # -- the same by the generator ---------------------------------------------------------------------

@@ -16,6 +16,7 @@ from affect.counterfactual import Explanation, Question, explain
 from affect.counterfactual.nuisance import turned
 from affect.judge import Judge
 from affect.model import AffectModel
+from affect.picture_grid import picture_grid
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Faces
@@ -106,5 +107,5 @@ def _own(answers: Sequence[Explanation]) -> float | None:
 
 
 def _pictures(answers: Sequence[Explanation]) -> U8:
-    rows = [[one.frames[0] for one in answers], [one.counterfactual for one in answers]]
-    return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    images = [one.frames[0] for one in answers] + [one.counterfactual for one in answers]
+    return picture_grid(images, len(answers))

@@ -45,9 +45,9 @@ from training.evaluation.recognition.recognition import (
 )
 from training.evaluation.recognition.robustness import Curve, OutOfDistribution
 from training.evaluation.report import pictures, plots
-from training.evaluation.report.pictures import Strip
 from training.gan.post_training import fit_features
 from training.gan.run_folder import MODEL_FOLDER
+from training.pages import Strip
 
 QUANTILES = np.linspace(0, 1, 101)
 

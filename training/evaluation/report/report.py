@@ -7,16 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 from pydantic import BaseModel
 
+from affect.picture_grid import picture_grid
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8
 from training.evaluation.explanation.examples import CAPTIONS, as_sheet
 from training.evaluation.report.evaluate import Art, Report
-from training.evaluation.report.pictures import data_uri, sheet
+from training.pages import render_page
 
 REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG = "report.json", "report.html", "explanations.png"
 LINE = 140  # characters
@@ -92,15 +92,7 @@ def as_html(report: Report, art: Art) -> str:
 
 def page(template: str, **values: object) -> str:
     """A template of this folder as one HTML document that needs no other file."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {
-        "figure": figure,
-        "picture": _picture,
-        "share": lambda v: "-" if v is None or math.isnan(v) else f"{100 * v:.1f} %",
-    }
-    environment.globals |= {
+    helpers = {
         "bar": _bar,
         "pairs": _pairs,
         "names": FIGURE_NAMES,
@@ -108,7 +100,12 @@ def page(template: str, **values: object) -> str:
         "captions": CAPTIONS,
         "row": _row,
     }
-    return environment.get_template(template).render(values)
+    path = Path(__file__).with_name(template)
+    return render_page(path, helpers | values, filters={"figure": figure, "share": _share})
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def headline(report: Report) -> list[tuple[str, Interval, str]]:
@@ -209,18 +206,10 @@ def _bar(value: Interval) -> Markup:
     ).format(filled, start, width)
 
 
-def _picture(image: U8) -> str:
-    return data_uri(image)
-
-
 def _row(images: U8) -> U8:
-    return sheet(images, len(images))
+    return picture_grid(images, len(images))
 
 
-def _pairs(found: list[tuple[U8, U8]]) -> U8:
+def _pairs(pairs: list[tuple[U8, U8]]) -> U8:
     """Drawn faces over their nearest training faces."""
-    import numpy as np
-
-    return sheet(
-        np.stack([drawn for drawn, _ in found] + [known for _, known in found]), len(found)
-    )
+    return picture_grid([drawn for drawn, _ in pairs] + [known for _, known in pairs], len(pairs))
