@@ -188,7 +188,7 @@ class Settings(BaseSettings):
         default=(), description="the same, and may resolve to private addresses"
     )
     webhook_secret: SecretStr | None = Field(
-        default=None, description="signs calls; without it there are none"
+        default=None, description="signs calls: whsec_ and base64; without it there are none"
     )
     webhook_seconds: float = Field(
         default=600.0, gt=0, description="time over which a call is tried again"

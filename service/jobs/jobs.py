@@ -109,7 +109,7 @@ class JobStore(Protocol):
         """Disconnect."""
         ...
 
-    async def add(self, job: Job, call: bytes) -> None:
+    async def add(self, job: Job, request: bytes) -> None:
         """Queue a job. Raises JobQueueFull."""
         ...
 
@@ -129,7 +129,7 @@ class JobStore(Protocol):
         """Renew the lease, and say how much is done."""
         ...
 
-    async def finish(self, lease: Lease, status: Status, answer: bytes, expires: float) -> bool:
+    async def finish(self, lease: Lease, status: Status, response: bytes, expires: float) -> bool:
         """Write the answer, once, and forget what was asked."""
         ...
 
@@ -149,7 +149,7 @@ class JobStore(Protocol):
         """Cancel a job that is open; forget the answer of one that is not."""
         ...
 
-    async def fail(self, job: Job, answer: bytes) -> None:
+    async def fail(self, job: Job, response: bytes) -> None:
         """Fail a job that `undelivered` named."""
         ...
 

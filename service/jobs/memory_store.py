@@ -14,17 +14,26 @@ WAIT_SECONDS = 0.5
 
 @dataclass
 class _Entry:
-    """A job with what is asked or what was answered, and the lease that holds it."""
+    """A job with its request or its response, and the token of the lease that holds it."""
 
     job: Job
-    call: bytes = b""
-    answer: bytes = b""
+    request: bytes = b""
+    response: bytes = b""
     token: str = ""
     fetched: bool = False
 
+    @property
+    def size_bytes(self) -> int:
+        return len(self.request) + len(self.response)
+
+    def end(self, status: Status, now: float, response: bytes = b"") -> None:
+        """It is over, and nobody holds it any more."""
+        self.job = replace(self.job, status=status, finished=now)
+        self.request, self.response, self.token = b"", response, ""
+
 
 class MemoryJobStore:
-    """A `JobStore`. `most_bytes` bounds questions and answers together, `most` the jobs that are open."""
+    """A `JobStore`. `most_bytes` bounds all requests and responses, `most` the open jobs."""
 
     location: Literal["memory", "redis"] = "memory"
 
@@ -32,7 +41,7 @@ class MemoryJobStore:
         self, *, most: int, most_bytes: int, clock: Callable[[], float] = time.time
     ) -> None:
         self.most, self.most_bytes, self._clock = most, most_bytes, clock
-        self._places: dict[str, _Entry] = {}
+        self._entries: dict[str, _Entry] = {}
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
 
     async def open(self) -> None:
@@ -40,26 +49,24 @@ class MemoryJobStore:
 
     async def close(self) -> None:
         """Forget everything."""
-        self._places.clear()
+        self._entries.clear()
 
-    async def add(self, job: Job, call: bytes) -> None:
+    async def add(self, job: Job, request: bytes) -> None:
         """Queue it."""
-        self._forget_old()
-        if sum(place.job.is_open for place in self._places.values()) >= self.most:
+        self._forget_expired()
+        entries = self._entries.values()
+        if sum(entry.job.is_open for entry in entries) >= self.most:
             raise JobQueueFull(f"{self.most} jobs wait already")
-        if (
-            sum(len(place.call) + len(place.answer) for place in self._places.values()) + len(call)
-            > self.most_bytes
-        ):
+        if sum(entry.size_bytes for entry in entries) + len(request) > self.most_bytes:
             raise JobQueueFull("the memory for jobs is full")
-        self._places[job.id] = _Entry(job, call)
+        self._entries[job.id] = _Entry(job, request)
         self._waiting.put_nowait(job.id)
 
     async def find(self, job_id: str) -> Job | None:
         """The job."""
-        self._forget_old()
-        place = self._places.get(job_id)
-        return place.job if place else None
+        self._forget_expired()
+        entry = self._entries.get(job_id)
+        return entry.job if entry else None
 
     async def take(self) -> Lease | None:
         """The longest waiting job."""
@@ -68,94 +75,91 @@ class MemoryJobStore:
                 job_id = await self._waiting.get()
         except TimeoutError:
             return None
-        self._forget_old()
-        place = self._places.get(job_id)
-        if place is None or place.job.as_of(self._clock()).status != "queued":
+        self._forget_expired()
+        entry, now = self._entries.get(job_id), self._clock()
+        if entry is None or entry.job.as_of(now).status != "queued":
             return None
-        place.token = secrets.token_hex(8)
-        place.job = replace(
-            place.job, status="running", started=self._clock(), attempts=place.job.attempts + 1
-        )
-        return Lease(place.job, place.token)
+        entry.token = secrets.token_hex(8)
+        attempts = entry.job.attempts + 1
+        entry.job = replace(entry.job, status="running", started=now, attempts=attempts)
+        return Lease(entry.job, entry.token)
 
     async def get_request(self, job: Job) -> bytes | None:
-        """What is asked."""
-        place = self._places.get(job.id)
-        return place.call if place and place.call else None
+        """As it was added."""
+        entry = self._entries.get(job.id)
+        return entry.request if entry and entry.request else None
 
     async def heartbeat(self, lease: Lease, done: int | None = None) -> bool:
         """Whether the lease holds."""
-        place = self._held(lease)
-        if place is None or not (place.job.is_open or place.job.webhook_status == "waiting"):
+        entry = self._held(lease)
+        if entry is None or not (entry.job.is_open or entry.job.webhook_status == "waiting"):
             return False
         if done is not None:
-            place.job = replace(place.job, done=done)
+            entry.job = replace(entry.job, done=done)
         return True
 
-    async def finish(self, lease: Lease, status: Status, answer: bytes, expires: float) -> bool:
-        """Write the answer."""
-        place = self._held(lease)
-        if place is None or not place.job.is_open:
+    async def finish(self, lease: Lease, status: Status, response: bytes, expires: float) -> bool:
+        """Keep the response; the lease holds on until the webhook is called."""
+        entry = self._held(lease)
+        if entry is None or not entry.job.is_open:
             return False
-        place.job = replace(place.job, status=status, finished=self._clock(), expires=expires)
-        place.call, place.answer = b"", answer
+        entry.end(status, self._clock(), response)
+        entry.job, entry.token = replace(entry.job, expires=expires), lease.token
         return True
 
     async def record_webhook(self, lease: Lease, webhook_status: WebhookStatus) -> None:
-        """The webhook knows, or never will."""
-        place = self._held(lease)
-        if place is not None:
-            place.job = replace(place.job, webhook_status=webhook_status)
+        """It was called, or never will be."""
+        entry = self._held(lease)
+        if entry is not None:
+            entry.job = replace(entry.job, webhook_status=webhook_status)
 
     async def requeue(self, lease: Lease) -> None:
-        """There is nobody to give it to: it stays open, until it is said to be lost."""
+        """There is no other gateway: the job stays open, until it fails as lost."""
 
     async def get_response(self, job: Job) -> bytes | None:
-        """The answer; from now on it counts as fetched."""
-        self._forget_old()
-        place = self._places.get(job.id)
-        if place is None or not place.answer:
+        """From now on it counts as fetched."""
+        self._forget_expired()
+        entry = self._entries.get(job.id)
+        if entry is None or not entry.response:
             return None
-        place.fetched = True
-        return place.answer
+        entry.fetched = True
+        return entry.response
 
     async def cancel(self, job: Job) -> None:
-        """Cancel or forget."""
-        place = self._places.get(job.id)
-        if place is None:
+        """Or forget the response."""
+        entry = self._entries.get(job.id)
+        if entry is None:
             return
-        if place.job.is_open:
-            place.job = replace(place.job, status="cancelled", finished=self._clock())
-        elif place.job.status != "cancelled":
-            place.job = replace(place.job, status="expired")
-        place.call = place.answer = b""
-        place.token = ""
+        if entry.job.is_open:
+            entry.end("cancelled", self._clock())
+        else:
+            cancelled = entry.job.status == "cancelled"
+            entry.job = replace(entry.job, status="cancelled" if cancelled else "expired")
+            entry.response, entry.token = b"", ""
 
-    async def fail(self, job: Job, answer: bytes) -> None:
-        """Fail it."""
-        place = self._places[job.id]
-        place.job = replace(place.job, status="failed", finished=self._clock())
-        place.call, place.answer, place.token = b"", answer, ""
+    async def fail(self, job: Job, response: bytes) -> None:
+        """With this response."""
+        self._entries[job.id].end("failed", self._clock(), response)
 
     def undelivered(self) -> list[Job]:
-        """Open, or finished and fetched by nobody."""
-        self._forget_old()
+        """Open, or finished and not fetched."""
+        self._forget_expired()
         return [
-            place.job
-            for place in self._places.values()
-            if place.job.is_open or (place.answer and not place.fetched)
+            entry.job
+            for entry in self._entries.values()
+            if entry.job.is_open or (entry.response and not entry.fetched)
         ]
 
     def _held(self, lease: Lease) -> _Entry | None:
-        place = self._places.get(lease.job.id)
-        return place if place and place.token and place.token == lease.token else None
+        entry = self._entries.get(lease.job.id)
+        return entry if entry and entry.token and entry.token == lease.token else None
 
-    def _forget_old(self) -> None:
-        """What expired loses its contents at once, and is forgotten after as long again."""
+    def _forget_expired(self) -> None:
+        """What expired loses its content at once, and is forgotten after as long again."""
         now = self._clock()
-        for place in list(self._places.values()):
-            if place.job.as_of(now).status == "expired":
-                place.job = place.job.as_of(now)
-                place.call = place.answer = b""
-            if not place.job.is_open and now > 2 * place.job.expires - place.job.created:
-                del self._places[place.job.id]
+        for entry in list(self._entries.values()):
+            job = entry.job.as_of(now)
+            if job.status == "expired":
+                entry.job, entry.request, entry.response = job, b"", b""
+            if not job.is_open and now > 2 * job.expires - job.created:
+                del self._entries[job.id]

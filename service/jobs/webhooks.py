@@ -1,26 +1,21 @@
 """Webhooks: a POST to the client when its job has come to an end (`X-Webhook-URL`).
 
-Only to targets that the operator lists, only to public addresses unless the operator says otherwise, and always to the very address
-that was checked. No redirect is followed. A body is signed with its time:
-
-    X-AffectGAN-Signature: t=1700000000,v1=<hex of HMAC-SHA-256(secret, "1700000000." + body)>
+Where they may go: service/jobs/webhook_targets.py. No redirect is followed. Calls are signed as
+Standard Webhooks (standardwebhooks.com) say, so that receivers verify them with a library of that
+name: headers webhook-id, webhook-timestamp and webhook-signature.
 """
 
 import asyncio
-import hashlib
-import hmac
-import ipaddress
+import base64
+import binascii
 import logging
-import socket
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Self
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from standardwebhooks import Webhook
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -28,57 +23,33 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from service.jobs.webhook_targets import PublicResolver, Target, caused_by_address
 from service.observability.metrics import Metrics
 from service.problems import Problem, invalid
 
-HEADER, SIGNATURE, DELIVERY = "X-Webhook-URL", "X-AffectGAN-Signature", "X-AffectGAN-Delivery"
-CALL_SECONDS = 10.0
-TOLERANCE_SECONDS = 300.0
-PORTS = {"https": 443, "http": 80}
-EMBEDDING = (
-    ipaddress.ip_network("64:ff9b::/96"),
-    ipaddress.ip_network("2002::/16"),
-    ipaddress.ip_network("2001::/32"),
-)
+HEADER = "X-Webhook-URL"
+ID, TIMESTAMP, SIGNATURE = "webhook-id", "webhook-timestamp", "webhook-signature"
+REQUEST_SECONDS = 10.0
+CONNECTIONS = 16
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 60.0
+RETRIED_STATUSES = (408, 425, 429)  # beside those from 500 on
+SECRET_PREFIX, SECRET_BYTES = "whsec_", range(24, 65)  # as the standard has them
 log = logging.getLogger(__name__)
 
 
-class _Refused(Exception):
-    """The target said no, or may not be called: trying again would not help."""
+class _Rejected(Exception):
+    """The target refused, or may not be called: trying again would not help."""
 
 
-class _Unheard(Exception):
-    """The target may hear the next call."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A place that may be called."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @classmethod
-    def of(cls, text: str) -> "Target":
-        """`host`, `host:port`, `https://host:port` or `http://host:port`; without a scheme it is https. Raises ValueError."""
-        url = urlsplit(text if "://" in text else f"https://{text}")
-        if (
-            url.scheme not in PORTS
-            or not url.hostname
-            or url.username
-            or url.path.strip("/")
-            or url.query
-            or url.fragment
-        ):
-            raise ValueError(
-                f"webhook target {text!r}: give host, host:port, or http://host:port for a place without TLS"
-            )
-        return cls(url.scheme, url.hostname, url.port or PORTS[url.scheme])
+class _NotDelivered(Exception):
+    """The target may take the next call."""
 
 
 class Webhooks:
-    """Calls targets: `async with Webhooks(...)`. Without a secret there are none."""
+    """Calls targets: `async with Webhooks(...)`. Without a secret there are none.
+
+    Raises ValueError for a target or a secret that cannot be used.
+    """
 
     def __init__(
         self,
@@ -89,25 +60,28 @@ class Webhooks:
         *,
         seconds: float,
     ) -> None:
-        self.private = {Target.of(text) for text in private_targets}
-        self.targets = {Target.of(text) for text in targets} | self.private
+        self.private = {Target.parse(text) for text in private_targets}
+        self.targets = {Target.parse(text) for text in targets} | self.private
         if self.targets and not secret:
             raise ValueError(
-                "webhook targets are listed, but AFFECTGAN_WEBHOOK_SECRET is missing: calls are signed with it"
+                "webhook targets are listed, but AFFECTGAN_WEBHOOK_SECRET is missing: "
+                "calls are signed with it"
             )
-        self.secret, self.metrics, self.seconds = secret or "", metrics, seconds
+        self._signer = Webhook(_secret_bytes(secret)) if secret else None
+        self.metrics, self.seconds = metrics, seconds
 
-    async def __aenter__(self) -> "Webhooks":
-        self._public, self._private = (self._session(private=private) for private in (False, True))
+    async def __aenter__(self) -> Self:
+        self._public_session = _session(PublicResolver())
+        self._private_session = _session(ThreadedResolver())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(self._public.close(), self._private.close())
+        await asyncio.gather(self._public_session.close(), self._private_session.close())
 
     def check(self, url: str) -> str:
         """The URL, if it may be called. Raises Problem: 422."""
         try:
-            target = _target(url)
+            target = Target.of_url(url)
         except ValueError as error:
             raise invalid(HEADER, url, str(error)) from None
         if not self.targets:
@@ -116,145 +90,74 @@ class Webhooks:
             raise invalid(
                 HEADER, url, "not a target that this gateway may call; its operator lists them"
             )
-        if target not in self.private and _is_address(target.host) and not public(target.host):
+        if target not in self.private and target.names_private_address:
             raise invalid(HEADER, url, "not a public address")
         return url
 
-    async def call(self, url: str, body: bytes, delivery: str) -> bool:
-        """Deliver, with waits that grow, for `seconds`. True when the target took it (2xx)."""
-        tries = AsyncRetrying(
-            retry=retry_if_exception_type(_Unheard),
-            wait=wait_random_exponential(0.5, max=60),
+    async def call(self, url: str, body: bytes, message_id: str) -> bool:
+        """Deliver, with growing waits, for `seconds`. True when the target took it (2xx)."""
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(_NotDelivered),
+            wait=wait_random_exponential(FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
             stop=stop_before_delay(self.seconds),
             reraise=True,
         )
         try:
             self.check(url)  # the operator may have changed the list since
-            await tries(self._once, url, body, delivery)
-        except (_Refused, _Unheard, Problem) as error:
+            await attempts(self._attempt, url, body, message_id)
+        except (_Rejected, _NotDelivered, Problem) as error:
             self.metrics.webhooks.labels("failed").inc()
-            log.warning("the webhook of job %s is given up: %s", delivery[:6], error)
+            log.warning("the webhook of job %s is given up: %s", message_id[:6], error)
             return False
         self.metrics.webhooks.labels("delivered").inc()
         return True
 
-    async def _once(self, url: str, body: bytes, delivery: str) -> None:
-        session = self._private if _target(url) in self.private else self._public
-        headers = {
-            "Content-Type": "application/json",
-            DELIVERY: delivery,
-            SIGNATURE: sign(self.secret, body, int(time.time())),
-        }
+    async def _attempt(self, url: str, body: bytes, message_id: str) -> None:
+        private = Target.of_url(url) in self.private
+        session = self._private_session if private else self._public_session
+        headers = {"Content-Type": "application/json", **self._signed(body, message_id)}
         try:
             async with session.post(
                 url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if any(isinstance(cause, _Refused) for cause in _causes(error)):
-                raise _Refused("its name leads to an address that is not public") from error
+            if caused_by_address(error):
+                raise _Rejected("its name leads to an address that is not public") from error
             self.metrics.webhooks.labels("retried").inc()
-            raise _Unheard(type(error).__name__) from error
+            raise _NotDelivered(type(error).__name__) from error
         if 200 <= status < 300:
             return
-        if status in (408, 425, 429) or status >= 500:
+        if status in RETRIED_STATUSES or status >= 500:
             self.metrics.webhooks.labels("retried").inc()
-            raise _Unheard(f"it answered {status}")
-        raise _Refused(f"it answered {status}")
+            raise _NotDelivered(f"it answered {status}")
+        raise _Rejected(f"it answered {status}")
 
-    def _session(self, *, private: bool) -> aiohttp.ClientSession:
-        resolver = ThreadedResolver() if private else _Public()
-        connector = aiohttp.TCPConnector(
-            resolver=resolver, use_dns_cache=False, limit=16, force_close=True
-        )
-        return aiohttp.ClientSession(
-            connector=connector, timeout=aiohttp.ClientTimeout(total=CALL_SECONDS), trust_env=False
-        )
+    def _signed(self, body: bytes, message_id: str) -> dict[str, str]:
+        """Headers that prove who sent this body, and when."""
+        assert self._signer is not None
+        now = datetime.now(UTC)
+        signature = self._signer.sign(message_id, now, body.decode())
+        return {ID: message_id, TIMESTAMP: str(int(now.timestamp())), SIGNATURE: signature}
 
 
-class _Public(AbstractResolver):
-    """Resolves to public addresses only. The connection goes to what is returned here, so a name cannot change in between."""
-
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if not all(public(result["host"]) for result in found):
-            raise OSError("resolves to an address that is not public") from _Refused(
-                f"{host} resolves to an address that is not public"
-            )
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-def public(address: str) -> bool:
-    """Whether an IP address is one of the public Internet, and does not hold another one inside."""
-    ip: Any = ipaddress.ip_address(address.split("%")[0])
-    if ip.version == 6:
-        ip = ip.ipv4_mapped or ip
-    return bool(
-        ip.is_global
-        and not ip.is_multicast
-        and not any(ip in network for network in EMBEDDING if network.version == ip.version)
+def _session(resolver: PublicResolver | ThreadedResolver) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        resolver=resolver, use_dns_cache=False, limit=CONNECTIONS, force_close=True
     )
+    timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False)
 
 
-def sign(secret: str, body: bytes, seconds: int) -> str:
-    """The signature header of a body sent at this Unix time."""
-    return f"t={seconds},v1={_mac(secret, body, seconds)}"
-
-
-def verify(
-    secret: str,
-    header: str,
-    body: bytes,
-    *,
-    now: float | None = None,
-    tolerance_seconds: float = TOLERANCE_SECONDS,
-) -> bool:
-    """What a receiver does: whether the body is from this gateway, and not an old one sent again."""
-    fields = dict(part.partition("=")[::2] for part in header.split(","))
-    if not fields.get("t", "").isdecimal():
-        return False
-    seconds = int(fields["t"])
-    fresh = abs((time.time() if now is None else now) - seconds) <= tolerance_seconds
-    return fresh and hmac.compare_digest(
-        fields.get("v1", "").encode(), _mac(secret, body, seconds).encode()
-    )
-
-
-def _mac(secret: str, body: bytes, seconds: int) -> str:
-    return hmac.new(secret.encode(), f"{seconds}.".encode() + body, hashlib.sha256).hexdigest()
-
-
-def _target(url: str) -> Target:
-    """Where a URL leads. Raises ValueError."""
-    parts = urlsplit(url)
-    if (
-        parts.scheme not in PORTS
-        or not parts.hostname
-        or parts.username is not None
-        or parts.fragment
-        or not url.isascii()
-    ):
-        raise ValueError("give an https URL without user and fragment")
-    return Target(parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme])
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_address(host: str) -> bool:
+def _secret_bytes(text: str) -> bytes:
+    """The bytes of a secret. Raises ValueError, without the secret."""
     try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+        secret = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error:
+        secret = b""
+    if len(secret) not in SECRET_BYTES:
+        raise ValueError(
+            "AFFECTGAN_WEBHOOK_SECRET is no secret of Standard Webhooks: give whsec_ and 24 to 64 "
+            'random bytes in base64, such as `echo "whsec_$(openssl rand -base64 32)"` prints'
+        )
+    return secret

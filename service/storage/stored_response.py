@@ -1,18 +1,16 @@
-"""A response that is kept: by a job until it is fetched, by an Idempotency-Key until the request comes again."""
+"""A response that is stored: by a job until it is fetched, by an Idempotency-Key until it is asked
+for again.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import orjson
 from starlette.responses import Response
 
-OWN_HEADERS = (
-    "content-length",
-    "content-type",
-    "x-request-id",
-    "date",
-    "server",
-)  # of each answer anew
+# Each answer has its own of these.
+OWN_HEADERS = ("content-length", "content-type", "x-request-id", "date", "server")
 
 
 @dataclass(frozen=True)
@@ -25,25 +23,18 @@ class StoredResponse:
     body: bytes
 
     @classmethod
-    def from_response(cls, response: Response) -> "StoredResponse":
-        """What of a response is worth keeping."""
+    def from_response(cls, response: Response) -> Self:
+        """What of a response is worth storing."""
         headers = {
             name: value for name, value in response.headers.items() if name not in OWN_HEADERS
         }
-        return cls(
-            response.status_code,
-            response.headers.get("content-type", ""),
-            headers,
-            bytes(response.body),
-        )
+        media_type = response.headers.get("content-type", "")
+        return cls(response.status_code, media_type, headers, bytes(response.body))
 
     def to_response(self, **more: str) -> Response:
-        """The response again, with `more` headers."""
-        headers = {
-            **self.headers,
-            "Content-Type": self.media_type,
-            **{name.replace("_", "-"): value for name, value in more.items()},
-        }
+        """The response again, with `more` headers, whose names have _ for -."""
+        added = {name.replace("_", "-"): value for name, value in more.items()}
+        headers = {**self.headers, "Content-Type": self.media_type, **added}
         return Response(self.body, self.status, headers=headers)
 
     def to_bytes(self) -> bytes:
@@ -51,7 +42,7 @@ class StoredResponse:
         return orjson.dumps([self.status, self.media_type, dict(self.headers)]) + b"\n" + self.body
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "StoredResponse":
+    def from_bytes(cls, content: bytes) -> Self:
         """Reads what `to_bytes` wrote."""
         head, _, body = content.partition(b"\n")
         status, media_type, headers = orjson.loads(head)

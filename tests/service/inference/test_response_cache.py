@@ -25,7 +25,7 @@ from service.inference.response_cache import CacheKey, ResponseCache, etag_match
 from service.inference.results import GenerationResult, InferenceResult, PredictionResult
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from service.storage.redis import REST_SECONDS, Redis
+from service.storage.redis import PAUSE_SECONDS, Redis
 from tests.support.gateway import Gateway, Reply, serve
 from tests.support.pictures import encoded
 from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
@@ -361,7 +361,7 @@ async def test_a_redis_at_fault_is_a_miss_and_a_counter_and_heals(
         await one.redis.client.config_set("maxmemory", "0")
     for each in (one, two):
         each.redis.timeout_seconds = TIMEOUT
-        each.clock.now += REST_SECONDS + 0.1
+        each.clock.now += PAUSE_SECONDS + 0.1
     await two.compute(reading(b"newer"))
     assert await one.find(reading(b"newer")) is not None
     await asyncio.gather(one.redis.close(), two.redis.close())

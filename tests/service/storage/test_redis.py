@@ -1,18 +1,27 @@
 """A Redis that is gone, slow, full or refuses costs a moment and a counter."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis as Client
 
 from service.observability.metrics import Metrics
-from service.storage.redis import REST_SECONDS, Redis, RedisUnavailable
+from service.storage.redis import PAUSE_SECONDS, Redis, RedisUnavailable
 from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.waiting import Clock
 
 
 async def ping(client: Client) -> bool:
     return bool(await client.ping())
+
+
+def echo(text: str) -> Callable[[Client], Awaitable[bytes]]:
+    return lambda client: client.echo(text)
+
+
+def setting(name: str) -> Callable[[Client], Awaitable[object]]:
+    return lambda client: client.set(name, b"x" * 100_000)
 
 
 async def refused(redis: Redis) -> str:
@@ -37,7 +46,7 @@ async def test_a_redis_that_is_gone_is_left_alone_for_a_moment_and_found_again(
     assert await refused(redis) == "gone" and await refused(redis) == "resting"
     redis_server.start()
     assert await refused(redis) == "resting"
-    clock.now += REST_SECONDS + 0.1
+    clock.now += PAUSE_SECONDS + 0.1
     assert await redis.execute("test", ping)
     assert failures(metrics, "gone") == 1 and failures(metrics, "resting") == 2
     await redis.close()
@@ -59,13 +68,11 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
     async with SlowLine(redis_server.port) as line:
         redis = Redis(line.url, Metrics(), timeout_seconds=TIMEOUT, clock=clock)
         assert await redis.execute("test", ping)
-        redis.timeout_seconds, line.seconds = (
-            0.1,
-            0.5,
-        )  # it stops waiting; the answer comes, to nobody
+        # It stops waiting; the answer comes, to nobody.
+        redis.timeout_seconds, line.seconds = 0.1, 0.5
         assert await refused(redis) == "slow"
         redis.timeout_seconds, line.seconds = TIMEOUT, 0.0
-        clock.now += REST_SECONDS + 0.1
+        clock.now += PAUSE_SECONDS + 0.1
         assert await redis.execute("test", lambda client: client.echo("now")) == b"now"
         await redis.close()
 
@@ -81,7 +88,7 @@ async def test_a_client_that_leaves_does_not_spoil_the_connection(
     await asyncio.sleep(0)
     asked.cancel()
     answers = await asyncio.gather(
-        *(redis.execute("test", lambda client, n=n: client.echo(str(n))) for n in range(50))
+        *(redis.execute("test", echo(str(number))) for number in range(50))
     )
     assert answers == [str(n).encode() for n in range(50)]
     assert (await redis.execute("test", lambda client: client.info("clients")))[
@@ -94,9 +101,9 @@ async def test_a_full_redis_refuses_writes_and_goes_on_reading(redis_server: Red
     redis_server.kill()
     redis_server.start("--maxmemory", "1mb", "--maxmemory-policy", "noeviction")
     redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
-    with pytest.raises(RedisUnavailable, match="full"):
+    with pytest.raises(RedisUnavailable, match="memory is full"):
         for number in range(200):
-            await redis.execute("test", lambda client, n=number: client.set(str(n), b"x" * 100_000))
+            await redis.execute("test", setting(str(number)))
     assert await redis.execute("test", lambda client: client.get("no such key")) is None
     assert failures(metrics, "full") == 1
     await redis.close()
@@ -106,7 +113,7 @@ async def test_a_full_redis_refuses_writes_and_goes_on_reading(redis_server: Red
     "said",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":nine\r\n", b"$3\r\nabcdefgh\r\n", b"\xff\x00\xfe\r\n"],
 )
-async def test_what_does_not_speak_redis_is_of_no_help(said: bytes) -> None:
+async def test_what_does_not_speak_redis_counts_as_unavailable(said: bytes) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             writer.write(said)

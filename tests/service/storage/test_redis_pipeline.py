@@ -1,11 +1,11 @@
-"""Short questions to a real Redis share one connection: together, yet each with its own answer or fault."""
+"""Short commands to a real Redis share one connection: each has its own answer or error."""
 
 import asyncio
 
 import pytest
 
 from service.observability.metrics import Metrics
-from service.storage.redis import REST_SECONDS, Redis, RedisUnavailable
+from service.storage.redis import PAUSE_SECONDS, Redis, RedisUnavailable
 from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.waiting import Clock
 
@@ -21,13 +21,12 @@ async def test_what_is_asked_together_goes_together(redis_server: RedisServer) -
         await echoed(redis, "connected")
         before, line.seconds = line.asked, 0.1
         first = asyncio.create_task(echoed(redis, "a", "b"))
-        await asyncio.sleep(0.05)
-        others = await asyncio.gather(
-            *(echoed(redis, str(number)) for number in range(50))
-        )  # while the first two are under way
-        assert await first == [b"a", b"b"] and others == [
-            [str(number).encode()] for number in range(50)
-        ]
+        while line.asked == before:
+            await asyncio.sleep(0)
+        # While the first two are under way:
+        others = await asyncio.gather(*(echoed(redis, str(number)) for number in range(50)))
+        assert await first == [b"a", b"b"]
+        assert others == [[str(number).encode()] for number in range(50)]
         assert line.asked == before + 2
         await redis.close()
 
@@ -35,7 +34,7 @@ async def test_what_is_asked_together_goes_together(redis_server: RedisServer) -
 async def test_what_redis_refuses_fails_alone(redis_server: RedisServer) -> None:
     redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=TIMEOUT)
     sent = [redis.send("ECHO", "a"), redis.send("NONSENSE"), redis.send("ECHO", "b")]
-    with pytest.raises(RedisUnavailable, match="refused"):
+    with pytest.raises(RedisUnavailable, match="refused the command"):
         await redis.receive("test", sent[1])
     assert [await redis.receive("test", one) for one in sent[::2]] == [b"a", b"b"] and failures(
         metrics, "refused"
@@ -63,15 +62,11 @@ async def test_a_frozen_redis_costs_everybody_one_timeout_and_its_late_answer_go
     redis = Redis(redis_server.url, metrics := Metrics(), timeout_seconds=0.2, clock=clock)
     await echoed(redis, "connected")
     redis_server.freeze()
-    start = asyncio.get_running_loop().time()
-    told = await asyncio.gather(*(echoed(redis, text) for text in "abc"), return_exceptions=True)
-    assert (
-        all(isinstance(one, RedisUnavailable) for one in told)
-        and asyncio.get_running_loop().time() - start < 1.0
-    )
+    answers = await asyncio.gather(*(echoed(redis, text) for text in "abc"), return_exceptions=True)
+    assert all(isinstance(answer, RedisUnavailable) for answer in answers)
     assert failures(metrics, "slow") == 3
     redis_server.thaw()
-    clock.now, redis.timeout_seconds = REST_SECONDS + 0.1, TIMEOUT
+    clock.now, redis.timeout_seconds = PAUSE_SECONDS + 0.1, TIMEOUT
     assert await echoed(redis, "now") == [b"now"]
     await redis.close()
 
