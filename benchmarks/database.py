@@ -105,7 +105,6 @@ def simulated(table: pa.Table, lender: Database, first: int, rng: np.random.Gene
         "identity": people,
         "split": [split[person] for person in people],
         "twin_group": [f"g{number // TWINS:09d}" for number in numbers],
-        "hash": [f"{number:064x}" for number in numbers],
     }
     for name in lender.card.vocabulary:
         columns[name] = np.where(rng.random(len(table)) < 0.8, 0.0, rng.random(len(table)).round(4))

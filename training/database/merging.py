@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from affect.labels import Vocabulary
 from training.database.card import DataCard, DataError
+from training.database.folder_lock import locked
 from training.database.reader import Database
 from training.database.sample import SPLITS, TEST, TRAIN, VALIDATION, Sample
 from training.database.writer import DatabaseWriter, written_shards
@@ -94,6 +95,13 @@ def merge_databases(
         )
     inputs = [Database.open(folder) for folder in folders]
     card = merged_card([database.card for database in inputs], name, positive_intensity)
+    with locked(out, DataError):
+        return _merge(inputs, out, card, temperature)
+
+
+def _merge(
+    inputs: Sequence[Database], out: Path, card: DataCard, temperature: float
+) -> MergeReport:
     DatabaseWriter(out, card)  # says at once when the folder cannot be written
     plan, report = _decide(_rows(inputs, card), temperature)
     done = set(written_shards(out))

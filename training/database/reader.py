@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from affect.labels import Vocabulary
 from training.database.card import DataCard, DataError
+from training.database.checksums import check_sum, picture_sum
 from training.database.sample import SPLITS
 from training.database.writer import SHARD, schema, written_shards
 
@@ -32,13 +33,14 @@ INDEX_THREADS = 4
 
 @dataclass(frozen=True)
 class ShardOffsets:
-    """Where the N pictures of a split lie: shard, and byte offset and size in its tar; (N,)
-    each.
+    """Where the N pictures of a split lie: shard, and byte offset and size in its tar, and the first
+    eight bytes of its SHA-256; (N,) each.
     """
 
     shard: NDArray[np.int32]
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
+    digest: NDArray[np.uint64]
 
 
 class Database:
@@ -46,6 +48,7 @@ class Database:
 
     def __init__(self, folder: Path, card: DataCard, shards: list[int]) -> None:
         self.folder, self.card, self.shards = folder, card, shards
+        self._checked: set[int] = set()  # shards whose index was compared with its sum
         self._rows: dict[str, NDArray[np.int64]] = {}
         self._offsets: dict[str, ShardOffsets] = {}
         self._tar = lru_cache(OPEN_SHARDS)(
@@ -150,8 +153,9 @@ class Database:
     def offsets(self, split: str) -> ShardOffsets:
         """Where the pictures of a split lie, in the order of the shards."""
         if split not in self._offsets:
-            table = self.table(split, ["shard", "offset", "size"])
-            self._offsets[split] = ShardOffsets(*(column.to_numpy() for column in table.columns))
+            table = self.table(split, ["shard", "offset", "size", "hash"])
+            shard, offset, size = (column.to_numpy() for column in table.columns[:3])
+            self._offsets[split] = ShardOffsets(shard, offset, size, _digests(table["hash"]))
         return self._offsets[split]
 
     def images(self, split: str, rows: NDArray[np.integer], size_px: int) -> NDArray[np.uint8]:
@@ -159,21 +163,25 @@ class Database:
         offsets = self.offsets(split)
         out = np.empty((len(rows), size_px, size_px, 3), np.uint8)
         for image, row in zip(out, np.asarray(rows), strict=True):
-            image[:] = self.read_image(
-                int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row]), size_px
-            )
+            image[:] = self.read_row(offsets, int(row), size_px)
         return out
 
-    def read_image(self, shard: int, offset: int, size: int, size_px: int) -> NDArray[np.uint8]:
+    def read_row(self, offsets: ShardOffsets, row: int, size_px: int) -> NDArray[np.uint8]:
+        """(S, S, 3) the picture of one row of a split, compared with its digest."""
+        place = (int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row]))
+        return self.read_image(*place, size_px, digest=int(offsets.digest[row]) or None)
+
+    def read_image(
+        self, shard: int, offset: int, size: int, size_px: int, *, digest: int | None = None
+    ) -> NDArray[np.uint8]:
         """(S, S, 3) one picture by its place in a shard; one read.
 
-        Larger pictures are area-averaged down.
+        Larger pictures are area-averaged down. Raises DataError when it is broken.
         """
         content = self.read_bytes(shard, offset, size)
+        whole = len(content) == size and (digest is None or picture_sum(content) == digest)
         decoded = (
-            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-            if len(content) == size
-            else None
+            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if whole else None
         )
         if decoded is None:
             raise DataError(
@@ -228,6 +236,9 @@ class Database:
     def _index(self, number: int, names: Sequence[str]) -> pa.Table:
         """Columns of one shard; what an older index does not have is null."""
         path = self.folder / f"{SHARD.format(number)}.parquet"
+        if number not in self._checked:
+            check_sum(path)
+            self._checked.add(number)
         try:
             with pq.ParquetFile(path) as file:
                 table = file.read(columns=[name for name in names if name != "shard"])
@@ -245,6 +256,12 @@ class Database:
                 for name in names
             }
         )
+
+
+def _digests(hashes: pa.ChunkedArray) -> NDArray[np.uint64]:
+    """(N,) the first eight bytes of hexadecimal digests as numbers, 0 where there is none."""
+    starts = pc.utf8_slice_codeunits(hashes.fill_null("0" * 16), 0, 16)
+    return np.frombuffer(bytes.fromhex("".join(starts.to_pylist())), ">u8").astype(np.uint64)
 
 
 class _Tar:

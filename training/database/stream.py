@@ -194,10 +194,7 @@ class Stream:
         if self._cache is not None and self._cached[row]:
             kept: NDArray[np.uint8] = self._cache[row]
             return kept
-        offsets = self._offsets
-        image = self.database.read_image(
-            int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row]), self.size_px
-        )
+        image = self.database.read_row(self._offsets, row, self.size_px)
         if self._cache is not None:
             self._cache[row] = image
             self._cached[row] = True

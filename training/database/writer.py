@@ -4,7 +4,7 @@ A killed writer leaves whole shards only, and goes on after them.
 
 A shard is `shard-000000.tar` (WebDataset: `<key>.png` and `<key>.json`) with `shard-000000.parquet`
 beside it, one row a sample, that knows where in the tar each picture's bytes lie: any row is one
-read, whatever the size of the database.
+read, whatever the size of the database. `shard-000000.sha256` has the sums of both.
 """
 
 import io
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from affect.labels import DIMENSIONS
 from training.database.card import CARD_FILE, DataCard, DataError
+from training.database.checksums import SUFFIX, write_sums
 from training.database.sample import Sample
 
 SHARD = "shard-{:06d}"
@@ -100,6 +101,8 @@ class DatabaseWriter:
         with self._disk():
             shard.tar.close()
             pq.write_table(pa.Table.from_pylist(shard.rows, schema=schema(self.card)), index)
+            sums = {final.name: shard.path, final.with_suffix(".parquet").name: index}
+            write_sums(final.with_suffix(SUFFIX), sums)
             shard.path.replace(final)
             index.replace(final.with_suffix(".parquet"))
         self.next_shard += 1

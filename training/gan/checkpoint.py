@@ -1,13 +1,15 @@
-"""A run's state on disk: one safetensors file whose header carries the position, replaced in one
-rename.
+"""A run's state on disk: one safetensors file whose header carries the position and a checksum of
+everything, replaced in one rename.
 
 Randomness is not stored: every step draws from a generator seeded by (run seed, step), and batch n
 of the data is a pure function of (data, seed, n). So weights, moments and the step number are all
 it takes to go on to the same bits.
 """
 
+import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
+SUM = "sha256"
+# What reading a damaged file raises: its header is JSON in JSON.
+UNREADABLE = (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError)
 
 
 class RunError(ValueError):
@@ -56,31 +61,35 @@ def save_checkpoint(
             for index, state in states
             for name, value in state.items()
         }
+    tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+    header = {"position": json.dumps({**position.__dict__, SUM: _sum(position, tensors)})}
     fresh = folder / f"{CHECKPOINT_FILE}.new"
-    header = {"position": json.dumps(position.__dict__)}
-    save_file(
-        {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()},
-        fresh,
-        metadata=header,
-    )
-    with fresh.open("rb") as file:
-        os.fsync(file.fileno())
-    fresh.replace(folder / CHECKPOINT_FILE)
+    try:
+        save_file(tensors, fresh, metadata=header)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        fresh.replace(folder / CHECKPOINT_FILE)
+    except (OSError, SafetensorError) as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot write the checkpoint of step {position.step} to {folder} ({_reason(error)}): "
+            f"free some space, then go on from the last one with --resume {folder}"
+        ) from error
 
 
 def load_checkpoint(
     folder: Path, *, model: nn.Module, average: nn.Module, optimisers: dict[str, Adam]
 ) -> Position:
-    """Put the state back; raises RunError when there is no checkpoint or it belongs to another
-    network.
+    """Put the state back.
+
+    Raises RunError when there is no checkpoint, it is damaged, or it belongs to another network.
     """
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
         raise RunError(f"{folder} has no {CHECKPOINT_FILE}: start the run without --resume")
     try:
-        with safe_open(path, framework="pt") as file:
-            position = Position(**json.loads(file.metadata()["position"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        position, tensors = _read(path)
         model.load_state_dict(_under(tensors, "model."))
         average.load_state_dict(_under(tensors, "average."))
         for title, optimiser in optimisers.items():
@@ -99,9 +108,42 @@ def load_checkpoint(
                     for k, v in state.items()
                     if v.shape == parameter.shape and v.ndim
                 }
-    except (SafetensorError, RuntimeError) as error:
+    except RuntimeError as error:
         raise RunError(f"{path} does not fit this run: {error}") from error
     return position
+
+
+def _read(path: Path) -> tuple[Position, dict[str, Tensor]]:
+    """Position and tensors, compared with their checksum. Raises RunError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            position, checksum = _position(file.metadata())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except UNREADABLE as error:
+        raise RunError(f"{path} is damaged ({error}): start the run again") from error
+    if checksum and checksum != _sum(position, tensors):
+        raise RunError(f"{path} is damaged: it differs from its checksum; start the run again")
+    return position, tensors
+
+
+def _position(metadata: dict[str, str]) -> tuple[Position, str]:
+    """Position and checksum; "" in checkpoints of earlier versions, which have none."""
+    values = json.loads(metadata["position"])
+    checksum = values.pop(SUM, "")
+    return Position(**values), checksum
+
+
+def _sum(position: Position, tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of the position and of every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(repr(position).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
 
 
 def position_of(folder: Path) -> Position:
@@ -109,8 +151,8 @@ def position_of(folder: Path) -> Position:
     path = folder / CHECKPOINT_FILE
     try:
         with safe_open(path, framework="pt") as file:
-            return Position(**json.loads(file.metadata()["position"]))
-    except (OSError, SafetensorError) as error:
+            return _position(file.metadata())[0]
+    except UNREADABLE as error:
         raise RunError(f"{path} cannot be read: {error}; start the run again") from error
 
 

@@ -8,7 +8,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from affect.card import ModelCard
 from affect.factory import initialise_model
+from training.database.folder_lock import locked
 from training.database.reader import Database
 from training.gan import samples
 from training.gan.checkpoint import (
@@ -31,7 +32,7 @@ from training.gan.checkpoint import (
     save_checkpoint,
 )
 from training.gan.config import TrainConfig, from_json
-from training.gan.distributed import StepRandom, join, restarted
+from training.gan.distributed import Ranks, StepRandom, join, restarted
 from training.gan.feed import Feed
 from training.gan.learner import learner_of
 from training.gan.post_training import new_card, post_train
@@ -64,9 +65,15 @@ def start(
     Database.open(data)  # a wrong folder is said before anything is written
     if init:
         check(init, config.network)
-    if ranks.first:
-        _note(config, data, run, init, photographs)
-    train(config, data, run, resume=False, init=init, photographs=photographs)
+    with _alone(run, ranks):
+        if ranks.first:
+            _note(config, data, run, init, photographs)
+        train(config, data, run, resume=False, init=init, photographs=photographs)
+
+
+def _alone(run: Path, ranks: Ranks) -> AbstractContextManager[None]:
+    """Within, no other process trains this run."""
+    return locked(run, RunError) if ranks.first else nullcontext()
 
 
 def _note(
@@ -96,6 +103,12 @@ def resume(run: Path, *, images: int | None = None) -> None:
     path = run / CONFIG_FILE
     if not path.is_file():
         raise RunError(f"{run} has no {CONFIG_FILE}: it is not a run folder")
+    with _alone(run, join()):
+        _resume(run, images)
+
+
+def _resume(run: Path, images: int | None) -> None:
+    path = run / CONFIG_FILE
     values = json.loads(path.read_text())
     if images is not None and images != values["total_images"]:
         seen = _last_logged(run / LOG_FILE)

@@ -22,6 +22,7 @@ from affect.faces import NoFaceError
 from affect.images import ImageError
 from affect.labels import Vocabulary
 from training.database.card import DataCard, DataError
+from training.database.folder_lock import locked
 from training.database.sample import SHARES, TEST, TRAIN, VALIDATION, Sample, place_of, split_of
 from training.database.writer import DatabaseWriter
 from training.sources.cropping import Cropping
@@ -94,16 +95,30 @@ def import_database(
         positive_intensity=source.positive_intensity,
         labelled=f"{source.title}: {source.labelled}",
     )
-    DatabaseWriter(out, card)  # says at once when the folder cannot be written
-    _same_settings(
-        out,
-        {
-            "format": source.name,
-            "splits": splits,
-            "cropping": repr(cropping),
-            "shard_lines": str(shard_lines),
-        },
-    )
+    settings = {
+        "format": source.name,
+        "splits": splits,
+        "cropping": repr(cropping),
+        "shard_lines": str(shard_lines),
+    }
+    with locked(out, DataError):
+        DatabaseWriter(out, card)  # says at once when the folder cannot be written
+        _same_settings(out, settings)
+        report = _import(source, out, card, cropping, splits, workers, shard_lines)
+    if not report.kept:
+        raise DataError(f"nothing of {source.root} could be used:\n{report.table()}")
+    return report
+
+
+def _import(
+    source: Source,
+    out: Path,
+    card: DataCard,
+    cropping: Cropping,
+    splits: str,
+    workers: int,
+    shard_lines: int,
+) -> ImportReport:
     total, units = survey(source.items())
     items = (
         replace(item, unit=units.get(item.unit, item.unit)) if isinstance(item, Record) else item
@@ -115,8 +130,6 @@ def import_database(
             report.add(part)
             bar.update(part.read)
     _write_refused(out / REFUSED_FILE, report)
-    if not report.kept:
-        raise DataError(f"nothing of {source.root} could be used:\n{report.table()}")
     return report
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from training.database.card import DataCard, DataError
+from training.database.folder_lock import locked
 from training.database.writer import DatabaseWriter, written_shards
 from training.renderer.affect_rule import RULE
 from training.renderer.expressions import AU_CODES
@@ -82,6 +83,15 @@ def render_database(
         renderer=renderer_digest(),
         affect_rule=RULE,
     )
+    with locked(folder, DataError):
+        return _render(folder, card, images=images, change=change, workers=workers)
+
+
+def _render(
+    folder: Path, card: DataCard, *, images: int, change: tuple[str, ...] | None, workers: int
+) -> RenderReport:
+    twins = card.twins
+    assert twins is not None
     DatabaseWriter(folder, card)  # says at once when the folder cannot be written
     groups, per_shard = -(-images // twins), max(SHARD_IMAGES // twins, 1)
     done = set(written_shards(folder))

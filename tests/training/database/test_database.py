@@ -1,5 +1,8 @@
 """A database keeps what it is given, and a stream's batches are functions of their number."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,6 +13,7 @@ import webdataset
 
 from training.database import reader, stream
 from training.database.card import DataCard, DataError
+from training.database.folder_lock import locked
 from training.database.reader import Database
 from training.database.sample import SPLITS, Sample, split_of
 from training.database.stream import Stream
@@ -262,7 +266,63 @@ def test_an_index_without_weights_weighs_all_alike(folder: Path, tmp_path: Path)
         (tmp_path / file.name).write_bytes(file.read_bytes())
     for index in tmp_path.glob("*.parquet"):
         pq.write_table(pq.read_table(index).drop_columns(["weight"]), index)
+        index.with_suffix(".sha256").unlink()  # as a database of an earlier version
     assert set(Database.open(tmp_path).weights("train")) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [("parquet", 60), ("sha256", 20), ("tar", 5)],  # half of the sums are the tar's
+)
+def test_a_flipped_byte_anywhere_is_named_or_changes_nothing(
+    folder: Path, tmp_path: Path, kind: str, least: int
+) -> None:
+    rows = np.arange(len(Database.open(folder).labels("train")))
+    reference = Database.open(folder)
+    labels, images = reference.labels("train"), reference.images("train", rows, 16)
+    rng = np.random.default_rng(0)
+    shutil.copytree(folder, tmp_path / "copy")
+    path = tmp_path / f"copy/shard-000000.{kind}"
+    content, noticed = path.read_bytes(), 0
+    for _ in range(60):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            found = Database.open(tmp_path / "copy")
+            read_labels, read_images = found.labels("train"), found.images("train", rows, 16)
+        except DataError:
+            noticed += 1
+        else:
+            assert np.array_equal(read_labels, labels, equal_nan=True)
+            assert np.array_equal(read_images, images)
+    assert noticed >= least
+
+
+def test_the_sums_of_a_shard_are_those_of_sha256sum(folder: Path) -> None:
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", *(p.name for p in folder.glob("*.sha256"))],
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
+def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
+    script = (
+        "import sys, pathlib; from training.database.folder_lock import locked\n"
+        f"with locked(pathlib.Path({str(tmp_path)!r}), ValueError):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(DataError, match="another process"), locked(tmp_path, DataError):
+            pass
+        other.kill()
+    with locked(tmp_path, DataError):
+        assert other.returncode != 0
 
 
 def test_a_broken_index_is_named(folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from affect.factory import load_model
 from training.database.card import DataError
+from training.database.folder_lock import locked
 from training.gan import loop
 from training.gan.checkpoint import CHECKPOINT_FILE, RunError
 from training.gan.commands import runs, train
@@ -113,6 +114,18 @@ def test_a_run_is_not_overwritten(data: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(RunError, match="--resume"):
         loop.start(CONFIG, data, tmp_path)
+
+
+def test_a_run_is_not_gone_on_with_while_it_is_going_on(
+    faces_of_made_people: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with locked(run, RunError):
+        with pytest.raises(RunError, match="another process"):
+            loop.start(preset("smoke"), faces_of_made_people, run)
+        (run / loop.CONFIG_FILE).write_text("{}")
+        with pytest.raises(RunError, match="another process"):
+            loop.resume(run)
 
 
 def test_a_folder_that_is_no_run_cannot_resume(tmp_path: Path) -> None:

@@ -1,0 +1,33 @@
+"""One writer a folder: whoever comes second is told so before anything is written."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCK_FILE = ".lock"
+
+
+@contextmanager
+def locked(folder: Path, error: type[ValueError]) -> Iterator[None]:
+    """Within, nobody else writes the folder, which is made where there is none.
+
+    The system lets go of the lock when its holder ends, however it ends. Raises `error` when
+    another process has it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_FILE, timeout=0)
+        lock.acquire()
+    except Timeout as busy:
+        raise error(
+            f"another process is writing {folder}: wait until it ends, or give another folder"
+        ) from busy
+    except OSError as failure:
+        why = failure.strerror or failure
+        raise error(f"cannot write {folder}: {why}; give a writable folder with space") from failure
+    try:
+        yield
+    finally:
+        lock.release()
