@@ -60,16 +60,38 @@ class ActionUnitReading(BaseModel):
     probability: Probability
     intensity: Probability
     present: bool
+    left: Probability | None = Field(
+        default=None,
+        description="intensity on the person's own left side; absent where not told apart",
+    )
+    right: Probability | None = Field(default=None, description="the same of the right side")
+
+
+class ExpressionReading(BaseModel):
+    """The likeliest class of expression, and the probability of every class of the model's card."""
+
+    label: str
+    probabilities: dict[str, Probability]
+
+
+class HeadPose(BaseModel):
+    """How the head is turned, in degrees."""
+
+    yaw: float = Field(description="above 0: towards the picture's right")
+    pitch: float = Field(description="above 0: up")
+    roll: float = Field(description="above 0: clockwise")
 
 
 class Reading(BaseModel):
-    """What the model reads off a face. A model trained on one kind of label lacks the other."""
+    """What the model reads off a face. What its card does not name is absent."""
 
     valence: Signed | None = None
     arousal: Signed | None = None
     realism: Probability = Field(
         description="share of the faces the model learnt from that look at least as strange to it; near 0: no face, or unlike any it knows"
     )
+    expression: ExpressionReading | None = None
+    pose: HeadPose | None = None
     aus: dict[str, ActionUnitReading] = {}
 
 

@@ -10,7 +10,7 @@ from affect.card import ModelCard
 from affect.faces import Face, NoFaceError
 from affect.images import ImageError
 from affect.inputs import Picture
-from affect.labels import EXPRESSIONS, POSE
+from affect.labels import POSE
 from affect.protocol.messages import Predictions
 
 
@@ -89,23 +89,20 @@ def face_reading(
         realism=float(read.realism[row]),
         valence=float(read.va[row, 0]) if card.learns_va else None,
         arousal=float(read.va[row, 1]) if card.learns_va else None,
-        expressions=_named(EXPRESSIONS, read, "expression", row),
-        pose=_named(POSE, read, "pose", row),
+        expressions=_named(card.expressions, read.expression[row]),
+        pose=_named(POSE, read.pose[row]) if card.pose else {},
         aus=_units(card, read, row) if card.learns_aus else {},
     )
 
 
 def _units(card: ModelCard, read: Predictions, row: int) -> dict[str, ActionUnit]:
     parts = (part[row].tolist() for part in (read.probability, read.intensity, read.present))
+    sides = dict(zip(card.one_sided, read.sides[row].T.tolist(), strict=True))
     return {
-        code: ActionUnit(probability, intensity, bool(present))
+        code: ActionUnit(probability, intensity, bool(present), *sides.get(code, (None, None)))
         for code, probability, intensity, present in zip(card.vocabulary, *parts, strict=True)
     }
 
 
-def _named(names: tuple[str, ...], read: Predictions, part: str, row: int) -> dict[str, float]:
-    """A row of a part that only some models have."""
-    values = getattr(read, part, None)
-    if values is None or not values.shape[1] or np.isnan(values[row]).any():
-        return {}
-    return dict(zip(names, values[row].tolist(), strict=True))
+def _named(names: tuple[str, ...], values: NDArray[np.float32]) -> dict[str, float]:
+    return dict(zip(names, values.tolist(), strict=True))

@@ -9,10 +9,10 @@ import orjson
 from starlette.responses import Response
 
 from affect.answers import RowProblem
-from affect.card import ModelCard
 from affect.faces import Face
 from affect.labels import AROUSAL, VALENCE
-from affect.protocol.messages import ExplanationDetails, Predictions
+from affect.protocol.messages import ExplanationDetails
+from affect.protocol.reading_fields import reading_fields
 from service.inference.results import (
     ExplanationResult,
     GenerationResult,
@@ -82,7 +82,7 @@ def _contents(result: InferenceResult, row: range) -> Json:
 
 
 def _face_reading(result: PredictionResult, place: int) -> Json:
-    return _face(result.faces[place]) | _reading(result.card, result.read, place)
+    return _face(result.faces[place]) | reading_fields(result.card, result.read, place)
 
 
 def _generation(result: GenerationResult, place: int) -> Json:
@@ -91,7 +91,7 @@ def _generation(result: GenerationResult, place: int) -> Json:
     return {
         "seed": int(result.seeds[place]),
         "requested": {**_rounded(va), "aus": _rounded(state)},
-        "measured": _reading(result.card, result.read, place),
+        "measured": reading_fields(result.card, result.read, place),
         "image": _image(result.images[place], result.media_type),
     }
 
@@ -103,10 +103,10 @@ def _explanation(result: ExplanationResult, row: range) -> Json:
     return {
         "question": _question(result, place),
         "box": _face(result.faces[place])["box"],
-        "factual": _reading(card, result.read, place),
+        "factual": reading_fields(card, result.read, place),
         "reconstruction": {
             "image": _image(result.reconstruction[place]),
-            "prediction": _reading(card, result.reconstruction_read, place),
+            "prediction": reading_fields(card, result.reconstruction_read, place),
             "error": round(float(result.reconstruction_error[place]), 4),
         },
         "frames": [_image(frame) for frame in result.frames[place]],
@@ -136,7 +136,7 @@ def _change(result: ExplanationResult, place: int, details: ExplanationDetails) 
         "sentence": details.sentence,
         "counterfactual": {
             "image": _image(result.counterfactual[place]),
-            "prediction": _reading(result.card, result.counterfactual_read, place),
+            "prediction": reading_fields(result.card, result.counterfactual_read, place),
             "valid": bool(result.valid[place]),
         },
         "causes": _moves(details.causes),
@@ -161,22 +161,6 @@ def _moves(moves: tuple[tuple[str, float, float], ...]) -> list[Json]:
 
 def _opinion(opinion: tuple[float, float, bool] | None) -> Json | None:
     return opinion and dict(zip(("from", "to", "agrees"), opinion, strict=True))
-
-
-def _reading(card: ModelCard, read: Predictions, place: int) -> Json:
-    """What the model reads; a model that was trained on one kind of label lacks the other."""
-    reading: Json = {"realism": round(float(read.realism[place]), 4)}
-    if card.labels != "au":
-        reading[VALENCE] = round(float(read.va[place, 0]), 4)
-        reading[AROUSAL] = round(float(read.va[place, 1]), 4)
-    if card.labels != "va":
-        columns = (read.probability, read.intensity, read.present)
-        rows = zip(card.vocabulary, *(column[place].tolist() for column in columns), strict=True)
-        reading["aus"] = {
-            code: {"probability": round(p, 4), "intensity": round(i, 4), "present": bool(present)}
-            for code, p, i, present in rows
-        }
-    return reading
 
 
 def _face(face: Face | None) -> Json:

@@ -22,7 +22,7 @@ from service.api.state import ApiRequest
 from service.api.status_routes import as_json, is_ready
 from service.api.tensor_answers import tensors_of_result
 from service.api.tensor_requests import TensorRequest, inference_from_tensors
-from service.api.tensor_shapes import INPUTS, OUTPUTS, sides
+from service.api.tensor_shapes import INPUTS, output_shapes, sides
 from service.api.tensors import (
     InferResponse,
     TensorMetadata,
@@ -66,7 +66,9 @@ class ModelReady(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """A model's tensors. `parameters.aus` are the Action Units behind the K columns of `aus`."""
+    """A model's tensors. `parameters` name the columns of `aus` and `expression`, and the last axis of
+    `sides` (the person's left, then right).
+    """
 
     name: str
     versions: list[str]
@@ -151,8 +153,8 @@ async def metadata(request: ApiRequest, name: str, version: str | None = None) -
         for datatype, shape in list(shapes.items())[:1]
     ]
     outputs = [
-        {"name": tensor, "datatype": datatype, "shape": sides(shape, card)}
-        for tensor, (datatype, shape) in OUTPUTS[target.operation].items()
+        {"name": tensor, "datatype": datatype, "shape": shape}
+        for tensor, (datatype, shape) in output_shapes(target.operation, card).items()
     ]
     document = {
         "name": name,
@@ -160,7 +162,11 @@ async def metadata(request: ApiRequest, name: str, version: str | None = None) -
         "platform": PLATFORM,
         "inputs": inputs,
         "outputs": outputs,
-        "parameters": {"aus": ",".join(card.vocabulary)},
+        "parameters": {
+            "aus": ",".join(card.vocabulary),
+            "expressions": ",".join(card.expressions),
+            "one_sided": ",".join(card.one_sided),
+        },
     }
     return as_json(document)
 

@@ -82,13 +82,19 @@ def _explanation(result: ExplanationResult, places: Places) -> Tensors:
 
 
 def _reading(card: ModelCard, read: Predictions, places: Places, prefix: str = "") -> Tensors:
-    """AU probabilities (N, K), valence and arousal (N, 2), realism (N,); NaN where a row or the model has none."""
+    """AU probabilities (N, K), valence and arousal (N, 2), realism (N,), and what else the model
+    reads; NaN where a row has none, or a model that learnt one kind of label.
+    """
     nowhere = np.full_like(places, -1)
     columns = {
         "aus": _column(read.probability, nowhere if card.labels == "va" else places),
         "va": _column(read.va, nowhere if card.labels == "au" else places),
         "realism": _column(read.realism, places),
     }
+    for name in ("expression", "pose", "sides"):
+        values: Array = getattr(read, name)
+        if values.shape[-1]:
+            columns[name] = _column(values, places)
     return {f"{prefix}{name}": ("FP32", column) for name, column in columns.items()}
 
 

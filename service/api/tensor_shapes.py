@@ -1,10 +1,12 @@
 """Which tensors each operation takes and gives in the Open Inference Protocol, their types and shapes.
 
--1 is any number of rows or px; "K" the model's Action Units.
+-1 is any number of rows or px; "K" the model's Action Units, "E" its classes of expression, "P" its
+angles of pose, "D" its one-sided Action Units. What a model does not know is no output of it.
 """
 
 from affect.archive import Operation
 from affect.card import ModelCard
+from affect.labels import POSE
 from service.api.tensors import Datatype
 
 Shape = tuple[int | str, ...]
@@ -26,6 +28,9 @@ READ: dict[str, tuple[Datatype, Shape]] = {
     "aus": ("FP32", AUS),
     "va": ("FP32", VA),
     "realism": ("FP32", ROWS),
+    "expression": ("FP32", (-1, "E")),
+    "pose": ("FP32", (-1, "P")),
+    "sides": ("FP32", (-1, 2, "D")),
 }
 OUTPUTS: dict[Operation, dict[str, tuple[Datatype, Shape]]] = {
     "predict": {
@@ -55,6 +60,21 @@ OUTPUTS: dict[Operation, dict[str, tuple[Datatype, Shape]]] = {
 }
 
 
+def output_shapes(operation: Operation, card: ModelCard) -> dict[str, tuple[Datatype, list[int]]]:
+    """Type and shape of every tensor that the operation of this model gives."""
+    shapes = {
+        name: (datatype, sides(shape, card))
+        for name, (datatype, shape) in OUTPUTS[operation].items()
+    }
+    return {name: (datatype, shape) for name, (datatype, shape) in shapes.items() if all(shape)}
+
+
 def sides(shape: Shape, card: ModelCard) -> list[int]:
-    """The shape with the number of the model's Action Units in place of "K"."""
-    return [len(card.vocabulary) if side == "K" else int(side) for side in shape]
+    """The shape with the model's numbers in place of letters."""
+    known = {
+        "K": len(card.vocabulary),
+        "E": len(card.expressions),
+        "P": len(POSE) if card.pose else 0,
+        "D": len(card.one_sided),
+    }
+    return [known[side] if isinstance(side, str) else side for side in shape]

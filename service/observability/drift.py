@@ -1,8 +1,9 @@
 """What the model sees, against what it saw in training: distributions of its readings, and how far they moved.
 
-Counts only: no reading of a face is kept. The reference is the card's (quantiles of each label on real faces); realism is by
-its definition the share of real faces that look no more real, so that its reference is flat.
-Shape letters: N faces, L labels (the card's Action Units, valence, arousal, realism), B bins.
+Counts only: no reading of a face is kept. The reference is the card's (quantiles of each label on
+real faces); realism is by its definition the share of real faces that look no more real, so that
+its reference is flat. Shape letters: N faces, L labels (the card's Action Units, valence, arousal,
+probabilities of its expressions, pose, realism), B bins.
 """
 
 from collections import deque
@@ -14,10 +15,12 @@ from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Met
 from prometheus_client.registry import Collector
 
 from affect.card import ModelCard
-from affect.labels import AROUSAL, VALENCE
+from affect.labels import AROUSAL, POSE, VALENCE
 from affect.protocol.messages import Predictions
 
 REALISM = "realism"
+LOWEST = {VALENCE: -1.0, AROUSAL: -1.0} | dict.fromkeys(POSE, -90.0)  # others: 0
+HIGHEST = dict.fromkeys(POSE, 90.0)  # others: 1
 BINS = 10
 BLOCK_FACES = 100  # the window moves by blocks of this many
 WINDOW_BLOCKS = 20
@@ -60,10 +63,12 @@ class DriftMonitor:
         self.card = card
         aus = card.vocabulary if card.learns_aus else ()
         va = (VALENCE, AROUSAL) if card.learns_va else ()
-        self.labels = (*aus, *va, REALISM)
+        pose = POSE if card.pose else ()
+        self.labels = (*aus, *va, *card.expressions, *pose, REALISM)
         self._aus, self._va = len(aus), len(va)
-        self._low = np.array([-1.0 if label in va else 0.0 for label in self.labels])
-        self._scale = BINS / (1 - self._low)
+        self._low = np.array([LOWEST.get(label, 0.0) for label in self.labels])
+        self._high = np.array([HIGHEST.get(label, 1.0) for label in self.labels])
+        self._scale = BINS / (self._high - self._low)
         self._rows = np.arange(len(self.labels))
         self.counts = np.zeros((len(self.labels), BINS), np.int64)
         self.sums = np.zeros(len(self.labels))
@@ -81,9 +86,9 @@ class DriftMonitor:
 
     def add(self, read: Predictions) -> None:
         """Count the readings of some faces."""
-        values = np.concatenate(
-            [read.intensity[:, : self._aus], read.va[:, : self._va], read.realism[:, None]], 1
-        )  # (N, L)
+        labels = (read.intensity[:, : self._aus], read.va[:, : self._va])
+        others = (read.expression, read.pose, read.realism[:, None])
+        values = np.concatenate([*labels, *others], 1)  # (N, L)
         self.sums += values.sum(0)
         places = ((values - self._low) * self._scale).astype(np.int64)
         places = np.minimum(
@@ -114,7 +119,7 @@ class DriftMonitor:
 
     def bounds(self, row: int) -> list[str]:
         """Upper bounds of a label's histogram."""
-        bounds = np.linspace(self._low[row], 1.0, BINS + 1)[1:-1]
+        bounds = np.linspace(self._low[row], self._high[row], BINS + 1)[1:-1]
         return [*(f"{bound:.1f}" for bound in bounds), "+Inf"]
 
     def _block(self) -> NDArray[np.int64]:
@@ -140,7 +145,8 @@ class DriftCollector(Collector):
         names = ("model", "version")
         read = HistogramMetricFamily(
             "affectgan_reading",
-            "What was read off faces: intensity of an AU, valence, arousal, realism",
+            "What was read off faces: intensity of an AU, valence, arousal, probability of an "
+            "expression, degrees of pose, realism",
             labels=(*names, "label"),
         )
         drift = GaugeMetricFamily(

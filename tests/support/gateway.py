@@ -125,16 +125,23 @@ class Gateway:
             return Reply(error.code, error.headers, error.read())
 
 
-def local_backend(version: str = "1.0") -> LocalBackend:
+def local_backend(version: str = "1.0", *, reader: bool = False) -> LocalBackend:
     """A backend of this version. All versions have the same weights."""
-    return LocalBackend(tiny_model(tiny_card().model_copy(update={"version": version})))
+    card = tiny_card(reader=reader)
+    return LocalBackend(tiny_model(card.model_copy(update={"version": version})))
 
 
 def serve(
-    settings: Settings, *versions: str, routing: Routing = NO_ROUTING, **options: Any
+    settings: Settings,
+    *versions: str,
+    routing: Routing = NO_ROUTING,
+    reader: bool = False,
+    **options: Any,
 ) -> Generator[Gateway, None, None]:
-    """Run a gateway in a thread for as long as the caller holds it."""
-    backends = [local_backend(version) for version in versions or ("1.0",)]
+    """Run a gateway in a thread for as long as the caller holds it. With `reader` its model reads
+    expression, pose and sides too.
+    """
+    backends = [local_backend(version, reader=reader) for version in versions or ("1.0",)]
     listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(
         configured(create_app(settings, backends=backends, routing=routing, **options), settings)

@@ -14,8 +14,9 @@ from affect.model import AffectModel, smoke_card
 NUISANCES = ("light: dim to bright", "skin: light to dark")
 
 
-def tiny_card(labels: Literal["au", "va", "both"] = "both") -> ModelCard:
-    card = smoke_card(labels=labels)
+def tiny_card(labels: Literal["au", "va", "both"] = "both", *, reader: bool = False) -> ModelCard:
+    """With `reader` it reads expression, pose and sides too."""
+    card = smoke_card(labels=labels, reader=reader)
     calibration = {
         code: Calibration(scale=1.2, shift=0.1, threshold=0.4) for code in card.vocabulary
     }

@@ -9,8 +9,10 @@ from pyarrow import parquet
 
 from affect import Reader
 from affect.inputs import U8
+from affect.labels import EXPRESSIONS
 from affect.local import Readings
 from affect.local.table import HEAD, TAIL, TableError, columns
+from tests.support.tiny import tiny_card, tiny_run
 
 VOCABULARY = ("AU1", "AU12")
 
@@ -31,6 +33,16 @@ def test_what_a_model_does_not_know_is_empty(readings: Readings) -> None:
     frame = readings.to_pandas()
     assert frame["pitch"].isna().all() and frame["expression"].isna().all()
     assert frame["error"].tolist()[1] == "not_an_image" and frame["error"].isna().sum() == 2
+
+
+def test_a_model_that_reads_expression_and_pose_fills_their_columns(
+    portrait: U8, tmp_path: Path
+) -> None:
+    reader = Reader(tiny_run(tmp_path / "run", tiny_card(reader=True)), device="cpu")
+    row = reader.read([portrait]).to_pandas().iloc[0]
+    (reading,) = reader.read([portrait])
+    assert row["expression"] in EXPRESSIONS and row["yaw"] == round(reading.pose["yaw"], 5)
+    assert reading.aus["AU12"].left is not None and reading.aus["AU25"].left is None
 
 
 def test_a_frame_and_an_arrow_table_hold_the_same(readings: Readings) -> None:
