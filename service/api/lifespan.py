@@ -18,7 +18,8 @@ from service.inference.preprocessing import Preprocessor
 from service.inference.response_cache import ResponseCache
 from service.inference.routing import Routing
 from service.inference.shadow import ShadowTraffic
-from service.jobs.background import JobContext, open_jobs
+from service.jobs.background import open_jobs
+from service.jobs.execution import JobContext
 from service.observability.metrics import Metrics, metrics_server
 from service.observability.tracing import Tracing
 from service.settings import Settings

@@ -11,7 +11,7 @@ from service.inference.admission import Admission
 from service.inference.model_registry import ModelRegistry
 from service.inference.response_cache import ResponseCache
 from service.inference.shadow import ShadowTraffic
-from service.jobs.jobs import JobQueue
+from service.jobs.job_queue import JobQueue
 from service.jobs.webhooks import Webhooks
 from service.observability.metrics import Metrics
 from service.settings import Settings

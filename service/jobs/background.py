@@ -1,16 +1,15 @@
-"""Jobs and their webhooks as the settings have them: in Redis when there is one and a key to encrypt with, otherwise in this process."""
+"""Jobs and their webhooks as the settings have them.
 
-from collections.abc import AsyncIterator, Callable, Mapping
+In Redis when there is one and a key to encrypt with, otherwise in this process.
+"""
+
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
-from starlette.responses import Response
-
-from service.inference.admission import Admission
-from service.inference.model_registry import ModelRegistry
-from service.inference.results import InferenceResult
 from service.jobs.documents import job_document
-from service.jobs.jobs import Job, JobQueue, JobStore
+from service.jobs.execution import JobContext
+from service.jobs.job_queue import JobQueue
+from service.jobs.jobs import Job, JobStore
 from service.jobs.memory_store import MemoryJobStore
 from service.jobs.redis_store import RedisJobStore
 from service.jobs.webhooks import Webhooks
@@ -18,17 +17,6 @@ from service.observability.metrics import Metrics
 from service.settings import Settings
 from service.storage.encrypted_redis import EncryptedRedis
 from service.storage.encryption import Cipher
-
-
-@dataclass(frozen=True)
-class JobContext:
-    """What jobs need of the gateway. `render` makes a result, and the media type asked for, a response with these headers."""
-
-    settings: Settings
-    admission: Admission
-    models: ModelRegistry
-    metrics: Metrics
-    render: Callable[[InferenceResult, str | None, Mapping[str, str]], Response]
 
 
 def check_settings(settings: Settings) -> None:
@@ -50,21 +38,10 @@ async def open_jobs(
         async def notify(job: Job) -> bool:
             assert job.webhook is not None
             failure = await jobs.get_response(job) if job.status == "failed" else None
-            return await webhooks.call(
-                job.webhook, job_document(job, store.location, failure), job.id
-            )
+            document = job_document(job, store.location, failure)
+            return await webhooks.deliver(job.webhook, document, job.id)
 
-        jobs = await stack.enter_async_context(
-            JobQueue(
-                store,
-                context.settings,
-                context.admission,
-                context.models,
-                context.metrics,
-                render=lambda result, media_type: context.render(result, media_type, {}),
-                tell=notify,
-            )
-        )
+        jobs = await stack.enter_async_context(JobQueue(store, context, notify))
         yield jobs, webhooks
 
 

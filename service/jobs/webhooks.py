@@ -94,8 +94,8 @@ class Webhooks:
             raise invalid(HEADER, url, "not a public address")
         return url
 
-    async def call(self, url: str, body: bytes, message_id: str) -> bool:
-        """Deliver, with growing waits, for `seconds`. True when the target took it (2xx)."""
+    async def deliver(self, url: str, body: bytes, message_id: str) -> bool:
+        """With growing waits, for `seconds`. True when the target took it (2xx)."""
         attempts = AsyncRetrying(
             retry=retry_if_exception_type(_NotDelivered),
             wait=wait_random_exponential(FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),

@@ -1,4 +1,4 @@
-"""`Prefer: respond-async`: a request becomes a job, whose answer is what the request would have had. In memory, and over a real Redis."""
+"""Jobs have the answer that the request would have had, in memory and over a real Redis."""
 
 import asyncio
 import base64
@@ -214,7 +214,7 @@ def test_whoever_waits_for_an_answer_is_not_kept_from_it_by_a_job(gateway: Gatew
     gateway.delete(path)
 
 
-# -- Redis ---------------------------------------------------------------------------------------------------------
+# -- Redis -----------------------------------------------------------------------------------------
 
 
 def stream(server: RedisServer) -> RedisJobStore:
@@ -290,11 +290,12 @@ def test_no_picture_lies_in_redis_in_clear_and_none_when_the_job_is_done(
     running.close()
 
 
-def _value(client: Redis, key: bytes) -> bytes:
+def _value(client: Any, key: bytes) -> bytes:
     kind = client.type(key)
     if kind == b"stream":
         return repr(client.xrange(key)).encode()
-    return b"".join(client.hgetall(key).values()) if kind == b"hash" else client.get(key)
+    value = b"".join(client.hgetall(key).values()) if kind == b"hash" else client.get(key)
+    return bytes(value)
 
 
 def test_a_job_whose_gateway_died_is_done_by_another_and_the_dead_changes_nothing(
@@ -310,7 +311,7 @@ def test_a_job_whose_gateway_died_is_done_by_another_and_the_dead_changes_nothin
     running.close()
 
 
-def test_a_closing_gateway_gives_its_job_back(redis_server: RedisServer) -> None:
+def test_a_closing_gateway_requeues_its_job(redis_server: RedisServer) -> None:
     first = serve(redis_settings(redis_server))
     closing = next(first)
     closing.backend.delay_seconds = 30.0
@@ -344,14 +345,14 @@ def test_without_redis_a_request_that_prefers_to_be_a_job_is_answered_at_once(
     running.close()
 
 
-def test_a_redis_without_a_key_to_seal_with_gets_no_jobs(redis_server: RedisServer) -> None:
+def test_a_redis_without_a_key_to_encrypt_with_gets_no_jobs(redis_server: RedisServer) -> None:
     running = serve(Settings(redis_url=redis_server.url))
     gateway = next(running)
     assert gateway.get(start_job(gateway)).json["kept_in"] == "memory"
     running.close()
 
 
-# -- whose ---------------------------------------------------------------------------------------------------------
+# -- owners -----------------------------------------------------------------------------------------
 
 
 def test_a_job_is_its_key_s_alone(tmp_path: Path) -> None:
@@ -371,7 +372,7 @@ def test_a_job_is_its_key_s_alone(tmp_path: Path) -> None:
     running.close()
 
 
-# -- the end of a gateway ------------------------------------------------------------------------------------------
+# -- the end of a gateway --------------------------------------------------------------------------
 
 
 def stopping(settings: Settings) -> tuple[Gateway, threading.Thread, Callable[[], None]]:
@@ -387,11 +388,11 @@ def stopping(settings: Settings) -> tuple[Gateway, threading.Thread, Callable[[]
     thread.start()
     until(lambda: server.started)
     gateway = Gateway(f"http://127.0.0.1:{listening.getsockname()[1]}", backend, server)
-    return (
-        gateway,
-        thread,
-        lambda: loop.call_soon_threadsafe(server.handle_exit, signal.SIGTERM, None) and None,
-    )
+
+    def terminate() -> None:
+        loop.call_soon_threadsafe(server.handle_exit, signal.SIGTERM, None)
+
+    return gateway, thread, terminate
 
 
 def test_a_stopped_gateway_finishes_its_jobs_and_hands_them_out_before_it_closes() -> None:

@@ -179,10 +179,10 @@ def test_a_target_that_is_not_listed_is_refused(url: str) -> None:
 async def test_a_listed_name_that_leads_inside_is_not_called(receiver: Receiver) -> None:
     url = receiver.url.replace("127.0.0.1", "localhost")
     async with Webhooks((url.rpartition("/")[0],), (), SECRET, Metrics(), seconds=5) as hooks:
-        assert hooks.check(url) and not await hooks.call(url, b"{}", "delivery")
+        assert hooks.check(url) and not await hooks.deliver(url, b"{}", "delivery")
         assert not receiver.received and not retries(hooks)
     async with Webhooks((), (url.rpartition("/")[0],), SECRET, Metrics(), seconds=5) as hooks:
-        assert await hooks.call(url, b"{}", "delivery")
+        assert await hooks.deliver(url, b"{}", "delivery")
 
 
 @pytest.mark.parametrize(
