@@ -9,329 +9,440 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
 
-class ModelName(BaseModel):
+class _Answer(BaseModel):
+    """What stands under a field describes it, here and in openapi.yaml."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, populate_by_name=True)
+
+
+class ModelName(_Answer):
     """Which model answered."""
 
     name: str
+    """Name of the model."""
     version: str
+    """Its version."""
     labels: Literal["au", "va", "both"]
+    """What it learnt: Action Units, valence and arousal, or both."""
 
 
 class ServedVersion(ModelName):
-    """A version that is open. `digest` identifies its archives."""
+    """A version that is open."""
 
-    default: bool = Field(description="answers who names this model but no version, canaries apart")
-    share: Probability = Field(description="of the requests that name no version")
-    shadow: bool = Field(description="gets copies of requests whose answers nobody sees")
+    default: bool
+    """Answers who names this model but no version, canaries apart."""
+    share: Probability
+    """Share of the requests that name no version."""
+    shadow: bool
+    """Gets copies of requests whose answers nobody sees."""
     vocabulary: list[str]
+    """The Action Units it knows, as FACS codes."""
     digest: str
+    """Identifies its archives."""
 
 
-class ModelList(BaseModel):
+class ModelList(_Answer):
     """Every version of every model; the first model is the one that answers who names none."""
 
     models: list[ServedVersion]
+    """The versions that are open."""
 
 
-class RowProblem(BaseModel):
+class RowProblem(_Answer):
     """Why one picture or item has no answer."""
 
     type: str
+    """URI of the kind of problem: `urn:affectgan:problem:` and the code."""
     title: str
+    """The kind of problem in words."""
     status: int
+    """The HTTP status that this problem would have for a whole request."""
     detail: str
+    """What is wrong here, and what would do."""
     code: str
+    """Stable name of the kind of problem, such as `no_face`."""
 
 
-class Picture(BaseModel):
+class Picture(_Answer):
     """An encoded picture."""
 
-    content: str = Field(description="base64")
+    content: str
+    """The file's bytes in base64."""
     media_type: str
+    """Such as `image/png`."""
 
     def to_bytes(self) -> bytes:
         """The file's content."""
         return base64.b64decode(self.content)
 
 
-class ActionUnitReading(BaseModel):
+class ActionUnitReading(_Answer):
     """One Action Unit."""
 
     probability: Probability
+    """That the movement is there; calibrated on other pictures."""
     intensity: Probability
+    """How strong the movement is, from 0 (not at all) to 1 (as strong as it gets)."""
     present: bool
-    left: Probability | None = Field(
-        default=None,
-        description="intensity on the person's own left side; absent where not told apart",
-    )
-    right: Probability | None = Field(default=None, description="the same of the right side")
+    """Whether the probability reaches the card's threshold for this Action Unit."""
+    left: Probability | None = None
+    """Intensity on the person's own left side; absent where the sides are not told apart."""
+    right: Probability | None = None
+    """The same of the right side."""
 
 
-class ExpressionReading(BaseModel):
-    """The likeliest class of expression, and the probability of every class of the model's card."""
+class ExpressionReading(_Answer):
+    """The nearest of the usual classes of expression."""
 
     label: str
+    """The likeliest class."""
     probabilities: dict[str, Probability]
+    """Of every class of the model's card."""
 
 
-class HeadPose(BaseModel):
+class HeadPose(_Answer):
     """How the head is turned, in degrees."""
 
-    yaw: float = Field(description="above 0: towards the picture's right")
-    pitch: float = Field(description="above 0: up")
-    roll: float = Field(description="above 0: clockwise")
+    yaw: float
+    """Above 0: towards the picture's right."""
+    pitch: float
+    """Above 0: up."""
+    roll: float
+    """Above 0: clockwise."""
 
 
-class Reading(BaseModel):
+class Reading(_Answer):
     """What the model reads off a face. What its card does not name is absent."""
 
     valence: Signed | None = None
+    """How pleasant the shown state looks, from -1 (unpleasant) to 1 (pleasant)."""
     arousal: Signed | None = None
-    realism: Probability = Field(
-        description="share of the faces the model learnt from that look at least as strange to it; near 0: no face, or unlike any it knows"
-    )
+    """How excited the shown state looks, from -1 (calm) to 1 (excited)."""
+    realism: Probability
+    """Share of the faces the model learnt from that look at least as strange to it; near 0: no face, or unlike any it knows."""
     expression: ExpressionReading | None = None
+    """The class of expression, where the model knows classes."""
     pose: HeadPose | None = None
+    """How the head is turned, where the model reads it."""
     aus: dict[str, ActionUnitReading] = {}
+    """The Action Units by FACS code."""
 
 
 class FaceReading(Reading):
-    """A face of the picture. The box is x, y, width, height in px of the picture, null for an aligned crop."""
+    """A face of the picture, and what is read off it."""
 
     box: tuple[float, float, float, float] | None = None
-    points: list[tuple[float, float]] | None = Field(
-        default=None, description="eyes, nose tip, mouth corners; the picture's left first"
-    )
-    confidence: Probability | None = Field(default=None, description="that this is a face")
+    """x, y, width, height in px of the picture as it stands upright; null for an aligned crop."""
+    points: list[tuple[float, float]] | None = None
+    """Eyes, nose tip, mouth corners in px; the picture's left first."""
+    confidence: Probability | None = None
+    """That this is a face."""
 
 
-class PredictResult(BaseModel):
+class PredictResult(_Answer):
     """One picture: its faces, or its error."""
 
     index: int
+    """Place of the picture in the request, from 0."""
     status: Literal["ok", "error"]
+    """`ok`: there are faces; `error`: there is an error."""
     faces: list[FaceReading] | None = None
+    """The faces that were asked for, the largest first."""
     error: RowProblem | None = None
+    """Why there is no reading."""
 
 
-class PredictAnswer(BaseModel):
+class PredictAnswer(_Answer):
     """Answers in the order of the pictures."""
 
     model: ModelName
+    """The model that answered."""
     results: list[PredictResult]
+    """One a picture, in the order of the request."""
 
 
-class GenerateResult(BaseModel):
+class GenerateResult(_Answer):
     """One face: what was asked of the model in full, and what the predictor reads off the picture."""
 
     index: int
+    """Place of the item in the request, from 0."""
     status: Literal["ok", "error"]
+    """`ok`: there is a picture; `error`: there is an error."""
     seed: int | None = None
+    """What the face was drawn from: the same item and seed give the same bytes."""
     requested: dict[str, Any] | None = None
+    """What was asked of the model: the item's wishes, and what was drawn for the rest."""
     measured: Reading | None = None
+    """What is read off the drawn picture."""
     image: Picture | None = None
+    """The drawn face, which says in its metadata that it is synthetic."""
     error: RowProblem | None = None
+    """Why there is no picture."""
 
 
-class GenerateAnswer(BaseModel):
+class GenerateAnswer(_Answer):
     """Answers in the order of the items."""
 
     model: ModelName
+    """The model that answered."""
     results: list[GenerateResult]
+    """One an item, in the order of the request."""
 
 
-class Drawn(BaseModel):
+class Drawn(_Answer):
     """A picture with what is read off it."""
 
     image: Picture
+    """The picture, in the frame of the aligned crop."""
     prediction: Reading
+    """What is read off it."""
 
 
 class Reconstruction(Drawn):
-    """The face as the generator alone draws it; `error` is the mean absolute difference in [0, 1]."""
+    """The face as the generator alone draws it."""
 
     error: float
+    """Mean absolute difference from the face, in shares of full scale, 0 to 1."""
 
 
 class Counterfactual(Drawn):
-    """The changed face; `valid` when it is read as was asked."""
+    """The changed face."""
 
     valid: bool
+    """Whether it is read as was asked."""
 
 
-class Change(BaseModel):
+class Change(_Answer):
     """A reading that moved."""
 
-    model_config = ConfigDict(populate_by_name=True)
-
     label: str
+    """A FACS code, `valence`, `arousal`, or a nuisance of the card."""
     start: float = Field(alias="from")
+    """Before: intensity of an Action Unit, valence or arousal, or the place between a nuisance's ends."""
     to: float
+    """After, in the same unit."""
 
 
-class ChangeMap(BaseModel):
+class ChangeMap(_Answer):
     """Where the face changed: grey for machines, coloured for people."""
 
     image: Picture
+    """Grey: 0 where nothing changed, brighter where more did."""
     signed: Picture
+    """Warm where the face became brighter, cool where darker, over a faint face."""
 
 
-class JudgeOpinion(BaseModel):
-    """What an independent network reads of the questioned label before and after, and whether it follows at least half of the way."""
-
-    model_config = ConfigDict(populate_by_name=True)
+class JudgeOpinion(_Answer):
+    """What an independent network reads of the questioned label before and after."""
 
     start: float = Field(alias="from")
+    """Its reading of the face."""
     to: float
+    """Its reading of the changed face."""
     agrees: bool
+    """Whether it follows at least half of the way."""
 
 
-class Trust(BaseModel):
+class Trust(_Answer):
     """How far to trust the explanation, and why."""
 
     level: Literal["high", "medium", "low"]
+    """`high` only when an independent judge confirms it."""
     reasons: list[str]
-    judge: JudgeOpinion | None = Field(
-        default=None, description="null: nobody independent was asked"
-    )
+    """Measured reasons in words, the serious ones first."""
+    judge: JudgeOpinion | None = None
+    """What an independent judge sees; null: nobody independent was asked."""
 
 
-class PixelShares(BaseModel):
-    """Integrated Gradients: which pixels speak for a large number (warm) and which against it (cool), and their signed share by region."""
+class PixelShares(_Answer):
+    """Integrated Gradients (Sundararajan et al. 2017): which pixels made the decision."""
 
     image: Picture
+    """Warm where pixels speak for a large number, cool where against it."""
     regions: dict[str, float]
+    """Signed share by region of the face, in parts of the total size."""
 
 
-class Alternative(BaseModel):
+class Alternative(_Answer):
     """Another answer to the same question, by another cause."""
 
     sentence: str
+    """It in words."""
     counterfactual: Counterfactual
+    """The face after this change."""
     causes: list[Change]
+    """What was moved."""
     changes: list[Change]
+    """Readings that moved, the largest first."""
     map: ChangeMap
+    """Where the face changed."""
     regions: dict[str, float]
+    """Share of the change in each region of the face and outside it."""
     scores: dict[str, float]
+    """Measures by name."""
     trust: Trust
+    """How far to trust it, and why."""
 
 
-class ExplainResult(BaseModel):
+class ExplainResult(_Answer):
     """One explanation, or its error. All pictures are in the frame of the aligned crop."""
 
     index: int
+    """Place of the picture in the request, from 0."""
     status: Literal["ok", "error"]
+    """`ok`: there is an explanation; `error`: there is an error."""
     question: dict[str, Any] | None = None
+    """The question as it was understood."""
     sentence: str | None = None
+    """The answer in words."""
     box: tuple[float, float, float, float] | None = None
+    """The face: x, y, width, height in px of the picture as it stands upright; null for an aligned crop."""
     factual: Reading | None = None
+    """What is read off the face."""
     reconstruction: Reconstruction | None = None
+    """The face as the generator alone draws it."""
     counterfactual: Counterfactual | None = None
-    causes: list[Change] | None = Field(
-        default=None,
-        description="what was moved: AUs by intensity, or nuisances by where the face stands between their ends, 0 and 1",
-    )
-    changes: list[Change] | None = Field(
-        default=None, description="readings that moved, the largest first"
-    )
+    """The changed face."""
+    causes: list[Change] | None = None
+    """What was moved: AUs by intensity, or nuisances by where the face stands between their ends, 0 and 1."""
+    changes: list[Change] | None = None
+    """Readings that moved, the largest first."""
     map: ChangeMap | None = None
+    """Where the face changed."""
     frames: list[Picture] | None = None
-    regions: dict[str, float] | None = Field(
-        default=None, description="share of the change in each region of the face and outside it"
-    )
-    attribution: dict[str, float] | None = Field(
-        default=None,
-        description="how far moving each AU (or nuisance) alone moves the decision as was asked",
-    )
-    integrated_gradients: PixelShares | None = Field(default=None, description="when asked for")
+    """The way from the face, first, to the changed one, last."""
+    regions: dict[str, float] | None = None
+    """Share of the change in each region of the face and outside it."""
+    attribution: dict[str, float] | None = None
+    """How far moving each AU (or nuisance) alone moves the decision as was asked: logits of an AU, points of valence or arousal."""
+    integrated_gradients: PixelShares | None = None
+    """Which pixels made the decision, when asked for."""
     scores: dict[str, float] | None = None
+    """Measures by name: validity_margin, identity, realism, stability, support, proximity, sparsity and others."""
     trust: Trust | None = None
-    alternatives: list[Alternative] | None = Field(
-        default=None, description="as many of the other answers asked for as differ"
-    )
+    """How far to trust it, and why."""
+    alternatives: list[Alternative] | None = None
+    """As many of the other answers asked for as differ."""
     error: RowProblem | None = None
+    """Why there is no explanation."""
 
 
-class ExplainAnswer(BaseModel):
+class ExplainAnswer(_Answer):
     """Answers in the order of the pictures."""
 
     model: ModelName
+    """The model that answered."""
     results: list[ExplainResult]
+    """One a picture, in the order of the request."""
 
 
-class Health(BaseModel):
+class Health(_Answer):
     """The process lives."""
 
     status: Literal["ok"]
+    """Always `ok`."""
 
 
-class VersionReadiness(BaseModel):
+class VersionReadiness(_Answer):
     """For each operation of a version whether it has a worker that is ready."""
 
     name: str
+    """Name of the model."""
     version: str
+    """Its version."""
     operations: dict[str, bool]
+    """By operation: whether a worker is ready."""
 
 
-class Readiness(BaseModel):
+class Readiness(_Answer):
     """Whether requests would be served."""
 
     ready: bool
+    """Every operation of the default version has a worker that is ready, and nobody is shutting down."""
     draining: bool
+    """The gateway finishes what it has and takes nothing more."""
     operations: dict[str, bool]
+    """The same as `versions` says of the default version."""
     versions: list[VersionReadiness]
+    """Every version that is open."""
 
 
-class Progress(BaseModel):
-    """Pictures or items done, of all."""
+class Progress(_Answer):
+    """How far a job is."""
 
     done: int = Field(ge=0)
+    """Pictures or items that are done."""
     of: int = Field(ge=1)
+    """Pictures or items in all."""
 
 
-class Link(BaseModel):
-    """Where something is, a path of this gateway."""
+class Link(_Answer):
+    """Where something is."""
 
     href: str
+    """A path of this gateway."""
 
 
-class WebhookState(BaseModel):
+class WebhookState(_Answer):
     """Who is called when the job ends, and whether that happened."""
 
     url: str
+    """The address that is called."""
     status: Literal["waiting", "delivered", "failed"]
+    """`failed`: it was tried for as long as the settings say."""
 
 
-class JobDocument(BaseModel):
+class JobDocument(_Answer):
     """A request whose answer is fetched later. Times are ISO 8601 in UTC."""
 
     id: str
+    """Its name, which cannot be guessed."""
     status: Literal["queued", "running", "done", "failed", "cancelled", "expired"]
+    """How it stands."""
     operation: Literal["predict", "generate", "explain"]
+    """What was asked."""
     created: str
+    """When it was asked."""
     started: str | None
+    """When it was begun."""
     finished: str | None
-    expires: str = Field(description="from then on there is no answer")
+    """When it ended."""
+    expires: str
+    """From then on there is no answer."""
     progress: Progress
-    attempts: int = Field(
-        description="gateways that began it; more than one when one of them ended"
-    )
-    href: str = Field(description="where this document is")
-    result: Link | None = Field(description="where the answer is, when the job is done")
-    error: "ProblemBody | None" = Field(description="why the job failed")
+    """How far it is."""
+    attempts: int
+    """Gateways that began it; more than one when one of them ended."""
+    href: str
+    """Where this document is."""
+    result: Link | None
+    """Where the answer is, when the job is done."""
+    error: "ProblemBody | None"
+    """Why the job failed."""
     webhook: WebhookState | None
-    kept_in: Literal["memory", "redis"] = Field(description="memory: lost when the gateway stops")
+    """Who is called when it ends."""
+    kept_in: Literal["memory", "redis"]
+    """Where it waits; memory: lost when the gateway stops."""
     note: str
+    """What the caller should know of it, in words."""
 
 
-class ProblemBody(BaseModel):
+class ProblemBody(_Answer):
     """RFC 9457, with a request id, a stable code, and every faulty field."""
 
     type: str
+    """URI of the kind of problem: `urn:affectgan:problem:` and the code."""
     title: str
+    """The kind of problem in words."""
     status: int
+    """The HTTP status."""
     detail: str
+    """What is wrong here, and what would do."""
     instance: str
+    """The path that was asked for."""
     request_id: str
+    """Name of this request in the operator's log."""
     code: str
+    """Stable name of the kind of problem."""
     errors: list[dict[str, Any]]
+    """Each faulty field: `field`, `value`, `message`."""

@@ -21,13 +21,15 @@ class CardError(ValueError):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # What stands under a field describes it, here and in openapi.yaml.
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class NetworkSize(_Frozen):
     """Widths of the two networks; image_px is in the card itself."""
 
     kind: Literal["affectgan", "ssgan2019"] = "affectgan"
+    """`affectgan`, or `ssgan2019`: the baseline of the seed paper."""
     trunk: tuple[int, ...] = Field(
         description="channels of the trunk at each resolution, from the picture down to 4 px"
     )
@@ -49,26 +51,37 @@ class Calibration(_Frozen):
     """Platt scaling of one AU, fitted on validation: P(present) = sigmoid(scale * logit + shift); present if P >= threshold."""
 
     scale: float = Field(default=1.0, gt=0)
+    """Factor of the logit."""
     shift: float = 0.0
+    """Added to it."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Probability from which the AU counts as present."""
 
 
 class Measured(_Frozen):
     """One measured figure with its interval, and where it was measured."""
 
     value: float
+    """The figure."""
     low: float | None = None
+    """Lower end of its 95 % interval over people."""
     high: float | None = None
+    """Upper end of it."""
     split: str
+    """Split of the data on which it was measured."""
 
 
 class DataSummary(_Frozen):
     """What the model was trained on."""
 
     name: str
+    """Name of the database."""
     images: int
+    """Pictures in its training split."""
     sources: tuple[str, ...]
+    """Where its pictures come from."""
     licence: str
+    """Licence of each source."""
     positive_intensity: float = Field(description="an AU counts as present from this intensity on")
 
 
@@ -76,19 +89,29 @@ class ModelCard(_Frozen):
     """The card. `digest` is the SHA-256 of the weights file; `seen_images` is how long the run was trained."""
 
     format: int = FORMAT
+    """Format of this card."""
     name: str = "affectgan"
+    """Name of the model."""
     version: str
+    """Its version."""
     labels: Literal["au", "va", "both"]
+    """What it learnt: Action Units, valence and arousal, or both."""
     vocabulary: tuple[str, ...]
+    """The Action Units it knows, as FACS codes, in the order of its outputs."""
     image_px: int = Field(ge=16)
+    """Side of the aligned crop, px."""
     network: NetworkSize
+    """Widths of its networks."""
     mirrored: bool = Field(
         default=False,
         description="AUs, valence and arousal are the mean over the face and its mirror image",
     )
     calibration: dict[str, Calibration]
+    """By AU: from its logit to a probability and a decision."""
     data: DataSummary
+    """What it was trained on."""
     quality: dict[str, Measured] = {}
+    """Measured figures by name."""
     reference: dict[str, list[float]] = Field(
         default={},
         description="quantiles 0..1 of scores on real faces: critic, strangeness, reconstruction_error, and of each label",
@@ -108,13 +131,21 @@ class ModelCard(_Frozen):
         description='what should not matter and may be asked about ("light: dim to bright"), in the order of the weights',
     )
     licence: str = "Apache-2.0"
+    """Licence of the weights (SPDX)."""
     intended_use: tuple[str, ...] = ()
+    """What it is for."""
     limits: tuple[str, ...] = ()
+    """What it is not for, and what it cannot do."""
     libraries: dict[str, str] = {}
+    """Versions of the libraries it was trained with."""
     preset: str = ""
+    """The training preset."""
     seed: int = 0
+    """Seed of the run."""
     seen_images: int = 0
+    """Pictures that training saw, each as often as it came."""
     digest: str = ""
+    """SHA-256 of the weights file."""
 
     @field_validator("vocabulary")
     @classmethod

@@ -28,13 +28,15 @@ Base64 = Annotated[
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    # What stands under a field describes it, here and in openapi.yaml.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class ImageContent(_Request):
     """One picture: JPEG, PNG or WebP bytes in base64."""
 
     content: Base64
+    """The file's bytes in base64."""
 
 
 class _Chosen(_Request):
@@ -53,22 +55,29 @@ class PredictOptions(_Chosen):
     """Which faces to read: the largest, all, or `none`: the picture is an aligned crop already."""
 
     faces: Literal["largest", "all", "none"] = "largest"
+    """Which faces of each picture are read."""
 
 
 class PredictBody(_Request):
     """The JSON form of /v1/predict."""
 
     images: list[ImageContent]
+    """1 to 64 pictures."""
     options: PredictOptions = PredictOptions()
+    """For all pictures."""
 
 
 class Question(_Request):
     """What should be otherwise: {"au": "AU12", "present": false}, {"valence": 0.5} or {"arousal": -0.2}. Empty: the strongest decision."""
 
     au: str | None = None
+    """The Action Unit that is questioned, as a FACS code."""
     present: bool | None = None
+    """Whether it should be there; left out: the other side of what is read."""
     valence: Signed | None = None
+    """What valence should be, from -1 to 1."""
     arousal: Signed | None = None
+    """What arousal should be, from -1 to 1."""
 
     @model_validator(mode="after")
     def _one(self) -> "Question":
@@ -109,6 +118,7 @@ class ExplainOptions(_OneFace):
     """The question, and the face that is questioned."""
 
     question: Question = Question()
+    """What should be otherwise."""
     family: Literal["expression", "nuisance"] = Field(
         default="expression",
         description="what may be changed: the expression, or what should not matter (skin, light, pose; the card's `nuisances`)",
@@ -129,7 +139,9 @@ class ExplainBody(_Request):
     """The JSON form of /v1/explain."""
 
     images: list[ImageContent]
+    """1 to 64 pictures."""
     options: ExplainOptions = ExplainOptions()
+    """For all pictures."""
 
 
 class GenerateItem(_Request):
@@ -139,8 +151,11 @@ class GenerateItem(_Request):
         default={}, description="intensity per Action Unit", examples=[{"AU12": 0.9}]
     )
     valence: Signed | None = None
+    """How pleasant the state shall look, from -1 to 1."""
     arousal: Signed | None = None
+    """How excited the state shall look, from -1 to 1."""
     seed: int | None = Field(default=None, ge=0, lt=2**63)
+    """The same item and seed give the same bytes; left out: by chance, and told in the answer."""
     reference: ImageContent | None = Field(
         default=None, description="keep this person, change the state"
     )
@@ -150,10 +165,15 @@ class GenerateBody(_OneFace):
     """The body of /v1/generate."""
 
     items: list[GenerateItem]
+    """1 to 64 wanted faces."""
     format: Literal["png", "jpeg", "webp"] = "png"
+    """In which the pictures are encoded."""
 
 
 class TensorError(BaseModel):
     """An error as the Open Inference Protocol has it."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     error: str
+    """What is wrong, and what would do."""

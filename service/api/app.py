@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from affect import __version__
 from service import problems
@@ -31,6 +33,31 @@ ROUTERS = (
     job_routes.router,
     open_inference.router,
 )
+# What pages of the origins in AFFECTGAN_CORS_ORIGINS may do and see. No cookies: nobody here reads any.
+CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_headers": [
+        "Authorization",
+        "X-API-Key",
+        "Idempotency-Key",
+        "If-None-Match",
+        "Prefer",
+        "X-Request-ID",
+        "X-Deadline-Seconds",
+        "X-Webhook-URL",
+    ],
+    "expose_headers": [
+        "Cache-Status",
+        "ETag",
+        "Location",
+        "RateLimit",
+        "RateLimit-Policy",
+        "Retry-After",
+        "X-Request-ID",
+        "X-Seed",
+        "X-Synthetic",
+    ],
+}
 HANDLERS = {
     Problem: problems.on_problem,
     BackendError: problems.on_backend,
@@ -69,6 +96,7 @@ def create_app(
         description="Reads faces (Action Units, valence, arousal), draws faces, "
         "and explains readings by counterfactuals.",
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # `predict` in generated clients
         docs_url=None,  # both load their scripts from elsewhere; add_page has our own
         redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -84,4 +112,6 @@ def create_app(
         app.add_exception_handler(kind, handler)
     limits = {"max_body_bytes": settings.max_body_bytes}
     app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing, **limits)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     return app

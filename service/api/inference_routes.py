@@ -33,6 +33,7 @@ PARAMETERS: list[dict[str, Any]] = [
         "in": "header",
         "required": False,
         "schema": {"type": "number", "exclusiveMinimum": 0},
+        "description": "seconds in which the answer must be there; then it is a 504",
     },
     {
         "name": "If-None-Match",
@@ -71,15 +72,21 @@ def _docs(answer: type[BaseModel], body: str, options: str | None) -> dict[str, 
 def _image_forms(options: str) -> dict[str, Any]:
     """Pictures that do not come in JSON: in a form with their options, or one as it is."""
     binary = {"type": "string", "format": "binary"}
+    images_part = {
+        "type": "array",
+        "items": binary,
+        "description": "1 to 64 JPEG, PNG or WebP files",
+    }
     options_part = {
         "type": "string",
+        "description": "the options as JSON; left out: the defaults",
         "contentMediaType": "application/json",
         "contentSchema": _reference(options),
     }
     form = {
         "type": "object",
         "required": ["images"],
-        "properties": {"images": {"type": "array", "items": binary}, "options": options_part},
+        "properties": {"images": images_part, "options": options_part},
         "additionalProperties": False,
     }
     raw = {kind: {"schema": binary} for kind in IMAGE_MEDIA_TYPES}

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from affect import answers
 from service.api.json_answers import json_response
+from service.api.parameters import JobId
 from service.api.state import ApiRequest
 from service.inference.inference_request import InferenceRequest
 from service.jobs import webhooks
@@ -55,7 +56,7 @@ async def accept_job(
 
 
 @router.get("/v1/jobs/{job_id}", summary="A job", response_model=answers.JobDocument)
-async def job(request: ApiRequest, job_id: str) -> Response:
+async def get_job(request: ApiRequest, job_id: JobId) -> Response:
     """How far it is. Its `result` is there when its status is `done`; its `error` when it is `failed`."""
     found = await _find(request, job_id)
     headers = {"Retry-After": str(RETRY_SECONDS)} if found.is_open else {}
@@ -67,7 +68,7 @@ async def job(request: ApiRequest, job_id: str) -> Response:
     summary="The answer of a job",
     response_model=answers.PredictAnswer | answers.GenerateAnswer | answers.ExplainAnswer,
 )
-async def job_result(request: ApiRequest, job_id: str) -> Response:
+async def get_job_result(request: ApiRequest, job_id: JobId) -> Response:
     """The very response that the request would have had: the answer, or the problem that it ended with."""
     found = await _find(request, job_id)
     if found.is_open:
@@ -84,7 +85,7 @@ async def job_result(request: ApiRequest, job_id: str) -> Response:
     summary="Cancel a job, or delete its answer",
     response_model=answers.JobDocument,
 )
-async def cancel_job(request: ApiRequest, job_id: str) -> Response:
+async def cancel_job(request: ApiRequest, job_id: JobId) -> Response:
     """An open job is cancelled; of one that is over the answer is deleted. Its document stays for a while."""
     await request.state["jobs"].store.cancel(await _find(request, job_id))
     return await _document(request, await _find(request, job_id), {})

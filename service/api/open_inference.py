@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from affect import __version__
 from affect.archive import OPERATIONS, Operation
+from service.api.parameters import OptionalVersion, TensorModel, VersionPath
 from service.api.pipeline import ParsedRequest, serve
 from service.api.request_parsing import check_count
 from service.api.state import ApiRequest
@@ -24,6 +24,7 @@ from service.api.tensor_answers import tensors_of_result
 from service.api.tensor_requests import TensorRequest, inference_from_tensors
 from service.api.tensor_shapes import INPUTS, output_shapes, sides
 from service.api.tensors import (
+    Described,
     InferResponse,
     TensorMetadata,
     read_message,
@@ -38,44 +39,57 @@ EXTENSIONS = ["binary_tensor_data"]
 PLATFORM = "affectgan"
 
 
-class ServerMetadata(BaseModel):
+class ServerMetadata(Described):
     """Who answers."""
 
     name: str
+    """Name of the server."""
     version: str
+    """Its version."""
     extensions: list[str]
+    """Extensions of the protocol that it speaks."""
 
 
-class Live(BaseModel):
+class Live(Described):
     """The process lives."""
 
     live: bool
+    """Always true."""
 
 
-class Ready(BaseModel):
+class Ready(Described):
     """Requests would be served."""
 
     ready: bool
+    """Every operation of the default version has a worker that is ready."""
 
 
-class ModelReady(BaseModel):
+class ModelReady(Described):
     """Requests to this model would be served."""
 
     name: str
+    """The model and operation."""
     ready: bool
+    """It has a worker that is ready."""
 
 
-class ModelMetadata(BaseModel):
+class ModelMetadata(Described):
     """A model's tensors. `parameters` name the columns of `aus` and `expression`, and the last axis of
     `sides` (the person's left, then right).
     """
 
     name: str
+    """The model and operation."""
     versions: list[str]
+    """Versions that are open."""
     platform: str
+    """Always `affectgan`."""
     inputs: list[TensorMetadata]
+    """Tensors it takes."""
     outputs: list[TensorMetadata]
+    """Tensors it gives."""
     parameters: dict[str, str]
+    """`aus`, `expression`, `sides`: what the columns of these tensors stand for."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +133,13 @@ def find_target(models: ModelRegistry, name: str, version: str | None = None) ->
 
 
 @router.get("", summary="The server", response_model=ServerMetadata)
-async def server() -> Response:
+async def server_metadata() -> Response:
     """Name, version and extensions of the protocol."""
     return as_json({"name": "affectgan", "version": __version__, "extensions": EXTENSIONS})
 
 
 @router.get("/health/live", summary="The process lives", response_model=Live)
-async def live() -> Response:
+async def server_live() -> Response:
     """Always 200 while the event loop turns."""
     return as_json({"live": True})
 
@@ -136,14 +150,16 @@ async def live() -> Response:
     response_model=Ready,
     responses={503: {"model": Ready, "description": "Not now"}},
 )
-async def ready(request: ApiRequest) -> Response:
+async def server_ready(request: ApiRequest) -> Response:
     """As /readyz."""
     versions = await request.state["models"].ready()
     value = is_ready(request.state, versions)
     return as_json({"ready": value}, 200 if value else 503)
 
 
-async def metadata(request: ApiRequest, name: str, version: str | None = None) -> Response:
+async def model_metadata(
+    request: ApiRequest, name: TensorModel, version: OptionalVersion = None
+) -> Response:
     """Tensors of a model of this protocol, and the versions that are open."""
     target = find_target(request.state["models"], name, version)
     card = target.version.card
@@ -171,7 +187,9 @@ async def metadata(request: ApiRequest, name: str, version: str | None = None) -
     return as_json(document)
 
 
-async def model_ready(request: ApiRequest, name: str, version: str | None = None) -> Response:
+async def model_ready(
+    request: ApiRequest, name: TensorModel, version: OptionalVersion = None
+) -> Response:
     """Whether a worker of this version serves this operation."""
     target = find_target(request.state["models"], name, version)
     states = await request.state["models"].ready()
@@ -180,7 +198,9 @@ async def model_ready(request: ApiRequest, name: str, version: str | None = None
     return as_json({"name": name, "ready": value}, 200 if value else 503)
 
 
-async def infer(request: ApiRequest, name: str, version: str | None = None) -> Response:
+async def infer(
+    request: ApiRequest, name: TensorModel, version: OptionalVersion = None
+) -> Response:
     """Rows in, rows out. A bad row fails alone: its `error` says why."""
     target = find_target(request.state["models"], name, version)
     return await serve(request, target.operation, target.parse)
@@ -198,24 +218,28 @@ BODY: dict[str, Any] = {
 }
 
 
-async def metadata_of_version(request: ApiRequest, name: str, version: str) -> Response:
+async def version_metadata(
+    request: ApiRequest, name: TensorModel, version: VersionPath
+) -> Response:
     """The same, of one version."""
-    return await metadata(request, name, version)
+    return await model_metadata(request, name, version)
 
 
-async def version_ready(request: ApiRequest, name: str, version: str) -> Response:
+async def version_ready(request: ApiRequest, name: TensorModel, version: VersionPath) -> Response:
     """The same, of one version."""
     return await model_ready(request, name, version)
 
 
-async def infer_by_version(request: ApiRequest, name: str, version: str) -> Response:
+async def infer_by_version(
+    request: ApiRequest, name: TensorModel, version: VersionPath
+) -> Response:
     """The same, by one version."""
     return await infer(request, name, version)
 
 
 for _path, (_metadata, _ready, _infer) in {
-    "/models/{name}": (metadata, model_ready, infer),
-    "/models/{name}/versions/{version}": (metadata_of_version, version_ready, infer_by_version),
+    "/models/{name}": (model_metadata, model_ready, infer),
+    "/models/{name}/versions/{version}": (version_metadata, version_ready, infer_by_version),
 }.items():
     router.get(_path, summary="A model's tensors", response_model=ModelMetadata)(_metadata)
     router.get(

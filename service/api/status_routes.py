@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from affect import answers
 from affect.card import ModelCard
 from service.api.json_answers import json_response
+from service.api.parameters import ModelName, OptionalVersion, VersionPath
 from service.api.state import ApiRequest, AppState
 from service.inference.model_registry import Version
 from service.problems import Problem, openapi_response
@@ -35,7 +36,7 @@ def is_ready(state: AppState, versions: Mapping[Version, Mapping[str, bool]]) ->
     summary="Models that are served",
     response_model=answers.ModelList,
 )
-async def models(request: ApiRequest) -> Response:
+async def list_models(request: ApiRequest) -> Response:
     """Every version: whether it is its model's default, and its share of the requests that name no version."""
     return as_json({"models": request.state["models"].summaries()})
 
@@ -47,7 +48,9 @@ async def models(request: ApiRequest) -> Response:
     response_model=ModelCard,
     responses=NOT_SERVED,
 )
-async def model(request: ApiRequest, name: str, version: str | None = None) -> Response:
+async def get_model(
+    request: ApiRequest, name: ModelName, version: OptionalVersion = None
+) -> Response:
     """Vocabulary, thresholds, measured quality, data, limits: of the default version, or of the one asked for."""
     card = request.state["models"].find(name, version).card
     return json_response(card.model_dump_json().encode())
@@ -60,15 +63,15 @@ async def model(request: ApiRequest, name: str, version: str | None = None) -> R
     response_model=ModelCard,
     responses=NOT_SERVED,
 )
-async def model_version(request: ApiRequest, name: str, version: str) -> Response:
+async def get_model_version(request: ApiRequest, name: ModelName, version: VersionPath) -> Response:
     """The same, of one version."""
-    return await model(request, name, version)
+    return await get_model(request, name, version)
 
 
 @router.get(
     "/healthz", tags=["operators"], summary="The process lives", response_model=answers.Health
 )
-async def healthz() -> Response:
+async def health() -> Response:
     """Always 200 while the event loop turns."""
     return as_json({"status": "ok"})
 
@@ -80,7 +83,7 @@ async def healthz() -> Response:
     response_model=answers.Readiness,
     responses={503: {"description": "Not now", "model": answers.Readiness}},
 )
-async def readyz(request: ApiRequest) -> Response:
+async def readiness(request: ApiRequest) -> Response:
     """200 when every operation of the default version has a worker that is ready and the gateway is not shutting down."""
     state = request.state
     versions = await state["models"].ready()

@@ -32,7 +32,13 @@ Parameters = dict[str, bool | int | float | str]
 MOST_DIMENSIONS = 4
 
 
-class _Message(BaseModel):
+class Described(BaseModel):
+    """What stands under a field describes it, here and in openapi.yaml."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class _Message(Described):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -40,19 +46,25 @@ class InputTensor(_Message):
     """A tensor of a request: its bytes behind the JSON (the parameter `binary_data_size` says how many), or `data`, flat or nested."""
 
     name: str
+    """Name of the tensor, as the model's metadata has it."""
     shape: list[int] = Field(
         min_length=1, max_length=MOST_DIMENSIONS, description="rows first; each from 0"
     )
     datatype: Datatype
+    """Of its elements."""
     parameters: Parameters = {}
+    """`binary_data_size`: its bytes behind the JSON."""
     data: list[Any] | None = None
+    """Its elements, flat or nested; left out when its bytes lie behind the JSON."""
 
 
 class WantedOutput(_Message):
     """An output that is asked for; with the parameter `binary_data` as bytes behind the JSON."""
 
     name: str
+    """Name of the tensor."""
     parameters: Parameters = {}
+    """`binary_data`: as bytes behind the JSON."""
 
 
 class InferRequest(_Message):
@@ -60,35 +72,50 @@ class InferRequest(_Message):
 
     id: str = Field(default="", description="comes back with the answer")
     parameters: Parameters = {}
+    """The operation's options, and `binary_data_output`."""
     inputs: list[InputTensor]
+    """What is inferred from."""
     outputs: list[WantedOutput] = []
+    """What is wanted; empty: everything."""
 
 
-class OutputTensor(BaseModel):
+class OutputTensor(Described):
     """A tensor of an answer."""
 
     name: str
+    """Name of the tensor."""
     shape: list[int]
+    """Rows first."""
     datatype: Datatype
+    """Of its elements."""
     parameters: Parameters = {}
+    """`binary_data_size`: its bytes behind the JSON."""
     data: list[Any] | None = None
+    """Its elements, flat; null where a value is not known."""
 
 
-class InferResponse(BaseModel):
+class InferResponse(Described):
     """What was inferred, by which version."""
 
     model_name: str
+    """The model and operation that answered."""
     model_version: str
+    """Its version."""
     id: str = ""
+    """The request's id."""
     outputs: list[OutputTensor]
+    """What was inferred."""
 
 
-class TensorMetadata(BaseModel):
+class TensorMetadata(Described):
     """Name, type and shape; -1 is any number."""
 
     name: str
+    """Name of the tensor."""
     datatype: Datatype
+    """Of its elements."""
     shape: list[int]
+    """-1 is any number."""
 
 
 async def read_message(request: Request[Any]) -> tuple[InferRequest, dict[str, Array]]:

@@ -66,6 +66,29 @@ def test_every_operation_says_its_errors_and_has_a_name() -> None:
         assert operation["summary"] and operation["tags"] and operation["operationId"], path
 
 
+def test_every_field_and_parameter_is_described() -> None:
+    described = document()
+    fields = {
+        f"{name}.{field}": facts
+        for name, schema in described["components"]["schemas"].items()
+        for field, facts in schema.get("properties", {}).items()
+    }
+    parameters = {
+        f"{operation['operationId']} {parameter['name']}": parameter
+        for _, operation, _ in _answers()
+        for parameter in operation.get("parameters", [])
+    }
+    assert len(fields) > 200 and parameters
+    every = (fields | parameters).items()
+    assert not [name for name, facts in every if not facts.get("description")]
+
+
+def test_operations_have_names_that_a_client_can_call() -> None:
+    names = [op["operationId"] for ms in document()["paths"].values() for op in ms.values()]
+    assert {"predict", "generate", "explain", "list_models", "get_job"} <= set(names)
+    assert len(set(names)) == len(names) and all(name.isidentifier() for name in names)
+
+
 def _answers() -> list[tuple[str, Any, Any]]:
     paths = document()["paths"]
     return [
