@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.observability.drift import Readings
+from service.observability.drift import DriftCollector
 from service.observability.metrics import Metrics
 from service.settings import Settings
 
@@ -133,7 +133,7 @@ def test_nothing_is_reached_that_no_policy_names() -> None:
 )
 def test_alerts_watch_metrics_that_exist(rule: dict[str, Any]) -> None:
     known = {metric.name for metric in Metrics().registry.collect()} | {
-        metric.name for metric in Readings().collect()
+        metric.name for metric in DriftCollector().collect()
     }
     for name in re.findall(r"affectgan_[a-z_]+", rule["expr"]):
         assert re.sub(r"_(count|bucket|sum|total)$", "", name) in known

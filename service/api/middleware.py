@@ -6,11 +6,12 @@ import secrets
 import time
 from collections.abc import Mapping
 
+from opentelemetry.trace import Span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.observability import logging_setup
 from service.observability.metrics import Metrics
-from service.observability.tracing import Trace, Tracing
+from service.observability.tracing import Tracing, record_response, traceparent_of
 from service.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        with self.tracing.request(headers.get(b"traceparent", b"").decode("latin-1")) as trace:
-            await self._serve(scope, receive, send, headers, trace)
+        with self.tracing.request(headers.get(b"traceparent", b"").decode("latin-1")) as span:
+            await self._serve(scope, receive, send, headers, span)
 
     async def _serve(
         self,
@@ -45,7 +46,7 @@ class RequestMiddleware:
         receive: Receive,
         send: Send,
         headers: Mapping[bytes, bytes],
-        trace: Trace,
+        span: Span,
     ) -> None:
         given = headers.get(b"x-request-id", b"")
         request_id = given.decode() if _ID.fullmatch(given) else secrets.token_hex(8)
@@ -75,7 +76,7 @@ class RequestMiddleware:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id.encode()),
-                    (b"traceparent", trace.traceparent.encode()),
+                    (b"traceparent", traceparent_of(span).encode()),
                     *added,
                 ]
             await send(message)
@@ -86,7 +87,7 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path", "unmatched")
             seconds = time.perf_counter() - start
             self.metrics.request_seconds.labels(scope["method"], route, status).observe(seconds)
-            trace.answered(scope["method"], route, status)
+            record_response(span, scope["method"], route, status)
             if log.isEnabledFor(logging.INFO):
                 client = scope["client"][0] if scope.get("client") else "unknown"
                 about = {

@@ -15,7 +15,7 @@ from affect.protocol.messages import WorkerRequest, WorkerResponse, WorkReport
 from service.backend.circuit_breaker import CircuitBreaker, State
 from service.backend.interface import BackendError
 from service.observability.metrics import Metrics
-from service.observability.tracing import backend_span
+from service.observability.tracing import backend_span, record_work, traceparent_of
 
 R = TypeVar("R", bound=WorkerResponse)
 
@@ -86,10 +86,10 @@ class Dispatcher:
     ) -> R:
         start = time.perf_counter()
         with backend_span(operation, self.card) as span:
-            traced = replace(request, traceparent=span.traceparent)
+            traced = replace(request, traceparent=traceparent_of(span))
             response = await call(traced, timeout_seconds=seconds)
             if response.work is not None:
-                span.worked(response.work)
+                record_work(span, response.work)
                 taken = time.perf_counter() - start
                 self.counted[operation].observe_work(response.work, taken)
         return response

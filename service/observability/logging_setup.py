@@ -1,11 +1,14 @@
-"""Logs: lines for people, or one JSON object a line. They say who was served how, never what a picture shows or how it was read."""
+"""Logs: lines for people, or one JSON object a line.
+
+They say who was served how, never what a picture shows or how it was read.
+"""
 
 import logging
 from contextvars import ContextVar
 
+from opentelemetry.trace import format_span_id, format_trace_id, get_current_span
 from pythonjsonlogger.orjson import OrjsonFormatter
 
-from service.observability import tracing
 from service.settings import Settings
 
 TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -13,20 +16,21 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class RequestContextFilter(logging.Filter):
-    """Adds to every record the request it belongs to."""
+    """Adds to every record the request that it belongs to."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True."""
-        trace = tracing.current()
         if request_id.get():
             record.request_id = request_id.get()
-        if trace is not None:
-            record.trace_id, record.span_id = trace.trace_id, trace.span_id
+        span = get_current_span().get_span_context()
+        if span.is_valid:
+            record.trace_id = format_trace_id(span.trace_id)
+            record.span_id = format_span_id(span.span_id)
         return True
 
 
 def handler_from_settings(settings: Settings) -> logging.Handler:
-    """A handler that writes to standard error as the settings ask."""
+    """A handler that writes to standard error as the settings say."""
     handler = logging.StreamHandler()
     handler.addFilter(RequestContextFilter())
     json = OrjsonFormatter(

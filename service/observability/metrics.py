@@ -20,6 +20,15 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        self._add_requests(registry)
+        self._add_backends(registry)
+        self._add_versions(registry)
+        self._add_shadows(registry)
+        self._add_jobs(registry)
+        self._add_storage(registry)
+
+    def _add_requests(self, registry: CollectorRegistry) -> None:
+        """Requests, and the pictures and faces in them."""
         self.request_seconds = Histogram(
             "affectgan_request_seconds",
             "Time from request to response",
@@ -79,6 +88,9 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
+
+    def _add_backends(self, registry: CollectorRegistry) -> None:
+        """What the model servers did."""
         self.backend_seconds = Histogram(
             "affectgan_backend_seconds",
             "Time the model server took",
@@ -125,6 +137,9 @@ class Metrics:
             ["what", "reason", "model", "version"],
             registry=registry,
         )
+
+    def _add_versions(self, registry: CollectorRegistry) -> None:
+        """Which versions are served, and to whom."""
         self.model = Gauge(
             "affectgan_model_info",
             "Models that are served",
@@ -143,6 +158,9 @@ class Metrics:
             ["model", "version"],
             registry=registry,
         )
+
+    def _add_shadows(self, registry: CollectorRegistry) -> None:
+        """What shadows said."""
         self.shadows = Counter(
             "affectgan_shadow_requests_total",
             "Copies of requests",
@@ -162,6 +180,9 @@ class Metrics:
             ["operation", "model", "version", "agree"],
             registry=registry,
         )
+
+    def _add_jobs(self, registry: CollectorRegistry) -> None:
+        """Jobs, their webhooks, and repeated requests."""
         self.jobs = Counter(
             "affectgan_jobs_total",
             "What became of jobs",
@@ -177,6 +198,9 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+
+    def _add_storage(self, registry: CollectorRegistry) -> None:
+        """Redis, quotas, credentials and the cache."""
         self.redis_failures = Counter(
             "affectgan_redis_failures_total",
             "Times that Redis was of no help",
@@ -224,7 +248,10 @@ class Metrics:
 
 @contextmanager
 def metrics_server(metrics: Metrics, settings: Settings) -> Iterator[None]:
-    """Within, they are served on a port of their own, if the settings name one. Raises OSError when it is in use."""
+    """Within, they are served on a port of their own, if the settings name one.
+
+    Raises OSError when it is in use.
+    """
     if settings.metrics_port is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The drift figure by hand, at rest, and moving when the faces change; nothing but counts is kept."""
+"""The drift figure, by hand, at rest, and when the faces change."""
 
 import math
 
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(5)
 
 
 def card() -> ModelCard:
-    """A card whose reference of every label is known: AUs flat in [0, 1], valence and arousal flat in [-1, 1]."""
+    """A card whose references are known: AUs flat in [0, 1], valence and arousal in [-1, 1]."""
     plain = tiny_card()
     quantiles = np.linspace(0, 1, 101)
     labels = {code: quantiles.tolist() for code in plain.vocabulary} | dict.fromkeys(
@@ -33,7 +33,7 @@ def card() -> ModelCard:
 
 
 def faces(count: int, *, power: float = 1.0) -> Predictions:
-    """DriftCollector as in the reference; a power above 1 pushes the Action Units towards 0."""
+    """Readings as in the reference; a power above 1 pushes the Action Units towards 0."""
     k = len(tiny_card().vocabulary)
     aus = RNG.random((count, k)).astype(np.float32) ** power
     va, realism = (
@@ -68,47 +68,47 @@ def test_bins_hold_a_tenth_each_and_ties_go_where_their_values_go() -> None:
 
 
 def test_faces_like_the_references_show_no_drift_and_others_do() -> None:
-    seen = DriftMonitor(card())
+    monitor = DriftMonitor(card())
     for _ in range(20):
-        seen.add(faces(100))
-    still = seen.drift()
+        monitor.add(faces(100))
+    still = monitor.drift()
     assert (
-        set(still) == {*seen.card.vocabulary, "valence", "arousal", "realism"}
+        set(still) == {*monitor.card.vocabulary, "valence", "arousal", "realism"}
         and max(still.values()) < 0.05
     )
     for _ in range(20):
-        seen.add(faces(100, power=3.0))
-    moved = seen.drift()
-    assert min(moved[code] for code in seen.card.vocabulary) > 0.25 and moved["valence"] < 0.05
+        monitor.add(faces(100, power=3.0))
+    moved = monitor.drift()
+    assert min(moved[code] for code in monitor.card.vocabulary) > 0.25 and moved["valence"] < 0.05
 
 
 def test_the_window_forgets_and_stays_small() -> None:
-    seen = DriftMonitor(card())
+    monitor = DriftMonitor(card())
     for _ in range(60):
-        seen.add(faces(50, power=3.0))
+        monitor.add(faces(50, power=3.0))
     for _ in range(WINDOW_BLOCKS * BLOCK_FACES // 50):
-        seen.add(faces(50))
-    assert seen.faces <= WINDOW_BLOCKS * BLOCK_FACES and max(seen.drift().values()) < 0.05
+        monitor.add(faces(50))
+    assert monitor.faces <= WINDOW_BLOCKS * BLOCK_FACES and max(monitor.drift().values()) < 0.05
     assert (
-        seen.counts[0].sum() == 60 * 50 + WINDOW_BLOCKS * BLOCK_FACES
+        monitor.counts[0].sum() == 60 * 50 + WINDOW_BLOCKS * BLOCK_FACES
     )  # the histogram never forgets
 
 
-def test_a_figure_of_few_faces_is_not_told() -> None:
-    seen = DriftMonitor(card())
-    seen.add(faces(FEWEST_FACES - 1))
-    assert seen.drift() == {}
+def test_a_figure_of_few_faces_is_not_given() -> None:
+    monitor = DriftMonitor(card())
+    monitor.add(faces(FEWEST_FACES - 1))
+    assert monitor.drift() == {}
 
 
 def test_prometheus_sees_histogram_and_drift_until_the_version_is_let_go() -> None:
-    readings, registry = DriftCollector(), CollectorRegistry()
-    registry.register(readings)
-    readings.monitor(card()).add(faces(600))
-    told = registry.get_sample_value(
+    collector, registry = DriftCollector(), CollectorRegistry()
+    registry.register(collector)
+    collector.monitor(card()).add(faces(600))
+    value = registry.get_sample_value(
         "affectgan_reading_bucket",
         {"model": "affectgan", "version": "1.0", "label": "valence", "le": "0.0"},
     )
-    assert told is not None and 240 < told < 360
+    assert value is not None and 240 < value < 360
     assert b"affectgan_drift_psi{" in generate_latest(registry)
-    readings.forget(card())
+    collector.forget(card())
     assert b"affectgan_drift_psi{" not in generate_latest(registry)

@@ -1,4 +1,4 @@
-"""What operators see of a request: its log line, its row_ranges, its metrics; and what they must not see."""
+"""What operators see of a request, its log line, spans and metrics; and what they must not."""
 
 import io
 import json
@@ -8,17 +8,17 @@ import urllib.request
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import get_current_span
 
 from affect.batches import predict
 from affect.protocol.messages import PredictRequest, PredictResponse
 from affect.protocol.torchserve_batch import RequestBatch
 from service.observability import logging_setup
-from service.observability.tracing import Recording, Trace
+from service.observability.tracing import Tracing, traceparent_of
 from service.settings import Settings
 from tests.support.gateway import TRACE, LocalBackend, serve
 from tests.support.pictures import CROPS, FACE, encoded, packed
@@ -46,41 +46,32 @@ async def through_a_worker(
     return PredictResponse.from_bytes(answers[0], card)
 
 
+def parent_id(span: ReadableSpan) -> str:
+    assert span.parent is not None
+    return f"{span.parent.span_id:016x}"
+
+
 def test_a_trace_goes_from_the_caller_to_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    row_ranges, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(row_ranges))
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
     monkeypatch.setattr(LocalBackend, "predict", through_a_worker)
-    for gateway in serve(Settings(), tracing=Recording(provider)):
-        assert (
-            gateway.post("/v1/predict", BODY, traceparent=TRACE)
-            .headers["traceparent"]
-            .split("-")[1]
-            == TRACE.split("-")[1]
-        )
+    for gateway in serve(Settings(), tracing=Tracing(provider)):
+        reply = gateway.post("/v1/predict", BODY, traceparent=TRACE)
         metrics = gateway.get("/metrics").body.decode()
-    handled, job, request = (
-        next(s for s in row_ranges.get_finished_spans() if s.name == n)
-        for n in ("handle", "predict job", "POST /v1/predict")
-    )
-    assert [f"{span.parent.span_id:016x}" if span.parent else "" for span in (request,)] == [
-        TRACE.split("-")[2]
-    ]
-    assert (
-        handled.parent.span_id == job.context.span_id
-        and job.parent.span_id == request.context.span_id
-    )
-    assert [f"{link.context.span_id:016x}"[:4] for link in handled.links] == ["c0de"]
-    assert (
-        'affectgan_batch_jobs_sum{operation="predict"} 2.0' in metrics
-        and 'affectgan_queue_wait_seconds_count{operation="predict"} 1.0' in metrics
-    )
+    assert reply.headers["traceparent"].split("-")[1] == TRACE.split("-")[1]
+    by_name = {span.name: span for span in spans.get_finished_spans()}
+    work, job, request = (by_name[name] for name in ("handle", "predict job", "POST /v1/predict"))
+    assert parent_id(request) == TRACE.split("-")[2]
+    assert parent_id(job) == f"{request.context.span_id:016x}"
+    assert parent_id(work) == f"{job.context.span_id:016x}"
+    assert [f"{link.context.span_id:016x}"[:4] for link in work.links] == ["c0de"]
+    assert 'affectgan_batch_jobs_sum{operation="predict"} 2.0' in metrics
+    assert 'affectgan_queue_wait_seconds_count{operation="predict"} 1.0' in metrics
 
 
 def test_a_log_line_says_who_and_how_but_nothing_of_the_picture() -> None:
-    written, handler = (
-        io.StringIO(),
-        logging_setup.handler_from_settings(Settings(log_format="json")),
-    )
+    written = io.StringIO()
+    handler = logging_setup.handler_from_settings(Settings(log_format="json"))
     assert isinstance(handler, logging.StreamHandler)
     handler.setStream(written)
     logger = logging.getLogger("service")
@@ -94,26 +85,14 @@ def test_a_log_line_says_who_and_how_but_nothing_of_the_picture() -> None:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
-    line = next(
-        row
-        for row in map(json.loads, written.getvalue().splitlines())
-        if row.get("route") == "/v1/predict"
-    )
-    assert (line["request_id"], line["trace_id"], line["status"], line["method"]) == (
-        "abc",
-        TRACE.split("-")[1],
-        200,
-        "POST",
-    )
+    lines = map(json.loads, written.getvalue().splitlines())
+    line = next(line for line in lines if line.get("route") == "/v1/predict")
+    assert (line["request_id"], line["trace_id"]) == ("abc", TRACE.split("-")[1])
+    assert (line["status"], line["method"]) == (200, "POST")
     assert 0 < line["seconds"] < 60 and line["level"] == "INFO"
     face = answer["results"][0]["faces"][0]
-    for secret in (
-        BODY["images"][0]["content"][:24],
-        "AU",
-        "valence",
-        str(face["valence"]),
-        str(face["realism"]),
-    ):
+    readings = "AU", "valence", str(face["valence"]), str(face["realism"])
+    for secret in (BODY["images"][0]["content"][:24], *readings):
         assert secret not in written.getvalue()
 
 
@@ -139,7 +118,21 @@ def test_metrics_have_a_port_of_their_own_when_asked() -> None:
     ],
 )
 def test_a_trace_that_cannot_be_read_begins_anew(broken: str) -> None:
-    assert (
-        Trace.after(broken).trace_id not in ("", "0" * 32, TRACE.split("-")[1])
-        and np.unique([Trace.after(broken).trace_id for _ in "ab"]).size == 2
-    )
+    def trace_id() -> str:
+        with Tracing().request(broken) as span:
+            return traceparent_of(span).split("-")[1]
+
+    assert trace_id() not in ("0" * 32, TRACE.split("-")[1])
+    assert trace_id() != trace_id()
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+def test_the_callers_trace_goes_on_unrecorded_with_an_id_of_its_own(flags: str) -> None:
+    with Tracing().request(TRACE[:-2] + flags) as span:
+        version, trace_id, span_id, passed_on = traceparent_of(span).split("-")
+    assert (version, trace_id, passed_on) == ("00", TRACE.split("-")[1], flags)
+    assert span_id != TRACE.split("-")[2]
+
+
+def test_outside_of_requests_there_is_no_traceparent() -> None:
+    assert traceparent_of(get_current_span()) == ""
