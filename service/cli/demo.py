@@ -4,7 +4,6 @@ import base64
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from affect.cli import command
 from affect.images import decode
 from service.cli.client import ask
 from service.cli.serve import listen
@@ -64,17 +64,7 @@ def served(weights: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[byt
     taken = listen("127.0.0.1", port)  # said now, not after TorchServe has started
     port = taken.getsockname()[1]
     taken.close()
-    command = [
-        sys.executable,
-        "-m",
-        "affect.cli",
-        "serve",
-        "--weights",
-        str(weights),
-        "--port",
-        str(port),
-    ]
-    server = subprocess.Popen(command)
+    server = subprocess.Popen(command(["serve", "--weights", str(weights), "--port", str(port)]))
     url = f"http://127.0.0.1:{port}"
     try:
         _until_ready(url, server)

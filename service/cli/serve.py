@@ -16,6 +16,7 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
+from affect.cli import command
 from service.access.api_keys import api_keys_from_settings
 from service.api.app import create_app
 from service.backend.pool import ModelServerPool, check_model_folders, open_torchserve
@@ -72,7 +73,7 @@ def serve(
 def archived(weights: Path, out: Path) -> Path:
     """The archives of a model folder, made by the training side as a program of its own: packages here never import each other."""
     done = subprocess.run(
-        [sys.executable, "-m", "affect.cli", "archive", str(weights), "--out", str(out)],
+        command(["archive", str(weights), "--out", str(out)]),
         capture_output=True,
         text=True,
     )
