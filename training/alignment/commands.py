@@ -53,31 +53,56 @@ STEP = 100  # heads a process renders at a time
     type=click.Path(path_type=Path),
     help="keep the rendered heads in this .npz and use them when they are there",
 )
+@click.option(
+    "--photos",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="folder of photographs to learn from too, but for a fifth of them, which it is measured on",
+)
+@click.option(
+    "--points",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="mesh points of the photographs, by `make mesh`",
+)
 def align(
-    out: Path, heads: int, held_out: int, steps: int, seed: int, workers: int, cache: Path | None
+    out: Path,
+    heads: int,
+    held_out: int,
+    steps: int,
+    seed: int,
+    workers: int,
+    cache: Path | None,
+    photos: Path | None,
+    points: Path | None,
 ) -> None:
-    """Train the landmark network that aligns faces, on renders; say how exact it is on other
-    people.
+    """Train the landmark network that aligns faces, on renders and photographs; say how exact it
+    is on other people.
     """
+    if (photos is None) != (points is None):
+        raise click.UsageError("--photos and --points go together")
     import torch
 
     from affect.faces import Landmarks
+    from training.alignment.photographs import photograph_heads
     from training.alignment.pictures import Heads
     from training.alignment.train import export, measure, train, write_report
 
     torch.set_num_threads(1)
+    learnt, unseen = photograph_heads(photos, points) if photos and points else (None, None)
     rendered = Heads.load(cache) if cache and cache.exists() else render(seed, heads, workers)
     if cache and not cache.exists():
         rendered.save(cache)
-    network = train(rendered, steps=steps, seed=seed)
+    network = train(rendered, steps=steps, seed=seed, photographs=learnt)
     export(network, out)
+    on_photographs = measure(Landmarks(out), unseen, seed=seed) if unseen else None
     accuracy = measure(
         Landmarks(out), render(seed + 1, held_out, workers, filling=False), seed=seed
     )
     write_report(
         out.with_suffix(".json"),
         accuracy,
-        f"affectgan align --out {out.name} --heads {heads} --steps {steps} --seed {seed}",
+        f"affectgan align --out {out.name} --heads {heads} --steps {steps} --seed {seed}"
+        + (" --photos FOLDER --points POINTS" if photos else ""),
+        on_photographs,
     )
     click.echo(f"wrote {out}: {accuracy}")
 

@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -26,6 +27,7 @@ AVERAGE_STEPS = 200  # half-life of the averaged weights that are kept
 EYES_WEIGHT = 2.0  # the eyes place the aligned crop; nose and mouth help to find them
 CONFIDENCE_WEIGHT = 0.02  # against points in shares of the crop
 SMALL_PX = 16.0
+PHOTOGRAPHS = 0.3  # share of a batch, where there are any
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class Accuracy:
     mean_of_others: float
     p99_of_others: float
     missed: float  # share of faces with confidence below one half
+    down: float  # the part of the error that all heads share, downwards on the face
 
 
-def train(heads: Heads, *, steps: int, seed: int) -> LandmarkNet:
+def train(heads: Heads, *, steps: int, seed: int, photographs: Heads | None = None) -> LandmarkNet:
     """Adam with a cosine from 2e-3 to 0; the average of the last weights is what is kept."""
+    rendered = len(heads.images)
+    if photographs is not None:
+        heads = Heads.joined([heads, photographs])
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = LandmarkNet()
@@ -57,7 +63,8 @@ def train(heads: Heads, *, steps: int, seed: int) -> LandmarkNet:
         for step in bar:
             for group in optimiser.param_groups:
                 group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
-            crops, points, face = draw_boxes(heads, rng.integers(0, len(heads.images), BATCH), rng)
+            rows = _rows(rendered, len(heads.images), rng)
+            crops, points, face = draw_boxes(heads, rows, rng)
             loss = loss_of(
                 network(to_input(crops)), torch.from_numpy(points), torch.from_numpy(face)
             )
@@ -68,6 +75,15 @@ def train(heads: Heads, *, steps: int, seed: int) -> LandmarkNet:
             if step % 50 == 0:
                 bar.set_postfix(loss=f"{float(loss.detach()):.4f}")
     return cast(LandmarkNet, average.module.eval())
+
+
+def _rows(rendered: int, all_of_them: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """One batch's rows: of the renders, which come first, and of the photographs behind them."""
+    rows = rng.integers(0, rendered, BATCH)
+    if all_of_them > rendered:
+        count = round(PHOTOGRAPHS * BATCH)
+        rows[:count] = rng.integers(rendered, all_of_them, count)
+    return rows
 
 
 def loss_of(out: Tensor, points: Tensor, face: Tensor) -> Tensor:
@@ -108,9 +124,12 @@ def measure(landmarks: Landmarks, heads: Heads, *, seed: int) -> Accuracy:
     rng = np.random.default_rng(seed)
     between = np.linalg.norm(heads.points[:, 1] - heads.points[:, 0], axis=1)
     errors, confidences = np.empty(len(between)), np.empty(len(between))
+    downs = np.empty(len(between))
     for row, (image, points) in enumerate(zip(heads.images, heads.points, strict=True)):
         found, confidences[row] = landmarks.refine(image, moved(box_of_points(points), rng))
-        errors[row] = np.linalg.norm(found[:2] - points[:2], axis=1).mean() / between[row]
+        off, across = found[:2] - points[:2], points[1] - points[0]
+        errors[row] = np.linalg.norm(off, axis=1).mean() / between[row]
+        downs[row] = (off @ [-across[1], across[0]]).mean() / between[row] ** 2
     small, others = errors[between < SMALL_PX], errors[between >= SMALL_PX]
     figures = (
         errors.mean(),
@@ -120,10 +139,16 @@ def measure(landmarks: Landmarks, heads: Heads, *, seed: int) -> Accuracy:
         others.mean() if len(others) else np.nan,
         np.quantile(others, 0.99) if len(others) else np.nan,
         (confidences < 0.5).mean(),
+        np.median(downs),
     )
     return Accuracy(len(errors), *(round(float(figure), 4) for figure in figures))
 
 
-def write_report(path: Path, accuracy: Accuracy, command: str) -> None:
-    """Beside the network: how it was made and how good it is."""
-    path.write_text(json.dumps({"command": command, "held_out": asdict(accuracy)}, indent=2) + "\n")
+def write_report(
+    path: Path, accuracy: Accuracy, command: str, photographs: Accuracy | None = None
+) -> None:
+    """Beside the network: how it was made and how good it is, on renders and on photographs."""
+    report: dict[str, object] = {"command": command, "held_out": asdict(accuracy)}
+    if photographs is not None:
+        report["photographs"] = asdict(photographs)
+    path.write_text(json.dumps(report, indent=2) + "\n")

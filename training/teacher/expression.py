@@ -1,4 +1,7 @@
-"""From Action Units to one of eight expressions, learnt from renders as blurred as the teacher's AUs."""
+"""From Action Units to an expression, learnt from renders as blurred as the teacher's AUs.
+
+"Other" is left out: a little noise makes one of any expression, so a teacher's word for it says nothing.
+"""
 
 from dataclasses import dataclass
 from typing import Self
@@ -15,7 +18,8 @@ from training.database.reader import Database
 from training.database.sample import TRAIN
 
 Floats = NDArray[np.float64]
-SURE = 0.6  # a class less likely than this is left unknown
+SURE = 0.7  # a class less likely than this is left unknown
+OTHER = "other"
 BLUR = 0.12  # sd put on true intensities, so that a small error does not turn the class
 
 
@@ -29,7 +33,7 @@ class ExpressionOfAus:
     def fit(cls, renders: Database, *, seed: int = 0) -> Self | None:
         """From the training split; None where the renders name no expression."""
         known = read_annotations(renders, TRAIN).expression
-        rows = known != UNKNOWN
+        rows = (known != UNKNOWN) & (known != EXPRESSIONS.index(OTHER))
         if len(np.unique(known[rows])) < 2:
             return None
         intensities = renders.labels(TRAIN)[rows, :-2].astype(np.float64)

@@ -178,7 +178,7 @@ def _with_rule(labels: Labels, targets: Targets) -> Labels:
     direct = labels.values[:, targets.va]
     values, confidence = labels.values.copy(), labels.confidence.copy()
     values[:, targets.va] = (ruled + direct) / 2
-    confidence[:, targets.va] *= np.exp(-0.5 * ((ruled - direct) / 0.5) ** 2)
+    confidence[:, targets.va] *= np.exp(-0.5 * (ruled - direct) ** 2)
     return Labels(values, confidence)
 
 

@@ -58,9 +58,11 @@ class Teacher:
         """Labels of meshes (N, M, 3)."""
         faces = self._faces(points)
         ridge, net = (self._stretched(part) for part in self.regression.predict(faces))
-        values = self._above_floor((ridge + net) / 2)
         low, high = self._range()
-        agreement = np.exp(-0.5 * ((ridge - net) / (2 * self.spread + 1e-9)) ** 2)
+        values = self._above_floor((ridge + net) / 2)
+        # Where both say more than there is, they agree.
+        apart = np.clip(ridge, low, high) - np.clip(net, low, high)
+        agreement = np.exp(-0.5 * (apart / (2 * self.spread + 1e-9)) ** 2)
         plausible = np.minimum(1, self.reach / np.maximum(self._distance(faces), 1e-9))
         confidence = np.clip(self.reliability, 0, 1) * agreement * plausible[:, None]
         return Labels(np.clip(values, low, high), confidence)
@@ -115,12 +117,16 @@ def teach(
 
 
 def _with_lines(teacher: Teacher, held_out: Meshes) -> Teacher:
-    """Prediction = start + slope * truth, by least squares for each column."""
+    """Prediction = start + slope * truth, by least squares for each column.
+
+    Valence and arousal stay what is to be expected: stretched, a resting face's noise is a mood.
+    """
     predicted = np.mean(teacher.regression.predict(teacher._faces(held_out.points)), axis=0)
     start, slope = np.zeros(predicted.shape[1]), np.ones(predicted.shape[1])
+    columns_of_va = range(*teacher.targets.va.indices(len(start)))
     for column, (truth, guess) in enumerate(zip(held_out.targets.T, predicted.T, strict=True)):
         known = np.isfinite(truth)
-        if known.sum() > 2 and np.ptp(truth[known]) > 0:
+        if column not in columns_of_va and known.sum() > 2 and np.ptp(truth[known]) > 0:
             slope[column], start[column] = np.polyfit(truth[known], guess[known], 1)
     return replace(teacher, start=start, slope=slope)
 
@@ -144,7 +150,7 @@ def _with_reliability(teacher: Teacher, held_out: Meshes) -> Teacher:
 
 
 def _moved_to_people(teacher: Teacher, resting: Floats, neutral: Floats) -> Teacher:
-    """Rest is where neutral people and their mirror images have it, in shape and in each AU."""
+    """Rest is where neutral people and their mirror images have it: in shape, valence, arousal, AUs."""
     normaliser = teacher.regression.normaliser
     shapes, _ = normaliser.shapes(neutral)
     people = np.concatenate([shapes, normaliser.mirrored(shapes)]).mean(0)
@@ -152,7 +158,9 @@ def _moved_to_people(teacher: Teacher, resting: Floats, neutral: Floats) -> Teac
     moved = replace(teacher, offset=people - renders)
     parts = moved.regression.predict(moved._faces(neutral))
     seen = np.mean([moved._stretched(part) for part in parts], axis=0)
+    start, va = moved.start.copy(), teacher.targets.va
+    start[va] += seen[:, va].mean(0) * np.maximum(moved.slope[va], LEAST_SLOPE)
     floor = np.zeros(len(teacher.floor))
     highest = np.quantile(seen[:, teacher.targets.au], FLOOR_QUANTILE, axis=0)
     floor[teacher.targets.au] = np.clip(highest - FLOOR_KEPT, 0, 0.5)
-    return replace(moved, floor=floor)
+    return replace(moved, start=start, floor=floor)
