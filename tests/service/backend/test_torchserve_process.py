@@ -156,7 +156,7 @@ async def test_folders_of_the_killed_are_swept_and_those_of_the_living_kept(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(
-        "service.backend.torchserve_process.LONGEST_SOCKET_PATH", 1
+        "service.backend.preflight.LONGEST_SOCKET_PATH", 1
     )  # so that the start ends after the sweep
     folders = {name: tmp_path / f"{FOLDER_PREFIX}{name}" for name in ("dead", "alive", "fresh")}
     for name, folder in folders.items():
