@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -96,10 +97,15 @@ def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: 
         "| request | Redis | best block, us | median block, us | goal, us |\n|---|---|---|---|---|"
     )
     with ExitStack() as stack:
-        stack.enter_context(patch("service.inference.preprocessing.decode", lambda *_, **__: None))
-        stack.enter_context(patch("service.inference.preprocessing.crops", lambda *_, **__: found))
+        for name, value in {"checked_header": None, "decode_header": None, "crops": found}.items():
+            replacement = partial(_constant, value)
+            stack.enter_context(patch(f"service.inference.preprocessing.{name}", replacement))
         for url in (None, redis) if redis else (None,):
             uvloop.run(_table(backend, content, url, requests, blocks, profile and url is None))
+
+
+def _constant(value: object, *_: object, **__: object) -> object:
+    return value
 
 
 def picture() -> bytes:
