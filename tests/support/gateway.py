@@ -6,11 +6,13 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from affect.archive import HandlerSettings, Operation
 from affect.batches import predict
@@ -101,6 +103,18 @@ class Gateway:
     server: uvicorn.Server
     backends: list[LocalBackend] = field(default_factory=list)
 
+    @property
+    def state(self) -> Any:
+        """What the app holds: `models`, `admission`, `jobs`."""
+        app = self.server.config.app
+        assert isinstance(app, FastAPI)
+        return app.state
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric's samples whose line begins so."""
+        lines = self.get("/metrics").body.decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
     def get(self, path: str, **headers: str) -> Reply:
         return self._send(urllib.request.Request(self.url + path, headers=headers))
 
@@ -159,3 +173,6 @@ def serve(
     finally:
         server.should_exit = True
         thread.join(10)
+
+
+open_gateway = contextmanager(serve)  # the same for a `with` statement

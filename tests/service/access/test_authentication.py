@@ -20,7 +20,7 @@ from service.access import api_keys
 from service.access.api_keys import KeysError, api_keys_from_settings, new_key, parse
 from service.access.authentication import InvalidCredential
 from service.settings import Settings
-from tests.support.gateway import Gateway, serve
+from tests.support.gateway import Gateway, open_gateway, serve
 from tests.support.keys import add_key, post_with_key
 
 ISSUER, AUDIENCE = "https://issuer.example", "affectgan"
@@ -74,7 +74,7 @@ def issuer() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def gateway(file: Path, reader: str, issuer: str) -> Iterator[Gateway]:
-    tokens = {
+    tokens: dict[str, Any] = {
         "token_jwks_url": issuer,
         "token_issuer": ISSUER,
         "token_audience": AUDIENCE,
@@ -188,7 +188,7 @@ def test_a_token_of_the_issuer_is_taken(
         (
             jwt.encode(
                 {"iss": ISSUER, "aud": AUDIENCE, "sub": "a", "exp": 2**33},
-                None,
+                "",
                 "none",
                 {"kid": "ec"},
             ),
@@ -205,7 +205,7 @@ def test_while_the_issuer_was_never_reached_nobody_is_blamed(file: Path) -> None
     settings = Settings(
         token_jwks_url="http://127.0.0.1:9/jwks", token_issuer=ISSUER, token_audience=AUDIENCE
     )
-    for gateway in serve(settings):
+    with open_gateway(settings) as gateway:
         reply = post_with_key(gateway, "", Authorization=f"Bearer {token()}")
         assert (
             reply.status == 503

@@ -13,7 +13,7 @@ from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.settings import Settings
 from service.storage.redis import Redis
-from tests.support.gateway import Gateway, serve
+from tests.support.gateway import Gateway, open_gateway
 from tests.support.keys import add_key, post_with_key
 from tests.support.redis_server import RedisServer
 
@@ -115,7 +115,7 @@ def gateway(tmp_path: Path, redis_server: RedisServer) -> Iterator[Gateway]:
     settings = Settings(
         keys_file=tmp_path / "keys.yaml", redis_url=redis_server.url, redis_timeout_seconds=WAIT
     )
-    for gateway in serve(settings):
+    with open_gateway(settings) as gateway:
         gateway.key = self_limited  # type: ignore[attr-defined]
         yield gateway
 

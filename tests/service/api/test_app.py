@@ -1,19 +1,30 @@
 """The gateway over HTTP: what it answers, and how it refuses each kind of bad input."""
 
 import base64
-import json
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from skimage import data
 
 from affect.images import SYNTHETIC, decode
 from service.settings import Settings
-from tests.support.gateway import Gateway, serve
-from tests.support.pictures import BAD_PICTURES, CROPS, FACE, FILE, FORM, encoded, form, packed
+from tests.support.gateway import Gateway, open_gateway, serve
+from tests.support.pictures import (
+    BAD_PICTURES,
+    CROPS,
+    FACE,
+    FILE,
+    FORM,
+    PREDICT_BODY,
+    encoded,
+    form,
+    packed,
+)
+from tests.support.waiting import until
 
 
 def test_a_photograph_is_read(gateway: Gateway) -> None:
@@ -180,16 +191,31 @@ def test_a_wrong_content_type_is_refused(gateway: Gateway, kind: str) -> None:
     assert gateway.post("/v1/predict", b"x", kind=kind).status == 415
 
 
-def test_a_huge_body_is_refused(gateway: Gateway) -> None:
-    limited = serve(Settings(max_body_bytes=2000))
-    reply = next(limited).post("/v1/predict", bytes(3000), kind="image/png")
-    limited.close()
+def test_a_huge_body_is_refused() -> None:
+    with open_gateway(Settings(max_body_bytes=2000)) as limited:
+        reply = limited.post("/v1/predict", bytes(3000), kind="image/png")
     assert reply.status == 413 and "2,000" in reply.json["detail"]
 
 
 def test_unknown_paths_and_methods_are_problems_too(gateway: Gateway) -> None:
     assert gateway.get("/v2/nothing").status == 404 and gateway.get("/v1/predict").status == 405
     assert gateway.get("/v1/models/other").json["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [("/v1/jobs/5", "DELETE, GET"), ("/v1/models", "GET"), ("/v2/models/affectgan-predict", "GET")],
+)
+def test_a_wrong_method_is_told_the_right_ones(gateway: Gateway, path: str, methods: str) -> None:
+    reply = gateway.post(path, {})
+    assert reply.status == 405 and reply.headers["Allow"] == methods
+
+
+def test_a_wrong_method_builds_no_openapi_document() -> None:
+    with open_gateway(Settings()) as fresh:
+        assert fresh.delete("/v1/models").status == 405
+        app = fresh.server.config.app
+        assert isinstance(app, FastAPI) and app.openapi_schema is None
 
 
 def test_the_same_request_and_seed_give_the_same_bytes(gateway: Gateway) -> None:
@@ -248,9 +274,9 @@ def test_an_explanation_is_whole(gateway: Gateway) -> None:
 
 
 def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: Gateway) -> None:
-    options = {**CROPS, "question": {"valence": 0.9}}
+    options: dict[str, Any] = {**CROPS, "question": {"valence": 0.9}}
     asks = (
-        {"images": packed(encoded(FACE)), "options": {**options, "integrated_gradients": wanted}}
+        {"images": packed(encoded(FACE)), "options": options | {"integrated_gradients": wanted}}
         for wanted in (False, True)
     )
     plain, full = (gateway.post("/v1/explain", ask).json["results"][0] for ask in asks)
@@ -269,7 +295,7 @@ def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: G
 
 
 def test_several_answers_and_what_should_not_matter_come_when_asked_for(gateway: Gateway) -> None:
-    options = {**CROPS, "question": {"valence": 0.9}}
+    options: dict[str, Any] = {**CROPS, "question": {"valence": 0.9}}
     plain, several, other = (
         gateway.post(
             "/v1/explain", {"images": packed(encoded(FACE)), "options": {**options, **more}}
@@ -359,30 +385,23 @@ def test_readiness_follows_the_workers(busy: Gateway) -> None:
     assert busy.get("/readyz").status == 503 and busy.get("/healthz").status == 200
 
 
-def test_a_full_house_refuses_at_once_and_the_deadline_holds(busy: Gateway) -> None:
+def test_more_requests_than_the_capacity_are_refused_at_once(busy: Gateway) -> None:
     busy.backend.delay_seconds = 1.0
-    body = {"images": packed(encoded(FACE)), "options": CROPS}
-    replies: list[Any] = []
-    first = threading.Thread(target=lambda: replies.append(busy.post("/v1/predict", body)))
-    first.start()
-    while (
-        'affectgan_requests_in_flight{operation="predict"} 1.0'
-        not in busy.get("/metrics").body.decode()
-    ):
-        pass
-    refused = busy.post("/v1/predict", body)
-    first.join()
-    assert (
-        refused.status == 503 and refused.headers["Retry-After"] == "1" and replies[0].status == 200
-    )
-    late = busy.post("/v1/predict", body, **{"X-Deadline-Seconds": "0.2"})
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(busy.post, "/v1/predict", PREDICT_BODY)
+        until(lambda: busy.metric('affectgan_requests_in_flight{operation="predict"}') == 1)
+        refused = busy.post("/v1/predict", PREDICT_BODY)
+    assert refused.status == 503 and refused.headers["Retry-After"] == "1"
+    assert first.result().status == 200
+
+
+def test_what_is_not_done_by_its_deadline_is_given_up(busy: Gateway) -> None:
+    busy.backend.delay_seconds = 30.0
+    late = busy.post("/v1/predict", PREDICT_BODY, **{"X-Deadline-Seconds": "0.2"})
     assert late.status == 504 and "0.2 s" in late.json["detail"]
-    assert (
-        json.loads(busy.post("/v1/predict", body, **{"X-Deadline-Seconds": "soon"}).body)["status"]
-        == 422
-    )
+    assert busy.post("/v1/predict", PREDICT_BODY, **{"X-Deadline-Seconds": "soon"}).status == 422
 
 
 def test_while_draining_the_balancer_is_told(busy: Gateway) -> None:
-    busy.server.config.app.state.admission.draining = True  # type: ignore[union-attr]
+    busy.state.admission.draining = True
     assert busy.get("/readyz").json["draining"] and busy.get("/readyz").status == 503

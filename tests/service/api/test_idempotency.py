@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -9,14 +10,13 @@ from redis import Redis
 from service.api.idempotency import Claim, MemoryIdempotencyStore, parse_idempotency_key
 from service.problems import Problem
 from service.settings import Settings
-from tests.support.gateway import Gateway, Reply, serve
+from tests.support.gateway import Gateway, Reply, open_gateway, serve
 from tests.support.jobs import ASYNC, finished_job, redis_settings
-from tests.support.pictures import CROPS, FACE, FILE, FORM, encoded, form, packed
+from tests.support.pictures import FACE, FILE, FORM, PREDICT_BODY, encoded, form
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
-DRAWN = {"items": [{}]}  # without a seed: each time it is done, it is another face
-ONE = {"images": packed(encoded(FACE)), "options": CROPS}
+DRAWN: dict[str, Any] = {"items": [{}]}  # without a seed: each time it is done, it is another face
 
 
 @pytest.fixture(params=["process", "redis"])
@@ -57,16 +57,18 @@ def test_the_same_key_with_another_request_is_refused(place: Gateway) -> None:
     assert send(place, "a").status == 200
     reply = send(place, "a", {"items": [{"seed": 1}]})
     assert reply.status == 422 and reply.json["code"] == "key_reused"
-    assert send(place, "a", ONE, "/v1/predict").status == 200  # another route
+    assert send(place, "a", PREDICT_BODY, "/v1/predict").status == 200  # another route
 
 
 def test_a_request_that_still_runs_is_not_done_twice(place: Gateway) -> None:
     place.backend.delay_seconds = 1.0
     first: list[Reply] = []
-    thread = threading.Thread(target=lambda: first.append(send(place, "a", ONE, "/v1/predict")))
+    thread = threading.Thread(
+        target=lambda: first.append(send(place, "a", PREDICT_BODY, "/v1/predict"))
+    )
     thread.start()
     until(lambda: place.backend.asked == [1])
-    reply = send(place, "a", ONE, "/v1/predict")
+    reply = send(place, "a", PREDICT_BODY, "/v1/predict")
     thread.join()
     assert (
         reply.status == 409
@@ -74,15 +76,15 @@ def test_a_request_that_still_runs_is_not_done_twice(place: Gateway) -> None:
         and first[0].status == 200
         and place.backend.asked == [1]
     )
-    assert send(place, "a", ONE, "/v1/predict").body == first[0].body
+    assert send(place, "a", PREDICT_BODY, "/v1/predict").body == first[0].body
 
 
 def test_what_failed_may_be_tried_again(place: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(type(place.backend), "predict", None)
-        assert send(place, "a", ONE, "/v1/predict").status == 500
+        assert send(place, "a", PREDICT_BODY, "/v1/predict").status == 500
     assert send(place, "a", {"items": [{"valence": 5}]}).status == 422
-    assert send(place, "a", ONE, "/v1/predict").status == send(place, "a").status == 200
+    assert send(place, "a", PREDICT_BODY, "/v1/predict").status == send(place, "a").status == 200
 
 
 def test_the_form_of_a_request_does_not_matter_what_it_asks_does(place: Gateway) -> None:
@@ -94,7 +96,7 @@ def test_the_form_of_a_request_does_not_matter_what_it_asks_does(place: Gateway)
 
 
 def test_a_job_is_accepted_once(place: Gateway) -> None:
-    first, again = (send(place, "a", ONE, "/v1/predict", **ASYNC) for _ in range(2))
+    first, again = (send(place, "a", PREDICT_BODY, "/v1/predict", **ASYNC) for _ in range(2))
     assert (
         first.status == again.status == 202
         and first.headers["Location"] == again.headers["Location"]
@@ -111,25 +113,24 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
 
 
 def test_gateways_share_answers_that_nobody_can_read_in_redis(redis_server: RedisServer) -> None:
-    first, second = serve(redis_settings(redis_server)), serve(redis_settings(redis_server))
-    one, two = next(first), next(second)
-    answer = send(one, "a", ONE, "/v1/predict")
-    assert send(two, "a", ONE, "/v1/predict").body == answer.body and two.backend.asked == []
+    settings = redis_settings(redis_server)
+    with open_gateway(settings) as one, open_gateway(settings) as two:
+        answer = send(one, "a", PREDICT_BODY, "/v1/predict")
+        assert (
+            send(two, "a", PREDICT_BODY, "/v1/predict").body == answer.body
+            and two.backend.asked == []
+        )
     with Redis.from_url(redis_server.url) as client:
         (name,) = client.keys("affectgan:idempotency:*")
-        held = b"".join(client.hgetall(name).values())
-        assert b"valence" not in held and name[-1:] != b"a" and 0 < client.pttl(name) <= 86_400_000
-    first.close()
-    second.close()
+        values: list[bytes] = list(client.hgetall(name).values())
+        assert b"valence" not in b"".join(values) and 0 < client.pttl(name) <= 86_400_000
 
 
 def test_without_redis_requests_are_done_as_if_there_were_no_key(redis_server: RedisServer) -> None:
-    running = serve(redis_settings(redis_server))
-    gateway = next(running)
-    redis_server.kill()
-    first, again = send(gateway, "a"), send(gateway, "a")
-    assert first.status == again.status == 200 and first.body != again.body
-    running.close()
+    with open_gateway(redis_settings(redis_server)) as gateway:
+        redis_server.kill()
+        first, again = send(gateway, "a"), send(gateway, "a")
+        assert first.status == again.status == 200 and first.body != again.body
 
 
 async def test_the_oldest_answers_go_first_and_all_expire() -> None:

@@ -12,7 +12,7 @@ from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
 from service.settings import Settings
-from tests.support.gateway import Gateway, serve
+from tests.support.gateway import Gateway, open_gateway
 
 SIDE = 32
 
@@ -225,7 +225,7 @@ def test_a_message_that_does_not_add_up_is_refused(
 
 
 def test_keys_and_quotas_hold_here_too(tmp_path: Any) -> None:
-    for gateway in serve(Settings(quota_requests=1, quota_seconds=60)):
+    with open_gateway(Settings(quota_requests=1, quota_seconds=60)) as gateway:
         client = triton.InferenceServerClient(gateway.url.removeprefix("http://"))
         face = _tensor("image", [_png(_face())], "BYTES")
         client.infer("affectgan-predict", [face], parameters={"faces": "none"})
@@ -235,7 +235,7 @@ def test_keys_and_quotas_hold_here_too(tmp_path: Any) -> None:
 
 
 def test_the_same_tensors_are_answered_from_the_cache(tmp_path: Any) -> None:
-    for gateway in serve(Settings(cache_bytes=2**20)):
+    with open_gateway(Settings(cache_bytes=2**20)) as gateway:
         client = triton.InferenceServerClient(gateway.url.removeprefix("http://"))
         told = [
             client.infer(

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.inference.model_registry import POLL_SECONDS, ModelRegistry
 from service.inference.routing import Route, Routing, RoutingError, Shadow
 from service.problems import Problem
 from service.settings import Settings
-from tests.support.gateway import Gateway, serve
+from tests.support.gateway import Gateway, open_gateway, serve
 from tests.support.pictures import CROPS, FACE, encoded, packed
 
 
@@ -20,7 +21,7 @@ def two() -> Iterator[Gateway]:
     yield from serve(Settings(), "1.0", "1.1")
 
 
-def answered(gateway: Gateway, path: str = "/v1/predict", **chosen: str) -> str:
+def answering_version(gateway: Gateway, path: str = "/v1/predict", **chosen: str) -> str:
     if path == "/v1/generate":
         reply = gateway.post(path, {"items": [{"seed": 1}], **chosen})
     else:
@@ -31,9 +32,9 @@ def answered(gateway: Gateway, path: str = "/v1/predict", **chosen: str) -> str:
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/generate", "/v1/explain"])
 def test_a_request_may_name_the_version_that_answers(two: Gateway, path: str) -> None:
-    assert answered(two, path) == "1.0"
-    assert answered(two, path, version="1.1") == "1.1"
-    assert answered(two, path, model="affectgan", version="1.0") == "1.0"
+    assert answering_version(two, path) == "1.0"
+    assert answering_version(two, path, version="1.1") == "1.1"
+    assert answering_version(two, path, model="affectgan", version="1.0") == "1.0"
 
 
 def test_versions_that_are_not_there_are_refused_by_name(two: Gateway) -> None:
@@ -66,7 +67,7 @@ def test_each_version_has_its_card(two: Gateway) -> None:
 
 
 def test_metrics_tell_versions_apart(two: Gateway) -> None:
-    answered(two, version="1.1")
+    answering_version(two, version="1.1")
     text = two.get("/metrics").body.decode()
     assert (
         'affectgan_backend_seconds_count{model="affectgan",operation="predict",outcome="ok",version="1.1"}'
@@ -80,45 +81,39 @@ def test_metrics_tell_versions_apart(two: Gateway) -> None:
 
 def test_a_canary_gets_its_share() -> None:
     route = Route(default="1.0", weights={"1.0": 3, "1.1": 1})
-    running = serve(Settings(), "1.0", "1.1", routing=Routing({"affectgan": route}))
-    gateway = next(running)
-    models = gateway.server.config.app.state.models  # type: ignore[union-attr]
-    models._draw = np.random.default_rng(0).random
-    counts = Counter(models.choose().version for _ in range(4000))
-    assert counts["1.1"] / 4000 == pytest.approx(0.25, abs=0.03)
-    assert {answered(gateway) for _ in range(20)} == {"1.0", "1.1"}
-    running.close()
+    with open_gateway(Settings(), "1.0", "1.1", routing=Routing({"affectgan": route})) as gateway:
+        models: ModelRegistry = gateway.state.models
+        models._draw = np.random.default_rng(0).random
+        counts = Counter(models.choose().version for _ in range(4000))
+        assert counts["1.1"] / 4000 == pytest.approx(0.25, abs=0.03)
+        assert {answering_version(gateway) for _ in range(20)} == {"1.0", "1.1"}
 
 
 def test_routes_to_versions_that_are_not_open_are_refused(two: Gateway) -> None:
-    models = two.server.config.app.state.models  # type: ignore[union-attr]
+    models: ModelRegistry = two.state.models
     with pytest.raises(RoutingError, match=r"has no version '3\.0'; there is '1\.0', '1\.1'"):
         models.route("affectgan", Route(default="1.0", shadow=Shadow(version="3.0")))
     with pytest.raises(RoutingError, match="make another the default"):
         asyncio.run(models.drain_and_remove("affectgan", "1.0"))
 
 
-def test_a_version_is_let_go_when_its_last_answer_is_given() -> None:
-    running = serve(Settings(), "1.0", "1.1")
-    models = next(running).server.config.app.state.models  # type: ignore[union-attr]
+def test_a_version_is_removed_when_its_last_answer_is_given() -> None:
+    with open_gateway(Settings(), "1.0", "1.1") as gateway:
+        models: ModelRegistry = gateway.state.models
 
-    async def swap() -> list[str]:
-        order: list[str] = []
-        with models.serving():
-            models.route("affectgan", Route(default="1.1"))
-            leaving = asyncio.create_task(models.drain_and_remove("affectgan", "1.0"))
-            leaving.add_done_callback(lambda _: order.append("let go"))
-            await asyncio.sleep(0.2)
-            order.append("answered")
-            assert models.choose().version == "1.1"
-            with pytest.raises(Problem):
-                models.choose(version="1.0")
-        await leaving
-        await asyncio.sleep(0)
-        return order
+        async def swap() -> None:
+            with models.serving():
+                models.route("affectgan", Route(default="1.1"))
+                removal = asyncio.create_task(models.drain_and_remove("affectgan", "1.0"))
+                await asyncio.sleep(0)
+                with pytest.raises(Problem):
+                    models.choose(version="1.0")
+                assert models.choose().version == "1.1"
+                await asyncio.sleep(3 * POLL_SECONDS)
+                assert not removal.done()
+            await removal
 
-    assert asyncio.run(swap()) == ["answered", "let go"]
-    running.close()
+        asyncio.run(swap())
 
 
 @pytest.mark.parametrize(
