@@ -1,7 +1,8 @@
-"""Errors as clients see them: application/problem+json (RFC 9457). What there is to know about an error stands here, once.
+"""Errors as clients see them: application/problem+json (RFC 9457). What there is to know about an
+error stands here, once.
 
-`PROBLEMS` has status and title of each code, `STATUSES` what openapi.yaml says of each status. Errors of
-pictures and items that fail alone, and of the model server, are translated here too.
+`PROBLEMS` has status and title of each code, `STATUSES` what openapi.yaml says of each status.
+Errors of pictures and items that fail alone, and of the model server, are translated here too.
 """
 
 import math
@@ -95,7 +96,9 @@ RATE_LIMIT = {
 
 @dataclass(frozen=True)
 class StatusFacts:
-    """What openapi.yaml says of a status, and of its headers, where one of the three operations is asked for."""
+    """What openapi.yaml says of a status, and of its headers, where one of the three operations is
+    asked for.
+    """
 
     description: str
     headers: Mapping[str, Any] = field(default_factory=dict)
@@ -122,7 +125,8 @@ STATUSES = {
 
 
 class Problem(Exception):
-    """An error for the whole request. `errors` are (field, value, message) of each fault; `headers` go with the response.
+    """An error for the whole request. `errors` are (field, value, message) of each fault; `headers`
+    go with the response.
 
     `retry_seconds` becomes Retry-After, in whole seconds from 1.
     """
@@ -156,7 +160,9 @@ def invalid(field: str, value: object, message: str) -> Problem:
 
 
 def problem_from_validation(errors: Sequence[Mapping[str, Any]], prefix: str = "") -> Problem:
-    """Pydantic's errors, each with field, value and what would do. `prefix` stands before the fields."""
+    """Pydantic's errors, each with field, value and what would do. `prefix` stands before the
+    fields.
+    """
     faults = []
     for error in errors:
         unknown = error["type"] == "extra_forbidden"

@@ -1,4 +1,6 @@
-"""Requests of /v1, as pydantic models: what is refused, and what openapi.yaml says. Answers: affect.answers."""
+"""Requests of /v1, as pydantic models: what is refused, and what openapi.yaml says. Answers:
+affect.answers.
+"""
 
 import base64
 import binascii
@@ -68,7 +70,9 @@ class PredictBody(_Request):
 
 
 class Question(_Request):
-    """What should be otherwise: {"au": "AU12", "present": false}, {"valence": 0.5} or {"arousal": -0.2}. Empty: the strongest decision."""
+    """What should be otherwise: {"au": "AU12", "present": false}, {"valence": 0.5} or {"arousal":
+    -0.2}. Empty: the strongest decision.
+    """
 
     au: str | None = None
     """The Action Unit that is questioned, as a FACS code."""
@@ -99,7 +103,8 @@ class _OneFace(_Chosen):
     face: int | None = Field(
         default=None,
         ge=0,
-        description="another one: its place among those that predict reads with `faces: all`, 0 the largest",
+        description="another one: its place among those that predict reads with `faces: all`, 0 "
+        "the largest",
     )
 
     @model_validator(mode="after")
@@ -121,7 +126,8 @@ class ExplainOptions(_OneFace):
     """What should be otherwise."""
     family: Literal["expression", "nuisance"] = Field(
         default="expression",
-        description="what may be changed: the expression, or what should not matter (skin, light, pose; the card's `nuisances`)",
+        description="what may be changed: the expression, or what should not matter (skin, light, "
+        "pose; the card's `nuisances`)",
     )
     answers: int = Field(
         default=1,

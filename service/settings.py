@@ -1,4 +1,6 @@
-"""The gateway's settings: environment variables AFFECTGAN_*, files of a secret, or defaults fit for one machine."""
+"""The gateway's settings: environment variables AFFECTGAN_*, files of a secret, or defaults fit for
+one machine.
+"""
 
 import os
 import re
@@ -27,7 +29,9 @@ Networks = Annotated[
 
 
 def _origin(text: str) -> str:
-    """`text`, when it is scheme://host or scheme://host:port. Anything else would never match, or end a policy early."""
+    """`text`, when it is scheme://host or scheme://host:port. Anything else would never match, or
+    end a policy early.
+    """
     if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?", text):
         raise ValueError(f"{text!r} is no origin; write https://host or https://host:port")
     return text
@@ -83,15 +87,18 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Networks = Field(
         default=(),
-        description="addresses and networks (10.0.0.0/8), comma-separated, whose X-Forwarded-For is believed",
+        description="addresses and networks (10.0.0.0/8), comma-separated, whose X-Forwarded-For "
+        "is believed",
     )
     cors_origins: Origins = Field(
         default=(),
-        description="https://app.example, comma-separated: pages of these origins may ask from a browser; none by default",
+        description="https://app.example, comma-separated: pages of these origins may ask from a "
+        "browser; none by default",
     )
     page_picture_origins: Origins = Field(
         default=(),
-        description="https://pictures.example, comma-separated: the page may load pictures from there by their address",
+        description="https://pictures.example, comma-separated: the page may load pictures from "
+        "there by their address",
     )
     drain_seconds: float = Field(
         default=0.0,
@@ -104,7 +111,8 @@ class Settings(BaseSettings):
     )
     keys_file: Path | None = Field(
         default=None,
-        description="YAML file of API keys' hashes (`affectgan keys new`), read again when it changes",
+        description="YAML file of API keys' hashes (`affectgan keys new`), read again when it "
+        "changes",
     )
     keys: SecretStr | None = Field(default=None, description="the same as text, from a secret")
     token_jwks_url: str | None = Field(
@@ -134,7 +142,8 @@ class Settings(BaseSettings):
     cache_secret: SecretStr | None = Field(
         default=None,
         min_length=16,
-        description="of all gateways that share answers through Redis (default: one that dies with the process)",
+        description="of all gateways that share answers through Redis (default: one that dies "
+        "with the process)",
     )
     redis_url: SecretStr | None = Field(
         default=None,
@@ -145,7 +154,8 @@ class Settings(BaseSettings):
     )
     jobs_key: SecretStr | None = Field(
         default=None,
-        description="32 random bytes in base64: with a Redis, jobs and repeatable answers are shared through it, sealed with this key",
+        description="32 random bytes in base64: with a Redis, jobs and repeatable answers are "
+        "shared through it, sealed with this key",
     )
     job_capacity: int = Field(
         default=256, ge=1, description="jobs that wait or run before new ones are refused"
@@ -203,7 +213,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, and then files of a mounted secret: AFFECTGAN_SECRETS_DIR/affectgan_redis_url and so on."""
+        """The environment, and then files of a mounted secret:
+        AFFECTGAN_SECRETS_DIR/affectgan_redis_url and so on.
+        """
         folder = os.environ.get("AFFECTGAN_SECRETS_DIR")
         secrets = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
         return init_settings, env_settings, *secrets
@@ -215,7 +227,8 @@ class Settings(BaseSettings):
         ]
         if any(given) and not all(given):
             raise ValueError(
-                "token_jwks_url, token_issuer and token_audience belong together: give all three or none"
+                "token_jwks_url, token_issuer and token_audience belong together: give all three "
+                "or none"
             )
         return self
 

@@ -1,7 +1,9 @@
-"""API keys: `affectgan keys new` makes one, a YAML file of hashes says which are good, and for what.
+"""API keys: `affectgan keys new` makes one, a YAML file of hashes says which are good, and for
+what.
 
-A key is 256 random bits, so there is nothing to guess and a plain SHA-256 is the right hash at rest: scrypt and its like protect
-passwords people think up, at the price of milliseconds for every request. The writer and the reader of the file live here.
+A key is 256 random bits, so there is nothing to guess and a plain SHA-256 is the right hash at
+rest: scrypt and its like protect passwords people think up, at the price of milliseconds for every
+request. The writer and the reader of the file live here.
 """
 
 import datetime
@@ -91,7 +93,8 @@ def parse(text: str, where: str) -> dict[str, Key]:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         raise KeysError(
-            f"{where}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}; see `affectgan keys new`"
+            f"{where}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}; see "
+            "`affectgan keys new`"
         ) from None
     by_id = {key.id: key for key in keys}
     if len(by_id) != len(keys):
@@ -114,7 +117,9 @@ def digest(text: str) -> str:
 
 
 class ApiKeys:
-    """The keys that are good now. Raises KeysError when the file cannot be used at the start; later a broken one changes nothing."""
+    """The keys that are good now. Raises KeysError when the file cannot be used at the start; later
+    a broken one changes nothing.
+    """
 
     def __init__(
         self,
@@ -207,7 +212,9 @@ def new(
     days: int | None,
     file: Path | None,
 ) -> None:
-    """Make a key for NAME. The key goes to standard output, once; its hash into --file, or to standard error."""
+    """Make a key for NAME. The key goes to standard output, once; its hash into --file, or to
+    standard error.
+    """
     expires = (
         datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(days=days)
         if days

@@ -1,4 +1,6 @@
-"""Who may: a request carries an API key or a token, and gets the principal behind it. Without keys and tokens the gateway is open."""
+"""Who may: a request carries an API key or a token, and gets the principal behind it. Without keys
+and tokens the gateway is open.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -25,7 +27,9 @@ class Quota:
 
 @dataclass(frozen=True)
 class Principal:
-    """`id` is what is counted and cached under; it tells nothing secret. `quota` None: the operator's default."""
+    """`id` is what is counted and cached under; it tells nothing secret. `quota` None: the
+    operator's default.
+    """
 
     id: str
     scopes: frozenset[str]
@@ -33,7 +37,8 @@ class Principal:
 
     @property
     def owner(self) -> str:
-        """Whose jobs and Idempotency-Keys these are: "" for one that is known by an address only, which others may share.
+        """Whose jobs and Idempotency-Keys these are: "" for one that is known by an address only,
+        which others may share.
 
         There whoever knows a job's id may ask for it.
         """
@@ -63,13 +68,16 @@ class Authenticator:
         self.metrics, self.verifiers = metrics, verifiers
         if not verifiers:
             log.warning(
-                "no API keys and no tokens are configured: the gateway is open to everyone who reaches it"
+                "no API keys and no tokens are configured: the gateway is open to everyone who "
+                "reaches it"
             )
 
     async def authenticate(
         self, request: Request[Any], operation: Operation | None = None
     ) -> Principal:
-        """Who asks. Raises Problem: 401 without a valid credential, 403 without the scope of the operation, if there is one."""
+        """Who asks. Raises Problem: 401 without a valid credential, 403 without the scope of the
+        operation, if there is one.
+        """
         if not self.verifiers:
             address = request.client.host if request.client else "unknown"
             return Principal(f"at:{address}", frozenset(OPERATIONS))

@@ -16,7 +16,8 @@ from service.access.authentication import InvalidCredential, Principal
 from service.problems import Problem
 from service.settings import Settings
 
-# Asymmetric only: a symmetric one would let whoever can check a token make one. PyJWT itself refuses `none` and a key of another kind.
+# Asymmetric only: a symmetric one would let whoever can check a token make one. PyJWT itself
+# refuses `none` and a key of another kind.
 ALGORITHMS = (
     "RS256",
     "RS384",
@@ -41,7 +42,9 @@ log = logging.getLogger(__name__)
 
 
 class JwksCache:
-    """The keys at a JWKS address, cached. While it does not answer, the keys it published last stay good."""
+    """The keys at a JWKS address, cached. While it does not answer, the keys it published last stay
+    good.
+    """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.url, self._clock = url, clock
@@ -50,7 +53,9 @@ class JwksCache:
         self._lock = asyncio.Lock()
 
     async def key(self, kid: str) -> jwt.PyJWK | None:
-        """The key of this id; None when it is not published. Raises Problem while nothing was ever fetched."""
+        """The key of this id; None when it is not published. Raises Problem while nothing was ever
+        fetched.
+        """
         if kid not in self._keys or self._clock() - self._fetched > FRESH_SECONDS:
             async with self._lock:
                 if self._clock() - self._tried > PAUSE_SECONDS and (
@@ -96,7 +101,9 @@ class JwksCache:
 
 
 class JwtCredentials:
-    """JWTs of one issuer for one audience. Scopes are words of the claim `scope` (or `scp`) after `prefix`; `sub` is the principal."""
+    """JWTs of one issuer for one audience. Scopes are words of the claim `scope` (or `scp`) after
+    `prefix`; `sub` is the principal.
+    """
 
     def __init__(self, keys: JwksCache, *, issuer: str, audience: str, prefix: str = "") -> None:
         self.keys, self.issuer, self.audience, self.prefix = (

@@ -1,7 +1,9 @@
-"""How much a caller may: requests and images, each a bucket that refills evenly (GCRA: one number a bucket, when it is full again).
+"""How much a caller may: requests and images, each a bucket that refills evenly (GCRA: one number a
+bucket, when it is full again).
 
-With Redis the buckets are shared by all gateways and both are asked in one script; without, or while Redis fails, each gateway keeps
-its own. The headers are those of the IETF draft "RateLimit header fields for HTTP".
+With Redis the buckets are shared by all gateways and both are asked in one script; without, or
+while Redis fails, each gateway keeps its own. The headers are those of the IETF draft "RateLimit
+header fields for HTTP".
 """
 
 import math
@@ -20,8 +22,9 @@ from service.storage.redis import Redis, RedisUnavailable
 
 MOST_BUCKETS = 100_000  # of a gateway by itself; the least used are forgotten, which is to say full
 
-# KEYS: buckets. ARGV: quota, seconds, cost of each. Answers the microseconds until each would have held its cost (0: it does)
-# and until it is full. Nothing is taken unless all hold what is asked. Time is Redis's own.
+# KEYS: buckets. ARGV: quota, seconds, cost of each. Answers the microseconds until each would have
+# held its cost (0: it does) and until it is full. Nothing is taken unless all hold what is asked.
+# Time is Redis's own.
 SCRIPT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -38,7 +41,8 @@ for i, key in ipairs(KEYS) do
   local quota, window, cost = ARGV[3*i-2], ARGV[3*i-1] * 1000000, ARGV[3*i]
   if not short then
     full[i] = math.ceil(full[i] + cost * window / quota)
-    redis.call('SET', key, string.format('%.0f', now + full[i]), 'PX', math.ceil(full[i] / 1000) + 1)
+    local keep = math.ceil(full[i] / 1000) + 1
+    redis.call('SET', key, string.format('%.0f', now + full[i]), 'PX', keep)
   end
   reply[#reply+1] = wait[i]
   reply[#reply+1] = full[i]
@@ -59,7 +63,9 @@ class LimitRequest:
 
 @dataclass(frozen=True)
 class BucketState:
-    """A bucket after it was asked: seconds until it holds what was asked (0: taken), and until it is full."""
+    """A bucket after it was asked: seconds until it holds what was asked (0: taken), and until it
+    is full.
+    """
 
     wait_seconds: float
     full_seconds: float
@@ -141,13 +147,17 @@ class RateLimiter:
         self._empty_until: LRUCache[str, float] = LRUCache(MOST_BUCKETS)
 
     def check_exhausted(self, principal: Principal) -> None:
-        """Before a body is read: raises Problem for a caller who was refused a moment ago and has not waited."""
+        """Before a body is read: raises Problem for a caller who was refused a moment ago and has
+        not waited.
+        """
         left = self._empty_until.get(principal.id, 0.0) - self._clock()
         if left > 0:
             raise self._exceeded("requests", left)
 
     async def take(self, principal: Principal, images: int, request: Request[Any]) -> None:
-        """One request with so many images. The answer will carry the RateLimit headers. Raises Problem: 413, 429."""
+        """One request with so many images. The answer will carry the RateLimit headers. Raises
+        Problem: 413, 429.
+        """
         quota = principal.quota or self.default
         wanted = (("requests", quota.requests, 1), ("images", quota.images, images))
         limits = [
@@ -161,7 +171,8 @@ class RateLimiter:
             if limit.cost > limit.quota:
                 raise Problem(
                     "too_many_images",
-                    f"{limit.cost} images in one request; your quota allows {limit.quota} in {limit.seconds} s",
+                    f"{limit.cost} images in one request; your quota allows {limit.quota} in "
+                    f"{limit.seconds} s",
                 )
         states = await self._take(principal.id, limits)
         request.scope["state"].setdefault("headers", []).extend(rate_limit_headers(limits, states))
@@ -192,7 +203,9 @@ class RateLimiter:
 def rate_limit_headers(
     limits: Sequence[LimitRequest], states: Sequence[BucketState]
 ) -> list[tuple[bytes, bytes]]:
-    """RateLimit-Policy and RateLimit: `"requests";q=100;w=60` and `"requests";r=42;t=18`; t is when all of the quota is there again."""
+    """RateLimit-Policy and RateLimit: `"requests";q=100;w=60` and `"requests";r=42;t=18`; t is when
+    all of the quota is there again.
+    """
     policy = ", ".join(f'"{limit.name}";q={limit.quota};w={limit.seconds}' for limit in limits)
     left = ", ".join(
         f'"{limit.name}";r={_left(limit, level)};t={math.ceil(level.full_seconds)}'

@@ -33,7 +33,8 @@ ROUTERS = (
     job_routes.router,
     open_inference.router,
 )
-# What pages of the origins in AFFECTGAN_CORS_ORIGINS may do and see. No cookies: nobody here reads any.
+# What pages of the origins in AFFECTGAN_CORS_ORIGINS may do and see. No cookies: nobody here reads
+# any.
 CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
     "allow_headers": [
@@ -78,7 +79,8 @@ def create_app(
 ) -> FastAPI:
     """The app around backends that are open already, one for each version, the default first.
 
-    They are asked for their cards when the app starts; `app.state.models` then takes more, and removes them.
+    They are asked for their cards when the app starts; `app.state.models` then takes more, and
+    removes them.
     """
     metrics, tracing = metrics or Metrics(), tracing or tracing_from_settings(settings)
     admission = Admission(settings, metrics)

@@ -1,9 +1,10 @@
-"""`Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header): a POST that is sent again is answered with the first response.
+"""`Idempotency-Key` (IETF draft-ietf-httpapi-idempotency-key-header): a POST that is sent again is
+answered with the first response.
 
-A key counts for one client and one route. The same key with another request is refused with 422, one
-whose first request still runs with 409. What failed is not stored, so it may be tried again. Where
-nothing can be stored, because Redis is away, the request is done like any other: inference changes
-nothing, so twice is only slower.
+A key counts for one client and one route. The same key with another request is refused with 422,
+one whose first request still runs with 409. What failed is not stored, so it may be tried again.
+Where nothing can be stored, because Redis is away, the request is done like any other: inference
+changes nothing, so twice is only slower.
 """
 
 import asyncio
@@ -40,7 +41,9 @@ RUNNING = b""
 
 @dataclass(frozen=True)
 class Claim:
-    """A key that this request may use: where it lies, what it is of, and a token that is ours alone."""
+    """A key that this request may use: where it lies, what it is of, and a token that is ours
+    alone.
+    """
 
     name: bytes
     fingerprint: bytes
@@ -48,10 +51,14 @@ class Claim:
 
 
 class IdempotencyStore(Protocol):
-    """Keeps, under a name, a fingerprint and then a response. All calls may raise RedisUnavailable."""
+    """Keeps, under a name, a fingerprint and then a response. All calls may raise
+    RedisUnavailable.
+    """
 
     async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
-        """None: the name is ours for so long. Otherwise the fingerprint and response it has, RUNNING while there is none."""
+        """None: the name is ours for so long. Otherwise the fingerprint and response it has,
+        RUNNING while there is none.
+        """
         ...
 
     async def store(self, claim: Claim, response: bytes, seconds: float) -> None:
@@ -75,7 +82,9 @@ class _Entry:
 
 
 class MemoryIdempotencyStore:
-    """In this process: the oldest responses go first when they hold more than `most_bytes` together."""
+    """In this process: the oldest responses go first when they hold more than `most_bytes`
+    together.
+    """
 
     def __init__(self, *, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most_bytes, self._clock = most_bytes, clock
@@ -200,7 +209,9 @@ class Idempotency:
         owner: str,
         work: Callable[[], Awaitable[Response]],
     ) -> Response:
-        """The response of `work`, or the stored one of the same request. Raises Problem: 400, 409, 422."""
+        """The response of `work`, or the stored one of the same request. Raises Problem: 400, 409,
+        422.
+        """
         key = request.headers.get(HEADER)
         if key is None:
             return await work()

@@ -1,4 +1,6 @@
-"""The three operations at /v1. They read their bodies themselves, since one route takes three forms."""
+"""The three operations at /v1. They read their bodies themselves, since one route takes three
+forms.
+"""
 
 from typing import Any
 
@@ -18,7 +20,8 @@ router = APIRouter(tags=["faces"])
 _TEXT = {"schema": {"type": "string"}}
 CACHED = {
     "ETag": {
-        "description": "Of an answer that the same request would get again; send it as If-None-Match",
+        "description": "Of an answer that the same request would get again; send it as "
+        "If-None-Match",
         **_TEXT,
     },
     "Cache-Status": {
@@ -103,7 +106,9 @@ def _reference(schema: str) -> dict[str, str]:
     **_docs(answers.PredictAnswer, "PredictBody", "PredictOptions"),
 )
 async def predict(request: ApiRequest) -> Response:
-    """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails alone."""
+    """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails
+    alone.
+    """
     return await serve(request, "predict", rest)
 
 
@@ -113,7 +118,9 @@ async def predict(request: ApiRequest) -> Response:
     **_docs(answers.GenerateAnswer, "GenerateBody", None),
 )
 async def generate(request: ApiRequest) -> Response:
-    """Synthetic faces in wanted states. With one item and `Accept: image/png` (jpeg, webp) the answer is the picture itself."""
+    """Synthetic faces in wanted states. With one item and `Accept: image/png` (jpeg, webp) the
+    answer is the picture itself.
+    """
     return await serve(request, "generate", rest)
 
 
@@ -123,5 +130,7 @@ async def generate(request: ApiRequest) -> Response:
     **_docs(answers.ExplainAnswer, "ExplainBody", "ExplainOptions"),
 )
 async def explain(request: ApiRequest) -> Response:
-    """The least change to each face that changes a decision: its picture, its map, and how far to trust it."""
+    """The least change to each face that changes a decision: its picture, its map, and how far to
+    trust it.
+    """
     return await serve(request, "explain", rest)

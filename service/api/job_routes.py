@@ -18,7 +18,9 @@ PREFER, RETRY_SECONDS = "respond-async", 1
 
 
 def wants_job(request: ApiRequest) -> bool:
-    """Whether the answer is to be fetched later (RFC 7240). Raises Problem when only the webhook is asked for."""
+    """Whether the answer is to be fetched later (RFC 7240). Raises Problem when only the webhook is
+    asked for.
+    """
     preferences = [
         part.split(";")[0].strip().lower()
         for value in request.headers.getlist("prefer")
@@ -35,7 +37,8 @@ def wants_job(request: ApiRequest) -> bool:
 async def accept_job(
     request: ApiRequest, inference: InferenceRequest, owner: str, media_type: str | None
 ) -> Response | None:
-    """202 and where the job is; None when no job can be kept now: a preference is not a demand, so the request is answered at once.
+    """202 and where the job is; None when no job can be kept now: a preference is not a demand, so
+    the request is answered at once.
 
     With a webhook it is one: somebody would wait for a call that never comes. Raises Problem.
     """
@@ -57,7 +60,9 @@ async def accept_job(
 
 @router.get("/v1/jobs/{job_id}", summary="A job", response_model=answers.JobDocument)
 async def get_job(request: ApiRequest, job_id: JobId) -> Response:
-    """How far it is. Its `result` is there when its status is `done`; its `error` when it is `failed`."""
+    """How far it is. Its `result` is there when its status is `done`; its `error` when it is
+    `failed`.
+    """
     found = await _find(request, job_id)
     headers = {"Retry-After": str(RETRY_SECONDS)} if found.is_open else {}
     return await _document(request, found, {**headers, "Cache-Control": "no-store"})
@@ -69,7 +74,9 @@ async def get_job(request: ApiRequest, job_id: JobId) -> Response:
     response_model=answers.PredictAnswer | answers.GenerateAnswer | answers.ExplainAnswer,
 )
 async def get_job_result(request: ApiRequest, job_id: JobId) -> Response:
-    """The very response that the request would have had: the answer, or the problem that it ended with."""
+    """The very response that the request would have had: the answer, or the problem that it ended
+    with.
+    """
     found = await _find(request, job_id)
     if found.is_open:
         detail = f"the job is {found.status}: {found.done} of {found.images} done"
@@ -86,7 +93,9 @@ async def get_job_result(request: ApiRequest, job_id: JobId) -> Response:
     response_model=answers.JobDocument,
 )
 async def cancel_job(request: ApiRequest, job_id: JobId) -> Response:
-    """An open job is cancelled; of one that is over the answer is deleted. Its document stays for a while."""
+    """An open job is cancelled; of one that is over the answer is deleted. Its document stays for a
+    while.
+    """
     await request.state["jobs"].store.cancel(await _find(request, job_id))
     return await _document(request, await _find(request, job_id), {})
 

@@ -40,7 +40,9 @@ def render_json(result: InferenceResult) -> bytes:
 def render_response(
     result: InferenceResult, image_media_type: str | None, headers: Mapping[str, str]
 ) -> Response:
-    """The answer as JSON, or as the picture in it when `image_media_type` asks for that and there is one."""
+    """The answer as JSON, or as the picture in it when `image_media_type` asks for that and there
+    is one.
+    """
     row = result.rows[0]
     if image_media_type and isinstance(result, GenerationResult) and isinstance(row, range):
         marks = {"X-Seed": str(int(result.seeds[row.start])), "X-Synthetic": "true", **headers}

@@ -1,4 +1,6 @@
-"""Opens what the app needs, and closes it again, on one exit stack: also what was open when a start failed."""
+"""Opens what the app needs, and closes it again, on one exit stack: also what was open when a start
+failed.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,7 +31,9 @@ from service.storage.redis import redis_from_settings
 
 @dataclass(frozen=True)
 class GatewayParts:
-    """What an app is made of before it starts. The backends are open already, one for each version, the default first."""
+    """What an app is made of before it starts. The backends are open already, one for each version,
+    the default first.
+    """
 
     settings: Settings
     backends: Sequence[Backend]
@@ -41,7 +45,9 @@ class GatewayParts:
 
 @asynccontextmanager
 async def open_state(parts: GatewayParts) -> AsyncIterator[AppState]:
-    """Within, everything is open. Raises ValueError for settings, keys, targets or routes that cannot be used."""
+    """Within, everything is open. Raises ValueError for settings, keys, targets or routes that
+    cannot be used.
+    """
     settings, metrics = parts.settings, parts.metrics
     async with AsyncExitStack() as stack:
         stack.callback(parts.tracing.close)

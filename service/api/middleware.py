@@ -1,4 +1,6 @@
-"""One plain ASGI middleware: request id, trace, body limit, time, count, log. (Starlette's BaseHTTPMiddleware costs four times as much.)"""
+"""One plain ASGI middleware: request id, trace, body limit, time, count, log. (Starlette's
+BaseHTTPMiddleware costs four times as much.)
+"""
 
 import logging
 import re
@@ -106,5 +108,6 @@ class RequestMiddleware:
     def _too_large(self, size: int) -> Problem:
         return Problem(
             "body_too_large",
-            f"the body has at least {size:,} bytes; send at most {self.max_body_bytes:,}, or several requests",
+            f"the body has at least {size:,} bytes; send at most {self.max_body_bytes:,}, or "
+            "several requests",
         )

@@ -1,9 +1,10 @@
-"""The Open Inference Protocol v2 (KServe, Triton) beside /v1: the same three operations, as three models per served model.
+"""The Open Inference Protocol v2 (KServe, Triton) beside /v1: the same three operations, as three
+models per served model.
 
-`affectgan-predict`, `affectgan-generate` and `affectgan-explain` take and give tensors of n rows. A request
-that came as tensors goes the way of every request (service/api/pipeline.py): keys, quotas, admission,
-deadline, cache, breaker, metrics. A row that fails has a text in `error`, NaN in its numbers and empty
-images. Jobs and webhooks are /v1's alone.
+`affectgan-predict`, `affectgan-generate` and `affectgan-explain` take and give tensors of n rows. A
+request that came as tensors goes the way of every request (service/api/pipeline.py): keys, quotas,
+admission, deadline, cache, breaker, metrics. A row that fails has a text in `error`, NaN in its
+numbers and empty images. Jobs and webhooks are /v1's alone.
 """
 
 from collections.abc import Mapping
@@ -74,8 +75,8 @@ class ModelReady(Described):
 
 
 class ModelMetadata(Described):
-    """A model's tensors. `parameters` name the columns of `aus` and `expression`, and the last axis of
-    `sides` (the person's left, then right).
+    """A model's tensors. `parameters` name the columns of `aus` and `expression`, and the last axis
+    of `sides` (the person's left, then right).
     """
 
     name: str
@@ -94,7 +95,9 @@ class ModelMetadata(Described):
 
 @dataclass(frozen=True)
 class InferTarget:
-    """What a path names: an operation of an open version. `asked_version` is None where it names no version."""
+    """What a path names: an operation of an open version. `asked_version` is None where it names no
+    version.
+    """
 
     name: str
     operation: Operation

@@ -1,4 +1,6 @@
-"""openapi.yaml: written from the code, compared by a test. `python -m service.api.openapi [--check]`."""
+"""openapi.yaml: written from the code, compared by a test. `python -m service.api.openapi
+[--check]`.
+"""
 
 import sys
 from pathlib import Path

@@ -30,7 +30,8 @@ _JOB_DOCUMENT: Json = {
     "error": None,
     "webhook": None,
     "kept_in": "memory",
-    "note": "This job is held in the memory of one gateway: it is lost when that gateway stops, and other gateways do not know it.",
+    "note": "This job is held in the memory of one gateway: it is lost when that gateway stops, "
+    "and other gateways do not know it.",
 }
 EXAMPLES: Json = {
     "PredictBody": {"images": [{"content": _PIXEL}], "options": {"faces": "none"}},
@@ -130,6 +131,7 @@ EXAMPLES: Json = {
         "parameters": {"aus": "AU1,AU2,AU4"},
     },
     "TensorError": {
-        "error": "Invalid value: inputs[0].shape is [1, 2]: image of BYTES is [-1]; -1 is any number"
+        "error": "Invalid value: inputs[0].shape is [1, 2]: image of BYTES is [-1]; -1 is any "
+        "number"
     },
 }

@@ -1,5 +1,8 @@
-"""What /openapi.json and openapi.yaml say beyond what FastAPI finds in the routes: bodies, errors, headers, each in a table."""
+"""What /openapi.json and openapi.yaml say beyond what FastAPI finds in the routes: bodies, errors,
+headers, each in a table.
+"""
 
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -25,6 +28,7 @@ from service.problems import (
 
 Json = dict[str, Any]
 REF = "#/components/schemas/{model}"
+SOFT_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
 BODIES: tuple[type[BaseModel], ...] = (
     schemas.PredictBody,
     schemas.PredictOptions,
@@ -98,7 +102,8 @@ HEADERS: list[Json] = [
         "name": webhooks.HEADER,
         "in": "header",
         "schema": {"type": "string", "format": "uri"},
-        "description": "Called when the job ends; needs `Prefer: respond-async` and a target that the operator lists",
+        "description": "Called when the job ends; needs `Prefer: respond-async` and a target that "
+        "the operator lists",
     },
     {
         "name": idempotency.HEADER,
@@ -151,10 +156,23 @@ def complete(document: Json) -> Json:
     components["securitySchemes"] = SECURITY_SCHEMES
     document["tags"] = TAGS
     document["servers"] = [{"url": "/"}]
+    _unwrap_descriptions(document)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             _describe(operation, path, method)
     return document
+
+
+def _unwrap_descriptions(value: Any) -> None:
+    """Docstrings are wrapped in the code alone: here a paragraph is a line."""
+    if isinstance(value, list):
+        for item in value:
+            _unwrap_descriptions(item)
+    if isinstance(value, dict):
+        if isinstance(text := value.get("description"), str):
+            value["description"] = SOFT_BREAK.sub(" ", text)
+        for item in value.values():
+            _unwrap_descriptions(item)
 
 
 def _describe(operation: Json, path: str, method: str) -> None:

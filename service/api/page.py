@@ -1,4 +1,6 @@
-"""What a browser gets: the page, its files, and two readers of the interface. All of it comes from this server."""
+"""What a browser gets: the page, its files, and two readers of the interface. All of it comes from
+this server.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +28,9 @@ QUIET = {
 
 
 def page_policy(picture_origins: Sequence[str]) -> str:
-    """The page's Content-Security-Policy: nothing from elsewhere but pictures of hosts that the operator has named."""
+    """The page's Content-Security-Policy: nothing from elsewhere but pictures of hosts that the
+    operator has named.
+    """
     return "; ".join(
         (
             "default-src 'none'",
@@ -46,8 +50,10 @@ def page_policy(picture_origins: Sequence[str]) -> str:
 
 # Both readers write style elements, and Redoc searches in a worker that it makes of a blob.
 READER_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' "
+    "data:; "
+    "connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors "
+    "'none'"
 )
 
 
@@ -61,7 +67,9 @@ class _Files(StaticFiles):
         return response
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """See StaticFiles. Documents are pages of their own, with policies, and not served from here."""
+        """See StaticFiles. Documents are pages of their own, with policies, and not served from
+        here.
+        """
         return await super().get_response("" if path.endswith(".html") else path, scope)
 
 

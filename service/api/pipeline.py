@@ -2,9 +2,9 @@
 
 authenticate, admit, parse, look up, rate-limit, compute, render.
 
-What comes in and goes out differs by protocol: /v1 (service/api/rest.py), or the Open Inference Protocol
-(service/api/open_inference.py). A protocol is a function that parses a request and says how its result is
-rendered; all else is the same for both.
+What comes in and goes out differs by protocol: /v1 (service/api/rest.py), or the Open Inference
+Protocol (service/api/open_inference.py). A protocol is a function that parses a request and says
+how its result is rendered; all else is the same for both.
 """
 
 import asyncio
@@ -31,9 +31,11 @@ LOOP_MOST_BYTES = 1 << 18  # of a result that is rendered on the event loop
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request as its protocol reads it. `representation` tells this response from the same result in another form.
+    """A request as its protocol reads it. `representation` tells this response from the same result
+    in another form.
 
-    `render` may raise Problem. `image_media_type` is that of a picture which is to be the whole response.
+    `render` may raise Problem. `image_media_type` is that of a picture which is to be the whole
+    response.
     """
 
     inference: InferenceRequest
@@ -64,8 +66,10 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the cache says at once: the key, whether the client has the answer already (If-None-Match), the result when this
-    process has it, and otherwise the question to Redis on its way."""
+    """What the cache says at once: the key, whether the client has the answer already
+    (If-None-Match), the result when this process has it, and otherwise the question to Redis on its
+    way.
+    """
 
     key: CacheKey | None
     is_not_modified: bool = False
@@ -75,7 +79,9 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result, None when the client has it; whence it came (RFC 9211), and whether the same request would get it again."""
+    """The result, None when the client has it; whence it came (RFC 9211), and whether the same
+    request would get it again.
+    """
 
     result: InferenceResult | None
     cache_status: str
@@ -96,7 +102,9 @@ async def serve(request: ApiRequest, operation: Operation, adapter: ProtocolAdap
 
 
 async def respond(exchange: Exchange) -> Response:
-    """The job that a request becomes, when it asks for that and one can be kept; otherwise its answer."""
+    """The job that a request becomes, when it asks for that and one can be kept; otherwise its
+    answer.
+    """
     return await start_job(exchange) or await infer_cached(exchange)
 
 
@@ -113,7 +121,9 @@ async def infer_cached(exchange: Exchange) -> Response:
 
 
 async def authenticate(request: ApiRequest, operation: Operation) -> Principal:
-    """Who asks. Raises Problem: 401, 403, and 429 for who was refused a moment ago and has not waited."""
+    """Who asks. Raises Problem: 401, 403, and 429 for who was refused a moment ago and has not
+    waited.
+    """
     principal = await request.state["authenticator"].authenticate(request, operation)
     request.state["rate_limiter"].check_exhausted(principal)
     return principal
@@ -122,7 +132,9 @@ async def authenticate(request: ApiRequest, operation: Operation) -> Principal:
 def admit(
     request: ApiRequest, operation: Operation
 ) -> AbstractAsyncContextManager[AdmissionPermit]:
-    """Within, the request is in flight. Raises Problem: 503 when there is too much to do, 504 at its deadline."""
+    """Within, the request is in flight. Raises Problem: 503 when there is too much to do, 504 at
+    its deadline.
+    """
     return request.state["admission"].admit(operation, request)
 
 
@@ -146,7 +158,9 @@ async def start_job(exchange: Exchange) -> Response | None:
 
 
 async def look_up(exchange: Exchange, version: Version) -> Lookup:
-    """What is known of the answer. Redis is asked, but not waited for: the rate limit's question goes along with this one."""
+    """What is known of the answer. Redis is asked, but not waited for: the rate limit's question
+    goes along with this one.
+    """
     cache, headers = exchange.request.state["cache"], exchange.request.headers
     key = await cache.key_for(
         exchange.inference,
@@ -174,7 +188,9 @@ async def rate_limit(exchange: Exchange) -> None:
 
 
 async def compute(exchange: Exchange, version: Version, lookup: Lookup) -> Outcome:
-    """The result: known, fetched, or computed here or for somebody who asked the same before. Raises Problem or BackendError."""
+    """The result: known, fetched, or computed here or for somebody who asked the same before.
+    Raises Problem or BackendError.
+    """
     if lookup.is_not_modified or lookup.result is not None:
         return Outcome(lookup.result, "hit")
     cache, key = exchange.request.state["cache"], lookup.key

@@ -1,4 +1,6 @@
-"""From an HTTP request of /v1 to an inference request: multipart form, JSON with base64, or one raw picture."""
+"""From an HTTP request of /v1 to an inference request: multipart form, JSON with base64, or one raw
+picture.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -119,7 +121,9 @@ async def _read_form(request: Request[Any], options: type[M]) -> tuple[list[byte
 
 
 class _InMemoryParser(MultiPartParser):
-    """Starlette's own writes files above 1 MB to disk; here pictures never touch it. The body limit bounds the memory."""
+    """Starlette's own writes files above 1 MB to disk; here pictures never touch it. The body limit
+    bounds the memory.
+    """
 
     spool_max_size = sys.maxsize
 

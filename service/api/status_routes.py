@@ -26,7 +26,9 @@ def as_json(value: Any, status: int = 200) -> Response:
 
 
 def is_ready(state: AppState, versions: Mapping[Version, Mapping[str, bool]]) -> bool:
-    """Whether every operation of the default version has a worker that is ready, and the gateway is not shutting down."""
+    """Whether every operation of the default version has a worker that is ready, and the gateway is
+    not shutting down.
+    """
     return all(versions[state["models"].default].values()) and not state["admission"].draining
 
 
@@ -37,7 +39,9 @@ def is_ready(state: AppState, versions: Mapping[Version, Mapping[str, bool]]) ->
     response_model=answers.ModelList,
 )
 async def list_models(request: ApiRequest) -> Response:
-    """Every version: whether it is its model's default, and its share of the requests that name no version."""
+    """Every version: whether it is its model's default, and its share of the requests that name no
+    version.
+    """
     return as_json({"models": request.state["models"].summaries()})
 
 
@@ -51,7 +55,9 @@ async def list_models(request: ApiRequest) -> Response:
 async def get_model(
     request: ApiRequest, name: ModelName, version: OptionalVersion = None
 ) -> Response:
-    """Vocabulary, thresholds, measured quality, data, limits: of the default version, or of the one asked for."""
+    """Vocabulary, thresholds, measured quality, data, limits: of the default version, or of the one
+    asked for.
+    """
     card = request.state["models"].find(name, version).card
     return json_response(card.model_dump_json().encode())
 
@@ -84,7 +90,9 @@ async def health() -> Response:
     responses={503: {"description": "Not now", "model": answers.Readiness}},
 )
 async def readiness(request: ApiRequest) -> Response:
-    """200 when every operation of the default version has a worker that is ready and the gateway is not shutting down."""
+    """200 when every operation of the default version has a worker that is ready and the gateway is
+    not shutting down.
+    """
     state = request.state
     versions = await state["models"].ready()
     ready = is_ready(state, versions)

@@ -1,7 +1,8 @@
-"""A result as tensors of the Open Inference Protocol: one face a row, with every digit that the model gave.
+"""A result as tensors of the Open Inference Protocol: one face a row, with every digit that the
+model gave.
 
-A row that failed has a text in `error`, NaN in its numbers and empty images. Shape letters: N rows, K
-Action Units.
+A row that failed has a text in `error`, NaN in its numbers and empty images. Shape letters: N rows,
+K Action Units.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,6 @@
-"""From the tensors of the Open Inference Protocol to an inference request. Shape letters: N rows, K Action Units."""
+"""From the tensors of the Open Inference Protocol to an inference request. Shape letters: N rows, K
+Action Units.
+"""
 
 import base64
 import math
@@ -30,7 +32,9 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class TensorRequest:
-    """A message, its input tensors by name, and the model version that its path names (None: the operator's choice)."""
+    """A message, its input tensors by name, and the model version that its path names (None: the
+    operator's choice).
+    """
 
     message: InferRequest
     tensors: Mapping[str, Array]
@@ -38,7 +42,9 @@ class TensorRequest:
     version: str | None
 
     def options(self, *names: str) -> Json:
-        """The parameters that are options of the operation, and the version. Raises Problem for others."""
+        """The parameters that are options of the operation, and the version. Raises Problem for
+        others.
+        """
         given = dict(self.message.parameters)
         given.pop("binary_data_output", None)
         unknown = sorted(set(given) - set(names))
@@ -117,7 +123,9 @@ def _explain_body(request: TensorRequest) -> ExplainBody:
 
 
 def _generate_body(request: TensorRequest) -> GenerateBody:
-    """Any of `aus`, `va`, `seed`, `reference`, all of N rows. NaN and an empty reference are left to chance."""
+    """Any of `aus`, `va`, `seed`, `reference`, all of N rows. NaN and an empty reference are left
+    to chance.
+    """
     counts = {name: len(tensor) for name, tensor in request.tensors.items()}
     if len(set(counts.values())) != 1:
         remedy = "send aus, va, seed or reference, all with as many rows"

@@ -1,4 +1,5 @@
-"""Which tensors each operation takes and gives in the Open Inference Protocol, their types and shapes.
+"""Which tensors each operation takes and gives in the Open Inference Protocol, their types and
+shapes.
 
 -1 is any number of rows or px; "K" the model's Action Units, "E" its classes of expression, "P" its
 angles of pose, "D" its one-sided Action Units. What a model does not know is no output of it.

@@ -1,7 +1,9 @@
-"""Tensors as the Open Inference Protocol v2 sends them: in JSON, or as bytes behind the JSON (its binary tensor extension).
+"""Tensors as the Open Inference Protocol v2 sends them: in JSON, or as bytes behind the JSON (its
+binary tensor extension).
 
 Preprocessor are BYTES: the file itself in binary form, base64 text in JSON; words are BYTES too, as
-they are. What is not known of a row (a picture that failed, a wish that is free) is NaN in binary form and null in JSON.
+they are. What is not known of a row (a picture that failed, a wish that is free) is NaN in binary
+form and null in JSON.
 """
 
 import base64
@@ -43,7 +45,9 @@ class _Message(Described):
 
 
 class InputTensor(_Message):
-    """A tensor of a request: its bytes behind the JSON (the parameter `binary_data_size` says how many), or `data`, flat or nested."""
+    """A tensor of a request: its bytes behind the JSON (the parameter `binary_data_size` says how
+    many), or `data`, flat or nested.
+    """
 
     name: str
     """Name of the tensor, as the model's metadata has it."""
@@ -68,7 +72,9 @@ class WantedOutput(_Message):
 
 
 class InferRequest(_Message):
-    """What is inferred, from what. Without `outputs` all are told; with the parameter `binary_data_output` as bytes."""
+    """What is inferred, from what. Without `outputs` all are told; with the parameter
+    `binary_data_output` as bytes.
+    """
 
     id: str = Field(default="", description="comes back with the answer")
     parameters: Parameters = {}
@@ -119,7 +125,9 @@ class TensorMetadata(Described):
 
 
 async def read_message(request: Request[Any]) -> tuple[InferRequest, dict[str, Array]]:
-    """The request and its input tensors by name. Raises Problem: 400 or 422, with the tensor that is wrong."""
+    """The request and its input tensors by name. Raises Problem: 400 or 422, with the tensor that
+    is wrong.
+    """
     head, rest = _split(await request.body(), request.headers.get(LENGTH_HEADER))
     message = _message(head)
     tensors: dict[str, Array] = {}
@@ -258,7 +266,9 @@ def response(
     outputs: Mapping[str, tuple[Datatype, Array]],
     headers: Mapping[str, str],
 ) -> Response:
-    """The outputs that `message` asks for, in the form it asks for. Raises Problem: 422 for one that there is not."""
+    """The outputs that `message` asks for, in the form it asks for. Raises Problem: 422 for one
+    that there is not.
+    """
     everything = [WantedOutput(name=name, parameters=message.parameters) for name in outputs]
     entries, binary = [], []
     for index, output in enumerate(message.outputs or everything):

@@ -1,4 +1,6 @@
-"""Who gets in: as much work as can be done before its deadline, measured as it goes. What is too much is refused at once."""
+"""Who gets in: as much work as can be done before its deadline, measured as it goes. What is too
+much is refused at once.
+"""
 
 import asyncio
 import math
@@ -16,16 +18,18 @@ from service.problems import Problem, invalid
 from service.settings import Settings
 
 DEADLINE_HEADER = "X-Deadline-Seconds"
-# Of busy time, after which a measurement counts for a third: traffic changes, and portraits take ten
-# times as long as crops.
+# Of busy time, after which a measurement counts for a third: traffic changes, and portraits take
+# ten times as long as crops.
 MEMORY_SECONDS = 5.0
 PATIENCE = 0.8  # share of its deadline that a request may expect to spend waiting and being served
 
 
 class ServiceRateEstimator:
-    """Busy seconds per image: elapsed while anything was in flight, over what was finished meanwhile.
+    """Busy seconds per image: elapsed while anything was in flight, over what was finished
+    meanwhile.
 
-    So it counts everything that slows: workers, threads, neighbours. While nothing is finished it grows.
+    So it counts everything that slows: workers, threads, neighbours. While nothing is finished it
+    grows.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -50,7 +54,9 @@ class ServiceRateEstimator:
 
 
 class ConcurrencyLimiter:
-    """The requests of one operation that are in flight, and their images. All on the event loop, so plain integers do."""
+    """The requests of one operation that are in flight, and their images. All on the event loop, so
+    plain integers do.
+    """
 
     def __init__(
         self,
@@ -80,7 +86,8 @@ class ConcurrencyLimiter:
         self._count(1, 1)
 
     def reserve(self, images: int, deadline_seconds: float) -> None:
-        """The request that entered turns out to have so many images. Raises Problem when they would not be done in time.
+        """The request that entered turns out to have so many images. Raises Problem when they would
+        not be done in time.
 
         Whoever is alone is let in, so that what was slow is found out when it no longer is.
         """
@@ -89,14 +96,18 @@ class ConcurrencyLimiter:
         self._count(0, images - 1)
 
     def leave(self, images: int, *, done: bool, computed: bool = True) -> None:
-        """The request is over. One that was not `computed`, its answer being known, says nothing about the rate."""
+        """The request is over. One that was not `computed`, its answer being known, says nothing
+        about the rate.
+        """
         if computed:
             self.rate.finish(images if done else 0)
         self._count(-1, -images)
 
     @contextmanager
     def background(self, images: int, deadline_seconds: float) -> Iterator[None]:
-        """Within, a part of a job that nobody waits for counts as a request. Raises Problem when those who wait leave no room."""
+        """Within, a part of a job that nobody waits for counts as a request. Raises Problem when
+        those who wait leave no room.
+        """
         self.enter(deadline_seconds)
         reserved, done = 1, False
         try:
@@ -126,7 +137,8 @@ class ConcurrencyLimiter:
 
 @dataclass
 class AdmissionPermit:
-    """A request that is in flight: the seconds it has in all, and its images (1 until they are counted).
+    """A request that is in flight: the seconds it has in all, and its images (1 until they are
+    counted).
 
     `computed` is False when its answer turned out to be known.
     """
@@ -170,7 +182,9 @@ class Admission:
 
     @asynccontextmanager
     async def admit(self, operation: str, request: Request[Any]) -> AsyncIterator[AdmissionPermit]:
-        """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its client goes."""
+        """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its
+        client goes.
+        """
         limiter = self.limiters[operation]
         permit = AdmissionPermit(self._deadline_seconds(request), limiter, request)
         limiter.enter(permit.deadline_seconds)

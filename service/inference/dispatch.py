@@ -58,7 +58,9 @@ class Dispatcher:
         }
 
     def check(self, operation: Operation) -> None:
-        """Raises CircuitOpen before anything costly is done for a request that would not be sent."""
+        """Raises CircuitOpen before anything costly is done for a request that would not be
+        sent.
+        """
         self.breakers[operation].check()
 
     async def send(

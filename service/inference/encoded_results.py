@@ -1,4 +1,6 @@
-"""From a model server's response to a result, its pictures encoded. It takes long, so it is done in a thread."""
+"""From a model server's response to a result, its pictures encoded. It takes long, so it is done in
+a thread.
+"""
 
 from collections.abc import Mapping, Sequence, Set
 
@@ -34,7 +36,9 @@ def encoded_generation(
 def encoded_explanation(
     card: ModelCard, response: ExplainResponse, faces: Sequence[Face | None]
 ) -> ExplanationResult:
-    """What was explained of these faces; the response has a place for each answer to each of them."""
+    """What was explained of these faces; the response has a place for each answer to each of
+    them.
+    """
     answers = max(1, len(response.label) // max(1, len(faces)))
     spans = [range(place, place + answers) for place in range(0, len(response.label), answers)]
     rows = tuple(_row(span, response.errors) for span in spans)

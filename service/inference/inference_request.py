@@ -1,4 +1,6 @@
-"""One operation asked for, read and checked, whatever form it came in. It is what is admitted, counted and run."""
+"""One operation asked for, read and checked, whatever form it came in. It is what is admitted,
+counted and run.
+"""
 
 import base64
 from contextlib import AbstractContextManager
@@ -36,12 +38,16 @@ class InferenceRequest:
         return len(body.items if isinstance(body, GenerateBody) else body.images)
 
     def serving_version(self, models: ModelRegistry) -> AbstractContextManager[Version]:
-        """The version that answers, as long as it does. Raises Problem when there is no such model or version."""
+        """The version that answers, as long as it does. Raises Problem when there is no such model
+        or version.
+        """
         chosen, prefix = self._choice
         return models.serving(chosen.model, chosen.version, operation=self.operation, prefix=prefix)
 
     def check_version(self, models: ModelRegistry) -> Version:
-        """The version that is to answer. Raises Problem when there is none such, or it does not know a label that is asked for."""
+        """The version that is to answer. Raises Problem when there is none such, or it does not
+        know a label that is asked for.
+        """
         chosen, prefix = self._choice
         version = models.choose(
             chosen.model, chosen.version, operation=self.operation, prefix=prefix

@@ -1,7 +1,8 @@
-"""The model versions that are open: which one answers a request, and how one takes another's place without losing a request.
+"""The model versions that are open: which one answers a request, and how one takes another's place
+without losing a request.
 
-The order of a swap: the new version is added with its workers ready, it becomes the default, the old one gets nothing new,
-and it is removed when nothing of it is in flight.
+The order of a swap: the new version is added with its workers ready, it becomes the default, the
+old one gets nothing new, and it is removed when nothing of it is in flight.
 """
 
 import asyncio
@@ -25,7 +26,9 @@ POLL_SECONDS = 0.05
 
 @dataclass(eq=False)
 class Version:
-    """One open model. `digest` identifies archives, settings and weights: answers with the same digest are interchangeable."""
+    """One open model. `digest` identifies archives, settings and weights: answers with the same
+    digest are interchangeable.
+    """
 
     card: ModelCard
     digest: str
@@ -48,7 +51,9 @@ class Version:
 
 
 class ModelRegistry:
-    """All open versions. The name of the first one is the default name; the first version of a name is that name's default."""
+    """All open versions. The name of the first one is the default name; the first version of a name
+    is that name's default.
+    """
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class ModelRegistry:
         self.versions: list[Version] = []
         self.routes: dict[str, Route] = {}
 
-    # -- requests ------------------------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     @property
     def default(self) -> Version:
@@ -77,9 +82,11 @@ class ModelRegistry:
         operation: Operation | None = None,
         prefix: str = "",
     ) -> Version:
-        """The version that answers a request; a canary that is broken for the operation is passed over.
+        """The version that answers a request; a canary that is broken for the operation is passed
+        over.
 
-        Raises Problem for a version that is not open; `prefix` stands before the names of the request's fields.
+        Raises Problem for a version that is not open; `prefix` stands before the names of the
+        request's fields.
         """
         names = list(self.routes)
         if name is not None and name not in self.routes:
@@ -105,7 +112,9 @@ class ModelRegistry:
         operation: Operation | None = None,
         prefix: str = "",
     ) -> Iterator[Version]:
-        """The version that `choose` gives; within, the request counts as in flight there, so that the version is not removed."""
+        """The version that `choose` gives; within, the request counts as in flight there, so that
+        the version is not removed.
+        """
         chosen = self.choose(name, version, operation=operation, prefix=prefix)
         self._count(chosen, 1)
         try:
@@ -142,10 +151,12 @@ class ModelRegistry:
         """Every version as /v1/models tells it."""
         return [self._summary(version) for version in self.versions]
 
-    # -- operators -----------------------------------------------------------------------------------------------
+    # -- operators ---------------------------------------------------------------------------------
 
     async def add(self, backend: Backend) -> Version:
-        """Open for requests that name it; the first of its name is the default. Raises RoutingError when there is one already."""
+        """Open for requests that name it; the first of its name is the default. Raises RoutingError
+        when there is one already.
+        """
         card, digest = await backend.card(), await backend.digest()
         self.refuse_known(card)
         version = Version(
@@ -161,7 +172,8 @@ class ModelRegistry:
         """Raises RoutingError when this version is open already."""
         if card.version in self.versions_of(card.name):
             raise RoutingError(
-                f"{card.name} {card.version} is served already; archive the new one with another --version"
+                f"{card.name} {card.version} is served already; archive the new one with another "
+                "--version"
             )
 
     def route(self, name: str, route: Route) -> None:
@@ -184,13 +196,16 @@ class ModelRegistry:
             self.route(name, route)
 
     async def drain_and_remove(self, name: str, version: str) -> Version:
-        """No new request gets it; returns once nothing is in flight. Raises RoutingError while requests are routed to it."""
+        """No new request gets it; returns once nothing is in flight. Raises RoutingError while
+        requests are routed to it.
+        """
         leaving = self._open_version(name, version)
         if len(self.versions_of(name)) == 1 and leaving is not self.default:
             del self.routes[name]
         elif version in self.routes[name].versions:
             raise RoutingError(
-                f"requests for {name} are routed to {version}; make another the default, and neither weigh nor shadow it"
+                f"requests for {name} are routed to {version}; make another the default, and "
+                "neither weigh nor shadow it"
             )
         self.versions.remove(leaving)
         while leaving.in_flight:
@@ -198,12 +213,14 @@ class ModelRegistry:
         self.metrics.forget(leaving.card, leaving.digest)
         return leaving
 
-    # -- inside --------------------------------------------------------------------------------------------------
+    # -- inside ------------------------------------------------------------------------------------
 
     def _routed(
         self, route: Route, versions: dict[str, Version], operation: Operation | None
     ) -> Version:
-        """Drawn by the route's weights; one whose breaker is open for the operation is passed over."""
+        """Drawn by the route's weights; one whose breaker is open for the operation is passed
+        over.
+        """
         point = self._draw()
         for name, share in route.shares.items():
             point -= share

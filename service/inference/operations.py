@@ -1,4 +1,6 @@
-"""The three operations of one model version: pictures and wishes in, an `InferenceResult` out. No HTTP here."""
+"""The three operations of one model version: pictures and wishes in, an `InferenceResult` out. No
+HTTP here.
+"""
 
 import math
 import secrets
@@ -66,7 +68,9 @@ class Operations:
     async def predict(
         self, images: Sequence[bytes], options: PredictOptions, *, seconds: float
     ) -> PredictionResult:
-        """Read the faces of pictures. Like the others it raises CircuitOpen before anything costly."""
+        """Read the faces of pictures. Like the others it raises CircuitOpen before anything
+        costly.
+        """
         self.dispatcher.check("predict")
         crops = await self._crops("predict", images, options.faces)
         flat = [crop for found in crops if not isinstance(found, RowProblem) for crop in found]
@@ -105,7 +109,9 @@ class Operations:
     async def explain(
         self, images: Sequence[bytes], options: ExplainOptions, *, seconds: float
     ) -> ExplanationResult:
-        """For each face the least change that answers the question, and `options.answers` - 1 others."""
+        """For each face the least change that answers the question, and `options.answers` - 1
+        others.
+        """
         self.dispatcher.check("explain")
         label, target = question_target(self.card, options.question)
         found = await self._crops("explain", images, options.which_faces)

@@ -70,7 +70,9 @@ class Preprocessor:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Work on pictures in a thread: encoding many would hold up everybody else on the event loop."""
+        """Work on pictures in a thread: encoding many would hold up everybody else on the event
+        loop.
+        """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
 
@@ -102,7 +104,9 @@ class Preprocessor:
 
 
 def _lower_priority() -> None:
-    """On Linux a thread has a niceness of its own: the event loop, which refuses work when there is too much, computes first."""
+    """On Linux a thread has a niceness of its own: the event loop, which refuses work when there is
+    too much, computes first.
+    """
     if sys.platform == "linux":
         niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICENESS
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

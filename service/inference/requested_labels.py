@@ -1,5 +1,5 @@
-"""What a request asks of a model's labels, as the rows and columns that the model knows. Raises Problem
-for a label that it does not have or was not trained on.
+"""What a request asks of a model's labels, as the rows and columns that the model knows. Raises
+Problem for a label that it does not have or was not trained on.
 """
 
 import math

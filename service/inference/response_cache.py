@@ -1,9 +1,10 @@
-"""Results that are known already: in this process, behind it in Redis, or being computed for somebody else at this moment.
+"""Results that are known already: in this process, behind it in Redis, or being computed for
+somebody else at this moment.
 
 A result lies under a keyed hash of everything it depends on: who asks, the version's digest, the
-operation, its options, and the bytes of the pictures. No picture that was sent is stored, nor can one
-be looked up without the key. In Redis a result is encrypted for its key, so that whatever else lies
-there is a miss and a counter. docs/decisions/0011-known-answers.md says what is never cached.
+operation, its options, and the bytes of the pictures. No picture that was sent is stored, nor can
+one be looked up without the key. In Redis a result is encrypted for its key, so that whatever else
+lies there is a miss and a counter. docs/decisions/0011-known-answers.md says what is never cached.
 """
 
 import asyncio
@@ -43,7 +44,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CacheKey:
-    """Where a result lies. `private`: it has pictures of a person who was sent, and stays in this process.
+    """Where a result lies. `private`: it has pictures of a person who was sent, and stays in this
+    process.
 
     `representation` is the form the client wants it in: the same result, but not the same bytes.
     """
@@ -116,7 +118,9 @@ class ResponseCache:
         headers: Mapping[str, str],
         representation: str = "",
     ) -> CacheKey | None:
-        """Where the result of a request belongs; None when it belongs nowhere: no seed, or `Cache-Control: no-store`."""
+        """Where the result of a request belongs; None when it belongs nowhere: no seed, or
+        `Cache-Control: no-store`.
+        """
         no_store = "no-store" in headers.get("cache-control", "")
         if not self.most_bytes or not is_deterministic(request) or no_store:
             return None
@@ -143,7 +147,9 @@ class ResponseCache:
         return result
 
     def start_fetch(self, key: CacheKey) -> asyncio.Future[Any] | None:
-        """The question to Redis on its way, for `finish_fetch`; None when there is nothing to ask."""
+        """The question to Redis on its way, for `finish_fetch`; None when there is nothing to
+        ask.
+        """
         if self._redis is None or key.private or key.digest in self._in_flight:
             return None
         return self._redis.send("GET", key.redis_name)
@@ -166,7 +172,8 @@ class ResponseCache:
     async def get_or_compute(
         self, key: CacheKey | None, compute: Callable[[], Awaitable[InferenceResult]]
     ) -> tuple[InferenceResult, bool]:
-        """The result, computed here or for somebody who asked the same before; and whether it was here.
+        """The result, computed here or for somebody who asked the same before; and whether it was
+        here.
 
         The work goes on as long as anybody waits for it. Raises what the work raises, save that the
         deadline of another is not ours.
@@ -274,7 +281,9 @@ class ResponseCache:
 
 
 def is_deterministic(request: InferenceRequest) -> bool:
-    """Whether the same request gives the same result: a face drawn without a seed is another one each time."""
+    """Whether the same request gives the same result: a face drawn without a seed is another one
+    each time.
+    """
     body = request.body
     return not isinstance(body, GenerateBody) or all(item.seed is not None for item in body.items)
 
@@ -294,7 +303,9 @@ def etag_matches(etag: str, header: str | None) -> bool:
 
 
 def _contents(request: InferenceRequest) -> Iterator[bytes]:
-    """What is asked, in one spelling: options, then pictures, in order. The choice of a version is left out: the version is known."""
+    """What is asked, in one spelling: options, then pictures, in order. The choice of a version is
+    left out: the version is known.
+    """
     body = request.body
     if not isinstance(body, GenerateBody):
         yield body.options.model_dump_json(exclude={"model", "version"}).encode()

@@ -1,4 +1,5 @@
-"""Predictions and generations as bytes, for other gateways: a line of JSON, then their arrays as safetensors.
+"""Predictions and generations as bytes, for other gateways: a line of JSON, then their arrays as
+safetensors.
 
 Explanations hold pictures of the person who was sent, and stay in the process that made them.
 """

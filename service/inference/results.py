@@ -1,8 +1,9 @@
-"""What an operation gives: numbers as typed arrays, pictures as encoded bytes, and why a row has none.
+"""What an operation gives: numbers as typed arrays, pictures as encoded bytes, and why a row has
+none.
 
-Renderers make responses of it: JSON and the picture itself (service/api/json_answers.py), tensors of
-the Open Inference Protocol (service/api/open_inference.py). Shape letters: N rows of the request,
-F places in the arrays (faces that the model answered for), K Action Units.
+Renderers make responses of it: JSON and the picture itself (service/api/json_answers.py), tensors
+of the Open Inference Protocol (service/api/open_inference.py). Shape letters: N rows of the
+request, F places in the arrays (faces that the model answered for), K Action Units.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,9 @@ Row = range | RowProblem
 
 @dataclass(frozen=True, eq=False)
 class InferenceResult:
-    """Base of the three. For each of the N rows of the request `rows` has the places of its faces in
-    the arrays, or its problem. `read` (F) is what the model reads."""
+    """Base of the three. For each of the N rows of the request `rows` has the places of its faces
+    in the arrays, or its problem. `read` (F) is what the model reads.
+    """
 
     card: ModelCard
     rows: tuple[Row, ...]
@@ -88,9 +90,10 @@ class GenerationResult(InferenceResult):
 class ExplanationResult(InferenceResult):
     """Faces explained: each has as many places as answers were asked for, the least change first.
 
-    `label` (F,) is a column of a label row, `target` (F,) its wanted value. Images are PNG. Those of
-    the face itself (reconstruction, frames, gradients) stand in its first place; gradients are empty
-    where nobody asked for them. `details` are None in the place of an answer that was not found.
+    `label` (F,) is a column of a label row, `target` (F,) its wanted value. Images are PNG. Those
+    of the face itself (reconstruction, frames, gradients) stand in its first place; gradients are
+    empty where nobody asked for them. `details` are None in the place of an answer that was not
+    found.
     """
 
     faces: tuple[Face | None, ...]

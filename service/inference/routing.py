@@ -1,9 +1,8 @@
-"""Which version answers: a default, weights for a canary, a shadow. `affectgan serve --routing FILE` reads a small YAML file:
+"""Which version answers: a default, weights for a canary, a shadow. `affectgan serve --routing
+FILE` reads a small YAML file:
 
-affectgan:                     # the model's name
-  default: "1.0"
-  weights: {"1.0": 95, "1.1": 5}
-  shadow: {version: "1.1", share: 0.2}
+affectgan:                     # the model's name default: "1.0" weights: {"1.0": 95, "1.1": 5}
+shadow: {version: "1.1", share: 0.2}
 """
 
 from pathlib import Path
@@ -18,7 +17,9 @@ class RoutingError(ValueError):
 
 
 class Shadow(BaseModel):
-    """A version that gets copies of requests; its answers are measured and compared, nobody sees them."""
+    """A version that gets copies of requests; its answers are measured and compared, nobody sees
+    them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,7 +77,8 @@ class Routing(RootModel[dict[str, Route]]):
                 f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
             )
             raise RoutingError(
-                f"{path} is no routing ({faults}); write versions in quotes, as in service/inference/routing.py"
+                f"{path} is no routing ({faults}); write versions in quotes, as in "
+                "service/inference/routing.py"
             ) from error
 
 

@@ -1,4 +1,6 @@
-"""Shadow traffic: copies of answered requests go to another version in the background. Its answers are compared and measured; nobody sees them."""
+"""Shadow traffic: copies of answered requests go to another version in the background. Its answers
+are compared and measured; nobody sees them.
+"""
 
 import asyncio
 import logging
@@ -32,7 +34,9 @@ class ShadowTraffic:
         self._copies: set[asyncio.Task[None]] = set()
 
     def send(self, request: InferenceRequest, served: Version, result: InferenceResult) -> None:
-        """Ask the model's shadow the same, if it has one, in the background. `result` is what the client gets."""
+        """Ask the model's shadow the same, if it has one, in the background. `result` is what the
+        client gets.
+        """
         route = self.models.routes.get(served.name)
         if route is None or route.shadow is None or route.shadow.version == served.version:
             return
@@ -79,7 +83,9 @@ class ShadowTraffic:
 def differences(
     first: InferenceResult, second: InferenceResult
 ) -> Iterator[tuple[str, float, bool | None]]:
-    """For each label that both read off a face: its name, the absolute difference, and for an AU whether both decide the same."""
+    """For each label that both read off a face: its name, the absolute difference, and for an AU
+    whether both decide the same.
+    """
     for one, other in zip(first.rows, second.rows, strict=True):
         if isinstance(one, RowProblem) or isinstance(other, RowProblem):
             continue

@@ -1,4 +1,6 @@
-"""RateLimiter: exact by themselves, shared through a real Redis, and local again when Redis is of no help."""
+"""RateLimiter: exact by themselves, shared through a real Redis, and local again when Redis is of
+no help.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""`Idempotency-Key`: what is sent again is answered again, not done again. In this process, and over a real Redis."""
+"""`Idempotency-Key`: what is sent again is answered again, not done again. In this process, and
+over a real Redis.
+"""
 
 import threading
 from collections.abc import Iterator

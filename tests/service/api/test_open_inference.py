@@ -188,17 +188,20 @@ def test_an_unknown_model_output_or_parameter_is_named(
     ("head", "rest", "said"),
     [
         (
-            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 9}}]}',
+            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": '
+            '{"binary_data_size": 9}}]}',
             b"123",
             "3 bytes are left",
         ),
         (
-            '{"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}]}',
+            '{"inputs": [{"name": "image", "shape": [2], "datatype": "BYTES", "parameters": '
+            '{"binary_data_size": 5}}]}',
             b"\1\0\0\0a",
             "wants 2",
         ),
         (
-            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}]}',
+            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": '
+            '{"binary_data_size": 5}}]}',
             b"\2\0\0\0a",
             "a length of four",
         ),

@@ -1,4 +1,6 @@
-"""Who a client is behind proxies: `X-Forwarded-For` counts from addresses that the operator lists, and from nobody else."""
+"""Who a client is behind proxies: `X-Forwarded-For` counts from addresses that the operator lists,
+and from nobody else.
+"""
 
 import io
 import json

@@ -1,4 +1,6 @@
-"""The running server does what openapi.yaml says: schemathesis, which nobody here wrote, with all checks but one (schemathesis.toml)."""
+"""The running server does what openapi.yaml says: schemathesis, which nobody here wrote, with all
+checks but one (schemathesis.toml).
+"""
 
 import os
 import re

@@ -1,4 +1,6 @@
-"""What is let in: by number, by the time the work would take as measured, and only while its client is there."""
+"""What is let in: by number, by the time the work would take as measured, and only while its client
+is there.
+"""
 
 import http.client
 import json

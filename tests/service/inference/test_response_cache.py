@@ -1,4 +1,6 @@
-"""Known answers: what is one, what is not, whom they are for, and a real Redis through all its faults."""
+"""Known answers: what is one, what is not, whom they are for, and a real Redis through all its
+faults.
+"""
 
 import asyncio
 import base64
@@ -252,7 +254,7 @@ def test_an_etag_matches_as_http_says() -> None:
     )
 
 
-# -- Redis -------------------------------------------------------------------------------------------------------
+# -- Redis -----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -430,7 +432,7 @@ def questions_a_request(settings: Settings, server: RedisServer, line: SlowLine)
     return asked
 
 
-# -- over HTTP ---------------------------------------------------------------------------------------------------
+# -- over HTTP -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
