@@ -21,6 +21,7 @@ LEAST_SLOPE = 0.35  # predictions are stretched by at most the inverse of it
 RESTING = 0.1  # renders with no AU above it are at rest
 FLOOR_QUANTILE = 0.9  # of an AU on neutral people: what is read there is no movement
 FLOOR_KEPT = 0.1  # of it, so that most neutral people are read as so much or less
+KNEE = 0.8  # AUs above it come closer and closer to 1
 PLAUSIBLE = 0.95  # quantile of the renders' distances up to which a mesh is like theirs
 
 
@@ -59,7 +60,7 @@ class Teacher:
         faces = self._faces(points)
         ridge, net = (self._stretched(part) for part in self.regression.predict(faces))
         low, high = self._range()
-        values = self._above_floor((ridge + net) / 2)
+        values = self._kept_in_order(self._above_floor((ridge + net) / 2))
         # Where both say more than there is, they agree.
         apart = np.clip(ridge, low, high) - np.clip(net, low, high)
         agreement = np.exp(-0.5 * (apart / (2 * self.spread + 1e-9)) ** 2)
@@ -76,6 +77,13 @@ class Teacher:
 
     def _above_floor(self, values: Floats) -> Floats:
         return np.asarray((values - self.floor) / (1 - self.floor))
+
+    def _kept_in_order(self, values: Floats) -> Floats:
+        """AUs that people show more of than any render end at 1, the more the nearer."""
+        aus, kept = values[:, self.targets.au], values.copy()
+        beyond = np.maximum(aus - KNEE, 0) / (2 * (1 - KNEE))
+        kept[:, self.targets.au] = np.minimum(aus, KNEE) + (1 - KNEE) * (1 - np.exp(-beyond))
+        return kept
 
     def _range(self) -> tuple[Floats, Floats]:
         low, high = np.full(len(self.slope), -1.0), np.ones(len(self.slope))
