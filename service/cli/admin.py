@@ -1,59 +1,91 @@
-"""The operator's way in: a Unix socket that only the server's own user may open. `affectgan models` talks to it."""
+"""The operator's API: a Unix socket that only the server's own user may open.
 
+`affectgan models` talks to it.
+"""
+
+import asyncio
 import os
 import stat
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import orjson
-from aiohttp import web
+import uvicorn
 from fastapi import FastAPI
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from service.backend.pool import ModelServerPool, check_model_folder
+from service.inference import routing
 from service.inference.model_registry import ModelRegistry
-from service.inference.routing import Route, RoutingError
+from service.inference.routing import RoutingError
+
+POLL_SECONDS = 0.01
+LAST_ANSWERS_SECONDS = 60  # for which answers under way are waited for at the end
 
 
 def admin_socket(port: int) -> Path:
-    """Where the server of this port listens for its operator. Raises RoutingError when the place is somebody else's."""
+    """Where the server of this port listens for its operator.
+
+    Raises RoutingError when the place is somebody else's.
+    """
     folder = Path(tempfile.gettempdir()) / f"affectgan-operator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o077:
+    state = folder.lstat()
+    if state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode) or state.st_mode & 0o077:
         raise RoutingError(f"{folder} is not a folder that is yours alone; remove it or set TMPDIR")
     return folder / f"{port}.sock"
 
 
 @asynccontextmanager
 async def admin_server(app: FastAPI, pool: ModelServerPool, path: Path) -> AsyncIterator[None]:
-    """Within, the versions of this app can be listed, added, routed and removed through the socket."""
+    """Within, versions of this app can be listed, added, routed and removed through the socket."""
     path.unlink(missing_ok=True)
-    inside = web.Application(middlewares=[_said])
-    operator = _Operator(app, pool)
-    inside.add_routes(
-        [
-            web.get("/models", operator.listed),
-            web.post("/models", operator.add),
-            web.get("/models/{name}/route", operator.route),
-            web.put("/models/{name}/route", operator.reroute),
-            web.delete("/models/{name}/versions/{version}", operator.remove),
-        ]
+    config = uvicorn.Config(
+        _admin_app(_Versions(app, pool)),
+        uds=str(path),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=LAST_ANSWERS_SECONDS,
     )
-    runner = web.AppRunner(inside, access_log=None)
-    await runner.setup()
+    server = AdminServer(config)
+    serving = asyncio.create_task(server.serve())
     try:
-        await web.UnixSite(runner, str(path)).start()
+        while not server.started and not serving.done():
+            await asyncio.sleep(POLL_SECONDS)
         yield
     finally:
-        await runner.cleanup()
+        server.should_exit = True
+        await serving
         with suppress(FileNotFoundError):
             path.unlink()
 
 
-class _Operator:
+class AdminServer(uvicorn.Server):
+    """uvicorn beside the gateway's own, to which the signals of this process go."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None."""
+        yield
+
+
+class _Folder(BaseModel):
+    """A folder of archives, as `affectgan archive` writes it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: Path
+
+
+class _Versions:
     """One method a request."""
 
     def __init__(self, app: FastAPI, pool: ModelServerPool) -> None:
@@ -61,15 +93,17 @@ class _Operator:
 
     @property
     def models(self) -> ModelRegistry:
-        models: ModelRegistry = self.app.state.models  # there from the app's start on
+        """There from the app's start on."""
+        models: ModelRegistry = self.app.state.models
         return models
 
-    async def listed(self, request: web.Request) -> web.Response:
+    async def list(self, request: Request) -> Response:
+        """Every version and its share."""
         return _json({"models": self.models.summaries()})
 
-    async def add(self, request: web.Request) -> web.Response:
+    async def add(self, request: Request) -> Response:
         """Opens the version of a folder; its workers are ready when this answers."""
-        folder = Path((await request.json())["folder"])
+        folder = _Folder.model_validate_json(await request.body()).folder
         self.models.refuse_known(check_model_folder(folder))
         backend = await self.pool.open(folder)
         try:
@@ -79,39 +113,57 @@ class _Operator:
             raise
         return _json({"name": version.name, "version": version.version}, 201)
 
-    async def route(self, request: web.Request) -> web.Response:
-        return _json(self._route(request.match_info["name"]).model_dump())
+    async def get_route(self, request: Request) -> Response:
+        """Default, weights and shadow of a model."""
+        name = request.path_params["name"]
+        if name not in self.models.routes:
+            raise RoutingError(f"no model {name!r} is served")
+        return _json(self.models.routes[name].model_dump())
 
-    async def reroute(self, request: web.Request) -> web.Response:
-        self.models.route(request.match_info["name"], Route.model_validate(await request.json()))
-        return await self.route(request)
+    async def set_route(self, request: Request) -> Response:
+        """The same, from now on."""
+        route = routing.Route.model_validate_json(await request.body())
+        self.models.route(request.path_params["name"], route)
+        return await self.get_route(request)
 
-    async def remove(self, request: web.Request) -> web.Response:
+    async def remove(self, request: Request) -> Response:
         """Answers when the version's last request is answered and its server has ended."""
-        version = await self.models.drain_and_remove(
-            request.match_info["name"], request.match_info["version"]
-        )
+        name, number = request.path_params["name"], request.path_params["version"]
+        version = await self.models.drain_and_remove(name, number)
         await self.pool.close(version.backend)
         return _json({"name": version.name, "version": version.version})
 
-    def _route(self, name: str) -> Route:
-        if name not in self.models.routes:
-            raise RoutingError(f"no model {name!r} is served")
-        return self.models.routes[name]
+
+def _admin_app(versions: _Versions) -> Starlette:
+    routes = [
+        Route("/models", versions.list, methods=["GET"]),
+        Route("/models", versions.add, methods=["POST"]),
+        Route("/models/{name}/route", versions.get_route, methods=["GET"]),
+        Route("/models/{name}/route", versions.set_route, methods=["PUT"]),
+        Route("/models/{name}/versions/{version}", versions.remove, methods=["DELETE"]),
+    ]
+    # What an operator can mend is answered; all else is a 500 with its traceback in the log.
+    handlers = {
+        ValidationError: _on_invalid,
+        ValueError: _on_refused,
+        HTTPException: _on_http_error,
+    }
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
-@web.middleware
-async def _said(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """What an operator can mend is said; everything else is a 500 with its traceback in the log."""
-    try:
-        return await handler(request)
-    except ValidationError as error:
-        return _json({"detail": "; ".join(str(fault["msg"]) for fault in error.errors())}, 422)
-    except ValueError as error:
-        return _json({"detail": str(error)}, 409)
+def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ValidationError)
+    return _json({"detail": "; ".join(str(fault["msg"]) for fault in error.errors())}, 422)
 
 
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(value), status=status, content_type="application/json")
+def _on_refused(request: Request, error: Exception) -> Response:
+    return _json({"detail": str(error)}, 409)
+
+
+def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _json({"detail": error.detail}, error.status_code)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")

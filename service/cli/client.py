@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import update_wrapper
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -26,6 +27,7 @@ from affect.inputs import PICTURE_SUFFIXES, expand
 from affect.inputs import Picture as InputPicture
 
 R = TypeVar("R", PredictResult, ExplainResult)
+C = TypeVar("C", bound="Connection")
 EXTENSIONS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 URL = click.option(
@@ -50,173 +52,92 @@ class GatewayError(click.ClickException):
     """The gateway refused a whole request, or is not there."""
 
 
-def ask(url: str, path: str, body: dict[str, Any]) -> Any:
-    """The plain JSON answer to one POST. Raises GatewayError with the gateway's own words."""
-    with _client(url, None) as client:
-        return client.post(path, body)
+def as_object(kind: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
+    """Gives a command its options as one object of this class."""
+
+    def decorate(command: Callable[[C], None]) -> Callable[..., None]:
+        def with_options(**options: Any) -> None:
+            command(kind(**options))
+
+        return update_wrapper(with_options, command)
+
+    return decorate
 
 
-@click.command()
-@PATHS
-@click.option(
-    "--faces", type=click.Choice(["largest", "all", "none"]), default="largest", show_default=True
-)
-@URL
-@KEY
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder for answers")
-@RESUME
-@OVERWRITE
-def predict(
-    paths: tuple[Path, ...],
-    faces: str,
-    url: str,
-    key: str | None,
-    out: Path | None,
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    """Read the faces of pictures; one JSON line each."""
-    with _log(out, "predictions.jsonl", resume, overwrite) as log, _client(url, key) as client:
-        for name, result in _progressing(
-            paths,
-            log,
-            lambda pictures: client.predict_each(pictures, faces=faces),
-        ):
-            log.write({"file": name, **_plain(result)}, failed=result.status != "ok")
-    log.finish()
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """The gateway, and the key for it."""
+
+    url: str
+    key: str | None
 
 
-@click.command()
-@click.option(
-    "--au",
-    "aus",
-    multiple=True,
-    metavar="CODE=INTENSITY",
-    help="wanted Action Unit, e.g. AU12=0.9; repeat for more",
-)
-@click.option("--valence", type=float)
-@click.option("--arousal", type=float)
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    help="of the first face; the next ones count up",
-)
-@click.option("--count", type=click.IntRange(1, 64), default=1, show_default=True)
-@click.option(
-    "--reference",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="photograph of the person to keep",
-)
-@URL
-@KEY
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@OVERWRITE
-def generate(
-    aus: tuple[str, ...],
-    valence: float | None,
-    arousal: float | None,
-    seed: int,
-    count: int,
-    reference: Path | None,
-    url: str,
-    key: str | None,
-    out: Path,
-    overwrite: bool,
-) -> None:
-    """Draw faces in a wanted state."""
-    wish: dict[str, Any] = {"aus": dict(_intensity(text) for text in aus), "reference": reference}
-    wish |= {"valence": valence, "arousal": arousal}
-    item = {name: value for name, value in wish.items() if value is not None}
-    with _log(out, "faces.jsonl", False, overwrite) as log, _client(url, key) as client:
-        answer = client.generate([{**item, "seed": seed + number} for number in range(count)])
-        for result in answer.results:
-            told = _plain(result)
-            told.pop("image", None)
-            if result.image is not None:
-                told["file"] = str(log.save(Path(f"face-{result.seed}"), result.image))
-            log.write(told, failed=result.status != "ok")
-    log.finish()
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(Connection):
+    """Of `affectgan predict`."""
+
+    paths: tuple[Path, ...]
+    faces: str
+    out: Path | None
+    resume: bool
+    overwrite: bool
 
 
-@click.command()
-@PATHS
-@click.option("--au", help="Action Unit to question, e.g. AU12")
-@click.option(
-    "--present/--absent", default=None, help="how it should be instead (default: otherwise)"
-)
-@click.option("--valence", type=float, help="wanted valence")
-@click.option("--arousal", type=float, help="wanted arousal")
-@click.option(
-    "--family",
-    type=click.Choice(["expression", "nuisance"]),
-    default="expression",
-    show_default=True,
-    help="what may be changed",
-)
-@click.option(
-    "--answers",
-    type=click.IntRange(1, 4),
-    default=1,
-    show_default=True,
-    help="different changes, the least one first",
-)
-@click.option(
-    "--gradients", is_flag=True, help="Integrated Gradients too: which pixels made the decision"
-)
-@click.option(
-    "--faces", type=click.Choice(["largest", "none"]), default="largest", show_default=True
-)
-@URL
-@KEY
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
-@RESUME
-@OVERWRITE
-def explain(
-    paths: tuple[Path, ...],
-    au: str | None,
-    present: bool | None,
-    valence: float | None,
-    arousal: float | None,
-    family: str,
-    answers: int,
-    gradients: bool,
-    faces: str,
-    url: str,
-    key: str | None,
-    out: Path,
-    resume: bool,
-    overwrite: bool,
-) -> None:
-    """Show the least change to each face that changes a decision (default: the strongest one).
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(Connection):
+    """Of `affectgan generate`."""
 
-    The pictures of a/b.jpg go into OUT/a/b.jpg/.
-    """
-    asked = {"au": au, "present": present, "valence": valence, "arousal": arousal}
-    question = {name: value for name, value in asked.items() if value is not None}
-    options: dict[str, Any] = {
-        "faces": faces,
-        "family": family,
-        "answers": answers,
-        "integrated_gradients": gradients,
-    }
-    with _log(out, "explanations.jsonl", resume, overwrite) as log, _client(url, key) as client:
-        for name, result in _progressing(
-            paths,
-            log,
-            lambda pictures: client.explain_each(pictures, question, **options),
-        ):
-            told = _plain(result)
-            if result.error is None:
-                told = _saved(log, _place(name, paths), result)
-                for answer in _answers(result):
-                    trust = answer.trust.level if answer.trust else "unknown"
-                    log.say(f"{name}: {answer.sentence} (trust: {trust})")
-            else:
-                log.say(f"{name}: {result.error.title}: {result.error.detail}")
-            log.write({"file": name, **told}, failed=result.error is not None, shown=False)
-    log.finish()
+    aus: tuple[str, ...]
+    valence: float | None
+    arousal: float | None
+    seed: int
+    count: int
+    reference: Path | None
+    out: Path
+    overwrite: bool
+
+    def items(self) -> list[dict[str, Any]]:
+        """Of the request. Raises click.BadParameter."""
+        wish: dict[str, Any] = {
+            "aus": dict(_intensity(text) for text in self.aus),
+            "valence": self.valence,
+            "arousal": self.arousal,
+            "reference": self.reference,
+        }
+        item = {name: value for name, value in wish.items() if value is not None}
+        return [{**item, "seed": self.seed + number} for number in range(self.count)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainOptions(Connection):
+    """Of `affectgan explain`."""
+
+    paths: tuple[Path, ...]
+    au: str | None
+    present: bool | None
+    valence: float | None
+    arousal: float | None
+    family: str
+    answers: int
+    gradients: bool
+    faces: str
+    out: Path
+    resume: bool
+    overwrite: bool
+
+    def question(self) -> dict[str, Any]:
+        """Of the request; empty: the strongest decision."""
+        names = ("au", "present", "valence", "arousal")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def request_options(self) -> dict[str, Any]:
+        """The other options of the request."""
+        return {
+            "faces": self.faces,
+            "family": self.family,
+            "answers": self.answers,
+            "integrated_gradients": self.gradients,
+        }
 
 
 @dataclass
@@ -272,10 +193,138 @@ class AnswerLog:
             raise click.ClickException(f"{self.failed} of {self.lines} failed; each says why")
 
 
-def _log(out: Path | None, name: str, resume: bool, overwrite: bool) -> AnswerLog:
+@click.command()
+@PATHS
+@click.option(
+    "--faces", type=click.Choice(["largest", "all", "none"]), default="largest", show_default=True
+)
+@URL
+@KEY
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder for answers")
+@RESUME
+@OVERWRITE
+@as_object(PredictOptions)
+def predict(options: PredictOptions) -> None:
+    """Read the faces of pictures; one JSON line each."""
+    with _log(options, "predictions.jsonl") as log, _client(options) as client:
+        answers = _progressing(
+            options.paths, log, lambda pictures: client.predict_each(pictures, faces=options.faces)
+        )
+        for name, result in answers:
+            log.write({"file": name, **_as_json(result)}, failed=result.status != "ok")
+    log.finish()
+
+
+@click.command()
+@click.option(
+    "--au",
+    "aus",
+    multiple=True,
+    metavar="CODE=INTENSITY",
+    help="wanted Action Unit, e.g. AU12=0.9; repeat for more",
+)
+@click.option("--valence", type=float)
+@click.option("--arousal", type=float)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="of the first face; the next ones count up",
+)
+@click.option("--count", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="photograph of the person to keep",
+)
+@URL
+@KEY
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@OVERWRITE
+@as_object(GenerateOptions)
+def generate(options: GenerateOptions) -> None:
+    """Draw faces in a wanted state."""
+    items = options.items()
+    with _log(options, "faces.jsonl") as log, _client(options) as client:
+        for result in client.generate(items).results:
+            line = _as_json(result)
+            line.pop("image", None)
+            if result.image is not None:
+                line["file"] = str(log.save(Path(f"face-{result.seed}"), result.image))
+            log.write(line, failed=result.status != "ok")
+    log.finish()
+
+
+@click.command()
+@PATHS
+@click.option("--au", help="Action Unit to question, e.g. AU12")
+@click.option(
+    "--present/--absent", default=None, help="how it should be instead (default: otherwise)"
+)
+@click.option("--valence", type=float, help="wanted valence")
+@click.option("--arousal", type=float, help="wanted arousal")
+@click.option(
+    "--family",
+    type=click.Choice(["expression", "nuisance"]),
+    default="expression",
+    show_default=True,
+    help="what may be changed",
+)
+@click.option(
+    "--answers",
+    type=click.IntRange(1, 4),
+    default=1,
+    show_default=True,
+    help="different changes, the least one first",
+)
+@click.option(
+    "--gradients", is_flag=True, help="Integrated Gradients too: which pixels made the decision"
+)
+@click.option(
+    "--faces", type=click.Choice(["largest", "none"]), default="largest", show_default=True
+)
+@URL
+@KEY
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
+@RESUME
+@OVERWRITE
+@as_object(ExplainOptions)
+def explain(options: ExplainOptions) -> None:
+    """Show the least change to each face that changes a decision (default: the strongest one).
+
+    The pictures of a/b.jpg go into OUT/a/b.jpg/.
+    """
+    question, more = options.question(), options.request_options()
+    with _log(options, "explanations.jsonl") as log, _client(options) as client:
+        answers = _progressing(
+            options.paths, log, lambda pictures: client.explain_each(pictures, question, **more)
+        )
+        for name, result in answers:
+            line = {"file": name, **_explained(log, name, result, options.paths)}
+            log.write(line, failed=result.error is not None, shown=False)
+    log.finish()
+
+
+def _explained(
+    log: AnswerLog, name: str, result: ExplainResult, paths: Sequence[Path]
+) -> dict[str, Any]:
+    """One answer: shown, and its pictures saved; as it is written."""
+    if result.error is not None:
+        log.say(f"{name}: {result.error.title}: {result.error.detail}")
+        return _as_json(result)
+    for answer in _answers(result):
+        trust = answer.trust.level if answer.trust else "unknown"
+        log.say(f"{name}: {answer.sentence} (trust: {trust})")
+    return _saved(log, _place(name, paths), result)
+
+
+def _log(options: PredictOptions | GenerateOptions | ExplainOptions, name: str) -> AnswerLog:
     """Opened before anything is asked. Raises ClickException when an earlier run's answers are
     there.
     """
+    resume = not isinstance(options, GenerateOptions) and options.resume
+    out, overwrite = options.out, options.overwrite
     if resume and overwrite:
         raise click.UsageError("--resume goes on and --overwrite begins again; give one of them")
     if out is None:
@@ -307,10 +356,10 @@ def _answered(path: Path) -> frozenset[str]:
 
 
 @contextmanager
-def _client(url: str, key: str | None) -> Iterator[Client]:
-    """A client whose waits are told, and whose errors are one line."""
+def _client(connection: Connection) -> Iterator[Client]:
+    """A client that says when it waits, and whose errors are one line."""
     try:
-        with Client(url, api_key=key, on_wait=_waiting) as client:
+        with Client(connection.url, api_key=connection.key, on_wait=_waiting) as client:
             yield client
     except ApiError as error:
         raise GatewayError(str(error)) from error
@@ -349,29 +398,28 @@ def _saved(log: AnswerLog, place: Path, result: ExplainResult) -> dict[str, Any]
     place.
     """
 
-    def saved(name: str, picture: Picture) -> str:
+    def save(name: str, picture: Picture) -> str:
         return str(log.save(place / name, picture))
 
     assert result.reconstruction is not None and result.frames is not None
-    told = _plain(result)
-    told["reconstruction"]["image"] = saved("reconstruction", result.reconstruction.image)
-    told["frames"] = [saved(f"frame-{n}", frame) for n, frame in enumerate(result.frames)]
+    line = _as_json(result)
+    line["reconstruction"]["image"] = save("reconstruction", result.reconstruction.image)
+    line["frames"] = [save(f"frame-{n}", frame) for n, frame in enumerate(result.frames)]
     if result.integrated_gradients is not None:
-        told["integrated_gradients"]["image"] = saved(
-            "gradients", result.integrated_gradients.image
-        )
-    places = (told, *told["alternatives"])
-    for number, (answer, row) in enumerate(zip(_answers(result), places, strict=True), 1):
+        gradients = save("gradients", result.integrated_gradients.image)
+        line["integrated_gradients"]["image"] = gradients
+    rows = (line, *line["alternatives"])
+    for number, (answer, row) in enumerate(zip(_answers(result), rows, strict=True), 1):
         before = f"answer-{number}-" if number > 1 else ""
         assert answer.counterfactual is not None and answer.map is not None
-        row["counterfactual"]["image"] = saved(
+        row["counterfactual"]["image"] = save(
             f"{before}counterfactual", answer.counterfactual.image
         )
         row["map"] = {
-            "image": saved(f"{before}map", answer.map.image),
-            "signed": saved(f"{before}map-signed", answer.map.signed),
+            "image": save(f"{before}map", answer.map.image),
+            "signed": save(f"{before}map-signed", answer.map.signed),
         }
-    return told
+    return line
 
 
 def _answers(result: ExplainResult) -> tuple[ExplainResult | Alternative, ...]:
@@ -386,7 +434,7 @@ def _place(name: str, paths: Sequence[Path]) -> Path:
     return Path(os.path.relpath(os.path.abspath(name), common))
 
 
-def _plain(result: PredictResult | ExplainResult | GenerateResult) -> dict[str, Any]:
+def _as_json(result: PredictResult | ExplainResult | GenerateResult) -> dict[str, Any]:
     """An answer as JSON has it, without pictures that are saved beside it."""
     return result.model_dump(mode="json", by_alias=True, exclude_unset=True)
 

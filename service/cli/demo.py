@@ -1,11 +1,10 @@
-"""`affectgan demo`: the three operations on the shipped weights, over HTTP, with pictures to look at."""
+"""`affectgan demo`: the three operations on the shipped weights, over HTTP, with pictures."""
 
-import base64
 import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,21 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel
 
+from affect.answers import ExplainResult, GenerateResult, Picture, PredictResult
 from affect.cli import command
+from affect.client import ApiError, Client
 from affect.images import decode
-from service.cli.client import ask
-from service.cli.serve import listen
+from affect.picture_grid import picture_grid
+from service.cli.server import listen
 
 EXAMPLES = Path(__file__).with_name("examples")
 WEIGHTS = Path(__file__).parents[2] / "weights"
-START_SECONDS = 150.0
+START_SECONDS, STOP_SECONDS = 150.0, 30.0
+POLL_SECONDS = 0.1
 AXIS = (-0.8, -0.4, 0.0, 0.4, 0.8)  # valence to the right, arousal upwards
+SEED = 16
 SHOWN_PX = 128
 GAP_PX = 4
 
@@ -45,12 +49,12 @@ GAP_PX = 4
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option("--once", is_flag=True, help="stop after the answers instead of serving on")
 def demo(out: Path, weights: Path, port: int, once: bool) -> None:
-    """Serve the shipped weights and ask them one of everything."""
+    """Serve the shipped weights and request one of everything."""
     start = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
-    with served(weights, port) as (url, server):
+    with running_server(weights, port) as (url, server), Client(url) as client:
         click.echo(f"serving on {url} after {time.monotonic() - start:.1f} s\n")
-        for line in show(url, out):
+        for line in show(client, out):
             click.echo(line)
         click.echo(f"\nanswers and pictures: {out.resolve()}")
         if not once:
@@ -59,12 +63,16 @@ def demo(out: Path, weights: Path, port: int, once: bool) -> None:
 
 
 @contextmanager
-def served(weights: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A server on the weights as a program of its own; its address once every operation is ready."""
-    taken = listen("127.0.0.1", port)  # said now, not after TorchServe has started
-    port = taken.getsockname()[1]
-    taken.close()
-    server = subprocess.Popen(command(["serve", "--weights", str(weights), "--port", str(port)]))
+def running_server(weights: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A server on the weights as a program of its own; its address, once it is ready.
+
+    Raises ClickException.
+    """
+    free = listen("127.0.0.1", port)  # a port in use is said now, not after TorchServe has started
+    port = free.getsockname()[1]
+    free.close()
+    arguments = ["serve", "--weights", str(weights), "--port", str(port)]
+    server = subprocess.Popen(command(arguments))
     url = f"http://127.0.0.1:{port}"
     try:
         _until_ready(url, server)
@@ -72,93 +80,83 @@ def served(weights: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[byt
     finally:
         server.send_signal(signal.SIGTERM)
         try:
-            server.wait(30)
+            server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
 
 
-def show(url: str, out: Path) -> Iterator[str]:
-    """One predict, one generate, one explain; yields what a person would want to read."""
-    yield from _predicted(url, out)
-    yield from _generated(url, out)
-    yield from _explained(url, out)
+def show(client: Client, out: Path) -> Iterator[str]:
+    """One predict, one generate, one explain; yields lines for people.
+
+    Raises ClickException when a whole request is refused.
+    """
+    try:
+        portrait = _portrait(out)
+        yield from _predict(client, portrait, out)
+        yield from _generate(client, out)
+        yield from _explain(client, portrait, out)
+    except ApiError as error:
+        raise click.ClickException(str(error)) from error
 
 
-def _predicted(url: str, out: Path) -> Iterator[str]:
-    pictures = {"portrait": _portrait(out)} | {
-        file.stem: file.read_bytes() for file in sorted(EXAMPLES.glob("*.png"))
-    }
+def _predict(client: Client, portrait: Path, out: Path) -> Iterator[str]:
+    examples = sorted(EXAMPLES.glob("*.png"))
     start = time.perf_counter()
-    found = ask(
-        url,
-        "/v1/predict",
-        {"images": [_packed(content) for name, content in pictures.items() if name == "portrait"]},
-    )["results"]
-    crops = [_packed(content) for name, content in pictures.items() if name != "portrait"]
-    if crops:
-        found += ask(url, "/v1/predict", {"images": crops, "options": {"faces": "none"}})["results"]
+    results = [*client.predict(portrait).results, *client.predict(examples, faces="none").results]
     seconds = time.perf_counter() - start
-    (out / "predict.json").write_text(json.dumps(dict(zip(pictures, found, strict=True)), indent=2))
-    yield f"predict: {len(found)} pictures in {1000 * seconds:.0f} ms"
-    for name, result in zip(pictures, found, strict=True):
-        yield f"  {name:<12} {_told(result['faces'][0]) if result['status'] == 'ok' else result['error']['detail']}"
+    named = dict(zip([path.stem for path in (portrait, *examples)], results, strict=True))
+    _write_json(out / "predict.json", {name: _as_json(result) for name, result in named.items()})
+    yield f"predict: {len(named)} pictures in {1000 * seconds:.0f} ms"
+    for name, result in named.items():
+        yield f"  {name:<12} {_described(result)}"
 
 
-def _generated(url: str, out: Path) -> Iterator[str]:
-    items = [
-        {"valence": valence, "arousal": arousal, "seed": 16}
-        for arousal in AXIS[::-1]
-        for valence in AXIS
-    ]
+def _generate(client: Client, out: Path) -> Iterator[str]:
+    wishes = [(valence, arousal) for arousal in AXIS[::-1] for valence in AXIS]
+    items = [{"valence": v, "arousal": a, "seed": SEED} for v, a in wishes]
     start = time.perf_counter()
-    results = ask(url, "/v1/generate", {"items": items})["results"]
+    results = client.generate(items).results
     seconds = time.perf_counter() - start
-    faces = [_unpacked(result["image"]) for result in results]
-    _grid([faces[row * len(AXIS) : (row + 1) * len(AXIS)] for row in range(len(AXIS))]).save(
-        out / "generate.png"
+    _save_sheet(out / "generate.png", [result.image for result in results], len(AXIS))
+    _write_json(out / "generate.json", [_as_json(result, "image") for result in results])
+    yield (
+        f"generate: {len(items)} faces in {1000 * seconds:.0f} ms -> generate.png "
+        "(valence to the right, arousal upwards, one person)"
     )
-    (out / "generate.json").write_text(
-        json.dumps(
-            [{k: v for k, v in result.items() if k != "image"} for result in results], indent=2
-        )
-    )
-    asked, read = (
-        np.array([[r[kind]["valence"], r[kind]["arousal"]] for r in results])
-        for kind in ("requested", "measured")
-    )
-    agree = [float(np.corrcoef(asked[:, axis], read[:, axis])[0, 1]) for axis in range(2)]
-    yield f"generate: {len(items)} faces in {1000 * seconds:.0f} ms -> generate.png (valence to the right, arousal upwards, one person)"
-    yield f"  asked and read back: valence correlates {agree[0]:.2f}, arousal {agree[1]:.2f}"
+    valence, arousal = _agreement(wishes, results)
+    yield f"  wanted and read back: valence correlates {valence:.2f}, arousal {arousal:.2f}"
 
 
-def _explained(url: str, out: Path) -> Iterator[str]:
+def _explain(client: Client, portrait: Path, out: Path) -> Iterator[str]:
     start = time.perf_counter()
-    result = ask(url, "/v1/explain", {"images": [_packed(_portrait(out))]})["results"][0]
+    result = client.explain(portrait).results[0]
     seconds = time.perf_counter() - start
-    if result["status"] != "ok":
-        yield f"explain: {result['error']['detail']}"
+    if result.error is not None:
+        yield f"explain: {result.error.detail}"
         return
-    panels = [
-        result["frames"][0],
-        result["reconstruction"]["image"],
-        result["counterfactual"]["image"],
-        result["map"]["image"],
-        result["map"]["signed"],
-    ]
-    _grid(
-        [[_unpacked(panel) for panel in panels], [_unpacked(frame) for frame in result["frames"]]]
-    ).save(out / "explain.png")
-    slim = {k: v for k, v in result.items() if k not in ("frames", "map")}
+    assert result.trust is not None and result.counterfactual is not None
+    _save_explanation(out, result)
+    yield (
+        f"explain: the portrait's strongest decision in {1000 * seconds:.0f} ms -> explain.png\n"
+        "  upper row: face, redrawn, changed, map, signed map; lower row: the way there"
+    )
+    yield f"  {result.sentence}"
+    reasons = "; ".join(result.trust.reasons)
+    yield f"  valid: {result.counterfactual.valid}; trust: {result.trust.level} ({reasons})"
+
+
+def _save_explanation(out: Path, result: ExplainResult) -> None:
+    assert result.frames and result.reconstruction and result.counterfactual and result.map
+    drawn = result.reconstruction.image, result.counterfactual.image
+    upper = [result.frames[0], *drawn, result.map.image, result.map.signed]
+    _save_sheet(out / "explain.png", [*upper, *result.frames], len(upper))
+    slim = _as_json(result, "frames", "map")
     for name in ("reconstruction", "counterfactual"):
-        slim[name] = {k: v for k, v in slim[name].items() if k != "image"}
-    (out / "explain.json").write_text(json.dumps(slim, indent=2))
-    yield f"explain: the portrait's strongest decision in {1000 * seconds:.0f} ms -> explain.png"
-    yield "  upper row: face, redrawn, changed, map, signed map; lower row: the way there"
-    yield f"  {result['sentence']}"
-    yield f"  valid: {result['counterfactual']['valid']}; trust: {result['trust']['level']} ({'; '.join(result['trust']['reasons'])})"
+        del slim[name]["image"]
+    _write_json(out / "explain.json", slim)
 
 
-def _portrait(out: Path) -> bytes:
+def _portrait(out: Path) -> Path:
     """Eileen Collins, NASA, public domain: the photograph that scikit-image ships."""
     try:
         from skimage import data
@@ -170,41 +168,54 @@ def _portrait(out: Path) -> bytes:
     if not path.exists():
         picture: NDArray[np.uint8] = data.astronaut()
         Image.fromarray(picture).save(path, quality=92)
-    return path.read_bytes()
+    return path
 
 
-def _told(face: dict[str, Any]) -> str:
-    seen = sorted(
-        (code for code, au in face.get("aus", {}).items() if au["present"]),
-        key=lambda code: int(code[2:]),
-    )
-    affect = "  ".join(
-        f"{name} {face[name]:+.2f}" for name in ("valence", "arousal") if name in face
-    )
-    return f"{affect}  {' '.join(seen) or 'no Action Unit'}"
+def _described(result: PredictResult) -> str:
+    """The first face of a picture in a line, or why there is none."""
+    if result.error is not None:
+        return result.error.detail
+    if not result.faces:
+        return "no face"
+    face = result.faces[0]
+    values = {"valence": face.valence, "arousal": face.arousal}
+    va = "  ".join(f"{name} {value:+.2f}" for name, value in values.items() if value is not None)
+    present = [code for code, au in face.aus.items() if au.present]
+    return f"{va}  {' '.join(sorted(present, key=_au_number)) or 'no Action Unit'}"
+
+
+def _au_number(code: str) -> int:
+    return int(code.removeprefix("AU"))
+
+
+def _agreement(
+    wishes: Sequence[tuple[float, float]], results: Sequence[GenerateResult]
+) -> list[float]:
+    """Pearson's correlation of what was wanted and what is read back: valence, arousal."""
+    measured = [result.measured for result in results]
+    read = [(face.valence, face.arousal) for face in measured if face is not None]
+    wanted_columns, read_columns = np.array(wishes).T, np.array(read, float).T
+    pairs = zip(wanted_columns, read_columns, strict=True)
+    return [float(np.corrcoef(wanted, seen)[0, 1]) for wanted, seen in pairs]
 
 
 def _until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise click.ClickException(
-                f"the server stopped with status {server.returncode}; its words are above"
-            )
-        if _ready(url):
-            return
-        time.sleep(0.1)
-    raise click.ClickException(f"not ready within {START_SECONDS:.0f} s")
+    with Client(url) as client:
+        while not _ready(client):
+            if server.poll() is not None:
+                raise click.ClickException(
+                    f"the server stopped with status {server.returncode}; it says why above"
+                )
+            if time.monotonic() > deadline:
+                raise click.ClickException(f"not ready within {START_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
 
 
-def _ready(url: str) -> bool:
-    import urllib.error
-    import urllib.request
-
+def _ready(client: Client) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        return client.ready()
+    except ApiError:  # nobody listens yet
         return False
 
 
@@ -215,24 +226,17 @@ def _wait(server: subprocess.Popen[bytes]) -> None:
         click.echo("stopping")
 
 
-def _packed(content: bytes) -> dict[str, str]:
-    return {"content": base64.b64encode(content).decode()}
-
-
-def _unpacked(picture: dict[str, str]) -> NDArray[np.uint8]:
-    return decode(base64.b64decode(picture["content"]))
-
-
-def _grid(rows: list[list[NDArray[np.uint8]]]) -> Image.Image:
+def _save_sheet(path: Path, pictures: Sequence[Picture | None], columns: int) -> None:
     """Pictures in rows, each shown SHOWN_PX wide."""
-    step = SHOWN_PX + GAP_PX
-    sheet = Image.new(
-        "RGB", (step * max(map(len, rows)) - GAP_PX, step * len(rows) - GAP_PX), "white"
-    )
-    for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            sheet.paste(
-                Image.fromarray(picture).resize((SHOWN_PX, SHOWN_PX), Image.Resampling.BICUBIC),
-                (x * step, y * step),
-            )
-    return sheet
+    side = (SHOWN_PX, SHOWN_PX)
+    images = [Image.fromarray(decode(one.to_bytes())) for one in pictures if one is not None]
+    shown = [np.asarray(image.resize(side, Image.Resampling.BICUBIC)) for image in images]
+    Image.fromarray(picture_grid(shown, columns, gap_px=GAP_PX)).save(path)
+
+
+def _as_json(result: BaseModel, *without: str) -> dict[str, Any]:
+    return result.model_dump(mode="json", by_alias=True, exclude=set(without), exclude_unset=True)
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2))

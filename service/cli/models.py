@@ -22,7 +22,10 @@ MODEL = click.option("--model", default="affectgan", show_default=True, help="th
 
 @click.group()
 def models() -> None:
-    """Versions of a running server: list, add, route, swap and remove them, without a lost request."""
+    """Versions of a running server: list, add, route, swap and remove them.
+
+    No request is lost by it.
+    """
 
 
 @models.command("list")
@@ -36,9 +39,12 @@ def list_(port: int) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @PORT
 def add(folder: Path, port: int) -> None:
-    """Open the version in FOLDER (as `affectgan archive` writes it). Requests get it when they name it or are routed to it."""
-    told = _ask(port, "POST", "/models", {"folder": str(folder.resolve())})
-    click.echo(f"{told['name']} {told['version']} is open")
+    """Open the version in FOLDER (as `affectgan archive` writes it).
+
+    Requests get it when they name it or are routed to it.
+    """
+    opened = _send(port, "POST", "/models", {"folder": str(folder.resolve())})
+    click.echo(f"{opened['name']} {opened['version']} is open")
 
 
 @models.command()
@@ -73,7 +79,10 @@ def weigh(weights: tuple[str, ...], model: str, port: int) -> None:
 @MODEL
 @PORT
 def shadow(version: str | None, share: float, model: str, port: int) -> None:
-    """Send VERSION copies of requests, whose answers are compared in /metrics and dropped; without VERSION, stop that."""
+    """Send VERSION copies of requests; without VERSION, stop that.
+
+    Their answers are compared in /metrics and dropped.
+    """
     _reroute(port, model, shadow={"version": version, "share": share} if version else None)
     _show(port)
 
@@ -84,7 +93,7 @@ def shadow(version: str | None, share: float, model: str, port: int) -> None:
 @PORT
 def remove(version: str, model: str, port: int) -> None:
     """Close VERSION once its last request is answered."""
-    _ask(port, "DELETE", f"/models/{model}/versions/{version}")
+    _send(port, "DELETE", f"/models/{model}/versions/{version}")
     click.echo(f"{model} {version} is closed")
 
 
@@ -92,29 +101,37 @@ def remove(version: str, model: str, port: int) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @PORT
 def swap(folder: Path, port: int) -> None:
-    """Open the version in FOLDER, make it the default, and close the one that was: no request is lost."""
-    told = _ask(port, "POST", "/models", {"folder": str(folder.resolve())})
-    name, version = told["name"], told["version"]
+    """Open the version in FOLDER, make it the default, and close the one that was.
+
+    No request is lost.
+    """
+    opened = _send(port, "POST", "/models", {"folder": str(folder.resolve())})
+    name, version = opened["name"], opened["version"]
     click.echo(f"{name} {version} is open")
-    before = _ask(port, "GET", f"/models/{name}/route")["default"]
+    before = _send(port, "GET", f"/models/{name}/route")["default"]
     if before != version:
         _reroute(port, name, default=version, weights={}, shadow=None)
         click.echo(f"{name} {version} answers")
-        _ask(port, "DELETE", f"/models/{name}/versions/{before}")
+        _send(port, "DELETE", f"/models/{name}/versions/{before}")
         click.echo(f"{name} {before} is closed")
 
 
 def _reroute(port: int, model: str, **changes: Any) -> None:
-    route = _ask(port, "GET", f"/models/{model}/route")
-    _ask(port, "PUT", f"/models/{model}/route", {**route, **changes})
+    route = _send(port, "GET", f"/models/{model}/route")
+    _send(port, "PUT", f"/models/{model}/route", {**route, **changes})
 
 
 def _show(port: int) -> None:
-    for told in _ask(port, "GET", "/models")["models"]:
-        part = ["default"] * told["default"] + ["shadow"] * told["shadow"]
-        click.echo(
-            f"{told['name']}  {told['version']:<10} {100 * told['share']:5.1f} %  {told['digest'][:12]}  {' '.join(part)}".rstrip()
+    for version in _send(port, "GET", "/models")["models"]:
+        part = ["default"] * version["default"] + ["shadow"] * version["shadow"]
+        columns = (
+            version["name"],
+            f"{version['version']:<10}",
+            f"{100 * version['share']:5.1f} %",
+            version["digest"][:12],
+            " ".join(part),
         )
+        click.echo("  ".join(columns).rstrip())
 
 
 def _weight(text: str) -> tuple[str, float]:
@@ -125,21 +142,10 @@ def _weight(text: str) -> tuple[str, float]:
         raise click.BadParameter(f"{text!r}; write it as 1.1=5") from error
 
 
-def _ask(port: int, method: str, path: str, body: Any = None) -> Any:
-    return asyncio.run(_asked(port, method, path, body))
-
-
-async def _asked(port: int, method: str, path: str, body: Any) -> Any:
-    connector = aiohttp.UnixConnector(path=str(admin_socket(port)))
-    forever = aiohttp.ClientTimeout(total=None)  # a version opens or closes in its own time
+def _send(port: int, method: str, path: str, body: Any = None) -> Any:
+    """The server's answer. Raises ClickException with what is wrong."""
     try:
-        async with (
-            aiohttp.ClientSession(
-                "http://operator", connector=connector, timeout=forever
-            ) as session,
-            session.request(method, path, json=body) as answer,
-        ):
-            told = await answer.json()
+        status, answer = asyncio.run(_request(admin_socket(port), method, path, body))
     except (aiohttp.ClientConnectorError, FileNotFoundError) as error:
         raise click.ClickException(
             f"no server of yours on port {port}; start it with `affectgan serve --port {port}`"
@@ -148,6 +154,16 @@ async def _asked(port: int, method: str, path: str, body: Any) -> Any:
         raise click.ClickException(
             f"the server ended before it answered ({type(error).__name__})"
         ) from error
-    if answer.status >= 400:
-        raise click.ClickException(told["detail"])
-    return told
+    if status >= 400:
+        raise click.ClickException(answer["detail"])
+    return answer
+
+
+async def _request(socket: Path, method: str, path: str, body: Any) -> tuple[int, Any]:
+    connector = aiohttp.UnixConnector(path=str(socket))
+    forever = aiohttp.ClientTimeout(total=None)  # a version opens or closes in its own time
+    async with (
+        aiohttp.ClientSession("http://operator", connector=connector, timeout=forever) as session,
+        session.request(method, path, json=body) as response,
+    ):
+        return response.status, await response.json()

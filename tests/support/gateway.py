@@ -29,7 +29,7 @@ from affect.protocol.messages import (
 from handlers.explain import ExplainHandler
 from handlers.generate import GenerateHandler
 from service.api.app import create_app
-from service.cli.serve import configured, listen
+from service.cli.server import gateway_config, listen
 from service.inference.routing import NO_ROUTING, Routing
 from service.settings import Settings
 from tests.support.tiny import tiny_card, tiny_model
@@ -158,7 +158,9 @@ def serve(
     backends = [local_backend(version, reader=reader) for version in versions or ("1.0",)]
     listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(
-        configured(create_app(settings, backends=backends, routing=routing, **options), settings)
+        gateway_config(
+            create_app(settings, backends=backends, routing=routing, **options), settings
+        )
     )
     thread = threading.Thread(
         target=lambda: asyncio.run(server.serve(sockets=[listening])), daemon=True

@@ -8,18 +8,17 @@ SERVER = """
 import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
-from service.cli import serve
+from service.cli.server import listen, run
 from tests.support.gateway import LocalBackend
 from tests.support.tiny import tiny_model
 
 @asynccontextmanager
-async def slow(folder, *, metrics):
+async def slow(folder):
     yield LocalBackend(tiny_model(), delay_seconds=1.5)
 
-serve.open_torchserve = slow
-listening = serve.listen("127.0.0.1", 0)
+listening = listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)
-asyncio.run(serve.run([Path("models")], listening))
+asyncio.run(run([Path("models")], listening, opener=slow))
 print("ended", flush=True)
 """
 

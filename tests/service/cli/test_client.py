@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from skimage.data import astronaut
 
 from affect.images import decode
 from service.cli.client import explain, generate, predict
@@ -182,3 +183,40 @@ def test_another_program_at_the_address_is_one_sentence(photo: Path) -> None:
 
 def test_a_folder_without_pictures_says_so(gateway: Gateway, tmp_path: Path) -> None:
     assert "no picture found" in _run(predict, gateway, tmp_path).output
+
+
+def test_each_picture_is_read_in_a_line(gateway: Gateway, photo: Path) -> None:
+    done = _run(predict, gateway, photo, *CROP)
+    line = json.loads(done.stdout)
+    assert line["file"] == str(photo) and line["status"] == "ok"
+    assert -1 <= line["faces"][0]["valence"] <= 1 and line["faces"][0]["aus"]
+
+
+def test_faces_are_drawn_as_wanted_with_rising_seeds(gateway: Gateway, tmp_path: Path) -> None:
+    wish = ("--au", "AU12=0.9", "--valence", 0.5, "--seed", 7, "--count", 2)
+    done = _run(generate, gateway, *wish, "--out", tmp_path / "faces")
+    assert done.exit_code == 0, done.output
+    lines = _lines(tmp_path / "faces" / "faces.jsonl")
+    assert [line["seed"] for line in lines] == [7, 8]
+    assert all(line["requested"]["aus"]["AU12"] == pytest.approx(0.9) for line in lines)
+    assert all(decode(Path(line["file"]).read_bytes()).shape == (32, 32, 3) for line in lines)
+
+
+def test_a_reference_is_a_photograph_of_the_person_to_keep(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    photograph = tmp_path / "portrait.png"
+    photograph.write_bytes(encoded(astronaut()))
+    for name, more in (("anyone", ()), ("kept", ("--reference", photograph))):
+        done = _run(generate, gateway, *more, "--seed", 3, "--out", tmp_path / name)
+        assert done.exit_code == 0, done.output
+    anyone, kept = (tmp_path / name / "face-3.png" for name in ("anyone", "kept"))
+    assert anyone.read_bytes() != kept.read_bytes()
+
+
+def test_an_intensity_that_is_no_number_is_refused_with_an_example(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    done = _run(generate, gateway, "--au", "AU12=much", "--out", tmp_path / "faces")
+    assert done.exit_code == 2 and "write it as AU12=0.9" in done.output
+    assert not (tmp_path / "faces").exists()

@@ -16,21 +16,19 @@ from service.api.app import create_app
 from service.backend.pool import ModelServerPool
 from service.cli.admin import admin_server, admin_socket
 from service.cli.models import models
-from service.cli.serve import listen
+from service.cli.server import listen
 from service.settings import Settings
+from tests.support.archives import tiny_archives
 from tests.support.gateway import Gateway, LocalBackend
 from tests.support.pictures import CROPS, FACE, encoded, packed
-from tests.support.tiny import tiny_card, tiny_model, tiny_run
+from tests.support.tiny import tiny_card, tiny_model
 from tests.support.waiting import until
-from training.archive import write_archives
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("versions")
-    for version in ("1.0", "1.1"):
-        write_archives(tiny_run(folder / "run"), folder / version, version=version)
-    return {version: folder / version for version in ("1.0", "1.1")}
+    return {version: tiny_archives(folder, version=version) for version in ("1.0", "1.1")}
 
 
 @asynccontextmanager
@@ -43,7 +41,7 @@ async def opened(folder: Path) -> AsyncIterator[LocalBackend]:
 def gateway(
     folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Gateway]:
-    """A server as `affectgan serve` runs it, with models in this process in the place of TorchServe."""
+    """A server as `affectgan serve` runs it, but with models in this process."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]

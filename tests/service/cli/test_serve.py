@@ -10,7 +10,8 @@ from click import ClickException
 from click.testing import CliRunner
 from fastapi import FastAPI
 
-from service.cli.serve import _Server, listen, serve
+from service.cli.serve import serve
+from service.cli.server import GatewayServer, listen
 from tests.support.tiny import tiny_run
 from training.archive import write_archives
 
@@ -57,7 +58,7 @@ def test_two_folders_with_the_same_version_are_said_before_anything_starts(tmp_p
 
 async def test_what_is_there_at_the_start_is_not_searched_for_garbage_again() -> None:
     before = gc.get_freeze_count()
-    server = _Server(uvicorn.Config(FastAPI(), log_level="warning"), drain_seconds=0)
+    server = GatewayServer(uvicorn.Config(FastAPI(), log_level="warning"), drain_seconds=0)
     serving = asyncio.create_task(server.serve(sockets=[listen("127.0.0.1", 0)]))
     while not server.started:
         await asyncio.sleep(0.01)

@@ -14,7 +14,7 @@ import uvicorn
 from redis import Redis
 
 from service.api.app import create_app
-from service.cli.serve import _Server, listen
+from service.cli.server import GatewayServer, listen
 from service.inference.inference_request import InferenceRequest
 from service.jobs.jobs import Job, Lease
 from service.jobs.redis_store import RedisJobStore
@@ -378,7 +378,7 @@ def test_a_job_is_its_key_s_alone(tmp_path: Path) -> None:
 def stopping(settings: Settings) -> tuple[Gateway, threading.Thread, Callable[[], None]]:
     """A gateway as `affectgan serve` runs it, and what SIGTERM does to it."""
     backend, listening = local_backend(), listen("127.0.0.1", 0)
-    server = _Server(
+    server = GatewayServer(
         uvicorn.Config(create_app(settings, backends=[backend]), log_level="warning"), 0.0
     )
     loop = asyncio.new_event_loop()

@@ -1,0 +1,124 @@
+"""The gateway as a process: model servers, the HTTP server before them, and how it ends."""
+
+import asyncio
+import errno
+import gc
+import socket
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import click
+import uvicorn
+from fastapi import FastAPI
+
+from service.api.app import create_app
+from service.backend.pool import ModelServerPool, Opener, open_torchserve
+from service.cli.admin import admin_server, admin_socket
+from service.inference.routing import NO_ROUTING, Routing
+from service.observability import logging_setup
+from service.observability.metrics import Metrics
+from service.settings import Settings
+
+BACKLOG_CONNECTIONS = 2048
+
+
+async def run(
+    folders: Sequence[Path],
+    listening: socket.socket,
+    routing: Routing = NO_ROUTING,
+    *,
+    opener: Opener | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Then refuse new work, finish what was accepted, and stop the model servers last. `opener` opens
+    the model server of a folder; None: a TorchServe.
+    """
+    settings, metrics = Settings(), Metrics()
+    logging_setup.configure(settings)
+    async with ModelServerPool(opener or partial(open_torchserve, metrics=metrics)) as pool:
+        for folder in folders:
+            click.echo(f"starting TorchServe on {folder} ...", err=True)
+            await pool.open(folder)
+        app = create_app(settings, backends=pool.backends, routing=routing, metrics=metrics)
+        host, port = listening.getsockname()[:2]
+        click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
+        server = GatewayServer(gateway_config(app, settings), settings.drain_seconds)
+        async with admin_server(app, pool, admin_socket(port)):
+            await server.serve(sockets=[listening])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything heavy starts.
+
+    Raises ClickException when the port is in use.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named, or asyncio leaves Nagle's 40 ms in each answer.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(BACKLOG_CONNECTIONS)
+    except OSError as error:
+        listening.close()
+        reason = (
+            "is in use; stop what uses it or give another --port"
+            if error.errno == errno.EADDRINUSE
+            else f"cannot be used: {error.strerror}"
+        )
+        raise click.ClickException(f"port {port} of {host} {reason}") from error
+    return listening
+
+
+def gateway_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """uvicorn around the app.
+
+    Left to itself it would believe whoever connects from 127.0.0.1 about whom he asks for.
+    """
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        timeout_graceful_shutdown=int(settings.max_deadline_seconds),
+    )
+
+
+class GatewayServer(uvicorn.Server):
+    """uvicorn, but /readyz says no for a while before it stops listening.
+
+    Load balancers thus look elsewhere first.
+    """
+
+    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+        super().__init__(config)
+        self.drain_seconds = drain_seconds
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """What exists by now is not searched for garbage again.
+
+        A full collection that looks through all of it holds the event loop for 0.1 to 0.2 s.
+        """
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: drain; uvicorn then finishes what is in flight. A second one ends at once.
+
+        uvicorn's own handler would raise the signal again after the last answer, and SIGTERM then
+        ends this process before TorchServe and its folder are gone.
+        """
+        admission = self.config.app.state.admission  # type: ignore[union-attr]
+        self.force_exit = admission.draining
+        admission.draining = True
+        self.draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        await asyncio.sleep(self.drain_seconds)
+        await self.config.app.state.jobs.drain()  # type: ignore[union-attr]
+        self.should_exit = True
