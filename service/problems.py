@@ -154,9 +154,9 @@ class Problem(Exception):
 
 def invalid(field: str, value: object, message: str) -> Problem:
     """One wrong value: 422."""
-    shown = _echoed(value)
-    error = {"field": field, "value": shown, "message": message}
-    return Problem("invalid_value", f"{field} is {shown}: {message}", errors=[error])
+    echoed = _echoed(value)
+    error = {"field": field, "value": echoed, "message": message}
+    return Problem("invalid_value", f"{field} is {echoed}: {message}", errors=[error])
 
 
 def problem_from_validation(errors: Sequence[Mapping[str, Any]], prefix: str = "") -> Problem:

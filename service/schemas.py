@@ -85,9 +85,11 @@ class Question(_Request):
 
     @model_validator(mode="after")
     def _one(self) -> "Question":
-        asked = [name for name in ("au", "valence", "arousal") if getattr(self, name) is not None]
-        if len(asked) > 1:
-            raise ValueError(f"asks about {' and '.join(asked)}; ask about one of them")
+        subjects = [
+            name for name in ("au", "valence", "arousal") if getattr(self, name) is not None
+        ]
+        if len(subjects) > 1:
+            raise ValueError(f"asks about {' and '.join(subjects)}; ask about one of them")
         if self.present is not None and self.au is None:
             raise ValueError("`present` needs an `au`")
         return self

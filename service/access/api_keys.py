@@ -13,7 +13,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -102,12 +102,12 @@ def parse(text: str, where: str) -> dict[str, Key]:
     return by_id
 
 
-def new_key(name: str, **wanted: object) -> tuple[str, Key]:
+def new_key(name: str, **fields: object) -> tuple[str, Key]:
     """A fresh key as its owner needs it, and as the file has it."""
     identity = secrets.token_hex(6)
     text = f"{PREFIX}_{identity}_{secrets.token_urlsafe(32)}"
     return text, Key.model_validate(
-        {"id": identity, "sha256": digest(text), "name": name, **wanted}
+        {"id": identity, "sha256": digest(text), "name": name, **fields}
     )
 
 
@@ -215,36 +215,40 @@ def new(
     """Make a key for NAME. The key goes to standard output, once; its hash into --file, or to
     standard error.
     """
-    expires = (
-        datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(days=days)
-        if days
-        else None
-    )
-    wanted = {
+    fields = {
         "scopes": scopes or OPERATIONS,
         "requests": requests,
         "images": images,
         "seconds": seconds,
-        "expires": expires,
+        "expires": days and _in_days(days),
     }
-    text, key = new_key(name, **wanted)
-    try:
-        known = (
-            list(parse(file.read_text(), str(file)).values())
-            if file is not None and file.exists()
-            else []
-        )
-    except KeysError as error:
-        raise click.ClickException(str(error)) from error
-    written = yaml.safe_dump({"keys": [_as_yaml(one) for one in [*known, key]]}, sort_keys=False)
+    text, key = new_key(name, **fields)
     if file is None:
-        click.echo(written, err=True, nl=False)
+        click.echo(_dump([key]), err=True, nl=False)
     else:
-        replacement = file.with_name(file.name + ".new")
-        replacement.write_text(written)
-        replacement.replace(file)
+        _add(key, file)
         click.echo(f"wrote {file}; the key itself is kept nowhere", err=True)
     click.echo(text)
+
+
+def _add(key: Key, file: Path) -> None:
+    """To the keys of a file, which is made when missing. Raises ClickException."""
+    try:
+        existing = parse(file.read_text(), str(file)).values() if file.exists() else ()
+    except KeysError as error:
+        raise click.ClickException(str(error)) from error
+    replacement = file.with_name(file.name + ".new")
+    replacement.write_text(_dump([*existing, key]))
+    replacement.replace(file)
+
+
+def _in_days(days: int) -> datetime.datetime:
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return now + datetime.timedelta(days=days)
+
+
+def _dump(keys: Sequence[Key]) -> str:
+    return yaml.safe_dump({"keys": [_as_yaml(key) for key in keys]}, sort_keys=False)
 
 
 def _as_yaml(key: Key) -> dict[str, object]:

@@ -123,12 +123,12 @@ class JwtCredentials:
     async def verify(self, credential: str) -> Principal:
         """Whose token it is."""
         digest = hashlib.sha256(credential.encode()).digest()
-        known = self._verified_tokens.get(digest)
-        if known is None:
+        cached = self._verified_tokens.get(digest)
+        if cached is None:
             claims = await self._claims(credential)
-            known = self._principal(claims), float(claims["exp"]) + LEEWAY_SECONDS
-            self._verified_tokens[digest] = known
-        principal, expires = known
+            cached = self._principal(claims), float(claims["exp"]) + LEEWAY_SECONDS
+            self._verified_tokens[digest] = cached
+        principal, expires = cached
         if expires < time.time():
             raise InvalidCredential("this token has expired")
         return principal

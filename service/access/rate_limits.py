@@ -18,6 +18,7 @@ from fastapi import Request
 from service.access.authentication import Principal, Quota
 from service.observability.metrics import Metrics
 from service.problems import Problem
+from service.settings import Settings
 from service.storage.redis import Redis, RedisUnavailable
 
 MOST_BUCKETS = 100_000  # of a gateway by itself; the least used are forgotten, which is to say full
@@ -159,10 +160,10 @@ class RateLimiter:
         Problem: 413, 429.
         """
         quota = principal.quota or self.default
-        wanted = (("requests", quota.requests, 1), ("images", quota.images, images))
+        costs = (("requests", quota.requests, 1), ("images", quota.images, images))
         limits = [
             LimitRequest(name, most, quota.seconds, cost)
-            for name, most, cost in wanted
+            for name, most, cost in costs
             if most is not None
         ]
         if not limits:
@@ -198,6 +199,14 @@ class RateLimiter:
             f"your quota of {name} is used up; try again in {wait} s",
             retry_seconds=wait,
         )
+
+
+def rate_limiter_from_settings(
+    settings: Settings, metrics: Metrics, redis: Redis | None
+) -> RateLimiter:
+    """With the settings' quotas for callers without one of their own."""
+    default = Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds)
+    return RateLimiter(default, metrics, redis)
 
 
 def rate_limit_headers(

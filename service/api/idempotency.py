@@ -71,7 +71,7 @@ class IdempotencyStore(Protocol):
 
 
 @dataclass(frozen=True)
-class _Entry:
+class _StoredAnswer:
     claim: Claim
     response: bytes
     expires: float
@@ -88,7 +88,7 @@ class MemoryIdempotencyStore:
 
     def __init__(self, *, most_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most_bytes, self._clock = most_bytes, clock
-        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._entries: OrderedDict[bytes, _StoredAnswer] = OrderedDict()
         self._bytes = 0
 
     async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
@@ -116,7 +116,7 @@ class MemoryIdempotencyStore:
     def _put(self, claim: Claim, response: bytes, seconds: float) -> None:
         self._remove(claim.name)
         now = self._clock()
-        entry = self._entries[claim.name] = _Entry(claim, response, now + seconds)
+        entry = self._entries[claim.name] = _StoredAnswer(claim, response, now + seconds)
         self._bytes += entry.size_bytes
         while self._entries:
             oldest, entry = next(iter(self._entries.items()))

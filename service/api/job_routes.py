@@ -63,9 +63,9 @@ async def get_job(request: ApiRequest, job_id: JobId) -> Response:
     """How far it is. Its `result` is there when its status is `done`; its `error` when it is
     `failed`.
     """
-    found = await _find(request, job_id)
-    headers = {"Retry-After": str(RETRY_SECONDS)} if found.is_open else {}
-    return await _document(request, found, {**headers, "Cache-Control": "no-store"})
+    job = await _find(request, job_id)
+    headers = {"Retry-After": str(RETRY_SECONDS)} if job.is_open else {}
+    return await _document(request, job, {**headers, "Cache-Control": "no-store"})
 
 
 @router.get(
@@ -77,13 +77,13 @@ async def get_job_result(request: ApiRequest, job_id: JobId) -> Response:
     """The very response that the request would have had: the answer, or the problem that it ended
     with.
     """
-    found = await _find(request, job_id)
-    if found.is_open:
-        detail = f"the job is {found.status}: {found.done} of {found.images} done"
+    job = await _find(request, job_id)
+    if job.is_open:
+        detail = f"the job is {job.status}: {job.done} of {job.images} done"
         raise Problem("job_open", detail, retry_seconds=RETRY_SECONDS)
-    stored = await request.state["jobs"].get_response(found)
+    stored = await request.state["jobs"].get_response(job)
     if stored is None:
-        raise Problem("job_gone", f"the job is {found.status}: it has no answer any more")
+        raise Problem("job_gone", f"the job is {job.status}: it has no answer any more")
     return stored.to_response(Cache_Control="no-store")
 
 
@@ -112,7 +112,7 @@ async def _find(request: ApiRequest, job_id: str) -> Job:
     return await request.state["jobs"].find_owned(job_id, principal.owner)
 
 
-async def _document(request: ApiRequest, found: Job, headers: dict[str, str]) -> Response:
+async def _document(request: ApiRequest, job: Job, headers: dict[str, str]) -> Response:
     jobs = request.state["jobs"]
-    failure = await jobs.get_response(found) if found.status == "failed" else None
-    return json_response(job_document(found, jobs.store.location, failure), headers=headers)
+    failure = await jobs.get_response(job) if job.status == "failed" else None
+    return json_response(job_document(job, jobs.store.location, failure), headers=headers)

@@ -62,20 +62,20 @@ def json_answer(result: InferenceResult) -> Json:
     card = result.card
     return {
         "model": {"name": card.name, "version": card.version, "labels": card.labels},
-        "results": [_row(result, index, row) for index, row in enumerate(result.rows)],
+        "results": [_row(result, number, row) for number, row in enumerate(result.rows)],
     }
 
 
-def _row(result: InferenceResult, index: int, row: range | RowProblem) -> Json:
+def _row(result: InferenceResult, number: int, row: range | RowProblem) -> Json:
     if isinstance(row, RowProblem):
-        return {"index": index, "status": "error", "error": row.model_dump()}
-    return {"index": index, "status": "ok", **_contents(result, row)}
+        return {"index": number, "status": "error", "error": row.model_dump()}
+    return {"index": number, "status": "ok", **_contents(result, row)}
 
 
 def _contents(result: InferenceResult, row: range) -> Json:
     match result:
         case PredictionResult():
-            return {"faces": [_face_reading(result, place) for place in row]}
+            return {"faces": [_face_reading(result, index) for index in row]}
         case GenerationResult():
             return _generation(result, row.start)
         case ExplanationResult():
@@ -83,69 +83,69 @@ def _contents(result: InferenceResult, row: range) -> Json:
     raise TypeError(f"{type(result).__name__} has no JSON")
 
 
-def _face_reading(result: PredictionResult, place: int) -> Json:
-    return _face(result.faces[place]) | reading_fields(result.card, result.read, place)
+def _face_reading(result: PredictionResult, index: int) -> Json:
+    return _face(result.faces[index]) | reading_fields(result.card, result.read, index)
 
 
-def _generation(result: GenerationResult, place: int) -> Json:
-    state = result.card.labels_of.named(result.requested[place])
+def _generation(result: GenerationResult, index: int) -> Json:
+    state = result.card.labels_of.named(result.requested[index])
     va = {name: state.pop(name) for name in (VALENCE, AROUSAL) if name in state}
     return {
-        "seed": int(result.seeds[place]),
+        "seed": int(result.seeds[index]),
         "requested": {**_rounded(va), "aus": _rounded(state)},
-        "measured": reading_fields(result.card, result.read, place),
-        "image": _image(result.images[place], result.media_type),
+        "measured": reading_fields(result.card, result.read, index),
+        "image": _image(result.images[index], result.media_type),
     }
 
 
 def _explanation(result: ExplanationResult, row: range) -> Json:
-    place, card = row.start, result.card
-    details = result.details[place]
+    index, card = row.start, result.card
+    details = result.details[index]
     assert details is not None
     return {
-        "question": _question(result, place),
-        "box": _face(result.faces[place])["box"],
-        "factual": reading_fields(card, result.read, place),
+        "question": _question(result, index),
+        "box": _face(result.faces[index])["box"],
+        "factual": reading_fields(card, result.read, index),
         "reconstruction": {
-            "image": _image(result.reconstruction[place]),
-            "prediction": reading_fields(card, result.reconstruction_read, place),
-            "error": round(float(result.reconstruction_error[place]), 4),
+            "image": _image(result.reconstruction[index]),
+            "prediction": reading_fields(card, result.reconstruction_read, index),
+            "error": round(float(result.reconstruction_error[index]), 4),
         },
-        "frames": [_image(frame) for frame in result.frames[place]],
+        "frames": [_image(frame) for frame in result.frames[index]],
         "attribution": details.attribution,
         "integrated_gradients": details.gradients
-        and {"image": _image(result.gradients[place]), "regions": details.gradients},
-        **_change(result, place, details),
+        and {"image": _image(result.gradients[index]), "regions": details.gradients},
+        **_change(result, index, details),
         "alternatives": [
-            _change(result, other, found)
+            _change(result, other, other_details)
             for other in row[1:]
-            if (found := result.details[other]) is not None
+            if (other_details := result.details[other]) is not None
         ],
     }
 
 
-def _question(result: ExplanationResult, place: int) -> Json:
-    label = result.card.labels_of.names[int(result.label[place])]
-    target = float(result.target[place])
+def _question(result: ExplanationResult, index: int) -> Json:
+    label = result.card.labels_of.names[int(result.label[index])]
+    target = float(result.target[index])
     if label in (VALENCE, AROUSAL):
         return {label: round(target, 4)}
     return {"au": label, "present": target >= 0.5}
 
 
-def _change(result: ExplanationResult, place: int, details: ExplanationDetails) -> Json:
+def _change(result: ExplanationResult, index: int, details: ExplanationDetails) -> Json:
     """What differs from answer to answer of one question."""
     return {
         "sentence": details.sentence,
         "counterfactual": {
-            "image": _image(result.counterfactual[place]),
-            "prediction": reading_fields(result.card, result.counterfactual_read, place),
-            "valid": bool(result.valid[place]),
+            "image": _image(result.counterfactual[index]),
+            "prediction": reading_fields(result.card, result.counterfactual_read, index),
+            "valid": bool(result.valid[index]),
         },
         "causes": _moves(details.causes),
         "changes": _moves(details.changes),
         "map": {
-            "image": _image(result.change_map[place]),
-            "signed": _image(result.signed_map[place]),
+            "image": _image(result.change_map[index]),
+            "signed": _image(result.signed_map[index]),
         },
         "regions": details.regions,
         "scores": details.scores,

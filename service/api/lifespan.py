@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from service.access.api_keys import api_keys_from_settings
-from service.access.authentication import Authenticator, Quota
+from service.access.authentication import Authenticator
 from service.access.jwt_auth import jwt_from_settings
-from service.access.rate_limits import RateLimiter
+from service.access.rate_limits import rate_limiter_from_settings
 from service.api.idempotency import idempotency_from_settings
 from service.api.json_answers import render_response
 from service.api.state import AppState
@@ -52,24 +52,14 @@ async def open_state(parts: GatewayParts) -> AsyncIterator[AppState]:
     async with AsyncExitStack() as stack:
         stack.callback(parts.tracing.close)
         stack.enter_context(metrics_server(metrics, settings))
-
-        preprocessor = stack.enter_context(Preprocessor.from_settings(settings, metrics))
-        models = ModelRegistry(preprocessor, metrics)
-        for backend in parts.backends:
-            await models.add(backend)
-        models.follow(parts.routing)
+        models = await _open_models(parts, stack)
         shadows = ShadowTraffic(models, metrics)
         stack.push_async_callback(shadows.close)
-
         redis = redis_from_settings(settings, metrics)
         if redis is not None:
             stack.push_async_callback(redis.close)
         cache = ResponseCache(settings, metrics, redis)
         stack.push_async_callback(cache.close)
-        verifiers = (api_keys_from_settings(settings), jwt_from_settings(settings))
-        authenticator = Authenticator(metrics, *(kind for kind in verifiers if kind is not None))
-        default = Quota(settings.quota_requests, settings.quota_images, settings.quota_seconds)
-
         encrypted = await stack.enter_async_context(
             encrypted_redis_from_settings(settings, metrics)
         )
@@ -78,8 +68,8 @@ async def open_state(parts: GatewayParts) -> AsyncIterator[AppState]:
         yield AppState(
             settings=settings,
             metrics=metrics,
-            authenticator=authenticator,
-            rate_limiter=RateLimiter(default, metrics, redis),
+            authenticator=_authenticator(settings, metrics),
+            rate_limiter=rate_limiter_from_settings(settings, metrics, redis),
             cache=cache,
             admission=parts.admission,
             models=models,
@@ -88,3 +78,17 @@ async def open_state(parts: GatewayParts) -> AsyncIterator[AppState]:
             webhooks=webhooks,
             idempotency=idempotency_from_settings(settings, metrics, encrypted),
         )
+
+
+async def _open_models(parts: GatewayParts, stack: AsyncExitStack) -> ModelRegistry:
+    preprocessor = Preprocessor.from_settings(parts.settings, parts.metrics)
+    models = ModelRegistry(stack.enter_context(preprocessor), parts.metrics)
+    for backend in parts.backends:
+        await models.add(backend)
+    models.follow(parts.routing)
+    return models
+
+
+def _authenticator(settings: Settings, metrics: Metrics) -> Authenticator:
+    verifiers = (api_keys_from_settings(settings), jwt_from_settings(settings))
+    return Authenticator(metrics, *(verifier for verifier in verifiers if verifier is not None))

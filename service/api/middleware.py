@@ -26,12 +26,8 @@ class RequestMiddleware:
     def __init__(
         self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing, max_body_bytes: int
     ) -> None:
-        self.app, self.metrics, self.tracing, self.max_body_bytes = (
-            app,
-            metrics,
-            tracing,
-            max_body_bytes,
-        )
+        self.app, self.metrics, self.tracing = app, metrics, tracing
+        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -39,75 +35,82 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        with self.tracing.request(headers.get(b"traceparent", b"").decode("latin-1")) as span:
-            await self._serve(scope, receive, send, headers, span)
-
-    async def _serve(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        headers: Mapping[bytes, bytes],
-        span: Span,
-    ) -> None:
-        given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _ID.fullmatch(given) else secrets.token_hex(8)
+        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+        request_id = _request_id(headers.get(b"x-request-id", b""))
         scope.setdefault("state", {})["request_id"] = request_id
         logging_setup.request_id.set(request_id)
-        start, status = time.perf_counter(), 500
-        received = 0
+        with self.tracing.request(traceparent) as span:
+            body = _LimitedBody(receive, headers, self.max_body_bytes)
+            response = _MarkedResponse(send, scope, span)
+            start = time.perf_counter()
+            try:
+                await self.app(scope, body.receive, response.send)
+            finally:
+                self._record(response, time.perf_counter() - start, body.received_bytes)
+
+    def _record(self, response: "_MarkedResponse", seconds: float, body_bytes: int) -> None:
+        scope, status = response.scope, response.status
+        method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
+        self.metrics.request_seconds.labels(method, route, status).observe(seconds)
+        record_response(response.span, method, route, status)
+        if log.isEnabledFor(logging.INFO):
+            fields = {
+                "method": method,
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 6),
+                "body_bytes": body_bytes,
+            }
+            client = scope["client"][0] if scope.get("client") else "unknown"
+            text = "%(method)s %(route)s %(status)s in %(seconds)s s"
+            log.info(text, fields, extra=fields | {"client": client})
+
+
+class _LimitedBody:
+    """The body of a request, as far as it is not too large."""
+
+    def __init__(self, receive: Receive, headers: Mapping[bytes, bytes], most_bytes: int) -> None:
         declared = headers.get(b"content-length", b"")
+        self._declared_bytes = int(declared) if declared.isdigit() else 0
+        self._receive, self._most_bytes, self.received_bytes = receive, most_bytes, 0
 
-        async def limited() -> Message:
-            nonlocal received
-            if declared.isdigit() and int(declared) > self.max_body_bytes:
-                raise self._too_large(int(declared))
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_body_bytes:
-                raise self._too_large(received)
-            return message
+    async def receive(self) -> Message:
+        """The next part. Raises Problem: 413."""
+        if self._declared_bytes > self._most_bytes:
+            raise self._too_large(self._declared_bytes)
+        message = await self._receive()
+        self.received_bytes += len(message.get("body", b""))
+        if self.received_bytes > self._most_bytes:
+            raise self._too_large(self.received_bytes)
+        return message
 
-        async def send_marked(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                added = scope["state"].get(
-                    "headers", ()
-                )  # of whoever served it, on answers and refusals alike
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                    (b"traceparent", traceparent_of(span).encode()),
-                    *added,
-                ]
-            await send(message)
-
-        try:
-            await self.app(scope, limited, send_marked)
-        finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            seconds = time.perf_counter() - start
-            self.metrics.request_seconds.labels(scope["method"], route, status).observe(seconds)
-            record_response(span, scope["method"], route, status)
-            if log.isEnabledFor(logging.INFO):
-                client = scope["client"][0] if scope.get("client") else "unknown"
-                about = {
-                    "method": scope["method"],
-                    "route": route,
-                    "status": status,
-                    "seconds": round(seconds, 6),
-                    "body_bytes": received,
-                }
-                log.info(
-                    "%(method)s %(route)s %(status)s in %(seconds)s s",
-                    about,
-                    extra=about | {"client": client},
-                )
-
-    def _too_large(self, size: int) -> Problem:
+    def _too_large(self, size_bytes: int) -> Problem:
         return Problem(
             "body_too_large",
-            f"the body has at least {size:,} bytes; send at most {self.max_body_bytes:,}, or "
+            f"the body has at least {size_bytes:,} bytes; send at most {self._most_bytes:,}, or "
             "several requests",
         )
+
+
+class _MarkedResponse:
+    """The response to a request, with its id and trace and what else is to be on every one of it."""
+
+    def __init__(self, send: Send, scope: Scope, span: Span) -> None:
+        self._send, self.scope, self.span, self.status = send, scope, span, 500
+
+    async def send(self, message: Message) -> None:
+        """Pass a part on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            state = self.scope["state"]
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", state["request_id"].encode()),
+                (b"traceparent", traceparent_of(self.span).encode()),
+                *state.get("headers", ()),  # of the steps on the way, on answers and refusals alike
+            ]
+        await self._send(message)
+
+
+def _request_id(given: bytes) -> str:
+    return given.decode() if _ID.fullmatch(given) else secrets.token_hex(8)

@@ -95,14 +95,14 @@ class ModelMetadata(Described):
 
 @dataclass(frozen=True)
 class InferTarget:
-    """What a path names: an operation of an open version. `asked_version` is None where it names no
+    """What a path names: an operation of an open version. `requested_version` is None where it names no
     version.
     """
 
     name: str
     operation: Operation
     version: Version
-    asked_version: str | None
+    requested_version: str | None
     versions: list[str]
 
     async def parse(self, request: ApiRequest, operation: Operation) -> ParsedRequest:
@@ -110,8 +110,8 @@ class InferTarget:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Problem("unsupported_media_type", "the body is compressed; send it as it is")
         message, tensors = await read_message(request)
-        asked = TensorRequest(message, tensors, self.version.card, self.asked_version)
-        inference = inference_from_tensors(operation, asked)
+        parts = TensorRequest(message, tensors, self.version.card, self.requested_version)
+        inference = inference_from_tensors(operation, parts)
         check_count("rows", inference.image_count, request.state["settings"].max_images)
 
         def render(result: InferenceResult, headers: Mapping[str, str]) -> Response:
@@ -128,8 +128,8 @@ def find_target(models: ModelRegistry, name: str, version: str | None = None) ->
     if operation not in OPERATIONS:
         names = [f"{model}-{operation}" for model in models.routes for operation in OPERATIONS]
         raise Problem("not_found", f"no model {name!r}; there is {', '.join(names)}")
-    found, versions = models.find(served, version), list(models.versions_of(served))
-    return InferTarget(name, operation, found, version, versions)
+    versions = list(models.versions_of(served))
+    return InferTarget(name, operation, models.find(served, version), version, versions)
 
 
 # -- routes ----------------------------------------------------------------------------------------

@@ -23,92 +23,92 @@ from service.inference.results import (
 
 NO_SEED = -1
 Tensors = Mapping[str, tuple[Datatype, Array]]
-Places = NDArray[np.int64]  # (N,) where a row's face lies in the arrays of the result; -1: nowhere
+Indices = NDArray[np.int64]  # (N,) where a row's face lies in the arrays of the result; -1: nowhere
 
 
 def tensors_of_result(result: InferenceResult) -> Tensors:
     """Every output of the result's operation, by name."""
-    places = np.array([row.start if isinstance(row, range) else -1 for row in result.rows])
+    indices = np.array([row.start if isinstance(row, range) else -1 for row in result.rows])
     match result:
         case PredictionResult():
-            outputs = _prediction(result, places)
+            outputs = _prediction(result, indices)
         case GenerationResult():
-            outputs = _generation(result, places)
+            outputs = _generation(result, indices)
         case ExplanationResult():
-            outputs = _explanation(result, places)
+            outputs = _explanation(result, indices)
         case _:
             raise TypeError(f"{type(result).__name__} has no tensors")
     return {**outputs, "error": _texts(map(_error, result.rows))}
 
 
-def _prediction(result: PredictionResult, places: Places) -> Tensors:
+def _prediction(result: PredictionResult, indices: Indices) -> Tensors:
     """The largest face of each picture."""
-    present = np.zeros((len(places), len(result.card.vocabulary)), np.bool_)
+    present = np.zeros((len(indices), len(result.card.vocabulary)), np.bool_)
     if result.card.labels != "va":
-        present = _column(result.read.present, places, fill=0).astype(np.bool_)
-    faces = [result.faces[place] if place >= 0 else None for place in places]
+        present = _column(result.read.present, indices, fill=0).astype(np.bool_)
+    faces = [result.faces[index] if index >= 0 else None for index in indices]
     boxes = [face.box if face else (np.nan,) * 4 for face in faces]
     return {
-        **_reading(result.card, result.read, places),
+        **_reading(result.card, result.read, indices),
         "present": ("BOOL", present),
         "box": ("FP32", np.array(boxes, np.float32).reshape(-1, 4)),
     }
 
 
-def _generation(result: GenerationResult, places: Places) -> Tensors:
+def _generation(result: GenerationResult, indices: Indices) -> Tensors:
     """What was drawn, and what the model reads off it."""
     return {
-        "image": _images(result.images, places),
-        "seed": ("INT64", _column(result.seeds, places, fill=NO_SEED)),
-        **_reading(result.card, result.read, places),
+        "image": _images(result.images, indices),
+        "seed": ("INT64", _column(result.seeds, indices, fill=NO_SEED)),
+        **_reading(result.card, result.read, indices),
     }
 
 
-def _explanation(result: ExplanationResult, places: Places) -> Tensors:
+def _explanation(result: ExplanationResult, indices: Indices) -> Tensors:
     """Before, after, where, in words, and how far to trust it: of the least change to each face."""
-    details = [result.details[place] if place >= 0 else None for place in places]
+    details = [result.details[index] if index >= 0 else None for index in indices]
     names = result.card.labels_of.names
-    labels = [names[result.label[place]] if place >= 0 else "" for place in places]
+    labels = [names[result.label[index]] if index >= 0 else "" for index in indices]
     return {
-        "counterfactual": _images(result.counterfactual, places),
-        "map": _images(result.change_map, places),
-        "signed_map": _images(result.signed_map, places),
-        "valid": ("BOOL", _column(result.valid, places, fill=False)),
+        "counterfactual": _images(result.counterfactual, indices),
+        "map": _images(result.change_map, indices),
+        "signed_map": _images(result.signed_map, indices),
+        "valid": ("BOOL", _column(result.valid, indices, fill=False)),
         "label": _texts(labels),
-        "sentence": _texts(found.sentence if found else "" for found in details),
-        "trust": _texts(found.trust if found else "" for found in details),
-        **_reading(result.card, result.read, places),
-        **_reading(result.card, result.counterfactual_read, places, "counterfactual_"),
+        "sentence": _texts(answer.sentence if answer else "" for answer in details),
+        "trust": _texts(answer.trust if answer else "" for answer in details),
+        **_reading(result.card, result.read, indices),
+        **_reading(result.card, result.counterfactual_read, indices, "counterfactual_"),
     }
 
 
-def _reading(card: ModelCard, read: Predictions, places: Places, prefix: str = "") -> Tensors:
+def _reading(card: ModelCard, read: Predictions, indices: Indices, prefix: str = "") -> Tensors:
     """AU probabilities (N, K), valence and arousal (N, 2), realism (N,), and what else the model
     reads; NaN where a row has none, or a model that learnt one kind of label.
     """
-    nowhere = np.full_like(places, -1)
+    nowhere = np.full_like(indices, -1)
     columns = {
-        "aus": _column(read.probability, nowhere if card.labels == "va" else places),
-        "va": _column(read.va, nowhere if card.labels == "au" else places),
-        "realism": _column(read.realism, places),
+        "aus": _column(read.probability, nowhere if card.labels == "va" else indices),
+        "va": _column(read.va, nowhere if card.labels == "au" else indices),
+        "realism": _column(read.realism, indices),
     }
     for name in ("expression", "pose", "sides"):
         values: Array = getattr(read, name)
         if values.shape[-1]:
-            columns[name] = _column(values, places)
+            columns[name] = _column(values, indices)
     return {f"{prefix}{name}": ("FP32", column) for name, column in columns.items()}
 
 
-def _column(values: Array, places: Places, fill: float = np.nan) -> Array:
-    """The rows of `values` in these places; `fill` where there is none."""
-    column = np.full((len(places), *values.shape[1:]), fill, values.dtype)
-    found = places >= 0
-    column[found] = values[places[found]]
+def _column(values: Array, indices: Indices, fill: float = np.nan) -> Array:
+    """The rows of `values` in these indices; `fill` where there is none."""
+    column = np.full((len(indices), *values.shape[1:]), fill, values.dtype)
+    exists = indices >= 0
+    column[exists] = values[indices[exists]]
     return column
 
 
-def _images(images: tuple[bytes, ...], places: Places) -> tuple[Datatype, Array]:
-    return _texts(images[place] if place >= 0 else b"" for place in places)
+def _images(images: tuple[bytes, ...], indices: Indices) -> tuple[Datatype, Array]:
+    return _texts(images[index] if index >= 0 else b"" for index in indices)
 
 
 def _texts(values: Iterable[str | bytes]) -> tuple[Datatype, Array]:

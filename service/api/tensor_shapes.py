@@ -72,10 +72,10 @@ def output_shapes(operation: Operation, card: ModelCard) -> dict[str, tuple[Data
 
 def sides(shape: Shape, card: ModelCard) -> list[int]:
     """The shape with the model's numbers in place of letters."""
-    known = {
+    sizes = {
         "K": len(card.vocabulary),
         "E": len(card.expressions),
         "P": len(POSE) if card.pose else 0,
         "D": len(card.one_sided),
     }
-    return [known[side] if isinstance(side, str) else side for side in shape]
+    return [sizes[side] if isinstance(side, str) else side for side in shape]

@@ -210,12 +210,12 @@ def _of_bytes(tensor: InputTensor, content: bytes, field: str) -> Array:
             f"{field} ({len(content)} bytes)",
         )
         return np.frombuffer(content, kind).reshape(tensor.shape)
-    elements, place = [], 0
-    while place + 4 <= len(content):
-        (length,) = struct.unpack_from("<I", content, place)
-        elements.append(content[place + 4 : place + 4 + length])
-        place += 4 + length
-    if place != len(content):
+    elements, offset = [], 0
+    while offset + 4 <= len(content):
+        (length,) = struct.unpack_from("<I", content, offset)
+        elements.append(content[offset + 4 : offset + 4 + length])
+        offset += 4 + length
+    if offset != len(content):
         raise invalid(
             field,
             f"{len(content)} bytes",

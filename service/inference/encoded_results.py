@@ -21,12 +21,12 @@ def encoded_generation(
     card: ModelCard, response: GenerateResponse, seeds: NDArray[np.int64], media_type: str
 ) -> GenerationResult:
     """What was drawn from these seeds."""
-    rows = tuple(_row(range(place, place + 1), response.errors) for place in range(len(seeds)))
+    rows = tuple(_row(range(index, index + 1), response.errors) for index in range(len(seeds)))
     images = tuple(
-        _synthetic(card, response.images[place], media_type, seed=str(int(seed)))
-        if isinstance(rows[place], range)
+        _synthetic(card, response.images[index], media_type, seed=str(int(seed)))
+        if isinstance(rows[index], range)
         else b""
-        for place, seed in enumerate(seeds)
+        for index, seed in enumerate(seeds)
     )
     return GenerationResult(
         card, rows, response.measured, images, media_type, seeds, response.requested
@@ -36,16 +36,16 @@ def encoded_generation(
 def encoded_explanation(
     card: ModelCard, response: ExplainResponse, faces: Sequence[Face | None]
 ) -> ExplanationResult:
-    """What was explained of these faces; the response has a place for each answer to each of
+    """What was explained of these faces; the response has a index for each answer to each of
     them.
     """
     answers = max(1, len(response.label) // max(1, len(faces)))
-    spans = [range(place, place + answers) for place in range(0, len(response.label), answers)]
+    spans = [range(index, index + answers) for index in range(0, len(response.label), answers)]
     rows = tuple(_row(span, response.errors) for span in spans)
     explained = [row for row in rows if isinstance(row, range)]
     first = {row.start for row in explained}
-    found = {place for row in explained for place in row if response.words[place] is not None}
-    asked = {place for place in first & found if _gradients(response, place)}
+    answered = {index for row in explained for index in row if response.words[index] is not None}
+    with_gradients = {index for index in first & answered if _gradients(response, index)}
     return ExplanationResult(
         card=card,
         rows=rows,
@@ -58,38 +58,38 @@ def encoded_explanation(
         reconstruction_read=response.reconstruction_read,
         reconstruction_error=response.reconstruction_error,
         frames=tuple(
-            _synthetic_pngs(card, frames, set(range(len(frames)))) if place in first else ()
-            for place, frames in enumerate(response.frames)
+            _synthetic_pngs(card, frames, set(range(len(frames)))) if index in first else ()
+            for index, frames in enumerate(response.frames)
         ),
-        gradients=_pngs(response.gradients, asked),
-        counterfactual=_synthetic_pngs(card, response.counterfactual, found),
+        gradients=_pngs(response.gradients, with_gradients),
+        counterfactual=_synthetic_pngs(card, response.counterfactual, answered),
         counterfactual_read=response.counterfactual_read,
         valid=response.valid.astype(np.bool_),
-        change_map=_pngs(response.map, found),
-        signed_map=_pngs(response.signed, found),
+        change_map=_pngs(response.map, answered),
+        signed_map=_pngs(response.signed, answered),
     )
 
 
-def _gradients(response: ExplainResponse, place: int) -> bool:
-    details = response.words[place]
+def _gradients(response: ExplainResponse, index: int) -> bool:
+    details = response.words[index]
     return details is not None and details.gradients is not None
 
 
-def _pngs(images: Images, places: Set[int]) -> tuple[bytes, ...]:
-    """The images in these places; nothing in the others."""
-    return tuple(encode(image) if place in places else b"" for place, image in enumerate(images))
+def _pngs(images: Images, indices: Set[int]) -> tuple[bytes, ...]:
+    """The images in these indices; nothing in the others."""
+    return tuple(encode(image) if index in indices else b"" for index, image in enumerate(images))
 
 
-def _synthetic_pngs(card: ModelCard, images: Images, places: Set[int]) -> tuple[bytes, ...]:
+def _synthetic_pngs(card: ModelCard, images: Images, indices: Set[int]) -> tuple[bytes, ...]:
     return tuple(
-        _synthetic(card, image, "image/png") if place in places else b""
-        for place, image in enumerate(images)
+        _synthetic(card, image, "image/png") if index in indices else b""
+        for index, image in enumerate(images)
     )
 
 
-def _row(places: range, errors: Mapping[int, RowError]) -> Row:
-    error = errors.get(places.start)
-    return places if error is None else row_problem(error.code, error.title, error.detail)
+def _row(indices: range, errors: Mapping[int, RowError]) -> Row:
+    error = errors.get(indices.start)
+    return indices if error is None else row_problem(error.code, error.title, error.detail)
 
 
 def _synthetic(card: ModelCard, image: Images, media_type: str, **about: str) -> bytes:

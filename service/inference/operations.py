@@ -73,7 +73,7 @@ class Operations:
         """
         self.dispatcher.check("predict")
         crops = await self._crops("predict", images, options.faces)
-        flat = [crop for found in crops if not isinstance(found, RowProblem) for crop in found]
+        flat = _flat(crops)
         requests = [PredictRequest(_stack(part)) for part in _chunks(flat, self._most_faces)]
         responses = await self.dispatcher.send("predict", self.backend.predict, requests, seconds)
         responses = responses or [self._empty(PredictResponse)]
@@ -89,9 +89,7 @@ class Operations:
         self.dispatcher.counted["generate"].images.observe(len(body.items))
         labels, seeds = label_rows(self.card, body.items), _seeds(body)
         references = await self._references(body)
-        problems = {
-            row: found for row, found in references.items() if isinstance(found, RowProblem)
-        }
+        problems = {row: one for row, one in references.items() if isinstance(one, RowProblem)}
         drawn = [row for row in range(len(body.items)) if row not in problems]
         parts = _chunks(drawn, self._most_faces)
         requests = [self._generate_request(part, labels, seeds, references) for part in parts]
@@ -114,9 +112,9 @@ class Operations:
         """
         self.dispatcher.check("explain")
         label, target = question_target(self.card, options.question)
-        found = await self._crops("explain", images, options.which_faces)
-        problems = {row: crops for row, crops in enumerate(found) if isinstance(crops, RowProblem)}
-        flat = [crops[0] for crops in found if not isinstance(crops, RowProblem)]
+        crops = await self._crops("explain", images, options.which_faces)
+        problems = {row: one for row, one in enumerate(crops) if isinstance(one, RowProblem)}
+        flat = _flat(crops)
         request_for = partial(
             ExplainRequest.of,
             label=label,
@@ -144,13 +142,13 @@ class Operations:
     ) -> list[list[Crop] | RowProblem]:
         counted = self.dispatcher.counted[operation]
         counted.images.observe(len(images))
-        found = await self.preprocessor.crops(images, faces=faces, size_px=self.card.image_px)
-        good = [crop for crops in found if not isinstance(crops, RowProblem) for crop in crops]
-        counted.faces.observe(len(good))
-        for crop in good:
+        crops = await self.preprocessor.crops(images, faces=faces, size_px=self.card.image_px)
+        flat = _flat(crops)
+        counted.faces.observe(len(flat))
+        for crop in flat:
             if crop.face is not None:
                 self.metrics.face_px.observe(math.sqrt(crop.face.box[2] * crop.face.box[3]))
-        return found
+        return crops
 
     async def _references(self, body: GenerateBody) -> References:
         """The person to keep, of the items that name one."""
@@ -159,12 +157,12 @@ class Operations:
             for row, item in enumerate(body.items)
             if item.reference is not None
         }
-        found = await self.preprocessor.crops(
+        crops = await self.preprocessor.crops(
             list(sent.values()), faces=body.which_faces, size_px=self.card.image_px
         )
         return {
-            row: crops if isinstance(crops, RowProblem) else crops[0]
-            for row, crops in zip(sent, found, strict=True)
+            row: one if isinstance(one, RowProblem) else one[0]
+            for row, one in zip(sent, crops, strict=True)
         }
 
     def _generate_request(
@@ -175,10 +173,10 @@ class Operations:
         references: References,
     ) -> GenerateRequest:
         people = {row: crop for row in part if isinstance(crop := references.get(row), Crop)}
-        place = {row: place for place, row in enumerate(people)}
+        index = {row: index for index, row in enumerate(people)}
         side = self.card.image_px
         crops = _stack(list(people.values())) if people else np.zeros((0, side, side, 3), np.uint8)
-        reference_of = np.array([place.get(row, NO_REFERENCE) for row in part], np.int32)
+        reference_of = np.array([index.get(row, NO_REFERENCE) for row in part], np.int32)
         return GenerateRequest(labels[part], seeds[part], crops, reference_of)
 
     def _empty(self, kind: type[W]) -> W:
@@ -186,15 +184,19 @@ class Operations:
         return kind(**build(kind, blank(kind, self.card, N=0, F=0)))
 
 
+def _flat(crops: Sequence[list[Crop] | RowProblem]) -> list[Crop]:
+    return [crop for one in crops if not isinstance(one, RowProblem) for crop in one]
+
+
 def _rows_of_faces(crops: Sequence[list[Crop] | RowProblem]) -> tuple[Row, ...]:
     rows: list[Row] = []
-    place = 0
-    for found in crops:
-        if isinstance(found, RowProblem):
-            rows.append(found)
+    start = 0
+    for one in crops:
+        if isinstance(one, RowProblem):
+            rows.append(one)
         else:
-            rows.append(range(place, place + len(found)))
-            place += len(found)
+            rows.append(range(start, start + len(one)))
+            start += len(one)
     return tuple(rows)
 
 
@@ -206,7 +208,7 @@ def _with_problems(result: S, problems: Mapping[int, RowProblem]) -> S:
 
 def _faces_read(result: ExplanationResult) -> Predictions:
     return result.read.of(
-        [place for row in result.rows if isinstance(row, range) for place in row[:1]]
+        [index for row in result.rows if isinstance(row, range) for index in row[:1]]
     )
 
 

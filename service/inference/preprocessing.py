@@ -94,8 +94,8 @@ class Preprocessor:
         try:
             header = checked_header(content, max_pixels=self.max_pixels)
             image = decode_header(header, longest_px=LONGEST_PX)
-            found = crops(self.finder, image, faces=faces, size_px=size_px)
-            return [Crop(pixels, face) for face, pixels in found]
+            pairs = crops(self.finder, image, faces=faces, size_px=size_px)
+            return [Crop(pixels, face) for face, pixels in pairs]
         except (ImageError, NoFaceError) as error:
             self.metrics.rejected.labels(error.code).inc()
             return row_problem(error.code, error.title, error.detail)

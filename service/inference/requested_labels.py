@@ -52,19 +52,19 @@ def _column(card: ModelCard, name: str) -> int:
 
 
 def _label_row(card: ModelCard, index: int, item: GenerateItem) -> NDArray[np.float32]:
-    wanted = dict(item.aus)
-    wanted |= {
+    labels = dict(item.aus)
+    labels |= {
         name: value
         for name, value in ((VALENCE, item.valence), (AROUSAL, item.arousal))
         if value is not None
     }
-    for name, value in wanted.items():
+    for name, value in labels.items():
         field = f"items[{index}].aus.{name}" if name in item.aus else f"items[{index}].{name}"
         if name not in card.labels_of.names:
             raise _unknown_au(field, value, card.labels_of.aus)
         if not _learned(card, name):
             raise _not_learned(field, value, card, name)
-    return card.labels_of.row(wanted)
+    return card.labels_of.row(labels)
 
 
 def _learned(card: ModelCard, name: str) -> bool:

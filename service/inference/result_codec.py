@@ -32,8 +32,8 @@ def result_to_bytes(result: InferenceResult) -> bytes:
         head |= {"media_type": result.media_type, "images": len(result.images)}
         arrays |= {"seeds": result.seeds, "requested": result.requested}
         arrays |= {
-            f"image{place}": np.frombuffer(image, np.uint8)
-            for place, image in enumerate(result.images)
+            f"image{index}": np.frombuffer(image, np.uint8)
+            for index, image in enumerate(result.images)
         }
     tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return orjson.dumps(head) + b"\n" + save(tensors)
@@ -60,7 +60,7 @@ def _generation(
     head: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
 ) -> GenerationResult:
-    images = tuple(arrays[f"image{place}"].tobytes() for place in range(head["images"]))
+    images = tuple(arrays[f"image{index}"].tobytes() for index in range(head["images"]))
     return GenerationResult(
         card, rows, read, images, head["media_type"], arrays["seeds"], arrays["requested"]
     )

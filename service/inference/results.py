@@ -3,7 +3,7 @@ none.
 
 Renderers make responses of it: JSON and the picture itself (service/api/json_answers.py), tensors
 of the Open Inference Protocol (service/api/open_inference.py). Shape letters: N rows of the
-request, F places in the arrays (faces that the model answered for), K Action Units.
+request, F rows of the arrays (faces that the model answered for), K Action Units.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Row = range | RowProblem
 
 @dataclass(frozen=True, eq=False)
 class InferenceResult:
-    """Base of the three. For each of the N rows of the request `rows` has the places of its faces
+    """Base of the three. For each of the N rows of the request `rows` has the indices of its faces
     in the arrays, or its problem. `read` (F) is what the model reads.
     """
 
@@ -46,7 +46,7 @@ class InferenceResult:
         return sum(map(_size, values)) + FACE_BYTES * max(1, len(self.read))
 
     def distinct_faces(self, row: range) -> range:
-        """The places of a row that are of different faces."""
+        """The indices of a row that are of different faces."""
         return row
 
     @classmethod
@@ -88,12 +88,12 @@ class GenerationResult(InferenceResult):
 
 @dataclass(frozen=True, eq=False)
 class ExplanationResult(InferenceResult):
-    """Faces explained: each has as many places as answers were asked for, the least change first.
+    """Faces explained: each has as many rows of the arrays as answers were asked for, the least
+    change first.
 
     `label` (F,) is a column of a label row, `target` (F,) its wanted value. Images are PNG. Those
-    of the face itself (reconstruction, frames, gradients) stand in its first place; gradients are
-    empty where nobody asked for them. `details` are None in the place of an answer that was not
-    found.
+    of the face itself (reconstruction, frames, gradients) stand in its first row, where gradients
+    are empty unless somebody asked for them. `details` are None for an answer that was not found.
     """
 
     faces: tuple[Face | None, ...]
@@ -126,8 +126,8 @@ def concatenate_predictions(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
-def _moved(row: Row, places: int) -> Row:
-    return range(row.start + places, row.stop + places) if isinstance(row, range) else row
+def _moved(row: Row, offset: int) -> Row:
+    return range(row.start + offset, row.stop + offset) if isinstance(row, range) else row
 
 
 def _size(value: Any) -> int:

@@ -90,29 +90,29 @@ def differences(
         if isinstance(one, RowProblem) or isinstance(other, RowProblem):
             continue
         faces = zip(first.distinct_faces(one), second.distinct_faces(other), strict=False)
-        for place, place_of_other in faces:
-            yield from _differences_of_face(first, place, second, place_of_other)
+        for index, other_index in faces:
+            yield from _differences_of_face(first, index, second, other_index)
 
 
 def _differences_of_face(
-    first: InferenceResult, place: int, second: InferenceResult, place_of_other: int
+    first: InferenceResult, index: int, second: InferenceResult, other_index: int
 ) -> Iterator[tuple[str, float, bool | None]]:
     kinds = {first.card.labels, second.card.labels}
     if "au" not in kinds:
         for column, label in enumerate((VALENCE, AROUSAL)):
-            moved = first.read.va[place, column] - second.read.va[place_of_other, column]
+            moved = first.read.va[index, column] - second.read.va[other_index, column]
             yield label, abs(float(moved)), None
     if "va" in kinds:
         return
     columns = {code: column for column, code in enumerate(second.card.vocabulary)}
     for column, code in enumerate(first.card.vocabulary):
         if code in columns:
-            here, there = (place, column), (place_of_other, columns[code])
-            moved = first.read.probability[here] - second.read.probability[there]
+            one, other = (index, column), (other_index, columns[code])
+            moved = first.read.probability[one] - second.read.probability[other]
             yield (
                 code,
                 abs(float(moved)),
-                bool(first.read.present[here] == second.read.present[there]),
+                bool(first.read.present[one] == second.read.present[other]),
             )
 
 
