@@ -93,7 +93,7 @@ class _LimitedBody:
 
 
 class _MarkedResponse:
-    """The response to a request, with its id and trace and what else is to be on every one of it."""
+    """The response to a request, with its id, its trace, and the headers of the steps on its way."""
 
     def __init__(self, send: Send, scope: Scope, span: Span) -> None:
         self._send, self.scope, self.span, self.status = send, scope, span, 500
@@ -107,7 +107,7 @@ class _MarkedResponse:
                 *message["headers"],
                 (b"x-request-id", state["request_id"].encode()),
                 (b"traceparent", traceparent_of(self.span).encode()),
-                *state.get("headers", ()),  # of the steps on the way, on answers and refusals alike
+                *state.get("headers", ()),  # on answers and refusals alike
             ]
         await self._send(message)
 

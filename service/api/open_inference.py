@@ -95,8 +95,8 @@ class ModelMetadata(Described):
 
 @dataclass(frozen=True)
 class InferTarget:
-    """What a path names: an operation of an open version. `requested_version` is None where it names no
-    version.
+    """What a path names: an operation of an open version. `requested_version` is None where it
+    names no version.
     """
 
     name: str
