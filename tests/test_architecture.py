@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,20 @@ LIGHT = (
     "service.api.app",
     "service.cli.serve",
 )
+# The packages and root modules of `service`, each of which imports only what stands before it.
+SERVICE_ORDER = (
+    "settings",
+    "schemas",
+    "observability",
+    "storage",
+    "backend",
+    "problems",
+    "access",
+    "inference",
+    "jobs",
+    "api",
+    "cli",
+)
 HEAVY = ("torch", "scipy", "sklearn", "numba", "pyarrow", "matplotlib", "training", "handlers")
 
 
@@ -58,6 +74,41 @@ def test_imports_flow_one_way(package: str) -> None:
     for path in sorted((ROOT / package).rglob("*.py")):
         foreign = _imports(path) & set(PACKAGES) - MAY_IMPORT[package]
         assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+def _modules() -> dict[str, Path]:
+    """Every file by the name under which it is imported."""
+    paths = ((path, path.relative_to(ROOT).with_suffix("").parts) for path in _files())
+    return {".".join(parts).removesuffix(".__init__"): path for path, parts in paths}
+
+
+def _imported_modules(path: Path, modules: Mapping[str, Path]) -> set[str]:
+    """The files that a file imports, also those it imports names of."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= inner & set(modules) or {node.module}
+    return names & set(modules)
+
+
+def test_no_files_of_the_gateway_import_each_other_in_a_circle() -> None:
+    modules = {name: path for name, path in _modules().items() if name.startswith("service")}
+    graph = {name: _imported_modules(path, modules) - {name} for name, path in modules.items()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+
+def test_packages_of_the_gateway_import_only_what_stands_below_them() -> None:
+    modules = _modules()
+    for name, path in modules.items():
+        package, _, inner = name.partition(".")
+        if package == "service" and inner:
+            allowed = SERVICE_ORDER[: SERVICE_ORDER.index(inner.split(".")[0]) + 1]
+            parts = [other.split(".") for other in _imported_modules(path, modules)]
+            used = {other[1] for other in parts if other[0] == "service" and len(other) > 1}
+            assert used <= set(allowed), f"{name} imports {sorted(used - set(allowed))}"
 
 
 def test_the_gateway_starts_without_the_heavy_packages() -> None:
