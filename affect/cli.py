@@ -14,7 +14,11 @@ from affect import __version__
 GROUP = "affectgan.commands"
 SAFE_PATH = "PYTHONSAFEPATH"  # Python's own: the working folder is no place to import from
 # Package of a command's module -> heading of its commands in the help, extra that it needs.
-SECTIONS = {"service": ("Use a model", "serving"), "training": ("Make a model", "training")}
+SECTIONS = {
+    "service": ("Use a model", "serving"),
+    "scoring": ("Score pictures and video", "local"),
+    "training": ("Make a model", "training"),
+}
 OTHER = ("More", "dev")
 
 
@@ -87,7 +91,8 @@ def main() -> None:
     """
     os.environ.setdefault(SAFE_PATH, "1")  # for every Python that this one starts
     try:
-        cli(standalone_mode=False)
+        # click hands an Exit's status back as if it were the command's value.
+        sys.exit(cli(standalone_mode=False) or 0)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.Abort:

@@ -47,6 +47,8 @@ BAND_PIXELS = 1 << 20  # converted at a time, so that a large picture lies in me
 REDUCTIONS = (8, 4, 2, 1)
 # Seconds of a core for a pixel (measured, generously rounded up): of a JPEG for each pass, of
 # others once.
+# Larger photographs are decoded at a fraction: enough to find faces and cut crops.
+LONGEST_PX = 1600
 SCAN_PIXEL_SECONDS, FIRST_SCAN_SECONDS, PIXEL_SECONDS = 1.5e-9, 5e-9, 35e-9
 # What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50)
 # look for such marks.

@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from affect.images import MAX_PIXELS, ImageError, decode, pixels_of
+from affect.images import (
+    LONGEST_PX,
+    MAX_PIXELS,
+    DecodedImage,
+    ImageError,
+    checked_header,
+    decode,
+    decode_header,
+    pixels_of,
+)
 
 U8: TypeAlias = NDArray[np.uint8]
 
@@ -43,12 +52,12 @@ PICTURE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture that is not opened yet. `frame` and `time_seconds` say where in a video it
-    was.
+    """One picture that is not opened yet, or the reason why it cannot be. `frame` and
+    `time_seconds` say where in a video it was.
     """
 
     name: str
-    source: Path | bytes | U8 | Image.Image
+    source: Path | bytes | U8 | Image.Image | ImageError
     frame: int | None = None
     time_seconds: float | None = None
 
@@ -56,6 +65,8 @@ class Picture:
         """The bytes of a file; arrays and PIL images become PNG. Raises ImageError when the file
         cannot be read.
         """
+        if isinstance(self.source, ImageError):
+            raise self.source
         if isinstance(self.source, bytes):
             return self.source
         if isinstance(self.source, Path):
@@ -71,6 +82,13 @@ class Picture:
         if isinstance(self.source, Image.Image):
             return pixels_of(self.source)
         return decode(self.content(), max_pixels=max_pixels)
+
+    def decoded(self) -> DecodedImage:
+        """The same as the gateway decodes it: large files come at a fraction. Raises ImageError."""
+        if isinstance(self.source, np.ndarray | Image.Image):
+            pixels = self.pixels()
+            return DecodedImage(pixels, *pixels.shape[1::-1])
+        return decode_header(checked_header(self.content()), longest_px=LONGEST_PX)
 
 
 PictureLike: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Picture

@@ -2,9 +2,20 @@
 `local`.
 """
 
-from affect.local.reader import Reader
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from affect.local.reading import ActionUnit, Reading
 from affect.local.readings import Readings
-from affect.local.video import VideoError
 
-__all__ = ["ActionUnit", "Reader", "Reading", "Readings", "VideoError"]
+if TYPE_CHECKING:
+    from affect.local.reader import Reader as Reader
+
+__all__ = ["ActionUnit", "Reader", "Reading", "Readings"]
+
+
+def __getattr__(name: str) -> Any:
+    """The reader brings torch: who only handles tables does without."""
+    if name != "Reader":
+        raise AttributeError(f"module 'affect.local' has no attribute {name!r}")
+    return import_module("affect.local.reader").Reader

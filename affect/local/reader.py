@@ -2,7 +2,6 @@
 memory stays flat.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from affect.batches import identities, predict
 from affect.card import ModelCard
+from affect.cores import cores
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
 from affect.factory import load_model
 from affect.images import ImageError
@@ -151,7 +151,7 @@ class Reader:
     def _crops(self, picture: Picture, faces: Faces) -> Crops | Reading:
         """Decode, find, align; the entry that says why not, when not."""
         try:
-            return crops(self.finder, picture.pixels(), faces=faces, size_px=self.card.image_px)
+            return crops(self.finder, picture.decoded(), faces=faces, size_px=self.card.image_px)
         except (ImageError, NoFaceError) as error:
             return failed(picture, error)
 
@@ -241,12 +241,6 @@ class Reader:
     def _one_crop(self, picture: Picture, faces: Faces) -> OneCrop | Reading:
         found = self._crops(picture, faces)
         return found if isinstance(found, Reading) else found[0]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def chosen_device(device: str) -> str:

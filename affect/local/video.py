@@ -2,19 +2,23 @@
 them in memory.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import fsspec
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame as Decoded
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
+
+from affect.images import ImageError
 
 SUFFIXES = frozenset(
     [
@@ -37,16 +41,26 @@ SUFFIXES = frozenset(
 )
 
 
-class VideoError(ValueError):
+# Everything else ("s3://...") is opened by fsspec.
+FFMPEG_SCHEMES = frozenset({"file", "http", "https", "rtsp", "rtmp", "rtp", "udp", "tcp", "srt"})
+WEBCAMS = {
+    "linux": ("/dev/video{}", "v4l2"),
+    "darwin": ("{}", "avfoundation"),
+    "win32": ("video={}", "dshow"),
+}
+WHOLE = 0.98  # of the frames that a container promises; encoders miscount by a few
+
+
+class VideoError(ImageError):
     """A video that cannot be read, or not to its end. `code`: unreadable, not_a_video,
-    no_video_stream, no_frames, truncated.
+    no_video_stream, no_frames, truncated, no_webcam.
     """
 
-    title = "Video"
-
     def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code, self.detail = code, detail
+        super().__init__(code, "Broken video", detail)
+
+    def __reduce__(self) -> tuple[type["VideoError"], tuple[str, str]]:  # type: ignore[override]
+        return type(self), (self.code, self.detail)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +99,7 @@ class VideoInfo:
 
 def probe(path: str | Path) -> VideoInfo:
     """Size, rate and expected number of frames. Raises VideoError."""
-    with _opened(path) as (container, stream):
+    with _opened(str(path)) as (container, stream):
         rate = float(stream.average_rate or 0)
         frames = stream.frames
         if not frames and container.duration:
@@ -104,7 +118,7 @@ def read_frames(
     """
     if every < 1:
         raise ValueError(f"every is {every}; give 1 for all frames, 2 for every other, and so on")
-    with _opened(path) as (container, stream):
+    with _opened(str(path)) as (container, stream):
         number, promised = 0, stream.frames
         if after is not None:
             number = after.number
@@ -128,11 +142,32 @@ def read_frames(
 WHOLE = 0.98  # of the frames that a container promises; encoders miscount by a few
 
 
-@contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def read_webcam(number: int = 0) -> Iterator[VideoFrame]:
+    """Frames of a camera of this machine as they come, until the caller stops. Raises VideoError
+    when there is none.
+    """
+    device, kind = WEBCAMS.get(sys.platform, WEBCAMS["linux"])
     try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError) as error:
+        container = av.open(device.format(number), format=kind)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        detail = f"no webcam {number} ({reason}); plug one in, or name a video or a stream's URL"
+        raise VideoError("no_webcam", detail) from error
+    with container:
+        stream, start = container.streams.video[0], None
+        for count, frame in enumerate(container.decode(stream)):
+            read = _as_frame(frame, count, stream)
+            start = read.time_seconds if start is None else start
+            yield replace(read, time_seconds=read.time_seconds - start)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    try:
+        scheme = path.partition("://")[0] if "://" in path else "file"
+        source: Any = path if scheme in FFMPEG_SCHEMES else fsspec.open(path, "rb").open()
+        container = av.open(source)
+    except (av.error.FFmpegError, OSError, ImportError, ValueError) as error:
         raise _not_opened(path, error) from error
     with container:
         if not container.streams.video:
@@ -143,12 +178,14 @@ def _opened(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _not_opened(path: str | Path, error: Exception) -> VideoError:
+def _not_opened(path: str, error: Exception) -> VideoError:
     if isinstance(error, av.error.InvalidDataError):
         return VideoError(
             "not_a_video",
             f"{path} is no video, or one cut off before its index; copy the whole file",
         )
+    if isinstance(error, av.error.EOFError):
+        return VideoError("no_frames", f"{path} ends before its first frame; copy the whole file")
     reason = getattr(error, "strerror", None) or error
     return VideoError("unreadable", f"{path} cannot be opened: {reason}")
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from affect.answers import RowProblem
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
-from affect.images import ImageError, checked_header, decode_header
+from affect.images import LONGEST_PX, ImageError, checked_header, decode_header
 from service.observability.metrics import Metrics
 from service.problems import row_problem
 from service.settings import Settings
@@ -28,9 +28,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 NICENESS = 5  # of the threads, beside the event loop
-LONGEST_PX = (
-    1600  # larger photographs are decoded at a fraction: enough to find faces and cut crops
-)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""Chunks: the pictures that are read in one go.
+
+Which pictures are in a chunk depends on nothing but the inputs. So they meet the same neighbours in
+a forward pass however many processes there are, whichever of them dies and wherever a run goes on:
+tables are the same to the last bit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from affect.inputs import Picture
+from scoring.sources import Position, Shard, pictures
+
+CHUNK_PICTURES = 16
+CHUNK_BYTES = 32 * 2**20  # of decoded frames: 12 of 720p, 1 of 4K
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a run stands: behind this position of this shard."""
+
+    shard: int
+    position: Position
+    complete: bool = False  # nothing of the shard is left
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some pictures of one shard, and where the run stands when they are done."""
+
+    pictures: tuple[Picture, ...]
+    mark: Mark
+
+    def emptied(self) -> "Chunk":
+        """The same with the names of its pictures alone."""
+        return replace(
+            self, pictures=tuple(replace(picture, source=b"") for picture in self.pictures)
+        )
+
+
+def chunks(
+    number: int, shard: Shard, *, every: int, position: Position | None = None
+) -> Iterator[Chunk]:
+    """The chunks of a shard, the `number`-th of its run, from a position on. The last one has no
+    pictures.
+    """
+    held, size, behind = list[Picture](), 0, position or {}
+    for picture, behind in pictures(shard, every=every, position=position):
+        held.append(picture)
+        size += picture.source.nbytes if isinstance(picture.source, np.ndarray) else 0
+        if len(held) == CHUNK_PICTURES or size >= CHUNK_BYTES:
+            yield Chunk(tuple(held), Mark(number, behind))
+            held, size = [], 0
+    yield Chunk(tuple(held), Mark(number, behind, complete=True))

@@ -1,0 +1,92 @@
+"""The same person keeps the same number through a video.
+
+norfair matches faces to people frame by frame: a Kalman filter follows each box (Bewley et al.
+2016, arXiv 1602.00763). What is near is ours to say: how far a face is from where a person is
+expected or was last, and how unlike the faces are, by the model's identity embedding (Wojke et al.
+2017, arXiv 1703.07402). Who is hidden stays expected for SURVIVES frames.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from norfair import Detection, Tracker
+from norfair.distances import Distance
+from norfair.tracker import TrackedObject
+from numpy.typing import NDArray
+
+from affect.local.reading import Reading
+
+SURVIVES = 60  # frames that are read
+REMEMBERED = 12  # faces of a person whose mean is what that person looks like
+FARTHEST = 1.0  # distance beyond which a face is somebody new
+# box sides that a face may be away, and more for each frame that it was hidden
+REACH, REACH_GROWS = 1.0, 0.2
+PLACE, UNLIKE = 0.5, 1.0  # weights of the distance in space, at the end of that reach, and in looks
+
+
+class People:
+    """The people of one video."""
+
+    def __init__(self) -> None:
+        self._tracker = Tracker(
+            distance_function="iou",
+            distance_threshold=FARTHEST,
+            hit_counter_max=SURVIVES,
+            initialization_delay=0,
+            past_detections_length=REMEMBERED,
+        )
+        # of people by norfair's ids, which count on from video to video
+        # The constructor takes names and scalar functions alone, and warns of the latter.
+        self._tracker.distance_function = _PlaceAndLooks()
+        self._numbers: dict[int, int] = {}
+
+    def number(self, entries: Sequence[Reading]) -> list[Reading]:
+        """The entries of a frame with their `track`: 0 for the first person seen, and so on."""
+        found = [_detection(entry) for entry in entries if entry.box is not None]
+        tracks: dict[int, int] = {}
+        for person in self._tracker.update(found or None):
+            if person.last_detection.age == person.age:  # seen in this frame
+                assert person.id is not None
+                number = self._numbers.setdefault(person.id, len(self._numbers))
+                tracks[person.last_detection.data] = number
+        return [
+            entry if entry.face is None else replace(entry, track=tracks.get(entry.face))
+            for entry in entries
+        ]
+
+
+def _detection(entry: Reading) -> Detection:
+    assert entry.box is not None
+    x, y, width, height = entry.box
+    corners = np.array([[x, y], [x + width, y + height]])
+    return Detection(corners, data=entry.face, embedding=entry.identity)
+
+
+class _PlaceAndLooks(Distance):
+    """0: the same place and looks; more than FARTHEST: not this person."""
+
+    def get_distances(
+        self, objects: Sequence[TrackedObject], candidates: Any
+    ) -> NDArray[np.float64]:
+        """(faces, people)"""
+        return np.array([[_distance(face, person) for person in objects] for face in candidates])
+
+
+def _distance(face: Detection, person: TrackedObject) -> float:
+    hidden = person.age - (person.last_detection.age or 0) - 1
+    side = float(np.mean(face.points[1] - face.points[0]))
+    places = (person.estimate, person.last_detection.points)
+    away = min(float(np.linalg.norm((face.points - place).mean(0))) for place in places) / side
+    share = away / (REACH + REACH_GROWS * hidden)
+    if share > 1:
+        return FARTHEST + share
+    return PLACE * share + UNLIKE * (1 - float(face.embedding @ _looks(person)))
+
+
+def _looks(person: TrackedObject) -> NDArray[np.float32]:
+    """(E,) of length 1: the mean of the faces that are remembered."""
+    mean = np.mean([seen.embedding for seen in person.past_detections], axis=0)
+    looks: NDArray[np.float32] = mean / np.linalg.norm(mean)
+    return looks

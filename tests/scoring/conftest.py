@@ -1,0 +1,48 @@
+"""A tiny model, and what is scored with it."""
+
+from pathlib import Path
+
+import pytest
+from skimage import data
+
+from tests.support.pictures import encoded
+from tests.support.tiny import tiny_model
+from tests.support.videos import frame, write_video
+
+FRAMES = 40
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face that moves, in FRAMES frames."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    return write_video(path, [frame(step) for step in range(FRAMES)])
+
+
+@pytest.fixture(scope="session")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough to be stopped in."""
+    path = tmp_path_factory.mktemp("clip") / "long.mp4"
+    return write_video(path, [frame(step) for step in range(3 * FRAMES)])
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty portraits in two folders, and three files that are none."""
+    folder = tmp_path_factory.mktemp("album")
+    content = encoded(data.astronaut()[:256, 96:352])
+    for number in range(20):
+        path = folder / ("anna", "ben")[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "gone.jpg").symlink_to(folder / "nowhere")
+    (folder / "raw.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    return folder
