@@ -40,7 +40,7 @@ def test_two_who_cross_keep_their_numbers() -> None:
             faces = faces[:1]  # the second is behind the first
         entries = [reading(step, face=n, x=x, person=who) for n, (x, who) in enumerate(faces)]
         frames.append(entries if step % 2 else entries[::-1])
-  
+
     people = [[_who(one) for one in entries] for entries in frames]
     first = people[0]  # are numbered in the order in which they were seen
     assert _tracks(frames) == [[first.index(who) for who in entries] for entries in people]
