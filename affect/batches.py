@@ -12,6 +12,7 @@ from torch import Tensor
 
 from affect.model import AffectModel, Prediction
 from affect.protocol.messages import F32, I32, I64, U8, Predictions
+from affect.rows import join_rows
 
 # A pass may be padded by this share of its size; beyond it, two smaller passes are cheaper than
 # computing nothing.
@@ -52,16 +53,6 @@ def numpy_rows(prediction: Prediction, rows: int) -> Predictions:
     return Predictions(present=present, **parts)
 
 
-def join(parts: Sequence[Predictions]) -> Predictions:
-    """Rows of several predictions as one."""
-    return Predictions(
-        *(
-            np.concatenate([getattr(part, name) for part in parts])
-            for name in Predictions.__dataclass_fields__
-        )
-    )
-
-
 @torch.inference_mode()
 def predict(model: AffectModel, crops: U8, sizes: Sequence[int]) -> Predictions:
     """Read crops (N, S, S, 3)."""
@@ -71,7 +62,7 @@ def predict(model: AffectModel, crops: U8, sizes: Sequence[int]) -> Predictions:
         read.append(
             numpy_rows(model.predict(model.to_pixels(pad(images[start:stop], size))), stop - start)
         )
-    return join(read)
+    return join_rows(read, np.concatenate)
 
 
 @torch.inference_mode()
@@ -100,7 +91,7 @@ def generate(
         images.append(image.cpu().numpy())
         requested.append(y.cpu().numpy())
         measured.append(numpy_rows(model.predict(model.to_pixels(image)), 1))
-    return np.concatenate(images), np.concatenate(requested), join(measured)
+    return np.concatenate(images), np.concatenate(requested), join_rows(measured, np.concatenate)
 
 
 @torch.inference_mode()

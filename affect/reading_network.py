@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from affect.rows import take_rows
+
 FEATURES = 256  # H: what every output is a linear map of
 SQUEEZED = 32  # channels of the last map that are read as they lie, not averaged away
 DEPTH = (1, 1, 2, 1)  # residual blocks after each halving but the first
@@ -36,10 +38,6 @@ class ReadingOutput:
     def map(self, change: Callable[[Tensor], Tensor]) -> "ReadingOutput":
         """The same function of every tensor."""
         return ReadingOutput(*(change(getattr(self, field.name)) for field in fields(self)))
-
-    def rows(self, which: slice) -> "ReadingOutput":
-        """Some rows of every tensor."""
-        return self.map(lambda tensor: tensor[which])
 
 
 class _Block(nn.Module):
@@ -118,7 +116,7 @@ def with_mirrored(output: ReadingOutput, rows: int) -> ReadingOutput:
 
     A mirror image shows the same state with left and right exchanged, and yaw and roll negated.
     """
-    face, mirror = output.rows(slice(0, rows)), output.rows(slice(rows, None))
+    face, mirror = take_rows(output, slice(rows)), take_rows(output, slice(rows, None))
     turned = mirror.pose * mirror.pose.new_tensor([-1.0, 1.0, -1.0])[: mirror.pose.shape[1]]
     mirrored = ReadingOutput(
         mirror.logits, mirror.va, mirror.expression, turned, mirror.sides.flip(1), mirror.features

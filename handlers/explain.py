@@ -10,13 +10,17 @@ from affect.archive import Context, device_of, folder_of, settings_of
 from affect.counterfactual import Question, explain
 from affect.factory import load_model
 from affect.judge import JUDGE_FILE, Judge
-from affect.protocol.explanations import answer_of, questions_of, spread
+from affect.protocol.explanations import (
+    questions_from_request,
+    response_from_results,
+    results_by_row,
+)
 from affect.protocol.messages import ANY_LABEL, ExplainRequest, ExplainResponse
 from affect.protocol.torchserve_batch import RequestBatch, row_ranges
 
 
 class ExplainHandler:
-    """The questions of all jobs of a batch are searched together."""
+    """The questions of all requests of a batch are searched together."""
 
     def initialize(self, context: Context) -> None:
         """Load the archive's model, and its judge if it has one, and explain once.
@@ -29,18 +33,13 @@ class ExplainHandler:
         self.model = load_model(folder, device=device)
         self.judge = Judge.load(folder, device=device) if (folder / JUDGE_FILE).is_file() else None
         side = self.model.card.image_px
-        self.run(
-            [
-                ExplainRequest.of(
-                    np.zeros((1, side, side, 3), dtype=np.uint8), ANY_LABEL, np.nan, gradients=True
-                )
-            ]
-        )
+        blank = np.zeros((1, side, side, 3), dtype=np.uint8)
+        self.run([ExplainRequest.of(blank, ANY_LABEL, np.nan, gradients=True)])
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """One answer per job.
+        """One body for each place of the batch.
 
-        A job that is not for this model gets a 400 of its own, its neighbours succeed.
+        A request that is not for this model gets a 400 of its own, its neighbours succeed.
         """
         return RequestBatch.parse(ExplainRequest, data, context, self.model.card).respond(self.run)
 
@@ -48,23 +47,19 @@ class ExplainHandler:
         """An explanation or an error for every row of every request."""
         card, frames = self.model.card, self.settings.frames
         crops = np.concatenate([request.crops for request in requests])
-        rows = [row for request in requests for row in questions_of(request, card)]
-        asked = {place: row for place, row in enumerate(rows) if isinstance(row, Question)}
-        gradients = (
-            np.concatenate([request.gradients for request in requests])
-            .astype(bool)[list(asked)]
-            .tolist()
-        )
+        gradients = np.concatenate([request.gradients for request in requests]).astype(bool)
+        rows = [row for request in requests for row in questions_from_request(request, card)]
+        questions = {place: row for place, row in enumerate(rows) if isinstance(row, Question)}
         explained = explain(
             self.model,
-            crops[list(asked)],
-            list(asked.values()),
+            crops[list(questions)],
+            list(questions.values()),
             frames=frames,
-            integrated_gradients=gradients,
+            integrated_gradients=gradients[list(questions)].tolist(),
             judge=self.judge,
         )
-        answers = spread(rows, explained)
+        results = results_by_row(rows, explained)
         return [
-            answer_of(answers[start:stop], card, frames)
-            for start, stop in row_ranges(map(len, requests))
+            response_from_results(results[part], card, frames)
+            for part in row_ranges(map(len, requests))
         ]

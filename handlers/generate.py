@@ -14,33 +14,26 @@ from affect.protocol.torchserve_batch import RequestBatch
 
 
 class GenerateHandler:
-    """Every face is its own forward pass: the same seed gives the same bytes whoever else is being
-    served.
-    """
+    """Every face is its own forward pass: the same seed gives the same bytes in any company."""
 
     def initialize(self, context: Context) -> None:
-        """Load the archive's model and draw once each way. Raises CardError when they do not fit."""
+        """Load the archive's model and draw once each way.
+
+        Raises CardError when they do not fit.
+        """
         self.settings = settings_of(context, "generate")
         torch.set_num_threads(self.settings.threads)
         self.model = load_model(folder_of(context), device=device_of(context))
         side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
-        asked = np.full((2, labels), np.nan, dtype=np.float32)
-        person = np.zeros((1, side, side, 3), dtype=np.uint8)
-        self.run(
-            [
-                GenerateRequest(
-                    asked,
-                    np.zeros(2, dtype=np.int64),
-                    person,
-                    np.array([NO_REFERENCE, 0], dtype=np.int32),
-                )
-            ]
-        )
+        anything, seeds = np.full((2, labels), np.nan, np.float32), np.zeros(2, np.int64)
+        blank = np.zeros((1, side, side, 3), dtype=np.uint8)
+        reference_of = np.array([NO_REFERENCE, 0], np.int32)
+        self.run([GenerateRequest(anything, seeds, blank, reference_of)])
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """One answer per job.
+        """One body for each place of the batch.
 
-        A job that is not for this model gets a 400 of its own, its neighbours succeed.
+        A request that is not for this model gets a 400 of its own, its neighbours succeed.
         """
         return RequestBatch.parse(GenerateRequest, data, context, self.model.card).respond(self.run)
 
@@ -51,7 +44,7 @@ class GenerateHandler:
     def draw(self, request: GenerateRequest) -> GenerateResponse:
         """The faces of one request.
 
-        A row with an error is drawn as if it asked for nothing, and means nothing.
+        A row with an error is drawn as if nothing were wanted, and means nothing.
         """
         errors = request.faults(self.model.card)
         labels, reference_of = request.labels.copy(), request.reference_of.copy()

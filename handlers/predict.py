@@ -11,10 +11,11 @@ from affect.batches import predict
 from affect.factory import load_model
 from affect.protocol.messages import PredictRequest, PredictResponse
 from affect.protocol.torchserve_batch import RequestBatch, row_ranges
+from affect.rows import take_rows
 
 
 class PredictHandler:
-    """All faces of all jobs of a batch share forward passes."""
+    """All faces of all requests of a batch share forward passes."""
 
     def initialize(self, context: Context) -> None:
         """Load the archive's model and run every size of forward pass once.
@@ -29,20 +30,14 @@ class PredictHandler:
             self.run([PredictRequest(np.zeros((faces, side, side, 3), dtype=np.uint8))])
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
-        """One answer per job.
+        """One body for each place of the batch.
 
-        A job that is not for this model gets a 400 of its own, its neighbours succeed.
+        A request that is not for this model gets a 400 of its own, its neighbours succeed.
         """
         return RequestBatch.parse(PredictRequest, data, context, self.model.card).respond(self.run)
 
     def run(self, requests: list[PredictRequest]) -> list[PredictResponse]:
         """What is read off the faces of each request."""
-        read = predict(
-            self.model,
-            np.concatenate([request.crops for request in requests]),
-            self.settings.batch_faces,
-        )
-        return [
-            PredictResponse(read.rows(start, stop))
-            for start, stop in row_ranges(map(len, requests))
-        ]
+        crops = np.concatenate([request.crops for request in requests])
+        read = predict(self.model, crops, self.settings.batch_faces)
+        return [PredictResponse(take_rows(read, part)) for part in row_ranges(map(len, requests))]

@@ -1,4 +1,4 @@
-"""Explanations as the wire carries them, and questions as they come from it."""
+"""Explanations as messages carry them, and questions as they come out of messages."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -17,15 +17,31 @@ from affect.protocol.messages import (
     Predictions,
     RowError,
 )
-from affect.protocol.tensor_codec import blank, build
+from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors
 
 NO_OTHER = RowError(
     "no_other_answer", "No other answer", "whatever else was tried gives the same picture"
 )
+TENSORS = (
+    "reconstruction",
+    "reconstruction_error",
+    "counterfactual",
+    "valid",
+    "map",
+    "signed",
+    "frames",
+)
+READINGS = ("factual", "reconstruction_read", "counterfactual_read")
+Result = Explanation | QuestionError | RowError
 
 
-def questions_of(request: ExplainRequest, card: ModelCard) -> list[Question | RowError | None]:
-    """One question per row; in the place of one that makes sense for no face, its error; None for another answer to the one before."""
+def questions_from_request(
+    request: ExplainRequest, card: ModelCard
+) -> list[Question | RowError | None]:
+    """What each row asks.
+
+    The error of one that makes sense for no face; None for another answer to the row before.
+    """
     faults, names = request.faults(card), card.labels_of.names
     return [
         faults.get(row) or (_question(request, row, names) if request.answer[row] == 0 else None)
@@ -36,91 +52,82 @@ def questions_of(request: ExplainRequest, card: ModelCard) -> list[Question | Ro
 def _question(request: ExplainRequest, row: int, names: Sequence[str]) -> Question:
     label, target = int(request.label[row]), float(request.target[row])
     following = request.answer[row + 1 :]
-    more = int((np.cumprod(following != 0)).sum())  # rows that want another answer to this one
-    family = FAMILIES[int(request.family[row])]
+    more = int(np.cumprod(following != 0).sum())  # rows that want another answer to this one
     return Question(
         None if label == ANY_LABEL else names[label],
         None if np.isnan(target) else target,
-        family,
+        FAMILIES[int(request.family[row])],
         1 + more,
     )
 
 
-def spread(
+def results_by_row(
     rows: Sequence[Question | RowError | None], explained: Iterable[Explanation | QuestionError]
-) -> list[Explanation | QuestionError | RowError]:
-    """What to answer in each row of `questions_of`: explanations of the questions in turn, and their other answers behind them."""
-    answers, source = list[Explanation | QuestionError | RowError](), iter(explained)
-    others: Iterator[Explanation] = iter(())
+) -> list[Result]:
+    """The result of each row of `questions_from_request`.
+
+    `explained` has one for each question in turn; its alternatives fill the rows behind it.
+    """
+    results, source = list[Result](), iter(explained)
+    alternatives: Iterator[Explanation] = iter(())
     for row in rows:
         if row is None:
-            answers.append(next(others, NO_OTHER))
+            results.append(next(alternatives, NO_OTHER))
             continue
-        answer = row if isinstance(row, RowError) else next(source)
-        others = iter(answer.alternatives if isinstance(answer, Explanation) else ())
-        answers.append(answer)
-    return answers
+        result = row if isinstance(row, RowError) else next(source)
+        alternatives = iter(result.alternatives if isinstance(result, Explanation) else ())
+        results.append(result)
+    return results
 
 
-def answer_of(
-    found: Sequence[Explanation | QuestionError | RowError], card: ModelCard, frames: int
+def response_from_results(
+    results: Sequence[Result], card: ModelCard, frames: int
 ) -> ExplainResponse:
-    """The answer to one request: an explanation or an error for each of its rows."""
-    tensors = blank(ExplainResponse, card, N=len(found), F=frames)
+    """The response to one request, from an explanation or an error for each of its rows."""
+    tensors = zero_tensors(ExplainResponse, card, N=len(results), F=frames)
     errors: dict[int, RowError] = {}
-    words: list[ExplanationDetails | None] = []
-    for row, one in enumerate(found):
-        words.append(_words(one) if isinstance(one, Explanation) else None)
-        if isinstance(one, Explanation):
-            for name, value in _tensors(one, card):
+    details: list[ExplanationDetails | None] = []
+    for row, result in enumerate(results):
+        if isinstance(result, Explanation):
+            details.append(_details(result))
+            for name, value in _tensors(result, card):
                 tensors[name][row] = value
         else:
-            errors[row] = RowError(one.code, one.title, one.detail)
-    return ExplainResponse(**build(ExplainResponse, tensors), words=tuple(words), errors=errors)
+            details.append(None)
+            errors[row] = RowError(result.code, result.title, result.detail)
+    arguments = arguments_from_tensors(ExplainResponse, tensors)
+    return ExplainResponse(**arguments, details=tuple(details), errors=errors)
 
 
-def _tensors(one: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
-    assert one.question.label is not None
-    yield "label", card.labels_of.index(one.question.label)
-    yield "target", one.question.target
-    for name in (
-        "reconstruction",
-        "reconstruction_error",
-        "counterfactual",
-        "valid",
-        "map",
-        "signed",
-        "frames",
-    ):
-        yield name, getattr(one, name)
-    if one.integrated_gradients is not None:
-        yield "gradients", measure.signed_shares(one.frames[0], one.integrated_gradients)
-    for name in ("factual", "reconstruction_read", "counterfactual_read"):
-        read: Prediction = getattr(one, name)
+def _tensors(explanation: Explanation, card: ModelCard) -> Iterator[tuple[str, Any]]:
+    """One row of every tensor, by its name in the file."""
+    assert explanation.question.label is not None
+    yield "label", card.labels_of.index(explanation.question.label)
+    yield "target", explanation.question.target
+    for name in TENSORS:
+        yield name, getattr(explanation, name)
+    gradients = explanation.integrated_gradients
+    if gradients is not None:
+        yield "gradients", measure.signed_shares(explanation.frames[0], gradients)
+    for name in READINGS:
+        reading: Prediction = getattr(explanation, name)
         for part in Predictions.__dataclass_fields__:
-            yield f"{name}.{part}", getattr(read, part)[0].float().cpu().numpy()
+            yield f"{name}.{part}", getattr(reading, part)[0].float().cpu().numpy()
 
 
-def _words(one: Explanation) -> ExplanationDetails:
-    shares = (
-        None
-        if one.integrated_gradients is None
-        else measure.region_gradients(one.integrated_gradients)
-    )
-    judge_agreement = (
-        (one.judge_agreement.before, one.judge_agreement.after, one.judge_agreement.agrees)
-        if one.judge_agreement
-        else None
-    )
+def _details(explanation: Explanation) -> ExplanationDetails:
+    gradients, agreement = explanation.integrated_gradients, explanation.judge_agreement
     return ExplanationDetails(
-        one.changes,
-        one.causes,
-        one.regions,
-        one.attribution,
-        one.scores,
-        one.trust,
-        one.reasons,
-        one.sentence,
-        shares,
-        judge_agreement,
+        changes=explanation.changes,
+        causes=explanation.causes,
+        regions=explanation.regions,
+        attribution=explanation.attribution,
+        scores=explanation.scores,
+        trust=explanation.trust,
+        reasons=explanation.reasons,
+        sentence=explanation.sentence,
+        gradients=None if gradients is None else measure.region_gradients(gradients),
+        judge_agreement=None
+        if agreement is None
+        else (agreement.before, agreement.after, agreement.agrees),
     )

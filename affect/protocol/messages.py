@@ -1,11 +1,12 @@
-"""What gateway and handlers say to each other: one job per client request, its rows answered or refused one by one.
+"""What gateway and handlers send each other: one request per request of a client, its rows answered
+or refused one by one.
 
 Every message has `to_bytes(card)` and `from_bytes(content, card)` (affect.protocol.tensor_codec).
 Shape letters: N rows, R references, S image side in px, K Action Units, F frames. Crops are RGB.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
@@ -19,10 +20,10 @@ from affect.protocol.tensor_codec import ProtocolError as ProtocolError
 MEDIA_TYPE = "application/octet-stream"
 ANY_LABEL = -1  # ExplainRequest.label: the strongest decision about the face is questioned
 NO_REFERENCE = -1
-FAMILIES: tuple[Literal["expression"], Literal["nuisance"]] = (
-    "expression",
-    "nuisance",
-)  # what an explanation may change
+# What an explanation may change.
+FAMILIES: tuple[Literal["expression"], Literal["nuisance"]] = ("expression", "nuisance")
+# Names that archives of 1.0 use, where they differ from the attribute's.
+STORED_NAMES = {"judge_agreement": "opinion"}
 
 U8: TypeAlias = NDArray[np.uint8]
 I32: TypeAlias = NDArray[np.int32]
@@ -32,7 +33,10 @@ F32: TypeAlias = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class RowError:
-    """Why one row has no answer: a stable code, a title that is the same for every such row, and the detail."""
+    """Why one row has no answer.
+
+    A stable code, a title that is the same for every such row, and the detail.
+    """
 
     code: str
     title: str
@@ -57,23 +61,14 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.realism)
 
-    def of(self, rows: Sequence[int]) -> "Predictions":
-        """These rows of every field."""
-        return Predictions(
-            **{name: getattr(self, name)[list(rows)] for name in tensors_of(Predictions)}
-        )
-
-    def rows(self, start: int, stop: int) -> "Predictions":
-        """Rows start..stop of every field."""
-        return Predictions(
-            **{name: getattr(self, name)[start:stop] for name in tensors_of(Predictions)}
-        )
-
 
 @dataclass(frozen=True)
 class WorkReport:
-    """How a job was done, as its worker tells: when, in seconds since 1970, and in what company. `traces` are the traceparents of
-    the jobs in the same batch, its own among them, as far as they have one."""
+    """When a worker did a request, in seconds since 1970, and in which batch.
+
+    `traces` are the traceparents of the requests in the batch, its own among them, as far as they
+    have one.
+    """
 
     start_seconds: float
     end_seconds: float
@@ -84,43 +79,39 @@ class WorkReport:
 
 @dataclass(frozen=True, eq=False)
 class WorkerRequest(Message):
-    """Base of the requests. `traceparent` (W3C Trace Context) says to which request of a client it belongs."""
+    """Base. `traceparent` (W3C Trace Context) says to which request of a client it belongs."""
 
     traceparent: str = field(default="", kw_only=True)
 
     def __len__(self) -> int:
-        return len(
-            getattr(self, next(iter(tensors_of(type(self)))))
-        )  # every job's first tensor has a row for each of its rows
+        first = next(iter(tensors_of(type(self))))  # which has a row for each of its rows
+        return len(getattr(self, first))
 
-    def _words(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         return {"traceparent": self.traceparent} if self.traceparent else {}
 
     @classmethod
-    def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
-        return cls(**arguments, traceparent=words.get("traceparent", ""))
+    def _from_metadata(cls, arguments: dict[str, Any], metadata: Mapping[str, Any]) -> Self:
+        return cls(**arguments, traceparent=metadata.get("traceparent", ""))
 
 
 @dataclass(frozen=True, eq=False)
 class WorkerResponse(Message):
-    """Base of the answers. A row with an error has tensors that mean nothing. `work` is None when no worker did it."""
+    """Base. The tensors of a row with an error mean nothing; `work` is the worker's report."""
 
     errors: dict[int, RowError] = field(default_factory=dict, kw_only=True)
     work: WorkReport | None = field(default=None, kw_only=True)
 
-    def _words(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         work = {"work": asdict(self.work)} if self.work else {}
         return {"errors": {str(row): asdict(error) for row, error in self.errors.items()}, **work}
 
     @classmethod
-    def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
-        errors = {int(row): RowError(**error) for row, error in words["errors"].items()}
-        work = (
-            WorkReport(**words["work"] | {"traces": tuple(words["work"]["traces"])})
-            if "work" in words
-            else None
-        )
-        return cls(**arguments, errors=errors, work=work)
+    def _from_metadata(cls, arguments: dict[str, Any], metadata: Mapping[str, Any]) -> Self:
+        errors = {int(row): RowError(**error) for row, error in metadata["errors"].items()}
+        work = metadata.get("work")
+        report = work and WorkReport(**work | {"traces": tuple(work["traces"])})
+        return cls(**arguments, errors=errors, work=report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +132,7 @@ class PredictResponse(WorkerResponse):
 
 @dataclass(frozen=True, eq=False)
 class GenerateRequest(WorkerRequest):
-    """Draw N faces: label rows with NaN where nothing is asked, seeds, and for each the crop of the person to keep."""
+    """Draw N faces: labels with NaN where nothing is wanted, seeds, and crops of people to keep."""
 
     kind: ClassVar[str] = "generate request"
     labels: F32 = tensor("N K+2", np.float32)
@@ -166,7 +157,7 @@ class GenerateRequest(WorkerRequest):
 
 @dataclass(frozen=True, eq=False)
 class GenerateResponse(WorkerResponse):
-    """The pictures, the complete states that were asked of the model, and what the predictor reads off each picture."""
+    """The pictures, the complete labels they were drawn for, and what is read off each picture."""
 
     kind: ClassVar[str] = "generate answer"
     images: U8 = tensor("N S S 3", np.uint8)
@@ -181,14 +172,12 @@ class ExplainRequest(WorkerRequest):
     kind: ClassVar[str] = "explain request"
     crops: U8 = tensor("N S S 3", np.uint8)
     label: I32 = tensor("N", np.int32)  # column of a label row, or ANY_LABEL
-    target: F32 = tensor(
-        "N", np.float32
-    )  # AU: 1 present, 0 absent; valence, arousal: the wanted value; NaN: the other side
+    # AU: 1 present, 0 absent; valence, arousal: the wanted value; NaN: the other side
+    target: F32 = tensor("N", np.float32)
     gradients: U8 = tensor("N", np.uint8)  # 1: Integrated Gradients too
     family: U8 = tensor("N", np.uint8)  # what may be changed, a place in FAMILIES
-    answer: U8 = tensor(
-        "N", np.uint8
-    )  # 0: the least change; 1, 2, ...: another answer to the question of the row before
+    # 0: the least change; 1, 2, ...: another answer to the question of the row before
+    answer: U8 = tensor("N", np.uint8)
 
     @classmethod
     def of(
@@ -231,7 +220,7 @@ class ExplainRequest(WorkerRequest):
         if self.answer[row] and (not row or self.answer[row] != self.answer[row - 1] + 1):
             return RowError(
                 "lone_answer",
-                "WorkerResponse without its question",
+                "Answer without its question",
                 f"answer {self.answer[row]} does not follow the one before it",
             )
         return (
@@ -241,12 +230,13 @@ class ExplainRequest(WorkerRequest):
 
 @dataclass(frozen=True)
 class ExplanationDetails:
-    """The part of one explanation that is words and named numbers.
+    """The part of one explanation that is text and named numbers.
 
-    `changes` are (label, from, to), `causes` what was moved in the same form; `regions` the share of the change in each
-    region of the face; `attribution` how far each AU (or nuisance) alone moves the decision; `gradients` the signed share of
-    Integrated Gradients in each region, when they were asked for; `opinion` the independent judge's reading of the
-    questioned label before and after, and whether it agrees.
+    `changes` are (label, from, to), `causes` what was moved in the same form; `regions` the share
+    of the change in each region of the face; `attribution` how far each AU (or nuisance) alone
+    moves the decision; `gradients` the signed share of Integrated Gradients in each region, when
+    they were wanted; `judge_agreement` the independent judge's reading of the questioned label
+    before and after, and whether it agrees.
     """
 
     changes: tuple[tuple[str, float, float], ...]
@@ -258,12 +248,29 @@ class ExplanationDetails:
     reasons: tuple[str, ...]
     sentence: str
     gradients: dict[str, float] | None = None
-    opinion: tuple[float, float, bool] | None = None
+    judge_agreement: tuple[float, float, bool] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Under the stored names."""
+        return {STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """Reads what `to_json` wrote."""
+        values = {name: stored[STORED_NAMES.get(name, name)] for name in _names(cls)}
+        for name in ("changes", "causes"):
+            values[name] = tuple((str(a), float(b), float(c)) for a, b, c in values[name])
+        values["reasons"] = tuple(values["reasons"])
+        values["judge_agreement"] = values["judge_agreement"] and tuple(values["judge_agreement"])
+        return cls(**values)
 
 
 @dataclass(frozen=True, eq=False)
 class ExplainResponse(WorkerResponse):
-    """The question as it was understood, and the explanation. All pictures are in the frame of the crop."""
+    """The question as it was understood, and the explanation.
+
+    All pictures are in the frame of the crop.
+    """
 
     kind: ClassVar[str] = "explain answer"
     label: I32 = tensor("N", np.int32)
@@ -278,33 +285,26 @@ class ExplainResponse(WorkerResponse):
     map: U8 = tensor("N S S", np.uint8)  # 0 where nothing changed
     signed: U8 = tensor("N S S 3", np.uint8)  # for people's eyes
     frames: U8 = tensor("N F S S 3", np.uint8)  # the way from the face to its counterfactual
-    gradients: U8 = tensor(
-        "N S S 3", np.uint8
-    )  # Integrated Gradients for people's eyes; empty where they were not asked for
-    words: tuple[ExplanationDetails | None, ...] = ()  # None in a row with an error
+    gradients: U8 = tensor("N S S 3", np.uint8)  # for people's eyes; 0 where not wanted
+    details: tuple[ExplanationDetails | None, ...] = ()  # None in a row with an error
 
-    def _words(self) -> dict[str, Any]:
-        return super()._words() | {"words": [words and asdict(words) for words in self.words]}
+    def _metadata(self) -> dict[str, Any]:
+        rows = [details and details.to_json() for details in self.details]
+        return super()._metadata() | {"words": rows}
 
     @classmethod
-    def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
-        told = tuple(row and _explained(row) for row in words["words"])
-        if len(told) != len(arguments["label"]):
+    def _from_metadata(cls, arguments: dict[str, Any], metadata: Mapping[str, Any]) -> Self:
+        rows = metadata["words"]
+        if len(rows) != len(arguments["label"]):
             raise ProtocolError(
-                "words", len(told), f"one entry for each of {len(arguments['label'])} rows"
+                "words", len(rows), f"one entry for each of {len(arguments['label'])} rows"
             )
-        return super()._from_words(arguments | {"words": told}, words)
+        details = tuple(row and ExplanationDetails.from_json(row) for row in rows)
+        return super()._from_metadata(arguments | {"details": details}, metadata)
 
 
-def _explained(row: dict[str, Any]) -> ExplanationDetails:
-    moved = {
-        name: tuple((str(label), float(start), float(end)) for label, start, end in row[name])
-        for name in ("changes", "causes")
-    }
-    opinion = row["opinion"] and tuple(row["opinion"])
-    return ExplanationDetails(
-        **row | moved | {"reasons": tuple(row["reasons"]), "opinion": opinion}
-    )
+def _names(kind: type[Any]) -> list[str]:
+    return [part.name for part in fields(kind)]
 
 
 def _label_fault(labels: Mapping[str, float]) -> RowError | None:

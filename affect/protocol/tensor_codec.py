@@ -1,8 +1,10 @@
-"""How a dataclass of tensors becomes safetensors bytes and comes back, held against the model's card on both ways.
+"""How a dataclass of tensors becomes safetensors bytes and comes back.
 
-A message's fields are declared with `tensor("N S S 3", np.uint8)`: letters that the card fixes (S, K, K+2) must be its
-sizes, free letters (N, R, F) must agree within the message. The header's metadata names the message, the wire's version
-and the digest of the model it was written for; words that are no tensors travel there as JSON.
+Both ways it is held against the model's card. A message's fields are declared with
+`tensor("N S S 3", np.uint8)`: letters that the card fixes (S, K, K+2) must be its sizes, free
+letters (N, R, F) must agree within the message. The header's metadata names the message, the
+format's version and the digest of the model it was written for; what is no tensor travels there as
+JSON, under the name "words".
 """
 
 from collections.abc import Mapping
@@ -19,11 +21,14 @@ from safetensors.numpy import load, save
 from affect.card import ModelCard
 
 FORMAT = "1"
-MAX_ROWS = 1024  # more in one job would keep every other client waiting
+MAX_ROWS = 1024  # more in one request would keep every other client waiting
 
 
 class ProtocolError(ValueError):
-    """Bytes that are not the expected message, or do not fit the model: names field, value and remedy."""
+    """Bytes that are not the expected message, or do not fit the model.
+
+    Names field, value and remedy.
+    """
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
         super().__init__(f"{field} is {value!r}; {remedy}")
@@ -48,25 +53,28 @@ def group(kind: type[Any]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """Base of every job and answer: bytes and back."""
+    """Base of every request and response."""
 
     kind: ClassVar[str] = ""
 
     def to_bytes(self, card: ModelCard) -> bytes:
         """Bytes for the model of this card. Raises ProtocolError when a field does not fit it."""
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in _flatten(self).items()}
-        _fit(type(self), tensors, card)
+        _check(type(self), tensors, card)
         header = {
             "message": self.kind,
             "format": FORMAT,
             "digest": card.digest,
-            "words": orjson.dumps(self._words()).decode(),
+            "words": orjson.dumps(self._metadata()).decode(),
         }
         return save(tensors, header)
 
     @classmethod
     def from_bytes(cls, content: bytes | bytearray, card: ModelCard) -> Self:
-        """The message in these bytes. Raises ProtocolError when it is not one, or is for another model."""
+        """The message in these bytes.
+
+        Raises ProtocolError when it is none, or is for another model.
+        """
         header, tensors = _unpack(bytes(content))
         for name, expected in (("message", cls.kind), ("format", FORMAT), ("digest", card.digest)):
             if header.get(name) != expected:
@@ -76,14 +84,16 @@ class Message:
                     f"this side expects {expected!r}: both must serve the same archive",
                 )
         tensors = _with_absent(cls, tensors, card)
-        _fit(cls, tensors, card)
-        return cls._from_words(build(cls, tensors), orjson.loads(header["words"]))
+        _check(cls, tensors, card)
+        return cls._from_metadata(
+            arguments_from_tensors(cls, tensors), orjson.loads(header["words"])
+        )
 
-    def _words(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         return {}
 
     @classmethod
-    def _from_words(cls, arguments: dict[str, Any], words: Mapping[str, Any]) -> Self:
+    def _from_metadata(cls, arguments: dict[str, Any], metadata: Mapping[str, Any]) -> Self:
         return cls(**arguments)
 
 
@@ -94,16 +104,16 @@ def tensors_of(kind: type[Any]) -> Mapping[str, _Tensor]:
 
 @cache
 def _tensors_of(kind: type[Any]) -> dict[str, _Tensor]:
-    found: dict[str, _Tensor] = {}
+    tensors: dict[str, _Tensor] = {}
     for part in fields(kind):
         if "tensor" in part.metadata:
-            found[part.name] = part.metadata["tensor"]
+            tensors[part.name] = part.metadata["tensor"]
         if "group" in part.metadata:
-            found |= {
+            tensors |= {
                 f"{part.name}.{name}": spec
                 for name, spec in tensors_of(part.metadata["group"]).items()
             }
-    return found
+    return tensors
 
 
 def _flatten(message: Message) -> dict[str, NDArray[Any]]:
@@ -116,8 +126,11 @@ def _flatten(message: Message) -> dict[str, NDArray[Any]]:
     return tensors
 
 
-def blank(kind: type[Any], card: ModelCard, **free: int) -> dict[str, NDArray[Any]]:
-    """Every tensor of a message by its name in the file, zero; `free` gives the letters that the card does not fix."""
+def zero_tensors(kind: type[Any], card: ModelCard, **free: int) -> dict[str, NDArray[Any]]:
+    """Every tensor of a message by its name in the file, zero.
+
+    `free` gives the letters that the card does not fix.
+    """
     sides = _sides(card) | free
     return {
         name: np.zeros([sides[letter] for letter in spec.shape], spec.dtype)
@@ -125,7 +138,9 @@ def blank(kind: type[Any], card: ModelCard, **free: int) -> dict[str, NDArray[An
     }
 
 
-def build(kind: type[Any], tensors: Mapping[str, NDArray[Any]], prefix: str = "") -> dict[str, Any]:
+def arguments_from_tensors(
+    kind: type[Any], tensors: Mapping[str, NDArray[Any]], prefix: str = ""
+) -> dict[str, Any]:
     """The arguments of a message from its tensors by their names in the file."""
     arguments: dict[str, Any] = {}
     for part in fields(kind):
@@ -133,12 +148,17 @@ def build(kind: type[Any], tensors: Mapping[str, NDArray[Any]], prefix: str = ""
             arguments[part.name] = tensors[prefix + part.name]
         if "group" in part.metadata:
             group = part.metadata["group"]
-            arguments[part.name] = group(**build(group, tensors, f"{prefix}{part.name}."))
+            arguments[part.name] = group(
+                **arguments_from_tensors(group, tensors, f"{prefix}{part.name}.")
+            )
     return arguments
 
 
-def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> None:
-    """Hold names, types and shapes against the message's fields and the card; letters free of the card must agree."""
+def _check(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> None:
+    """Hold names, types and shapes against the message's fields and the card.
+
+    Letters that the card does not fix must agree.
+    """
     expected = tensors_of(kind)
     if tensors.keys() != expected.keys():
         raise ProtocolError(
@@ -166,9 +186,7 @@ def _fit(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCa
 def _with_absent(
     kind: type[Message], tensors: dict[str, NDArray[Any]], card: ModelCard
 ) -> dict[str, NDArray[Any]]:
-    """What the card's model does not read may be absent: archives of before the field was known
-    do not write it.
-    """
+    """What the card's model does not read may be absent: older archives do not write it."""
     sides = _sides(card)
     rows = len(next(iter(tensors.values()), ()))
     absent = {

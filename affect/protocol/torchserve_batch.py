@@ -1,4 +1,4 @@
-"""The jobs of one TorchServe batch: read together, answered or refused one by one."""
+"""The requests of one TorchServe batch: parsed together, answered or refused one by one."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,51 +17,54 @@ R = TypeVar("R", bound=WorkerRequest)
 
 @dataclass(frozen=True)
 class RequestBatch(Generic[R]):
-    """Jobs that could be read, by their place in the batch; `refused` are the answers to those that could not."""
+    """Requests by their place in the batch; `refused` are the bodies for those that are none."""
 
     context: Context
     card: ModelCard
-    jobs: dict[int, R]
+    requests: dict[int, R]
     refused: dict[int, bytes]
 
     @classmethod
     def parse(
         cls, kind: type[R], data: Sequence[Mapping[str, Any]], context: Context, card: ModelCard
     ) -> Self:
-        """Parse each body; one that is no such job, or not for this model, becomes a 400 of its own. Never raises."""
-        jobs, refused = {}, {}
+        """Parse each body; one that is no such request, or not for this model, becomes a 400.
+
+        Never raises.
+        """
+        requests, refused = {}, {}
         for place, row in enumerate(data):
             try:
-                jobs[place] = kind.from_bytes(row.get("body") or row.get("data") or b"", card)
+                requests[place] = kind.from_bytes(row.get("body") or row.get("data") or b"", card)
             except ProtocolError as error:
                 context.set_response_status(400, "Bad Request", place)
                 context.set_response_content_type(place, "application/json")
                 refused[place] = orjson.dumps(
                     {"field": error.field, "value": str(error.value), "remedy": error.remedy}
                 )
-        return cls(context, card, jobs, refused)
+        return cls(context, card, requests, refused)
 
     def respond(self, run: Callable[[list[R]], Sequence[WorkerResponse]]) -> list[bytes]:
-        """Bytes for every job of the batch in its place: what `run` makes of the readable ones, and the refusals."""
+        """Bytes for each place of the batch: what `run` makes of the requests, and the refusals."""
         bodies = dict(self.refused)
         start = time.time()
-        answers = run(list(self.jobs.values())) if self.jobs else []
-        work = self._work(start, time.time())
-        for place, answer in zip(self.jobs, answers, strict=True):
+        responses = run(list(self.requests.values())) if self.requests else []
+        work = self._report(start, time.time())
+        for place, response in zip(self.requests, responses, strict=True):
             self.context.set_response_content_type(place, MEDIA_TYPE)
-            bodies[place] = replace(answer, work=work).to_bytes(self.card)
+            bodies[place] = replace(response, work=work).to_bytes(self.card)
         return [bodies[place] for place in sorted(bodies)]
 
-    def _work(self, start_seconds: float, end_seconds: float) -> WorkReport:
-        traces = tuple(job.traceparent for job in self.jobs.values() if job.traceparent)
-        return WorkReport(
-            start_seconds, end_seconds, len(self.jobs), sum(map(len, self.jobs.values())), traces
-        )
+    def _report(self, start_seconds: float, end_seconds: float) -> WorkReport:
+        requests = self.requests.values()
+        traces = tuple(request.traceparent for request in requests if request.traceparent)
+        rows = sum(map(len, requests))
+        return WorkReport(start_seconds, end_seconds, len(requests), rows, traces)
 
 
-def row_ranges(lengths: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Where each job's rows lie, (start, stop), once all are in one array."""
+def row_ranges(lengths: Iterable[int]) -> Iterator[slice]:
+    """Where the rows of each request lie, once all are in one array."""
     start = 0
     for length in lengths:
-        yield start, start + length
+        yield slice(start, start + length)
         start += length

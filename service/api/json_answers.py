@@ -152,7 +152,7 @@ def _change(result: ExplanationResult, index: int, details: ExplanationDetails) 
         "trust": {
             "level": details.trust,
             "reasons": list(details.reasons),
-            "judge": _opinion(details.opinion),
+            "judge": _judge_agreement(details.judge_agreement),
         },
     }
 
@@ -161,8 +161,8 @@ def _moves(moves: tuple[tuple[str, float, float], ...]) -> list[Json]:
     return [{"label": name, "from": start, "to": end} for name, start, end in moves]
 
 
-def _opinion(opinion: tuple[float, float, bool] | None) -> Json | None:
-    return opinion and dict(zip(("from", "to", "agrees"), opinion, strict=True))
+def _judge_agreement(agreement: tuple[float, float, bool] | None) -> Json | None:
+    return agreement and dict(zip(("from", "to", "agrees"), agreement, strict=True))
 
 
 def _face(face: Face | None) -> Json:

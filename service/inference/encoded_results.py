@@ -44,7 +44,7 @@ def encoded_explanation(
     rows = tuple(_row(span, response.errors) for span in spans)
     explained = [row for row in rows if isinstance(row, range)]
     first = {row.start for row in explained}
-    answered = {index for row in explained for index in row if response.words[index] is not None}
+    answered = {index for row in explained for index in row if response.details[index] is not None}
     with_gradients = {index for index in first & answered if _gradients(response, index)}
     return ExplanationResult(
         card=card,
@@ -53,7 +53,7 @@ def encoded_explanation(
         faces=tuple(face for face in faces for _ in range(answers)),
         label=response.label,
         target=response.target,
-        details=response.words,
+        details=response.details,
         reconstruction=_synthetic_pngs(card, response.reconstruction, first),
         reconstruction_read=response.reconstruction_read,
         reconstruction_error=response.reconstruction_error,
@@ -71,7 +71,7 @@ def encoded_explanation(
 
 
 def _gradients(response: ExplainResponse, index: int) -> bool:
-    details = response.words[index]
+    details = response.details[index]
     return details is not None and details.gradients is not None
 
 

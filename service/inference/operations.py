@@ -28,7 +28,8 @@ from affect.protocol.messages import (
     PredictResponse,
     WorkerResponse,
 )
-from affect.protocol.tensor_codec import blank, build
+from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors
+from affect.rows import take_rows
 from service.backend.interface import Backend
 from service.inference.dispatch import Dispatcher
 from service.inference.encoded_results import encoded_explanation, encoded_generation
@@ -181,7 +182,7 @@ class Operations:
 
     def _empty(self, kind: type[W]) -> W:
         """The response to nothing, where every row has a problem of its own."""
-        return kind(**build(kind, blank(kind, self.card, N=0, F=0)))
+        return kind(**arguments_from_tensors(kind, zero_tensors(kind, self.card, N=0, F=0)))
 
 
 def _flat(crops: Sequence[list[Crop] | RowProblem]) -> list[Crop]:
@@ -207,9 +208,8 @@ def _with_problems(result: S, problems: Mapping[int, RowProblem]) -> S:
 
 
 def _faces_read(result: ExplanationResult) -> Predictions:
-    return result.read.of(
-        [index for row in result.rows if isinstance(row, range) for index in row[:1]]
-    )
+    first = [index for row in result.rows if isinstance(row, range) for index in row[:1]]
+    return take_rows(result.read, first)
 
 
 def _seeds(body: GenerateBody) -> NDArray[np.int64]:

@@ -33,10 +33,12 @@ def strongest(crops: NDArray[np.uint8]) -> ExplainRequest:
     return ExplainRequest.of(crops, ANY_LABEL, np.nan)
 
 
-def answers(handler: ExplainHandler, folder: Path, *jobs: ExplainRequest) -> list[ExplainResponse]:
+def answers(
+    handler: ExplainHandler, folder: Path, *requests: ExplainRequest
+) -> list[ExplainResponse]:
     card = handler.model.card
     contents = handler.handle(
-        bodies(*(job.to_bytes(card) for job in jobs)), context_of(folder, len(jobs))
+        bodies(*(request.to_bytes(card) for request in requests)), context_of(folder, len(requests))
     )
     return [ExplainResponse.from_bytes(content, card) for content in contents]
 
@@ -47,10 +49,10 @@ def test_an_answer_is_the_explanation_of_its_own_face(
     got = answers(handler, folder, strongest(faces(1, 1)), strongest(faces(2, 2)))
     expected = explain(handler.model, faces(2, 2), [Question(), Question()])[1]
     assert isinstance(expected, Explanation)
-    told = got[1].words[1]
-    assert told is not None
+    details = got[1].details[1]
+    assert details is not None
     assert handler.model.card.labels_of.names[got[1].label[1]] == expected.question.label
-    assert (told.trust, told.reasons) == (expected.trust, expected.reasons)
+    assert (details.trust, details.reasons) == (expected.trust, expected.reasons)
     assert np.abs(got[1].counterfactual[1].astype(int) - expected.counterfactual).max() <= 1
     assert np.allclose(got[1].factual.va[1], expected.factual.va[0], atol=1e-5)
 
@@ -67,30 +69,29 @@ def test_the_way_begins_at_the_face_and_ends_at_the_counterfactual(
 def test_a_question_that_makes_no_sense_fails_alone(handler: ExplainHandler, folder: Path) -> None:
     alone = answers(handler, folder, strongest(faces(1, 4)))[0]
     already = float(alone.factual.va[0, 0])
-    job = strongest(np.repeat(faces(1, 4), 4, axis=0))
-    job.label[:] = [99, ANY_LABEL, 8, 8]
-    job.target[:] = [np.nan, np.nan, 7.0, already]
-    got = answers(handler, folder, job)[0]
+    request = strongest(np.repeat(faces(1, 4), 4, axis=0))
+    request.label[:] = [99, ANY_LABEL, 8, 8]
+    request.target[:] = [np.nan, np.nan, 7.0, already]
+    got = answers(handler, folder, request)[0]
     assert {row: error.code for row, error in got.errors.items()} == {
         0: "unknown_label",
         2: "label_out_of_range",
         3: "already_so",
     }
-    assert [words is None for words in got.words] == [True, False, True, True]
+    assert [details is None for details in got.details] == [True, False, True, True]
 
 
 def test_other_answers_stand_in_the_rows_behind_the_first(
     handler: ExplainHandler, folder: Path
 ) -> None:
-    job = ExplainRequest.of(faces(2, 5), 8, 0.9, answers=3)
-    got = answers(handler, folder, strongest(faces(1)), job)[1]
+    request = ExplainRequest.of(faces(2, 5), 8, 0.9, answers=3)
+    got = answers(handler, folder, strongest(faces(1)), request)[1]
     expected = explain(handler.model, faces(2, 5), [Question("valence", 0.9, answers=3)] * 2)[1]
     assert isinstance(expected, Explanation) and expected.alternatives
-    assert {error.code for error in got.errors.values()} <= {
-        "no_other_answer"
-    }  # a face may have fewer different answers
-    told = got.words[4]
-    assert told is not None and told.causes == expected.alternatives[0].causes
+    # A face may have fewer different answers.
+    assert {error.code for error in got.errors.values()} <= {"no_other_answer"}
+    details = got.details[4]
+    assert details is not None and details.causes == expected.alternatives[0].causes
     assert (
         np.abs(got.counterfactual[4].astype(int) - expected.alternatives[0].counterfactual).max()
         <= 1
@@ -100,17 +101,17 @@ def test_other_answers_stand_in_the_rows_behind_the_first(
 def test_an_answer_that_follows_no_question_is_refused(
     handler: ExplainHandler, folder: Path
 ) -> None:
-    job = strongest(faces(2))
-    job.answer[:] = [1, 0]
-    assert {row: error.code for row, error in answers(handler, folder, job)[0].errors.items()} == {
-        0: "lone_answer"
-    }
+    request = strongest(faces(2))
+    request.answer[:] = [1, 0]
+    assert {
+        row: error.code for row, error in answers(handler, folder, request)[0].errors.items()
+    } == {0: "lone_answer"}
 
 
 def test_both_families_share_a_request(handler: ExplainHandler, folder: Path) -> None:
-    job = ExplainRequest.of(np.repeat(faces(1, 6), 2, axis=0), 8, 0.9)
-    job.family[:] = [0, 1]
-    expression, nuisance = answers(handler, folder, job)[0].words
+    request = ExplainRequest.of(np.repeat(faces(1, 6), 2, axis=0), 8, 0.9)
+    request.family[:] = [0, 1]
+    expression, nuisance = answers(handler, folder, request)[0].details
     assert expression is not None and nuisance is not None
     assert set(expression.attribution) == set(handler.model.card.vocabulary)
     assert len({"light: dim to bright", "light: bright to dim"} & set(nuisance.attribution)) == 1
@@ -119,18 +120,18 @@ def test_both_families_share_a_request(handler: ExplainHandler, folder: Path) ->
 def test_a_request_of_nothing_but_bad_questions_is_answered(
     handler: ExplainHandler, folder: Path
 ) -> None:
-    job = strongest(faces(2))
-    job.label[:] = 99
-    assert set(answers(handler, folder, job)[0].errors) == {0, 1}
+    request = strongest(faces(2))
+    request.label[:] = 99
+    assert set(answers(handler, folder, request)[0].errors) == {0, 1}
 
 
-def test_gradients_are_told_for_the_rows_that_ask_for_them(
+def test_gradients_are_given_for_the_rows_that_ask_for_them(
     handler: ExplainHandler, folder: Path
 ) -> None:
-    job = strongest(faces(2, 5))
-    job.gradients[1] = 1
-    got = answers(handler, folder, job)[0]
-    without, having = got.words
+    request = strongest(faces(2, 5))
+    request.gradients[1] = 1
+    got = answers(handler, folder, request)[0]
+    without, having = got.details
     assert without is not None and having is not None
     assert without.gradients is None and not got.gradients[0].any()
     assert having.gradients is not None and got.gradients[1].any()
@@ -147,6 +148,6 @@ def test_a_judge_in_the_archive_is_asked(folder: Path, tmp_path: Path) -> None:
         )
     ).save(place)
     judged = started(ExplainHandler(), place)
-    words = answers(judged, place, strongest(faces(1, 6)))[0].words[0]
-    assert words is not None and words.opinion is not None
-    assert "independent judge" in words.reasons[-1]
+    details = answers(judged, place, strongest(faces(1, 6)))[0].details[0]
+    assert details is not None and details.judge_agreement is not None
+    assert "independent judge" in details.reasons[-1]

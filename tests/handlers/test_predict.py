@@ -31,23 +31,23 @@ def faces(count: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
-def test_every_job_of_a_batch_gets_what_the_model_reads_off_its_own_faces(
+def test_every_request_of_a_batch_gets_what_the_model_reads_off_its_own_faces(
     handler: PredictHandler, folder: Path
 ) -> None:
-    card, jobs = handler.model.card, [faces(3, 1), faces(1, 2), faces(70, 3)]
+    card, crops = handler.model.card, [faces(3, 1), faces(1, 2), faces(70, 3)]
     answers = handler.handle(
-        bodies(*(PredictRequest(job).to_bytes(card) for job in jobs)), context_of(folder, 3)
+        bodies(*(PredictRequest(own).to_bytes(card) for own in crops)), context_of(folder, 3)
     )
     model = tiny_model()
-    for job, answer in zip(jobs, answers, strict=True):
-        expected = model.predict(model.to_pixels(torch.from_numpy(job)))
+    for own, answer in zip(crops, answers, strict=True):
+        expected = model.predict(model.to_pixels(torch.from_numpy(own)))
         read = PredictResponse.from_bytes(answer, card).read
         assert np.allclose(read.probability, expected.probability.detach(), atol=1e-5)
         assert np.array_equal(read.present, expected.present.to(torch.uint8))
         assert np.allclose(read.va, expected.va.detach(), atol=1e-5)
 
 
-def test_a_job_that_cannot_be_read_fails_alone(handler: PredictHandler, folder: Path) -> None:
+def test_a_request_that_cannot_be_read_fails_alone(handler: PredictHandler, folder: Path) -> None:
     card, context = handler.model.card, context_of(folder, 3)
     good = PredictRequest(faces(2)).to_bytes(card)
     answers = handler.handle(bodies(good, b"nonsense", good), context)
@@ -56,13 +56,15 @@ def test_a_job_that_cannot_be_read_fails_alone(handler: PredictHandler, folder: 
     assert len(PredictResponse.from_bytes(answers[2], card).read) == 2
 
 
-def test_a_batch_of_nothing_but_bad_jobs_is_answered(handler: PredictHandler, folder: Path) -> None:
+def test_a_batch_of_nothing_but_bad_requests_is_answered(
+    handler: PredictHandler, folder: Path
+) -> None:
     context = context_of(folder, 2)
     assert len(handler.handle([{"body": b""}, {}], context)) == 2
     assert context.get_response_status(1)[0] == 400
 
 
-def test_a_job_for_other_weights_is_refused(handler: PredictHandler, folder: Path) -> None:
+def test_a_request_for_other_weights_is_refused(handler: PredictHandler, folder: Path) -> None:
     other = handler.model.card.model_copy(update={"digest": "of other weights"})
     answers = handler.handle(bodies(PredictRequest(faces(1)).to_bytes(other)), context_of(folder))
     assert orjson.loads(answers[0])["field"] == "digest"

@@ -32,11 +32,11 @@ def unpacked(folder: Path, operation: Operation) -> Path:
     return folder / operation
 
 
-def context_of(folder: Path, jobs: int = 1) -> Context:
-    """TorchServe's context for a batch of jobs."""
+def context_of(folder: Path, requests: int = 1) -> Context:
+    """TorchServe's context for a batch of requests."""
     config = yaml.safe_load((folder / CONFIG_FILE).read_text())
     context = Context(folder.name, str(folder), None, 8, None, "0.12.0", model_yaml_config=config)
-    context.request_processor = [RequestProcessor({}) for _ in range(jobs)]
+    context.request_processor = [RequestProcessor({}) for _ in range(requests)]
     return context
 
 

@@ -1,4 +1,4 @@
-"""Jobs and answers cross the wire unharmed; what does not fit the model is refused by name."""
+"""Messages come back unharmed; what does not fit the model is refused by name."""
 
 from dataclasses import replace
 
@@ -63,7 +63,7 @@ def explain_request(rows: int = 2) -> ExplainRequest:
 
 
 def explain_answer() -> ExplainResponse:
-    words = ExplanationDetails(
+    details = ExplanationDetails(
         (("AU12", 0.97, 0.08),),
         (("AU12", 0.9, 0.2),),
         {"mouth": 0.9},
@@ -87,12 +87,12 @@ def explain_answer() -> ExplainResponse:
         signed=pictures(2, S, S, 3),
         frames=pictures(2, 5, S, S, 3),
         gradients=pictures(2, S, S, 3),
-        words=(words, None),
+        details=(details, None),
         errors={1: RowError("already_so", "Nothing to explain", "AU1 is already absent")},
     )
 
 
-def test_crops_cross_the_wire_unharmed() -> None:
+def test_crops_come_back_unharmed() -> None:
     request = PredictRequest(pictures(3, S, S, 3))
     assert np.array_equal(
         PredictRequest.from_bytes(request.to_bytes(CARD), CARD).crops, request.crops
@@ -108,19 +108,19 @@ def test_an_answer_keeps_its_numbers_and_the_errors_of_its_rows() -> None:
     assert back.errors == answer.errors
 
 
-def test_what_was_not_asked_stays_nan() -> None:
+def test_what_was_not_wanted_stays_nan() -> None:
     request = generate_request()
     request.labels[1, 4] = 0.5
     back = GenerateRequest.from_bytes(request.to_bytes(CARD), CARD)
     assert np.array_equal(back.labels, request.labels, equal_nan=True)
 
 
-def test_a_job_without_references_crosses_the_wire() -> None:
+def test_a_request_without_references_comes_back() -> None:
     request = replace(generate_request(), references=pictures(0, S, S, 3))
     assert GenerateRequest.from_bytes(request.to_bytes(CARD), CARD).references.shape == (0, S, S, 3)
 
 
-def test_a_generated_answer_crosses_the_wire_unharmed() -> None:
+def test_a_drawn_answer_comes_back_unharmed() -> None:
     answer = GenerateResponse(
         pictures(2, S, S, 3), np.zeros((2, K + 2), dtype=np.float32), predictions(2)
     )
@@ -129,18 +129,21 @@ def test_a_generated_answer_crosses_the_wire_unharmed() -> None:
     assert np.array_equal(back.measured.va, answer.measured.va)
 
 
-def test_an_explanation_crosses_with_its_words() -> None:
+def test_an_explanation_comes_back_with_its_details() -> None:
     answer = explain_answer()
     back = ExplainResponse.from_bytes(answer.to_bytes(CARD), CARD)
-    assert back.words == answer.words
+    assert back.details == answer.details
     assert np.array_equal(back.frames, answer.frames)
     assert np.array_equal(back.counterfactual_read.realism, answer.counterfactual_read.realism)
 
 
-def test_rows_of_predictions_are_cut_from_every_field() -> None:
-    part = predictions(5).rows(1, 3)
-    assert len(part) == 2
-    assert np.array_equal(part.va, predictions(5).va[1:3])
+def test_an_explanation_of_an_archive_of_1_0_is_read() -> None:
+    """It calls the judge's agreement an opinion."""
+    details = explain_answer().details[0]
+    assert details is not None
+    stored = details.to_json() | {"opinion": [0.9, 0.2, True]}
+    assert "judge_agreement" not in stored
+    assert ExplanationDetails.from_json(stored).judge_agreement == (0.9, 0.2, True)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ def test_rows_that_disagree_in_number_are_refused() -> None:
         replace(generate_request(3), seeds=np.arange(2, dtype=np.int64)).to_bytes(CARD)
 
 
-def test_a_job_for_another_model_is_refused() -> None:
+def test_a_request_for_another_model_is_refused() -> None:
     content = PredictRequest(pictures(1, S, S, 3)).to_bytes(
         CARD.model_copy(update={"digest": "old"})
     )
@@ -174,7 +177,7 @@ def test_a_job_for_another_model_is_refused() -> None:
         PredictRequest.from_bytes(content, CARD.model_copy(update={"digest": "new"}))
 
 
-def test_a_job_for_another_vocabulary_is_refused() -> None:
+def test_a_request_for_another_vocabulary_is_refused() -> None:
     content = generate_request().to_bytes(CARD)
     other: ModelCard = smoke_card(vocabulary=LABEL_SETS["disfa"])
     with pytest.raises(ProtocolError, match="labels"):

@@ -121,7 +121,7 @@ async def test_an_explanation_comes_with_its_words_and_the_errors_of_its_rows(li
     job = ExplainRequest.of(faces(2), ANY_LABEL, np.nan)
     job.label[1] = 99
     answer = await live.backend.explain(job, timeout_seconds=LIMIT_SECONDS)
-    assert answer.words[0] is not None
+    assert answer.details[0] is not None
     assert answer.errors[1].code == "unknown_label"
 
 

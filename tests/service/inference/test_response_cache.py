@@ -16,7 +16,7 @@ from redis import Redis as SyncClient
 
 from affect.answers import RowProblem
 from affect.protocol.messages import Predictions
-from affect.protocol.tensor_codec import blank
+from affect.protocol.tensor_codec import zero_tensors
 from service import schemas
 from service.access.authentication import Principal
 from service.api.json_answers import render_json
@@ -57,7 +57,7 @@ def drawing(*items: dict[str, Any], **body: Any) -> InferenceRequest:
 
 
 def readings(faces: int) -> Predictions:
-    tensors = blank(Predictions, CARD, N=faces)
+    tensors = zero_tensors(Predictions, CARD, N=faces)
     tensors["probability"][:] = np.random.default_rng(faces).random((faces, len(CARD.vocabulary)))
     return Predictions(**tensors)
 
