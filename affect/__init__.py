@@ -1,19 +1,20 @@
-"""The shared kernel: vocabulary, labels, pictures, faces, networks, counterfactuals, wire, archive.
+"""The shared kernel: vocabulary, labels, pictures, faces, networks, counterfactuals, protocol.
 
 Everything that training, the TorchServe handlers and the gateway must agree on is here and nowhere
-else. The modules catalogue, labels, card, images, faces, wire and archive do not import torch, so
-the gateway stays light.
+else. The modules catalogue, labels, card, images, faces, archive, client and protocol.messages do
+not import torch, so the gateway stays light.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from affect.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from affect.client import AsyncClient as AsyncClient
     from affect.client import Client as Client
     from affect.local import Reader as Reader
 
-__version__ = "0.1.0"
 __all__ = ["AsyncClient", "Client", "Reader"]
 
 # Imported when they are asked for: `import affect` stays free of torch and of the network.

@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from affect import __version__
+from affect.version import __version__
 
 GROUP = "affectgan.commands"
 SAFE_PATH = "PYTHONSAFEPATH"  # Python's own: the working folder is no place to import from

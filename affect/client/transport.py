@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_exponential_jitter
 
-from affect import __version__
 from affect.answers import ProblemBody
+from affect.version import __version__
 
 BUSY = (429, 503)  # the gateway says when to come again
 LONGEST_WAIT_SECONDS = 60.0  # between tries where it does not

@@ -2,42 +2,31 @@
 (Russell 1980).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from affect.local.readings import Readings
+from affect.local.reading import Reading
 
 LEGEND_PX = 12
 
 
-def plot(readings: Readings) -> Figure:
-    """A figure with an axis for what the model knows: Action Units, valence and arousal, or both.
-    Raises ValueError without a face.
-    """
-    faces = readings.faces
-    if not faces:
-        raise ValueError(
-            f"none of {len(readings)} entries has a face: there is nothing to plot; see .errors"
-        )
-    known = [
-        draw
-        for knows, draw in (
-            (bool(faces[0].aus), _heat_map),
-            (faces[0].valence is not None, _circumplex),
-        )
-        if knows
-    ]
+def plot(faces: Sequence[Reading]) -> Figure:
+    """A figure with an axis for what the model knows: Action Units, valence and arousal, or both."""
+    axes_for = ((bool(faces[0].aus), _heat_map), (faces[0].valence is not None, _circumplex))
+    known = [draw for knows, draw in axes_for if knows]
     figure = Figure(figsize=(6.0 * len(known), 5.0), layout="constrained")
     for axes, draw in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
         draw(axes, faces)
     return figure
 
 
-def _heat_map(axes: Axes, faces: Readings) -> None:
+def _heat_map(axes: Axes, faces: Sequence[Reading]) -> None:
     """A row an Action Unit, a column a face; brightness is the probability."""
-    codes = faces.card.vocabulary
+    codes = list(faces[0].aus)
     grid = np.array([[face.aus[code].probability for face in faces] for code in codes])
     shown = axes.imshow(grid, aspect="auto", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks(range(len(codes)), codes)
@@ -48,7 +37,7 @@ def _heat_map(axes: Axes, faces: Readings) -> None:
     axes.figure.colorbar(shown, ax=axes)
 
 
-def _circumplex(axes: Axes, faces: Readings) -> None:
+def _circumplex(axes: Axes, faces: Sequence[Reading]) -> None:
     """Each face a point; in a video the later the brighter."""
     points = np.array([(face.valence, face.arousal) for face in faces], dtype=float)
     axes.add_patch(Circle((0, 0), 1, fill=False, color="0.8", linewidth=0.8))

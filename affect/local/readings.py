@@ -86,8 +86,12 @@ class Readings(Sequence[Reading]):
 
     def plot(self) -> "Figure":
         """Action Units as a heat map over the entries, and valence and arousal in the
-        circumplex.
+        circumplex. Raises ValueError without a face.
         """
         from affect.local.plots import plot
 
-        return plot(self)
+        if not self.faces:
+            raise ValueError(
+                f"none of {len(self)} entries has a face: there is nothing to plot; see .errors"
+            )
+        return plot(self.faces)

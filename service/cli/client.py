@@ -73,7 +73,7 @@ class Connection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(Connection):
+class PredictArguments(Connection):
     """Of `affectgan predict`."""
 
     paths: tuple[Path, ...]
@@ -84,7 +84,7 @@ class PredictOptions(Connection):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerateOptions(Connection):
+class GenerateArguments(Connection):
     """Of `affectgan generate`."""
 
     aus: tuple[str, ...]
@@ -109,7 +109,7 @@ class GenerateOptions(Connection):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainOptions(Connection):
+class ExplainArguments(Connection):
     """Of `affectgan explain`."""
 
     paths: tuple[Path, ...]
@@ -203,8 +203,8 @@ class AnswerLog:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder for answers")
 @RESUME
 @OVERWRITE
-@as_object(PredictOptions)
-def predict(options: PredictOptions) -> None:
+@as_object(PredictArguments)
+def predict(options: PredictArguments) -> None:
     """Read the faces of pictures; one JSON line each."""
     with _log(options, "predictions.jsonl") as log, _client(options) as client:
         answers = _progressing(
@@ -242,8 +242,8 @@ def predict(options: PredictOptions) -> None:
 @KEY
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @OVERWRITE
-@as_object(GenerateOptions)
-def generate(options: GenerateOptions) -> None:
+@as_object(GenerateArguments)
+def generate(options: GenerateArguments) -> None:
     """Draw faces in a wanted state."""
     items = options.items()
     with _log(options, "faces.jsonl") as log, _client(options) as client:
@@ -289,8 +289,8 @@ def generate(options: GenerateOptions) -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @RESUME
 @OVERWRITE
-@as_object(ExplainOptions)
-def explain(options: ExplainOptions) -> None:
+@as_object(ExplainArguments)
+def explain(options: ExplainArguments) -> None:
     """Show the least change to each face that changes a decision (default: the strongest one).
 
     The pictures of a/b.jpg go into OUT/a/b.jpg/.
@@ -319,11 +319,11 @@ def _explained(
     return _saved(log, _place(name, paths), result)
 
 
-def _log(options: PredictOptions | GenerateOptions | ExplainOptions, name: str) -> AnswerLog:
+def _log(options: PredictArguments | GenerateArguments | ExplainArguments, name: str) -> AnswerLog:
     """Opened before anything is asked. Raises ClickException when an earlier run's answers are
     there.
     """
-    resume = not isinstance(options, GenerateOptions) and options.resume
+    resume = not isinstance(options, GenerateArguments) and options.resume
     out, overwrite = options.out, options.overwrite
     if resume and overwrite:
         raise click.UsageError("--resume goes on and --overwrite begins again; give one of them")
