@@ -41,9 +41,12 @@ class NetworkSize(_Frozen):
     patch_px: int = Field(
         default=0, description="side of the map whose places the critic also judges; 0: none"
     )
+    reader_kind: Literal["residual", "trunk"] = Field(
+        default="residual", description="of the reading network: with batch norm, or like the trunk"
+    )
     reader: tuple[int, ...] = Field(
         default=(),
-        description="channels of the reading network from half the side down to 4 px; empty: the trunk reads",
+        description="channels of the reading network, from half the side (trunk: the side) down to 4 px; empty: the trunk reads",
     )
 
 

@@ -119,13 +119,14 @@ class AffectModel(nn.Module):
             PatchCritic(size.trunk[self._patch_level(card)]) if size.patch_px else None
         )
         if size.reader:
-            if len(size.reader) != stages(card.image_px) - 1:
+            needed = stages(card.image_px) - (size.reader_kind == "residual")
+            if len(size.reader) != needed:
                 raise CardError(
                     f"network.reader has {len(size.reader)} stages; image_px {card.image_px} needs "
-                    f"{stages(card.image_px) - 1}"
+                    f"{needed}"
                 )
             self.reader: ReadingNetwork | None = ReadingNetwork(
-                size.reader,
+                size,
                 aus=labels - 2,
                 one_sided=len(card.one_sided),
                 expressions=len(card.expressions),

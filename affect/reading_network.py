@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from affect.card import NetworkSize
+from affect.networks import FEATURES, SMALLEST_PX, Trunk, activate
 from affect.rows import take_rows
 
-FEATURES = 256  # H: what every output is a linear map of
 SQUEEZED = 32  # channels of the last map that are read as they lie, not averaged away
 DEPTH = (1, 1, 2, 1)  # residual blocks after each halving but the first
 DROPOUT = 0.1
@@ -62,38 +63,72 @@ def _halving(inputs: int, outputs: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
 
 
-class ReadingNetwork(nn.Module):
-    """Channels from half the picture's side down to 4 px, as `NetworkSize.reader` says."""
+class _ResidualBody(nn.Module):
+    """Batch norm throughout; the last map is read as it lies and as its mean."""
 
-    def __init__(
-        self, channels: Sequence[int], *, aus: int, one_sided: int, expressions: int, pose: bool
-    ) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        first, last = channels[0], channels[-1]
-        self.sizes = (aus, 2, expressions, 3 if pose else 0, 2 * one_sided)
-        blocks = _halving(3, first)
+        blocks = _halving(3, channels[0])
         for level, (a, b) in enumerate(pairwise(channels)):
             blocks += _halving(a, b)
             blocks += [_Block(b) for _ in range(DEPTH[min(level, len(DEPTH) - 1)])]
         self.blocks = nn.Sequential(*blocks)
         self.squeeze = nn.Sequential(
-            nn.Conv2d(last, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED), nn.ReLU()
+            nn.Conv2d(channels[-1], SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED), nn.ReLU()
         )
         self.features = nn.Sequential(
-            nn.Linear(16 * SQUEEZED + last, FEATURES, bias=False),
+            nn.Linear(16 * SQUEEZED + channels[-1], FEATURES, bias=False),
             nn.BatchNorm1d(FEATURES),
             nn.ReLU(),
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B, H)."""
+        maps = self.blocks(even_light(x))  # (B, C, 4, 4)
+        placed = self.squeeze(maps).flatten(1)  # (B, 16 * SQUEEZED)
+        features: Tensor = self.features(torch.cat([placed, maps.mean((2, 3))], dim=1))
+        return features
+
+
+class _TrunkBody(nn.Module):
+    """The trunk's own shape, so that a trunk that read well can go on as a reading network."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.trunk = Trunk(channels)
+        self.features = nn.Linear(channels[-1] * SMALLEST_PX**2, FEATURES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) in [-1, 1] -> (B, H)."""
+        last = activate(self.trunk(x)[-1]).flatten(1)
+        return activate(self.features(last))
+
+
+BODIES: dict[str, type[nn.Module]] = {"residual": _ResidualBody, "trunk": _TrunkBody}
+
+
+class ReadingNetwork(nn.Module):
+    """A body that gives features, and one linear map of them that gives every output."""
+
+    def __init__(
+        self,
+        size: NetworkSize,
+        *,
+        aus: int,
+        one_sided: int,
+        expressions: int,
+        pose: bool,
+    ) -> None:
+        super().__init__()
+        self.sizes = (aus, 2, expressions, 3 if pose else 0, 2 * one_sided)
+        self.body = BODIES[size.reader_kind](size.reader)
         self.answer = nn.Linear(FEATURES, sum(self.sizes))
         nn.init.normal_(self.answer.weight, std=0.01)
         nn.init.zeros_(self.answer.bias)
 
     def forward(self, x: Tensor) -> ReadingOutput:
         """Faces (B, 3, S, S) in [-1, 1]."""
-        maps = self.blocks(even_light(x))  # (B, C, 4, 4)
-        placed = self.squeeze(maps).flatten(1)  # (B, 16 * SQUEEZED)
-        both = torch.cat([placed, maps.mean((2, 3))], dim=1)
-        features = self.features(both)  # (B, H)
+        features = self.body(x)  # (B, H)
         answers = self.answer(F.dropout(features, DROPOUT, self.training)).float()
         logits, va, expression, pose, sides = answers.split(self.sizes, dim=1)
         return ReadingOutput(

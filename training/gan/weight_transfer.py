@@ -85,6 +85,8 @@ def transfer_weights(model: AffectModel, folder: Path, *, fitted: bool = False) 
 
 def _placed(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tensor]]:
     """The source's tensors under the names of their counterparts."""
+    if model.reader is not None and source.reader is None:
+        yield from _as_reader(model, source)
     shift = len(model.trunk.down) - len(source.trunk.down)
     for name, tensor in source.state_dict().items():
         prefix = next((p for p in TRUNK_LEVELS if name.startswith(p)), None)
@@ -96,6 +98,29 @@ def _placed(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tens
             yield name, tensor
 
 
+def _as_reader(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tensor]]:
+    """A trunk that read becomes the reading network, where that is as large: its state's rows are
+    those of the heads, and what the heads did not read begins as it is.
+    """
+    if model.card.network.reader != source.card.network.trunk:
+        return
+    if model.card.network.reader_kind != "trunk":
+        return
+    for name, tensor in source.trunk.state_dict().items():
+        yield f"reader.body.trunk.{name}", tensor
+    heads, mine = source.heads, model.state_dict()
+    yield "reader.body.features.weight", heads.features.weight
+    yield "reader.body.features.bias", heads.features.bias
+    outputs, known = reader_outputs(model.card), source.card.labels_of.names
+    for kind in ("weight", "bias"):
+        rows = torch.cat([getattr(heads.aus, kind), getattr(heads.va, kind)])
+        answer = mine[f"reader.answer.{kind}"].clone()
+        for place, name in enumerate(outputs):
+            if name in known:
+                answer[place] = rows[known.index(name)]
+        yield f"reader.answer.{kind}", answer
+
+
 def _by_label(
     name: str, given: Tensor, own: Tensor, model: AffectModel, source: AffectModel
 ) -> Tensor | None:
@@ -103,7 +128,7 @@ def _by_label(
     where it does not fit.
     """
     mine, yours = model.card.labels_of.names, source.card.labels_of.names
-    if name.startswith("reader.answer."):
+    if name.startswith("reader.answer.") and source.reader is not None:
         outputs, theirs = reader_outputs(model.card), reader_outputs(source.card)
         places = [
             (outputs.index(label), theirs.index(label)) for label in outputs if label in theirs
