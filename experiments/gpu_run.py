@@ -13,6 +13,9 @@ given again after an interruption:
 3. the model trains from the shipped weights on these and on the other photographs until the time
    is over: the length of the run follows from the rate of its first steps;
 4. what came out is copied to OUT/result: model, judge, logs, samples.
+
+Where the machine is lent by the command, copy OUT/result away within the same command: a machine
+that is given back takes everything with it.
 """
 
 import argparse
@@ -253,6 +256,7 @@ def main() -> None:
         begun.write_text(str(time.time()))
     deadline = float(begun.read_text()) + 60 * plan.minutes
     people, _ = halves(plan)
+    # The rate of training is measured while the judge still learns: take it for a lower bound.
     judging = subprocess.Popen(
         [sys.executable, "-m", "experiments.gpu_run", *sys.argv[1:], "--stage", "judge"]
     )
