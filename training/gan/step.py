@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from affect.model import AffectModel, ModelOutput
+from affect.reading_network import ReadingOutput
 from affect.rows import take_rows
 from training.gan import losses
 from training.gan.augmentation import augment_pairs, corrupt
@@ -172,9 +173,13 @@ def _reading(
             [torch.arange(count - people, count), torch.arange(2 * count - people, 2 * count)]
         )
         first = first.to(seen.device)
-        views = output.map(lambda column: column[first]), output.rows(slice(2 * count, None))
+        views = (_cut(output, first), _cut(output, slice(2 * count, None)))
         values["consistency"] = config.consistency_weight * consistency_loss(*views)
     return values
+
+
+def _cut(output: ReadingOutput, rows: Tensor | slice) -> ReadingOutput:
+    return output.map(lambda column: column[rows])
 
 
 @torch.no_grad()
