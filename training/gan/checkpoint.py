@@ -138,7 +138,7 @@ def _sum(position: Position, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(repr(position).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

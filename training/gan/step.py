@@ -307,7 +307,8 @@ def _penalty(model: AffectModel, x: Tensor, y: Tensor) -> Tensor:
         output = model.encode(images, y, None)
         places = model.patches(output)
         # Over the root of their number, so that each place is held as steady as the whole.
-        return output.critic + places.sum(1) / max(places.shape[1], 1) ** 0.5
+        steady: Tensor = places.sum(1) / max(places.shape[1], 1) ** 0.5
+        return output.critic + steady
 
     return losses.gradient_penalty(score, x)
 
