@@ -139,11 +139,11 @@ def main(
     """Run what is missing, then write table.json and table.md."""
     torch.set_num_threads(1)
     conditions = [
-        Condition(model, labels, share)
+        Condition(model, labels, share)  # type: ignore[arg-type]
         for share in shares
         for model, labels in ROWS
         if model in models and labels in kinds
-    ]  # type: ignore[arg-type]
+    ]
     for condition in conditions:
         for seed in range(seeds):
             refuse_another(config_of(condition, seed, images), run_of(condition, seed, out))
@@ -260,7 +260,7 @@ def figures_of(run: Path, data: Path) -> dict[str, float]:
     seen = read(model, faces.images)
     found = recognition.recognise(model.card, faces, seen, np.ones((1, len(faces))))
     figures: dict[str, float] = {"faces": len(faces)}
-    if recognition.learns_aus(model.card):
+    if model.card.learns_aus:
         figures |= {"AU AUC": found.mean_auc.value, "AU F1": found.mean_f1.value}
     figures |= {f"{dimension.name} CCC": dimension.ccc.value for dimension in found.va}
     return figures

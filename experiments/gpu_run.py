@@ -44,6 +44,7 @@ from training.gan.distributed import SINGLE_PROCESS, StepRandom
 from training.gan.feed import Feed
 from training.gan.learner import Learner, learner_of
 from training.gan.post_training import new_card
+from training.gan.run_folder import CONFIG_FILE
 from training.gan.step import Pairs
 from training.renderer.expressions import AU_CODES
 from training.sources.rendered import samples
@@ -200,7 +201,7 @@ def _cost(learner: Learner, pairs: Pairs, progress: float) -> float:
 def train(plan: Plan, data: Path, people: Path | None, deadline: float) -> None:
     """Until the minutes are over."""
     run = plan.out / "run"
-    if (run / loop.CONFIG_FILE).is_file():
+    if (run / CONFIG_FILE).is_file():
         loop.resume(run)
         return
     config = config_of(plan)

@@ -27,7 +27,8 @@ from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.sample import TRAIN, Sample
 from training.evaluation.core.predictions import load_faces, read
-from training.evaluation.generation.generation import JudgeEvaluator, generation
+from training.evaluation.generation import drawing, fidelity
+from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.recognition import recognition
 from training.gan import loop
 from training.gan.config import PRESETS, preset
@@ -134,9 +135,9 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     asked = faces.truth[rng.permutation(len(faces))[:JUDGED_FACES]]
     images = faces.images[some]
     drawn = {
-        "new faces": (asked, generation.draw_samples(model, asked, generator).images),
-        "edits": (asked, generation.edit_to(model, images, asked, generator).images),
-        "reconstructions": (faces.truth[some], generation.reconstruct(model, images)),
+        "new faces": (asked, drawing.draw_samples(model, asked, generator).images),
+        "edits": (asked, drawing.edit_to(model, images, asked, generator).images),
+        "reconstructions": (faces.truth[some], drawing.reconstruct(model, images)),
         "real faces": (faces.truth[some], images),
     }
     figures: dict[str, float] = {"faces": len(faces), "read: AU AUC": found.mean_auc.value}
@@ -148,7 +149,7 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
             f"judge, {name}: VA CCC": control.mean_ccc.value,
         }
     figures["reconstruction error"] = float(seen.reconstruction_error.mean())
-    if edited := generation.twin_edits(model, faces, JUDGED_FACES, generator):
+    if edited := fidelity.twin_edits(model, faces, JUDGED_FACES, generator):
         figures |= {
             "null edit error": edited.null_edit.value,
             "edit against the true twin": edited.edited.value,

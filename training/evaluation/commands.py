@@ -178,14 +178,16 @@ def audit(
 
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
-    found, given, paths = audit_report.write(
+    rendered, on_data, paths = audit_report.write(
         run,
-        people=people,
-        data=data,
-        split=split,
-        images=images,
-        seed=seed,
-        judge_folder=judge_folder,
+        audit_report.AuditConfig(
+            people=people,
+            data=data,
+            split=split,
+            images=images,
+            judge_folder=judge_folder,
+            seed=seed,
+        ),
     )
-    click.echo(audit_report.summary_text(found, given))
+    click.echo(audit_report.summary_text(rendered, on_data))
     click.echo(f"wrote {', '.join(str(path) for path in paths)}")

@@ -69,7 +69,9 @@ class Audit:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Decisions:
+    """What the model decides about N faces."""
+
     present: Floats  # (N, K)
     intensity: Floats  # (N, K)
     va: Floats  # (N, 2)
@@ -82,26 +84,26 @@ def audit(model: AffectModel, *, people: int, seed: int) -> tuple[Audit, dict[st
     findings, pictures = [], {}
     for nuisance in NUISANCES:
         pairs = render_pairs(nuisance, people=people, seed=seed, size_px=model.card.image_px)
-        before, after = look(model, pairs.before), look(model, pairs.after)
-        findings.append(_finding(model, nuisance, pairs, before, after, seed))
+        before, after = decide(model, pairs.before), decide(model, pairs.after)
+        findings.append(_finding(model, nuisance, pairs, (before, after), seed))
         pictures[nuisance.name] = _examples(pairs, before, after)
     findings.sort(key=lambda finding: -_strength(finding.shift))
     floor = next(_strength(one.shift) for one in findings if one.name == NUISANCES[-1].name)
     return Audit(people, tuple(findings), floor), pictures
 
 
-def look(model: AffectModel, images: U8) -> _Seen:
+def decide(model: AffectModel, images: U8) -> Decisions:
     """What the model decides about N faces."""
 
     def one(x: Tensor) -> tuple[Tensor, ...]:
         read = model.predict(x)
         return read.present, read.intensity, read.va
 
-    return _Seen(*in_batches(model, one, images))
+    return Decisions(*in_batches(model, one, images))
 
 
 def shift_of(
-    model: AffectModel, before: _Seen, after: _Seen, truth: Floats | None, weights: Floats
+    model: AffectModel, before: Decisions, after: Decisions, truth: Floats | None, weights: Floats
 ) -> Shift:
     """How readings of N faces differ from those of their other versions.
 
@@ -136,19 +138,24 @@ def shift_of(
 
 
 def _finding(
-    model: AffectModel, nuisance: Nuisance, pairs: Pairs, before: _Seen, after: _Seen, seed: int
+    model: AffectModel,
+    nuisance: Nuisance,
+    pairs: Pairs,
+    decided: tuple[Decisions, Decisions],
+    seed: int,
 ) -> Finding:
     weights = metrics.resamplings(np.arange(len(pairs.states)), np.random.default_rng(seed))
     truth = model.card.labels_of.project(true_rows(pairs).astype(np.float32), VOCABULARY).astype(
         np.float64
     )
-    return Finding(nuisance.name, nuisance.kind, shift_of(model, before, after, truth, weights))
+    return Finding(nuisance.name, nuisance.kind, shift_of(model, *decided, truth, weights))
 
 
-def _auc(model: AffectModel, seen: _Seen, truth: Floats, weights: Floats) -> Interval:
+def _auc(model: AffectModel, decided: Decisions, truth: Floats, weights: Floats) -> Interval:
     present = presence(model.card, truth)
     each = [
-        metrics.auc(present[:, k], seen.intensity[:, k], weights) for k in range(present.shape[1])
+        metrics.auc(present[:, k], decided.intensity[:, k], weights)
+        for k in range(present.shape[1])
     ]
     return metrics.summary(metrics.mean_over_labels([one for one in each if np.isfinite(one[0])]))
 
@@ -160,7 +167,7 @@ def _strength(shift: Shift) -> float:
     return shift.flipped.value if np.isfinite(shift.flipped.value) else shift.va_moved.value
 
 
-def _examples(pairs: Pairs, before: _Seen, after: _Seen) -> U8:
+def _examples(pairs: Pairs, before: Decisions, after: Decisions) -> U8:
     change = (
         np.abs(after.present - before.present).sum(1) + np.abs(after.va - before.va).sum(1) / 10
     )
@@ -198,7 +205,7 @@ def attributes_of(groups: dict[str, NDArray[np.str_]]) -> list[Attribute]:
     """Group attributes as numbers: those that begin with one as they are, kinds as indicators
     against the commonest.
     """
-    found = []
+    attributes = []
     for name, texts in groups.items():
         numbers = [re.match(r"\d+", text) for text in texts]
         kinds, counts = np.unique(texts, return_counts=True)
@@ -209,19 +216,19 @@ def attributes_of(groups: dict[str, NDArray[np.str_]]) -> list[Attribute]:
             values = np.array([float(number.group()) for number in numbers if number])
             start, end = np.quantile(values, [0.05, 0.95])
             if start < end:
-                found.append(
+                attributes.append(
                     Attribute(f"{title}: {start:g} to {end:g}", values, float(start), float(end))
                 )
             continue
         common = kinds[counts.argmax()]
         for kind, count in zip(kinds, counts, strict=True):
             if kind != common and count >= SMALLEST_SHARE * len(texts):
-                found.append(
+                attributes.append(
                     Attribute(
                         f"{title}: {common} to {kind}", (texts == kind).astype(np.float64), 0.0, 1.0
                     )
                 )
-    return found
+    return attributes
 
 
 def directions(
@@ -230,8 +237,8 @@ def directions(
     """(A, Z) change of the latent code per unit of each attribute, the others and the state held:
     ridge regression of latents (N, Z) on attributes (N, A) and labels (N, L).
     """
-    given = np.concatenate([attributes, labels], axis=1)
-    centred, spread = given - given.mean(0), given.std(0) + 1e-9
+    on_data = np.concatenate([attributes, labels], axis=1)
+    centred, spread = on_data - on_data.mean(0), on_data.std(0) + 1e-9
     scaled = centred / spread
     effect = np.linalg.solve(
         scaled.T @ scaled + ridge * np.eye(scaled.shape[1]), scaled.T @ (latents - latents.mean(0))
@@ -254,29 +261,29 @@ def latent_audit(
     probe = np.linalg.lstsq(np.c_[latents, np.ones(len(latents))], values, rcond=None)[0][:-1]
     rng = np.random.default_rng(seed)
     weights = metrics.resamplings(np.arange(len(images)), rng)
-    untouched = look(model, _draw(model, latents, labels))
+    untouched = decide(model, _draw(model, latents, labels))
     findings, pictures = [], {}
     for a, attribute in enumerate(attributes):
         way = along[a] * (attribute.end - attribute.start)
         first = latents + (attribute.start - values[:, a])[:, None] * along[a]
         before, after = _draw(model, first, labels), _draw(model, first + way, labels)
-        seen = look(model, before), look(model, after)
-        found = [
+        decided = decide(model, before), decide(model, after)
+        measured = [
             in_batches(model, lambda x: _encode(model, x), one)[0] @ probe[:, a]
             for one in (before, after)
         ]
         aside = rng.normal(size=len(way))
         aside *= float(np.linalg.norm(way)) / float(np.linalg.norm(aside))
         chance = shift_of(
-            model, untouched, look(model, _draw(model, latents + aside, labels)), None, weights
+            model, untouched, decide(model, _draw(model, latents + aside, labels)), None, weights
         )
-        reached = float((found[1] - found[0]).mean()) / (attribute.end - attribute.start)
+        reached = float((measured[1] - measured[0]).mean()) / (attribute.end - attribute.start)
         findings.append(
             LatentFinding(
-                attribute.name, reached, shift_of(model, *seen, None, weights), _strength(chance)
+                attribute.name, reached, shift_of(model, *decided, None, weights), _strength(chance)
             )
         )
-        pictures[attribute.name] = _examples(Pairs(before, after, []), *seen)
+        pictures[attribute.name] = _examples(Pairs(before, after, []), *decided)
     return tuple(sorted(findings, key=lambda one: -_strength(one.shift))), pictures
 
 

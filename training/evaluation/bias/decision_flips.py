@@ -27,7 +27,7 @@ ON_THE_BRINK = "hardly anything: a decision on the brink"
 
 
 @dataclass(frozen=True)
-class TurnedBy:
+class FlipCause:
     """One nuisance as the leading cause of decisions that turned."""
 
     name: str  # in the direction in which it was moved: "light: bright to dim"
@@ -39,18 +39,18 @@ class TurnedBy:
 
 
 @dataclass(frozen=True)
-class Turning:
+class DecisionFlips:
     """All of them, the commonest first."""
 
     asked: int
     turned: Interval  # share of decisions that some nuisance turns
     own: float | None
-    by: tuple[TurnedBy, ...]
+    by: tuple[FlipCause, ...]
 
 
-def turning(
+def decision_flips(
     model: AffectModel, faces: Faces, judge: Judge | None, *, seed: int
-) -> tuple[Turning, dict[str, U8]]:
+) -> tuple[DecisionFlips, dict[str, U8]]:
     """Ask about one AU of each of N faces; pictures (2 S, EXAMPLES * S, 3) for each cause: faces
     over what turned their decision.
     """
@@ -61,10 +61,10 @@ def turning(
     ]
     answers: list[Explanation] = []
     for start in range(0, len(faces), ROWS):
-        found = explain(
+        part = explain(
             model, faces.images[start : start + ROWS], questions[start : start + ROWS], judge=judge
         )
-        answers += [one for one in found if isinstance(one, Explanation)]
+        answers += [one for one in part if isinstance(one, Explanation)]
     assert len(answers) == len(faces)  # "otherwise" can be asked of every decision
     leaders = np.array([_leader(one) if one.valid else "" for one in answers])
     weights = metrics.resamplings(faces.identity, rng)
@@ -80,13 +80,13 @@ def turning(
             )
         )
         by.append(
-            TurnedBy(
+            FlipCause(
                 name, mean_interval((leaders == name).astype(np.float64), weights), way, _own(mine)
             )
         )
         pictures[name] = _pictures(mine[:EXAMPLES])
     any_ = mean_interval((leaders != "").astype(np.float64), weights)
-    return Turning(
+    return DecisionFlips(
         len(answers), any_, _own([one for one in answers if one.valid]), tuple(by)
     ), pictures
 

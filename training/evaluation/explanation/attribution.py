@@ -23,7 +23,7 @@ from affect.model import AffectModel
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import Floats
-from training.evaluation.explanation.questions import Asked
+from training.evaluation.explanation.questions import AnsweredQuestions
 from training.renderer.affect_rule import affect_of
 from training.renderer.expressions import AU_CODES
 
@@ -43,7 +43,7 @@ class AttributionFigures:
 
 
 def measure(
-    model: AffectModel, asked: Asked, rng: np.random.Generator
+    model: AffectModel, answered: AnsweredQuestions, rng: np.random.Generator
 ) -> AttributionFigures | None:
     """Compare the first such answers.
 
@@ -52,35 +52,40 @@ def measure(
     aus = len(model.card.vocabulary)
     if not set(AU_CODES) <= set(model.card.vocabulary):
         return None
-    known = np.isfinite(asked.faces.truth[:, :aus]).all(1) & np.isfinite(
-        asked.faces.expected_va
+    known = np.isfinite(answered.faces.truth[:, :aus]).all(1) & np.isfinite(
+        answered.faces.expected_va
     ).all(1)
-    told = np.array([len(answer.attribution) == aus for answer in asked.answers])
-    rows = np.flatnonzero((asked.column >= aus) & known & told)[:MOST_FACES]
+    complete = np.array([len(answer.attribution) == aus for answer in answered.answers])
+    rows = np.flatnonzero((answered.column >= aus) & known & complete)[:MOST_FACES]
     if not len(rows):
         return None
     rule = np.stack(
         [
-            by_rule(model.card.vocabulary, asked.faces.truth[i, :aus], int(asked.column[i]) - aus)
+            by_rule(
+                model.card.vocabulary, answered.faces.truth[i, :aus], int(answered.column[i]) - aus
+            )
             for i in rows
         ]
     )
     grown = np.array(
         [
-            np.sign(asked.target[i] - asked.answers[i].factual.va[0, asked.column[i] - aus].item())
+            np.sign(
+                answered.target[i]
+                - answered.answers[i].factual.va[0, answered.column[i] - aus].item()
+            )
             for i in rows
         ]
     )
     ours = np.array(
-        [[asked.answers[i].attribution[code] for code in model.card.vocabulary] for i in rows]
+        [[answered.answers[i].attribution[code] for code in model.card.vocabulary] for i in rows]
     )
     columns = {
         "signed": _correlations(ours, grown[:, None] * rule),
         "size": _correlations(np.abs(ours), np.abs(rule)),
-        "gradients": _correlations(np.abs(_by_region(model, asked, rows)), np.abs(rule)),
+        "gradients": _correlations(np.abs(_by_region(model, answered, rows)), np.abs(rule)),
     }
     columns["ahead"] = columns["size"] - columns["gradients"]
-    weights = metrics.resamplings(asked.faces.identity[rows], rng)
+    weights = metrics.resamplings(answered.faces.identity[rows], rng)
     return AttributionFigures(
         len(rows), **{name: mean_interval(values, weights) for name, values in columns.items()}
     )
@@ -100,21 +105,21 @@ def by_rule(vocabulary: tuple[str, ...], truth: Floats, dimension: int) -> Float
     )
 
 
-def _by_region(model: AffectModel, asked: Asked, rows: np.ndarray) -> Floats:
+def _by_region(model: AffectModel, answered: AnsweredQuestions, rows: np.ndarray) -> Floats:
     """(R, K) signed share of Integrated Gradients in the region where each AU shows."""
-    device, found = model.platt.device, []
+    device, of_face = model.platt.device, []
     for start in range(0, len(rows), BATCH_FACES):
         some = rows[start : start + BATCH_FACES]
         with torch.inference_mode():
-            x = model.to_pixels(torch.from_numpy(asked.faces.images[some]).to(device))
-            column = torch.from_numpy(asked.column[some]).to(device)
-            target = torch.from_numpy(asked.target[some]).float().to(device)
+            x = model.to_pixels(torch.from_numpy(answered.faces.images[some]).to(device))
+            column = torch.from_numpy(answered.column[some]).to(device)
+            target = torch.from_numpy(answered.target[some]).float().to(device)
             shares, _ = integrated_gradients(model, Rows.of(x, model.read(x), column, target))
-        found += [region_gradients(one) for one in shares.double().cpu().numpy()]
+        of_face += [region_gradients(one) for one in shares.double().cpu().numpy()]
     return np.array(
         [
             [shares[CATALOGUE[code].region.value] for code in model.card.vocabulary]
-            for shares in found
+            for shares in of_face
         ]
     )
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from affect.counterfactual import Explanation, verbalization
 from training.evaluation.core.predictions import U8, Floats
-from training.evaluation.explanation.questions import Asked
+from training.evaluation.explanation.questions import AnsweredQuestions
 
 GOOD, FAILED = 10, 10
 TILE_PX, LETTERS, TEXT_PX = 112, 74, 13  # of the sheet
@@ -21,7 +21,7 @@ CAPTIONS = ("face", "redrawn", "counterfactual", "what changed", "where")
 
 
 @dataclass(frozen=True)
-class Told:
+class ExplanationExample:
     """One explanation to look at."""
 
     pictures: U8  # (5, S, S, 3) in the order of CAPTIONS
@@ -32,26 +32,26 @@ class Told:
     failed: bool
 
 
-def choose(asked: Asked, columns: dict[str, Floats]) -> list[Told]:
+def choose(answered: AnsweredQuestions, columns: dict[str, Floats]) -> list[ExplanationExample]:
     """Ten that went well, as they come, and the ten worst: invalid, then not seen by the judge,
     then little trusted.
     """
     faults = [
         _fault(one, columns["agreement"][i], columns["moved"][i])
-        for i, one in enumerate(asked.answers)
+        for i, one in enumerate(answered.answers)
     ]
     order = np.argsort(-np.array(faults), kind="stable")
     failed = [int(i) for i in order if faults[i] > 0][:FAILED]
     good = [i for i, fault in enumerate(faults) if fault == 0][:GOOD]
-    return [_told(asked, i, columns, faults[i] > 0) for i in good + failed]
+    return [_example(answered, i, columns, faults[i] > 0) for i in good + failed]
 
 
-def as_sheet(told: list[Told]) -> U8:
+def as_sheet(examples: list[ExplanationExample]) -> U8:
     """(H, W, 3) one picture of them all, with words."""
-    if not told:
+    if not examples:
         return np.full((TILE_PX, TILE_PX, 3), 255, np.uint8)
     font = ImageFont.load_default(TEXT_PX)
-    rows = [_row(one, font) for one in told]
+    rows = [_row(one, font) for one in examples]
     return np.concatenate(rows)
 
 
@@ -66,15 +66,17 @@ def _fault(answer: Explanation, agreement: float, moved: float) -> float:
     return 1.0 if answer.trust == "low" else 0.0
 
 
-def _told(asked: Asked, i: int, columns: dict[str, Floats], failed: bool) -> Told:
-    one = asked.answers[i]
+def _example(
+    answered: AnsweredQuestions, i: int, columns: dict[str, Floats], failed: bool
+) -> ExplanationExample:
+    one = answered.answers[i]
     grey = np.repeat(one.map[..., None], 3, axis=2)
     pictures = np.stack(
-        [asked.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
+        [answered.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
     )
     # here the judge is asked afterwards: see the verdict
     reasons = tuple(reason for reason in one.reasons if reason != verbalization.NOBODY_ASKED)
-    return Told(
+    return ExplanationExample(
         pictures,
         one.sentence,
         one.trust,
@@ -96,19 +98,19 @@ def _verdict(agreement: float, moved: float) -> str:
     )
 
 
-def _row(told: Told, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> U8:
+def _row(example: ExplanationExample, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> U8:
     tiles = [
         cv2.resize(picture, (TILE_PX, TILE_PX), interpolation=cv2.INTER_CUBIC)
-        for picture in told.pictures
+        for picture in example.pictures
     ]
     strip = np.concatenate(tiles, axis=1)
     canvas = Image.new(
-        "RGB", (LETTERS * 7, TILE_PX), (255, 255, 255) if not told.failed else (255, 246, 236)
+        "RGB", (LETTERS * 7, TILE_PX), (255, 255, 255) if not example.failed else (255, 246, 236)
     )
-    lines = textwrap.wrap(told.sentence, LETTERS) + textwrap.wrap(
-        f"Trust {told.trust}: {'; '.join(told.reasons)}.", LETTERS
+    lines = textwrap.wrap(example.sentence, LETTERS) + textwrap.wrap(
+        f"Trust {example.trust}: {'; '.join(example.reasons)}.", LETTERS
     )
-    lines += textwrap.wrap(f"{told.verdict.capitalize()}.", LETTERS)
+    lines += textwrap.wrap(f"{example.verdict.capitalize()}.", LETTERS)
     draw = ImageDraw.Draw(canvas)
     for line, text in enumerate(lines[:7]):
         draw.text((8, 4 + line * 15), text, fill=(31, 41, 51), font=font)

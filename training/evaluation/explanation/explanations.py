@@ -19,13 +19,13 @@ from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Faces, Floats
 from training.evaluation.explanation import attribution, baselines, examples, sanity_checks, twins
 from training.evaluation.explanation.attribution import AttributionFigures
-from training.evaluation.explanation.examples import Told
-from training.evaluation.explanation.grading import Graded, JudgeThresholds, grade
-from training.evaluation.explanation.questions import Asked, ask
+from training.evaluation.explanation.examples import ExplanationExample
+from training.evaluation.explanation.grading import Graded, Grader, JudgeThresholds
+from training.evaluation.explanation.questions import AnsweredQuestions, ask
 from training.evaluation.explanation.sanity_checks import SeveralAnswers
 from training.evaluation.explanation.twins import TwinFigures
-from training.evaluation.generation.generation import JudgeEvaluator
 from training.evaluation.judge import distances
+from training.evaluation.judge.evaluator import JudgeEvaluator
 
 OURS, NOTHING, ATTACK, NEAREST = "this model", "no edit", "pixel attack", "nearest real face"
 
@@ -82,51 +82,50 @@ def benchmark(
     rng: np.random.Generator,
     *,
     count: int,
-) -> tuple[Benchmark, list[Told]]:
+) -> tuple[Benchmark, list[ExplanationExample]]:
     """Measure explanations of `count` of the faces.
 
     `pool` are real faces (M, S, S, 3) of other people to be nearest to.
     """
     some = np.sort(rng.permutation(len(faces))[:count])
     start = time.perf_counter()
-    asked = ask(model, faces.take(some), rng)
+    answered = ask(model, faces.take(some), rng)
     milliseconds = 1000 * (time.perf_counter() - start) / len(some)
-    column, target = torch.from_numpy(asked.column), torch.from_numpy(asked.target).float()
+    column, target = torch.from_numpy(answered.column), torch.from_numpy(answered.target).float()
     device = model.platt.device
     column, target = column.to(device), target.to(device)
-    images = asked.faces.images
+    images = answered.faces.images
     pictures = {
-        OURS: asked.counterfactuals,
+        OURS: answered.counterfactuals,
         NOTHING: images,
         ATTACK: baselines.pixel_attack(model, images, column, target),
         NEAREST: baselines.nearest_face(model, images, column, target, pool),
     }
-    weights = metrics.resamplings(asked.faces.identity, rng)
+    weights = metrics.resamplings(answered.faces.identity, rng)
     thresholds = JudgeThresholds.of(model, evaluator, faces, rng)
-    graded = {
-        name: grade(model, evaluator, asked, shown, thresholds, rng)
-        for name, shown in pictures.items()
-    }
+    grader = Grader(model, evaluator, answered, thresholds)
+    graded = {name: grader.grade(shown, rng) for name, shown in pictures.items()}
     half = len(images) // 2
-    _, features = evaluator.read(images)
     ours = graded[OURS].columns
     measured = Benchmark(
         questions=len(images),
         milliseconds=round(milliseconds, 1),
         methods={name: _method(one, weights) for name, one in graded.items()},
-        validity_by_kind=_by_kind(model, asked, ours["validity"], weights),
-        frechet_floor=distances.frechet_interval(features[half:], features[:half], rng),
+        validity_by_kind=_by_kind(model, answered, ours["validity"], weights),
+        frechet_floor=distances.frechet_interval(
+            grader.features[half:], grader.features[:half], rng
+        ),
         composition=mean_interval(sanity_checks.null_edit(model, images), weights),
-        steadiness=sanity_checks.steadiness(model, asked, rng),
-        cout=sanity_checks.cout(model, asked, rng),
+        steadiness=sanity_checks.steadiness(model, answered, rng),
+        cout=sanity_checks.cout(model, answered, rng),
         trusted={
-            level: _of_level(asked, ours, level, weights) for level in ("high", "medium", "low")
+            level: _of_level(answered, ours, level, weights) for level in ("high", "medium", "low")
         },
-        several=sanity_checks.several(model, asked, rng),
-        twins=twins.measure(model, evaluator, faces, thresholds.thresholds, rng),
-        attribution=attribution.measure(model, asked, rng),
+        several=sanity_checks.several(model, answered, rng),
+        twins=twins.measure(model, evaluator, faces, thresholds.presence, rng),
+        attribution=attribution.measure(model, answered, rng),
     )
-    return measured, examples.choose(asked, ours)
+    return measured, examples.choose(answered, ours)
 
 
 def _method(graded: Graded, weights: Floats) -> Method:
@@ -137,13 +136,13 @@ def _method(graded: Graded, weights: Floats) -> Method:
 
 
 def _by_kind(
-    model: AffectModel, asked: Asked, valid: Floats, weights: Floats
+    model: AffectModel, answered: AnsweredQuestions, valid: Floats, weights: Floats
 ) -> dict[str, Interval]:
     aus, names = len(model.card.vocabulary), model.card.labels_of.names
     kind = np.array(
         [
             names[c] if c >= aus else "AU added" if t >= 0.5 else "AU taken away"
-            for c, t in zip(asked.column, asked.target, strict=True)
+            for c, t in zip(answered.column, answered.target, strict=True)
         ]
     )
     return {
@@ -153,9 +152,9 @@ def _by_kind(
 
 
 def _of_level(
-    asked: Asked, ours: dict[str, Floats], level: str, weights: Floats
+    answered: AnsweredQuestions, ours: dict[str, Floats], level: str, weights: Floats
 ) -> tuple[int, Interval | None, Interval | None]:
-    of = np.array([answer.trust == level for answer in asked.answers])
+    of = np.array([answer.trust == level for answer in answered.answers])
     if not of.any():
         return 0, None, None
     return int(of.sum()), *(

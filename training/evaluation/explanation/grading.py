@@ -14,24 +14,24 @@ from affect.model import AffectModel
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8, Faces, Floats, batches, in_batches
 from training.evaluation.explanation import baselines
-from training.evaluation.explanation.questions import Asked
-from training.evaluation.generation.generation import JudgeEvaluator
+from training.evaluation.explanation.questions import AnsweredQuestions
 from training.evaluation.judge import distances
+from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.recognition.recognition import presence
 
 CHANGED = 0.1  # a reading that moves by more counts as changed
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What the model sees in N pictures."""
+class _Readings:
+    """What the model reads off N pictures."""
 
     labels: Floats  # (N, K + 2)
     identity: Floats  # (N, E)
     realism: Floats  # (N,)
 
     @classmethod
-    def at(cls, model: AffectModel, images: U8) -> "_Look":
+    def of(cls, model: AffectModel, images: U8) -> "_Readings":
         def one(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
             output = model.read(x)
             return output.labels, output.identity, model.calibrate(output).realism
@@ -44,7 +44,7 @@ class JudgeThresholds:
     """What the judge and the identity embedding are held to."""
 
     # (K,) above which the judge's reading of an AU is "present": as often as it truly is
-    thresholds: Floats
+    presence: Floats
     stranger_distance: float  # in the judge's features
     identity: float  # cosine at which as many twins are parted as strangers are joined
 
@@ -52,115 +52,109 @@ class JudgeThresholds:
     def of(
         cls, model: AffectModel, evaluator: JudgeEvaluator, faces: Faces, rng: np.random.Generator
     ) -> "JudgeThresholds":
+        """Fitted to faces whose truth is known."""
         labels, features = evaluator.read(faces.images)
-        truth = presence(model.card, faces.truth)
-        shares = np.nanmean(truth, axis=0)
-        thresholds = np.array(
-            [np.quantile(labels[:, k], 1 - share) for k, share in enumerate(shares)]
-        )
+        shares = np.nanmean(presence(model.card, faces.truth), axis=0)
+        thresholds = [np.quantile(labels[:, k], 1 - share) for k, share in enumerate(shares)]
         strangers = rng.permutation(len(faces))
         apart = float(np.linalg.norm(features - features[strangers], axis=1).mean())
-        return cls(
-            thresholds,
-            apart,
-            _equal_error(_Look.at(model, faces.images).identity, faces, strangers),
-        )
+        identities = _Readings.of(model, faces.images).identity
+        return cls(np.array(thresholds), apart, _equal_error(identities, faces, strangers))
 
 
 @dataclass(frozen=True)
 class Graded:
+    """Figures of N answers."""
+
     columns: dict[str, Floats]  # (N,) each, NaN where a figure does not apply
     frechet: Interval
 
 
-def grade(
-    model: AffectModel,
-    evaluator: JudgeEvaluator,
-    asked: Asked,
-    shown: U8,
-    thresholds: JudgeThresholds,
-    rng: np.random.Generator,
-) -> Graded:
-    images, index = asked.faces.images, np.arange(len(shown))
-    before, features = evaluator.read(images)
-    after, shown_features = evaluator.read(shown)
-    fact, seen = _Look.at(model, images), _Look.at(model, shown)
-    read_before, read_after = fact.labels, seen.labels
-    aus = len(model.card.vocabulary)
-    margin = _margins(model, asked, shown)
-    valid = margin > 0
-    is_au = asked.column < aus
-    moved = (after - before)[index, asked.column]
-    wish = np.where(
-        is_au,
-        2 * (asked.target >= 0.5) - 1,
-        np.sign(asked.target - read_before[index, asked.column]),
-    )
-    agreement, knows = _agreement(
-        model, asked, before, after, read_before, read_after, wish, thresholds
-    )
-    others = np.abs(after - before)[:, :aus] > CHANGED
-    others[index[is_au], asked.column[is_au]] = False
-    same = (fact.identity * seen.identity).sum(1)
-    columns = {
-        "validity": valid.astype(np.float64),
-        "agreement": np.where(valid & knows, agreement, np.nan),
-        "moved": np.where(valid & np.isfinite(moved), wish * moved > 0, np.nan),
-        "proximity": np.abs(shown.astype(np.float64) - images).mean((1, 2, 3)) / 255,
-        "feature_distance": np.linalg.norm(shown_features - features, axis=1)
-        / thresholds.stranger_distance,
-        "identity": same,
-        "identity_kept": (same > thresholds.identity).astype(np.float64),
-        "labels_changed": others.sum(1).astype(np.float64),
-        "realism": seen.realism,
-    }
-    half = len(shown) // 2
-    return Graded(columns, distances.frechet_interval(features[half:], shown_features[:half], rng))
+class Grader:
+    """Grades pictures that answer the same N questions about the same faces."""
 
-
-def _agreement(
-    model: AffectModel,
-    asked: Asked,
-    before: Floats,
-    after: Floats,
-    read_before: Floats,
-    read_after: Floats,
-    wish: Floats,
-    thresholds: JudgeThresholds,
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """(N,) whether the judge's decision turns too, and whether it could: an AU that the judge saw
-    as the model did before.
-
-    Valence and arousal: the judge's reading moves the same way by at least half of what the model's
-    does.
-    """
-    aus, index = len(model.card.vocabulary), np.arange(len(before))
-    threshold = np.concatenate([thresholds.thresholds, [0.0, 0.0]])[asked.column]
-    saw, sees = before[index, asked.column], after[index, asked.column]
-    wanted = asked.target >= 0.5
-    turned = (sees >= threshold) == wanted
-    knows = (saw >= threshold) != wanted
-    followed = wish * (sees - saw) >= 0.5 * np.abs(read_after - read_before)[index, asked.column]
-    is_au = asked.column < aus
-    return np.where(is_au, turned, followed).astype(np.float64), np.where(
-        is_au, knows, True
-    ) & np.isfinite(saw)
-
-
-def _margins(model: AffectModel, asked: Asked, shown: U8) -> Floats:
-    """(N,) above 0 where the model reads `shown` as was asked."""
-    margins = []
-    device = model.platt.device
-    for rows in batches(len(shown)):
-        column, target = (
-            torch.from_numpy(asked.column[rows]).to(device),
-            torch.from_numpy(asked.target[rows]).float().to(device),
+    def __init__(
+        self,
+        model: AffectModel,
+        evaluator: JudgeEvaluator,
+        answered: AnsweredQuestions,
+        thresholds: JudgeThresholds,
+    ) -> None:
+        self.model, self.evaluator = model, evaluator
+        self.answered, self.thresholds = answered, thresholds
+        self.images, self.column = answered.faces.images, answered.column
+        self.index, self.is_au = (
+            np.arange(len(self.column)),
+            self.column < len(model.card.vocabulary),
         )
-        question = baselines.rows_of(model, asked.faces.images[rows], column, target)
-        with torch.inference_mode():
-            output = model.read(model.to_pixels(torch.from_numpy(shown[rows]).to(device)))
-            margins.append(progress(model, output, question)[0].double().cpu().numpy())
-    return np.concatenate(margins)
+        self.judged, self.features = evaluator.read(self.images)  # (N, K + 2), (N, F)
+        self.read = _Readings.of(model, self.images)
+        # (N,) the way the questioned number should go: +1 or -1
+        self.direction = np.where(
+            self.is_au,
+            2 * (answered.target >= 0.5) - 1,
+            np.sign(answered.target - self.read.labels[self.index, self.column]),
+        )
+
+    def grade(self, answers: U8, rng: np.random.Generator) -> Graded:
+        """Pictures (N, S, S, 3), one for each question."""
+        judged, features = self.evaluator.read(answers)
+        read = _Readings.of(self.model, answers)
+        valid = self._margins(answers) > 0
+        moved = (judged - self.judged)[self.index, self.column]
+        agreement, knows = self._agreement(judged, read)
+        same = (self.read.identity * read.identity).sum(1)
+        shift = np.linalg.norm(features - self.features, axis=1)
+        columns = {
+            "validity": valid.astype(np.float64),
+            "agreement": np.where(valid & knows, agreement, np.nan),
+            "moved": np.where(valid & np.isfinite(moved), self.direction * moved > 0, np.nan),
+            "proximity": np.abs(answers.astype(np.float64) - self.images).mean((1, 2, 3)) / 255,
+            "feature_distance": shift / self.thresholds.stranger_distance,
+            "identity": same,
+            "identity_kept": (same > self.thresholds.identity).astype(np.float64),
+            "labels_changed": self._other_changes(judged),
+            "realism": read.realism,
+        }
+        half = len(answers) // 2
+        frechet = distances.frechet_interval(self.features[half:], features[:half], rng)
+        return Graded(columns, frechet)
+
+    def _other_changes(self, judged: Floats) -> Floats:
+        """(N,) AUs beside the asked whose reading by the judge moves visibly."""
+        others = np.abs(judged - self.judged)[:, : len(self.model.card.vocabulary)] > CHANGED
+        others[self.index[self.is_au], self.column[self.is_au]] = False
+        return np.asarray(others.sum(1), np.float64)
+
+    def _agreement(self, judged: Floats, read: _Readings) -> tuple[Floats, NDArray[np.bool_]]:
+        """(N,) whether the judge's decision turns too, and whether it could: an AU that the judge
+        saw as the model did before.
+
+        Valence and arousal: the judge's reading moves the same way by at least half of what the
+        model's does.
+        """
+        at = (self.index, self.column)
+        threshold = np.concatenate([self.thresholds.presence, [0.0, 0.0]])[self.column]
+        wanted = self.answered.target >= 0.5
+        turned = (judged[at] >= threshold) == wanted
+        knows = (self.judged[at] >= threshold) != wanted
+        step = 0.5 * np.abs(read.labels - self.read.labels)[at]
+        followed = self.direction * (judged[at] - self.judged[at]) >= step
+        agreement = np.where(self.is_au, turned, followed).astype(np.float64)
+        return agreement, np.where(self.is_au, knows, True) & np.isfinite(self.judged[at])
+
+    def _margins(self, answers: U8) -> Floats:
+        """(N,) above 0 where the model reads an answer as was asked."""
+        margins, device = [], self.model.platt.device
+        for rows in batches(len(answers)):
+            column = torch.from_numpy(self.column[rows]).to(device)
+            target = torch.from_numpy(self.answered.target[rows]).float().to(device)
+            question = baselines.rows_of(self.model, self.images[rows], column, target)
+            with torch.inference_mode():
+                x = self.model.to_pixels(torch.from_numpy(answers[rows]).to(device))
+                margin, _ = progress(self.model, self.model.read(x), question)
+                margins.append(margin.double().cpu().numpy())
+        return np.concatenate(margins)
 
 
 def _equal_error(identities: Floats, faces: Faces, strangers: NDArray[np.intp]) -> float:

@@ -18,7 +18,7 @@ ROWS = 32  # questions asked at once
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredQuestions:
     """The list of questions, answered. Arrays have N rows."""
 
     faces: Faces
@@ -32,7 +32,7 @@ class Asked:
         return np.stack([answer.counterfactual for answer in self.answers])
 
 
-def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> Asked:
+def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> AnsweredQuestions:
     """One question a face: half about AUs (to turn), half about valence and arousal (the other
     side, or a real face's value).
     """
@@ -48,19 +48,19 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> Asked:
                 label, None if kind == "au" or open_question or np.isnan(wanted) else float(wanted)
             )
         )
-    found = answer(model, faces.images, questions)
+    answers_or_none = answer(model, faces.images, questions)
     # what was asked already holds: ask for the other side
-    again = [i for i, one in enumerate(found) if one is None]
+    again = [i for i, one in enumerate(answers_or_none) if one is None]
     for i, one in zip(
         again,
         answer(model, faces.images[again], [Question(questions[i].label) for i in again]),
         strict=True,
     ):
-        found[i] = one
-    answers = [one for one in found if one is not None]
+        answers_or_none[i] = one
+    answers = [one for one in answers_or_none if one is not None]
     assert len(answers) == len(faces)
     column = np.array([names.index(str(one.question.label)) for one in answers])
-    return Asked(
+    return AnsweredQuestions(
         faces, answers, column, np.array([one.question.target for one in answers], np.float64)
     )
 
@@ -69,8 +69,8 @@ def answer(
     model: AffectModel, images: U8, questions: Sequence[Question]
 ) -> list[Explanation | None]:
     """Explanations of any number of faces; None where the question makes no sense."""
-    found: list[Explanation | None] = []
+    explanations: list[Explanation | None] = []
     for start in range(0, len(images), ROWS):
         answers = explain(model, images[start : start + ROWS], questions[start : start + ROWS])
-        found += [one if isinstance(one, Explanation) else None for one in answers]
-    return found
+        explanations += [one if isinstance(one, Explanation) else None for one in answers]
+    return explanations

@@ -14,7 +14,7 @@ from affect.model import AffectModel
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Floats, in_batches
-from training.evaluation.explanation.questions import Asked, answer
+from training.evaluation.explanation.questions import AnsweredQuestions, answer
 
 COUT_STEPS, COUT_FACES = 50, 48
 NOISE_SD, NOISE_FACES = 2.0, 48  # grey levels
@@ -35,14 +35,14 @@ class SeveralAnswers:
     others_valid: Interval  # share of the further answers that the model reads as was asked
 
 
-def several(model: AffectModel, asked: Asked, rng: Generator) -> SeveralAnswers:
+def several(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> SeveralAnswers:
     """Ask the first questions again, for several answers."""
     questions = [
-        replace(one.question, answers=SEVERAL_ANSWERS) for one in asked.answers[:SEVERAL_FACES]
+        replace(one.question, answers=SEVERAL_ANSWERS) for one in answered.answers[:SEVERAL_FACES]
     ]
     again = [
         one
-        for one in answer(model, asked.faces.images[:SEVERAL_FACES], questions)
+        for one in answer(model, answered.faces.images[:SEVERAL_FACES], questions)
         if one is not None
     ]
     assert len(again) == len(questions)  # they could be asked before
@@ -53,7 +53,7 @@ def several(model: AffectModel, asked: Asked, rng: Generator) -> SeveralAnswers:
             for one in again
         ]
     )
-    weights = metrics.resamplings(asked.faces.identity[:SEVERAL_FACES], rng)
+    weights = metrics.resamplings(answered.faces.identity[:SEVERAL_FACES], rng)
     return SeveralAnswers(mean_interval(apart, weights), mean_interval(valid, weights))
 
 
@@ -66,23 +66,23 @@ def null_edit(model: AffectModel, images: U8) -> Floats:
     return change
 
 
-def steadiness(model: AffectModel, asked: Asked, rng: Generator) -> Interval:
+def steadiness(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> Interval:
     """Is nearly the same face explained by nearly the same change?"""
-    images = asked.faces.images[:NOISE_FACES]
+    images = answered.faces.images[:NOISE_FACES]
     noised = np.clip(np.round(images + rng.normal(0, NOISE_SD, images.shape)), 0, 255).astype(
         np.uint8
     )
-    again = answer(model, noised, [one.question for one in asked.answers[:NOISE_FACES]])
+    again = answer(model, noised, [one.question for one in answered.answers[:NOISE_FACES]])
     cosines = np.full(len(images), np.nan)
     for i, one in enumerate(again):
         if one is not None:  # the noise alone may have turned the decision
-            a = (asked.answers[i].counterfactual.astype(np.float64) - images[i]).ravel()
+            a = (answered.answers[i].counterfactual.astype(np.float64) - images[i]).ravel()
             b = (one.counterfactual.astype(np.float64) - noised[i]).ravel()
             cosines[i] = a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)
-    return mean_interval(cosines, metrics.resamplings(asked.faces.identity[:NOISE_FACES], rng))
+    return mean_interval(cosines, metrics.resamplings(answered.faces.identity[:NOISE_FACES], rng))
 
 
-def cout(model: AffectModel, asked: Asked, rng: Generator) -> Interval:
+def cout(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> Interval:
     """COUT (Khorram & Fuxin 2022): pixels of the face are replaced by the counterfactual's, the
     most changed first.
 
@@ -90,17 +90,18 @@ def cout(model: AffectModel, asked: Asked, rng: Generator) -> Interval:
     only.
     """
     rows = np.flatnonzero(
-        (asked.column < len(model.card.vocabulary)) & [answer.valid for answer in asked.answers]
+        (answered.column < len(model.card.vocabulary))
+        & [answer.valid for answer in answered.answers]
     )[:COUT_FACES]
     if not len(rows):
         return Interval(float("nan"), float("nan"), float("nan"))
-    areas = np.array([_curve(model, asked, int(i)).mean() for i in rows])
-    return mean_interval(2 * areas - 1, metrics.resamplings(asked.faces.identity[rows], rng))
+    areas = np.array([_curve(model, answered, int(i)).mean() for i in rows])
+    return mean_interval(2 * areas - 1, metrics.resamplings(answered.faces.identity[rows], rng))
 
 
-def _curve(model: AffectModel, asked: Asked, i: int) -> Floats:
+def _curve(model: AffectModel, answered: AnsweredQuestions, i: int) -> Floats:
     """(COUT_STEPS + 1,) probability of the asked decision as the pixels are replaced."""
-    fact, counter = asked.faces.images[i], asked.answers[i].counterfactual
+    fact, counter = answered.faces.images[i], answered.answers[i].counterfactual
     order = np.argsort(-np.abs(counter.astype(int) - fact).sum(2), axis=None, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -109,6 +110,6 @@ def _curve(model: AffectModel, asked: Asked, i: int) -> Floats:
     with torch.inference_mode():
         found = model.predict(
             model.to_pixels(torch.from_numpy(mixed).to(model.platt.device))
-        ).probability[:, asked.column[i]]
+        ).probability[:, answered.column[i]]
     probability: Floats = found.double().cpu().numpy()
-    return probability if asked.target[i] >= 0.5 else 1 - probability
+    return probability if answered.target[i] >= 0.5 else 1 - probability

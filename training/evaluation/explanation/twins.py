@@ -17,7 +17,7 @@ from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Faces, Floats
 from training.evaluation.explanation.grading import CHANGED
 from training.evaluation.explanation.questions import answer
-from training.evaluation.generation.generation import JudgeEvaluator
+from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.recognition.recognition import presence
 
 APART, ALIKE = 0.3, 0.15  # the one AU differs by at least, every other by at most
@@ -58,28 +58,30 @@ def measure(
 
     None where the data have no such pairs.
     """
-    found = pairs(model, faces) if model.card.learns_aus else np.empty((0, 3), np.intp)
-    found = found[np.sort(rng.permutation(len(found))[:MOST_PAIRS])]
-    if not len(found):
+    asked = pairs(model, faces) if model.card.learns_aus else np.empty((0, 3), np.intp)
+    asked = asked[np.sort(rng.permutation(len(asked))[:MOST_PAIRS])]
+    if not len(asked):
         return None
-    wanted = presence(model.card, faces.truth)[found[:, 1], found[:, 2]]
+    wanted = presence(model.card, faces.truth)[asked[:, 1], asked[:, 2]]
     codes = model.card.vocabulary
     questions = [
-        Question(codes[k], float(want)) for k, want in zip(found[:, 2], wanted, strict=True)
+        Question(codes[k], float(want)) for k, want in zip(asked[:, 2], wanted, strict=True)
     ]
-    answers = answer(model, faces.images[found[:, 0]], questions)
-    there = np.array([one is not None for one in answers])
-    if not there.any():
+    answers = answer(model, faces.images[asked[:, 0]], questions)
+    possible = np.array([one is not None for one in answers])
+    if not possible.any():
         return None
-    start, goal = (faces.images[found[there, side]] for side in (0, 1))
-    given = [one for one in answers if one is not None]
-    shown = np.stack([one.counterfactual for one in given])
-    columns = _against(start, goal, shown, np.stack([one.map for one in given]))
-    columns |= _judged(evaluator, (start, shown, goal), found[there, 2], wanted[there], thresholds)
-    weights = metrics.resamplings(faces.identity[found[there, 0]], rng)
+    start, goal = (faces.images[asked[possible, side]] for side in (0, 1))
+    answered = [one for one in answers if one is not None]
+    drawn = np.stack([one.counterfactual for one in answered])
+    columns = _against(start, goal, drawn, np.stack([one.map for one in answered]))
+    columns |= _judged(
+        evaluator, (start, drawn, goal), asked[possible, 2], wanted[possible], thresholds
+    )
+    weights = metrics.resamplings(faces.identity[asked[possible, 0]], rng)
     return TwinFigures(
-        len(found),
-        int(there.sum()),
+        len(asked),
+        int(possible.sum()),
         **{name: mean_interval(values, weights) for name, values in columns.items()},
     )
 
@@ -87,7 +89,7 @@ def measure(
 def pairs(model: AffectModel, faces: Faces) -> NDArray[np.intp]:
     """(P, 3) face, twin, and the column of the one AU in which they differ."""
     truth, present = faces.truth[:, : len(model.card.vocabulary)], presence(model.card, faces.truth)
-    found = []
+    differing = []
     for first in range(len(faces)):
         second = int(faces.twin_of[first])
         while second not in (-1, first):
@@ -95,14 +97,14 @@ def pairs(model: AffectModel, faces: Faces) -> NDArray[np.intp]:
             k = int(np.nan_to_num(apart).argmax())
             alone = np.nan_to_num(np.delete(apart, k), nan=np.inf).max(initial=0) <= ALIKE
             if apart[k] >= APART and alone and present[first, k] != present[second, k]:
-                found.append((first, second, k))
+                differing.append((first, second, k))
             second = int(faces.twin_of[second])
-    return np.array(found, np.intp).reshape(-1, 3)
+    return np.array(differing, np.intp).reshape(-1, 3)
 
 
-def _against(start: U8, goal: U8, shown: U8, maps: U8) -> dict[str, Floats]:
+def _against(start: U8, goal: U8, drawn: U8, maps: U8) -> dict[str, Floats]:
     """(P,) columns that need the true picture."""
-    left, right, ours = (image.astype(np.float64) / 255 for image in (start, goal, shown))
+    left, right, ours = (image.astype(np.float64) / 255 for image in (start, goal, drawn))
     change, truth = (ours - left).reshape(len(left), -1), (right - left).reshape(len(left), -1)
     lengths = np.linalg.norm(change, axis=1) * np.linalg.norm(truth, axis=1)
     moved = np.abs(right - left).max(3) > TRULY_CHANGED  # (P, S, S)
@@ -136,9 +138,9 @@ def _judged(
     index = np.arange(len(before))
     columns = {}
     for name, after in (("", ours), ("_in_twin", truth)):
-        seen = after[index, column]
+        read = after[index, column]
         columns[f"judge_turns{name}"] = np.where(
-            np.isfinite(seen), (seen >= thresholds[column]) == (wanted > 0.5), np.nan
+            np.isfinite(read), (read >= thresholds[column]) == (wanted > 0.5), np.nan
         )
         changed = np.abs(after - before) > CHANGED
         changed[index, column] = False

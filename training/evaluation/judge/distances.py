@@ -51,19 +51,19 @@ def frechet_interval(
     real: Floats,
     drawn: Floats,
     rng: Generator,
+    *,
     count: int = 20,
-    real_people: Names | None = None,
-    drawn_people: Names | None = None,
+    people: tuple[Names | None, Names | None] = (None, None),
 ) -> Interval:
     """Frechet distance with 1.96 standard errors either way, from resampling both sets, whole
-    people where they are named.
+    people where they are named (of real faces, of drawn ones).
 
     Resampling repeats rows and so lifts the distance itself; only its spread is used.
     """
     value = frechet(real, drawn)
     repeated = zip(
-        _resampled(real, real_people, rng, count),
-        _resampled(drawn, drawn_people, rng, count),
+        _resampled(real, people[0], rng, count),
+        _resampled(drawn, people[1], rng, count),
         strict=True,
     )
     spread = np.std([frechet(one, other) for one, other in repeated], ddof=1)

@@ -227,28 +227,25 @@ def group_tables(
     card: ModelCard, faces: Faces, read: Read, weights: Floats
 ) -> tuple[GroupTable, ...]:
     """One table per attribute that has at least two groups of enough faces."""
-    tables = []
-    for attribute, values in faces.groups.items():
-        names = sorted(
-            (v for v in np.unique(values) if v and (values == v).sum() >= FEWEST_FACES),
-            key=_natural,
-        )
-        if len(names) > 1:
-            tables.append(_group_table(card, faces, read, weights, attribute, names))
-    return tuple(tables)
+    tables = [_group_table(card, faces, read, weights, attribute) for attribute in faces.groups]
+    return tuple(table for table in tables if table)
 
 
 def _group_table(
-    card: ModelCard, faces: Faces, read: Read, weights: Floats, attribute: str, names: list[str]
-) -> GroupTable:
+    card: ModelCard, faces: Faces, read: Read, weights: Floats, attribute: str
+) -> GroupTable | None:
+    values = faces.groups[attribute]
+    large = (v for v in np.unique(values) if v and (values == v).sum() >= FEWEST_FACES)
+    names = sorted(large, key=_natural)
+    if len(names) < 2:
+        return None
     replicates = {
-        name: _group_replicates(card, faces, read, weights, faces.groups[attribute] == name)
-        for name in names
+        name: _group_replicates(card, faces, read, weights, values == name) for name in names
     }
     groups = []
     for name in names:
-        member = faces.groups[attribute] == name
-        figures = {figure: summary(values) for figure, values in replicates[name].items()}
+        member = values == name
+        figures = {figure: summary(one) for figure, one in replicates[name].items()}
         groups.append(
             GroupFigures(name, int(member.sum()), len(np.unique(faces.identity[member])), **figures)
         )

@@ -12,7 +12,7 @@ from affect.counterfactual import Explanation, Question, explain
 from affect.model import AffectModel
 from affect.picture_grid import picture_grid
 from training.evaluation.core.predictions import U8, Faces, Floats
-from training.evaluation.generation.generation import draw_samples, edit_to, reconstruct
+from training.evaluation.generation.drawing import draw_samples, edit_to, reconstruct
 from training.pages import Strip, strip
 
 SWEEP = (0.0, 0.33, 0.66, 1.0)

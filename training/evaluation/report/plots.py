@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import Floats
-from training.evaluation.generation.generation import CircumplexPoint, CrossTalk
+from training.evaluation.generation.control import CircumplexPoint, CrossTalk
 from training.evaluation.recognition.robustness import Curve
 
 INK, ACCENT, SOFT, WARM = "#1f2933", "#2563a8", "#9fb8d3", "#c2571a"

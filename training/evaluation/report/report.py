@@ -15,7 +15,7 @@ from affect.picture_grid import picture_grid
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8
 from training.evaluation.explanation.examples import CAPTIONS, as_sheet
-from training.evaluation.report.evaluate import Art, Report
+from training.evaluation.report.contents import Illustrations, Report
 from training.pages import render_page
 
 REPORT_JSON, REPORT_HTML, EXPLANATIONS_PNG = "report.json", "report.html", "explanations.png"
@@ -33,7 +33,7 @@ FIGURE_NAMES = {
 }
 
 
-def write(report: Report, art: Art, run: Path) -> tuple[Path, ...]:
+def write(report: Report, art: Illustrations, run: Path) -> tuple[Path, ...]:
     """Numbers, page and the sheet of explanations into the run folder; on other data than the run's
     own, their name says which.
     """
@@ -44,9 +44,9 @@ def write(report: Report, art: Art, run: Path) -> tuple[Path, ...]:
     )
     numbers.write_text(folded(json.dumps(as_json(report), indent=1, allow_nan=False)) + "\n")
     html.write_text(as_html(report, art))
-    if not art.explained:
+    if not art.examples:
         return numbers, html
-    Image.fromarray(as_sheet(art.explained)).save(sheet_of, optimize=True)
+    Image.fromarray(as_sheet(art.examples)).save(sheet_of, optimize=True)
     return numbers, html, sheet_of
 
 
@@ -77,20 +77,20 @@ def as_json(value: Any) -> Any:
     return value
 
 
-def as_html(report: Report, art: Art) -> str:
+def as_html(report: Report, art: Illustrations) -> str:
     """The report as one HTML document."""
     drawings = {name: Markup(svg) for name, svg in art.plots.items()}
-    return page(
-        REPORT_HTML,
-        report=report,
-        card=report.card,
-        art=art,
-        plots=drawings,
-        headline=headline(report),
-    )
+    values = {
+        "report": report,
+        "card": report.card,
+        "art": art,
+        "plots": drawings,
+        "headline": headline(report),
+    }
+    return page(REPORT_HTML, values)
 
 
-def page(template: str, **values: object) -> str:
+def page(template: str, values: dict[str, object]) -> str:
     """A template of this folder as one HTML document that needs no other file."""
     helpers = {
         "bar": _bar,
@@ -110,38 +110,41 @@ def _share(value: float | None) -> str:
 
 def headline(report: Report) -> list[tuple[str, Interval, str]]:
     """The few figures to look at first: name, figure, what it stands beside."""
-    found, made = report.recognition, report.generated
+    recognised, generated = report.recognition, report.generated
     tiles = (
-        [("AU F1", found.mean_f1, "mean over AUs"), ("AU AUC", found.mean_auc, "mean over AUs")]
-        if found.aus
+        [
+            ("AU F1", recognised.mean_f1, "mean over AUs"),
+            ("AU AUC", recognised.mean_auc, "mean over AUs"),
+        ]
+        if recognised.aus
         else []
     )
-    for va in found.va:
+    for va in recognised.va:
         oracle = (
             f"oracle {va.oracle_ccc.value:.3f}"
             if math.isfinite(va.oracle_ccc.value)
             else "no oracle for these data"
         )
         tiles.append((f"{va.name.capitalize()} CCC", va.ccc, oracle))
-    if made and found.aus:
+    if generated and recognised.aus:
         tiles.append(
             (
                 "Asked AUs, seen by the judge",
-                made.samples.mean_auc,
-                f"AUC; on real faces {made.ceiling.mean_auc.value:.3f}",
+                generated.samples.mean_auc,
+                f"AUC; on real faces {generated.ceiling.mean_auc.value:.3f}",
             )
         )
-    if made and found.va:
+    if generated and recognised.va:
         tiles.append(
             (
                 "Asked VA, seen by the judge",
-                made.samples.mean_ccc,
-                f"CCC; on real faces {made.ceiling.mean_ccc.value:.3f}",
+                generated.samples.mean_ccc,
+                f"CCC; on real faces {generated.ceiling.mean_ccc.value:.3f}",
             )
         )
-    if made and made.distances:
-        floor = made.distances.frechet_floor.value
-        tiles.append(("FD-judge", made.distances.frechet, f"real against real {floor:.3g}"))
+    if generated and generated.distances:
+        floor = generated.distances.frechet_floor.value
+        tiles.append(("FD-judge", generated.distances.frechet, f"real against real {floor:.3g}"))
     return tiles
 
 
@@ -155,8 +158,11 @@ def summary_text(report: Report) -> str:
     if report.generated is None:
         lines.append("  nothing drawn was graded: give --judge")
     else:
-        made = report.generated
-        for name, control in (("edits", made.edits), ("reconstructions", made.reconstructions)):
+        generated = report.generated
+        for name, control in (
+            ("edits", generated.edits),
+            ("reconstructions", generated.reconstructions),
+        ):
             lines.append(f"  judge on {name:<21} AUC {control.mean_auc}   CCC {control.mean_ccc}")
     if not report.wrote_card:
         lines.append(

@@ -18,24 +18,24 @@ def weights_of(count: int) -> np.ndarray:
 
 
 def test_nothing_changed_turns_nothing() -> None:
-    seen = audit.look(model(), np.stack([face(name) for name in FACES]))
-    shift = audit.shift_of(model(), seen, seen, None, weights_of(len(FACES)))
+    decided = audit.decide(model(), np.stack([face(name) for name in FACES]))
+    shift = audit.shift_of(model(), decided, decided, None, weights_of(len(FACES)))
     assert shift.flipped.value == shift.faces_flipped.value == shift.va_moved.value == 0
     assert shift.auc is None
 
 
 def test_what_turns_is_counted_and_signed() -> None:
-    seen = audit.look(model(), np.stack([face(name) for name in FACES]))
-    present = seen.present.copy()
+    decided = audit.decide(model(), np.stack([face(name) for name in FACES]))
+    present = decided.present.copy()
     present[:, 8] = 1 - present[:, 8]
-    moved = audit._Seen(present, seen.intensity, seen.va + [0.2, -0.1])
-    shift = audit.shift_of(model(), seen, moved, None, weights_of(len(FACES)))
+    moved = audit.Decisions(present, decided.intensity, decided.va + [0.2, -0.1])
+    shift = audit.shift_of(model(), decided, moved, None, weights_of(len(FACES)))
     assert shift.flipped.value == pytest.approx(1 / present.shape[1])
     assert shift.faces_flipped.value == 1
     assert (shift.valence.value, shift.arousal.value) == (pytest.approx(0.2), pytest.approx(-0.1))
     code, change = next(iter(shift.aus.items()))
     assert code == model().card.vocabulary[8]
-    assert change.value == pytest.approx((present - seen.present)[:, 8].mean())
+    assert change.value == pytest.approx((present - decided.present)[:, 8].mean())
 
 
 def test_only_the_named_thing_changes() -> None:

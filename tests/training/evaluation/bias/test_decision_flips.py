@@ -11,7 +11,7 @@ from affect.card import Calibration
 from affect.counterfactual.nuisance import turned
 from affect.model import AffectModel
 from tests.support.tiny import NUISANCES, tiny_card, tiny_model
-from training.evaluation.bias.decision_flips import ON_THE_BRINK, turning
+from training.evaluation.bias.decision_flips import ON_THE_BRINK, decision_flips
 from training.evaluation.commands import audit
 from training.evaluation.core.predictions import Faces
 
@@ -49,7 +49,7 @@ def swayed() -> AffectModel:
 
 
 def test_every_decision_that_turns_has_one_leading_cause() -> None:
-    found, pictures = turning(swayed(), faces(40), None, seed=0)
+    found, pictures = decision_flips(swayed(), faces(40), None, seed=0)
     assert found.asked == 40 and found.own is None
     assert 0 < found.turned.value == pytest.approx(sum(one.turned.value for one in found.by))
     assert {one.name for one in found.by} <= {*NUISANCES, *map(turned, NUISANCES), ON_THE_BRINK}
@@ -68,6 +68,8 @@ def test_the_audit_of_data_tells_turned_decisions_and_gaps(
     done = CliRunner().invoke(audit, [str(tmp_path), "--people", "8", *more])
     assert done.exit_code == 0, done.output
     content = json.loads((tmp_path / "audit.json").read_text())
-    assert content["turning"]["asked"] > 20 and content["turning"]["turned"]["value"] > 0
+    assert (
+        content["decision_flips"]["asked"] > 20 and content["decision_flips"]["turned"]["value"] > 0
+    )
     assert "decisions about given faces" in done.output
     assert "By counterfactuals" in (tmp_path / "audit.html").read_text()

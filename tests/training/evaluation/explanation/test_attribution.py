@@ -9,7 +9,7 @@ from tests.support.shipped import face, model
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import attribution
 from training.evaluation.explanation.attribution import AttributionFigures, by_rule, measure
-from training.evaluation.explanation.questions import Asked, ask
+from training.evaluation.explanation.questions import AnsweredQuestions, ask
 from training.renderer.expressions import AU_CODES, State
 
 CODES = model().card.vocabulary
@@ -18,7 +18,7 @@ SORROW = State({"AU4": 0.8, "AU15": 0.7, "AU17": 0.6}, {}, None, -0.5, -0.2)
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
+def answered() -> AnsweredQuestions:
     """Questions about valence and arousal of two faces whose true AUs are known."""
     truth = np.stack([SMILE.row(), SORROW.row()] * 4)
     assert CODES == AU_CODES
@@ -38,20 +38,20 @@ def asked() -> Asked:
     return found
 
 
-def told(asked: Asked, gain: float) -> AttributionFigures:
+def told(answered: AnsweredQuestions, gain: float) -> AttributionFigures:
     """The figures when every answer attributes `gain` times what the rule says."""
     aus, answers = len(CODES), []
-    for i, one in enumerate(asked.answers):
-        dimension = int(asked.column[i]) - aus
+    for i, one in enumerate(answered.answers):
+        dimension = int(answered.column[i]) - aus
         if dimension < 0:
             answers.append(one)
             continue
-        way = float(np.sign(asked.target[i] - one.factual.va[0, dimension].item()))
-        rule = by_rule(CODES, asked.faces.truth[i, :aus], dimension)
+        way = float(np.sign(answered.target[i] - one.factual.va[0, dimension].item()))
+        rule = by_rule(CODES, answered.faces.truth[i, :aus], dimension)
         answers.append(
             replace(one, attribution=dict(zip(CODES, (gain * way * rule).tolist(), strict=True)))
         )
-    found = measure(model(), replace(asked, answers=answers), np.random.default_rng(0))
+    found = measure(model(), replace(answered, answers=answers), np.random.default_rng(0))
     assert found is not None
     return found
 
@@ -62,26 +62,26 @@ def test_taking_a_smile_away_lowers_valence_and_adding_one_to_sorrow_raises_it()
     assert by_rule(CODES, SORROW.row()[:-2], 0)[k] > 0.05
 
 
-def test_an_attribution_that_is_the_rule_agrees_wholly(asked: Asked) -> None:
-    found = told(asked, 3.0)
+def test_an_attribution_that_is_the_rule_agrees_wholly(answered: AnsweredQuestions) -> None:
+    found = told(answered, 3.0)
     assert found.signed.value == pytest.approx(1) and found.size.value == pytest.approx(1)
     assert found.ahead.value == pytest.approx(1 - found.gradients.value)
 
 
-def test_the_opposite_of_the_rule_agrees_in_size_alone(asked: Asked) -> None:
-    found = told(asked, -1.0)
+def test_the_opposite_of_the_rule_agrees_in_size_alone(answered: AnsweredQuestions) -> None:
+    found = told(answered, -1.0)
     assert found.signed.value == pytest.approx(-1) and found.size.value == pytest.approx(1)
 
 
-def test_real_answers_are_compared_and_pixels_too(asked: Asked) -> None:
-    found = measure(model(), asked, np.random.default_rng(0))
-    assert found is not None and found.faces == int((asked.column >= len(CODES)).sum())
+def test_real_answers_are_compared_and_pixels_too(answered: AnsweredQuestions) -> None:
+    found = measure(model(), answered, np.random.default_rng(0))
+    assert found is not None and found.faces == int((answered.column >= len(CODES)).sum())
     assert -1 <= found.signed.value <= 1 and np.isfinite(found.gradients.value)
 
 
-def test_faces_whose_rule_is_not_known_are_left_out(asked: Asked) -> None:
-    unknown = replace(asked.faces, expected_va=np.full_like(asked.faces.expected_va, np.nan))
+def test_faces_whose_rule_is_not_known_are_left_out(answered: AnsweredQuestions) -> None:
+    unknown = replace(answered.faces, expected_va=np.full_like(answered.faces.expected_va, np.nan))
     assert (
-        attribution.measure(model(), replace(asked, faces=unknown), np.random.default_rng(0))
+        attribution.measure(model(), replace(answered, faces=unknown), np.random.default_rng(0))
         is None
     )

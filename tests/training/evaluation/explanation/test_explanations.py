@@ -10,9 +10,9 @@ from affect.judge import Judge
 from tests.support.shipped import FACES, face, model
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import examples, grading, sanity_checks
-from training.evaluation.explanation.grading import JudgeThresholds, grade
-from training.evaluation.explanation.questions import Asked, ask
-from training.evaluation.generation.generation import JudgeEvaluator
+from training.evaluation.explanation.grading import Grader, JudgeThresholds
+from training.evaluation.explanation.questions import AnsweredQuestions, ask
+from training.evaluation.judge.evaluator import JudgeEvaluator
 
 
 def faces() -> Faces:
@@ -30,7 +30,7 @@ def faces() -> Faces:
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
+def answered() -> AnsweredQuestions:
     return ask(model(), faces(), np.random.default_rng(0))
 
 
@@ -40,25 +40,23 @@ def evaluator(judge_folder) -> JudgeEvaluator:
 
 
 @pytest.fixture(scope="module")
-def thresholds() -> JudgeThresholds:
-    return JudgeThresholds(
-        thresholds=np.full(len(model().card.vocabulary), 0.5), stranger_distance=1.0, identity=0.5
-    )
+def grader(answered: AnsweredQuestions, evaluator: JudgeEvaluator) -> Grader:
+    halves = np.full(len(model().card.vocabulary), 0.5)
+    thresholds = JudgeThresholds(presence=halves, stranger_distance=1.0, identity=0.5)
+    return Grader(model(), evaluator, answered, thresholds)
 
 
-def test_every_face_is_asked_something_that_makes_sense(asked: Asked) -> None:
-    assert len(asked.answers) == len(asked.faces)
-    assert len(set(asked.column.tolist())) > 3
+def test_every_face_is_asked_something_that_makes_sense(answered: AnsweredQuestions) -> None:
+    assert len(answered.answers) == len(answered.faces)
+    assert len(set(answered.column.tolist())) > 3
     again = ask(model(), faces(), np.random.default_rng(0))
-    assert [one.question for one in again.answers] == [one.question for one in asked.answers]
+    assert [one.question for one in again.answers] == [one.question for one in answered.answers]
 
 
 def test_doing_nothing_is_never_valid_and_costs_nothing(
-    asked: Asked, evaluator: JudgeEvaluator, thresholds: JudgeThresholds
+    answered: AnsweredQuestions, grader: Grader
 ) -> None:
-    columns = grade(
-        model(), evaluator, asked, asked.faces.images, thresholds, np.random.default_rng(0)
-    ).columns
+    columns = grader.grade(answered.faces.images, np.random.default_rng(0)).columns
     assert not columns["validity"].any()
     assert not columns["proximity"].any() and not columns["labels_changed"].any()
     assert np.allclose(columns["identity"], 1, atol=1e-5)
@@ -66,17 +64,15 @@ def test_doing_nothing_is_never_valid_and_costs_nothing(
 
 
 def test_validity_is_what_each_answer_says_of_itself(
-    asked: Asked, evaluator: JudgeEvaluator, thresholds: JudgeThresholds
+    answered: AnsweredQuestions, grader: Grader
 ) -> None:
-    columns = grade(
-        model(), evaluator, asked, asked.counterfactuals, thresholds, np.random.default_rng(0)
-    ).columns
-    assert columns["validity"].astype(bool).tolist() == [one.valid for one in asked.answers]
+    columns = grader.grade(answered.counterfactuals, np.random.default_rng(0)).columns
+    assert columns["validity"].astype(bool).tolist() == [one.valid for one in answered.answers]
     assert np.allclose(
-        columns["proximity"], [one.scores["proximity"] for one in asked.answers], atol=1e-4
+        columns["proximity"], [one.scores["proximity"] for one in answered.answers], atol=1e-4
     )
     assert np.allclose(
-        columns["identity"], [one.scores["identity"] for one in asked.answers], atol=1e-3
+        columns["identity"], [one.scores["identity"] for one in answered.answers], atol=1e-3
     )
 
 
@@ -105,28 +101,30 @@ def test_the_threshold_of_identity_parts_twins_from_strangers() -> None:
     )
 
 
-def test_slight_noise_hardly_changes_an_answer(asked: Asked) -> None:
-    assert sanity_checks.steadiness(model(), asked, np.random.default_rng(0)).value > 0.7
+def test_slight_noise_hardly_changes_an_answer(answered: AnsweredQuestions) -> None:
+    assert sanity_checks.steadiness(model(), answered, np.random.default_rng(0)).value > 0.7
 
 
-def test_pixels_in_order_of_change_turn_the_decision_in_the_end(asked: Asked) -> None:
+def test_pixels_in_order_of_change_turn_the_decision_in_the_end(
+    answered: AnsweredQuestions,
+) -> None:
     row = next(
         i
-        for i, one in enumerate(asked.answers)
+        for i, one in enumerate(answered.answers)
         if one.question.label in model().card.vocabulary and one.valid
     )
-    curve = sanity_checks._curve(model(), asked, row)
-    one, column = asked.answers[row], asked.column[row]
-    wanted = asked.target[row] >= 0.5
+    curve = sanity_checks._curve(model(), answered, row)
+    one, column = answered.answers[row], answered.column[row]
+    wanted = answered.target[row] >= 0.5
     ends = [float(read.probability[0, column]) for read in (one.factual, one.counterfactual_read)]
     assert curve[[0, -1]] == pytest.approx([end if wanted else 1 - end for end in ends], abs=1e-4)
 
 
-def test_what_went_worst_is_shown(asked: Asked) -> None:
-    count = len(asked.answers)
+def test_what_went_worst_is_shown(answered: AnsweredQuestions) -> None:
+    count = len(answered.answers)
     columns = {"agreement": np.ones(count), "moved": np.ones(count)}
     columns["moved"][7], columns["agreement"][3] = 0, 0
-    told = examples.choose(asked, columns)
+    told = examples.choose(answered, columns)
     failed = [one for one in told if one.failed]
     assert len(told) - len(failed) == examples.GOOD
     verdicts = [one.verdict for one in failed]

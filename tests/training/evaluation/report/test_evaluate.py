@@ -21,8 +21,8 @@ from training.database.card import DataCard
 from training.database.reader import Database
 from training.evaluation.commands import evaluate as command
 from training.evaluation.core.predictions import load_faces
-from training.evaluation.generation import generation
-from training.evaluation.generation.generation import JudgeEvaluator
+from training.evaluation.generation import control, fidelity
+from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.report import report
 from training.evaluation.report.evaluate import EvaluationConfig, evaluate
 from training.gan.config import smoke
@@ -188,7 +188,7 @@ def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
     rng = np.random.default_rng(0)
     faces = load_faces(database, model, "test", 1000, rng)
     copies = database.images("train", np.arange(50), model.card.image_px)
-    found, _ = generation.memory(database, copies, faces, 10_000, rng)
+    found, _ = fidelity.memory(database, copies, faces, 10_000, rng)
     assert found.drawn_distance.value == pytest.approx(0, abs=1e-6)
     assert found.nearer.low > 0.95
 
@@ -210,7 +210,7 @@ def test_a_direction_that_is_never_reached_is_found():
         size=(8, 6, 2)
     )
     seen[[1, 5]] = 0  # asked for arousal, nothing happens
-    found = {one.degrees: one.reach.value for one in generation._directions(places, seen)}
+    found = {one.degrees: one.reach.value for one in control._directions(places, seen)}
     assert min(found, key=found.__getitem__) == 90
     assert [found[0], found[180]] == pytest.approx([1, 1], abs=0.05)
 
@@ -218,10 +218,10 @@ def test_a_direction_that_is_never_reached_is_found():
 def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database):
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 1000, np.random.default_rng(0))
-    found = generation.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
+    found = fidelity.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
     assert found.untouched.value > 0
     assert abs(found.edited.value - found.untouched.value) < 0.5
-    assert generation.twin_edits(model, faces.take(np.arange(5)), 40, torch.Generator()) is None
+    assert fidelity.twin_edits(model, faces.take(np.arange(5)), 40, torch.Generator()) is None
 
 
 def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database):
@@ -291,4 +291,4 @@ def test_too_few_people_have_no_distance_but_a_report_all_the_same(
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 16, np.random.default_rng(0))
     features = np.random.default_rng(0).normal(size=(16, 4))
-    assert generation.measure_distances(faces, features, features, np.random.default_rng(0)) is None
+    assert fidelity.measure_distances(faces, features, features, np.random.default_rng(0)) is None

@@ -1,0 +1,140 @@
+"""How well a model draws what it is asked for, graded by the judge: cross-talk and the circumplex.
+
+Shape letters: P people, S side in px, K Action Units, D points of the circumplex, Z latent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from affect.model import AffectModel
+from training.evaluation.core import metrics
+from training.evaluation.core.metrics import Interval, summary
+from training.evaluation.core.predictions import U8, Floats
+from training.evaluation.judge.evaluator import Control, JudgeEvaluator
+
+CROSS_TALK_PEOPLE = 32
+RAISED = 0.9  # intensity to which cross-talk raises an AU
+DIRECTIONS, RADII, CIRCUMPLEX_PEOPLE = 12, (0.4, 0.8), 16
+
+
+@dataclass(frozen=True)
+class CrossTalk:
+    """Row k: change of the judge's reading of every AU when AU k alone is raised from 0 to
+    RAISED.
+    """
+
+    aus: tuple[str, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    wanted: Interval  # mean of the diagonal, over people
+    unwanted: Interval  # mean of |off the diagonal|
+
+
+@dataclass(frozen=True)
+class CircumplexPoint:
+    """What was asked, and the mean and spread of what the judge read over people."""
+
+    asked: tuple[float, float]
+    read: tuple[float, float]
+    spread: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction of the circumplex: which share of the way asked for the judge sees gone."""
+
+    degrees: int  # 0 is pleasure, 90 is arousal
+    reach: Interval
+
+
+def cross_talk(
+    model: AffectModel, evaluator: JudgeEvaluator, generator: Generator
+) -> CrossTalk | None:
+    """Raise one AU at a time on the same people at rest; None in a run without AUs."""
+    aus = model.card.vocabulary
+    if not model.card.learns_aus or not aus:
+        return None
+    rest = np.zeros((1 + len(aus), len(aus) + 2))
+    rest[1:, :-2] = RAISED * np.eye(len(aus))
+    rest[:, -2:] = np.nan
+    people = model.sample_latents(CROSS_TALK_PEOPLE, generator)
+    read = np.stack(
+        [evaluator.read(_of_people(model, people, row, generator))[0][:, :-2] for row in rest]
+    )  # (1 + K, P, K)
+    change = (read[1:] - read[:1]).swapaxes(1, 2)  # (K, K, P)
+    own = np.eye(len(aus), dtype=bool)
+    weights = metrics.resamplings(np.arange(len(people)), np.random.default_rng(0))
+    of_person = np.stack(
+        [np.nanmean(change[own], axis=0), np.nanmean(np.abs(change[~own]), axis=0)]
+    )  # (2, P)
+    wanted, unwanted = (summary(weights @ values / weights.sum(1)) for values in of_person)
+    return CrossTalk(
+        aus,
+        tuple(tuple(round(float(v), 4) for v in row) for row in change.mean(2)),
+        wanted,
+        unwanted,
+    )
+
+
+def circumplex(
+    model: AffectModel, evaluator: JudgeEvaluator, generator: Generator
+) -> tuple[tuple[CircumplexPoint, ...], Control, tuple[Direction, ...]] | None:
+    """Ask for directions of valence and arousal, and nothing else; None in a run without them."""
+    if not model.card.learns_va:
+        return None
+    angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
+    asked_points = [(r * np.cos(a), r * np.sin(a)) for r in RADII for a in angles]
+    people = model.sample_latents(CIRCUMPLEX_PEOPLE, generator)
+    read = []
+    for point in asked_points:
+        row = np.full(len(model.card.vocabulary) + 2, np.nan)
+        row[-2:] = point
+        read.append(evaluator.read(_of_people(model, people, row, generator))[0][:, -2:])
+    points = tuple(
+        CircumplexPoint(p, _pair(s.mean(0)), _pair(s.std(0)))
+        for p, s in zip(asked_points, read, strict=True)
+    )
+    asked = np.full((len(asked_points) * len(people), len(model.card.vocabulary) + 2), np.nan)
+    asked[:, -2:] = np.repeat(asked_points, len(people), axis=0)
+    rows = np.full_like(asked, np.nan)
+    rows[:, -2:] = np.concatenate(read)
+    control = evaluator.control(asked, rows, np.tile(np.arange(len(people)), len(asked_points)))
+    return points, control, _directions(np.array(asked_points), np.stack(read))
+
+
+def _directions(asked_points: Floats, read: Floats) -> tuple[Direction, ...]:
+    """Reach of every direction from asked_points (D, 2) and what was read there of P people (D, P, 2),
+    from the middle of all readings on.
+    """
+    centre, weights = (
+        read.mean((0, 1)),
+        metrics.resamplings(np.arange(read.shape[1]), np.random.default_rng(0)),
+    )
+    gone = ((read - centre) * asked_points[:, None]).sum(2) / (asked_points**2).sum(1)[
+        :, None
+    ]  # (D, P)
+    degrees = (
+        np.rint(np.degrees(np.arctan2(asked_points[:, 1], asked_points[:, 0]))).astype(int) % 360
+    )
+    return tuple(
+        Direction(int(d), metrics.mean_interval(gone[degrees == d].mean(0), weights))
+        for d in np.unique(degrees)
+    )
+
+
+def _of_people(model: AffectModel, people: Tensor, row: Floats, generator: Generator) -> U8:
+    """Every person in one asked state (K + 2,)."""
+    wish = (
+        torch.from_numpy(np.repeat(row[None], len(people), axis=0)).float().to(model.platt.device)
+    )
+    with torch.inference_mode():
+        images = model.to_images(
+            model.generate(people, model.sample_labels(model.mask(wish), generator))
+        )
+    return np.asarray(images.cpu().numpy())
+
+
+def _pair(values: Floats) -> tuple[float, float]:
+    return (round(float(values[0]), 4), round(float(values[1]), 4))

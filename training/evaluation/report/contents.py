@@ -1,0 +1,118 @@
+"""What a report of an evaluation holds: figures, and apart from them plots and pictures."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from affect.card import Measured, ModelCard
+from affect.judge import JudgeCard
+from training.evaluation.core.metrics import Interval
+from training.evaluation.core.predictions import U8
+from training.evaluation.explanation.examples import ExplanationExample
+from training.evaluation.explanation.explanations import Benchmark
+from training.evaluation.generation.control import CircumplexPoint, CrossTalk, Direction
+from training.evaluation.generation.fidelity import Distances, Memory, TwinEdit
+from training.evaluation.judge.evaluator import Control
+from training.evaluation.recognition.pairwise_ranking import PairwiseRanking
+from training.evaluation.recognition.recognition import GroupTable, Recognition
+from training.evaluation.recognition.robustness import Curve, OutOfDistribution
+from training.pages import Strip
+
+
+@dataclass
+class Generated:
+    """What the judge says about drawn pictures."""
+
+    judge: JudgeCard
+    ceiling: Control  # the judge on real faces of the same split
+    samples: Control
+    edits: Control
+    reconstructions: Control
+    cross_talk: CrossTalk | None
+    circumplex: tuple[CircumplexPoint, ...]
+    circumplex_control: Control | None
+    directions: tuple[Direction, ...]  # of the circumplex
+    distances: Distances | None
+
+
+@dataclass
+class Report:
+    """Everything measured. Plots and pictures are kept apart: they go into the HTML only."""
+
+    run: str
+    card: ModelCard
+    data: str
+    split: str
+    faces: int
+    people: int
+    at_home: bool  # on the data that the run was trained on
+    wrote_card: bool  # calibration, reference and quality went into the card
+    # faces of the validation split; 0 where the card's calibration was left as it was
+    calibrated_on: int
+    recognition: Recognition
+    groups: tuple[GroupTable, ...]
+    pairwise_rankings: tuple[PairwiseRanking, ...]  # pairs of faces of one person
+    generated: Generated | None
+    explanations: Benchmark | None
+    twin_edits: TwinEdit | None
+    memory: Memory | None
+    robustness: tuple[Curve, ...]
+    out_of_distribution: tuple[OutOfDistribution, ...]
+    milliseconds: dict[str, Interval]  # a face: median, fastest, slowest
+    machine: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Illustrations:
+    """Plots as SVG, pictures as arrays."""
+
+    plots: dict[str, str]
+    random: U8
+    sweeps: list[Strip]
+    circumplex: list[U8]
+    changes: list[Strip]
+    counterfactuals: list[Strip]
+    memory: list[tuple[U8, U8]]
+    examples: list[ExplanationExample] = field(default_factory=list)
+
+
+def quality(report: Report) -> dict[str, Measured]:
+    """The figures a card carries: a dozen, with intervals."""
+    recognised, generated = report.recognition, report.generated
+    figures = {
+        "au_f1": recognised.mean_f1,
+        "au_auc": recognised.mean_auc,
+        "au_calibration_error": recognised.mean_calibration_error,
+    }
+    figures |= {f"{va.name}_ccc": va.ccc for va in recognised.va} | {
+        f"{va.name}_oracle_ccc": va.oracle_ccc for va in recognised.va
+    }
+    figures |= {f"{au.code}_f1": au.f1 for au in recognised.aus} | {
+        f"{au.code}_auc": au.auc for au in recognised.aus
+    }
+    if generated:
+        figures |= {
+            "drawn_au_auc": generated.samples.mean_auc,
+            "drawn_va_ccc": generated.samples.mean_ccc,
+        }
+        figures |= {
+            "judge_au_auc": generated.ceiling.mean_auc,
+            "judge_va_ccc": generated.ceiling.mean_ccc,
+        }
+    if generated and generated.distances:
+        figures |= {
+            "fd_judge": generated.distances.frechet,
+            "fd_judge_floor": generated.distances.frechet_floor,
+        }
+    return {
+        name: Measured(
+            value=round(f.value, 4), low=_finite(f.low), high=_finite(f.high), split=report.split
+        )
+        for name, f in figures.items()
+        if np.isfinite(f.value)
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None
