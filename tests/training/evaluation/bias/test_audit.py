@@ -44,7 +44,7 @@ def test_only_the_named_thing_changes() -> None:
     assert skin.after[:, 24:44, 24:40].mean() < 0.7 * skin.before[:, 24:44, 24:40].mean()
     glasses = render_pairs(named["glasses: none to some"], people=3, seed=5, size_px=64)
     shift = np.abs(glasses.after.astype(int) - glasses.before).mean((0, 3))
-    assert shift[16:32].mean() > 10 * shift[48:].mean()
+    assert shift[16:32].mean() > 5 * shift[48:].mean()
     assert [state.row().tolist() for state in skin.states[:1]] == [
         state.row().tolist() for state in glasses.states[:1]
     ]

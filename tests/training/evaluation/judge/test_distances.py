@@ -63,7 +63,7 @@ def test_intervals_hold_the_figure_and_narrow_with_more_faces():
     frechet = distances.frechet_interval(REAL, DRAWN, rng)
     assert frechet.low < frechet.value < frechet.high
     people = np.arange(len(REAL)) // 20
-    whole = distances.frechet_interval(REAL + people[:, None], DRAWN, rng, real_people=people)
+    whole = distances.frechet_interval(REAL + people[:, None], DRAWN, rng, people=(people, None))
     alone = distances.frechet_interval(REAL + people[:, None], DRAWN, rng)
     # faces of one person say little more than one of them
     assert whole.high - whole.low > 1.5 * (alone.high - alone.low)
