@@ -72,6 +72,10 @@ check-openapi:
 mesh: .venv-mesh/stamp
 	.venv-mesh/bin/python -m training.teacher.facemesh $(DATA) $(OUT)
 
+# The book, in build/site. --strict: a link that leads nowhere ends it.
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 demo: .venv/serving.stamp
 	$(BIN)/affectgan demo --out $(OUT) --port $(PORT) $(if $(ONCE),--once)
 
