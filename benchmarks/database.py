@@ -63,16 +63,16 @@ def main(pictures: Path, out: Path, sizes: tuple[int, ...], file: Path | None) -
     for rows in sizes:
         folder = out / f"rows-{rows}"
         make(pictures, folder, rows)
-        found = _measured("--measure", folder)
-        found["memory_bytes"] = (found["memory_mib"] - idle) * 2**20 / rows
-        figures.append(found)
+        measured = _measured("--measure", folder)
+        measured["memory_bytes"] = (measured["memory_mib"] - idle) * 2**20 / rows
+        figures.append(measured)
         shutil.rmtree(folder)
     click.echo("| " + " | ".join(HEADS.values()) + " |\n|" + "---|" * len(HEADS))
-    for found in figures:
+    for measured in figures:
         click.echo(
             "| "
             + " | ".join(
-                f"{found[name]:,.0f}" if found[name] >= 100 else f"{found[name]:.2f}"
+                f"{measured[name]:,.0f}" if measured[name] >= 100 else f"{measured[name]:.2f}"
                 for name in HEADS
             )
             + " |"
@@ -164,8 +164,8 @@ def _measured(how: str, folder: Path) -> dict[str, float]:
         text=True,
         cwd=Path.cwd(),
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
 
 
 if __name__ == "__main__":

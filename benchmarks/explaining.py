@@ -30,7 +30,7 @@ EXAMPLES = Path(__file__).parents[1] / "service" / "cli" / "examples"
     show_default=True,
 )
 @click.option(
-    "--faces", type=click.IntRange(min=1), default=16, show_default=True, help="asked about at once"
+    "--faces", type=click.IntRange(min=1), default=16, show_default=True, help="explained at once"
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
 def main(weights: Path, faces: int, rounds: int) -> None:
@@ -42,7 +42,7 @@ def main(weights: Path, faces: int, rounds: int) -> None:
     examples = [decode(path.read_bytes()) for path in sorted(EXAMPLES.glob("*.png"))]
     crops = np.stack([cv2.resize(crop, side, interpolation=cv2.INTER_AREA) for crop in examples])
     crops = np.resize(crops, (faces, *crops.shape[1:]))
-    asked = {
+    questions = {
         "expression, one answer": Question(),
         "expression, three answers": Question(answers=3),
         "valence, one answer": Question("valence"),
@@ -53,7 +53,7 @@ def main(weights: Path, faces: int, rounds: int) -> None:
         "readings a face | drawings a face | valid |"
     )
     click.echo("|---|---|---|---|---|")
-    for name, question in asked.items():
+    for name, question in questions.items():
         seconds, passes, valid = measured(model, judge, crops, question, rounds)
         click.echo(
             f"| {name} | {1000 * seconds / faces:.0f} | {passes['trunk']:.1f} | "
@@ -68,12 +68,12 @@ def measured(
 
     The first round is not timed.
     """
-    seen = {"trunk": 0, "decoder": 0}
+    passed = {"trunk": 0, "decoder": 0}
     hooks = [
         getattr(model, name).register_forward_hook(
-            lambda part, given, out, name=name: seen.update({name: seen[name] + len(given[0])})
+            lambda part, given, out, name=name: passed.update({name: passed[name] + len(given[0])})
         )
-        for name in seen
+        for name in passed
     ]
     answers = explain(model, crops, [question] * len(crops), judge=judge)
     for hook in hooks:
@@ -86,7 +86,7 @@ def measured(
     valid = sum(isinstance(answer, Explanation) and answer.valid for answer in answers)
     return (
         statistics.median(taken),
-        {name: count / len(crops) for name, count in seen.items()},
+        {name: count / len(crops) for name, count in passed.items()},
         valid,
     )
 

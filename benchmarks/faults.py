@@ -1,7 +1,7 @@
 """The fault table: a server on real weights, steady load, one fault after the other; what clients
 saw and how long it took.
 
-python benchmarks/faults.py [--weights weights] [--rate 10] [--watch 60]
+python -m benchmarks.faults [--weights weights] [--rate 10] [--watch 60]
 """
 
 import asyncio
@@ -20,7 +20,7 @@ import click
 import psutil
 
 from benchmarks.load import AFRESH, crop_request
-from service.cli.demo import served
+from service.cli.demo import running_server
 
 LEAD_SECONDS = 2.0  # of load before each fault
 POLL_SECONDS = 0.1
@@ -41,8 +41,8 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 @dataclass
 class Watch:
-    """What was seen from outside: (sent, ended, status) of each request, and (asked, told) of each
-    /readyz.
+    """What is seen from outside: (sent, ended, status) of each request, and (when, answer) of each
+    look at /readyz.
     """
 
     requests: list[tuple[float, float, str]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Watch:
             if status == "200"
         )
         return good > 0.8 * rate * CALM_SECONDS and all(
-            told for asked, told in self.ready if asked > since
+            ready for when, ready in self.ready if when > since
         )
 
     def row(self, name: str, injected: float) -> str:
@@ -70,17 +70,17 @@ class Watch:
             default=(NAN, NAN),
         )
         slowest = max((ended - sent for sent, ended in answered if ended >= injected), default=NAN)
-        seen = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+        watched = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
         return (
-            f"| {name} | {seen} | {gap:.1f} s | {slowest:.1f} s | {over - injected:.1f} "
+            f"| {name} | {watched} | {gap:.1f} s | {slowest:.1f} s | {over - injected:.1f} "
             f"s | {self._ready(injected)} |"
         )
 
     def _ready(self, injected: float) -> str:
-        no = next((asked for asked, told in self.ready if asked >= injected and not told), None)
+        no = next((when for when, ready in self.ready if when >= injected and not ready), None)
         if no is None:
             return "yes throughout"
-        yes = next((asked for asked, told in self.ready if asked > no and told), None)
+        yes = next((when for when, ready in self.ready if when > no and ready), None)
         return f"no after {no - injected:.1f} s, " + (
             f"yes after {yes - injected:.1f} s" if yes else "and not yes again"
         )
@@ -103,13 +103,13 @@ class Target:
         """The one that serves predict: the first socket that TorchServe's configuration gives
         out.
         """
-        found = [
+        workers = [
             p
             for p in self.front_end().children()
             if any("model_service_worker.py" in part for part in p.cmdline())
         ]
         return min(
-            found, key=lambda process: " ".join(process.cmdline()).rsplit(".ts.sock.", 1)[-1]
+            workers, key=lambda process: " ".join(process.cmdline()).rsplit(".ts.sock.", 1)[-1]
         )
 
 
@@ -124,7 +124,7 @@ async def stop_worker(target: Target, *_: object) -> None:
     target.worker().send_signal(signal.SIGSTOP)
 
 
-async def starve_worker(target: Target, session: aiohttp.ClientSession, seen: Watch) -> None:
+async def starve_worker(target: Target, session: aiohttp.ClientSession, watched: Watch) -> None:
     """No memory beyond what it has; small requests live on what is free, twelve large ones need
     more.
     """
@@ -133,7 +133,7 @@ async def starve_worker(target: Target, session: aiohttp.ClientSession, seen: Wa
     worker.rlimit(resource.RLIMIT_AS, (room, room))
     large = crop_request(64)
     for _ in range(LARGE_REQUESTS):
-        await _request(session, *large, seen)
+        await _request(session, *large, watched)
 
 
 async def slow_worker(target: Target, *_: object) -> None:
@@ -198,7 +198,7 @@ FAULTS: dict[str, Fault] = {
 @click.option("--only", help="faults whose name holds this")
 def main(weights: Path, rate: float, watch: float, only: str | None) -> None:
     """Print the table."""
-    with served(weights, 0) as (url, process):
+    with running_server(weights, 0) as (url, process):
         click.echo(HEAD)
         for name, fault in FAULTS.items():
             if not only or only in name:
@@ -210,26 +210,28 @@ def main(weights: Path, rate: float, watch: float, only: str | None) -> None:
 
 
 async def _one(url: str, target: Target, name: str, fault: Fault, rate: float, watch: float) -> str:
-    seen = Watch()
+    watched = Watch()
     async with (
         aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session,
-        _watched(session, rate, seen),
+        _loaded(session, rate, watched),
     ):
         await asyncio.sleep(LEAD_SECONDS)
         injected = time.monotonic()
-        await fault(target, session, seen)
-        while time.monotonic() < injected + (SHORTEST_SECONDS if seen.calm(rate) else watch):
+        await fault(target, session, watched)
+        while time.monotonic() < injected + (SHORTEST_SECONDS if watched.calm(rate) else watch):
             await asyncio.sleep(POLL_SECONDS)
-    return seen.row(name, injected)
+    return watched.row(name, injected)
 
 
 @contextlib.asynccontextmanager
-async def _watched(session: aiohttp.ClientSession, rate: float, seen: Watch) -> AsyncIterator[None]:
+async def _loaded(
+    session: aiohttp.ClientSession, rate: float, watched: Watch
+) -> AsyncIterator[None]:
     """Within, the load runs; every request that was sent is waited for."""
     stop = asyncio.Event()
     loops = [
-        asyncio.create_task(_load(session, rate, seen, stop)),
-        asyncio.create_task(_poll(session, seen, stop)),
+        asyncio.create_task(_load(session, rate, watched, stop)),
+        asyncio.create_task(_poll(session, watched, stop)),
     ]
     yield
     stop.set()
@@ -237,17 +239,17 @@ async def _watched(session: aiohttp.ClientSession, rate: float, seen: Watch) -> 
 
 
 async def _load(
-    session: aiohttp.ClientSession, rate: float, seen: Watch, stop: asyncio.Event
+    session: aiohttp.ClientSession, rate: float, watched: Watch, stop: asyncio.Event
 ) -> None:
     body, kind = crop_request()
     sent: list[asyncio.Task[None]] = []
     while not stop.is_set():
-        sent.append(asyncio.create_task(_request(session, body, kind, seen)))
+        sent.append(asyncio.create_task(_request(session, body, kind, watched)))
         await asyncio.sleep(1 / rate)
     await asyncio.gather(*sent)
 
 
-async def _request(session: aiohttp.ClientSession, body: bytes, kind: str, seen: Watch) -> None:
+async def _request(session: aiohttp.ClientSession, body: bytes, kind: str, watched: Watch) -> None:
     start = time.monotonic()
     try:
         async with session.post(
@@ -257,13 +259,13 @@ async def _request(session: aiohttp.ClientSession, body: bytes, kind: str, seen:
             status = str(answer.status)
     except aiohttp.ClientError as error:
         status = type(error).__name__
-    seen.requests.append((start, time.monotonic(), status))
+    watched.requests.append((start, time.monotonic(), status))
 
 
-async def _poll(session: aiohttp.ClientSession, seen: Watch, stop: asyncio.Event) -> None:
+async def _poll(session: aiohttp.ClientSession, watched: Watch, stop: asyncio.Event) -> None:
     while not stop.is_set():
         async with session.get("/readyz") as answer:
-            seen.ready.append((time.monotonic(), answer.status == 200))
+            watched.ready.append((time.monotonic(), answer.status == 200))
         await asyncio.sleep(POLL_SECONDS)
 
 

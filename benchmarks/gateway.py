@@ -1,14 +1,14 @@
 """What a request costs the gateway itself: CPU of one 224 px JPEG to /v1/predict, apart from
 decoding it and finding its face.
 
-python benchmarks/gateway.py [--weights weights] [--redis redis://127.0.0.1:6379/0] [--requests 400]
+python -m benchmarks.gateway [--weights weights] [--redis redis://127.0.0.1:6379/0] [--requests 400]
 [--blocks 7] [--profile]
 
 Everything is on: an API key, quotas, the cache, metrics. The app is driven in this process over
-ASGI, one request after the other, with all its threads counted. What is replaced is told first:
+ASGI, one request after the other, with all its threads counted. What is replaced:
 decoding and alignment give the crop of the first picture at once, though from the same thread; the
-model server's answer is one it gave before, yet the job is packed and the answer unpacked. Left out
-with that are HTTP to TorchServe and the HTTP of the listening socket. Figures are the best of
+model server's answer is one it gave before, yet the request is packed and the answer unpacked. Left
+out with that are HTTP to TorchServe and the HTTP of the listening socket. Figures are the best of
 blocks, since other programs share the processor's caches.
 """
 
@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import click
@@ -31,15 +32,26 @@ import yaml
 from fastapi import FastAPI
 from PIL import Image
 from skimage import data
+from starlette.types import Message
 
 from affect.batches import predict
+from affect.card import ModelCard
 from affect.faces import FaceFinder, crops
 from affect.factory import load_model
 from affect.images import decode
 from affect.model import AffectModel
-from affect.protocol.messages import PredictRequest, PredictResponse, WorkReport
+from affect.protocol.messages import (
+    ExplainRequest,
+    ExplainResponse,
+    GenerateRequest,
+    GenerateResponse,
+    PredictRequest,
+    PredictResponse,
+    WorkReport,
+)
 from service.access.api_keys import new_key
 from service.api.app import create_app
+from service.backend.interface import BackendUnavailable
 from service.settings import Settings
 
 GOALS = {"cache miss": 700, "cache hit": 300}  # microseconds
@@ -49,14 +61,14 @@ SLOW_REDIS = 2.0
 
 
 @dataclass
-class Canned:
-    """A backend that packs every job and unpacks the same answer."""
+class RecordedBackend:
+    """Packs every request to predict and unpacks the same answer."""
 
     model: AffectModel
     answer: bytes
-    asked: int = field(default=0)
+    requests: int = field(default=0)
 
-    async def card(self) -> object:
+    async def card(self) -> ModelCard:
         return self.model.card
 
     async def digest(self) -> str:
@@ -66,9 +78,17 @@ class Canned:
         return dict.fromkeys(("predict", "generate", "explain"), True)
 
     async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:
-        self.asked += 1
+        self.requests += 1
         request.to_bytes(self.model.card)
         return PredictResponse.from_bytes(self.answer, self.model.card)
+
+    async def generate(
+        self, request: GenerateRequest, *, timeout_seconds: float
+    ) -> GenerateResponse:
+        raise BackendUnavailable("nothing is recorded but predict")
+
+    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainResponse:
+        raise BackendUnavailable("nothing is recorded but predict")
 
 
 @click.command()
@@ -87,17 +107,16 @@ class Canned:
 def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: bool) -> None:
     """Print a table against the goals."""
     model, content = load_model(weights), picture()
-    found = crops(FaceFinder(), decode(content), faces="largest", size_px=model.card.image_px)
-    read = predict(model, np.stack([pixels for _, pixels in found]), (1,))
+    faces = crops(FaceFinder(), decode(content), faces="largest", size_px=model.card.image_px)
+    read = predict(model, np.stack([pixels for _, pixels in faces]), (1,))
     now = time.time()
-    backend = Canned(
-        model, PredictResponse(read, work=WorkReport(now, now, 1, 1)).to_bytes(model.card)
-    )
+    recorded = PredictResponse(read, work=WorkReport(now, now, 1, 1)).to_bytes(model.card)
+    backend = RecordedBackend(model, recorded)
     click.echo(
         "| request | Redis | best block, us | median block, us | goal, us |\n|---|---|---|---|---|"
     )
     with ExitStack() as stack:
-        for name, value in {"checked_header": None, "decode_header": None, "crops": found}.items():
+        for name, value in {"checked_header": None, "decode_header": None, "crops": faces}.items():
             replacement = partial(_constant, value)
             stack.enter_context(patch(f"service.inference.preprocessing.{name}", replacement))
         for url in (None, redis) if redis else (None,):
@@ -116,35 +135,38 @@ def picture() -> bytes:
 
 
 async def _table(
-    backend: Canned, content: bytes, redis: str | None, requests: int, blocks: int, profile: bool
+    backend: RecordedBackend,
+    content: bytes,
+    redis: str | None,
+    requests: int,
+    blocks: int,
+    profile: bool,
 ) -> None:
     secret, key = new_key("benchmark", scopes=["predict"], requests=10**9, images=10**9)
-    shared = (
-        {"redis_url": redis, "redis_timeout_seconds": SLOW_REDIS, "cache_secret": "s" * 32}
-        if redis
-        else {}
-    )
+    shared: dict[str, Any] = {}
+    if redis:
+        shared = {"redis_url": redis, "redis_timeout_seconds": SLOW_REDIS, "cache_secret": "s" * 32}
     keys = yaml.safe_dump({"keys": [key.model_dump(mode="json", exclude_none=True)]})
     app = create_app(Settings(keys=keys, **shared), backends=[backend])
     async with app.router.lifespan_context(app) as state:
-        post = Caller(app, dict(state), secret)
+        post = AsgiClient(app, dict(state or {}), secret)
         # what follows a JPEG's end changes its key alone
         fresh = (content + number.to_bytes(8) for number in range(time.time_ns(), 2**63))
         for name, body in {"cache miss": lambda: next(fresh), "cache hit": lambda: content}.items():
             await _block(post, body, WARM)
-            before = backend.asked
+            before = backend.requests
             taken = [await _block(post, body, requests) for _ in range(blocks)]
-            if backend.asked - before != (requests * blocks if name == "cache miss" else 0):
+            if backend.requests - before != (requests * blocks if name == "cache miss" else 0):
                 raise click.ClickException(
-                    f"{name}: the model was asked {backend.asked - before} times"
+                    f"{name}: the model was called {backend.requests - before} times"
                 )
-            told = f"{min(taken):.0f} | {np.median(taken):.0f} | {GOALS[name]}"
-            click.echo(f"| {name} | {'yes' if redis else 'no'} | {told} |")
+            figures = f"{min(taken):.0f} | {np.median(taken):.0f} | {GOALS[name]}"
+            click.echo(f"| {name} | {'yes' if redis else 'no'} | {figures} |")
         if profile:
             await _profile(post, lambda: next(fresh), requests)
 
 
-async def _block(post: "Caller", body: Callable[[], bytes], requests: int) -> float:
+async def _block(post: "AsgiClient", body: Callable[[], bytes], requests: int) -> float:
     """Microseconds of CPU a request, of all threads."""
     start = time.process_time()
     for _ in range(requests):
@@ -152,16 +174,16 @@ async def _block(post: "Caller", body: Callable[[], bytes], requests: int) -> fl
     return (time.process_time() - start) / requests * 1e6
 
 
-async def _profile(post: "Caller", body: Callable[[], bytes], requests: int) -> None:
+async def _profile(post: "AsgiClient", body: Callable[[], bytes], requests: int) -> None:
     with cProfile.Profile() as profile:
         await _block(post, body, requests)
     pstats.Stats(profile).sort_stats("tottime").print_stats(30)
 
 
-class Caller:
+class AsgiClient:
     """Posts a body to /v1/predict as a server would hand it over, and insists on 200."""
 
-    def __init__(self, app: FastAPI, state: dict[str, object], secret: str) -> None:
+    def __init__(self, app: FastAPI, state: dict[str, Any], secret: str) -> None:
         self.app, self.state = app, state
         self.headers = [
             (b"host", b"gateway"),
@@ -172,17 +194,17 @@ class Caller:
         ]
 
     async def __call__(self, content: bytes) -> None:
-        sent: list[dict[str, object]] = []
-        left = [{"type": "http.request", "body": content, "more_body": False}]
+        sent: list[Message] = []
+        left: list[Message] = [{"type": "http.request", "body": content, "more_body": False}]
 
-        async def receive() -> dict[str, object]:
+        async def receive() -> Message:
             # the client stays
             return left.pop() if left else await asyncio.get_running_loop().create_future()
 
-        async def send(message: dict[str, object]) -> None:
+        async def send(message: Message) -> None:
             sent.append(message)
 
-        where = {
+        target: dict[str, Any] = {
             "method": "POST",
             "path": "/v1/predict",
             "raw_path": b"/v1/predict",
@@ -199,7 +221,7 @@ class Caller:
             "headers": headers,
             "state": dict(self.state),
         }
-        await self.app(scope | where | ends, receive, send)
+        await self.app(scope | target | ends, receive, send)
         if sent[0]["status"] != 200:
             raise click.ClickException(f"{sent[0]['status']}: {sent[1]['body']!r}")
 

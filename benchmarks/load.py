@@ -1,8 +1,8 @@
 """Load on a running gateway: many clients for a while, optionally with TorchServe's worker killed
 meanwhile; or one request of 64.
 
-python benchmarks/load.py --clients 32 --seconds 60 [--kill predict]
-python benchmarks/load.py --images 64
+python -m benchmarks.load --clients 32 --seconds 60 [--kill predict]
+python -m benchmarks.load --images 64
 """
 
 import asyncio
@@ -26,7 +26,7 @@ KILL_AT = 0.4  # share of the run
 
 
 @dataclass
-class Seen:
+class LoadReport:
     """What the clients saw: (end, seconds, status) of each request."""
 
     requests: list[tuple[float, float, str]] = field(default_factory=list)
@@ -60,9 +60,9 @@ class Seen:
         errors = Counter(
             status for end, _, status in self.requests if status != "200" and end >= killed
         )
-        ready = f"{self.ready_again_at - killed:.1f} s" if self.ready_again_at else "not seen"
-        told = f"longest time without an answer {gap:.2f} s; /readyz yes again after {ready}"
-        return f"worker killed: errors after it: {dict(errors) or 'none'}; {told}"
+        ready = f"{self.ready_again_at - killed:.1f} s" if self.ready_again_at else "never"
+        figures = f"longest time without an answer {gap:.2f} s; /readyz yes again after {ready}"
+        return f"worker killed: errors after it: {dict(errors) or 'none'}; {figures}"
 
 
 @click.command()
@@ -90,20 +90,20 @@ def main(
         asyncio.run(one_large_request(url, images))
         return
     start = time.monotonic()
-    seen = asyncio.run(load(url, clients, seconds, kill is not None, crops))
-    click.echo(seen.table(time.monotonic() - start))
+    report = asyncio.run(load(url, clients, seconds, kill is not None, crops))
+    click.echo(report.table(time.monotonic() - start))
 
 
-async def load(url: str, clients: int, seconds: float, kill: bool, crops: bool) -> Seen:
+async def load(url: str, clients: int, seconds: float, kill: bool, crops: bool) -> LoadReport:
     """`clients` loops of one request after the other."""
-    seen = Seen()
+    report = LoadReport()
     until = time.monotonic() + seconds
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        tasks = [_client(session, url, until, seen, crops) for _ in range(clients)]
+        tasks = [_client(session, url, until, report, crops) for _ in range(clients)]
         if kill:
-            tasks.append(_killer(session, url, time.monotonic() + KILL_AT * seconds, seen))
+            tasks.append(_killer(session, url, time.monotonic() + KILL_AT * seconds, report))
         await asyncio.gather(*tasks)
-    return seen
+    return report
 
 
 async def one_large_request(url: str, count: int) -> None:
@@ -131,7 +131,7 @@ async def one_large_request(url: str, count: int) -> None:
 
 
 async def _client(
-    session: aiohttp.ClientSession, url: str, until: float, seen: Seen, crops: bool
+    session: aiohttp.ClientSession, url: str, until: float, report: LoadReport, crops: bool
 ) -> None:
     body, kind = crop_request() if crops else (portrait(), "image/jpeg")
     while time.monotonic() < until:
@@ -148,20 +148,22 @@ async def _client(
                 )
         except aiohttp.ClientError as error:
             status = type(error).__name__
-        seen.requests.append((time.monotonic(), time.monotonic() - start, status))
+        report.requests.append((time.monotonic(), time.monotonic() - start, status))
 
 
-async def _killer(session: aiohttp.ClientSession, url: str, when: float, seen: Seen) -> None:
+async def _killer(
+    session: aiohttp.ClientSession, url: str, when: float, report: LoadReport
+) -> None:
     await asyncio.sleep(when - time.monotonic())
     process = worker()
     process.kill()
-    seen.killed_at = time.monotonic()
+    report.killed_at = time.monotonic()
     missed = False
-    while time.monotonic() < seen.killed_at + WATCHED_SECONDS:
+    while time.monotonic() < report.killed_at + WATCHED_SECONDS:
         async with session.get(f"{url}/readyz") as answer:
             missed |= answer.status != 200
             if missed and answer.status == 200:
-                seen.ready_again_at = time.monotonic()
+                report.ready_again_at = time.monotonic()
                 return
         await asyncio.sleep(0.1)
 

@@ -1,7 +1,7 @@
 """From seven annotated sets and renders to one dual-annotated database, described, and a smoke
 training run on it; then broken sets.
 
-python benchmarks/merged.py --out FOLDER [--people 16] [--states 12] [--renders 4096] [--size 64]
+python -m benchmarks.merged --out FOLDER [--people 16] [--states 12] [--renders 4096] [--size 64]
 
 The sets are stand-ins in the layouts of their authors (`sets.py`). Everything goes through the
 commands that a user types; a stopped run of this file goes on.
@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import click
-from sets import LAYOUTS, spoil
+
+from benchmarks.sets import LAYOUTS, spoil
 
 AFFECTGAN = (sys.executable, "-m", "affect.cli")
 

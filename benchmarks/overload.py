@@ -1,11 +1,11 @@
 """More than can be done: measures what a running gateway can answer, then sends a multiple of it,
 whether answers come or not.
 
-python benchmarks/overload.py --url http://127.0.0.1:8000 [--times 3] [--seconds 20] [--deadline 2]
+python -m benchmarks.overload --url http://127.0.0.1:8000 [--times 3] [--seconds 20] [--deadline 2]
 
 Goodput should stay what it was, and whoever is refused should know within 50 ms. The flood comes
 from one event loop, which is late itself; so a witness, a process that does nothing else, sends a
-few requests meanwhile and tells what a client with a processor would see.
+few requests meanwhile and shows what a client with a processor would see.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from benchmarks.load import AFRESH, crop_request, portrait
 
 CLIENTS = 16  # that measure the capacity, each with one request at a time
 WITNESS_SECONDS = 0.03  # between what the witness sends
-# within which a full house can do nothing: it is refused nearly always, and need not wait for
+# within which a full queue can do nothing: it is refused nearly always, and need not wait for
 # answers
 WITNESS_DEADLINE_SECONDS = 0.2
 
@@ -87,7 +87,7 @@ async def _run(
     for name, requests in (
         ("answered", good),
         ("refused", refused),
-        ("refused, says the witness", witnessed),
+        ("refused, by the witness", witnessed),
     ):
         if requests:
             marks = np.percentile(

@@ -5,12 +5,12 @@ python -m benchmarks.servers [--weights weights] [--clients 16] [--seconds 10] [
 [--rivals .venv-rivals]
 
 Each gets the same 224 px JPEG, decodes it, finds and aligns the face, reads it in batches of up to
-32 and answers JSON; each has one worker for the forward pass. All run from the start and are asked
-in turns, so that what else the machine does falls on all of them. BentoML needs another
-OpenTelemetry than ours, so LitServe and BentoML get an environment of their own, made at the first
+32 and answers JSON; each has one worker for the forward pass. All run from the start and take
+turns, so that what else the machine does falls on all of them. BentoML needs another OpenTelemetry
+than ours, so LitServe and BentoML get an environment of their own, made at the first
 run, which borrows torch and the rest from this one. Our gateway decodes in two threads of its own,
 a process apart from the model: the others do it where the model is. It is run as it is served, its
-cache told to keep nothing.
+cache set to keep nothing.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ PORTS = 8050  # and the next ones
 
 @dataclass
 class Server:
-    """A running server, how it is asked, and what was seen."""
+    """A running server, how a request to it looks, and what was measured."""
 
     name: str
     process: psutil.Process
@@ -84,7 +84,7 @@ class Server:
     "--clients", type=int, default=16, show_default=True, help="each with one request at a time"
 )
 @click.option(
-    "--seconds", type=float, default=10.0, show_default=True, help="each server is asked in a round"
+    "--seconds", type=float, default=10.0, show_default=True, help="of each server in a round"
 )
 @click.option(
     "--rounds", type=int, default=3, show_default=True, help="after one that does not count"
@@ -226,7 +226,7 @@ def _run(
     stack: contextlib.ExitStack, folder: Path, command: list[str], weights: Path
 ) -> psutil.Process:
     """A server as a child, ended with all of its own at the end of the stack."""
-    told = {
+    environment = {
         "PYTHONPATH": str(ROOT),
         WEIGHTS: str(weights),
         "OMP_NUM_THREADS": "1",
@@ -235,7 +235,9 @@ def _run(
     }
     log = stack.enter_context((folder / "servers.log").open("ab"))
     process = psutil.Process(
-        subprocess.Popen(command, env=os.environ | told, cwd=folder, stdout=log, stderr=log).pid
+        subprocess.Popen(
+            command, env=os.environ | environment, cwd=folder, stdout=log, stderr=log
+        ).pid
     )
     stack.callback(_end, process)
     return process
@@ -261,7 +263,7 @@ async def _rounds(servers: list[Server], clients: int, seconds: float, rounds: i
 
 async def _ready(session: aiohttp.ClientSession, server: Server) -> None:
     """The server answers. Raises ClickException when it does not in time."""
-    end, said = time.monotonic() + START_SECONDS, ""
+    end, answered = time.monotonic() + START_SECONDS, ""
     while (
         server.process.is_running()
         and server.process.status() != psutil.STATUS_ZOMBIE
@@ -271,11 +273,11 @@ async def _ready(session: aiohttp.ClientSession, server: Server) -> None:
             async with session.post(
                 server.url, data=server.body, headers=AFRESH | {"Content-Type": server.kind}
             ) as answer:
-                said = (await answer.text())[:500]
+                answered = (await answer.text())[:500]
                 if answer.status == 200:
                     return
         await asyncio.sleep(0.5)
-    raise click.ClickException(f"{server.name} does not answer: {said}")
+    raise click.ClickException(f"{server.name} does not answer: {answered}")
 
 
 async def _round(
@@ -306,7 +308,7 @@ async def _round(
 def _cpu(process: psutil.Process) -> float:
     """Seconds of CPU that a server and all its processes have used."""
     times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
-    return sum(used.user + used.system for used in times)
+    return float(sum(used.user + used.system for used in times))
 
 
 if __name__ == "__main__":

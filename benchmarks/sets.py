@@ -113,11 +113,9 @@ def affectnet(root: Path, people: int, states: int) -> None:
         (part / "annotations").mkdir(exist_ok=True)
         np.save(part / f"annotations/{number}_lnd.npy", np.ravel(shot.landmarks))
         for kind, value in labels.items():
-            told = -2 if value is None else value
-            np.save(
-                part / f"annotations/{number}_{kind}.npy",
-                np.asarray(str(told) if number % 2 else told),
-            )
+            known = -2 if value is None else value
+            path = part / f"annotations/{number}_{kind}.npy"
+            np.save(path, np.asarray(str(known) if number % 2 else known))
 
 
 def emotionet(root: Path, people: int, states: int) -> None:

@@ -55,13 +55,13 @@ class Slope:
 
 
 @dataclass
-class Watched:
-    """What was seen. Times of requests and samples are seconds since the start."""
+class SoakReport:
+    """What was report. Times of requests and samples are seconds since the start."""
 
     requests: list[Sent] = field(default_factory=list)
     memory: Memory = field(default_factory=lambda: defaultdict(list))
 
-    def report(self, warm_seconds: float) -> Iterator[str]:
+    def lines(self, warm_seconds: float) -> Iterator[str]:
         """A table of minutes, one of processes, and the verdict."""
         yield "| minute | sent | answered | p50, ms | p99, ms |\n|---|---|---|---|---|"
         yield from (
@@ -160,14 +160,14 @@ async def _soak(
             f"capacity {capacity:.1f}/s by {CLIENTS} clients in {CAPACITY_SECONDS:g} s; "
             f"{share * capacity:.1f}/s for {seconds:g} s"
         )
-        seen = Watched()
+        report = SoakReport()
         others = await _redis(redis) if redis else {}
-        sampling = asyncio.create_task(_sample(gateway, others, seen.memory))
-        await _send(session, fresh, share * capacity, seconds, seen)
+        sampling = asyncio.create_task(_sample(gateway, others, report.memory))
+        await _send(session, fresh, share * capacity, seconds, report)
         if sampling.done():
             raise click.ClickException(f"a process ended: {sampling.exception()}")
         sampling.cancel()
-    for line in seen.report(warm * seconds):
+    for line in report.lines(warm * seconds):
         click.echo(line)
 
 
@@ -231,7 +231,7 @@ async def _send(
     fresh: Iterator[bytes],
     rate: float,
     seconds: float,
-    seen: Watched,
+    report: SoakReport,
 ) -> None:
     """Requests at random moments, so many a second on average; returns when the last is
     answered.
@@ -240,7 +240,7 @@ async def _send(
     under_way: set[asyncio.Task[None]] = set()
 
     async def one() -> None:
-        seen.requests.append(await _request(session, next(fresh), start))
+        report.requests.append(await _request(session, next(fresh), start))
 
     while due < seconds:
         await asyncio.sleep(max(0.0, start + due - time.monotonic()))
@@ -257,8 +257,8 @@ async def _request(session: aiohttp.ClientSession, content: bytes, zero: float) 
         async with session.post(
             "/v1/predict", data=content, headers={"Content-Type": "image/jpeg"}
         ) as answer:
-            told = await answer.read()
-            status = 422 if answer.status == 200 and b'"status":"ok"' not in told else answer.status
+            rows = await answer.read()
+            status = 422 if answer.status == 200 and b'"status":"ok"' not in rows else answer.status
     return Sent(start - zero, time.monotonic() - start, status)
 
 

@@ -4,8 +4,8 @@ memory it takes.
 python -m benchmarks.training [--preset faces64 ...] [--seconds 20]
 
 On made pictures, so that no data has to be read: what a step costs does not depend on what it
-shows. Every preset in a process of its own, as memory is told by its peak. On a GPU the figures are
-those of the GPU.
+shows. Every preset in a process of its own, as memory is given by its peak. On a GPU the figures
+are those of the GPU.
 """
 
 import resource
@@ -96,7 +96,7 @@ def row(config: TrainConfig, seconds: float, threads: int) -> str:
     )  # type: ignore[call-overload]
     learner, pairs = learner_of(model, config), _pairs(config, device)
     rates = [rate(learner, pairs, config, progress, seconds, device) for progress in GAMES.values()]
-    told = " | ".join(f"{pictures:.1f}" for pictures in rates)
+    figures = " | ".join(f"{pictures:.1f}" for pictures in rates)
     peak = (
         torch.cuda.max_memory_allocated()
         if device == "cuda"
@@ -104,7 +104,7 @@ def row(config: TrainConfig, seconds: float, threads: int) -> str:
     )
     return (
         f"| {config.preset} | {config.image_px} px | {config.step_images} pictures | "
-        f"{told} | {peak / 2**30:.2f} GiB |"
+        f"{figures} | {peak / 2**30:.2f} GiB |"
     )
 
 
@@ -135,13 +135,13 @@ def _pairs(config: TrainConfig, device: str) -> Pairs:
     count, side, labels = config.batch_pairs, config.image_px, len(AU_CODES) + 2
     x, twin = (2 * torch.rand(count, 3, side, side, generator=chance) - 1 for _ in range(2))
     y, twin_y = (torch.rand(count, labels, generator=chance) for _ in range(2))
-    rows = [
+    return Pairs(
         x.to(device, memory_format=torch.channels_last),
         y.to(device),
         twin.to(device, memory_format=torch.channels_last),
         twin_y.to(device),
-    ]
-    return Pairs(*rows, torch.ones(count, dtype=torch.bool, device=device))
+        torch.ones(count, dtype=torch.bool, device=device),
+    )
 
 
 if __name__ == "__main__":

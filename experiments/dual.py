@@ -1,7 +1,7 @@
 """The paper's question: does training on both annotations beat training on one, and does the GAN
 help the reader?
 
-python experiments/dual.py --data DATABASE --out FOLDER [--seeds 5] [--images 24000] [--shares 1
+python -m experiments.dual --data DATABASE --out FOLDER [--seeds 5] [--images 24000] [--shares 1
 --shares 0.25] [--labels both]
 
 The labels are thinned as in a database merged from sets of different annotators: of the people of
@@ -10,7 +10,7 @@ both; with `--shares 0.25` three quarters of the people keep no label at all. Ev
 many pictures (those without a label too); the seed changes the first weights, the order and the
 augmentation. `affectgan` and `multitask` see the same pictures in the same order and steps;
 `ssgan2019` keeps the paper's own training: 64 pictures a step instead of 32, no augmentation, a
-constant rate. Equal pictures are not equal work: the table tells the processor time of a run.
+constant rate. Equal pictures are not equal work: the table has the processor time of a run.
 Validation and test keep all labels; the test split is read once a run.
 
 Intervals and tests are over seeds: they say what another run on these data would give, not what
@@ -22,7 +22,7 @@ stopped; runs that were begun with other settings or other data are refused.
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -44,8 +44,13 @@ from training.gan import loop
 from training.gan.config import Labels, TrainConfig, multitask, smoke, ssgan2019
 from training.gan.run_folder import CONFIG_FILE, MODEL_FOLDER
 
+ModelName = Literal["affectgan", "multitask", "ssgan2019"]
 FIGURES = ("AU AUC", "AU F1", "valence CCC", "arousal CCC")
-MODELS = {"affectgan": smoke, "multitask": multitask, "ssgan2019": ssgan2019}
+MODELS: dict[ModelName, Callable[[], TrainConfig]] = {
+    "affectgan": smoke,
+    "multitask": multitask,
+    "ssgan2019": ssgan2019,
+}
 EVALUATED_FACES = 4_000
 RESULT_FILE, DONE_FILE = "dual.json", "table"
 
@@ -54,7 +59,7 @@ RESULT_FILE, DONE_FILE = "dual.json", "table"
 class Condition:
     """One row of the table."""
 
-    model: Literal["affectgan", "multitask", "ssgan2019"]
+    model: ModelName
     labels: Labels
     share: float = 1.0  # of the people whose labels are kept
 
@@ -63,10 +68,10 @@ class Condition:
         return f"{self.model}-{self.labels}-{self.share:g}"
 
 
-Found = dict[Condition, dict[int, dict[str, float]]]  # by seed
+Results = dict[Condition, dict[int, dict[str, float]]]  # by seed
 
 # In the order of their worth: what a stopped experiment has is what matters most.
-ROWS: tuple[tuple[str, Labels], ...] = (
+ROWS: tuple[tuple[ModelName, Labels], ...] = (
     ("affectgan", "both"),
     ("multitask", "both"),
     ("affectgan", "au"),
@@ -257,38 +262,38 @@ def figures_of(run: Path, data: Path) -> dict[str, float]:
         )
     )
     faces = load_faces(database, model, "test", EVALUATED_FACES, rng)
-    seen = read(model, faces.images)
-    found = recognition.recognise(model.card, faces, seen, np.ones((1, len(faces))))
+    readings = read(model, faces.images)
+    recognised = recognition.recognise(model.card, faces, readings, np.ones((1, len(faces))))
     figures: dict[str, float] = {"faces": len(faces)}
     if model.card.learns_aus:
-        figures |= {"AU AUC": found.mean_auc.value, "AU F1": found.mean_f1.value}
-    figures |= {f"{dimension.name} CCC": dimension.ccc.value for dimension in found.va}
+        figures |= {"AU AUC": recognised.mean_auc.value, "AU F1": recognised.mean_f1.value}
+    figures |= {f"{dimension.name} CCC": dimension.ccc.value for dimension in recognised.va}
     return figures
 
 
 # -- table -----------------------------------------------------------------------------------------
 
 
-def results(conditions: Sequence[Condition], seeds: int, out: Path) -> Found:
+def results(conditions: Sequence[Condition], seeds: int, out: Path) -> Results:
     """Figures by condition and seed, of the runs that are there."""
     files = {
         condition: {seed: run_of(condition, seed, out) / RESULT_FILE for seed in range(seeds)}
         for condition in conditions
     }
-    found = {
+    measured_runs = {
         c: {seed: json.loads(file.read_text()) for seed, file in runs.items() if file.is_file()}
         for c, runs in files.items()
     }
-    return {condition: runs for condition, runs in found.items() if runs}
+    return {condition: runs for condition, runs in measured_runs.items() if runs}
 
 
-def write_table(found: Found, out: Path) -> None:
+def write_table(by_condition: Results, out: Path) -> None:
     """table.json and table.md."""
-    compared = comparisons(found)
-    runs = {condition.name: runs for condition, runs in found.items()}
+    compared = comparisons(by_condition)
+    runs = {condition.name: runs for condition, runs in by_condition.items()}
     record = {"runs": runs, "comparisons": [asdict(comparison) for comparison in compared]}
     (out / f"{DONE_FILE}.json").write_text(json.dumps(record, indent=2) + "\n")
-    (out / f"{DONE_FILE}.md").write_text(markdown(found, compared))
+    (out / f"{DONE_FILE}.md").write_text(markdown(by_condition, compared))
 
 
 def question(first: Condition, second: Condition) -> str | None:
@@ -312,16 +317,16 @@ def question(first: Condition, second: Condition) -> str | None:
     return None
 
 
-def comparisons(found: Found) -> list[Comparison]:
+def comparisons(by_condition: Results) -> list[Comparison]:
     """Every pair that answers a question, in every figure that both learn, with Holm's p-value over
     all that answer the same one.
     """
-    asked = [(name, a, b) for a in found for b in found if (name := question(a, b))]
+    pairs = [(name, a, b) for a in by_condition for b in by_condition if (name := question(a, b))]
     each = [
-        Comparison(name, a, b, figure, told)
-        for name, a, b in asked
+        Comparison(name, a, b, figure, gap)
+        for name, a, b in pairs
         for figure in FIGURES
-        if (told := difference(by_seed(found[a], figure), by_seed(found[b], figure)))
+        if (gap := difference(by_seed(by_condition[a], figure), by_seed(by_condition[b], figure)))
     ]
     families = [
         [c for c in each if c.question == name] for name in dict.fromkeys(c.question for c in each)
@@ -337,10 +342,10 @@ def by_seed(runs: dict[int, dict[str, float]], figure: str) -> dict[int, float]:
     return {seed: figures[figure] for seed, figures in runs.items() if figure in figures}
 
 
-def markdown(found: Found, compared: Sequence[Comparison]) -> str:
+def markdown(by_condition: Results, compared: Sequence[Comparison]) -> str:
     """Two tables: means with 95 % intervals over seeds, and paired differences."""
     lines = [f"| run | seeds | {' | '.join(FIGURES)} | CPU s |", "|---" * (len(FIGURES) + 3) + "|"]
-    for condition, runs in found.items():
+    for condition, runs in by_condition.items():
         cells = [_cell(list(by_seed(runs, figure).values())) for figure in FIGURES]
         spent = list(by_seed(runs, "cpu_seconds").values())
         lines.append(
@@ -354,9 +359,9 @@ def markdown(found: Found, compared: Sequence[Comparison]) -> str:
     ]
     for c in compared:
         d, names = c.difference, f"{c.first.name} - {c.second.name}"
-        told = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        interval = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
         lines.append(
-            f"| {c.question} | {names} | {d.seeds} | {c.figure} | {told} | {d.p:.3f} | "
+            f"| {c.question} | {names} | {d.seeds} | {c.figure} | {interval} | {d.p:.3f} | "
             f"{c.p_holm:.3f} |"
         )
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 """What do twins give? The same pictures, labels, steps and seeds, with twins and without them.
 
-python experiments/twinless.py --data DATABASE --out FOLDER [--judge weights/judge] [--seeds 3]
+python -m experiments.twinless --data DATABASE --out FOLDER [--judge weights/judge] [--seeds 3]
 [--images 24000] [--preset smoke]
 
 Without twins the training split keeps all its pictures but forgets which show one person in one
@@ -71,11 +71,11 @@ def main(
     torch.set_num_threads(1)
     database = Database.open(data)
     bare = copy_database(database, out / "data", f"{database.card.name}-twinless", stripped)
-    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    figures_by_kind: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for seed in range(seeds):
         for kind in KINDS:
             place = bare if kind == "without" else data
-            found[kind].append(
+            figures_by_kind[kind].append(
                 measured(
                     out / f"{kind}-s{seed}",
                     place,
@@ -85,8 +85,8 @@ def main(
                     images,
                 )
             )
-        (out / "table.md").write_text(table(found))
-    click.echo(table(found))
+        (out / "table.md").write_text(table(figures_by_kind))
+    click.echo(table(figures_by_kind))
 
 
 def stripped(sample: Sample) -> Sample:
@@ -119,8 +119,8 @@ def measured(
         }
         (run / f"{RESULT_FILE}.new").write_text(json.dumps(figures, indent=2) + "\n")
         os.replace(run / f"{RESULT_FILE}.new", run / RESULT_FILE)
-    found: dict[str, float] = json.loads((run / RESULT_FILE).read_text())
-    return found
+    stored: dict[str, float] = json.loads((run / RESULT_FILE).read_text())
+    return stored
 
 
 def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str, float]:
@@ -129,26 +129,26 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     """
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     faces = load_faces(database, model, "test", EVALUATED_FACES, rng)
-    seen = read(model, faces.images)
-    found = recognition.recognise(model.card, faces, seen, np.ones((1, len(faces))))
+    readings = read(model, faces.images)
+    recognised = recognition.recognise(model.card, faces, readings, np.ones((1, len(faces))))
     evaluator, some = JudgeEvaluator(judge, model), rng.permutation(len(faces))[:JUDGED_FACES]
-    asked = faces.truth[rng.permutation(len(faces))[:JUDGED_FACES]]
+    wishes = faces.truth[rng.permutation(len(faces))[:JUDGED_FACES]]
     images = faces.images[some]
     drawn = {
-        "new faces": (asked, drawing.draw_samples(model, asked, generator).images),
-        "edits": (asked, drawing.edit_to(model, images, asked, generator).images),
+        "new faces": (wishes, drawing.draw_samples(model, wishes, generator).images),
+        "edits": (wishes, drawing.edit_to(model, images, wishes, generator).images),
         "reconstructions": (faces.truth[some], drawing.reconstruct(model, images)),
         "real faces": (faces.truth[some], images),
     }
-    figures: dict[str, float] = {"faces": len(faces), "read: AU AUC": found.mean_auc.value}
-    figures |= {f"read: {dimension.name} CCC": dimension.ccc.value for dimension in found.va}
+    figures: dict[str, float] = {"faces": len(faces), "read: AU AUC": recognised.mean_auc.value}
+    figures |= {f"read: {dimension.name} CCC": dimension.ccc.value for dimension in recognised.va}
     for name, (wanted, pictures) in drawn.items():
         control = evaluator.control(wanted, evaluator.read(pictures)[0], faces.identity[some])
         figures |= {
             f"judge, {name}: AU AUC": control.mean_auc.value,
             f"judge, {name}: VA CCC": control.mean_ccc.value,
         }
-    figures["reconstruction error"] = float(seen.reconstruction_error.mean())
+    figures["reconstruction error"] = float(readings.reconstruction_error.mean())
     if edited := fidelity.twin_edits(model, faces, JUDGED_FACES, generator):
         figures |= {
             "null edit error": edited.null_edit.value,
@@ -158,12 +158,12 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     return figures
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> str:
+def table(figures_by_kind: dict[str, list[dict[str, float]]]) -> str:
     """Means over the seeds that both have, their difference, and its 95 % interval and p-value
     (paired t) from two seeds on.
     """
-    count = min(len(runs) for runs in found.values())
-    without, with_ = (found[kind][:count] for kind in KINDS)
+    count = min(len(runs) for runs in figures_by_kind.values())
+    without, with_ = (figures_by_kind[kind][:count] for kind in KINDS)
     lines = [
         f"{count} seed(s)",
         "",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.overload import Sent
-from benchmarks.soak import Watched, slope
+from benchmarks.soak import SoakReport, slope
 
 
 def samples(mib_a_minute: float, *, seed: int = 0) -> list[tuple[float, float]]:
@@ -38,9 +38,9 @@ def test_few_samples_give_no_slope() -> None:
 
 
 def test_the_report_counts_what_failed_and_names_what_grows() -> None:
-    seen = Watched()
-    seen.requests = [Sent(second, 0.05, 503 if second == 70 else 200) for second in range(600)]
-    seen.memory = {"gateway": samples(0.0), "worker": samples(3.0)}
-    lines = list(seen.report(150))
+    report = SoakReport()
+    report.requests = [Sent(second, 0.05, 503 if second == 70 else 200) for second in range(600)]
+    report.memory = {"gateway": samples(0.0), "worker": samples(3.0)}
+    lines = list(report.lines(150))
     assert lines[-1] == "verdict: 1 errors; memory grows: worker"
     assert "| 2 | 60 | 59 | 50 | 50 |" in lines

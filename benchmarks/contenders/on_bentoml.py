@@ -18,7 +18,7 @@ class Reading:
     def __init__(self) -> None:
         self.reader = Reader()
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=MOST_MS)
+    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=MOST_MS)  # type: ignore[untyped-decorator]
     def predict(self, contents: list[str]) -> list[dict[str, Any]]:
         """One forward pass."""
         return self.reader.read(

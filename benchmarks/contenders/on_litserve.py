@@ -9,7 +9,7 @@ from typing import Any
 
 import litserve
 
-from benchmarks.contenders.reader import BATCH, BATCH_SECONDS, Found, Reader
+from benchmarks.contenders.reader import BATCH, BATCH_SECONDS, AlignedFace, Reader
 
 
 class Reading(litserve.LitAPI):  # type: ignore[misc]
@@ -19,15 +19,15 @@ class Reading(litserve.LitAPI):  # type: ignore[misc]
         """Load the model."""
         self.reader = Reader()
 
-    def decode_request(self, request: dict[str, str]) -> Found:
+    def decode_request(self, request: dict[str, str]) -> AlignedFace:
         """Base64 to an aligned face."""
         return self.reader.find(base64.b64decode(request["content"]))
 
-    def batch(self, inputs: list[Found]) -> list[Found]:
+    def batch(self, inputs: list[AlignedFace]) -> list[AlignedFace]:
         """As they are."""
         return list(inputs)
 
-    def predict(self, batch: list[Found]) -> list[dict[str, Any]]:
+    def predict(self, batch: list[AlignedFace]) -> list[dict[str, Any]]:
         """One forward pass."""
         return self.reader.read(batch)
 

@@ -1,5 +1,5 @@
 """What every contender does: decode a picture, find and align its face, read the batch in one
-forward pass, tell it as plain values.
+forward pass, return it as plain values.
 """
 
 import os
@@ -20,7 +20,7 @@ WEIGHTS = "BENCHMARK_WEIGHTS"  # environment variable: the folder of the model
 BATCH = 32  # requests at most, as our archives have it
 BATCH_SECONDS = 0.001  # a batch may wait to fill
 SIZES = (1, 2, 4, 8, 16, 32)  # of a forward pass, as our archives have them
-Found = tuple[Face | None, U8]
+AlignedFace = tuple[Face | None, U8]
 
 
 class Reader:
@@ -34,13 +34,13 @@ class Reader:
         for size in SIZES:
             self.read([(None, np.zeros((side, side, 3), np.uint8))] * size)
 
-    def find(self, content: bytes) -> Found:
+    def find(self, content: bytes) -> AlignedFace:
         """The largest face of a picture, aligned (S, S, 3). Raises ImageError, NoFaceError."""
         return crops(self.finder, decode(content), size_px=self.model.card.image_px)[0]
 
-    def read(self, found: list[Found]) -> list[dict[str, Any]]:
+    def read(self, faces: list[AlignedFace]) -> list[dict[str, Any]]:
         """What is read off each face, for JSON."""
-        read = predict(self.model, np.stack([pixels for _, pixels in found]), SIZES)
+        read = predict(self.model, np.stack([pixels for _, pixels in faces]), SIZES)
         names = self.model.card.labels_of.names
         return [
             {
@@ -52,5 +52,5 @@ class Reader:
                 "va": read.va[row].tolist(),
                 "realism": read.realism[row].tolist(),
             }
-            for row, (face, _) in enumerate(found)
+            for row, (face, _) in enumerate(faces)
         ]
