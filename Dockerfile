@@ -1,7 +1,9 @@
 # One image: the gateway and, as its private child, TorchServe with the shipped weights. Nothing but the gateway's port is open.
 #   docker build -t affectgan --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+# For scoring on Ray (k8s/components/ray): --build-arg EXTRAS=serving,local,ray -t affectgan-scoring
 FROM python:3.11-slim-bookworm AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG EXTRAS=serving
 WORKDIR /src
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/affectgan
@@ -10,8 +12,9 @@ COPY affect affect
 COPY training training
 COPY handlers handlers
 COPY service service
+COPY scoring scoring
 COPY weights weights
-RUN /opt/affectgan/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt '.[serving]'
+RUN /opt/affectgan/bin/pip install --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[$EXTRAS]"
 RUN /opt/affectgan/bin/affectgan archive weights --out /models
 
 FROM python:3.11-slim-bookworm

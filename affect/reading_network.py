@@ -42,7 +42,9 @@ class ReadingOutput:
 
 
 class _Block(nn.Module):
-    """Basic residual block (He et al. 2016, arXiv 1512.03385) with batch norm. (B, C, h, w) -> the same."""
+    """Basic residual block (He et al. 2016, arXiv 1512.03385) with batch norm. (B, C, h, w) -> the
+    same.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -147,11 +149,15 @@ def even_light(x: Tensor) -> Tensor:
 
 
 def with_mirrored(output: ReadingOutput, rows: int) -> ReadingOutput:
-    """The first `rows` faces, each averaged with its mirror image, which are the other rows.
+    """The first `rows` faces, each averaged with its mirror image, which are the other rows."""
+    return averaged(take_rows(output, slice(rows)), take_rows(output, slice(rows, None)))
+
+
+def averaged(face: ReadingOutput, mirror: ReadingOutput) -> ReadingOutput:
+    """What is read off faces, and off their mirror images, as one.
 
     A mirror image shows the same state with left and right exchanged, and yaw and roll negated.
     """
-    face, mirror = take_rows(output, slice(rows)), take_rows(output, slice(rows, None))
     turned = mirror.pose * mirror.pose.new_tensor([-1.0, 1.0, -1.0])[: mirror.pose.shape[1]]
     mirrored = ReadingOutput(
         mirror.logits, mirror.va, mirror.expression, turned, mirror.sides.flip(1), mirror.features

@@ -7,6 +7,7 @@ Each chunk comes back once, and the driver alone writes the table: exactly one r
 node dies.
 """
 
+import logging
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ def _dataset(ray: Any, cluster: Cluster, rows: Sequence[Row], every: int) -> Any
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is the command's own
     opened = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _open, batch_size=1, fn_kwargs={"every": every}, num_cpus=OPENING_CPUS
     )
@@ -83,7 +85,7 @@ def _dataset(ray: Any, cluster: Cluster, rows: Sequence[Row], every: int) -> Any
         _Actor,
         fn_constructor_args=(cluster.options,),
         batch_size=1,
-        concurrency=cluster.models,
+        compute=ray.data.ActorPoolStrategy(size=cluster.models),
         num_cpus=1 - OPENING_CPUS,
         num_gpus=int(cluster.options.device.startswith("cuda")),
     )

@@ -8,6 +8,8 @@ import click
 
 from affect.card import CardError
 from affect.cores import cores
+from affect.faces import Faces
+from affect.images import ImageError
 from affect.local.table import TableError
 from scoring.journal import JournalError
 from scoring.run import ScoreOptions, Summary
@@ -92,6 +94,29 @@ def score(inputs: tuple[str, ...], **given: Any) -> None:
     except OSError as error:
         raise click.ClickException(_told(error, options)) from error
     _finish(summary, options)
+
+
+@click.command()
+@click.argument("source", default="webcam")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a window")
+@FACES
+@MODEL
+@DEVICE
+def live(source: str, as_json: bool, faces: Faces, model: Path | None, device: str) -> None:
+    """Read a webcam (webcam, webcam:1), a stream's URL or a video as it comes, until Ctrl-C.
+
+    Whatever the reader is too slow for is left out: what is shown is now.
+    """
+    from affect.local.reader import Reader
+    from scoring.live import print_lines, show_window
+
+    reader = Reader(model, device=device, faces=faces)
+    try:
+        (print_lines if as_json else show_window)(reader, source)
+    except ImageError as error:
+        raise click.ClickException(error.detail) from error
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise click.exceptions.Exit(0) from None
 
 
 def _finish(summary: Summary, options: ScoreOptions) -> None:

@@ -85,24 +85,19 @@ class _Video:
 
     def __init__(self, name: str, path: Path, width: int, height: int) -> None:
         self.name = name
-        self.scale = min(1.0, LONGEST_PX / max(width, height))
         self._container = av.open(str(path), "w")
         self._stream: Any = self._container.add_stream(
             "libx264", options={"crf": "23", "preset": "veryfast"}
         )
         self._stream.width, self._stream.height = (
-            round(side * self.scale / 2) * 2 for side in (width, height)
+            side // 2 * 2 for side in shown(width, height, LONGEST_PX)
         )
         self._stream.pix_fmt, self._stream.codec_context.time_base = "yuv420p", TIME_BASE
         self._last = -1
 
     def add(self, pixels: U8, entries: Sequence[Reading], time_seconds: float) -> None:
         """Draw into a copy of the frame."""
-        picture = Image.fromarray(pixels).resize((self._stream.width, self._stream.height))
-        pen = ImageDraw.Draw(picture)
-        for entry in entries:
-            if entry.box is not None:
-                _draw(pen, entry, self.scale)
+        picture = draw(pixels, entries, (self._stream.width, self._stream.height))
         frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
         self._last = max(self._last + 1, round(time_seconds / TIME_BASE))
         frame.pts, frame.time_base = self._last, TIME_BASE
@@ -114,14 +109,27 @@ class _Video:
         self._container.close()
 
 
-def _draw(pen: ImageDraw.ImageDraw, entry: Reading, scale: float) -> None:
-    assert entry.box is not None
-    x, y, width, height = (side * scale for side in entry.box)
-    number = entry.track if entry.track is not None else entry.face or 0
-    colour = COLOURS[number % len(COLOURS)]
-    pen.rectangle((x, y, x + width, y + height), outline=colour, width=2)
-    name = "" if entry.track is None else f"#{entry.track}  "
-    pen.text((x, y + height + 2), name + caption(entry), fill=colour)
+def draw(pixels: U8, entries: Sequence[Reading], sides: tuple[int, int]) -> Image.Image:
+    """The frame as a picture of (width, height), with a box and a caption for each face."""
+    scale = sides[0] / pixels.shape[1]
+    picture = Image.fromarray(pixels).resize(sides)
+    pen = ImageDraw.Draw(picture)
+    for entry in entries:
+        if entry.box is None:
+            continue
+        x, y, width, height = (side * scale for side in entry.box)
+        number = entry.track if entry.track is not None else entry.face or 0
+        colour = COLOURS[number % len(COLOURS)]
+        pen.rectangle((x, y, x + width, y + height), outline=colour, width=2)
+        name = "" if entry.track is None else f"#{entry.track}  "
+        pen.text((x, y + height + 2), name + caption(entry), fill=colour)
+    return picture
+
+
+def shown(width: int, height: int, longest_px: int) -> tuple[int, int]:
+    """Width and height with no side longer than that."""
+    scale = min(1.0, longest_px / max(width, height))
+    return round(width * scale), round(height * scale)
 
 
 def caption(entry: Reading) -> str:

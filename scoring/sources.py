@@ -66,16 +66,31 @@ def _expanded(given: str) -> Iterator[tuple[Kind, str]]:
         for line in _list(given):
             yield from _expanded(line)
     elif "://" in given:
-        yield _kind(given), given
+        for path in _matching(given):
+            yield _kind(path), path
     elif Path(given).is_dir():
         suffixes = PICTURE_SUFFIXES | VIDEO_SUFFIXES | {*TAR_SUFFIXES, ".gz", *TABLE_SUFFIXES}
-        for path in files(Path(given), frozenset(suffixes)):
-            if path.suffix != ".gz" or path.name.endswith(TAR_SUFFIXES):
-                yield _kind(str(path)), str(path)
+        for file in files(Path(given), frozenset(suffixes)):
+            if file.suffix != ".gz" or file.name.endswith(TAR_SUFFIXES):
+                yield _kind(str(file)), str(file)
     elif not Path(given).exists() and not Path(given).is_symlink():
         raise SourceError(f"{given}: no such file; give pictures, folders, videos, tars or tables")
     else:
         yield _kind(given), given
+
+
+def _matching(pattern: str) -> list[str]:
+    """Addresses that a pattern on object storage stands for (s3://archive/faces-*.tar)."""
+    if not set(pattern) & set("*["):
+        return [pattern]
+    try:
+        storage, inside = fsspec.core.url_to_fs(pattern)
+        found = [storage.unstrip_protocol(path) for path in sorted(storage.glob(inside))]
+    except (OSError, ImportError, ValueError) as error:
+        raise SourceError(f"{pattern} cannot be listed: {error}") from error
+    if not found:
+        raise SourceError(f"{pattern}: nothing there has such a name")
+    return found
 
 
 def _kind(path: str) -> Kind:

@@ -107,6 +107,11 @@ def test_a_file_on_object_storage_is_read(tmp_path: Path) -> None:
         for picture, _ in pictures(shard)
     ]
     assert [picture.content() for picture in found] == [FACE_BYTES] * 4
+    assert [shard.paths for shard in shards(["memory://bucket/*.tar"])] == [
+        ("memory:///bucket/shard.tar",)
+    ]
+    with pytest.raises(SourceError, match="nothing there"):
+        list(shards(["memory://bucket/*.mp4"]))
     ((gone, _),) = pictures(Shard("pictures", ("memory://bucket/gone.png",)))
     with pytest.raises(ImageError):
         gone.content()
