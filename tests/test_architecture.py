@@ -47,12 +47,16 @@ ORDER = {
         inputs answers archive model_folders networks reading_network model ssgan2019 factory judge
         counterfactual protocol batches client local cli
     """,
-    "training": "pages renderer database teacher sources gan evaluation alignment archive",
+    "training": "pages renderer database teacher sources gan evaluation alignment archive export",
     "training.evaluation": """
         core judge recognition generation explanation bias report commands
     """,
     "service": """
         settings schemas observability storage backend problems access inference jobs api cli
+    """,
+    "scoring": """
+        sources chunks workers cluster journal persons tracking baseline smoothing events overlay
+        run live commands
     """,
 }
 HEAVY = (
