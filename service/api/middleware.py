@@ -93,7 +93,7 @@ class _LimitedBody:
 
 
 class _MarkedResponse:
-    """The response to a request, with its id, its trace, and the headers of the steps on its way."""
+    """The response to a request, with its id, its trace, and the headers of all steps."""
 
     def __init__(self, send: Send, scope: Scope, span: Span) -> None:
         self._send, self.scope, self.span, self.status = send, scope, span, 500

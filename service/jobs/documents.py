@@ -11,8 +11,8 @@ from service.storage.stored_response import StoredResponse
 NOTES = {
     "memory": "This job is held in the memory of one gateway: it is lost when that gateway stops, "
     "and other gateways do not know it.",
-    "redis": "This job outlives gateways. What it was asked and what it answered is kept encrypted, "
-    "and deleted when it expires.",
+    "redis": "This job outlives gateways. What it was asked and what it answered is kept "
+    "encrypted, and deleted when it expires.",
 }
 
 

@@ -1,4 +1,4 @@
-"""The Redis that jobs and answers to repeated requests may go to: one with a key, so that nobody reads them there."""
+"""The Redis that jobs and answers to repeated requests may go to: with a key to encrypt with."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -29,12 +29,14 @@ class EncryptedRedis:
 async def encrypted_redis_from_settings(
     settings: Settings, metrics: Metrics
 ) -> AsyncIterator[EncryptedRedis | None]:
-    """Within, it is open; None without a Redis or without a key. Raises ValueError for a key that is none."""
+    """Within, it is open; None without a Redis or without a key. Raises ValueError for a key that
+    is none.
+    """
     if settings.redis_url is None or settings.jobs_key is None:
         if settings.redis_url is not None:
             log.warning(
-                "jobs and repeatable answers stay in this process: they may go to Redis only sealed, "
-                "and AFFECTGAN_JOBS_KEY is missing"
+                "jobs and repeatable answers stay in this process: they may go to Redis only "
+                "encrypted, and AFFECTGAN_JOBS_KEY is missing"
             )
         yield None
         return

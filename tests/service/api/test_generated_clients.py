@@ -1,4 +1,6 @@
-"""Clients that others generate from openapi.yaml: Python and TypeScript, for all three operations and a raw picture."""
+"""Clients that others generate from openapi.yaml: Python and TypeScript, for all three operations
+and a raw picture.
+"""
 
 import importlib
 import shutil
