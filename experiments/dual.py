@@ -144,7 +144,7 @@ def main(
     """Run what is missing, then write table.json and table.md."""
     torch.set_num_threads(1)
     conditions = [
-        Condition(model, labels, share)  # type: ignore[arg-type]
+        Condition(model, labels, share)
         for share in shares
         for model, labels in ROWS
         if model in models and labels in kinds

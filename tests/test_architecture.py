@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "service": {"affect", "service"},
     "scoring": {"affect", "scoring"},
 }
-# Fixed codes belong to the catalogue; elsewhere they come from a vocabulary. These files say what their own AUs look like.
+# Fixed codes belong to the catalogue; elsewhere they come from a vocabulary. These files say what
+# their own AUs look like.
 SPELL_AUS = {
     "affect/catalogue.py",
     "training/renderer/affect_rule.py",
@@ -131,13 +132,13 @@ def test_files_and_packages_import_only_what_stands_before_them(package: str) ->
 
 def _place(module: str, package: str) -> str:
     """The file or package directly in a package that a module belongs to; "" outside of it."""
-    return (
-        module.removeprefix(f"{package}.").split(".")[0] if module.startswith(f"{package}.") else ""
-    )
+    outside = not module.startswith(f"{package}.")
+    return "" if outside else module.removeprefix(f"{package}.").split(".")[0]
 
 
 def test_the_gateway_starts_without_the_heavy_packages() -> None:
-    code = f"import {', '.join(LIGHT)}; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    check = f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    code = f"import sys, {', '.join(LIGHT)}; {check}"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )

@@ -1,14 +1,9 @@
-"""The whole way with a tiny model: render, train, archive, serve with a real TorchServe, and ask over HTTP."""
+"""The whole way with a tiny model: render, train, archive, serve with TorchServe, and ask."""
 
 import base64
 import io
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,42 +13,28 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from skimage.data import astronaut
 from tritonclient import http as triton
 
+from tests.support.gateway_process import serving
+from tests.support.programs import LIMIT_SECONDS, output
 from training.database.reader import Database
-
-
-def affectgan(*arguments: object) -> str:
-    """What a command prints. It runs as a user's would, in a process of its own."""
-    command = [sys.executable, "-m", "affect.cli", *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @dataclass
 class Service:
-    """A running `affectgan serve`."""
+    """A running `affectgan serve`, and the data that its model learnt from."""
 
     url: str
-    process: subprocess.Popen[str]
     data: Path
 
-    def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-        content = (
-            None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
-        )
-        request = Request(self.url + path, content, {"Content-Type": "application/json"} | headers)
+    def ask(self, path: str, body: Any = None) -> tuple[int, bytes]:
+        content = None if body is None else json.dumps(body).encode()
+        request = Request(self.url + path, content, {"Content-Type": "application/json"})
         try:
-            with urlopen(request, timeout=60) as response:
+            with urlopen(request, timeout=LIMIT_SECONDS) as response:
                 return response.status, response.read()
         except HTTPError as error:
             return error.code, error.read()
@@ -67,74 +48,18 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("whole")
-    affectgan(
-        "data",
-        "render",
-        "--out",
-        folder / "data",
-        "--images",
-        128,
-        "--size",
-        32,
-        "--twins",
-        2,
-        "--seed",
-        1,
-        "--workers",
-        1,
-    )
-    affectgan(
-        "train",
-        "--data",
-        folder / "data",
-        "--preset",
-        "smoke",
-        "--images",
-        1500,
-        "--out",
-        folder / "run",
-    )
-    affectgan("archive", folder / "run", "--out", folder / "models", "--uncalibrated")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "affect.cli",
-        "serve",
-        "--models",
-        str(folder / "models"),
-        "--port",
-        str(port),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    service = Service(f"http://127.0.0.1:{port}", process, folder / "data")
-    try:
-        until_ready(service)
-        yield service
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            assert process.wait(30) == 0
-        finally:
-            process.kill()
+    data, run, models = folder / "data", folder / "run", folder / "models"
+    small = ("--images", 128, "--size", 32, "--twins", 2, "--seed", 1, "--workers", 1)
+    output("data", "render", "--out", data, *small)
+    output("train", "--data", data, "--preset", "smoke", "--images", 1500, "--out", run)
+    output("archive", run, "--out", models, "--uncalibrated")
+    with serving("--models", models) as (program, url):
+        yield Service(url, data)
+        program.process.send_signal(signal.SIGINT)  # as Ctrl-C does
+        assert program.ended() == 0, "".join(program.lines)
 
 
-def until_ready(service: Service) -> None:
-    end = time.monotonic() + 180
-    while time.monotonic() < end:
-        if service.process.poll() is not None:
-            raise AssertionError(service.process.stdout.read() if service.process.stdout else "")
-        try:
-            if service.ask("/readyz")[0] == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("not ready in 180 s")
-
-
-def png(image: np.ndarray) -> bytes:
+def png(image: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
@@ -149,7 +74,7 @@ def rendered(service: Service, count: int) -> list[bytes]:
     return [png(image) for image in database.images("train", np.arange(count), 32)]
 
 
-def picture(drawn: dict[str, str]) -> np.ndarray:
+def picture(drawn: dict[str, str]) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn["content"]))).convert("RGB"))
 
 

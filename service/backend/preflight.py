@@ -1,4 +1,4 @@
-"""What would keep TorchServe from serving, looked for before it is started: it says so late or never."""
+"""What would keep TorchServe from serving, found before it is started: it says so late or never."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What is told about a job: the document at its path, which its webhook gets too."""
+"""The document of a job: what is at its path, and what its webhook gets."""
 
 from datetime import UTC, datetime
 from typing import Any

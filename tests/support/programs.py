@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.gateway_process import status
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -22,21 +21,21 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "affect.cli", *map(str, arguments)]
 
 
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """The command, ended, with what it printed."""
     return subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
-        env=_environment(environment),
+        env=_environment({}),
         cwd=ROOT,
         timeout=LIMIT_SECONDS,
     )
 
 
-def output(*arguments: object, **environment: str) -> str:
+def output(*arguments: object) -> str:
     """What a command prints that has to succeed."""
-    done = run(*arguments, **environment)
+    done = run(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -76,7 +75,7 @@ class Program:
 
 
 @contextmanager
-def started(arguments: list[str], **environment: str) -> Iterator[Program]:
+def started(arguments: list[str], environment: Mapping[str, str]) -> Iterator[Program]:
     """A program that runs within and is killed at the end, unless it has ended."""
     with subprocess.Popen(
         arguments,
@@ -90,18 +89,6 @@ def started(arguments: list[str], **environment: str) -> Iterator[Program]:
             yield Program(process)
         finally:
             process.kill()
-
-
-@contextmanager
-def serving(*options: object, **environment: str) -> Iterator[tuple[Program, str]]:
-    """`affectgan serve` and its address, once it is ready; it has to end well on SIGTERM."""
-    with started(command("serve", "--port", 0, *options), **environment) as program:
-        url = program.word("http://")
-        until(lambda: status(f"{url}/readyz") == 200, LIMIT_SECONDS)
-        yield program, url
-        if program.process.poll() is None:
-            program.process.terminate()
-            assert program.ended() == 0, "".join(program.lines)
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

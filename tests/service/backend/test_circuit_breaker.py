@@ -103,7 +103,7 @@ def test_requests_that_nobody_answers_for_long_open_it_unless_others_are_answere
     assert state(breaker) == "open"
 
 
-def test_clients_are_told_at_once_and_other_operations_go_on(
+def test_clients_are_refused_at_once_and_other_operations_go_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     running = serve(Settings())

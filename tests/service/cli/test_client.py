@@ -38,14 +38,14 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_every_answer_is_told_and_has_its_pictures(
+def test_every_answer_is_shown_and_has_its_pictures(
     gateway: Gateway, photo: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "why"
     done = _run(explain, gateway, photo, *CROP, "--valence", 0.9, "--answers", 3, "--out", out)
     assert done.exit_code == 0, done.output
-    (told,) = _lines(out / "explanations.jsonl")
-    answers = [told, *told["alternatives"]]
+    (line,) = _lines(out / "explanations.jsonl")
+    answers = [line, *line["alternatives"]]
     assert len(answers) > 1 and done.output.count("(trust: ") == len(answers)
     pictures = [Path(answer["counterfactual"]["image"]) for answer in answers]
     assert len(set(pictures)) == len(answers)
@@ -106,7 +106,7 @@ def test_a_folder_of_large_pictures_goes_in_several_requests(tmp_path: Path) -> 
     assert [json.loads(line)["status"] for line in done.stdout.splitlines()] == ["ok"] * 6
 
 
-def test_a_quota_is_waited_for_and_told(tmp_path: Path) -> None:
+def test_a_quota_is_waited_for_and_reported(tmp_path: Path) -> None:
     for number in range(12):
         (tmp_path / f"{number}.png").write_bytes(encoded(FACE))
     running = serve(Settings(cache_bytes=0, quota_images=8, quota_seconds=1))
@@ -155,8 +155,8 @@ def test_names_keep_the_path(gateway: Gateway, tmp_path: Path) -> None:
     for name in names:
         assert (tmp_path / "why" / name / "counterfactual.png").is_file()
     written = list((tmp_path / "why").rglob("*counterfactual.png"))
-    told = _lines(tmp_path / "why" / "explanations.jsonl")
-    assert len(written) == sum(1 + len(line["alternatives"]) for line in told)
+    lines = _lines(tmp_path / "why" / "explanations.jsonl")
+    assert len(written) == sum(1 + len(line["alternatives"]) for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def gateway(
     thread.join(10)
 
 
-def say(gateway: Gateway, *words: object, fails: bool = False) -> str:
+def run_command(gateway: Gateway, *words: object, fails: bool = False) -> str:
     """What an operator's command prints."""
     result = CliRunner().invoke(models, [*map(str, words), "--port", gateway.url.rsplit(":", 1)[1]])
     assert (result.exit_code != 0) == fails, result.output
@@ -72,43 +72,45 @@ def say(gateway: Gateway, *words: object, fails: bool = False) -> str:
 
 
 def test_versions_are_added_weighed_and_removed(gateway: Gateway, folders: dict[str, Path]) -> None:
-    assert "affectgan 1.1 is open" in say(gateway, "add", folders["1.1"])
-    assert "served already" in say(gateway, "add", folders["1.1"], fails=True)
-    assert "25.0 %" in say(gateway, "weigh", "1.0=3", "1.1=1")
-    assert "no version '9'" in say(gateway, "default", "9", fails=True)
-    assert "make another the default" in say(gateway, "remove", "1.0", fails=True)
-    assert "shadow" in say(gateway, "shadow", "1.0", "--share", "0.5", "--model", "affectgan")
-    assert "shadow" not in say(gateway, "shadow")
-    assert "100.0 %" in say(gateway, "default", "1.1")
-    assert "affectgan 1.0 is closed" in say(gateway, "remove", "1.0")
+    assert "affectgan 1.1 is open" in run_command(gateway, "add", folders["1.1"])
+    assert "served already" in run_command(gateway, "add", folders["1.1"], fails=True)
+    assert "25.0 %" in run_command(gateway, "weigh", "1.0=3", "1.1=1")
+    assert "no version '9'" in run_command(gateway, "default", "9", fails=True)
+    assert "make another the default" in run_command(gateway, "remove", "1.0", fails=True)
+    assert "shadow" in run_command(
+        gateway, "shadow", "1.0", "--share", "0.5", "--model", "affectgan"
+    )
+    assert "shadow" not in run_command(gateway, "shadow")
+    assert "100.0 %" in run_command(gateway, "default", "1.1")
+    assert "affectgan 1.0 is closed" in run_command(gateway, "remove", "1.0")
     assert [model["version"] for model in gateway.get("/v1/models").json["models"]] == ["1.1"]
 
 
 def test_a_swap_under_load_is_one_command_and_loses_nothing(
     gateway: Gateway, folders: dict[str, Path]
 ) -> None:
-    seen: list[tuple[int, str]] = []
+    answers: list[tuple[int, str]] = []
     stop = threading.Event()
 
     def client() -> None:
         while not stop.is_set():
             reply = gateway.post("/v1/predict", {"images": packed(encoded(FACE)), "options": CROPS})
-            seen.append((reply.status, reply.json.get("model", {}).get("version")))
+            answers.append((reply.status, reply.json.get("model", {}).get("version")))
 
     clients = [threading.Thread(target=client) for _ in range(4)]
     for thread in clients:
         thread.start()
-    until(lambda: len(seen) > 20)
-    said = say(gateway, "swap", folders["1.1"]).splitlines()
-    at_swap = len(seen)
-    until(lambda: len(seen) > at_swap + 20)
+    until(lambda: len(answers) > 20)
+    printed = run_command(gateway, "swap", folders["1.1"]).splitlines()
+    at_swap = len(answers)
+    until(lambda: len(answers) > at_swap + 20)
     stop.set()
     for thread in clients:
         thread.join()
-    assert said == ["affectgan 1.1 is open", "affectgan 1.1 answers", "affectgan 1.0 is closed"]
-    assert Counter(status for status, _ in seen) == {200: len(seen)}
-    assert {version for _, version in seen[:20]} == {"1.0"} and {
-        version for _, version in seen[at_swap + 4 :]
+    assert printed == ["affectgan 1.1 is open", "affectgan 1.1 answers", "affectgan 1.0 is closed"]
+    assert Counter(status for status, _ in answers) == {200: len(answers)}
+    assert {version for _, version in answers[:20]} == {"1.0"} and {
+        version for _, version in answers[at_swap + 4 :]
     } == {"1.1"}
 
 

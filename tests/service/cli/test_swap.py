@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from tests.support.archives import tiny_archives
+from tests.support.gateway_process import serving
 from tests.support.pictures import CROPS, FACE, encoded, packed
-from tests.support.programs import Program, command, serving
+from tests.support.programs import Program, command
 
 BODY = orjson.dumps({"images": packed(encoded(FACE)), "options": CROPS})
 HEADERS = {"Content-Type": "application/json"}

@@ -352,7 +352,7 @@ def test_a_redis_without_a_key_to_encrypt_with_gets_no_jobs(redis_server: RedisS
     running.close()
 
 
-# -- owners -----------------------------------------------------------------------------------------
+# -- owners ----------------------------------------------------------------------------------------
 
 
 def test_a_job_is_its_key_s_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ async def ping(client: Client) -> bool:
     return bool(await client.ping())
 
 
-def echo(text: str) -> Callable[[Client], Awaitable[bytes]]:
+def echo(text: str) -> Callable[[Client], Awaitable[bytes | str]]:
     return lambda client: client.echo(text)
 
 
@@ -110,13 +110,13 @@ async def test_a_full_redis_refuses_writes_and_goes_on_reading(redis_server: Red
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reply",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":nine\r\n", b"$3\r\nabcdefgh\r\n", b"\xff\x00\xfe\r\n"],
 )
-async def test_what_does_not_speak_redis_counts_as_unavailable(said: bytes) -> None:
+async def test_what_does_not_speak_redis_counts_as_unavailable(reply: bytes) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
-            writer.write(said)
+            writer.write(reply)
         writer.close()
 
     server = await asyncio.start_server(babble, "127.0.0.1", 0)
