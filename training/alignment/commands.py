@@ -63,6 +63,11 @@ STEP = 100  # heads a process renders at a time
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="mesh points of the photographs, by `make mesh`",
 )
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="go on from this .onnx, with a third of the steps [random weights]",
+)
 def align(
     out: Path,
     heads: int,
@@ -73,6 +78,7 @@ def align(
     cache: Path | None,
     photos: Path | None,
     points: Path | None,
+    init: Path | None,
 ) -> None:
     """Train the landmark network that aligns faces, on renders and photographs; say how exact it
     is on other people.
@@ -84,14 +90,15 @@ def align(
     from affect.faces import Landmarks
     from training.alignment.photographs import photograph_heads
     from training.alignment.pictures import Heads
-    from training.alignment.train import export, measure, train, write_report
+    from training.alignment.train import export, load, measure, train, write_report
 
     torch.set_num_threads(1)
     learnt, unseen = photograph_heads(photos, points) if photos and points else (None, None)
     rendered = Heads.load(cache) if cache and cache.exists() else render(seed, heads, workers)
     if cache and not cache.exists():
         rendered.save(cache)
-    network = train(rendered, steps=steps, seed=seed, photographs=learnt)
+    start = load(init) if init else None
+    network = train(rendered, steps=steps, seed=seed, photographs=learnt, start=start)
     export(network, out)
     on_photographs = measure(Landmarks(out), unseen, seed=seed) if unseen else None
     accuracy = measure(
@@ -101,7 +108,8 @@ def align(
         out.with_suffix(".json"),
         accuracy,
         f"affectgan align --out {out.name} --heads {heads} --steps {steps} --seed {seed}"
-        + (" --photos FOLDER --points POINTS" if photos else ""),
+        + (" --photos FOLDER --points POINTS" if photos else "")
+        + (f" --init {init.name}" if init else ""),
         on_photographs,
     )
     click.echo(f"wrote {out}: {accuracy}")

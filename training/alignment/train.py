@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from torch import Tensor
+from onnx import numpy_helper
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
@@ -23,6 +26,7 @@ from training.alignment.pictures import Heads, draw_boxes, moved
 
 BATCH = 64
 LEARNING_RATE = 2e-3
+GOING_ON = 0.25  # of it, for a network that goes on from another
 AVERAGE_STEPS = 200  # half-life of the averaged weights that are kept
 EYES_WEIGHT = 2.0  # the eyes place the aligned crop; nose and mouth help to find them
 CONFIDENCE_WEIGHT = 0.02  # against points in shares of the crop
@@ -47,22 +51,33 @@ class Accuracy:
     down: float  # the part of the error that all heads share, downwards on the face
 
 
-def train(heads: Heads, *, steps: int, seed: int, photographs: Heads | None = None) -> LandmarkNet:
-    """Adam with a cosine from 2e-3 to 0; the average of the last weights is what is kept."""
+def train(
+    heads: Heads,
+    *,
+    steps: int,
+    seed: int,
+    photographs: Heads | None = None,
+    start: LandmarkNet | None = None,
+) -> LandmarkNet:
+    """Adam with a cosine from 2e-3 to 0; the average of the last weights is what is kept.
+
+    `start` goes on from a network, its normalisation as it is, at a quarter of the rate.
+    """
     rendered = len(heads.images)
     if photographs is not None:
         heads = Heads.joined([heads, photographs])
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = LandmarkNet()
+    network = LandmarkNet() if start is None else start.eval()
+    highest = LEARNING_RATE * (1.0 if start is None else GOING_ON)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     moved = get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS))  # type: ignore[no-untyped-call]
     average = AveragedModel(network, multi_avg_fn=moved, use_buffers=True)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=highest, weight_decay=1e-4)
     with tqdm(range(steps), desc="landmarks", unit="step") as bar:
         for step in bar:
             for group in optimiser.param_groups:
-                group["lr"] = LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
+                group["lr"] = highest * 0.5 * (1 + math.cos(math.pi * step / steps))
             rows = _rows(rendered, len(heads.images), rng)
             crops, points, face = draw_boxes(heads, rows, rng)
             loss = loss_of(
@@ -117,6 +132,39 @@ def export(network: LandmarkNet, path: Path) -> None:
             opset_version=13,
             dynamo=False,
         )
+
+
+def load(path: Path) -> LandmarkNet:
+    """A network of an ONNX file that `export` wrote; batch normalisation lies in its convolutions.
+
+    Raises ValueError for a file of anything else.
+    """
+    try:
+        graph = onnx.load(path).graph
+        weights = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+        network = LandmarkNet().eval()
+        modules = dict(network.named_modules())
+        with torch.no_grad():
+            for node in (node for node in graph.node if node.op_type in ("Conv", "Gemm")):
+                name = node.name.split("/")[-2]  # "/at16/at16.0/at16.0.0/Conv"
+                weight, bias = (torch.tensor(weights[key]) for key in node.input[1:])
+                _fill(modules, name, weight, bias)
+    except (KeyError, IndexError, RuntimeError, DecodeError) as error:
+        raise ValueError(f"{path} holds no landmark network: {error}") from error
+    return network
+
+
+def _fill(modules: dict[str, nn.Module], name: str, weight: Tensor, bias: Tensor) -> None:
+    layer = cast(nn.Conv2d | nn.Linear, modules[name])
+    layer.weight.copy_(weight)
+    if layer.bias is not None:
+        layer.bias.copy_(bias)
+        return
+    stem, _, place = name.rpartition(".")
+    norm = cast(nn.BatchNorm2d, modules[f"{stem}.{int(place) + 1}"])
+    assert norm.running_var is not None
+    norm.running_var.fill_(1 - norm.eps)
+    norm.bias.copy_(bias)
 
 
 def measure(landmarks: Landmarks, heads: Heads, *, seed: int) -> Accuracy:

@@ -15,7 +15,7 @@ from affect.faces import INPUT_PX, NETWORK_FILE, Landmarks
 from training.alignment.commands import align
 from training.alignment.network import LandmarkNet
 from training.alignment.pictures import render_heads
-from training.alignment.train import export, loss_of, measure, to_input, train
+from training.alignment.train import export, load, loss_of, measure, to_input, train
 
 
 def _logits(points: torch.Tensor, face: float) -> torch.Tensor:
@@ -95,3 +95,18 @@ def test_the_shipped_network_is_as_exact_as_its_report_says() -> None:
     # The median: heads are turned farther today than those that the network learnt from.
     assert measured.p50 < 1.4 * report["p50"] and measured.missed <= 0.05
     assert NETWORK_FILE.stat().st_size < 1_000_000
+
+
+def test_an_exported_network_is_loaded_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = LandmarkNet()
+    network(torch.randn(8, 3, INPUT_PX, INPUT_PX))  # statistics that are not the initial ones
+    export(network.eval(), tmp_path / "n.onnx")
+    crop = torch.randn(2, 3, INPUT_PX, INPUT_PX)
+    assert torch.allclose(load(tmp_path / "n.onnx")(crop), network(crop), atol=1e-4)
+
+
+def test_a_file_of_something_else_is_no_network(tmp_path: Path) -> None:
+    (tmp_path / "n.onnx").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="no landmark network"):
+        load(tmp_path / "n.onnx")
