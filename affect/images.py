@@ -32,6 +32,7 @@ __all__ = [
     "checked_header",
     "decode",
     "decode_header",
+    "decoding_seconds",
     "encode",
     "media_type",
 ]
@@ -206,11 +207,12 @@ def encode(
     media_type: str = "image/png",
     *,
     quality: int = 90,
+    compression: int = 4,
     synthetic: Mapping[str, str] | None = None,
 ) -> bytes:
     """(H, W, 3) or (H, W) uint8 to PNG, JPEG or WebP bytes; the same picture gives the same bytes.
 
-    With `synthetic` (what made it: model, version, seed ...) the file says in its own metadata that
+    `quality` is that of JPEG and WebP, `compression` (0 to 9) that of PNG. With `synthetic` (what made it: model, version, seed ...) the file says in its own metadata that
     a model drew it.
     """
     kind = next((name for name, value in MEDIA_TYPES.items() if value == media_type), None)
@@ -233,7 +235,7 @@ def encode(
                 **synthetic,
             }.items():
                 info.add_text(key, value)
-        picture.save(out, "PNG", pnginfo=info, compress_level=4)
+        picture.save(out, "PNG", pnginfo=info, compress_level=compression)
     elif kind == "JPEG":
         picture.save(
             out,

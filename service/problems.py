@@ -32,6 +32,9 @@ MEDIA_TYPE = "application/problem+json"
 OPEN_INFERENCE = "/v2"  # there, errors have the shape of the Open Inference Protocol
 TYPE_PREFIX = "urn:affectgan:problem:"
 LONGEST_VALUE = 80  # characters of a value that are repeated to who sent it
+LONGEST_TEXT = 600  # characters of a detail, a message or a path
+MOST_ERRORS = 10  # that an answer lists; how many there are is said
+LARGEST_NUMBER = 2**53  # that JSON carries exactly; larger ones are repeated as text
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ PROBLEMS = {
     "unauthorized": ProblemType(401, "Not authenticated"),
     "forbidden": ProblemType(403, "Not allowed"),
     "not_found": ProblemType(404, "Not found"),
+    "body_too_slow": ProblemType(408, "Request too slow"),
     "method_not_allowed": ProblemType(405, "Method not allowed"),
     "body_too_large": ProblemType(413, "Request too large"),
     "unsupported_media_type": ProblemType(415, "Unsupported media type"),
@@ -54,6 +58,7 @@ PROBLEMS = {
     "too_many_images": ProblemType(413, "Too many images"),
     "no_images": ProblemType(422, "No images"),
     "quota_exceeded": ProblemType(429, "Quota exceeded"),
+    "too_many_at_once": ProblemType(429, "Too many requests at once"),
     "client_gone": ProblemType(499, "Client closed the connection"),  # seen in metrics alone
     "overloaded": ProblemType(503, "Overloaded"),
     "backend_unavailable": ProblemType(503, "Model server unavailable"),
@@ -113,11 +118,14 @@ STATUSES = {
         "The credential lacks the scope of this operation",
         {"WWW-Authenticate": {"description": "Names the scope that is missing", **_TEXT}},
     ),
+    408: StatusFacts("The body did not come in time"),
     413: StatusFacts("Too large or too many"),
     415: StatusFacts("Not a type that is taken"),
     422: StatusFacts("Wrong values: field, value and what would do"),
     429: StatusFacts(
-        "The caller's quota is used up; see Retry-After and RateLimit", RETRY_AFTER | RATE_LIMIT
+        "The caller's quota is used up, or too many of its requests are there at once; "
+        "see Retry-After and RateLimit",
+        RETRY_AFTER | RATE_LIMIT,
     ),
     503: StatusFacts("Overloaded, shutting down or no worker; see Retry-After", RETRY_AFTER),
     504: StatusFacts("Not done within the deadline"),
@@ -141,7 +149,8 @@ class Problem(Exception):
         retry_seconds: float | None = None,
     ) -> None:
         super().__init__(detail)
-        self.code, self.detail, self.errors = code, detail, list(errors)
+        self.code, self.detail = code, shortened(detail, LONGEST_TEXT)
+        self.errors = list(errors[:MOST_ERRORS])
         self.headers = dict(headers or {})
         if retry_seconds is not None:
             self.headers["Retry-After"] = str(max(1, math.ceil(retry_seconds)))
@@ -154,26 +163,30 @@ class Problem(Exception):
 
 def invalid(field: str, value: object, message: str) -> Problem:
     """One wrong value: 422."""
-    echoed = _echoed(value)
+    echoed, message = _echoed(value), shortened(message, LONGEST_TEXT)
     error = {"field": field, "value": echoed, "message": message}
     return Problem("invalid_value", f"{field} is {echoed}: {message}", errors=[error])
 
 
 def problem_from_validation(errors: Sequence[Mapping[str, Any]], prefix: str = "") -> Problem:
-    """Pydantic's errors, each with field, value and what would do. `prefix` stands before the
-    fields.
+    """Pydantic's errors, the first ten with field, value and what would do.
+
+    `prefix` stands before the fields.
     """
     faults = []
-    for error in errors:
+    for error in errors[:MOST_ERRORS]:
         unknown = error["type"] == "extra_forbidden"
+        message = "unknown field; remove it" if unknown else str(error["msg"])
         faults.append(
             {
                 "field": _field(prefix, error["loc"]),
                 "value": _echoed(error.get("input")),
-                "message": "unknown field; remove it" if unknown else str(error["msg"]),
+                "message": shortened(message, LONGEST_TEXT),
             }
         )
     detail = "{field} is {value}: {message}".format(**faults[0])
+    if len(errors) > MOST_ERRORS:
+        detail += f"; and {len(errors) - MOST_ERRORS:,} faults more than the {MOST_ERRORS} listed"
     return Problem("invalid_value", detail, errors=faults)
 
 
@@ -225,7 +238,7 @@ def problem_response(problem: Problem, instance: str, request_id: str) -> Respon
         "title": kind.title,
         "status": kind.status,
         "detail": problem.detail,
-        "instance": instance,
+        "instance": shortened(instance, LONGEST_TEXT),
         "request_id": request_id,
         "code": problem.code,
         "errors": problem.errors,
@@ -286,20 +299,30 @@ def _allowed_methods(request: Request) -> str:
     return ", ".join(sorted(methods)) or "GET"
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning: an answer to a bad request is never long."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def _field(prefix: str, location: Sequence[Any]) -> str:
     path = prefix
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    return path or "body"
+    return shortened(path, LONGEST_VALUE) or "body"
 
 
 def _echoed(value: object) -> Any:
-    """Values are repeated, but never a picture and never much."""
-    if isinstance(value, float) and math.isnan(value):
-        return "NaN"
-    if value is None or isinstance(value, bool | int | float):
+    """Values are repeated, but never a picture, never much, and of lists and objects only what they
+    are: there is no end to what may be in them.
+    """
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, bytes):
-        return "bytes"
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, int):
+        return value if abs(value) <= LARGEST_NUMBER else f"a number of {value.bit_length()} bits"
+    if isinstance(value, str):
+        return shortened(value, LONGEST_VALUE)
+    if isinstance(value, list | tuple | set):
+        return f"a list of {len(value)}"
+    return "an object" if isinstance(value, Mapping) else type(value).__name__

@@ -3,7 +3,7 @@ affect.answers.
 """
 
 import base64
-import binascii
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -11,20 +11,42 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from affect.answers import Probability, Signed
 from affect.faces import Faces
 
+DATA_URL = re.compile(r"^\s*data:[^,]{0,200};base64,", re.IGNORECASE)
+TO_STANDARD, WHITESPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
+LONGEST_KEPT = 80  # characters of a text that is no base64
 
-def _decoded(text: object) -> bytes:
-    """Base64 as RFC 4648 has it; pydantic's own type lets foreign characters pass."""
+
+class NotBase64(bytes):
+    """How a text began that is no base64, in place of the picture: it fails alone."""
+
+    @property
+    def text(self) -> str:
+        """The beginning of the text."""
+        return self.decode()
+
+
+def decode_base64(text: object) -> bytes:
+    """Base64 (RFC 4648) in either alphabet, with or without padding, line breaks, or `data:` before.
+
+    What is none of it becomes NotBase64. Raises ValueError for what is no text.
+    """
     if not isinstance(text, str):
         raise ValueError("send the picture's bytes in base64")
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"not base64 ({error}); send the picture's bytes in base64") from error
+    except ValueError:
+        pass
+    try:
+        plain = DATA_URL.sub("", text, count=1).encode("ascii")
+        plain = plain.translate(TO_STANDARD, WHITESPACE).rstrip(b"=")
+        return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
+    except ValueError:
+        return NotBase64(text[:LONGEST_KEPT].encode(errors="replace"))
 
 
 Base64 = Annotated[
     bytes,
-    BeforeValidator(_decoded),
+    BeforeValidator(decode_base64),
     WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
 ]
 

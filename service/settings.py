@@ -46,6 +46,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AFFECTGAN_", frozen=True)
 
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024, description="largest request body")
+    bodies_bytes: int = Field(
+        default=512 * 2**20,
+        ge=1024,
+        description="most that all bodies of requests in flight may hold together",
+    )
+    body_seconds: float = Field(
+        default=30.0, gt=0, description="time in which a request's body must have come"
+    )
+    caller_uploads: int = Field(
+        default=32, ge=1, description="requests of one caller whose bodies may be on their way"
+    )
+    caller_share: float = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="of an operation's capacity, and of bodies_bytes, that one caller may hold",
+    )
     max_pixels: int = Field(
         default=50_000_000, ge=4096, description="largest picture, width x height"
     )

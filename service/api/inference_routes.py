@@ -107,7 +107,7 @@ def _reference(schema: str) -> dict[str, str]:
 )
 async def predict(request: ApiRequest) -> Response:
     """AU probabilities, valence and arousal of the faces in 1 to 64 pictures. A bad picture fails
-    alone.
+    alone. Options of one raw picture stand in the address: `?faces=all`.
     """
     return await serve(request, "predict", rest)
 

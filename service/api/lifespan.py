@@ -10,6 +10,7 @@ from service.access.api_keys import api_keys_from_settings
 from service.access.authentication import Authenticator
 from service.access.jwt_auth import jwt_from_settings
 from service.access.rate_limits import rate_limiter_from_settings
+from service.api.bodies import BodyReader
 from service.api.idempotency import idempotency_from_settings
 from service.api.json_answers import render_response
 from service.api.state import AppState
@@ -69,6 +70,7 @@ async def open_state(parts: GatewayParts) -> AsyncIterator[AppState]:
             settings=settings,
             metrics=metrics,
             authenticator=_authenticator(settings, metrics),
+            bodies=BodyReader(settings, metrics),
             rate_limiter=rate_limiter_from_settings(settings, metrics, redis),
             cache=cache,
             admission=parts.admission,

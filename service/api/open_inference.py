@@ -16,21 +16,24 @@ from starlette.responses import Response
 
 from affect import __version__
 from affect.archive import OPERATIONS, Operation
+from service.api.bodies import off_the_loop
 from service.api.parameters import OptionalVersion, TensorModel, VersionPath
 from service.api.pipeline import ParsedRequest, serve
-from service.api.request_parsing import check_count
 from service.api.state import ApiRequest
 from service.api.status_routes import as_json, is_ready
 from service.api.tensor_answers import tensors_of_result
 from service.api.tensor_requests import TensorRequest, inference_from_tensors
 from service.api.tensor_shapes import INPUTS, output_shapes, sides
 from service.api.tensors import (
+    LENGTH_HEADER,
     Described,
+    InferRequest,
     InferResponse,
     TensorMetadata,
     read_message,
     response,
 )
+from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import ModelRegistry, Version
 from service.inference.results import InferenceResult
 from service.problems import Problem
@@ -105,14 +108,16 @@ class InferTarget:
     requested_version: str | None
     versions: list[str]
 
-    async def parse(self, request: ApiRequest, operation: Operation) -> ParsedRequest:
+    async def parse(self, request: ApiRequest, operation: Operation, body: bytes) -> ParsedRequest:
         """A `ProtocolAdapter`. Raises Problem: 400, 413, 415 or 422."""
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise Problem("unsupported_media_type", "the body is compressed; send it as it is")
-        message, tensors = await read_message(request)
-        parts = TensorRequest(message, tensors, self.version.card, self.requested_version)
-        inference = inference_from_tensors(operation, parts)
-        check_count("rows", inference.image_count, request.state["settings"].max_images)
+        length, most = request.headers.get(LENGTH_HEADER), request.state["settings"].max_images
+
+        def read() -> tuple[InferRequest, InferenceRequest]:
+            message, tensors = read_message(body, length, most_rows=most)
+            parts = TensorRequest(message, tensors, self.version.card, self.requested_version)
+            return message, inference_from_tensors(operation, parts)
+
+        message, inference = await off_the_loop(body, read)
 
         def render(result: InferenceResult, headers: Mapping[str, str]) -> Response:
             outputs = tensors_of_result(result)

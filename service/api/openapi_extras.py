@@ -65,7 +65,7 @@ TAGS = [
     {"name": "operators", "description": "Whether it works"},
 ]
 
-_POST, _JOB = (400, 401, 403, 409, 413, 415, 422, 429, 500, 503, 504), (401, 404, 500, 503)
+_POST, _JOB = (400, 401, 403, 408, 409, 413, 415, 422, 429, 500, 503, 504), (401, 404, 500, 503)
 ERRORS: dict[tuple[str, str], tuple[int, ...]] = {
     ("/v1/predict", "post"): _POST,
     ("/v1/generate", "post"): _POST,

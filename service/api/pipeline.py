@@ -1,6 +1,6 @@
 """The way of every inference, from a POST to its response, in one line:
 
-authenticate, admit, parse, look up, rate-limit, compute, render.
+authenticate, receive, admit, parse, look up, rate-limit, compute, render.
 
 What comes in and goes out differs by protocol: /v1 (service/api/rest.py), or the Open Inference
 Protocol (service/api/open_inference.py). A protocol is a function that parses a request and says
@@ -21,6 +21,7 @@ from service.access.authentication import Principal
 from service.api.job_routes import accept_job, wants_job
 from service.api.state import ApiRequest
 from service.inference.admission import AdmissionPermit
+from service.inference.fair_slots import Flow, current_flow
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import Version
 from service.inference.response_cache import CacheKey, etag_matches
@@ -45,7 +46,7 @@ class ParsedRequest:
     may_be_job: bool = False
 
 
-ProtocolAdapter = Callable[[ApiRequest, Operation], Awaitable[ParsedRequest]]
+ProtocolAdapter = Callable[[ApiRequest, Operation, bytes], Awaitable[ParsedRequest]]
 
 
 @dataclass
@@ -91,10 +92,13 @@ class Outcome:
 async def serve(request: ApiRequest, operation: Operation, adapter: ProtocolAdapter) -> Response:
     """The response to a POST of an operation. Raises Problem or BackendError."""
     principal = await authenticate(request, operation)
-    async with admit(request, operation) as permit:
-        exchange = Exchange(
-            request, principal, permit, await parse(request, permit, operation, adapter)
-        )
+    current_flow.set(Flow(principal.id))
+    async with (
+        receive(request, operation, principal) as body,
+        admit(request, operation, principal) as permit,
+    ):
+        parsed = await parse(request, body, permit, operation, adapter)
+        exchange = Exchange(request, principal, permit, parsed)
         idempotency = request.state["idempotency"]
         return await idempotency.once(
             request, exchange.inference, principal.owner, partial(respond, exchange)
@@ -129,20 +133,36 @@ async def authenticate(request: ApiRequest, operation: Operation) -> Principal:
     return principal
 
 
+def receive(
+    request: ApiRequest, operation: Operation, principal: Principal
+) -> AbstractAsyncContextManager[bytes]:
+    """The body, held within; it takes no room from those whose body is there already.
+
+    Raises Problem: 503 at once when there is too much to do, 408 when it does not come in time,
+    and what else `BodyReader.read` raises.
+    """
+    request.state["admission"].check(operation, request, principal.id)
+    return request.state["bodies"].read(request, principal)
+
+
 def admit(
-    request: ApiRequest, operation: Operation
+    request: ApiRequest, operation: Operation, principal: Principal
 ) -> AbstractAsyncContextManager[AdmissionPermit]:
     """Within, the request is in flight. Raises Problem: 503 when there is too much to do, 504 at
     its deadline.
     """
-    return request.state["admission"].admit(operation, request)
+    return request.state["admission"].admit(operation, request, principal.id)
 
 
 async def parse(
-    request: ApiRequest, permit: AdmissionPermit, operation: Operation, adapter: ProtocolAdapter
+    request: ApiRequest,
+    body: bytes,
+    permit: AdmissionPermit,
+    operation: Operation,
+    adapter: ProtocolAdapter,
 ) -> ParsedRequest:
-    """The body, read and checked. Raises Problem: 400, 413, 415, 422."""
-    parsed = await adapter(request, operation)
+    """What the body asks, checked. Raises Problem: 400, 413, 415, 422."""
+    parsed = await adapter(request, operation, body)
     permit.computed = False  # until it is clear that something is left to compute
     return parsed
 

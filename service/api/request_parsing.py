@@ -1,19 +1,18 @@
-"""From an HTTP request of /v1 to an inference request: multipart form, JSON with base64, or one raw
-picture.
+"""From the body of a POST of /v1 to an inference request: JSON with base64, a form, or one picture.
+
+What a body has too much of is counted before anything is built of it.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
-from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import QueryParams
 
 from affect.archive import Operation
-from affect.images import MEDIA_TYPES
+from service.api.forms import parse_form
 from service.inference.inference_request import InferenceRequest
 from service.problems import Problem, invalid, problem_from_validation
 from service.schemas import (
@@ -27,25 +26,43 @@ from service.schemas import (
 
 M = TypeVar("M", bound=BaseModel)
 FORM, JSON = "multipart/form-data", "application/json"
-RAW = tuple(MEDIA_TYPES.values())
-MOST_PARTS = 1024  # of a form; how many may be pictures is checked, and said, later
+# One picture; its bytes say of which kind.
+RAW = (
+    *("image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/x-png", "image/webp"),
+    *("image/*", "application/octet-stream"),
+)
+TAKEN = f"{FORM}, {JSON}, or one picture as image/jpeg, image/png or image/webp"
+# Of JSON: commas and brackets, which bound what is built of it. An item with forty Action Units has
+# about fifty.
+MOST_MARKS, MARKS_OF_AN_ITEM = 1000, 100
+MARKS = b",[{"
+COUNTED_BYTES = 1 << 20  # at a time, so that other threads come to their turn
 
 
-async def parse_inference_request(
-    request: Request[Any], operation: Operation, *, max_images: int
+@dataclass(frozen=True)
+class ReceivedBody:
+    """A body with what its headers and address say of it."""
+
+    content: bytes
+    content_type: str
+    query: QueryParams
+
+    @property
+    def kind(self) -> str:
+        """The media type, without parameters."""
+        return self.content_type.split(";")[0].strip().lower()
+
+
+def parse_inference_request(
+    body: ReceivedBody, operation: Operation, *, max_images: int
 ) -> InferenceRequest:
-    """Whatever form its body is in. Raises Problem: 400, 413, 415 or 422."""
+    """Whatever form it is in. Raises Problem: 400, 413, 415 or 422."""
     if operation == "generate":
-        items = await read_json(request, GenerateBody)
-        check_count("items", len(items.items), max_images)
-        return InferenceRequest(operation, items)
-    body: PredictBody | ExplainBody
+        _refuse_query(body)
+        return InferenceRequest(operation, _items(body, max_images))
     if operation == "predict":
-        body = await _read_images(request, PredictBody, PredictOptions)
-    else:
-        body = await _read_images(request, ExplainBody, ExplainOptions)
-    check_count("images", len(body.images), max_images)
-    return InferenceRequest(operation, body)
+        return InferenceRequest(operation, _images(body, PredictBody, PredictOptions, max_images))
+    return InferenceRequest(operation, _images(body, ExplainBody, ExplainOptions, max_images))
 
 
 def image_contents(images: Sequence[bytes]) -> list[ImageContent]:
@@ -53,20 +70,12 @@ def image_contents(images: Sequence[bytes]) -> list[ImageContent]:
     return [ImageContent.model_construct(content=image) for image in images]
 
 
-async def read_json(request: Request[Any], model: type[M]) -> M:
-    """The JSON body as a model."""
-    kind = _content_type(request)
-    if kind != JSON:
-        raise Problem("unsupported_media_type", f"content type {kind or 'none'!r}; send {JSON}")
-    return validate(model, _json(await request.body(), "body"))
-
-
 def validate(model: type[M], value: Any, prefix: str = "") -> M:
-    """`value` as a model, or 422 with every faulty field."""
+    """`value` as a model, or 422 with the faulty fields."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise problem_from_validation(error.errors(), prefix) from error
+        raise problem_from_validation(error.errors(include_url=False), prefix) from error
 
 
 def check_count(field: str, count: int, most: int) -> None:
@@ -86,72 +95,89 @@ def check_count(field: str, count: int, most: int) -> None:
         )
 
 
-async def _read_images(request: Request[Any], body: type[M], options: type[BaseModel]) -> M:
+def check_marks(content: bytes, most: int, remedy: str) -> None:
+    """Whether JSON has few enough commas and brackets to be built. Raises Problem: 413."""
+    count = 0
+    for start in range(0, len(content), COUNTED_BYTES):
+        part = content[start : start + COUNTED_BYTES]
+        count += len(part) - len(part.translate(None, MARKS))
+        if count > most:
+            raise Problem("body_too_large", f"the JSON has more than {most:,} elements; {remedy}")
+
+
+def _items(body: ReceivedBody, most: int) -> GenerateBody:
+    if body.kind != JSON:
+        raise _not_taken(body.kind, JSON)
+    return _counted_json(body.content, GenerateBody, "items", most)
+
+
+def _images(body: ReceivedBody, model: type[M], options: type[BaseModel], most: int) -> M:
     """Pictures and the options for all of them, as the body that JSON would have."""
-    kind = _content_type(request)
-    if kind == JSON:
-        return await read_json(request, body)
-    if kind == FORM:
-        images, chosen = await _read_form(request, options)
-    elif kind in RAW:
-        images, chosen = [await request.body()], options()
+    if body.kind == JSON:
+        _refuse_query(body)
+        return _counted_json(body.content, model, "images", most)
+    if body.kind == FORM:
+        _refuse_query(body)
+        images, chosen = _of_form(body, options)
+    elif body.kind in RAW:
+        images, chosen = [body.content], _of_query(body.query, options)
     else:
-        raise Problem(
-            "unsupported_media_type",
-            f"content type {kind or 'none'!r}; send {FORM}, {JSON} or one of {', '.join(RAW)}",
-        )
-    return body.model_construct(images=image_contents(images), options=chosen)
+        raise _not_taken(body.kind, TAKEN)
+    check_count("images", len(images), most)
+    return model.model_construct(images=image_contents(images), options=chosen)
 
 
-def _content_type(request: Request[Any]) -> str:
-    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+def _counted_json(content: bytes, model: type[M], field: str, most: int) -> M:
+    """The JSON body as a model, its list of so many counted first."""
+    remedy = f"send at most {most} {field} in one request"
+    check_marks(content, MOST_MARKS + MARKS_OF_AN_ITEM * most, remedy)
+    value = _json(content, "body")
+    entries = value.get(field)
+    if isinstance(entries, list):
+        check_count(field, len(entries), most)
+    return validate(model, value)
 
 
-async def _read_form(request: Request[Any], options: type[M]) -> tuple[list[bytes], M]:
-    form = await _form(request)
-    try:
-        unknown = sorted(set(form) - {"images", "options"})
-        if unknown:
-            remedy = "unknown part; the form has `images` and `options`"
-            raise invalid(unknown[0], "present", remedy)
-        images = [await _picture(part) for part in form.getlist("images")]
-        return images, await _options(form, options)
-    finally:
-        await form.close()
+def _of_form(body: ReceivedBody, options: type[M]) -> tuple[list[bytes], M]:
+    parts = parse_form(body.content, body.content_type)
+    unknown = sorted({part.name for part in parts} - {"images", "options"})
+    if unknown:
+        raise invalid(unknown[0], "present", "unknown part; the form has `images` and `options`")
+    pictures = [part for part in parts if part.name == "images"]
+    if any(not part.is_file for part in pictures):
+        remedy = "send each picture as a file: its part needs a filename"
+        raise invalid("images", "text", remedy)
+    chosen = [part.content for part in parts if part.name == "options"]
+    if len(chosen) > 1:
+        raise invalid("options", f"{len(chosen)} parts", "send one part of this name")
+    if chosen:
+        check_marks(chosen[0], MOST_MARKS, "options are a small object")
+        read = validate(options, _json(chosen[0], "options"), "options")
+    return [part.content for part in pictures], read if chosen else options()
 
 
-class _InMemoryParser(MultiPartParser):
-    """Starlette's own writes files above 1 MB to disk; here pictures never touch it. The body limit
-    bounds the memory.
-    """
-
-    spool_max_size = sys.maxsize
-
-
-async def _form(request: Request[Any]) -> FormData:
-    try:
-        return await _InMemoryParser(
-            request.headers, request.stream(), max_files=MOST_PARTS, max_fields=MOST_PARTS
-        ).parse()
-    except MultiPartException as error:
-        raise Problem("malformed", f"the form cannot be read: {error.message}") from error
+def _of_query(query: QueryParams, options: type[M]) -> M:
+    """Options beside one picture: ?faces=none, and question={"au": "AU12"} or question.au=AU12."""
+    values: dict[str, Any] = {}
+    for name, value in query.multi_items():
+        outer, _, inner = name.partition(".")
+        target = values.setdefault(outer, {}) if inner else values
+        if not isinstance(target, dict) or (inner or outer) in target:
+            raise invalid(f"options.{name}", value, "it is given twice; give it once")
+        is_object = value.startswith("{")
+        target[inner or outer] = _json(value.encode(), f"options.{name}") if is_object else value
+    return validate(options, values, "options")
 
 
-async def _picture(part: UploadFile | str) -> bytes:
-    if isinstance(part, str):  # decoded as text already: the bytes are lost
-        raise invalid("images", "text", "send each picture as a file: its part needs a filename")
-    return await part.read()
+def _refuse_query(body: ReceivedBody) -> None:
+    if body.query:
+        name = next(iter(body.query))
+        remedy = "options stand in the address beside one picture only; put them into the body"
+        raise invalid(f"?{name}", body.query[name], remedy)
 
 
-async def _options(form: FormData, options: type[M]) -> M:
-    part = form.get("options")
-    if part is None:
-        return options()
-    return validate(
-        options,
-        _json(await part.read() if isinstance(part, UploadFile) else part.encode(), "options"),
-        "options",
-    )
+def _not_taken(kind: str, taken: str) -> Problem:
+    return Problem("unsupported_media_type", f"content type {kind or 'none'!r}; send {taken}")
 
 
 def _json(content: bytes, field: str) -> Mapping[str, Any]:
@@ -164,5 +190,5 @@ def _json(content: bytes, field: str) -> Mapping[str, Any]:
             errors=[{"field": field, "value": None, "message": str(error)}],
         ) from error
     if not isinstance(value, dict):
-        raise invalid(field, type(value).__name__, "send a JSON object")
+        raise invalid(field, value, "send a JSON object")
     return value

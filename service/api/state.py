@@ -6,6 +6,7 @@ from fastapi import Request
 
 from service.access.authentication import Authenticator
 from service.access.rate_limits import RateLimiter
+from service.api.bodies import BodyReader
 from service.api.idempotency import Idempotency
 from service.inference.admission import Admission
 from service.inference.model_registry import ModelRegistry
@@ -23,6 +24,7 @@ class AppState(TypedDict):
     settings: Settings
     metrics: Metrics
     authenticator: Authenticator
+    bodies: BodyReader
     rate_limiter: RateLimiter
     cache: ResponseCache
     admission: Admission

@@ -2,7 +2,6 @@
 Action Units.
 """
 
-import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from affect.labels import AROUSAL, VALENCE
 from service.api.request_parsing import image_contents, validate
 from service.api.tensor_shapes import INPUTS, ROWS, Shape, sides
 from service.api.tensors import Array, Datatype, InferRequest, InputTensor
-from service.inference.inference_request import Body, InferenceRequest
+from service.inference.inference_request import Body, InferenceRequest, as_base64
 from service.problems import invalid
 from service.schemas import (
     ExplainBody,
@@ -61,14 +60,14 @@ class TensorRequest:
         return {**({"faces": "none"} if crops else {}), **self.options(*names)}
 
     def images(self) -> list[ImageContent]:
-        """Encoded pictures as they came; pixels as a PNG of them."""
+        """Encoded pictures as they came; pixels as a PNG of them, which is to be read at once."""
         image = self.tensors.get("image")
         if image is None:
             remedy = "the tensor `image` is missing: BYTES [n] or UINT8 [n, height, width, 3]"
             raise invalid("inputs", sorted(self.tensors) or None, remedy)
         if image.dtype == object:
             return image_contents(image.reshape(len(image)).tolist())
-        return image_contents([encode(pixels) for pixels in image])
+        return image_contents([encode(pixels, compression=0) for pixels in image])
 
 
 def inference_from_tensors(operation: Operation, request: TensorRequest) -> InferenceRequest:
@@ -144,7 +143,7 @@ def _item(request: TensorRequest, row: int) -> Json:
     if "seed" in tensors:
         item["seed"] = int(tensors["seed"][row].item())
     if "reference" in tensors and (content := tensors["reference"].ravel()[row]):
-        item["reference"] = {"content": base64.b64encode(content).decode()}
+        item["reference"] = {"content": as_base64(content)}
     return item
 
 

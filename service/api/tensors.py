@@ -7,21 +7,30 @@ form and null in JSON.
 """
 
 import base64
-import binascii
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from itertools import chain
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.problems import Problem, invalid, problem_from_validation
+from service.api.request_parsing import check_count, check_marks, validate
+from service.problems import Problem, invalid
+from service.schemas import decode_base64
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
+# null is a number that is not known.
+JSON_TYPES: dict[str, set[type]] = {
+    "BOOL": {bool},
+    "UINT8": {int},
+    "INT64": {int},
+    "FP32": {int, float, type(None)},
+    "BYTES": {str},
+}
 TYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
     "UINT8": np.dtype(np.uint8),
@@ -32,6 +41,14 @@ Datatype = Literal["BOOL", "UINT8", "INT64", "FP32", "BYTES"]
 Array = np.ndarray[Any, Any]
 Parameters = dict[str, bool | int | float | str]
 MOST_DIMENSIONS = 4
+LONGEST_SIDE = 2**31 - 1
+Side = Annotated[int, Field(ge=0, le=LONGEST_SIDE)]
+MOST_ENTRIES = 64  # of any list or object of a message, `data` apart: inputs, outputs, parameters
+LONGEST_LENGTH = 19  # digits of a length in a header
+# Numbers of a tensor in JSON, each an object of its own until it is one; its binary form has no
+# such limit.
+MOST_ELEMENTS = 2_000_000
+BINARY_REMEDY = "send tensors in binary form (binary_data_size)"
 
 
 class Described(BaseModel):
@@ -51,7 +68,7 @@ class InputTensor(_Message):
 
     name: str
     """Name of the tensor, as the model's metadata has it."""
-    shape: list[int] = Field(
+    shape: list[Side] = Field(
         min_length=1, max_length=MOST_DIMENSIONS, description="rows first; each from 0"
     )
     datatype: Datatype
@@ -124,20 +141,25 @@ class TensorMetadata(Described):
     """-1 is any number."""
 
 
-async def read_message(request: Request[Any]) -> tuple[InferRequest, dict[str, Array]]:
-    """The request and its input tensors by name. Raises Problem: 400 or 422, with the tensor that
-    is wrong.
+def read_message(
+    body: bytes, length: str | None, *, most_rows: int
+) -> tuple[InferRequest, dict[str, Array]]:
+    """The request and its input tensors by name; `length` is that of the JSON, when more follows.
+
+    What there is too much of is counted before it is built. Raises Problem: 400, 413 or 422, with
+    the tensor that is wrong.
     """
-    head, rest = _split(await request.body(), request.headers.get(LENGTH_HEADER))
+    head, rest = _split(body, length)
+    check_marks(head, MOST_ELEMENTS, BINARY_REMEDY)
     message = _message(head)
+    for tensor in message.inputs:
+        check_count("rows", tensor.shape[0], most_rows)
     tensors: dict[str, Array] = {}
     for index, tensor in enumerate(message.inputs):
         field = f"inputs[{index}]"
         if tensor.name in tensors:
             remedy = "there are two tensors of this name; send one"
             raise invalid(f"{field}.name", tensor.name, remedy)
-        if min(tensor.shape) < 0:
-            raise invalid(f"{field}.shape", str(tensor.shape), "dimensions are 0 or more")
         tensors[tensor.name], rest = _read_tensor(tensor, rest, field)
     if rest:
         detail = "bytes behind the JSON belong to no tensor; say them with binary_data_size"
@@ -147,11 +169,25 @@ async def read_message(request: Request[Any]) -> tuple[InferRequest, dict[str, A
 
 def _message(head: bytes) -> InferRequest:
     try:
-        return InferRequest.model_validate_json(head)
-    except ValidationError as error:
-        if any(fault["type"] == "json_invalid" for fault in error.errors()):
-            raise Problem("malformed", "the inference header is not JSON") from error
-        raise problem_from_validation(error.errors()) from error
+        value = orjson.loads(head)
+    except orjson.JSONDecodeError as error:
+        raise Problem("malformed", f"the inference header is not JSON: {error}") from error
+    _check_breadth(value, "body")
+    return validate(InferRequest, value)
+
+
+def _check_breadth(value: Any, field: str, depth: int = 0) -> None:
+    """Raises Problem for a list or an object with more in it than a message has: each would be a
+    fault of its own.
+    """
+    if not isinstance(value, list | dict) or depth > MOST_DIMENSIONS:
+        return
+    if len(value) > MOST_ENTRIES:
+        raise invalid(field, value, f"it has more than {MOST_ENTRIES} entries")
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, entry in entries:
+        if name != "data":
+            _check_breadth(entry, f"{field}.{name}", depth + 1)
 
 
 def _read_tensor(tensor: InputTensor, rest: bytes, field: str) -> tuple[Array, bytes]:
@@ -168,7 +204,8 @@ def _read_tensor(tensor: InputTensor, rest: bytes, field: str) -> tuple[Array, b
 def _split(body: bytes, length: str | None) -> tuple[bytes, bytes]:
     if length is None:
         return body, b""
-    if not (length.isascii() and length.isdigit()) or int(length) > len(body):
+    is_number = length.isascii() and length.isdigit() and len(length) <= LONGEST_LENGTH
+    if not is_number or int(length) > len(body):
         raise Problem(
             "malformed", f"{LENGTH_HEADER} is {length[:20]!r}; the body has {len(body)} bytes"
         )
@@ -179,13 +216,15 @@ def _of_json(tensor: InputTensor, field: str) -> Array:
     if tensor.data is None:
         remedy = "send data, or the parameter binary_data_size and the bytes behind the JSON"
         raise invalid(f"{field}.data", None, remedy)
-    flat = list(_flat(tensor.data))
+    flat = _flat(tensor.data, field)
     _check_count(tensor, len(flat), f"{field}.data")
+    allowed = JSON_TYPES[tensor.datatype]
+    if not set(map(type, flat)) <= allowed:
+        value = next(value for value in flat if type(value) not in allowed)
+        kind = "base64 text" if tensor.datatype == "BYTES" else f"a number of {tensor.datatype}"
+        raise invalid(f"{field}.data", value, f"not {kind}")
     if tensor.datatype == "BYTES":
-        return _shaped([_decoded(value, field) for value in flat], tensor)
-    for value in flat:
-        if not _is_number(value, tensor.datatype):
-            raise invalid(f"{field}.data", value, f"not a number of {tensor.datatype}")
+        return _shaped([decode_base64(value) for value in flat], tensor)
     try:
         values = [math.nan if value is None else value for value in flat]
         return np.array(values, TYPES[tensor.datatype]).reshape(tensor.shape)
@@ -193,12 +232,16 @@ def _of_json(tensor: InputTensor, field: str) -> Array:
         raise invalid(f"{field}.data", None, f"a number does not fit {tensor.datatype}") from error
 
 
-def _is_number(value: object, datatype: Datatype) -> bool:
-    """Whether a value of JSON is one of this type; null is a number that is not known."""
-    if datatype == "BOOL":
-        return isinstance(value, bool)
-    kinds = int | float | None if datatype == "FP32" else int
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _flat(data: list[Any], field: str) -> list[Any]:
+    """The elements of lists in lists, as deep as tensors have dimensions."""
+    for _ in range(MOST_DIMENSIONS):
+        kinds = set(map(type, data))
+        if list not in kinds:
+            return data
+        if len(kinds) > 1:
+            raise invalid(f"{field}.data", None, "it has lists beside elements; give it a shape")
+        data = list(chain.from_iterable(data))
+    raise invalid(f"{field}.data", None, f"lists lie more than {MOST_DIMENSIONS} deep")
 
 
 def _of_bytes(tensor: InputTensor, content: bytes, field: str) -> Array:
@@ -210,12 +253,13 @@ def _of_bytes(tensor: InputTensor, content: bytes, field: str) -> Array:
             f"{field} ({len(content)} bytes)",
         )
         return np.frombuffer(content, kind).reshape(tensor.shape)
-    elements, offset = [], 0
-    while offset + 4 <= len(content):
+    elements: list[bytes] = []
+    offset, most = 0, math.prod(tensor.shape)
+    while offset + 4 <= len(content) and len(elements) <= most:
         (length,) = struct.unpack_from("<I", content, offset)
         elements.append(content[offset + 4 : offset + 4 + length])
         offset += 4 + length
-    if offset != len(content):
+    if offset != len(content) and len(elements) <= most:
         raise invalid(
             field,
             f"{len(content)} bytes",
@@ -238,25 +282,6 @@ def _shaped(elements: Sequence[bytes], tensor: InputTensor) -> Array:
     array = np.empty(len(elements), object)
     array[:] = elements
     return array.reshape(tensor.shape)
-
-
-def _flat(data: list[Any]) -> Any:
-    for value in data:
-        if isinstance(value, list):
-            yield from _flat(value)
-        else:
-            yield value
-
-
-def _decoded(value: Any, field: str) -> bytes:
-    if not isinstance(value, str):
-        raise invalid(f"{field}.data", value, "BYTES in JSON are base64 text")
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise invalid(
-            f"{field}.data", value, "BYTES in JSON are base64 text; or send them in binary form"
-        ) from error
 
 
 def response(

@@ -53,9 +53,20 @@ class ServiceRateEstimator:
         return self._busy_seconds / self._images if self._images else 0.0
 
 
+@dataclass
+class _Load:
+    """What is in flight."""
+
+    requests: int = 0
+    images: int = 0
+
+
 class ConcurrencyLimiter:
-    """The requests of one operation that are in flight, and their images. All on the event loop, so
-    plain integers do.
+    """The requests of one operation that are in flight, and their images: of all, and by caller.
+
+    All on the event loop, so plain integers do. Work is done in turns, between callers and between
+    the requests of a caller (service/inference/fair_queue.py): what many large requests of others
+    would take says nothing of how long a small one waits.
     """
 
     def __init__(
@@ -64,44 +75,64 @@ class ConcurrencyLimiter:
         capacity: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        caller_share: float = 1.0,
     ) -> None:
         self.operation, self.capacity, self.metrics = operation, capacity, metrics
+        self.caller_capacity = math.ceil(caller_share * capacity)
         self.rate = ServiceRateEstimator(clock)
-        self.requests = self.images = 0
+        self._all = _Load()
+        self._callers: dict[str, _Load] = {}
         self._in_flight = metrics.in_flight.labels(operation)  # looked up once
         self._expected = metrics.expected.labels(operation)
 
-    def enter(self, deadline_seconds: float) -> None:
-        """One request more, of at least one image: said before its body is read.
+    @property
+    def requests(self) -> int:
+        """In flight."""
+        return self._all.requests
 
-        Raises Problem when there is no room, or it would not be done in time.
-        """
+    @property
+    def images(self) -> int:
+        """In flight."""
+        return self._all.images
+
+    def check(self, deadline_seconds: float, caller: str = "") -> None:
+        """Raises Problem when one request more would find no room, or not be done in time."""
+        own = self._callers.get(caller, _Load())
         if self.requests >= self.capacity:
             why = f"{self.requests} {self.operation} requests are in flight"
             raise self._overloaded(why, self.images * self.rate.seconds_per_image / 2)
+        if own.requests >= self.caller_capacity:
+            why = f"{own.requests} {self.operation} requests of yours are in flight"
+            raise self._overloaded(why, own.images * self.rate.seconds_per_image / 2)
         if self.requests:
-            self._check(self.images, deadline_seconds)
-        else:
+            self._check_time(1, deadline_seconds, caller, is_new=True)
+
+    def enter(self, deadline_seconds: float, caller: str = "") -> None:
+        """One request more, of at least one image. Raises Problem as `check` does."""
+        self.check(deadline_seconds, caller)
+        if not self.requests:
             self.rate.resume()
-        self._count(1, 1)
+        self._count(caller, 1, 1)
 
-    def reserve(self, images: int, deadline_seconds: float) -> None:
-        """The request that entered turns out to have so many images. Raises Problem when they would
-        not be done in time.
+    def reserve(self, images: int, deadline_seconds: float, caller: str = "") -> None:
+        """The request that entered turns out to have so many images.
 
-        Whoever is alone is let in, so that what was slow is found out when it no longer is.
+        Raises Problem when they would not be done in time. Whoever is alone is let in, so that what
+        was slow is found out when it no longer is.
         """
         if self.requests > 1:
-            self._check(self.images + images - 1, deadline_seconds)
-        self._count(0, images - 1)
+            self._check_time(images, deadline_seconds, caller)
+        self._count(caller, 0, images - 1)
 
-    def leave(self, images: int, *, done: bool, computed: bool = True) -> None:
-        """The request is over. One that was not `computed`, its answer being known, says nothing
-        about the rate.
+    def leave(self, images: int, caller: str = "", *, done: bool, computed: bool = True) -> None:
+        """The request is over.
+
+        One that was not `computed`, its answer being known, says nothing about the rate.
         """
         if computed:
             self.rate.finish(images if done else 0)
-        self._count(-1, -images)
+        self._count(caller, -1, -images)
 
     @contextmanager
     def background(self, images: int, deadline_seconds: float) -> Iterator[None]:
@@ -118,13 +149,28 @@ class ConcurrencyLimiter:
         finally:
             self.leave(reserved, done=done)
 
-    def _count(self, requests: int, images: int) -> None:
-        self.requests, self.images = self.requests + requests, self.images + images
+    def _count(self, caller: str, requests: int, images: int) -> None:
+        own = self._callers.setdefault(caller, _Load())
+        for load in (self._all, own):
+            load.requests += requests
+            load.images += images
+        if not own.requests:
+            del self._callers[caller]
         self._in_flight.set(self.requests)
         self._expected.set(self.images * self.rate.seconds_per_image)
 
-    def _check(self, images: int, deadline_seconds: float) -> None:
-        expected = images * self.rate.seconds_per_image
+    def _check_time(
+        self, images: int, deadline_seconds: float, caller: str, *, is_new: bool = False
+    ) -> None:
+        """Whether a request of so many images, of which one is counted unless it `is_new`, is done
+        in time.
+
+        In turns: while its images are done, every other request and caller has as many done.
+        """
+        own, more = self._callers.get(caller, _Load()), images - 1 + is_new
+        turns = min(own.images + more, (own.requests + is_new) * images)
+        callers = len(self._callers.keys() | {caller})
+        expected = min(self.images + more, callers * turns) * self.rate.seconds_per_image
         excess = expected - PATIENCE * deadline_seconds
         if excess > 0:
             why = f"it would take about {expected:.1f} s and the deadline is {deadline_seconds:g} s"
@@ -146,6 +192,7 @@ class AdmissionPermit:
     deadline_seconds: float
     limiter: ConcurrencyLimiter
     request: Request[Any]
+    caller: str = ""
     images: int = 1
     computed: bool = True
     watch: asyncio.Task[None] | None = None
@@ -156,7 +203,7 @@ class AdmissionPermit:
 
         From here on the work is dropped when the client goes.
         """
-        self.limiter.reserve(images, self.deadline_seconds)
+        self.limiter.reserve(images, self.deadline_seconds, self.caller)
         self.images = images
         task = asyncio.current_task()
         assert task is not None
@@ -175,19 +222,30 @@ class Admission:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings, self.metrics = settings, metrics
         self.limiters: dict[str, ConcurrencyLimiter] = {
-            operation: ConcurrencyLimiter(operation, settings.capacity(operation), metrics)
+            operation: ConcurrencyLimiter(
+                operation,
+                settings.capacity(operation),
+                metrics,
+                caller_share=settings.caller_share,
+            )
             for operation in OPERATIONS
         }
         self.draining = False
 
+    def check(self, operation: str, request: Request[Any], caller: str) -> None:
+        """Raises Problem when there is no room now: said before a body is read."""
+        self.limiters[operation].check(self._deadline_seconds(request), caller)
+
     @asynccontextmanager
-    async def admit(self, operation: str, request: Request[Any]) -> AsyncIterator[AdmissionPermit]:
+    async def admit(
+        self, operation: str, request: Request[Any], caller: str
+    ) -> AsyncIterator[AdmissionPermit]:
         """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its
         client goes.
         """
         limiter = self.limiters[operation]
-        permit = AdmissionPermit(self._deadline_seconds(request), limiter, request)
-        limiter.enter(permit.deadline_seconds)
+        permit = AdmissionPermit(self._deadline_seconds(request), limiter, request, caller)
+        limiter.enter(permit.deadline_seconds, caller)
         done = False
         try:
             async with asyncio.timeout(permit.deadline_seconds):
@@ -209,7 +267,7 @@ class Admission:
         finally:
             if permit.watch is not None:
                 permit.watch.cancel()
-            limiter.leave(permit.images, done=done, computed=permit.computed)
+            limiter.leave(permit.images, caller, done=done, computed=permit.computed)
 
     def _ended(self, operation: str, code: str, detail: str) -> Problem:
         self.metrics.refused.labels(operation, code).inc()

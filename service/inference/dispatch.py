@@ -14,10 +14,16 @@ from affect.card import ModelCard
 from affect.protocol.messages import WorkerRequest, WorkerResponse, WorkReport
 from service.backend.circuit_breaker import CircuitBreaker, State
 from service.backend.interface import BackendError
+from service.inference.fair_slots import FairSlots
 from service.observability.metrics import Metrics
 from service.observability.tracing import backend_span, record_work, traceparent_of
 
 R = TypeVar("R", bound=WorkerResponse)
+# Of a face, until it is measured: of a small model on a processor.
+FACE_SECONDS: dict[Operation, float] = {"predict": 0.01, "generate": 0.02, "explain": 0.25}
+# That the faces with the model server take together: a small request may wait for so long.
+BUSY_SECONDS: dict[Operation, float] = {"predict": 0.3, "generate": 0.5, "explain": 2.0}
+LEAST_FACES = 2
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,32 @@ class OperationMetrics:
         self.batch_rows.observe(work.batch_rows)
 
 
+class FacesInTurn:
+    """How many faces are with the model server at a time: what it works on cannot be interrupted,
+    so a small request waits for all of it. As many as take a fraction of a second, as measured.
+    """
+
+    def __init__(self, operation: Operation) -> None:
+        self._face_seconds, self._busy_seconds = FACE_SECONDS[operation], BUSY_SECONDS[operation]
+        self.slots = FairSlots(self._capacity)
+
+    @property
+    def _capacity(self) -> int:
+        return max(LEAST_FACES, round(self._busy_seconds / self._face_seconds))
+
+    @property
+    def most_together(self) -> int:
+        """Faces of one request that are sent together: some wait while others are computed."""
+        return max(1, self.slots.capacity // 2)
+
+    def learn(self, work: WorkReport) -> None:
+        """What a worker reports of a batch."""
+        if work.batch_rows:
+            seconds = (work.end_seconds - work.start_seconds) / work.batch_rows
+            self._face_seconds = 0.9 * self._face_seconds + 0.1 * max(seconds, 1e-6)
+            self.slots.capacity = self._capacity
+
+
 class Dispatcher:
     """The way to the model server of one version. Each operation has a breaker of its own."""
 
@@ -56,6 +88,7 @@ class Dispatcher:
         self.counted = {
             operation: OperationMetrics.of(metrics, operation) for operation in OPERATIONS
         }
+        self.turns = {operation: FacesInTurn(operation) for operation in OPERATIONS}
 
     def check(self, operation: Operation) -> None:
         """Raises CircuitOpen before anything costly is done for a request that would not be
@@ -86,15 +119,18 @@ class Dispatcher:
         request: WorkerRequest,
         seconds: float,
     ) -> R:
-        start = time.perf_counter()
-        with backend_span(operation, self.card) as span:
-            traced = replace(request, traceparent=traceparent_of(span))
-            response = await call(traced, timeout_seconds=seconds)
-            if response.work is not None:
-                record_work(span, response.work)
-                taken = time.perf_counter() - start
-                self.counted[operation].observe_work(response.work, taken)
-        return response
+        turns = self.turns[operation]
+        async with turns.slots.turn(len(request)):
+            start = time.perf_counter()
+            with backend_span(operation, self.card) as span:
+                traced = replace(request, traceparent=traceparent_of(span))
+                response = await call(traced, timeout_seconds=seconds)
+                if response.work is not None:
+                    record_work(span, response.work)
+                    taken = time.perf_counter() - start
+                    self.counted[operation].observe_work(response.work, taken)
+                    turns.learn(response.work)
+            return response
 
     @contextmanager
     def _timed(self, operation: Operation) -> Iterator[None]:

@@ -14,7 +14,14 @@ from service.inference.model_registry import ModelRegistry, Version
 from service.inference.operations import Operations
 from service.inference.requested_labels import check_explain_options, label_rows
 from service.inference.results import InferenceResult
-from service.schemas import ExplainBody, ExplainOptions, GenerateBody, PredictBody, PredictOptions
+from service.schemas import (
+    ExplainBody,
+    ExplainOptions,
+    GenerateBody,
+    NotBase64,
+    PredictBody,
+    PredictOptions,
+)
 
 Body = PredictBody | GenerateBody | ExplainBody
 BODIES: dict[Operation, type[Body]] = {
@@ -76,7 +83,7 @@ class InferenceRequest:
         return orjson.dumps(
             values,
             option=orjson.OPT_SORT_KEYS,
-            default=lambda picture: base64.b64encode(picture).decode(),
+            default=as_base64,
         )
 
     @classmethod
@@ -94,3 +101,8 @@ class InferenceRequest:
         if isinstance(body, PredictBody):
             return await operations.predict(images, body.options, seconds=seconds)
         return await operations.explain(images, body.options, seconds=seconds)
+
+
+def as_base64(picture: bytes) -> str:
+    """A picture as JSON has it; what was no base64 as it was."""
+    return picture.text if isinstance(picture, NotBase64) else base64.b64encode(picture).decode()

@@ -75,7 +75,8 @@ class Operations:
         self.dispatcher.check("predict")
         crops = await self._crops("predict", images, options.faces)
         flat = _flat(crops)
-        requests = [PredictRequest(_stack(part)) for part in _chunks(flat, self._most_faces)]
+        parts = _chunks(flat, self._together("predict"))
+        requests = [PredictRequest(_stack(part)) for part in parts]
         responses = await self.dispatcher.send("predict", self.backend.predict, requests, seconds)
         responses = responses or [self._empty(PredictResponse)]
         read = concatenate_predictions([response.read for response in responses])
@@ -92,7 +93,7 @@ class Operations:
         references = await self._references(body)
         problems = {row: one for row, one in references.items() if isinstance(one, RowProblem)}
         drawn = [row for row in range(len(body.items)) if row not in problems]
-        parts = _chunks(drawn, self._most_faces)
+        parts = _chunks(drawn, self._together("generate"))
         requests = [self._generate_request(part, labels, seeds, references) for part in parts]
         responses = await self.dispatcher.send("generate", self.backend.generate, requests, seconds)
         results = [
@@ -124,7 +125,8 @@ class Operations:
             family=options.family,
             answers=options.answers,
         )
-        most_faces = max(1, self._most_faces // EXPLANATION_IMAGES // options.answers)
+        most_faces = self._most_faces // EXPLANATION_IMAGES // options.answers
+        most_faces = max(1, min(most_faces, self._together("explain")))
         requests = [request_for(_stack(part)) for part in _chunks(flat, most_faces)]
         responses = await self.dispatcher.send("explain", self.backend.explain, requests, seconds)
         results, faces = [], iter(crop.face for crop in flat)
@@ -135,6 +137,10 @@ class Operations:
             )
             self._drift.add(_faces_read(results[-1]))
         return _with_problems(ExplanationResult.concatenate(results), problems)
+
+    def _together(self, operation: Operation) -> int:
+        """Faces of one backend request."""
+        return min(self._most_faces, self.dispatcher.turns[operation].most_together)
 
     # -- requests ----------------------------------------------------------------------------------
 

@@ -1,14 +1,16 @@
-"""Pictures to aligned crops, in a few threads: decoding and finding release the interpreter's lock,
-the event loop goes on.
+"""Pictures to aligned crops: what is quick in a few threads, what decodes slowly in processes that can
+be ended. The event loop goes on, and everybody has his turn.
 """
 
 import asyncio
+import logging
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
@@ -19,15 +21,30 @@ from numpy.typing import NDArray
 
 from affect.answers import RowProblem
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
-from affect.images import LONGEST_PX, ImageError, checked_header, decode_header
+from affect.images import (
+    LONGEST_PX,
+    DecodedImage,
+    Header,
+    ImageError,
+    checked_header,
+    decode_header,
+    decoding_seconds,
+)
+from service.inference.fair_slots import FairSlots
+from service.inference.slow_decoding import SlowDecoder
 from service.observability.metrics import Metrics
 from service.problems import row_problem
+from service.schemas import NotBase64
 from service.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
 NICENESS = 5  # of the threads, beside the event loop
+# What is estimated to decode for longer goes to a process: photographs of telephones take a tenth.
+SLOW_SECONDS = 0.3
+NOT_BASE64 = "{!r} is no base64; send the bytes of the picture's file in base64"
 
 
 @dataclass(frozen=True)
@@ -46,9 +63,11 @@ class Preprocessor:
     ) -> None:
         cv2.setNumThreads(1)
         self.metrics, self.max_pixels, self.finder = metrics, max_pixels, finder
+        self.slow = SlowDecoder(max(1, threads // 2))
         self._pool = ThreadPoolExecutor(
             threads, thread_name_prefix="pictures", initializer=_lower_priority
         )
+        self._slots = FairSlots(threads + 1)  # one waits, so that no thread does
 
     @classmethod
     def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
@@ -65,39 +84,108 @@ class Preprocessor:
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self.slow.close()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Work on pictures in a thread: encoding many would hold up everybody else on the event
         loop.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
+        async with self._slots.turn():
+            return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
 
     async def crops(
         self, images: Sequence[bytes], *, faces: Faces, size_px: int
     ) -> list[list[Crop] | RowProblem]:
         """For each picture its crops, or why it has none: a bad picture fails alone."""
-        loop = asyncio.get_running_loop()
-        work = [
-            loop.run_in_executor(self._pool, self._crops_of_one, image, faces, size_px)
-            for image in images
-        ]
-        if len(work) == 1:  # most have one: nothing to gather
-            return [await work[0]]
+        if len(images) == 1:  # most have one: nothing to gather
+            return [await self._crops_of(images[0], faces, size_px)]
+        work = [self._crops_of(image, faces, size_px) for image in images]
         return list(await asyncio.gather(*work))
 
-    def _crops_of_one(self, content: bytes, faces: Faces, size_px: int) -> list[Crop] | RowProblem:
-        start = time.perf_counter()
+    async def _crops_of(
+        self, content: bytes, faces: Faces, size_px: int
+    ) -> list[Crop] | RowProblem:
+        """Whatever one picture raises is its own problem."""
+        search = _Search(self.finder, faces, size_px)
         try:
-            header = checked_header(content, max_pixels=self.max_pixels)
-            image = decode_header(header, longest_px=LONGEST_PX)
-            pairs = crops(self.finder, image, faces=faces, size_px=size_px)
-            return [Crop(pixels, face) for face, pixels in pairs]
+            if isinstance(content, NotBase64):
+                raise ImageError("not_base64", "Not base64", NOT_BASE64.format(content.text))
+            found = await self._ended_with(search, self._quick, content, search)
+            if isinstance(found, Header):
+                with search.measured():
+                    image = await self.slow.decode(found, longest_px=LONGEST_PX)
+                found = await self._ended_with(search, search.crops, image)
+            return found
         except (ImageError, NoFaceError) as error:
             self.metrics.rejected.labels(error.code).inc()
             return row_problem(error.code, error.title, error.detail)
+        except (cv2.error, ArithmeticError, ValueError, LookupError) as error:
+            log.exception("a picture of %d bytes cannot be prepared", len(content))
+            self.metrics.rejected.labels("unusable").inc()
+            detail = f"no face can be cut from it ({type(error).__name__}); send another picture"
+            return row_problem("unusable", "Unusable image", detail)
         finally:
-            self.metrics.picture_seconds.observe(time.perf_counter() - start)
+            self.metrics.picture_seconds.observe(search.seconds)
+
+    async def _ended_with(
+        self, search: "_Search", work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run it; when whoever waits is cancelled, the search ends at its next step too."""
+        try:
+            return await self.run(work, *args, **kwargs)
+        except asyncio.CancelledError:
+            search.cancelled = True
+            raise
+
+    def _quick(self, content: bytes, search: "_Search") -> "list[Crop] | Header":
+        """In a thread: the crops, or the header of what decodes too slowly for a thread."""
+        with search.measured():
+            header = checked_header(content, max_pixels=self.max_pixels)
+            if decoding_seconds(header) > SLOW_SECONDS:
+                return header
+            image = decode_header(header, longest_px=LONGEST_PX)
+        return search.crops(image)
+
+
+class _SearchEnded(Exception):
+    """Nobody waits for it any more."""
+
+
+@dataclass
+class _Search:
+    """For the faces of one picture, and the seconds that went into it."""
+
+    finder: FaceFinder
+    faces: Faces
+    size_px: int
+    cancelled: bool = False
+    seconds: float = 0.0
+
+    def crops(self, image: DecodedImage) -> list[Crop]:
+        """In a thread. Raises ImageError and NoFaceError."""
+        with self.measured():
+            found = crops(
+                self.finder,
+                image,
+                faces=self.faces,
+                size_px=self.size_px,
+                checkpoint=self._checkpoint,
+            )
+            return [Crop(pixels, face) for face, pixels in found]
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """What is done within is part of it."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+    def _checkpoint(self) -> None:
+        if self.cancelled:
+            raise _SearchEnded
 
 
 def _lower_priority() -> None:

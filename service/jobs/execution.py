@@ -16,6 +16,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_r
 
 from service.backend.interface import BackendError, BackendOverloaded, BackendUnavailable
 from service.inference.admission import Admission
+from service.inference.fair_slots import BACKGROUND_WEIGHT, Flow, current_flow
 from service.inference.inference_request import InferenceRequest
 from service.inference.model_registry import ModelRegistry, Version
 from service.inference.results import InferenceResult
@@ -107,6 +108,7 @@ async def _compute(
     results: list[InferenceResult] = []
     images = context.settings.job_slice_images
     version = request.check_version(context.models)
+    current_flow.set(Flow(f"job:{lease.job.owner}", BACKGROUND_WEIGHT))
     with context.models.serving(version.name, version.version):
         for start in range(0, request.image_count, images):
             part = request.slice(start, start + images)

@@ -206,7 +206,7 @@ def test_an_unknown_model_output_or_parameter_is_named(
             "a length of four",
         ),
         (
-            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["?"]}]}',
+            '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [5]}]}',
             b"",
             "base64",
         ),

@@ -157,11 +157,35 @@ def test_a_connection_goes_on_after_a_refusal_that_came_before_the_body(full: Ga
 def test_whoever_could_not_be_served_in_time_is_refused_before_its_body_is_read(
     limiter: ConcurrencyLimiter,
 ) -> None:
-    limiter.enter(30)
-    limiter.reserve(100, deadline_seconds=30)
-    with pytest.raises(Problem, match="the deadline is 5 s"):
-        limiter.enter(5)
-    limiter.enter(30)
+    for _ in range(50):
+        limiter.enter(30)
+    with pytest.raises(Problem, match=r"about 5\.1 s and the deadline is 5 s"):
+        limiter.check(5)
+    limiter.check(30)
+
+
+def test_a_small_request_waits_for_its_turns_and_not_for_all_that_others_sent(
+    limiter: ConcurrencyLimiter,
+) -> None:
+    for caller in ("a", "b"):
+        limiter.enter(30, caller)
+        limiter.reserve(100, 30, caller)
+    limiter.check(1, "c")  # a turn of each caller: 0.3 s
+    limiter.check(1, "a")
+    with pytest.raises(Problem, match=r"about 19\.2 s"):
+        limiter.enter(5, "c")
+        limiter.reserve(64, 5, "c")  # 64 turns of each
+
+
+def test_a_caller_leaves_room_for_others(clock: Clock) -> None:
+    limiter = ConcurrencyLimiter("predict", 4, Metrics(), clock, caller_share=0.75)
+    for _ in range(3):
+        limiter.enter(30, "a")
+    with pytest.raises(Problem, match="3 predict requests of yours are in flight"):
+        limiter.check(30, "a")
+    limiter.enter(30, "b")
+    limiter.leave(1, "a", done=True)
+    limiter.check(30, "a")
 
 
 def test_work_is_dropped_when_its_client_has_gone() -> None:

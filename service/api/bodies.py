@@ -1,0 +1,144 @@
+"""The body of a request: read within a time and within bounds, before anything is done for it.
+
+Whoever sends slowly takes no room from those whose requests are whole: a request is admitted when
+its body is there. What bodies hold together is bounded, and what one caller may hold of it.
+"""
+
+import asyncio
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from service.access.authentication import Principal
+from service.observability.metrics import Metrics
+from service.problems import Problem
+from service.settings import Settings
+
+T = TypeVar("T")
+# Of a body that is read on the event loop; larger ones are read in a thread.
+LOOP_MOST_BYTES = 1 << 17
+GZIP = 31  # zlib's name for the format
+# Whoever is still sending when he is refused has to be cut off.
+CLOSE = {"Connection": "close"}
+
+
+class BodyReader:
+    """Reads the bodies of all requests."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self._uploads: Counter[str] = Counter()
+        self._held: Counter[str] = Counter()  # bytes
+
+    @asynccontextmanager
+    async def read(self, request: Request[Any], principal: Principal) -> AsyncIterator[bytes]:
+        """The body, which counts as held within. Raises Problem: 400, 408, 413, 415, 429, 499, 503."""
+        held = _Held(self, principal.id)
+        try:
+            yield await self._whole(request, principal, held)
+        finally:
+            held.release()
+
+    async def _whole(self, request: Request[Any], principal: Principal, held: "_Held") -> bytes:
+        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("identity", "gzip", "x-gzip"):
+            raise Problem(
+                "unsupported_media_type",
+                f"the body is compressed by {encoding!r}; send it as it is, or by gzip",
+                headers={"Accept-Encoding": "gzip", **CLOSE},
+            )
+        seconds = self.settings.body_seconds
+        try:
+            with self._upload(principal):
+                async with asyncio.timeout(seconds):
+                    body = await _received(request, held)
+        except TimeoutError as error:
+            detail = f"the body was not there within {seconds:g} s; send less, or faster"
+            raise Problem("body_too_slow", detail, headers=CLOSE) from error
+        except ClientDisconnect as error:
+            detail = "the client closed the connection before its body was through"
+            raise Problem("client_gone", detail) from error
+        if encoding == "identity":
+            return body
+        most = self.settings.max_body_bytes
+        content = await off_the_loop(body, lambda: _unpacked(body, most))
+        held.add(len(content))
+        return content
+
+    @contextmanager
+    def _upload(self, principal: Principal) -> Iterator[None]:
+        """One request more of this caller that is being sent, within. Raises Problem: 429."""
+        most = self.settings.caller_uploads
+        if self._uploads[principal.id] >= most:
+            detail = f"{most} of your requests are still being sent; finish some first"
+            raise Problem("too_many_at_once", detail, headers=CLOSE, retry_seconds=1)
+        self._uploads[principal.id] += 1
+        try:
+            yield
+        finally:
+            _subtract(self._uploads, principal.id, 1)
+
+    def hold(self, caller: str, size: int) -> None:
+        """So many bytes more. Raises Problem when there is no room for them."""
+        most, share = self.settings.bodies_bytes, self.settings.caller_share
+        if self._held.total() + size > most or self._held[caller] + size > share * most:
+            self.metrics.refused.labels("all", "bodies").inc()
+            detail = "too much is being sent at once; try again"
+            raise Problem("overloaded", detail, headers=CLOSE, retry_seconds=1)
+        self._held[caller] += size
+
+    def release(self, caller: str, size: int) -> None:
+        """They are gone."""
+        _subtract(self._held, caller, size)
+
+
+class _Held:
+    """What one request holds."""
+
+    def __init__(self, reader: BodyReader, caller: str) -> None:
+        self._reader, self._caller, self._size = reader, caller, 0
+
+    def add(self, size: int) -> None:
+        self._reader.hold(self._caller, size)
+        self._size += size
+
+    def release(self) -> None:
+        self._reader.release(self._caller, self._size)
+
+
+async def off_the_loop(body: bytes, work: Callable[[], T]) -> T:
+    """What reads a large body keeps nobody else waiting."""
+    return await asyncio.to_thread(work) if len(body) > LOOP_MOST_BYTES else work()
+
+
+async def _received(request: Request[Any], held: _Held) -> bytes:
+    chunks = []
+    async for chunk in request.stream():
+        held.add(len(chunk))
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _unpacked(body: bytes, most: int) -> bytes:
+    """Raises Problem: 400 for what is no gzip, 413 for what is too much."""
+    unpacker = zlib.decompressobj(GZIP)
+    try:
+        content = unpacker.decompress(body, most)
+    except zlib.error as error:
+        raise Problem("malformed", f"the body is no gzip: {error}") from error
+    if unpacker.unconsumed_tail:
+        raise Problem("body_too_large", f"unpacked, the body has more than {most:,} bytes")
+    if not unpacker.eof:
+        raise Problem("malformed", "the body ends before its gzip does")
+    return content
+
+
+def _subtract(counts: Counter[str], caller: str, number: int) -> None:
+    counts[caller] -= number
+    if not counts[caller]:
+        del counts[caller]
