@@ -91,10 +91,12 @@ class BodyReader:
             detail = "too much is being sent at once; try again"
             raise Problem("overloaded", detail, headers=CLOSE, retry_seconds=1)
         self._held[caller] += size
+        self.metrics.bodies.inc(size)
 
     def release(self, caller: str, size: int) -> None:
         """They are gone."""
         _subtract(self._held, caller, size)
+        self.metrics.bodies.dec(size)
 
 
 class _Held:

@@ -42,6 +42,11 @@ class Metrics:
             ["operation"],
             registry=registry,
         )
+        self.bodies = Gauge(
+            "affectgan_request_bodies_bytes",
+            "Bodies of requests that are being sent or served",
+            registry=registry,
+        )
         self.expected = Gauge(
             "affectgan_backlog_seconds",
             "Time the pictures in flight are expected to take",

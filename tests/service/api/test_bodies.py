@@ -4,7 +4,6 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -25,13 +24,6 @@ def head(length: int, *more: str) -> bytes:
     return "\r\n".join((*lines, f"Content-Length: {length}", "", "")).encode()
 
 
-@pytest.fixture
-def hasty() -> Iterator[Gateway]:
-    """A gateway with one slot, that waits for bodies for half a second."""
-    with open_gateway(Settings(predict_capacity=1, body_seconds=0.5, caller_uploads=3)) as gateway:
-        yield gateway
-
-
 def test_bodies_on_their_way_take_no_room_from_requests_that_are_whole() -> None:
     with open_gateway(Settings(predict_capacity=1)) as gateway, ExitStack() as stack:
         for _ in range(5):
@@ -40,21 +32,23 @@ def test_bodies_on_their_way_take_no_room_from_requests_that_are_whole() -> None
         assert [gateway.post("/v1/predict", PREDICT_BODY).status for _ in range(5)] == [200] * 5
 
 
-def test_a_body_that_does_not_come_in_time_is_refused_and_its_connection_closed(
-    hasty: Gateway,
-) -> None:
-    with connect(hasty) as slow:
+def test_a_body_that_does_not_come_in_time_is_refused_and_its_connection_closed() -> None:
+    with open_gateway(Settings(body_seconds=0.2)) as gateway, connect(gateway) as slow:
         slow.sendall(head(1000) + b"{")
         answer = slow.makefile("rb").read()  # to its end: it is closed
     assert answer.startswith(b"HTTP/1.1 408") and b'"code":"body_too_slow"' in answer
 
 
-def test_a_caller_sends_so_many_bodies_at_a_time(hasty: Gateway) -> None:
-    with ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(connect(hasty)).sendall(head(1000) + b"{")
-        until(lambda: hasty.post("/v1/predict", PREDICT_BODY).status == 429, 5)
-    until(lambda: hasty.post("/v1/predict", PREDICT_BODY).status == 200, 5)
+def test_a_caller_sends_so_many_bodies_at_a_time() -> None:
+    held = "affectgan_request_bodies_bytes"
+    with open_gateway(Settings(caller_uploads=3)) as gateway:
+        with ExitStack() as stack:
+            for _ in range(3):
+                stack.enter_context(connect(gateway)).sendall(head(1000) + b"{")
+            until(lambda: gateway.metric(held) == 3)
+            assert gateway.post("/v1/predict", PREDICT_BODY).status == 429
+        until(lambda: gateway.metric(held) == 0)
+        assert gateway.post("/v1/predict", PREDICT_BODY).status == 200
 
 
 def test_bodies_that_hold_too_much_together_are_refused() -> None:
@@ -63,8 +57,9 @@ def test_bodies_that_hold_too_much_together_are_refused() -> None:
         for _ in range(2):
             sending = stack.enter_context(connect(gateway))
             sending.sendall(head(1_500_000) + b" " * 1_400_000)
+        until(lambda: gateway.metric("affectgan_request_bodies_bytes") == 2_800_000)
         body = json.dumps(PREDICT_BODY).encode() + b" " * 1_000_000
-        until(lambda: gateway.post("/v1/predict", body).status == 503, 10)
+        assert gateway.post("/v1/predict", body).status == 503
         assert gateway.post("/v1/predict", PREDICT_BODY).status == 200  # there is room for it
 
 
