@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).parents[2] / "service" / "page" / "examples"
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 320, "height": 640}
 OF_THE_PAGE = ("data:", "blob:")
-TIMEOUT_MS = 60_000  # for what must happen; tests wait for states, never for a time
+TIMEOUT_MS = 120_000  # for what must happen; tests wait for states, never for a time
 
 
 @dataclass

@@ -40,7 +40,7 @@ function chooser() {
     @dragleave=${(event) => over(event, false)}
     @drop=${dropped}
   >
-    <p>
+    <div class="choose">
       <label class="button">
         ${t("choose.files")}
         <input
@@ -57,9 +57,10 @@ function chooser() {
         <input id="folder" type="file" webkitdirectory class="inside" @change=${taken} />
       </label>
       <button type="button" id="camera" @click=${startCamera}>${t("choose.camera")}</button>
-    </p>
-    <p class="quiet">${t("choose.drop")}</p>
-    ${state.pictureOrigins.length ? addressField() : nothing} ${examples()}
+      <p class="quiet">${t("choose.drop")}</p>
+      ${state.pictureOrigins.length ? addressField() : nothing}
+    </div>
+    ${examples()}
   </div>`;
 }
 
@@ -109,13 +110,13 @@ const examples = () => html`<div class="examples">
 function strip() {
   if (!state.pictures.length) return nothing;
   return html`<div class="strip">
-    <h3 id="strip-label">${t("strip.title", { count: state.pictures.length })}</h3>
+    <div class="strip-head">
+      <h3 id="strip-label">${t("strip.title", { count: state.pictures.length })}</h3>
+      <button type="button" @click=${pictures.removeAll}>${t("strip.clear")}</button>
+    </div>
     <ul class="thumbs" aria-labelledby="strip-label">
       ${repeat(state.pictures, (picture) => picture.id, thumbnail)}
     </ul>
-    <p>
-      <button type="button" @click=${pictures.removeAll}>${t("strip.clear")}</button>
-    </p>
   </div>`;
 }
 
