@@ -84,8 +84,9 @@ def _reached(model: AffectModel, images: U8, axis: int) -> float:
     space = Space(model)
 
     def one(x: Tensor) -> tuple[Tensor, ...]:
-        rows = Rows.of(x, model.read(x), torch.zeros(len(x), dtype=torch.long), torch.ones(len(x)))
-        move = torch.zeros(len(x), len(model.card.nuisances))
+        unasked = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        rows = Rows.of(x, model.read(x), unasked, x.new_ones(len(x)))
+        move = x.new_zeros(len(x), len(model.card.nuisances))
         move[:, axis] = 1
         return (
             space.reached(rows, move, model.read(model.to_pixels(space.draw(rows, move))).latent),
