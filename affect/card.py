@@ -111,6 +111,9 @@ class ModelCard(_Frozen):
     )
     calibration: dict[str, Calibration]
     """By AU: from its logit to a probability and a decision."""
+    calibrated_on: tuple[str, ...] = Field(
+        default=(), description="how and on what `calibration` was fitted; empty: not said"
+    )
     data: DataSummary
     """What it was trained on."""
     quality: dict[str, Measured] = {}

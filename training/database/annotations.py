@@ -29,6 +29,16 @@ class Annotations:
     sides: NDArray[np.float32]  # (N, 2, K) intensity of the person's left, then right; NaN unknown
     confidence: NDArray[np.float32]  # (N, K + 2) in [0, 1], 1 where a label is simply true
 
+    @classmethod
+    def unknown(cls, count: int, aus: int) -> "Annotations":
+        """Of so many rows and Action Units that nobody annotated; what labels there are is certain."""
+        return cls(
+            np.full(count, UNKNOWN, np.int64),
+            np.full((count, len(POSE)), np.nan, np.float32),
+            np.full((count, 2, aus), np.nan, np.float32),
+            np.ones((count, aus + len(DIMENSIONS)), np.float32),
+        )
+
     def take(self, rows: NDArray[np.integer]) -> "Annotations":
         """The rows named."""
         return take_rows(self, rows)
@@ -78,13 +88,8 @@ def expression_weights(rows: Annotations) -> NDArray[np.float32]:
 def read_annotations(database: Database, split: str) -> Annotations:
     """All rows of a split."""
     texts = database.table(split, ["truth"])["truth"].to_pylist()
-    aus, count = database.card.vocabulary, len(texts)
-    found = Annotations(
-        np.full(count, UNKNOWN, np.int64),
-        np.full((count, len(POSE)), np.nan, np.float32),
-        np.full((count, 2, len(aus)), np.nan, np.float32),
-        np.ones((count, len(aus) + 2), np.float32),
-    )
+    aus = database.card.vocabulary
+    found = Annotations.unknown(len(texts), len(aus))
     for row, text in enumerate(texts):
         _fill(found, row, json.loads(text), aus)
     return found

@@ -81,6 +81,13 @@ def judge(
 @click.option(
     "--images", type=click.IntRange(min=16), help="most faces of the split to read  [default: 4000]"
 )
+@click.option(
+    "--photographs",
+    type=_FOLDER,
+    multiple=True,
+    help="database of photographs, pseudo-labelled or annotated: measured apart from the data, and "
+    "people at rest in it hold the thresholds; may be given again",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads"
@@ -88,6 +95,7 @@ def judge(
 def evaluate(
     run: Path,
     data: Path,
+    photographs: tuple[Path, ...],
     split: str,
     judge_folder: Path | None,
     calibrate: bool | None,
@@ -116,7 +124,11 @@ def evaluate(
         split=split, calibrate=calibrate, explained_images=explanations, seed=seed
     )
     measured, art = measure(
-        run, data, judge_folder, replace(config, most_images=images or config.most_images)
+        run,
+        data,
+        judge_folder,
+        replace(config, most_images=images or config.most_images),
+        photographs=photographs,
     )
     paths = report.write(measured, art, run)
     click.echo(report.summary_text(measured))

@@ -1,5 +1,6 @@
 """A small database of drawn faces whose mouth and brows show their labels."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -84,6 +85,39 @@ def drawn_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with DatabaseWriter(folder, card, shard_images=200) as writer:
         for sample in samples(150, 4):
             writer.add(sample)
+    return folder
+
+
+def as_labelled_by_a_teacher(sample: Sample) -> Sample:
+    """With an expression, a pose, sides and confidence beside the labels."""
+    frown, smile = (float(sample.labels[VOCABULARY.index(code)]) for code in ("AU4", "AU12"))
+    truth: dict[str, object] = {
+        "confidence": {"AU4": 0.5, "valence": 0.8},
+        "pose_degrees": {"yaw": 10 * frown, "pitch": 0.0, "roll": 0.0},
+        "sides": {"left": {"AU12": smile}, "right": {"AU12": smile / 2}},
+    }
+    if not sample.labels[:-2].any():
+        truth["expression"] = "neutral"
+    elif smile and not frown:
+        truth["expression"] = "happiness"
+    return replace(sample, source="people", truth=truth)
+
+
+@pytest.fixture(scope="session")
+def photograph_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 240 faces of 60 people as a teacher would label photographs."""
+    folder = tmp_path_factory.mktemp("photographs")
+    card = DataCard(
+        name="people",
+        vocabulary=VOCABULARY.aus,
+        image_px=SIDE,
+        sources=("people",),
+        licence="CC0-1.0",
+        teacher="a drawing",
+    )
+    with DatabaseWriter(folder, card, shard_images=100) as writer:
+        for sample in samples(60, 4):
+            writer.add(as_labelled_by_a_teacher(sample))
     return folder
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from affect.labels import mask_labels
 from affect.model import AffectModel
 from affect.rows import take_rows
+from training.database.annotations import Annotations, project, read_annotations
 from training.database.reader import Database
 
 Floats = NDArray[np.float64]
@@ -37,6 +38,7 @@ class Faces:
     twin_of: NDArray[np.intp]
     # (N,) faces of one name are the same person in different states; "" where there is none
     pair: NDArray[np.str_]
+    annotations: Annotations  # expression, pose, sides and confidence, for the model's AUs
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,6 +59,9 @@ class Read:
     strangeness: Floats
     latent_distance: Floats  # (N,) Mahalanobis distance of the latent from those of real faces
     reconstruction_error: Floats  # (N,) mean absolute difference of pixels in [0, 1]
+    expression: Floats  # (N, E) probabilities of the card's expressions
+    pose: Floats  # (N, 3) degrees: yaw, pitch, roll; (N, 0) where not learnt
+    sides: Floats  # (N, 2, D) intensities of left, then right, of the card's one-sided AUs
 
     @property
     def labels(self) -> Floats:
@@ -95,6 +100,11 @@ def load_faces(
         groups=_attributes(database, split, rows),
         twin_of=_twins(groups_of_twins[rows]),
         pair=np.array([str(truths[row].get("pair") or groups_of_twins[row]) for row in rows]),
+        annotations=project(
+            read_annotations(database, split).take(rows),
+            model.card.vocabulary,
+            database.card.vocabulary,
+        ),
     )
 
 
@@ -117,6 +127,9 @@ def read(model: AffectModel, images: U8) -> Read:
             model.strangeness(output.features),
             whitened.norm(dim=0),
             error,
+            output.expression.softmax(1),
+            output.pose,
+            output.sides.sigmoid(),
         )
 
     return Read(*in_batches(model, one, images))

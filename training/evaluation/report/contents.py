@@ -13,7 +13,9 @@ from training.evaluation.explanation.explanations import Benchmark
 from training.evaluation.generation.control import CircumplexPoint, CrossTalk, Direction
 from training.evaluation.generation.fidelity import Distances, Memory, TwinEdit
 from training.evaluation.judge.evaluator import Control
+from training.evaluation.recognition.attributes import AttributeFigures
 from training.evaluation.recognition.pairwise_ranking import PairwiseRanking
+from training.evaluation.recognition.photographs import Photographs
 from training.evaluation.recognition.recognition import GroupTable, Recognition
 from training.evaluation.recognition.robustness import Curve, OutOfDistribution
 from training.pages import Strip
@@ -50,6 +52,8 @@ class Report:
     # faces of the validation split; 0 where the card's calibration was left as it was
     calibrated_on: int
     recognition: Recognition
+    attributes: AttributeFigures
+    photographs: tuple[Photographs, ...]  # kept apart from everything else, which is of `data`
     groups: tuple[GroupTable, ...]
     pairwise_rankings: tuple[PairwiseRanking, ...]  # pairs of faces of one person
     generated: Generated | None
@@ -85,6 +89,9 @@ def quality(report: Report) -> dict[str, Measured]:
         "au_auc": recognised.mean_auc,
         "au_calibration_error": recognised.mean_calibration_error,
     }
+    figures |= _of_attributes(report.attributes)
+    for one in report.photographs:
+        figures |= _of_photographs(one)
     figures |= {f"{va.name}_ccc": va.ccc for va in recognised.va} | {
         f"{va.name}_oracle_ccc": va.oracle_ccc for va in recognised.va
     }
@@ -112,6 +119,27 @@ def quality(report: Report) -> dict[str, Measured]:
         for name, f in figures.items()
         if np.isfinite(f.value)
     }
+
+
+def _of_attributes(found: AttributeFigures) -> dict[str, Interval]:
+    figures = {f"{one.code}_side": one.right_sign for one in found.sides}
+    if found.expression:
+        figures["expression_balanced_accuracy"] = found.expression.balanced_accuracy
+    if found.pose:
+        figures |= {f"{axis}_error_degrees": value for axis, value in found.pose.error.items()}
+    return figures
+
+
+def _of_photographs(found: Photographs) -> dict[str, Interval]:
+    """Headline figures on one set of photographs."""
+    figures = {"au_auc": found.mean_auc}
+    figures |= {f"{name}_ccc": value for name, value in found.va.items()}
+    if found.rest:
+        figures["rest_alarms_worst"] = found.rest.alarms[found.rest.worst]
+        figures["rest_any_alarm"] = found.rest.any_alarm
+    if found.smiles_seen:
+        figures["smiles_seen"] = found.smiles_seen
+    return {f"{found.data}: {name}": value for name, value in figures.items()}
 
 
 def _finite(value: float) -> float | None:

@@ -3,7 +3,7 @@ what is drawn, report.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,32 +19,27 @@ from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.database.card import DataError
 from training.database.reader import Database
-from training.database.sample import VALIDATION
 from training.evaluation.bias import nuisance_directions
 from training.evaluation.core import metrics
-from training.evaluation.core.predictions import (
-    U8,
-    Faces,
-    Floats,
-    Read,
-    in_batches,
-    load_faces,
-    read,
-)
+from training.evaluation.core.predictions import U8, Faces, Floats, Read, load_faces, read
 from training.evaluation.explanation.examples import ExplanationExample
 from training.evaluation.explanation.explanations import Benchmark, benchmark
 from training.evaluation.generation import control, drawing, fidelity, speed
 from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.recognition import recognition, robustness
+from training.evaluation.recognition.attributes import AttributeFigures, measure_attributes
+from training.evaluation.recognition.card_calibration import (
+    CalibrationData,
+    calibrate,
+    learn_features,
+)
 from training.evaluation.recognition.pairwise_ranking import pairwise_rankings
+from training.evaluation.recognition.photographs import measure_photographs
 from training.evaluation.recognition.recognition import GroupTable, Recognition
 from training.evaluation.recognition.robustness import Curve
 from training.evaluation.report import pictures, plots
 from training.evaluation.report.contents import Generated, Illustrations, Report, quality
-from training.gan.post_training import fit_features
 from training.gan.run_folder import MODEL_FOLDER
-
-QUANTILES = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +87,7 @@ class _Evaluation:
     folder: Path  # of the model
     model: AffectModel
     database: Database
+    photographs: Sequence[Database]
     evaluator: JudgeEvaluator | None
     config: EvaluationConfig
     writes_card: bool
@@ -107,6 +103,7 @@ class _Recognised:
     read: Read
     recognition: Recognition
     groups: tuple[GroupTable, ...]
+    attributes: AttributeFigures
 
 
 @dataclass(frozen=True)
@@ -123,16 +120,26 @@ class _Drawn:
 
 
 def evaluate(
-    run: Path, data: Path, judge_folder: Path | None, config: EvaluationConfig
+    run: Path,
+    data: Path,
+    judge_folder: Path | None,
+    config: EvaluationConfig,
+    *,
+    photographs: Sequence[Path] = (),
 ) -> tuple[Report, Illustrations]:
     """Measure the run, and write calibration, quality and reference into its card if these are its
-    own data.
+    own data. `photographs` are databases of people, measured apart.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
-    work, stages = _open(run, data, judge_folder, config, device), _Stages(12)
+    work, stages = _open(run, data, judge_folder, photographs, config, device), _Stages(13)
     calibrated_on = _prepare(work, stages)
     known = _recognise(work, stages, data)
+    with stages("photographs"):
+        of_people = tuple(
+            measure_photographs(work.model, one, config.split, config.most_images, work.rng)
+            for one in work.photographs
+        )
     drawn = _draw(work, stages, known)
     with stages("robustness"):
         some = np.sort(work.rng.permutation(len(known.faces))[: config.corrupted_images])
@@ -159,6 +166,8 @@ def evaluate(
         wrote_card=work.writes_card,
         calibrated_on=calibrated_on,
         recognition=known.recognition,
+        attributes=known.attributes,
+        photographs=of_people,
         groups=known.groups,
         pairwise_rankings=pairwise_rankings(card, known.faces, known.read),
         generated=drawn.generated,
@@ -181,7 +190,12 @@ def evaluate(
 
 
 def _open(
-    run: Path, data: Path, judge_folder: Path | None, config: EvaluationConfig, device: str
+    run: Path,
+    data: Path,
+    judge_folder: Path | None,
+    photographs: Sequence[Path],
+    config: EvaluationConfig,
+    device: str,
 ) -> _Evaluation:
     model = load_model(run / MODEL_FOLDER, device=device)
     database = Database.open(data)
@@ -191,6 +205,7 @@ def _open(
         folder=run / MODEL_FOLDER,
         model=model,
         database=database,
+        photographs=[Database.open(folder) for folder in photographs],
         evaluator=JudgeEvaluator(judge, model) if judge else None,
         config=config,
         writes_card=at_home if config.calibrate is None else config.calibrate,
@@ -210,10 +225,11 @@ def _prepare(work: _Evaluation, stages: _Stages) -> int:
             nuisance_directions.learn(model, people=config.nuisance_people, seed=config.seed)
             model.save(work.folder)
     with stages("calibration"):
+        data = CalibrationData(work.database, work.photographs, config.most_images)
         if work.writes_card and "strangeness" not in model.card.reference:
-            learn_features(model, work.database, config, work.rng)
+            learn_features(model, data, work.rng)
             model.save(work.folder)
-        return calibrate(model, work.database, config, work.rng) if work.writes_card else 0
+        return calibrate(model, data, work.rng) if work.writes_card else 0
 
 
 def _recognise(work: _Evaluation, stages: _Stages, data: Path) -> _Recognised:
@@ -230,7 +246,8 @@ def _recognise(work: _Evaluation, stages: _Stages, data: Path) -> _Recognised:
         weights = metrics.resamplings(faces.identity, work.rng)
         recognised = recognition.recognise(model.card, faces, output, weights)
         groups = recognition.group_tables(model.card, faces, output, weights)
-    return _Recognised(faces, output, recognised, groups)
+        attributes = measure_attributes(model.card, faces, output, weights)
+    return _Recognised(faces, output, recognised, groups, attributes)
 
 
 def _draw(work: _Evaluation, stages: _Stages, known: _Recognised) -> _Drawn:
@@ -323,50 +340,6 @@ def _plots(
     if generated and generated.circumplex:
         made["circumplex"] = plots.circumplex(generated.circumplex)
     return made
-
-
-# -- the card --------------------------------------------------------------------------------------
-
-
-def learn_features(
-    model: AffectModel, database: Database, config: EvaluationConfig, rng: np.random.Generator
-) -> None:
-    """Fit what is strange to a model, for weights of before training did so itself."""
-    faces = load_faces(database, model, "train", config.training_images, rng)
-    (features,) = in_batches(model, lambda x: (model.read(x).features,), faces.images)
-    fit_features(model, torch.from_numpy(features).float())
-
-
-def calibrate(
-    model: AffectModel, database: Database, config: EvaluationConfig, rng: np.random.Generator
-) -> int:
-    """Fit calibration and reference quantiles on the validation split, into the model's card;
-    returns how many faces it had.
-    """
-    if not len(database.table(VALIDATION)):
-        return 0
-    faces = load_faces(database, model, VALIDATION, config.most_images, rng)
-    seen = read(model, faces.images)
-    fitted = recognition.fit_calibrations(model.card, faces, seen)
-    model.replace_card(
-        model.card.model_copy(
-            update={"calibration": fitted, "reference": _reference(model.card, seen)}
-        )
-    )
-    return len(faces)
-
-
-def _reference(card: ModelCard, seen: Read) -> dict[str, list[float]]:
-    columns = {
-        "critic": seen.critic,
-        "strangeness": seen.strangeness,
-        "reconstruction_error": seen.reconstruction_error,
-    }
-    columns |= {name: seen.labels[:, i] for i, name in enumerate(card.labels_of.names)}
-    return {
-        name: [round(float(q), 6) for q in np.quantile(values, QUANTILES)]
-        for name, values in columns.items()
-    }
 
 
 def _machine(device: str) -> str:

@@ -15,6 +15,7 @@ from affect.picture_grid import picture_grid
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8
 from training.evaluation.explanation.examples import CAPTIONS, as_sheet
+from training.evaluation.recognition.photographs import Photographs
 from training.evaluation.report.contents import Illustrations, Report
 from training.pages import render_page
 
@@ -170,6 +171,7 @@ def summary_text(report: Report) -> str:
         )
     elif not report.calibrated_on:
         lines.append("  no validation split: thresholds are not calibrated")
+    lines += [line for one in report.photographs for line in _of_photographs(one)]
     for one in report.pairwise_rankings:
         if not report.at_home or one.name == "AU12":
             lines.append(
@@ -184,6 +186,28 @@ def summary_text(report: Report) -> str:
                     f"{gap.difference}: {gap.best} over {gap.worst}"
                 )
     return "\n".join(lines)
+
+
+def _of_photographs(found: Photographs) -> list[str]:
+    """One set of photographs, a figure a line."""
+    lines = [
+        f"{found.data}, photographs ({found.split}): {found.faces} faces of {found.people} people",
+        f"  AU AUC against the labels     {found.mean_auc}",
+    ]
+    lines += [f"  {name + ' CCC':<30}{value}" for name, value in found.va.items()]
+    if found.smiles_seen:
+        lines.append(
+            f"  AU12 present in smiles        {found.smiles_seen}   ({found.smiles} faces)"
+        )
+    if found.rest:
+        worst = found.rest.alarms[found.rest.worst]
+        lines.append(
+            f"  called present at rest        {worst}   ({found.rest.worst}, the worst of all; any "
+            f"AU {found.rest.any_alarm}; {found.rest.faces} faces)"
+        )
+    if found.never:
+        lines.append(f"  never read: {', '.join(found.never)}")
+    return lines
 
 
 def figure(value: Interval, digits: int = 3) -> Markup:

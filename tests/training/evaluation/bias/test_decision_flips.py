@@ -11,6 +11,7 @@ from affect.card import Calibration
 from affect.counterfactual.nuisance import turned
 from affect.model import AffectModel
 from tests.support.tiny import NUISANCES, tiny_card, tiny_model
+from training.database.annotations import Annotations
 from training.evaluation.bias.decision_flips import ON_THE_BRINK, decision_flips
 from training.evaluation.commands import audit
 from training.evaluation.core.predictions import Faces
@@ -27,6 +28,7 @@ def faces(count: int) -> Faces:
         {},
         np.full(count, -1),
         np.full(count, ""),
+        Annotations.unknown(count, unknown.shape[1] - 2),
     )
 
 

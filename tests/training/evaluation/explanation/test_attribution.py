@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support.shipped import face, model
+from training.database.annotations import Annotations
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import attribution
 from training.evaluation.explanation.attribution import AttributionFigures, by_rule, measure
@@ -32,6 +33,7 @@ def answered() -> AnsweredQuestions:
         {},
         none,
         np.full(len(images), ""),
+        Annotations.unknown(len(images), truth.shape[1] - 2),
     )
     found = ask(model(), faces, np.random.default_rng(1))
     assert (found.column >= len(CODES)).any()

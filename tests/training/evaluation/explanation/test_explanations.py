@@ -8,6 +8,7 @@ import torch
 
 from affect.judge import Judge
 from tests.support.shipped import FACES, face, model
+from training.database.annotations import Annotations
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import examples, grading, sanity_checks
 from training.evaluation.explanation.grading import Grader, JudgeThresholds
@@ -26,6 +27,7 @@ def faces() -> Faces:
         {},
         np.full(len(images), -1),
         np.full(len(images), ""),
+        Annotations.unknown(len(images), truth.shape[1] - 2),
     )
 
 
@@ -91,6 +93,7 @@ def test_the_threshold_of_identity_parts_twins_from_strangers() -> None:
         {},
         twin,
         np.full(80, ""),
+        Annotations.unknown(80, 0),
     )
     at = grading._equal_error(seen, known, rng.permutation(80))
     assert 0.6 < at < 0.99

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.shipped import face, model
+from training.database.annotations import Annotations
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import twins
 
@@ -19,6 +20,7 @@ def faces_of(truth: np.ndarray, twin_of: list[int]) -> Faces:
         {},
         np.array(twin_of),
         np.full(count, ""),
+        Annotations.unknown(count, truth.shape[1] - 2),
     )
 
 

@@ -71,3 +71,22 @@ def test_perfectly_parted_faces_give_a_finite_calibration():
     fitted = calibration.fit(np.linspace(-3, 3, 100), (np.linspace(-3, 3, 100) > 0).astype(float))
     assert 0 < fitted.scale < 100
     assert 0 < fitted.threshold < 1
+
+
+def test_a_threshold_is_raised_until_three_in_a_hundred_people_at_rest_are_called():
+    rest = np.random.default_rng(5).normal(0, 2, 400)
+    held = calibration.held_at_rest(Calibration(threshold=0.5), rest)
+    probability = 1 / (1 + np.exp(-rest))
+    assert (probability >= 0.5).mean() > 0.4
+    assert 0.027 <= (probability >= held.threshold).mean() <= calibration.REST_ALARMS
+
+
+def test_a_threshold_that_few_people_at_rest_reach_stays():
+    fitted = Calibration(scale=1.5, shift=-0.2, threshold=0.4)
+    assert calibration.held_at_rest(fitted, np.full(50, -6.0)) == fitted
+    assert calibration.held_at_rest(fitted, np.array([])) == fitted
+
+
+def test_people_at_rest_who_are_read_alike_are_all_kept_out():
+    held = calibration.held_at_rest(Calibration(), np.full(40, 3.0))
+    assert 1 / (1 + np.exp(-3.0)) < held.threshold < 1

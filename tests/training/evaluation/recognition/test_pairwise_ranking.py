@@ -5,6 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from affect.model import smoke_card
+from tests.support.split_readings import made_reading
+from training.database.annotations import Annotations
 from training.evaluation.core.predictions import Faces, Read
 from training.evaluation.recognition.pairwise_ranking import pairwise_rankings
 
@@ -30,8 +32,9 @@ def pairs(count: int, right: int) -> tuple[Faces, Read]:
         {},
         none,
         who,
+        Annotations.unknown(2 * count, truth.shape[1] - 2),
     )
-    return faces, Read(logits, np.zeros((2 * count, 2)), *np.zeros((4, 2 * count)))
+    return faces, made_reading(logits, np.zeros((2 * count, 2)))
 
 
 def test_the_share_of_pairs_in_the_right_order_with_wilsons_interval():

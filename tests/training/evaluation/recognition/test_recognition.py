@@ -1,10 +1,14 @@
 """Figures of readings whose quality is known because they were made from the truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from affect.card import Calibration
 from affect.model import smoke_card
+from tests.support.split_readings import made_reading
+from training.database.annotations import Annotations
 from training.evaluation.core import metrics
 from training.evaluation.core.predictions import Faces, Read
 from training.evaluation.recognition import recognition
@@ -32,9 +36,10 @@ def made(*, noise: float, worse: float = 0.0) -> tuple[Faces, Read, np.ndarray]:
         {"tone": group},
         np.full(N, -1),
         np.full(N, ""),
+        Annotations.unknown(N, 2),
     )
     weights = metrics.resamplings(faces.identity, rng, 100)
-    return faces, Read(logits, va, *np.zeros((4, N))), weights
+    return faces, made_reading(logits, va), weights
 
 
 def test_a_perfect_reading_gets_perfect_figures():
@@ -48,7 +53,7 @@ def test_a_perfect_reading_gets_perfect_figures():
 
 def test_calibrated_thresholds_beat_the_neutral_one():
     faces, read, weights = made(noise=0.1)
-    shifted = Read(read.logits - 4, *list(vars(read).values())[1:])
+    shifted = replace(read, logits=read.logits - 4)
     calibrated = CARD.model_copy(
         update={"calibration": recognition.fit_calibrations(CARD, faces, shifted)}
     )

@@ -176,6 +176,22 @@ def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
     assert json.loads((tmp_path / "report.json").read_text())["generated"] is None
 
 
+def test_photographs_are_measured_apart_and_hold_the_thresholds(
+    tmp_path, drawn_database, photograph_database
+):
+    untrained_run(tmp_path, drawn_database)
+    given = ["--data", str(drawn_database), "--photographs", str(photograph_database)]
+    answer = CliRunner().invoke(command, [str(tmp_path), *given, "--images", "64"])
+    assert answer.exit_code == 0, answer.output
+    (section,) = json.loads((tmp_path / "report.json").read_text())["photographs"]
+    assert section["data"] == "people" and section["rest"]["faces"] > 0
+    assert "must not stand beside" in (tmp_path / "report.html").read_text()
+    assert "people, photographs (test)" in answer.output
+    card = ModelCard.load(tmp_path / "model")
+    assert "neutral faces of people" in card.calibrated_on[1]
+    assert "people: au_auc" in card.quality
+
+
 def test_the_terminal_gets_every_headline(written):
     text = report.summary_text(written)
     for name, value, _ in report.headline(written):

@@ -1,0 +1,121 @@
+"""What evaluation writes into a model's card before it measures: calibration, and quantiles of what is
+read off faces that are not the test's.
+
+Where photographs are given, thresholds are held at what people at rest allow (`calibration`), and the
+quantiles, by which realism ranks a face and drift is seen, are of renders and people alike.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from affect.card import Calibration, ModelCard
+from affect.labels import POSE
+from affect.model import AffectModel
+from affect.rows import join_rows
+from training.database.reader import Database
+from training.database.sample import TRAIN, VALIDATION
+from training.evaluation.core.predictions import Read, in_batches, load_faces, read
+from training.evaluation.recognition import calibration, recognition
+from training.evaluation.recognition.photographs import logits_at_rest
+from training.gan.post_training import fit_features
+
+QUANTILES = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """What to fit on: the run's own database, sets of photographs, and how many faces at most."""
+
+    database: Database
+    photographs: Sequence[Database]
+    most_images: int
+
+
+def learn_features(model: AffectModel, data: CalibrationData, rng: np.random.Generator) -> None:
+    """Fit what is strange to a model, for weights of before training did so itself."""
+    faces = load_faces(data.database, model, TRAIN, data.most_images, rng)
+    (features,) = in_batches(model, lambda x: (model.read(x).features,), faces.images)
+    fit_features(model, torch.from_numpy(features).float())
+
+
+def calibrate(model: AffectModel, data: CalibrationData, rng: np.random.Generator) -> int:
+    """Fit calibration and reference quantiles on the validation split, into the model's card;
+    returns how many faces it had.
+    """
+    if not data.database.count(VALIDATION):
+        return 0
+    faces = load_faces(data.database, model, VALIDATION, data.most_images, rng)
+    seen = read(model, faces.images)
+    fitted = recognition.fit_calibrations(model.card, faces, seen)
+    words = [
+        f"scale, shift and the threshold best for F1: {len(faces):,} validation faces of "
+        f"{data.database.card.name}"
+    ]
+    for photographs in data.photographs:
+        fitted, held = _held_at_rest(model, fitted, photographs)
+        words += [held] if held else []
+    changes = {
+        "calibration": fitted,
+        "calibrated_on": tuple(words),
+        "reference": _reference(model.card, _with_people(model, seen, data, rng)),
+    }
+    model.replace_card(model.card.model_copy(update=changes))
+    return len(faces)
+
+
+def _held_at_rest(
+    model: AffectModel, fitted: dict[str, Calibration], photographs: Database
+) -> tuple[dict[str, Calibration], str]:
+    """Thresholds that people at rest allow, and how they came about; as they were where the set
+    has none.
+    """
+    logits = logits_at_rest(model, photographs, (TRAIN, VALIDATION))
+    if not len(logits) or not model.card.learns_aus:
+        return fitted, ""
+    held = {
+        code: calibration.held_at_rest(fitted[code], logits[:, k])
+        for k, code in enumerate(model.card.vocabulary)
+    }
+    raised = [
+        f"{code} {fitted[code].threshold:.2f} to {held[code].threshold:.2f}"
+        for code in held
+        if held[code] != fitted[code]
+    ]
+    return held, (
+        f"thresholds raised where more than {calibration.REST_ALARMS:.0%} of {len(logits)} neutral "
+        f"faces of {photographs.card.name} (training and validation splits) were called present: "
+        f"{', '.join(raised) or 'none'}"
+    )
+
+
+def _with_people(
+    model: AffectModel, seen: Read, data: CalibrationData, rng: np.random.Generator
+) -> Read:
+    """Readings and those of photographs, repeated until they are as many."""
+    parts = [seen]
+    for photographs in data.photographs:
+        if photographs.count(VALIDATION):
+            faces = load_faces(photographs, model, VALIDATION, data.most_images, rng)
+            parts += [read(model, faces.images)] * max(1, len(seen.va) // len(faces))
+    return join_rows(parts, np.concatenate)
+
+
+def _reference(card: ModelCard, seen: Read) -> dict[str, list[float]]:
+    columns = {
+        "critic": seen.critic,
+        "strangeness": seen.strangeness,
+        "reconstruction_error": seen.reconstruction_error,
+    }
+    for names, values in (
+        (card.labels_of.names, seen.labels),
+        (card.expressions, seen.expression),
+        (POSE if card.pose else (), seen.pose),
+    ):
+        columns |= {name: values[:, i] for i, name in enumerate(names)}
+    return {
+        name: [round(float(q), 6) for q in np.quantile(values, QUANTILES)]
+        for name, values in columns.items()
+    }
