@@ -111,6 +111,15 @@ class HeadPose(_Answer):
     """Above 0: clockwise."""
 
 
+class ReadingWarning(_Answer):
+    """Why not to believe a reading."""
+
+    code: str
+    """unlike_training, head_turned, finder_unsure, small_face; others may come."""
+    detail: str
+    """The figure and its limit, in a sentence."""
+
+
 class Reading(_Answer):
     """What the model reads off a face. What its card does not name is absent."""
 
@@ -124,6 +133,8 @@ class Reading(_Answer):
     """The class of expression, where the model knows classes."""
     pose: HeadPose | None = None
     """How the head is turned, where the model reads it."""
+    warnings: list[ReadingWarning] = []
+    """Why not to believe this reading; empty where nothing speaks against it."""
     aus: dict[str, ActionUnitReading] = {}
     """The Action Units by FACS code."""
 

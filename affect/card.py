@@ -88,6 +88,22 @@ class DataSummary(_Frozen):
     positive_intensity: float = Field(description="an AU counts as present from this intensity on")
 
 
+class WarningLimits(_Frozen):
+    """Beyond what a reading carries a warning (affect/protocol/reading_warnings.py). LOG.md says how the
+    defaults were measured.
+    """
+
+    realism: float = Field(
+        default=0.05, ge=0, le=1, description="warned below: the picture is unlike training's faces"
+    )
+    yaw_degrees: float = Field(default=45.0, gt=0, description="warned beyond, to either side")
+    pitch_degrees: float = Field(default=30.0, gt=0, description="warned beyond, up or down")
+    confidence: float = Field(
+        default=0.9, ge=0, le=1, description="warned below: the finder is not sure of a face"
+    )
+    face_px: float = Field(default=40.0, ge=0, description="warned below, side of the face's box")
+
+
 class ModelCard(_Frozen):
     """The card. `digest` is the SHA-256 of the weights file; `seen_images` is how long the run was trained."""
 
@@ -129,6 +145,8 @@ class ModelCard(_Frozen):
     one_sided: tuple[str, ...] = Field(
         default=(), description="AUs whose left and right intensity it reads, in order"
     )
+    warning_limits: WarningLimits = WarningLimits()
+    """Beyond what a reading carries a warning."""
     affect_rule: str = Field(
         default="", description="rule by which rendered faces got valence and arousal"
     )

@@ -12,6 +12,7 @@ from affect.images import ImageError
 from affect.inputs import Picture
 from affect.labels import POSE
 from affect.protocol.messages import Predictions
+from affect.protocol.reading_warnings import reading_warnings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Reading:
     expressions: Mapping[str, float] = field(default_factory=dict)  # probability of each class
     pose: Mapping[str, float] = field(default_factory=dict)  # yaw, pitch, roll in degrees
     aus: Mapping[str, ActionUnit] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # codes of `affect.protocol.reading_warnings`
     error: str | None = None
     detail: str | None = None
     identity: NDArray[np.float32] | None = (
@@ -92,6 +93,7 @@ def face_reading(
         expressions=_named(card.expressions, read.expression[row]),
         pose=_named(POSE, read.pose[row]) if card.pose else {},
         aus=_units(card, read, row) if card.learns_aus else {},
+        warnings=tuple(one.code for one in reading_warnings(card, read, row, face)),
     )
 
 

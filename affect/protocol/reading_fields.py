@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from affect.card import ModelCard
+from affect.faces import Face
 from affect.labels import AROUSAL, POSE, VALENCE
 from affect.protocol.messages import Predictions
+from affect.protocol.reading_warnings import reading_warnings
 
 DECIMALS, DEGREE_DECIMALS = 4, 2
 Json = dict[str, Any]
 
 
-def reading_fields(card: ModelCard, read: Predictions, row: int) -> Json:
-    """What the model of the card reads off one face, rounded."""
+def reading_fields(card: ModelCard, read: Predictions, row: int, face: Face | None = None) -> Json:
+    """What the model of the card reads off one face, rounded, and warnings about it."""
     fields: Json = {"realism": round(float(read.realism[row]), DECIMALS)}
     if card.learns_va:
         fields |= _named((VALENCE, AROUSAL), read.va[row].tolist())
@@ -27,6 +29,8 @@ def reading_fields(card: ModelCard, read: Predictions, row: int) -> Json:
         fields["pose"] = _named(POSE, read.pose[row].tolist(), DEGREE_DECIMALS)
     if card.learns_aus:
         fields["aus"] = _action_units(card, read, row)
+    warnings = reading_warnings(card, read, row, face)
+    fields["warnings"] = [{"code": one.code, "detail": one.detail} for one in warnings]
     return fields
 
 

@@ -84,7 +84,8 @@ def _contents(result: InferenceResult, row: range) -> Json:
 
 
 def _face_reading(result: PredictionResult, index: int) -> Json:
-    return _face(result.faces[index]) | reading_fields(result.card, result.read, index)
+    face = result.faces[index]
+    return _face(face) | reading_fields(result.card, result.read, index, face)
 
 
 def _generation(result: GenerationResult, index: int) -> Json:
@@ -105,7 +106,7 @@ def _explanation(result: ExplanationResult, row: range) -> Json:
     return {
         "question": _question(result, index),
         "box": _face(result.faces[index])["box"],
-        "factual": reading_fields(card, result.read, index),
+        "factual": reading_fields(card, result.read, index, result.faces[index]),
         "reconstruction": {
             "image": _image(result.reconstruction[index]),
             "prediction": reading_fields(card, result.reconstruction_read, index),

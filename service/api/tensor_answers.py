@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from affect.answers import RowProblem
 from affect.card import ModelCard
 from affect.protocol.messages import Predictions
+from affect.protocol.reading_warnings import reading_warnings
 from service.api.tensors import Array, Datatype
 from service.inference.results import (
     ExplanationResult,
@@ -51,8 +52,17 @@ def _prediction(result: PredictionResult, indices: Indices) -> Tensors:
     return {
         **_reading(result.card, result.read, indices),
         "present": ("BOOL", present),
+        "warnings": _texts(_warnings(result, index) for index in indices),
         "box": ("FP32", np.array(boxes, np.float32).reshape(-1, 4)),
     }
+
+
+def _warnings(result: PredictionResult, index: int) -> str:
+    """Codes, joined by semicolons."""
+    if index < 0:
+        return ""
+    found = reading_warnings(result.card, result.read, index, result.faces[index])
+    return ";".join(warning.code for warning in found)
 
 
 def _generation(result: GenerationResult, indices: Indices) -> Tensors:

@@ -38,6 +38,7 @@ OUTPUTS: dict[Operation, dict[str, tuple[Datatype, Shape]]] = {
         **READ,
         "present": ("BOOL", AUS),
         "box": ("FP32", (-1, 4)),
+        "warnings": ("BYTES", ROWS),
         "error": ("BYTES", ROWS),
     },
     "generate": {

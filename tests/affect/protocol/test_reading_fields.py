@@ -44,4 +44,4 @@ def test_a_reading_is_what_the_interface_says(read: Predictions) -> None:
 def test_what_a_model_does_not_know_is_absent() -> None:
     card = tiny_card("va")
     read = predict(tiny_model(card), np.zeros((1, 32, 32, 3), np.uint8), (1,))
-    assert set(reading_fields(card, read, 0)) == {"realism", "valence", "arousal"}
+    assert set(reading_fields(card, read, 0)) == {"realism", "valence", "arousal", "warnings"}

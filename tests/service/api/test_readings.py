@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import skimage.transform
 from skimage import data
 from tritonclient import http as triton
 
@@ -24,6 +25,16 @@ def test_a_face_has_expression_pose_and_sides(reading_gateway: Gateway) -> None:
     assert set(face["pose"]) == {"yaw", "pitch", "roll"}
     assert {"left", "right"} <= set(face["aus"]["AU12"])
     assert "left" not in face["aus"]["AU25"]
+
+
+def test_a_small_face_and_a_strange_one_are_warned_about(reading_gateway: Gateway) -> None:
+    small = skimage.transform.resize(data.astronaut(), (128, 128), preserve_range=True)
+    picture = encoded(small.astype(np.uint8))
+    (face,) = reading_gateway.post("/v1/predict", picture, kind="image/png").json["results"][0][
+        "faces"
+    ]
+    warnings = {warning["code"]: warning["detail"] for warning in face["warnings"]}
+    assert face["box"][2] < 40 and f"{face['box'][2]:.0f} px" in warnings["small_face"]
 
 
 def test_drawn_faces_are_measured_in_the_same_terms(reading_gateway: Gateway) -> None:

@@ -1,0 +1,64 @@
+"""When not to believe a reading: what is said beside it, by the limits of the model's card.
+
+The same in the gateway and in `affect.Reader`; no torch here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from affect.card import ModelCard
+from affect.faces import Face
+from affect.protocol.messages import Predictions
+
+UNLIKE_TRAINING, HEAD_TURNED, FINDER_UNSURE, SMALL_FACE = (
+    "unlike_training",
+    "head_turned",
+    "finder_unsure",
+    "small_face",
+)
+
+
+@dataclass(frozen=True)
+class ReadingWarning:
+    """A stable code, and a sentence with the figure and its limit."""
+
+    code: str
+    detail: str
+
+
+def reading_warnings(
+    card: ModelCard, read: Predictions, row: int, face: Face | None = None
+) -> tuple[ReadingWarning, ...]:
+    """Why the reading in this row may mean nothing; empty where nothing speaks against it.
+
+    Without `face`, of a picture that came as an aligned crop, nothing is said about finder and size.
+    """
+    return (*_of_reading(card, read, row), *(_of_face(card, face) if face else ()))
+
+
+def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[ReadingWarning]:
+    limits, realism = card.warning_limits, float(read.realism[row])
+    if realism < limits.realism:
+        detail = (
+            f"of the faces that the model learnt from, {realism:.0%} look at least as strange; "
+            f"below {limits.realism:.0%} it may be no face, or unlike any it knows"
+        )
+        yield ReadingWarning(UNLIKE_TRAINING, detail)
+    if card.pose:
+        yaw, pitch = (float(angle) for angle in read.pose[row, :2])
+        if abs(yaw) > limits.yaw_degrees or abs(pitch) > limits.pitch_degrees:
+            detail = (
+                f"the head is turned by {yaw:.0f} and raised by {pitch:.0f} degrees; readings hold "
+                f"up to {limits.yaw_degrees:.0f} and {limits.pitch_degrees:.0f} either way"
+            )
+            yield ReadingWarning(HEAD_TURNED, detail)
+
+
+def _of_face(card: ModelCard, face: Face) -> Iterator[ReadingWarning]:
+    limits, side_px = card.warning_limits, min(face.box[2:])
+    if face.confidence < limits.confidence:
+        detail = f"the finder is sure of a face by {face.confidence:.2f}; {limits.confidence:.2f} is firm"
+        yield ReadingWarning(FINDER_UNSURE, detail)
+    if side_px < limits.face_px:
+        detail = f"the face is {side_px:.0f} px wide; below {limits.face_px:.0f} px much of it is guessed"
+        yield ReadingWarning(SMALL_FACE, detail)
