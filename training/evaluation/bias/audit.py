@@ -22,7 +22,7 @@ from affect.picture_grid import picture_grid
 from training.evaluation.bias.nuisances import NUISANCES, Nuisance, Pairs, render_pairs, true_rows
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
-from training.evaluation.core.predictions import U8, Floats, in_batches
+from training.evaluation.core.predictions import U8, Decisions, Floats, decide, in_batches
 from training.evaluation.recognition.recognition import presence
 from training.renderer.expressions import VOCABULARY
 
@@ -68,15 +68,6 @@ class Audit:
     floor: float
 
 
-@dataclass(frozen=True)
-class Decisions:
-    """What the model decides about N faces."""
-
-    present: Floats  # (N, K)
-    intensity: Floats  # (N, K)
-    va: Floats  # (N, 2)
-
-
 def audit(model: AffectModel, *, people: int, seed: int) -> tuple[Audit, dict[str, U8]]:
     """Findings, and for each a picture (2 S, EXAMPLES * S, 3): faces whose decisions it turns most,
     before over after.
@@ -90,16 +81,6 @@ def audit(model: AffectModel, *, people: int, seed: int) -> tuple[Audit, dict[st
     findings.sort(key=lambda finding: -_strength(finding.shift))
     floor = next(_strength(one.shift) for one in findings if one.name == NUISANCES[-1].name)
     return Audit(people, tuple(findings), floor), pictures
-
-
-def decide(model: AffectModel, images: U8) -> Decisions:
-    """What the model decides about N faces."""
-
-    def one(x: Tensor) -> tuple[Tensor, ...]:
-        read = model.predict(x)
-        return read.present, read.intensity, read.va
-
-    return Decisions(*in_batches(model, one, images))
 
 
 def shift_of(

@@ -69,6 +69,15 @@ class Read:
         return np.concatenate([0.5 * (1 + np.tanh(0.5 * self.logits)), self.va], axis=1)
 
 
+@dataclass(frozen=True)
+class Decisions:
+    """What the model decides about N faces."""
+
+    present: Floats  # (N, K)
+    intensity: Floats  # (N, K)
+    va: Floats  # (N, 2)
+
+
 def load_faces(
     database: Database, model: AffectModel, split: str, most_images: int, rng: Generator
 ) -> Faces:
@@ -133,6 +142,16 @@ def read(model: AffectModel, images: U8) -> Read:
         )
 
     return Read(*in_batches(model, one, images))
+
+
+def decide(model: AffectModel, images: U8) -> Decisions:
+    """What the model decides about N faces."""
+
+    def one(x: Tensor) -> tuple[Tensor, ...]:
+        read = model.predict(x)
+        return read.present, read.intensity, read.va
+
+    return Decisions(*in_batches(model, one, images))
 
 
 @torch.inference_mode()

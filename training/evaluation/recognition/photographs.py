@@ -20,10 +20,9 @@ from affect.labels import DIMENSIONS, EXPRESSIONS
 from affect.model import AffectModel
 from training.database.card import DataError
 from training.database.reader import Database
-from training.evaluation.bias.audit import decide
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval, summary
-from training.evaluation.core.predictions import U8, Faces, Floats, Read, load_faces, read
+from training.evaluation.core.predictions import U8, Faces, Floats, Read, decide, load_faces, read
 from training.evaluation.recognition import recognition, robustness
 from training.evaluation.recognition.attributes import AttributeFigures, measure_attributes
 from training.evaluation.recognition.pairwise_ranking import PairwiseRanking, pairwise_rankings

@@ -11,6 +11,7 @@ from training.evaluation.bias import audit
 from training.evaluation.bias.nuisances import NUISANCES, render_pairs
 from training.evaluation.commands import audit as command
 from training.evaluation.core import metrics
+from training.evaluation.core.predictions import decide
 
 
 def weights_of(count: int) -> np.ndarray:
@@ -18,14 +19,14 @@ def weights_of(count: int) -> np.ndarray:
 
 
 def test_nothing_changed_turns_nothing() -> None:
-    decided = audit.decide(model(), np.stack([face(name) for name in FACES]))
+    decided = decide(model(), np.stack([face(name) for name in FACES]))
     shift = audit.shift_of(model(), decided, decided, None, weights_of(len(FACES)))
     assert shift.flipped.value == shift.faces_flipped.value == shift.va_moved.value == 0
     assert shift.auc is None
 
 
 def test_what_turns_is_counted_and_signed() -> None:
-    decided = audit.decide(model(), np.stack([face(name) for name in FACES]))
+    decided = decide(model(), np.stack([face(name) for name in FACES]))
     present = decided.present.copy()
     present[:, 8] = 1 - present[:, 8]
     moved = audit.Decisions(present, decided.intensity, decided.va + [0.2, -0.1])
