@@ -179,7 +179,7 @@ def model_card(card: Json) -> str:
         "| figure | value | interval | split |\n|---|---|---|---|",
     ]
     for name, figure in card["quality"].items():
-        interval = f"{figure['low']} to {figure['high']}" if figure["low"] is not None else ""
+        interval = f"{figure['low']} to {figure['high']}" if figure.get("low") is not None else ""
         lines.append(f"| `{name}` | {figure['value']} | {interval} | {figure['split']} |")
     lines += [
         "\n## From when on an Action Unit counts as present\n",
