@@ -72,14 +72,16 @@ class _PendingRequest:
 class TorchServeBackend:
     """`async with TorchServeBackend(server.inference, server.management, card) as backend`.
 
-    Addresses as `service.backend.torchserve_management.connect` takes them. `killed_pids` are
-    workers that were killed and that TorchServe may still list.
+    Addresses as `service.backend.torchserve_management.connect` takes them. `restart_seconds`: how
+    long a request waits for a front end that is being restarted. `killed_pids` are workers that
+    were killed and that TorchServe may still list.
     """
 
     inference: str
     management: str
     served: ModelCard
     archives: str = ""
+    restart_seconds: float = RESTART_SECONDS
     killed_pids: set[int] = field(init=False, default_factory=set)
     _inference_session: aiohttp.ClientSession = field(init=False)
     _management_session: aiohttp.ClientSession = field(init=False)
@@ -194,7 +196,7 @@ class TorchServeBackend:
 
         While nobody listens, because the front end is being restarted, wait for it a little.
         """
-        restarted_by, resent = time.monotonic() + RESTART_SECONDS, False
+        restarted_by, resent = time.monotonic() + self.restart_seconds, False
         while True:
             try:
                 return await self._post(operation, content)
