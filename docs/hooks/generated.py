@@ -20,9 +20,13 @@ Json = Mapping[str, Any]
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Called by MkDocs first: every decision is a page of its own."""
-    pages = [f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("[0-9]*.md"))]
+    """Called by MkDocs first: every decision is a page, and no page is forgotten."""
     assert config.nav is not None
+    placed = yaml.safe_dump(config.nav)
+    forgotten = [path.name for path in sorted(DOCS.glob("*.md")) if path.name not in placed]
+    pages = [f"decisions/{path.name}" for path in sorted((DOCS / "decisions").glob("[0-9]*.md"))]
+    if forgotten:
+        config.nav.append({"More": forgotten})
     config.nav.append({"Decisions": ["decisions/index.md", *pages]})
     return config
 
