@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import hmac
 import os
+from itertools import chain
 from typing import Self
 
 from cryptography.exceptions import InvalidTag
@@ -74,9 +75,8 @@ class Cipher:
         Each part is preceded by its length, so that no two lists of parts give the same hash.
         """
         digest = self._hash.copy()
-        for part in parts:
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
+        lengths = [len(part).to_bytes(8, "big") for part in parts]
+        digest.update(b"".join(chain.from_iterable(zip(lengths, parts, strict=True))))
         return digest.digest()
 
 

@@ -61,7 +61,7 @@ class LocalBackend:
     model: AffectModel
     delay_seconds: float = 0.0
     down: bool = False
-    asked: list[int] = field(default_factory=list)
+    predicted: list[int] = field(default_factory=list)
 
     async def card(self) -> ModelCard:
         return self.model.card
@@ -73,7 +73,7 @@ class LocalBackend:
         return dict.fromkeys(("predict", "generate", "explain"), not self.down)
 
     async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:
-        self.asked.append(len(request))
+        self.predicted.append(len(request))
         await asyncio.sleep(self.delay_seconds)
         return PredictResponse(predict(self.model, request.crops, (1, 8, 64)))
 

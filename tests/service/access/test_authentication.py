@@ -129,14 +129,14 @@ def test_a_key_opens_what_its_scope_names(gateway: Gateway, reader: str) -> None
 def test_without_a_good_credential_nothing_is_read(
     gateway: Gateway, headers: dict[str, str], words: str
 ) -> None:
-    before = list(gateway.backend.asked)
+    before = list(gateway.backend.predicted)
     reply = gateway.post("/v1/predict", b"{not even JSON", **headers)
     assert (
         reply.status == 401
         and words in reply.json["detail"]
         and reply.headers["WWW-Authenticate"].startswith("Bearer")
     )
-    assert gateway.backend.asked == before and not any(
+    assert gateway.backend.predicted == before and not any(
         value in reply.body.decode() for value in headers.values()
     )
 

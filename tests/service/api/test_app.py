@@ -117,10 +117,10 @@ def test_our_own_fault_is_a_problem_that_tells_nothing(
 def test_the_faces_of_a_request_go_together_in_parts_that_keep_nobody_waiting(
     gateway: Gateway,
 ) -> None:
-    gateway.backend.asked.clear()
+    gateway.backend.predicted.clear()
     reply = gateway.post("/v1/predict", {"images": packed(*[encoded(FACE)] * 64), "options": CROPS})
-    assert len(reply.json["results"]) == 64 == sum(gateway.backend.asked)
-    assert 4 <= max(gateway.backend.asked) <= 16
+    assert len(reply.json["results"]) == 64 == sum(gateway.backend.predicted)
+    assert 4 <= max(gateway.backend.predicted) <= 16
 
 
 @pytest.mark.parametrize(
@@ -279,8 +279,11 @@ def test_an_explanation_is_whole(gateway: Gateway) -> None:
 def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: Gateway) -> None:
     options: dict[str, Any] = {**CROPS, "question": {"valence": 0.9}}
     asks = (
-        {"images": packed(encoded(FACE)), "options": options | {"integrated_gradients": wanted}}
-        for wanted in (False, True)
+        {
+            "images": packed(encoded(FACE)),
+            "options": options | {"integrated_gradients": with_gradients},
+        }
+        for with_gradients in (False, True)
     )
     plain, full = (gateway.post("/v1/explain", ask).json["results"][0] for ask in asks)
     assert plain["integrated_gradients"] is None
@@ -310,8 +313,8 @@ def test_several_answers_and_what_should_not_matter_come_when_asked_for(gateway:
         several["counterfactual"] == plain["counterfactual"] and several["scores"]["diversity"] > 0
     )
     assert all(
-        told["counterfactual"]["image"] != plain["counterfactual"]["image"]
-        for told in several["alternatives"]
+        other["counterfactual"]["image"] != plain["counterfactual"]["image"]
+        for other in several["alternatives"]
     )
     assert {cause["label"] for cause in other["causes"]} <= set(
         gateway.backend.model.card.nuisances

@@ -22,7 +22,7 @@ DRAWN: dict[str, Any] = {"items": [{}]}  # without a seed: each time it is done,
 
 
 @pytest.fixture(params=["process", "redis"])
-def place(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     server = request.getfixturevalue("redis_server") if request.param == "redis" else None
     yield from serve(redis_settings(server) if server else Settings())
 
@@ -33,8 +33,8 @@ def send(
     return gateway.post(path, body, **{"Idempotency-Key": key, **headers})
 
 
-def test_a_request_sent_again_has_the_same_answer(place: Gateway) -> None:
-    first, again, other = send(place, "a"), send(place, "a"), send(place, "b")
+def test_a_request_sent_again_has_the_same_answer(gateway: Gateway) -> None:
+    first, again, other = send(gateway, "a"), send(gateway, "a"), send(gateway, "b")
     assert (
         first.body == again.body != other.body
         and first.headers["Content-Type"] == again.headers["Content-Type"]
@@ -45,8 +45,8 @@ def test_a_request_sent_again_has_the_same_answer(place: Gateway) -> None:
     )
 
 
-def test_a_picture_is_told_again_with_its_headers(place: Gateway) -> None:
-    first, again = (send(place, '"a quoted key"', Accept="image/png") for _ in range(2))
+def test_a_picture_is_told_again_with_its_headers(gateway: Gateway) -> None:
+    first, again = (send(gateway, '"a quoted key"', Accept="image/png") for _ in range(2))
     assert (
         first.body == again.body
         and again.headers["Content-Type"] == "image/png"
@@ -55,57 +55,59 @@ def test_a_picture_is_told_again_with_its_headers(place: Gateway) -> None:
     assert first.headers["X-Request-ID"] != again.headers["X-Request-ID"]
 
 
-def test_the_same_key_with_another_request_is_refused(place: Gateway) -> None:
-    assert send(place, "a").status == 200
-    reply = send(place, "a", {"items": [{"seed": 1}]})
+def test_the_same_key_with_another_request_is_refused(gateway: Gateway) -> None:
+    assert send(gateway, "a").status == 200
+    reply = send(gateway, "a", {"items": [{"seed": 1}]})
     assert reply.status == 422 and reply.json["code"] == "key_reused"
-    assert send(place, "a", PREDICT_BODY, "/v1/predict").status == 200  # another route
+    assert send(gateway, "a", PREDICT_BODY, "/v1/predict").status == 200  # another route
 
 
-def test_a_request_that_still_runs_is_not_done_twice(place: Gateway) -> None:
-    place.backend.delay_seconds = 1.0
+def test_a_request_that_still_runs_is_not_done_twice(gateway: Gateway) -> None:
+    gateway.backend.delay_seconds = 1.0
     first: list[Reply] = []
     thread = threading.Thread(
-        target=lambda: first.append(send(place, "a", PREDICT_BODY, "/v1/predict"))
+        target=lambda: first.append(send(gateway, "a", PREDICT_BODY, "/v1/predict"))
     )
     thread.start()
-    until(lambda: place.backend.asked == [1])
-    reply = send(place, "a", PREDICT_BODY, "/v1/predict")
+    until(lambda: gateway.backend.predicted == [1])
+    reply = send(gateway, "a", PREDICT_BODY, "/v1/predict")
     thread.join()
     assert (
         reply.status == 409
         and reply.headers["Retry-After"]
         and first[0].status == 200
-        and place.backend.asked == [1]
+        and gateway.backend.predicted == [1]
     )
-    assert send(place, "a", PREDICT_BODY, "/v1/predict").body == first[0].body
+    assert send(gateway, "a", PREDICT_BODY, "/v1/predict").body == first[0].body
 
 
-def test_what_failed_may_be_tried_again(place: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_may_be_tried_again(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(type(place.backend), "predict", None)
-        assert send(place, "a", PREDICT_BODY, "/v1/predict").status == 500
-    assert send(place, "a", {"items": [{"valence": 5}]}).status == 422
-    assert send(place, "a", PREDICT_BODY, "/v1/predict").status == send(place, "a").status == 200
+        patched.setattr(type(gateway.backend), "predict", None)
+        assert send(gateway, "a", PREDICT_BODY, "/v1/predict").status == 500
+    assert send(gateway, "a", {"items": [{"valence": 5}]}).status == 422
+    assert (
+        send(gateway, "a", PREDICT_BODY, "/v1/predict").status == send(gateway, "a").status == 200
+    )
 
 
-def test_the_form_of_a_request_does_not_matter_what_it_asks_does(place: Gateway) -> None:
+def test_the_form_of_a_request_does_not_matter_what_it_asks_does(gateway: Gateway) -> None:
     options = (b'name="options"', b'{"faces": "none"}')
-    first = send(place, "a", form((FILE, encoded(FACE)), options), "/v1/predict", kind=FORM)
+    first = send(gateway, "a", form((FILE, encoded(FACE)), options), "/v1/predict", kind=FORM)
     other_edge = form((FILE, encoded(FACE)), options).replace(b"--edge", b"--other")
-    again = send(place, "a", other_edge, "/v1/predict", kind=FORM.replace("edge", "other"))
+    again = send(gateway, "a", other_edge, "/v1/predict", kind=FORM.replace("edge", "other"))
     assert first.body == again.body and again.headers["Idempotency-Replayed"] == "true"
 
 
-def test_a_job_is_accepted_once(place: Gateway) -> None:
-    first, again = (send(place, "a", PREDICT_BODY, "/v1/predict", **ASYNC) for _ in range(2))
+def test_a_job_is_accepted_once(gateway: Gateway) -> None:
+    first, again = (send(gateway, "a", PREDICT_BODY, "/v1/predict", **ASYNC) for _ in range(2))
     assert (
         first.status == again.status == 202
         and first.headers["Location"] == again.headers["Location"]
     )
-    assert finished_job(place, first.headers["Location"])[
+    assert finished_job(gateway, first.headers["Location"])[
         "status"
-    ] == "done" and place.backend.asked == [1]
+    ] == "done" and gateway.backend.predicted == [1]
 
 
 @pytest.mark.parametrize("key", ["", " ", "x" * 256, '""'])
@@ -120,7 +122,7 @@ def test_gateways_share_answers_that_nobody_can_read_in_redis(redis_server: Redi
         answer = send(one, "a", PREDICT_BODY, "/v1/predict")
         assert (
             send(two, "a", PREDICT_BODY, "/v1/predict").body == answer.body
-            and two.backend.asked == []
+            and two.backend.predicted == []
         )
     with Redis.from_url(redis_server.url) as client:
         (name,) = client.keys("affectgan:idempotency:*")

@@ -11,6 +11,7 @@ from PIL import Image
 from tritonclient import http as triton
 from tritonclient.utils import InferenceServerException
 
+from affect.batches import predict
 from service.settings import Settings
 from tests.support.gateway import Gateway, open_gateway
 
@@ -48,11 +49,11 @@ def test_the_server_and_its_models_tell_what_they_are(client: triton.InferenceSe
         and client.is_model_ready("affectgan-predict", "1.0")
     )
     assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
-    told = client.get_model_metadata("affectgan-generate")
-    columns = len(told["parameters"]["aus"].split(","))
+    response = client.get_model_metadata("affectgan-generate")
+    columns = len(response["parameters"]["aus"].split(","))
     assert (
-        told["versions"] == ["1.0"]
-        and {"name": "aus", "datatype": "FP32", "shape": [-1, columns]} in told["inputs"]
+        response["versions"] == ["1.0"]
+        and {"name": "aus", "datatype": "FP32", "shape": [-1, columns]} in response["inputs"]
     )
 
 
@@ -61,49 +62,62 @@ def test_pixels_are_read_as_v1_reads_their_picture(
     client: triton.InferenceServerClient, gateway: Gateway, binary: bool
 ) -> None:
     faces = np.stack([_face(0), _face(1)])
-    wanted = [
+    outputs = [
         triton.InferRequestedOutput(name, binary_data=binary)
         for name in ("aus", "va", "present", "error")
     ]
-    told = client.infer(
+    response = client.infer(
         "affectgan-predict",
         [_tensor("image", faces, "UINT8", binary=binary)],
-        outputs=wanted,
+        outputs=outputs,
         request_id="7",
     )
-    assert told.get_response()["id"] == "7" and list(told.as_numpy("error")) in (
+    assert response.get_response()["id"] == "7" and list(response.as_numpy("error")) in (
         [b"", b""],
         ["", ""],
     )
     images = [{"content": base64.b64encode(_png(face)).decode()} for face in faces]
-    known = gateway.post("/v1/predict", {"images": images, "options": {"faces": "none"}}).json[
+    results = gateway.post("/v1/predict", {"images": images, "options": {"faces": "none"}}).json[
         "results"
     ]
-    aus = [[reading["probability"] for reading in row["faces"][0]["aus"].values()] for row in known]
-    assert told.as_numpy("aus") == pytest.approx(np.array(aus), abs=1e-4)
-    assert told.as_numpy("va")[:, 0] == pytest.approx(
-        [row["faces"][0]["valence"] for row in known], abs=1e-4
+    aus = [
+        [reading["probability"] for reading in row["faces"][0]["aus"].values()] for row in results
+    ]
+    assert response.as_numpy("aus") == pytest.approx(np.array(aus), abs=1e-4)
+    assert response.as_numpy("va")[:, 0] == pytest.approx(
+        [row["faces"][0]["valence"] for row in results], abs=1e-4
     )
-    assert told.as_numpy("present").dtype == np.bool_
+    assert response.as_numpy("present").dtype == np.bool_
+
+
+def test_numbers_have_every_digit_that_the_model_gave(
+    client: triton.InferenceServerClient, gateway: Gateway
+) -> None:
+    faces = np.stack([_face(0), _face(1)])
+    response = client.infer("affectgan-predict", [_tensor("image", faces, "UINT8")])
+    read = predict(gateway.backend.model, faces, (1, 8, 64))
+    assert np.array_equal(response.as_numpy("aus"), read.probability)
+    assert np.array_equal(response.as_numpy("va"), read.va)
+    assert np.array_equal(response.as_numpy("realism"), read.realism)
 
 
 def test_a_broken_picture_fails_alone(client: triton.InferenceServerClient) -> None:
     pictures = [_png(_face()), b"no picture", _png(_face(1))]
-    told = client.infer(
+    response = client.infer(
         "affectgan-predict", [_tensor("image", pictures, "BYTES")], parameters={"faces": "none"}
     )
-    errors = told.as_numpy("error")
+    errors = response.as_numpy("error")
     assert errors[0] == errors[2] == b"" and errors[1].startswith(b"Not an image")
-    va = told.as_numpy("va")
+    va = response.as_numpy("va")
     assert np.isfinite(va[[0, 2]]).all() and np.isnan(va[1]).all()
 
 
 def test_what_failed_is_null_in_json(client: triton.InferenceServerClient) -> None:
     outputs = [triton.InferRequestedOutput("va", binary_data=False)]
-    told = client.infer(
+    response = client.infer(
         "affectgan-predict", [_tensor("image", [b"no picture"], "BYTES")], outputs=outputs
     )
-    assert told.get_response()["outputs"][0]["data"] == [None, None]
+    assert response.get_response()["outputs"][0]["data"] == [None, None]
 
 
 def test_faces_are_drawn_for_tensors_of_wishes(client: triton.InferenceServerClient) -> None:
@@ -116,41 +130,45 @@ def test_faces_are_drawn_for_tensors_of_wishes(client: triton.InferenceServerCli
         _tensor("seed", np.array([1, 1, 2], np.int64), "INT64"),
         _tensor("reference", [_png(_face()), b"", b"broken"], "BYTES"),
     ]
-    told = client.infer("affectgan-generate", inputs, parameters={"faces": "none"})
+    response = client.infer("affectgan-generate", inputs, parameters={"faces": "none"})
     first, second = (
-        np.asarray(Image.open(io.BytesIO(told.as_numpy("image")[row]))) for row in (0, 1)
+        np.asarray(Image.open(io.BytesIO(response.as_numpy("image")[row]))) for row in (0, 1)
     )
-    assert first.shape == second.shape == (SIDE, SIDE, 3) and list(told.as_numpy("seed")[:2]) == [
+    assert first.shape == second.shape == (SIDE, SIDE, 3) and list(
+        response.as_numpy("seed")[:2]
+    ) == [
         1,
         1,
     ]
     assert (
-        told.as_numpy("error")[0] == b""
-        and told.as_numpy("error")[2] != b""
-        and told.as_numpy("image")[2] == b""
+        response.as_numpy("error")[0] == b""
+        and response.as_numpy("error")[2] != b""
+        and response.as_numpy("image")[2] == b""
     )
 
 
 def test_a_question_is_answered_in_pictures_words_and_figures(
     client: triton.InferenceServerClient,
 ) -> None:
-    told = client.infer(
+    response = client.infer(
         "affectgan-explain",
         [_tensor("image", np.stack([_face(), _face(1)]), "UINT8")],
         parameters={"valence": 0.9},
     )
-    assert list(told.as_numpy("label")) == [b"valence"] * 2 and told.as_numpy("valid").shape == (2,)
-    assert Image.open(io.BytesIO(told.as_numpy("counterfactual")[0])).size == (SIDE, SIDE)
-    assert told.as_numpy("sentence")[0] and told.as_numpy("trust")[0] in (
+    assert list(response.as_numpy("label")) == [b"valence"] * 2 and response.as_numpy(
+        "valid"
+    ).shape == (2,)
+    assert Image.open(io.BytesIO(response.as_numpy("counterfactual")[0])).size == (SIDE, SIDE)
+    assert response.as_numpy("sentence")[0] and response.as_numpy("trust")[0] in (
         b"high",
         b"medium",
         b"low",
     )
-    assert np.isfinite(told.as_numpy("counterfactual_va")).all()
+    assert np.isfinite(response.as_numpy("counterfactual_va")).all()
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "words"),
     [
         (
             [_tensor("image", np.zeros((1, SIDE, SIDE), np.uint8), "UINT8")],
@@ -164,9 +182,9 @@ def test_a_question_is_answered_in_pictures_words_and_figures(
     ],
 )
 def test_a_wrong_tensor_is_named(
-    client: triton.InferenceServerClient, inputs: list[triton.InferInput], said: str
+    client: triton.InferenceServerClient, inputs: list[triton.InferInput], words: str
 ) -> None:
-    with pytest.raises(InferenceServerException, match=said):
+    with pytest.raises(InferenceServerException, match=words):
         client.infer("affectgan-predict", inputs)
 
 
@@ -185,7 +203,7 @@ def test_an_unknown_model_output_or_parameter_is_named(
 
 
 @pytest.mark.parametrize(
-    ("head", "rest", "said"),
+    ("head", "rest", "words"),
     [
         (
             '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "parameters": '
@@ -215,7 +233,7 @@ def test_an_unknown_model_output_or_parameter_is_named(
     ],
 )
 def test_a_message_that_does_not_add_up_is_refused(
-    gateway: Gateway, head: str, rest: bytes, said: str
+    gateway: Gateway, head: str, rest: bytes, words: str
 ) -> None:
     length = {"Inference-Header-Content-Length": str(len(head))}
     reply = gateway.post(
@@ -224,7 +242,7 @@ def test_a_message_that_does_not_add_up_is_refused(
         kind="application/octet-stream",
         **length,
     )
-    assert reply.status in (400, 422) and said in reply.json["error"]
+    assert reply.status in (400, 422) and words in reply.json["error"]
 
 
 def test_keys_and_quotas_hold_here_too(tmp_path: Any) -> None:
@@ -240,11 +258,11 @@ def test_keys_and_quotas_hold_here_too(tmp_path: Any) -> None:
 def test_the_same_tensors_are_answered_from_the_cache(tmp_path: Any) -> None:
     with open_gateway(Settings(cache_bytes=2**20)) as gateway:
         client = triton.InferenceServerClient(gateway.url.removeprefix("http://"))
-        told = [
+        response = [
             client.infer(
                 "affectgan-predict", [_tensor("image", np.stack([_face()]), "UINT8")]
             ).as_numpy("aus")
             for _ in range(2)
         ]
-        assert np.array_equal(*told) and gateway.backend.asked == [1]
+        assert np.array_equal(*response) and gateway.backend.predicted == [1]
         client.close()

@@ -48,14 +48,14 @@ def test_every_example_is_what_its_schema_says(name: str) -> None:
 
 
 def test_every_error_that_clients_see_has_an_example() -> None:
-    shown = {
+    documented = {
         code
         for _, _, answer in _answers()
         for code in answer.get("content", {})
         .get("application/problem+json", {})
         .get("examples", {})
     }
-    assert set(PROBLEMS) - shown == {
+    assert set(PROBLEMS) - documented == {
         "client_gone",
         "method_not_allowed",
     }  # nobody is there to see the one; the other is on no operation

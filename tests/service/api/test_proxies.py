@@ -17,7 +17,7 @@ from tests.support.pictures import PREDICT_BODY
 ANN, BEN = "203.0.113.5", "2001:db8::7"
 
 
-def asked(gateway: Gateway, *forwarded: str) -> list[int]:
+def statuses(gateway: Gateway, *forwarded: str) -> list[int]:
     """The statuses of requests that say whom they are forwarded for."""
     return [
         gateway.post("/v1/predict", PREDICT_BODY, **{"X-Forwarded-For": who}).status
@@ -29,7 +29,7 @@ def test_each_client_behind_a_listed_proxy_has_a_quota_of_its_own() -> None:
     with open_gateway(
         Settings(trusted_proxies="10.0.0.0/8, 127.0.0.1", quota_requests=1)
     ) as gateway:
-        assert asked(gateway, ANN, ANN, BEN, f"{ANN}, 10.1.2.3") == [
+        assert statuses(gateway, ANN, ANN, BEN, f"{ANN}, 10.1.2.3") == [
             200,
             429,
             200,
@@ -39,13 +39,13 @@ def test_each_client_behind_a_listed_proxy_has_a_quota_of_its_own() -> None:
 
 def test_what_a_client_writes_before_its_own_address_counts_for_nothing() -> None:
     with open_gateway(Settings(trusted_proxies="127.0.0.1/32", quota_requests=1)) as gateway:
-        assert asked(gateway, ANN, f"{BEN}, {ANN}", f"10.1.2.3, {ANN}") == [200, 429, 429]
+        assert statuses(gateway, ANN, f"{BEN}, {ANN}", f"10.1.2.3, {ANN}") == [200, 429, 429]
 
 
 @pytest.mark.parametrize("listed", ["", "10.0.0.0/8"])
 def test_nobody_else_is_believed_not_even_from_this_machine(listed: str) -> None:
     with open_gateway(Settings(trusted_proxies=listed, quota_requests=1)) as gateway:
-        assert asked(gateway, ANN, BEN) == [200, 429]
+        assert statuses(gateway, ANN, BEN) == [200, 429]
 
 
 @pytest.mark.parametrize("text", ["*", "proxy.example", "10.0.0.1/8"])
@@ -66,5 +66,5 @@ def test_the_log_names_the_client_rather_than_the_proxy(monkeypatch: pytest.Monk
     monkeypatch.setattr(logger, "level", logging.INFO)
     logger.manager._clear_cache()  # type: ignore[attr-defined]
     with open_gateway(Settings(trusted_proxies="127.0.0.1")) as gateway:
-        asked(gateway, ANN)
+        statuses(gateway, ANN)
     assert json.loads(written.getvalue().splitlines()[-1])["client"] == ANN

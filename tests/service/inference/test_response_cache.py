@@ -310,21 +310,21 @@ async def test_a_drawn_picture_comes_from_redis_as_it_went(redis_server: RedisSe
 async def test_redis_sees_neither_pictures_nor_readings_and_forgets(
     redis_server: RedisServer,
 ) -> None:
-    here = shared(redis_server.url)
-    await here.compute(reading(b"the picture"), Work(failed(422)))
-    name = (await key_of(here.cache, reading(b"the picture"))).redis_name
-    value = await raw_value(here.redis, name)
-    assert await here.redis.client.keys("*") == [name.encode()] and "picture" not in name
+    gateway = shared(redis_server.url)
+    await gateway.compute(reading(b"the picture"), Work(failed(422)))
+    name = (await key_of(gateway.cache, reading(b"the picture"))).redis_name
+    value = await raw_value(gateway.redis, name)
+    assert await gateway.redis.client.keys("*") == [name.encode()] and "picture" not in name
     assert b"picture" not in value and b"status" not in value
-    assert 0 < await here.redis.client.pttl(name) <= 600_000
-    await here.redis.close()
+    assert 0 < await gateway.redis.client.pttl(name) <= 600_000
+    await gateway.redis.close()
 
 
 @pytest.mark.parametrize("operation", ["explain", "generate"])
 async def test_pictures_of_a_person_stay_in_the_process(
     redis_server: RedisServer, operation: str
 ) -> None:
-    here = shared(redis_server.url)
+    gateway = shared(redis_server.url)
     body = schemas.ExplainBody.model_construct(
         images=[schemas.ImageContent.model_construct(content=b"picture")],
         options=schemas.ExplainOptions(),
@@ -334,10 +334,10 @@ async def test_pictures_of_a_person_stay_in_the_process(
         if operation == "explain"
         else drawing({"seed": 1, "reference": {"content": "YWJj"}})
     )
-    assert await here.find(request) is None
-    assert await here.compute(request) is await here.find(request)
-    assert await here.redis.client.dbsize() == 0
-    await here.redis.close()
+    assert await gateway.find(request) is None
+    assert await gateway.compute(request) is await gateway.find(request)
+    assert await gateway.redis.client.dbsize() == 0
+    await gateway.redis.close()
 
 
 @pytest.mark.parametrize("fault", ["gone", "slow", "full"])
@@ -398,11 +398,11 @@ async def test_a_lying_redis_is_a_miss_and_a_counter(redis_server: RedisServer, 
 
 
 async def test_a_list_in_the_place_of_a_result_is_a_miss(redis_server: RedisServer) -> None:
-    here = shared(redis_server.url)
-    key = await key_of(here.cache, reading())
-    await here.redis.client.rpush(key.redis_name, "a result")
-    assert await here.find(reading()) is None and here.failures("refused") == 1
-    await here.redis.close()
+    gateway = shared(redis_server.url)
+    key = await key_of(gateway.cache, reading())
+    await gateway.redis.client.rpush(key.redis_name, "a result")
+    assert await gateway.find(reading()) is None and gateway.failures("refused") == 1
+    await gateway.redis.close()
 
 
 async def test_quota_and_answer_are_asked_in_one_go(redis_server: RedisServer) -> None:
@@ -414,13 +414,13 @@ async def test_quota_and_answer_are_asked_in_one_go(redis_server: RedisServer) -
             cache_secret=SECRET,
             quota_requests=100,
         )
-        asked = await asyncio.to_thread(questions_a_request, settings, redis_server, line)
-        assert asked[1:] == [2, 2]  # the first connects
+        questions = await asyncio.to_thread(questions_a_request, settings, redis_server, line)
+        assert questions[1:] == [2, 2]  # the first connects
 
 
 def questions_a_request(settings: Settings, server: RedisServer, line: SlowLine) -> list[int]:
     """How often Redis is asked for each of three different requests, and their answers stored."""
-    asked = []
+    questions = []
     with SyncClient.from_url(server.url) as client, open_gateway(settings) as gateway:
         for shade in range(3):
             before = line.asked
@@ -428,8 +428,8 @@ def questions_a_request(settings: Settings, server: RedisServer, line: SlowLine)
             assert status(reply) == "AffectGAN; fwd=miss" and reply.headers["RateLimit"]
             # The answer is written afterwards, when nobody waits for it.
             until(lambda: len(client.keys("affectgan:cache:*")) > shade)  # noqa: B023
-            asked.append(line.asked - before)
-    return asked
+            questions.append(line.asked - before)
+    return questions
 
 
 # -- over HTTP -------------------------------------------------------------------------------------
@@ -453,13 +453,13 @@ def status(reply: Reply) -> str:
 
 
 def test_the_same_question_is_answered_once(gateway: Gateway) -> None:
-    before = len(gateway.backend.asked)
+    before = len(gateway.backend.predicted)
     first, second = (gateway.post("/v1/predict", crop(1)) for _ in range(2))
     assert (status(first), status(second)) == ("AffectGAN; fwd=miss", "AffectGAN; hit")
     assert (
         first.body == second.body
         and first.headers["ETag"] == second.headers["ETag"]
-        and len(gateway.backend.asked) == before + 1
+        and len(gateway.backend.predicted) == before + 1
     )
     again = gateway.post("/v1/predict", crop(1), **{"If-None-Match": first.headers["ETag"]})
     assert (
@@ -472,11 +472,13 @@ def test_the_same_question_is_answered_once(gateway: Gateway) -> None:
 
 
 def test_many_who_ask_the_same_at_once_cost_one_job(gateway: Gateway) -> None:
-    before, gateway.backend.delay_seconds = len(gateway.backend.asked), 0.5
+    before, gateway.backend.delay_seconds = len(gateway.backend.predicted), 0.5
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda _: gateway.post("/v1/predict", crop(2)), range(8)))
     gateway.backend.delay_seconds = 0.0
-    assert len({reply.body for reply in replies}) == 1 and len(gateway.backend.asked) == before + 1
+    assert (
+        len({reply.body for reply in replies}) == 1 and len(gateway.backend.predicted) == before + 1
+    )
     assert {status(reply) for reply in replies} <= {
         "AffectGAN; fwd=miss",
         "AffectGAN; fwd=miss; collapsed",
@@ -485,8 +487,8 @@ def test_many_who_ask_the_same_at_once_cost_one_job(gateway: Gateway) -> None:
 
 
 def test_a_picture_is_the_same_from_the_cache(gateway: Gateway) -> None:
-    wanted = {"items": [{"aus": {"AU12": 0.5}, "seed": 5}]}
-    first, second = (gateway.post("/v1/generate", wanted, Accept="image/png") for _ in range(2))
+    body = {"items": [{"aus": {"AU12": 0.5}, "seed": 5}]}
+    first, second = (gateway.post("/v1/generate", body, Accept="image/png") for _ in range(2))
     assert (
         status(second) == "AffectGAN; hit"
         and first.body == second.body
@@ -497,21 +499,24 @@ def test_a_picture_is_the_same_from_the_cache(gateway: Gateway) -> None:
 
 
 def test_json_and_the_picture_itself_have_different_etags(gateway: Gateway) -> None:
-    wanted = {"items": [{"seed": 6}]}
-    told, drawn = (
-        gateway.post("/v1/generate", wanted),
-        gateway.post("/v1/generate", wanted, Accept="image/png"),
+    body = {"items": [{"seed": 6}]}
+    as_json, as_picture = (
+        gateway.post("/v1/generate", body),
+        gateway.post("/v1/generate", body, Accept="image/png"),
     )
-    assert told.headers["ETag"] != drawn.headers["ETag"]
+    assert as_json.headers["ETag"] != as_picture.headers["ETag"]
     assert (
         gateway.post(
-            "/v1/generate", wanted, Accept="image/png", **{"If-None-Match": told.headers["ETag"]}
+            "/v1/generate", body, Accept="image/png", **{"If-None-Match": as_json.headers["ETag"]}
         ).status
         == 200
     )
     assert (
         gateway.post(
-            "/v1/generate", wanted, Accept="image/png", **{"If-None-Match": drawn.headers["ETag"]}
+            "/v1/generate",
+            body,
+            Accept="image/png",
+            **{"If-None-Match": as_picture.headers["ETag"]},
         ).status
         == 304
     )

@@ -59,7 +59,7 @@ def test_a_job_has_the_answer_that_the_request_would_have_had(place: Gateway) ->
     assert (
         document["status"] == "done"
         and document["progress"] == {"done": 5, "of": 5}
-        and place.backend.asked == [1] * 5
+        and place.backend.predicted == [1] * 5
     )
     answer, direct = place.get(document["result"]["href"]), place.post("/v1/predict", FIVE_PICTURES)
     assert answer.json == direct.json and answer.headers["Content-Type"] == "application/json"
@@ -125,9 +125,11 @@ def test_progress_moves_and_a_cancelled_job_ends(place: Gateway) -> None:
         and place.get(path).headers["Retry-After"]
     )
     assert place.delete(path).json["status"] == "cancelled"
-    asked = len(place.backend.asked)
+    asked = len(place.backend.predicted)
     time.sleep(1.0)
-    assert len(place.backend.asked) <= asked + 1 and place.get(path).json["status"] == "cancelled"
+    assert (
+        len(place.backend.predicted) <= asked + 1 and place.get(path).json["status"] == "cancelled"
+    )
     assert place.get(f"{path}/result").status == 410
 
 
@@ -254,8 +256,8 @@ def test_one_gateway_does_what_another_accepted(redis_server: RedisServer) -> No
     path = start_job(accepting)
     assert (
         finished_job(accepting, path)["status"] == "done"
-        and working.backend.asked == [1] * 5
-        and accepting.backend.asked == []
+        and working.backend.predicted == [1] * 5
+        and accepting.backend.predicted == []
     )
     assert accepting.get(f"{path}/result").json == working.get(f"{path}/result").json
     first.close()
