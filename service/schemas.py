@@ -26,7 +26,7 @@ class NotBase64(bytes):
 
 
 def decode_base64(text: object) -> bytes:
-    """Base64 (RFC 4648) in either alphabet, with or without padding, line breaks, or `data:` before.
+    """Base64 (RFC 4648) in either alphabet, with or without padding, breaks, or `data:` before.
 
     What is none of it becomes NotBase64. Raises ValueError for what is no text.
     """

@@ -37,7 +37,10 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(self, request: Request[Any], principal: Principal) -> AsyncIterator[bytes]:
-        """The body, which counts as held within. Raises Problem: 400, 408, 413, 415, 429, 499, 503."""
+        """The body, which counts as held within.
+
+        Raises Problem: 400, 408, 413, 415, 429, 499, 503.
+        """
         held = _Held(self, principal.id)
         try:
             yield await self._whole(request, principal, held)

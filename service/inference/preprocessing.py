@@ -1,5 +1,5 @@
-"""Pictures to aligned crops: what is quick in a few threads, what decodes slowly in processes that can
-be ended. The event loop goes on, and everybody has his turn.
+"""Pictures to aligned crops: what is quick in a few threads, what decodes slowly in processes that
+can be ended. The event loop goes on, and everybody has his turn.
 """
 
 import asyncio

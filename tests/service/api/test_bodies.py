@@ -1,4 +1,4 @@
-"""Bodies: read in time and within bounds, whole, packed or not; whoever is slow keeps nobody out."""
+"""Bodies: read in time and within bounds, whole, packed or not; slow clients keep nobody out."""
 
 import gzip
 import json
