@@ -275,6 +275,11 @@ async def on_http(request: Request, error: Exception) -> Response:
     return problem_response_to(request, Problem(code, str(error.detail), headers=headers))
 
 
+async def on_disconnect(request: Request, error: Exception) -> Response:
+    """Handler of a client that left while it was being listened to: nobody's fault."""
+    return problem_response_to(request, Problem("client_gone", "the client closed the connection"))
+
+
 async def on_unhandled(request: Request, error: Exception) -> Response:
     """Handler of everything else: our fault. The traceback goes to the log, not to the client."""
     detail = "this is our fault; the log knows more under the request id"

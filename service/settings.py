@@ -54,6 +54,15 @@ class Settings(BaseSettings):
     body_seconds: float = Field(
         default=30.0, gt=0, description="time in which a request's body must have come"
     )
+    connections: int = Field(
+        default=4096, ge=1, description="open at a time; fewer where descriptors allow no more"
+    )
+    head_seconds: float = Field(
+        default=10.0, gt=0, description="time in which the head of a request must have come"
+    )
+    send_seconds: float = Field(
+        default=60.0, gt=0, description="time for which a client may read nothing of its answer"
+    )
     caller_uploads: int = Field(
         default=32, ge=1, description="requests of one caller whose bodies may be on their way"
     )

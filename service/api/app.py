@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 
 from affect import __version__
 from service import problems
@@ -65,6 +66,7 @@ HANDLERS = {
     StoreUnavailable: job_routes.on_store_unavailable,
     RequestValidationError: problems.on_validation,
     HTTPException: problems.on_http,
+    ClientDisconnect: problems.on_disconnect,
     Exception: problems.on_unhandled,
 }
 
@@ -99,6 +101,7 @@ def create_app(
         "and explains readings by counterfactuals.",
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,  # `predict` in generated clients
+        redirect_slashes=False,  # RequestMiddleware takes both spellings
         docs_url=None,  # both load their scripts from elsewhere; add_page has our own
         redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},

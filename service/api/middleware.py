@@ -34,6 +34,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        method, scope = scope["method"], _plain(scope)
         headers = dict(scope["headers"])
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         request_id = _request_id(headers.get(b"x-request-id", b""))
@@ -46,11 +47,14 @@ class RequestMiddleware:
             try:
                 await self.app(scope, body.receive, response.send)
             finally:
-                self._record(response, time.perf_counter() - start, body.received_bytes)
+                seconds = time.perf_counter() - start
+                self._record(method, response, seconds, body.received_bytes)
 
-    def _record(self, response: "_MarkedResponse", seconds: float, body_bytes: int) -> None:
+    def _record(
+        self, method: str, response: "_MarkedResponse", seconds: float, body_bytes: int
+    ) -> None:
         scope, status = response.scope, response.status
-        method, route = scope["method"], getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path", "unmatched")
         self.metrics.request_seconds.labels(method, route, status).observe(seconds)
         record_response(response.span, method, route, status)
         if log.isEnabledFor(logging.INFO):
@@ -110,6 +114,17 @@ class _MarkedResponse:
                 *state.get("headers", ()),  # on answers and refusals alike
             ]
         await self._send(message)
+
+
+def _plain(scope: Scope) -> Scope:
+    """The scope with one spelling of what is asked: HEAD is a GET whose body the server leaves out,
+    and a slash at the end means nothing. (A redirect would lose https behind a proxy.)
+    """
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    path = scope["path"].rstrip("/") or "/"
+    if (method, path) == (scope["method"], scope["path"]):
+        return scope
+    return {**scope, "method": method, "path": path}
 
 
 def _request_id(given: bytes) -> str:

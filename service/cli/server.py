@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
+from service.api.connections import bounded_http, quiet_when_crowded
 from service.backend.pool import ModelServerPool, Opener, open_torchserve
 from service.cli.admin import admin_server, admin_socket
 from service.inference.routing import NO_ROUTING, Routing
@@ -38,15 +39,15 @@ async def run(
     """
     settings, metrics = Settings(), Metrics()
     logging_setup.configure(settings)
+    quiet_when_crowded(asyncio.get_running_loop())
     async with ModelServerPool(opener or partial(open_torchserve, metrics=metrics)) as pool:
         for folder in folders:
             click.echo(f"starting TorchServe on {folder} ...", err=True)
             await pool.open(folder)
         app = create_app(settings, backends=pool.backends, routing=routing, metrics=metrics)
-        host, port = listening.getsockname()[:2]
-        click.echo(f"serving on http://{host}:{port} (docs at /docs)", err=True)
+        click.echo(f"serving on {url_of(listening)} (docs at /docs)", err=True)
         server = GatewayServer(gateway_config(app, settings), settings.drain_seconds)
-        async with admin_server(app, pool, admin_socket(port)):
+        async with admin_server(app, pool, admin_socket(listening.getsockname()[1])):
             await server.serve(sockets=[listening])
 
 
@@ -73,6 +74,12 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def url_of(listening: socket.socket) -> str:
+    """Where a listening socket is reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def gateway_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """uvicorn around the app.
 
@@ -80,6 +87,8 @@ def gateway_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
+        http=bounded_http(settings),
+        ws="none",
         log_config=None,
         log_level="warning",
         access_log=False,
