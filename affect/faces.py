@@ -201,8 +201,16 @@ class FaceFinder:
         if not any(face.firm for face in faces):
             leaning = self._tilted(image)
             faces = leaning if not faces or any(face.firm for face in leaning) else faces
-        faces = faces or self._filling(image)
-        return sorted(_distinct(faces), key=lambda face: -face.box[2] * face.box[3])
+        return _ordered(faces or self._filling(image))
+
+    def follow(self, image: U8, before: Sequence[Face]) -> list[Face]:
+        """The faces of a moment ago, found from where they were, which costs a tenth of a search.
+
+        Whoever is not firm there any more, or hidden behind another, is left out.
+        """
+        self._local.checkpoint = _go_on
+        boxes = [box_of_points(face.points) for face in before]
+        return _ordered(self._refined(image, boxes, FIRM))
 
     def _tilted(self, image: U8) -> list[Face]:
         """Heads that lean to a side: the cascade knows upright ones only, so the picture is
@@ -345,15 +353,22 @@ def crops(
             (None, np.ascontiguousarray(cv2.resize(pixels, (size_px, size_px), interpolation=way)))
         ]
     found = finder.find(pixels, thorough=faces != "largest", checkpoint=checkpoint)
+    return crops_of(picture, found, faces=faces, size_px=size_px)
+
+
+def crops_of(
+    picture: DecodedImage, found: Sequence[Face], *, faces: Faces, size_px: int
+) -> list[tuple[Face | None, U8]]:
+    """The same of faces that are found already. Raises NoFaceError when there are none."""
     if not found:
         raise NoFaceError(picture.width, picture.height)
     return [
-        (face.enlarged(picture.reduction), align(pixels, face.points, size_px))
+        (face.enlarged(picture.reduction), align(picture.pixels, face.points, size_px))
         for face in _chosen(found, faces)
     ]
 
 
-def _chosen(found: list[Face], faces: Faces) -> list[Face]:
+def _chosen(found: Sequence[Face], faces: Faces) -> Sequence[Face]:
     if faces == "all":
         return found
     if isinstance(faces, int):
@@ -462,6 +477,11 @@ def _part(
 def _upright(box: Box) -> tuple[float, float, float, float]:
     half = box.side / 2
     return (round(box.x - half, 1), round(box.y - half, 1), round(box.side, 1), round(box.side, 1))
+
+
+def _ordered(faces: Sequence[Face]) -> list[Face]:
+    """Distinct faces, the largest first."""
+    return sorted(_distinct(faces), key=lambda face: -face.box[2] * face.box[3])
 
 
 def _distinct(faces: Sequence[Face]) -> list[Face]:

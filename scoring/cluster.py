@@ -9,6 +9,7 @@ node dies.
 
 import logging
 import pickle
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from scoring.chunks import Chunk, chunks
 from scoring.sources import Position, Shard, SourceError
 from scoring.workers import ChunkReader, Readings, ReadOptions
 
+CONNECT_SECONDS = 5.0
 OPENING_CPUS = 0.25  # of a core, for a task that opens shards: decoding beside the models that read
 Row = dict[str, Any]
 
@@ -65,12 +67,23 @@ def _connect(ray: Any, address: str) -> None:
     if ray.is_initialized():
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address != "auto":
+        _check_listening(address)
     try:
         ray.init(address=address, **quiet)
     except ConnectionError as error:
         if address != "auto":
             raise SourceError(f"no Ray cluster at {address}: {error}") from error
         ray.init(include_dashboard=False, **quiet)
+
+
+def _check_listening(address: str) -> None:
+    """Ray itself tries for minutes. Raises SourceError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise SourceError(f"no Ray cluster at {address} ({error}); give host:port") from error
 
 
 def _dataset(ray: Any, cluster: Cluster, rows: Sequence[Row], every: int) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from affect.batches import identities, predict
 from affect.card import ModelCard
 from affect.cores import cores
-from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
+from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops, crops_of
 from affect.factory import load_model
 from affect.images import ImageError
 from affect.inputs import Picture, Pictures, expand
@@ -119,11 +119,18 @@ class Reader:
         keep: bool = False,
     ) -> list[list[Reading]]:
         """The entries of each of these pictures, read in one go without threads: the same pictures
-        give the same bits.
+        give the same bits. Frames of a video must follow each other: faces of one are looked for
+        where they were in the one before, and everywhere when one of them is gone.
 
         `identity` adds the embedding by which a person is known again, `keep` the aligned crops.
         """
-        found = [self._crops(picture, faces) for picture in pictures]
+        found, before = list[Crops | Reading](), list[Face]()
+        for picture in pictures:
+            if picture.frame is None or faces == "none":
+                found.append(self._crops(picture, faces))
+            else:
+                one, before = self._followed(picture, faces, before)
+                found.append(one)
         return self._entries(pictures, found, identity=identity, keep=keep)
 
     def _read(
@@ -154,6 +161,21 @@ class Reader:
             return crops(self.finder, picture.decoded(), faces=faces, size_px=self.card.image_px)
         except (ImageError, NoFaceError) as error:
             return failed(picture, error)
+
+    def _followed(
+        self, picture: Picture, faces: Faces, before: list[Face]
+    ) -> tuple[Crops | Reading, list[Face]]:
+        """The same of a frame, with all the faces in it; `before` are those of the frame before."""
+        found: list[Face] = []
+        try:
+            image = picture.decoded()
+            found = self.finder.follow(image.pixels, before)
+            if not before or len(found) < len(before):
+                found = self.finder.find(image.pixels, thorough=faces != "largest")
+            size_px = self.card.image_px
+            return crops_of(image, found, faces=faces, size_px=size_px), found
+        except (ImageError, NoFaceError) as error:
+            return failed(picture, error), found
 
     def _entries(
         self,

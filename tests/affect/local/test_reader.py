@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 
 from affect import Reader
-from affect.inputs import U8
+from affect.inputs import U8, Picture
 from affect.labels import LabelError
 from affect.local import Readings
 from affect.local.reader import chosen_device
 from service.settings import Settings
 from tests.support.gateway import Gateway, serve
 from tests.support.pictures import BAD_PICTURES, encoded
+from tests.support.videos import frame
 
 CLOSE = 1e-4
 
@@ -173,3 +174,25 @@ def test_readings_slice_into_readings(reader: Reader, portrait: U8) -> None:
     readings = reader.read([portrait, b"broken"])
     assert isinstance(readings[:1], Readings)
     assert (len(readings.faces), len(readings.errors)) == (1, 1)
+
+
+def test_faces_are_followed_from_frame_to_frame_as_if_each_were_searched(reader: Reader) -> None:
+    pixels = [frame(step) for step in range(6)]
+    followed, alone = (
+        reader.read_together(
+            [Picture("clip", one, number if film else None) for number, one in enumerate(pixels)],
+            faces="all",
+        )
+        for film in (True, False)
+    )
+    for (one,), (other,) in zip(followed, alone, strict=True):
+        assert one.box == pytest.approx(other.box, abs=3)
+        assert one.valence == pytest.approx(other.valence, abs=0.02)
+
+
+def test_a_face_that_goes_and_comes_is_not_followed_into_nothing(reader: Reader) -> None:
+    empty = np.full_like(frame(0), 120)
+    pixels = [frame(0), empty, frame(2)]
+    pictures = [Picture("clip", one, number) for number, one in enumerate(pixels)]
+    read = reader.read_together(pictures, faces="largest")
+    assert [entries[0].error for entries in read] == [None, "no_face", None]
