@@ -7,7 +7,7 @@ import torch
 from affect.counterfactual import Explanation, Question, explain
 from affect.counterfactual.judge_agreement import judge_agreements
 from affect.judge import Judge, JudgeCard
-from tests.support.shipped import face, model
+from tests.support.trained import face, model
 
 
 class Bright(Judge):

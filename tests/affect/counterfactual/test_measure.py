@@ -9,7 +9,7 @@ from captum.attr import IntegratedGradients
 
 from affect.counterfactual import Explanation, Question, explain, measure
 from affect.counterfactual.search import Rows
-from tests.support.shipped import face, model
+from tests.support.trained import face, model
 
 
 def rows_of(column: int) -> Rows:
@@ -66,7 +66,7 @@ def test_a_state_that_real_faces_show_has_more_support_than_one_that_none_shows(
     known = table[~torch.isnan(table).any(1)]
     nobody = torch.ones_like(known[:1])
     found = measure.support(model(), torch.cat([known[:5] + 1e-4, nobody]))
-    assert torch.all(found[:5] > 0.9)
+    assert torch.all(found[:5] > 0.8)
     assert found[5] == 0
 
 

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from affect.counterfactual import Explanation, Question, QuestionError, explain
+from affect.counterfactual.measure import diversity
 from affect.counterfactual.nuisance import SMALLEST, Nuisance, help_of, turned
 from affect.counterfactual.search import Rows
 from affect.factory import load_model
 from affect.model import AffectModel
-from tests.support.shipped import face, model
 from tests.support.tiny import NUISANCES, tiny_model
+from tests.support.trained import face, model
 
 
 def crops(count: int) -> NDArray[np.uint8]:
@@ -85,7 +87,9 @@ def test_each_answer_has_another_cause() -> None:
     assert isinstance(found, Explanation)
     leaders = [answer.causes[0][0] for answer in (found, *found.alternatives)]
     assert len(leaders) == len(set(leaders)) == 3
-    assert found.scores["diversity"] > 0.1
+    pictures = [answer.counterfactual for answer in (found, *found.alternatives)]
+    apart = diversity(face("happiness"), pictures)
+    assert found.scores["diversity"] == pytest.approx(apart, abs=1e-4) and apart > 0
 
 
 def test_the_first_of_several_answers_is_the_one_that_is_given_alone() -> None:

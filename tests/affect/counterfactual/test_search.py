@@ -11,8 +11,8 @@ from affect.counterfactual import Explanation, Question, explain
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.search import AU_CLEARANCE, Rows, progress
 from affect.model import AffectModel
-from tests.support.shipped import FACES, face, model
 from tests.support.tiny import tiny_card, tiny_model
+from tests.support.trained import FACES, face, model
 
 BUDGET = 30  # pictures drawn and read for a face, of which 18 tell how each of its AUs answers
 
@@ -56,8 +56,8 @@ def test_questions_share_their_forward_passes() -> None:
 
 
 def test_an_au_is_turned_with_clearance_but_not_by_far() -> None:
-    for name in FACES:
-        (found,) = explain(model(), face(name)[None], [Question()])
+    for name, code in (("happiness", "AU12"), ("surprise", "AU26"), ("anger", "AU4")):
+        (found,) = explain(model(), face(name)[None], [Question(code)])
         assert isinstance(found, Explanation)
         assert found.valid
         assert AU_CLEARANCE <= found.scores["validity_margin"] < AU_CLEARANCE + 2, found.sentence

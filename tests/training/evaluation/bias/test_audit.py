@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tests.support.shipped import FACES, ROOT, face, model
+from tests.support.trained import FACES, face, model, run
 from training.evaluation.bias import audit
 from training.evaluation.bias.nuisances import NUISANCES, render_pairs
 from training.evaluation.commands import audit as command
 from training.evaluation.core import metrics
 from training.evaluation.core.predictions import decide
+from training.gan.run_folder import MODEL_FOLDER
 
 
 def weights_of(count: int) -> np.ndarray:
@@ -84,7 +85,7 @@ def test_attributes_become_numbers() -> None:
 
 
 def test_the_command_writes_ranked_findings(tmp_path) -> None:
-    (tmp_path / "model").symlink_to(ROOT / "weights")
+    (tmp_path / MODEL_FOLDER).symlink_to(run() / MODEL_FOLDER)
     done = CliRunner().invoke(command, [str(tmp_path), "--people", "8"])
     assert done.exit_code == 0, done.output
     content = json.loads(

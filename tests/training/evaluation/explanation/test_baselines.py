@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from tests.support.shipped import FACES, face, model
+from tests.support.trained import FACES, face, model
 from training.evaluation.explanation import baselines
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.support.shipped import face, model
 from training.database.annotations import Annotations
+from tests.support.trained import face, model
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import twins
 
