@@ -1,8 +1,8 @@
 """One layout for every label row, and its mask.
 
-A row is a float32 vector [intensity of each AU in [0, 1] ..., valence, arousal in [-1, 1]] of length K + 2 in the order
-of a vocabulary of K Action Units. NaN is "not annotated": the mask travels inside the row, so no loss, metric or file
-can take a missing label for a zero.
+A row is a float32 vector [intensity of each AU in [0, 1] ..., valence, arousal in [-1, 1]] of
+length K + 2 in the order of a vocabulary of K Action Units. NaN is "not annotated": the mask
+travels inside the row, so no loss, metric or file can take a missing label for a zero.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,10 @@ class LabelError(ValueError):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The Action Units of a data set or a model, in order. Raises LabelError for a code that FACS does not know."""
+    """The Action Units of a data set or a model, in order.
+
+    Raises LabelError for a code that FACS does not know.
+    """
 
     aus: tuple[str, ...]
 
@@ -65,7 +68,10 @@ class Vocabulary:
         )
 
     def row(self, labels: Mapping[str, float]) -> np.ndarray:
-        """(K + 2,) float32 from named values; what is absent is NaN. Raises LabelError for unknown names and values."""
+        """(K + 2,) float32 from named values; what is absent is NaN.
+
+        Raises LabelError for unknown names and values.
+        """
         row = np.full(len(self.names), np.nan, dtype=np.float32)
         for name, value in labels.items():
             row[self.index(name)] = check(name, value)
@@ -86,7 +92,9 @@ class Vocabulary:
         }
 
     def project(self, rows: np.ndarray, source: "Vocabulary") -> np.ndarray:
-        """(N, K_source + 2) rows of another vocabulary in this one's columns (N, K + 2); what it lacks is NaN."""
+        """(N, K_source + 2) rows of another vocabulary in this one's columns (N, K + 2); what it
+        lacks is NaN.
+        """
         projected = np.full((len(rows), len(self.names)), np.nan, dtype=np.float32)
         for column, name in enumerate(self.names):
             if name in source.names:
@@ -95,7 +103,9 @@ class Vocabulary:
 
 
 def allowed_range(name: str) -> tuple[float, float]:
-    """The closed range of a label: [-1, 1] for valence and arousal, [0, 1] for the intensity of an Action Unit."""
+    """The closed range of a label: [-1, 1] for valence and arousal, [0, 1] for the intensity of an
+    Action Unit.
+    """
     return (-1.0, 1.0) if name in DIMENSIONS else (0.0, 1.0)
 
 
@@ -108,7 +118,9 @@ def check(name: str, value: float) -> float:
 
 
 def mask_labels(rows: np.ndarray, labels: str) -> np.ndarray:
-    """A copy of (N, K + 2) rows in which a run on `au`, `va` or `both` sees only its own kind of label."""
+    """A copy of (N, K + 2) rows in which a run on `au`, `va` or `both` sees only its own kind of
+    label.
+    """
     if labels not in (AU_ONLY, VA_ONLY, BOTH):
         raise LabelError("labels", labels, f"choose {AU_ONLY}, {VA_ONLY} or {BOTH}")
     kept = rows.copy()

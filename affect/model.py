@@ -1,8 +1,9 @@
 """The categorical GAN as one object: read, predict, generate, edit, reconstruct, and save.
 
 Shape letters: B batch, S image side in px, K Action Units, Z latent, M rows of the label table.
-After Richer & Kollias (arXiv 1910.05877): one discriminator tells real from fake and predicts AU and VA, one generator
-draws faces. Ours conditions the generator on AU and VA and lets the discriminator's trunk encode the latent too.
+After Richer & Kollias (arXiv 1910.05877): one discriminator tells real from fake and predicts AU
+and VA, one generator draws faces. Ours conditions the generator on AU and VA and lets the
+discriminator's trunk encode the latent too.
 """
 
 from collections.abc import Sequence
@@ -30,9 +31,8 @@ from affect.precision import shortest
 from affect.reading_network import ReadingNetwork, ReadingOutput, with_mirrored
 
 TABLE_ROWS = 4096  # M: label rows of real faces that stand for the training distribution
-NEIGHBOURHOOD = (
-    0.15  # how near, per asked label, a real row must lie to be drawn for it (standard deviation)
-)
+# how near, per asked label, a real row must lie to be drawn for it (standard deviation)
+NEIGHBOURHOOD = 0.15
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ class AffectModel(nn.Module):
         self.register_buffer("nuisance_directions", torch.zeros(len(card.nuisances), size.latent))
         self.register_buffer("nuisance_probes", torch.zeros(len(card.nuisances), size.latent + 1))
         self.register_load_state_dict_pre_hook(_as_written_before)  # type: ignore[no-untyped-call]
-        # Absent in a run on one kind of label: told to both conditions as unknown, so that half is never invented.
+        # Absent in a run on one kind of label: told to both conditions as unknown, so that half is
+        # never invented.
         known = torch.ones(labels, dtype=torch.bool)
         known[:-2] = card.learns_aus
         known[-2:] = card.learns_va
@@ -108,7 +109,8 @@ class AffectModel(nn.Module):
         size, labels = card.network, len(card.vocabulary) + 2
         if not len(size.trunk) == len(size.decoder) == stages(card.image_px):
             raise CardError(
-                f"network has {len(size.trunk)} and {len(size.decoder)} stages; image_px {card.image_px} needs {stages(card.image_px)}"
+                f"network has {len(size.trunk)} and {len(size.decoder)} stages; image_px "
+                f"{card.image_px} needs {stages(card.image_px)}"
             )
         self.trunk = Trunk(size.trunk)
         self.heads = Heads(size.trunk[-1], labels, size)
@@ -146,7 +148,9 @@ class AffectModel(nn.Module):
         return level
 
     def patches(self, output: ModelOutput) -> Tensor:
-        """(B, P) the critic's score of each place, higher is more like a real face; P is 0 without."""
+        """(B, P) the critic's score of each place, higher is more like a real face; P is 0
+        without.
+        """
         if self.patch_critic is None:
             return output.critic.new_zeros(len(output.critic), 0)
         scores: Tensor = self.patch_critic(output.maps[self._patch_level(self.card)]).float()
@@ -164,12 +168,13 @@ class AffectModel(nn.Module):
     critic_quantiles: Tensor
     strangeness_quantiles: Tensor
 
-    # -- files ---------------------------------------------------------------------------------------------------
+    # -- files -------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
         """Write weights.safetensors and card.json (with the digest of the weights) into the folder.
 
-        A tensor whose numbers all fit into two bytes (`affect.precision.round_to_bfloat16`) is stored so; `load` gives the same bits.
+        A tensor whose numbers all fit into two bytes (`affect.precision.round_to_bfloat16`) is
+        stored so; `load` gives the same bits.
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / WEIGHTS_FILE
@@ -178,7 +183,9 @@ class AffectModel(nn.Module):
         self.card.save(folder)
 
     def replace_card(self, card: ModelCard) -> None:
-        """Put another card of the same networks (new calibration, quality, reference) in place of this one."""
+        """Put another card of the same networks (new calibration, quality, reference) in place of
+        this one.
+        """
         self.card = card
         device = self.platt.device
         self._calibrate(card)
@@ -186,8 +193,10 @@ class AffectModel(nn.Module):
 
     @torch.no_grad()
     def learn_nuisances(self, names: Sequence[str], directions: Tensor, probes: Tensor) -> None:
-        """Take over what should not matter: for each of A names the way through the latent code from its first end to its second
-        (A, Z), and the line that tells from a latent code where between them (0, 1) a face stands (A, Z + 1, the offset last)."""
+        """Take over what should not matter: for each of A names the way through the latent code
+        from its first end to its second (A, Z), and the line that tells from a latent code where
+        between them (0, 1) a face stands (A, Z + 1, the offset last).
+        """
         assert directions.shape == (len(names), len(self.latent_mean)) and probes.shape == (
             len(names),
             len(self.latent_mean) + 1,
@@ -197,7 +206,7 @@ class AffectModel(nn.Module):
         )
         self.card = self.card.model_copy(update={"nuisances": tuple(names)})
 
-    # -- pixels --------------------------------------------------------------------------------------------------
+    # -- pixels ------------------------------------------------------------------------------------
 
     @staticmethod
     def to_pixels(images: Tensor) -> Tensor:
@@ -222,11 +231,13 @@ class AffectModel(nn.Module):
             .contiguous()
         )
 
-    # -- reading -------------------------------------------------------------------------------------------------
+    # -- reading -----------------------------------------------------------------------------------
 
     def read(self, x: Tensor, y: Tensor | None = None) -> ModelOutput:
-        """Read B faces (B, 3, S, S). The critic scores them as faces in state y (B, K + 2), or in
-        the state it reads. What the card's reading network learnt is read off by it, else by the trunk.
+        """Read B faces (B, 3, S, S).
+
+        The critic scores them as faces in state y (B, K + 2), or in the state it reads. What the
+        card's reading network learnt is read off by it, else by the trunk.
 
         A card that says `mirrored` has the state read off each face and its mirror image, which
         show the same: the mean is nearer to the truth (docs/decisions/0015-mirrored.md).
@@ -245,7 +256,9 @@ class AffectModel(nn.Module):
         return self._output(state, latent, identity, features, maps, y)
 
     def read_state(self, x: Tensor) -> ReadingOutput:
-        """What the reading network, or else the trunk, reads off B faces (B, 3, S, S); no latent, no maps."""
+        """What the reading network, or else the trunk, reads off B faces (B, 3, S, S); no latent,
+        no maps.
+        """
         if self.reader is None:
             r = self.read(x)
             return ReadingOutput(r.logits, r.va, r.expression, r.pose, r.sides, r.features)
@@ -255,7 +268,9 @@ class AffectModel(nn.Module):
         return with_mirrored(self.reader(torch.cat([x, x.flip(3)])), len(x))
 
     def encode(self, x: Tensor, y: Tensor | None, state: ReadingOutput | None) -> ModelOutput:
-        """Trunk and heads of B faces, with the state as read elsewhere, or as the trunk's heads read it."""
+        """Trunk and heads of B faces, with the state as read elsewhere, or as the trunk's heads
+        read it.
+        """
         maps = self.trunk(x)
         logits, va, latent, identity, features = (part.float() for part in self.heads(maps[-1]))
         state = state or _state_of_trunk(logits, va, features)
@@ -287,11 +302,16 @@ class AffectModel(nn.Module):
         )
 
     def predict(self, x: Tensor) -> Prediction:
-        """AU probabilities, VA, realism and more of B faces (B, 3, S, S). A reading network needs no trunk."""
+        """AU probabilities, VA, realism and more of B faces (B, 3, S, S).
+
+        A reading network needs no trunk.
+        """
         return self.calibrate(self.read(x) if self.reader is None else self.read_state(x))
 
     def calibrate(self, output: ModelOutput | ReadingOutput) -> Prediction:
-        """A reading in the terms of the API: calibrated per AU (Platt 1999), realism as a percentile among real faces."""
+        """A reading in the terms of the API: calibrated per AU (Platt 1999), realism as a
+        percentile among real faces.
+        """
         scale, shift, threshold = self.platt.unbind(1)
         probability = torch.sigmoid(output.logits * scale + shift)
         return Prediction(
@@ -308,8 +328,9 @@ class AffectModel(nn.Module):
     def realism(self, output: ModelOutput | ReadingOutput) -> Tensor:
         """(B,) share of the real faces in the card's reference that are at least as strange.
 
-        By the critic in models of before strangeness was known to their card: it is trained to tell drawn faces from real
-        ones and, unlike the distance, takes noise and empty scenes for faces (docs/decisions/0010-realism.md).
+        By the critic in models of before strangeness was known to their card: it is trained to tell
+        drawn faces from real ones and, unlike the distance, takes noise and empty scenes for faces
+        (docs/decisions/0010-realism.md).
         """
         if isinstance(output, ReadingOutput) or "strangeness" in self.card.reference:
             quantiles = self.strangeness_quantiles
@@ -321,7 +342,9 @@ class AffectModel(nn.Module):
         return rank.float() / len(quantiles)
 
     def strangeness(self, features: Tensor) -> Tensor:
-        """(B,) Mahalanobis distance of features (B, H) from those of the faces it learnt from (Lee et al. 2018, one class)."""
+        """(B,) Mahalanobis distance of features (B, H) from those of the faces it learnt from (Lee
+        et al. 2018, one class).
+        """
         distance: Tensor = ((features.float() - self.feature_mean) @ self.feature_whitener.T).norm(
             dim=1
         )
@@ -332,11 +355,13 @@ class AffectModel(nn.Module):
         return self.read(x).labels
 
     def nuisance_positions(self, latent: Tensor) -> Tensor:
-        """(B, A) where faces of latent codes (B, Z) stand between the two ends of each nuisance: 0 the first, 1 the second, or beyond."""
+        """(B, A) where faces of latent codes (B, Z) stand between the two ends of each nuisance: 0
+        the first, 1 the second, or beyond.
+        """
         places: Tensor = latent @ self.nuisance_probes[:, :-1].T + self.nuisance_probes[:, -1]
         return places
 
-    # -- drawing -------------------------------------------------------------------------------------------------
+    # -- drawing -----------------------------------------------------------------------------------
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
         """Faces (B, 3, S, S) of persons z (B, Z) in states y (B, K + 2; NaN = unknown)."""
@@ -350,7 +375,10 @@ class AffectModel(nn.Module):
         y_from: Tensor | None = None,
         output: ModelOutput | None = None,
     ) -> Tensor:
-        """These faces (B, 3, S, S) moved to states y_to from y_from (default: as read). No move, nearly no change."""
+        """These faces (B, 3, S, S) moved to states y_to from y_from (default: as read).
+
+        No move, nearly no change.
+        """
         output = output or self.read(x)
         start = output.labels if y_from is None else y_from
         condition = self.decoder_condition(self.mask(y_to), self.mask(y_to - start))
@@ -362,10 +390,12 @@ class AffectModel(nn.Module):
         output = self.read(x)
         return self.generate(output.latent, output.labels)
 
-    # -- the training distribution ---------------------------------------------------------------------------------
+    # -- the training distribution -----------------------------------------------------------------
 
     def sample_latents(self, count: int, generator: Generator) -> Tensor:
-        """(count, Z) from the Gaussian fitted to the latents of real faces after training ("ex post", Ghosh et al. 2020)."""
+        """(count, Z) from the Gaussian fitted to the latents of real faces after training ("ex
+        post", Ghosh et al. 2020).
+        """
         noise = torch.randn(
             count, len(self.latent_mean), generator=generator, device=generator.device
         )
@@ -377,7 +407,9 @@ class AffectModel(nn.Module):
         return latents
 
     def sample_labels(self, asked: Tensor, generator: Generator) -> Tensor:
-        """Complete (B, K + 2) wishes: what is NaN comes from a real face's row, likelier the nearer it is to the wish."""
+        """Complete (B, K + 2) wishes: what is NaN comes from a real face's row, likelier the nearer
+        it is to the wish.
+        """
         table = self.label_table[~torch.isnan(self.label_table[:, self.known]).any(1)]
         if not len(table):
             raise CardError("label_table is empty: the run that wrote these weights did not finish")
@@ -391,10 +423,13 @@ class AffectModel(nn.Module):
         return torch.where(wished, asked, table[rows.to(table.device)])
 
     def target_labels(self, read: Tensor, asked: Tensor, generator: Generator) -> Tensor:
-        """The state a given face should move to. Shapes (B, K + 2); `asked` is NaN where nothing is asked.
+        """The state a given face should move to.
 
-        What is asked is set. AUs that are not asked stay as read, unless valence or arousal is asked: then they follow a
-        real face of that valence and arousal. Valence and arousal that are not asked follow the AUs in the same way.
+        Shapes (B, K + 2); `asked` is NaN where nothing is asked.
+
+        What is asked is set. AUs that are not asked stay as read, unless valence or arousal is
+        asked: then they follow a real face of that valence and arousal. Valence and arousal that
+        are not asked follow the AUs in the same way.
         """
         va_asked = ~torch.isnan(asked[:, -2:]).all(1, keepdim=True)
         wish = asked.clone()
@@ -405,7 +440,9 @@ class AffectModel(nn.Module):
         return torch.where(nothing, read, self.sample_labels(wish, generator))
 
     def mask(self, y: Tensor) -> Tensor:
-        """(B, K + 2) rows with NaN in place of the kind of label that this model was not trained on."""
+        """(B, K + 2) rows with NaN in place of the kind of label that this model was not trained
+        on.
+        """
         return torch.where(self.known, y, torch.full_like(y, float("nan")))
 
 
@@ -447,7 +484,9 @@ def smoke_card(
 
 
 def _as_written_before(model: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Weights of before these were kept load all the same; their card holds no strangeness, and no nuisances."""
+    """Weights of before these were kept load all the same; their card holds no strangeness, and no
+    nuisances.
+    """
     for name in ("feature_mean", "feature_whitener", "nuisance_directions", "nuisance_probes"):
         state.setdefault(prefix + name, model.get_buffer(name))
 

@@ -1,8 +1,9 @@
 """The two networks: a trunk that reads a face and a decoder that draws one.
 
-Shape letters: B batch, S image side in px, K Action Units, C channels, Z latent, H features, E identity.
-Neither network normalises (Huang et al., "The GAN is dead; long live the GAN!", R3GAN, 2024): residual branches start
-at zero instead, so both begin as near-linear maps and second derivatives stay defined for the gradient penalties.
+Shape letters: B batch, S image side in px, K Action Units, C channels, Z latent, H features, E
+identity. Neither network normalises (Huang et al., "The GAN is dead; long live the GAN!", R3GAN,
+2024): residual branches start at zero instead, so both begin as near-linear maps and second
+derivatives stay defined for the gradient penalties.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,10 @@ PATCH_CHANNELS = 64
 
 
 def stages(image_px: int) -> int:
-    """How many resolutions lie between image_px and 4 px, both counted. Raises ValueError unless image_px is 4 * 2**n."""
+    """How many resolutions lie between image_px and 4 px, both counted.
+
+    Raises ValueError unless image_px is 4 * 2**n.
+    """
     count = (image_px // SMALLEST_PX).bit_length()
     if image_px != SMALLEST_PX << (count - 1):
         raise ValueError(f"image_px is {image_px}; choose a power of two of at least 8")
@@ -34,13 +38,18 @@ def activate(x: Tensor) -> Tensor:
 
 
 def double(x: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, C, 2 h, 2 w), bilinear, in x's own precision: autocast would leave every map after it in float32."""
+    """(B, C, h, w) -> (B, C, 2 h, 2 w), bilinear, in x's own precision: autocast would leave every
+    map after it in float32.
+    """
     with torch.autocast(x.device.type, enabled=False):
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class Residual(nn.Module):
-    """x + conv(act(conv(act(x)))), the last convolution starting at zero. (B, C, h, w) -> the same."""
+    """x + conv(act(conv(act(x)))), the last convolution starting at zero.
+
+    (B, C, h, w) -> the same.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -81,7 +90,9 @@ class Trunk(nn.Module):
 
 
 class Condition(nn.Module):
-    """Embeds a label row with its mask: 0 is a value, "not known" is another thing, so both are told."""
+    """Embeds a label row with its mask: 0 is a value, "not known" is another thing, so both are
+    told.
+    """
 
     def __init__(self, labels: int, width: int) -> None:
         super().__init__()
@@ -94,7 +105,9 @@ class Condition(nn.Module):
         )
 
     def forward(self, y: Tensor, change: Tensor | None = None) -> Tensor:
-        """(B, K + 2) labels, NaN = unknown, and the wanted change of state (B, K + 2) or none -> (B, width)."""
+        """(B, K + 2) labels, NaN = unknown, and the wanted change of state (B, K + 2) or none ->
+        (B, width).
+        """
         known = ~torch.isnan(y)
         move = torch.zeros_like(y) if change is None else torch.nan_to_num(change)
         embedded: Tensor = self.net(
@@ -104,10 +117,12 @@ class Condition(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws a face from a latent and a condition; with a face's feature maps it changes that face instead.
+    """Draws a face from a latent and a condition; with a face's feature maps it changes that face
+    instead.
 
-    One set of weights serves generate (no maps), reference and explain (maps through gated skips), because a decoder
-    without skips loses the detail of a given face and an editor without a latent cannot draw a new one.
+    One set of weights serves generate (no maps), reference and explain (maps through gated skips),
+    because a decoder without skips loses the detail of a given face and an editor without a latent
+    cannot draw a new one.
     """
 
     def __init__(
@@ -132,9 +147,11 @@ class Decoder(nn.Module):
     def forward(
         self, z: Tensor, c: Tensor, maps: Sequence[Tensor] | None = None, gate: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """z (B, Z), c (B, condition), maps of the trunk from S px to 4 px, gate (B,) in {0, 1} that lets them in.
+        """z (B, Z), c (B, condition), maps of the trunk from S px to 4 px, gate (B,) in {0, 1} that
+        lets them in.
 
-        Returns (drawn (B, 3, S, S) in [-1, 1], change (B, 3, S, S) to add to the face that the maps belong to).
+        Returns (drawn (B, 3, S, S) in [-1, 1], change (B, 3, S, S) to add to the face that the maps
+        belong to).
         """
         code = torch.cat([z, c], dim=1)
         style = self.style(code)  # (B, 2 * condition)
@@ -169,7 +186,9 @@ class Heads(nn.Module):
             nn.init.zeros_(head.bias)
 
     def forward(self, last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(B, C, 4, 4) -> logits (B, K), va (B, 2) in [-1, 1], latent (B, Z), identity (B, E) of length 1, features (B, H)."""
+        """(B, C, 4, 4) -> logits (B, K), va (B, 2) in [-1, 1], latent (B, Z), identity (B, E) of
+        length 1, features (B, H).
+        """
         flat = activate(last).flatten(1)
         h = activate(self.features(flat))
         return (
@@ -181,7 +200,9 @@ class Heads(nn.Module):
         )
 
     def score(self, h: Tensor, condition: Tensor) -> Tensor:
-        """Projection critic (Miyato & Koyama, cGANs with Projection Discriminator, 2018): w.h + <psi(y), h> / sqrt(H). (B,)"""
+        """Projection critic (Miyato & Koyama, cGANs with Projection Discriminator, 2018): w.h +
+        <psi(y), h> / sqrt(H). (B,)
+        """
         score: Tensor = (
             self.critic(h).squeeze(1) + (self.project(condition) * h).sum(1) / FEATURES**0.5
         )

@@ -188,12 +188,14 @@ def test_drift_is_told_of_enough_faces(tmp_path: Path, faces: int, psi: float, f
     alert = {
         "exp_labels": {**labels, "label": "valence", "severity": "ticket"},
         "exp_annotations": {
-            "summary": f"valence as version 1.0 reads it is not distributed as on its reference faces: PSI {psi}"
+            "summary": "valence as version 1.0 reads it is not distributed as on its "
+            f"reference faces: PSI {psi}"
         },
     }
     series = [
         {
-            "series": 'affectgan_drift_psi{instance="a",model="affectgan",version="1.0",label="valence"}',
+            "series": 'affectgan_drift_psi{instance="a",model="affectgan",'
+            'version="1.0",label="valence"}',
             "values": f"{psi}x60",
         },
         {

@@ -1,4 +1,6 @@
-"""The README's commands exist, versions are pinned, and the shipped weights are the ones their card describes."""
+"""The README's commands exist, versions are pinned, and the shipped weights are the ones their card
+describes.
+"""
 
 import re
 import tomllib

@@ -8,7 +8,9 @@ from benchmarks.soak import SoakReport, slope
 
 
 def samples(mib_a_minute: float, *, seed: int = 0) -> list[tuple[float, float]]:
-    """Ten minutes of a process of 500 MiB that wobbles by 2, and fills its cache in the first two."""
+    """Ten minutes of a process of 500 MiB that wobbles by 2, and fills its cache in the first
+    two.
+    """
     times = np.arange(0, 600, 5.0)
     filling = 40 * np.minimum(times / 120, 1)
     wobble = np.random.default_rng(seed).normal(0, 2, len(times))

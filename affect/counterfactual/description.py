@@ -93,7 +93,9 @@ class _Findings:
 
 
 def describe(task: Task, result: SearchResult, gradients: Sequence[bool]) -> list[Explanation]:
-    """Everything that is said about each of the N rows; `gradients` says which want pixel shares."""
+    """Everything that is said about each of the N rows; `gradients` says which want pixel
+    shares.
+    """
     findings = _find(task, result, gradients)
     return [_explanation(task, findings, i) for i in range(len(task.questions))]
 

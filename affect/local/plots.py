@@ -15,7 +15,9 @@ LEGEND_PX = 12
 
 
 def plot(faces: Sequence[Reading]) -> Figure:
-    """A figure with an axis for what the model knows: Action Units, valence and arousal, or both."""
+    """A figure with an axis for what the model knows: Action Units, valence and arousal, or
+    both.
+    """
     axes_for = ((bool(faces[0].aus), _heat_map), (faces[0].valence is not None, _circumplex))
     known = [draw for knows, draw in axes_for if knows]
     figure = Figure(figsize=(6.0 * len(known), 5.0), layout="constrained")

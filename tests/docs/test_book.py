@@ -1,4 +1,6 @@
-"""The book: it builds without a warning, its links lead somewhere, its commands exist, its snippets run."""
+"""The book: it builds without a warning, its links lead somewhere, its commands exist, its snippets
+run.
+"""
 
 import re
 import shlex

@@ -59,7 +59,9 @@ def draw(state: dict[str, float], person: int) -> NDArray[np.uint8]:
 
 
 def samples(people: int, states: int, seed: int = 3) -> list[Sample]:
-    """Every person in several states, which are each other's twins: each turns one AU of the last."""
+    """Every person in several states, which are each other's twins: each turns one AU of the
+    last.
+    """
     rng, made = np.random.default_rng(seed), []
     for person in range(people):
         state = {code: float(rng.uniform(0.3, 1)) for code in SHOWN if rng.random() < 0.4}

@@ -56,7 +56,8 @@ STEP = 100  # heads a process renders at a time
 @click.option(
     "--photos",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="folder of photographs to learn from too, but for a fifth of them, which it is measured on",
+    help="folder of photographs to learn from too, but for a fifth of them, which it is "
+    "measured on",
 )
 @click.option(
     "--points",

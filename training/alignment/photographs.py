@@ -1,6 +1,8 @@
-"""Photographs with mesh points as heads that the landmark network learns from, beside the rendered ones.
+"""Photographs with mesh points as heads that the landmark network learns from, beside the rendered
+ones.
 
-P is the side of a picture in px. A fifth of the people is held out, by the hash that splits databases.
+P is the side of a picture in px. A fifth of the people is held out, by the hash that splits
+databases.
 """
 
 from pathlib import Path
@@ -36,7 +38,9 @@ def photograph_heads(folder: Path, points: Path) -> tuple[Heads, Heads]:
 
 
 def with_pupils(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Five points (5, 2) whose iris centres are lifted to the pupils, square to the line of the eyes."""
+    """Five points (5, 2) whose iris centres are lifted to the pupils, square to the line of the
+    eyes.
+    """
     across = points[1] - points[0]
     up = np.array([across[1], -across[0]], np.float32)
     lifted = points.copy()

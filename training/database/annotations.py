@@ -48,7 +48,9 @@ class Annotations:
 
 
 def project(rows: Annotations, names: Sequence[str], source: Sequence[str]) -> Annotations:
-    """The same for the AUs `names` instead of `source`; what `source` lacks is unknown and certain."""
+    """The same for the AUs `names` instead of `source`; what `source` lacks is unknown and
+    certain.
+    """
     sides = np.full((len(rows), 2, len(names)), np.nan, np.float32)
     confidence = np.ones((len(rows), len(names) + len(DIMENSIONS)), np.float32)
     confidence[:, len(names) :] = rows.confidence[:, len(source) :]

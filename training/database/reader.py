@@ -33,8 +33,8 @@ INDEX_THREADS = 4
 
 @dataclass(frozen=True)
 class ShardOffsets:
-    """Where the N pictures of a split lie: shard, and byte offset and size in its tar, and the first
-    eight bytes of its SHA-256; (N,) each.
+    """Where the N pictures of a split lie: shard, and byte offset and size in its tar, and the
+    first eight bytes of its SHA-256; (N,) each.
     """
 
     shard: NDArray[np.int32]

@@ -43,7 +43,9 @@ class Batch:
 
 
 class Stream:
-    """An endless iterator of batches, to be used as a context manager. `rank` of `world` takes every world-th row.
+    """An endless iterator of batches, to be used as a context manager.
+
+    `rank` of `world` takes every world-th row.
 
     Labels are those of `vocabulary`, the database's own unless given.
     """

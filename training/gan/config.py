@@ -1,4 +1,7 @@
-"""What a run is: every constant of training, with its meaning and unit. A preset is a function that returns a whole config."""
+"""What a run is: every constant of training, with its meaning and unit.
+
+A preset is a function that returns a whole config.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +15,10 @@ READER_CHANNELS = (24, 48, 96, 160, 224)  # of the reading network at 128 px
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One run. Progress and every schedule count pictures seen: a pair (a face and its twin) is two."""
+    """One run.
+
+    Progress and every schedule count pictures seen: a pair (a face and its twin) is two.
+    """
 
     preset: str
     labels: Labels = "both"
@@ -23,9 +29,8 @@ class TrainConfig:
     total_images: int  # length of the run, in pictures seen
     batch_pairs: int  # B: pairs of a step
     learning_rate: float = 1.2e-3  # at its top; Adam without clipping diverged at 2e-3
-    warmup: float = (
-        0.02  # share of the run over which the rate rises from 0; it falls to 0 as a cosine
-    )
+    # share of the run over which the rate rises from 0; it falls to 0 as a cosine
+    warmup: float = 0.02
     betas: tuple[float, float] = (
         0.5,
         0.99,
@@ -33,26 +38,26 @@ class TrainConfig:
     clip_norm: float = 1.0  # largest gradient norm of a step
     ema_half_life_images: float  # of the weights that are evaluated and served
 
-    reader_from: float = (
-        0.1  # share of the run after which the decoder is also graded by the (frozen) reader
-    )
-    adversary_from: float = (
-        0.6  # share of the run after which the critic plays; earlier, it would only see blur
-    )
+    # share of the run after which the decoder is also graded by the (frozen) reader
+    reader_from: float = 0.1
+    # share of the run after which the critic plays; earlier, it would only see blur
+    adversary_from: float = 0.6
     au_weight: float = 1.0  # L_au, real faces
     va_weight: float = 1.0  # L_va, real faces
     identity_weight: float = 0.1  # twins attract, other people repel
     reconstruction_weight: float = 10.0  # L_rec, pixels in [0, 1]
-    # Of the faces drawn from the latent alone, beside 1 for edits: at 1 their best answer is a blur.
+    # Of the faces drawn from the latent alone, beside 1 for edits: at 1 their best answer is a
+    # blur.
     latent_reconstruction: float = 1.0
     feature_weight: float = 1.0  # trunk's maps of the drawn face against those of the true one
     drawn_label_weight: float = 0.3  # lambda: labels read off drawn faces
     latent_weight: float = 0.3  # |E(x~) - z|^2
-    cycle_weight: float = 10.0  # a face without a twin, moved and moved back: the pixels are as dear as those of reconstruction (StarGAN: 10)
+    # a face without a twin, moved and moved back: the pixels are as dear as those of reconstruction
+    # (StarGAN: 10)
+    cycle_weight: float = 10.0
     adversary_weight: float = 0.3  # b: relativistic loss of the decoder
-    latent_adversary_weight: float = (
-        0.3  # the same where it draws from the latent alone, without a sharp face to lean on
-    )
+    # the same where it draws from the latent alone, without a sharp face to lean on
+    latent_adversary_weight: float = 0.3
     gamma: float = 1.0  # R1 + R2
     penalty_every: int = 4  # steps between two penalties, each then weighted by this
     penalty_rows: int = 16  # pictures of a step that carry the penalty: second derivatives are dear
@@ -66,18 +71,23 @@ class TrainConfig:
     photograph_share: float = 0.34  # of each batch, where photographs are given
     consistency_weight: float = 1.0  # between two views of a photograph, as it reads them
 
-    draws: bool = (
-        True  # False: no decoder and no critic, a plain multi-task network that only reads
-    )
+    # False: no decoder and no critic, a plain multi-task network that only reads
+    draws: bool = True
 
-    edited: float = 0.5  # share of pairs drawn through the skips (edit) rather than from the latent alone (generate)
+    # share of pairs drawn through the skips (edit) rather than from the latent alone (generate)
+    edited: float = 0.5
     still: float = 0.1  # share of those edits that ask for no change: the face itself is the target
-    moved: float = 0.5  # share of the faces without a twin, drawn from the latent, that go to another state; of edits, all but `still` do
-    veil: float = 0.05  # sd of the noise (pixels in [-1, 1]) on such a face before it is read: as much as a poor camera adds
-    corrupted: float = 0.5  # share of the other faces whose input is blurred, noised or partly hidden; the target stays clean
-    shift: float = (
-        0.03  # sd of the crop's translation, in sides: what an estimated alignment gets wrong
-    )
+    # share of the faces without a twin, drawn from the latent, that go to another state; of edits,
+    # all but `still` do
+    moved: float = 0.5
+    # sd of the noise (pixels in [-1, 1]) on such a face before it is read: as much as a poor camera
+    # adds
+    veil: float = 0.05
+    # share of the other faces whose input is blurred, noised or partly hidden; the target stays
+    # clean
+    corrupted: float = 0.5
+    # sd of the crop's translation, in sides: what an estimated alignment gets wrong
+    shift: float = 0.03
     turn: float = 0.05  # sd of its rotation, in radians
     zoom: float = 0.04  # sd of its log scale
     colour: float = 0.12  # sd of log gain, contrast, saturation and gamma, alike for both twins
@@ -131,7 +141,8 @@ def faces64() -> TrainConfig:
 
 
 def faces128cpu() -> TrainConfig:
-    """128 px for a processor without a GPU: `faces64` with one narrow level on top, so its weights are a good beginning (--init).
+    """128 px for a processor without a GPU: `faces64` with one narrow level on top, so its weights
+    are a good beginning (--init).
 
     130 pictures a second before the adversary plays, 75 after, on one quiet core with bf16.
     """
@@ -154,8 +165,10 @@ def faces128cpu() -> TrainConfig:
 
 
 def tune128cpu() -> TrainConfig:
-    """Goes on from weights of `faces128cpu` (--init) on new data: half the rate, so that little is unlearnt, and the critic soon plays,
-    because what begins is sharp already and without him would blur."""
+    """Goes on from weights of `faces128cpu` (--init) on new data: half the rate, so that little is
+    unlearnt, and the critic soon plays, because what begins is sharp already and without him would
+    blur.
+    """
     return replace(
         faces128cpu(),
         preset="tune128cpu",
@@ -168,9 +181,11 @@ def tune128cpu() -> TrainConfig:
 
 
 def wide128cpu() -> TrainConfig:
-    """`tune128cpu` with twice the width from 32 px down, 4 M parameters: a tenth slower, as narrow maps leave lanes of a processor idle.
+    """`tune128cpu` with twice the width from 32 px down, 4 M parameters: a tenth slower, as narrow
+    maps leave lanes of a processor idle.
 
-    Begins at narrower weights (--init). Reading weighs twice, because faces learnt from were read hardly better than others.
+    Begins at narrower weights (--init). Reading weighs twice, because faces learnt from were read
+    hardly better than others.
     """
     return replace(
         tune128cpu(),
@@ -184,7 +199,9 @@ def wide128cpu() -> TrainConfig:
         total_images=200_000,
         learning_rate=7e-4,
         adversary_from=0.55,
-        latent_adversary_weight=0.7,  # at 0.3 the critic wins (log.jsonl of the weights before: 0.2 against 1.1) and drawn faces stay soft
+        # at 0.3 the critic wins (log.jsonl of the weights before: 0.2 against 1.1) and drawn faces
+        # stay soft
+        latent_adversary_weight=0.7,
         au_weight=2.0,
         va_weight=2.0,
     )
@@ -231,7 +248,10 @@ def reader128() -> TrainConfig:
 
 
 def faces256() -> TrainConfig:
-    """256 px: `faces128` with a level on top, so its weights are a good beginning (--init). For a GPU; nobody has trained it to its end."""
+    """256 px: `faces128` with a level on top, so its weights are a good beginning (--init).
+
+    For a GPU; nobody has trained it to its end.
+    """
     return replace(
         faces128(),
         preset="faces256",
@@ -250,12 +270,17 @@ def faces256() -> TrainConfig:
 
 
 def multitask() -> TrainConfig:
-    """The plain network beside `smoke`: the same trunk, heads, data, augmentation and schedule, and nothing is drawn."""
+    """The plain network beside `smoke`: the same trunk, heads, data, augmentation and schedule, and
+    nothing is drawn.
+    """
     return replace(smoke(), preset="multitask", draws=False)
 
 
 def ssgan2019() -> TrainConfig:
-    """The seed paper's own model and training, see training/gan/ssgan2019.py. Its million steps are 64 M pictures; it collapses before."""
+    """The seed paper's own model and training, see training/gan/ssgan2019.py.
+
+    Its million steps are 64 M pictures; it collapses before.
+    """
     return TrainConfig(
         preset="ssgan2019",
         image_px=32,

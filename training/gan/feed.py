@@ -1,4 +1,6 @@
-"""From streams of batches to what a step takes: pairs on the device, photographs in the last rows."""
+"""From streams of batches to what a step takes: pairs on the device, photographs in the last
+rows.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

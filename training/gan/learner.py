@@ -1,4 +1,7 @@
-"""What a step changes: networks, their average, their optimisers. Two kinds: our one-pass game and the paper's alternating one."""
+"""What a step changes: networks, their average, their optimisers.
+
+Two kinds: our one-pass game and the paper's alternating one.
+"""
 
 import copy
 from typing import Protocol
@@ -23,7 +26,9 @@ LATENT_EVERY = 16  # steps between two looks at them
 
 
 class Learner(Protocol):
-    """A model in training; `average` is what is evaluated and served, `optimisers` go into the checkpoint by name."""
+    """A model in training; `average` is what is evaluated and served, `optimisers` go into the
+    checkpoint by name.
+    """
 
     model: AffectModel
     average: AffectModel
@@ -36,11 +41,15 @@ class Learner(Protocol):
 
 
 def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = SINGLE_PROCESS) -> Learner:
-    """The learner of the model's kind. Raises RunError for the seed paper's on several processes: its losses are of one batch."""
+    """The learner of the model's kind.
+
+    Raises RunError for the seed paper's on several processes: its losses are of one batch.
+    """
     if isinstance(model, Ssgan2019):
         if ranks.world > 1:
             raise RunError(
-                f"preset ssgan2019 trains on one process, not on {ranks.world}: start it without torchrun"
+                f"preset ssgan2019 trains on one process, not on {ranks.world}: start it "
+                "without torchrun"
             )
         return PaperGan(model, config)
     return CategoricalGan(model, config, ranks)
@@ -102,7 +111,9 @@ class CategoricalGan:
 
 
 class PaperGan:
-    """The seed paper's game; no average: what is evaluated is what was trained, with dropout off."""
+    """The seed paper's game; no average: what is evaluated is what was trained, with dropout
+    off.
+    """
 
     def __init__(self, model: Ssgan2019, config: TrainConfig) -> None:
         self.model: AffectModel = model
@@ -152,7 +163,6 @@ def _refresh_latents(model: AffectModel, x: Tensor, ranks: Ranks) -> None:
     ) / len(z)
     model.latent_mean.copy_(mean)
     ridge = 1e-4 * covariance.diagonal().mean() + 1e-6
-    factor, _ = torch.linalg.cholesky_ex(
-        covariance + ridge * torch.eye(len(mean), device=z.device)
-    )  # the ridge keeps it definite
+    # the ridge keeps it definite
+    factor, _ = torch.linalg.cholesky_ex(covariance + ridge * torch.eye(len(mean), device=z.device))
     model.latent_factor.copy_(factor)

@@ -1,6 +1,9 @@
-"""The training loop: data in, run folder out. Under torchrun every process runs it, and the first one writes.
+"""The training loop: data in, run folder out.
 
-The losses stay on the device until a line is logged: reading one waits for all that was asked of a GPU before.
+Under torchrun every process runs it, and the first one writes.
+
+The losses stay on the device until a line is logged: reading one waits for all that was asked of a
+GPU before.
 """
 
 import json
@@ -52,7 +55,8 @@ def start(
 ) -> None:
     """Begin a run in a new folder, from random weights or from those of the model folder `init`.
 
-    Raises RunError when the folder already holds a run; the processes that torchrun starts again after a loss go on with theirs.
+    Raises RunError when the folder already holds a run; the processes that torchrun starts again
+    after a loss go on with theirs.
     """
     if restarted() and (run / CONFIG_FILE).exists():
         resume(run)
@@ -98,7 +102,8 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 def resume(run: Path, *, images: int | None = None) -> None:
     """Go on with a run from its last checkpoint, to the same bits as if it had never stopped.
 
-    `images` gives it another length from here on (no longer the same bits); config.json notes each such change.
+    `images` gives it another length from here on (no longer the same bits); config.json notes each
+    such change.
     """
     path = run / CONFIG_FILE
     if not path.is_file():
@@ -205,11 +210,11 @@ def train(
                     rate=per_step * (step - position.step) / (time.monotonic() - began),
                     values=means.read(),
                 )
-            if (
-                (due or last or stopped) and not means.finite()
-            ):  # before a save: a checkpoint that cannot be gone on with is none
+            # before a save: a checkpoint that cannot be gone on with is none
+            if (due or last or stopped) and not means.finite():
                 raise RunError(
-                    f"a gradient up to step {step} is not finite: lower learning_rate, then --resume {run}"
+                    f"a gradient up to step {step} is not finite: lower learning_rate, "
+                    f"then --resume {run}"
                 )
             if ranks.first and (_crossed(seen, per_step, config.sample_images) or last):
                 samples.write(
@@ -234,7 +239,9 @@ def _crossed(seen: int, per_step: int, every: int) -> bool:
 
 
 class _Means:
-    """Means of the losses since they were last read, summed where they are; and whether every gradient was finite."""
+    """Means of the losses since they were last read, summed where they are; and whether every
+    gradient was finite.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -264,7 +271,10 @@ class _Means:
 
 
 class _Journal:
-    """What a run tells while it goes: a progress bar, log.jsonl, TensorBoard. A silent one tells nothing."""
+    """What a run tells while it goes: a progress bar, log.jsonl, TensorBoard.
+
+    A silent one tells nothing.
+    """
 
     def __init__(self, run: Path, config: TrainConfig, position: Position, *, silent: bool) -> None:
         self.silent = silent

@@ -1,6 +1,7 @@
 """The losses of the categorical GAN, one function per equation: tensors in, a scalar tensor out.
 
-Shape letters: B rows, K Action Units, Z latent, E identity, S side in px. NaN in a label is "not annotated" and weighs nothing.
+Shape letters: B rows, K Action Units, Z latent, E identity, S side in px. NaN in a label is "not
+annotated" and weighs nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ FAR = -1e4  # a logit that no candidate comes near
 
 
 def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
-    """L_au = mean over known labels of BCE(l, a), a in [0, 1], so that sigmoid(l) estimates the intensity. (B, K) twice."""
+    """L_au = mean over known labels of BCE(l, a), a in [0, 1], so that sigmoid(l) estimates the
+    intensity. (B, K) twice.
+    """
     known = ~torch.isnan(intensities)
     each = F.binary_cross_entropy_with_logits(
         logits, torch.nan_to_num(intensities), reduction="none"
@@ -66,7 +69,9 @@ def relativistic(winner: Tensor, loser: Tensor, weight: Tensor | None = None) ->
 
 
 def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """R1 on real, R2 on drawn faces: mean |grad_x c(x)|^2 (Mescheder et al. 2018). x (B, 3, S, S)."""
+    """R1 on real, R2 on drawn faces: mean |grad_x c(x)|^2 (Mescheder et al. 2018). x (B, 3, S,
+    S).
+    """
     x = x.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(score(x).sum(), x, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()
@@ -77,9 +82,9 @@ def reconstruction_loss(
 ) -> Tensor:
     """Mean over scales 1, 1/2, 1/4 of |w (drawn - true)|_1, w = 1 + 25 clip(|true - start|, 0, .4).
 
-    Pixels in [0, 1] inside; all (B, 3, S, S) in [-1, 1]. `start` is the face before the change: where the state changed,
-    an error weighs up to eleven times as much, because these few pixels are the whole expression.
-    `rows` (B,) weighs each picture.
+    Pixels in [0, 1] inside; all (B, 3, S, S) in [-1, 1]. `start` is the face before the change:
+    where the state changed, an error weighs up to eleven times as much, because these few pixels
+    are the whole expression. `rows` (B,) weighs each picture.
     """
     drawn, true, start = (0.5 * (image + 1) for image in (drawn, true, start))
     weight = 1 + 25 * (true - start).abs().amax(1, keepdim=True).clamp(0, 0.4)
@@ -98,9 +103,11 @@ def feature_loss(
     true: Sequence[Tensor],
     average: Callable[[Tensor], Tensor] = lambda means: means,
 ) -> Tensor:
-    """Mean over the trunk's levels of |F_i(drawn) - F_i(true)|_1 / mean |F_i(true)| (Larsen et al., VAE/GAN, 2016).
+    """Mean over the trunk's levels of |F_i(drawn) - F_i(true)|_1 / mean |F_i(true)| (Larsen et al.,
+    VAE/GAN, 2016).
 
-    `average` makes the levels' means (2, levels) those of the whole batch when it is spread over processes.
+    `average` makes the levels' means (2, levels) those of the whole batch when it is spread over
+    processes.
     """
     off = torch.stack([(a - b).abs().mean() for a, b in zip(drawn, true, strict=True)])
     size = torch.stack([b.abs().mean() for b in true])
@@ -110,11 +117,12 @@ def feature_loss(
 
 
 def identity_loss(a: Tensor, b: Tensor, paired: Tensor, temperature: float = 0.1) -> Tensor:
-    """InfoNCE (van den Oord et al. 2018), both ways: row i of a and b (B, E, unit length) is one person where `paired` (B,)."""
+    """InfoNCE (van den Oord et al. 2018), both ways: row i of a and b (B, E, unit length) is one
+    person where `paired` (B,).
+    """
     logits = a @ b.T / temperature
-    logits = logits.masked_fill(
-        ~(paired[:, None] & paired[None]), FAR
-    )  # others are no candidates; masked, not picked, as in `va_loss`
+    # others are no candidates; masked, not picked, as in `va_loss`
+    logits = logits.masked_fill(~(paired[:, None] & paired[None]), FAR)
     same = torch.arange(len(logits), device=logits.device)
     each = F.cross_entropy(logits, same, reduction="none") + F.cross_entropy(
         logits.T, same, reduction="none"

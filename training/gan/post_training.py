@@ -48,7 +48,9 @@ def limits_of(sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def new_card(config: TrainConfig, data: DataCard, known: Annotated | None = None) -> ModelCard:
-    """The card of a run that begins: sizes and sources; calibration and quality come with evaluation."""
+    """The card of a run that begins: sizes and sources; calibration and quality come with
+    evaluation.
+    """
     return ModelCard(
         version="1.0",
         labels=config.labels,
@@ -122,7 +124,9 @@ def post_train(
 def _fill_table(
     model: AffectModel, labels: np.ndarray, read: Tensor, rng: np.random.Generator
 ) -> None:
-    """Label rows (N, K + 2) of real faces into the table; what nobody annotated is as the model reads it."""
+    """Label rows (N, K + 2) of real faces into the table; what nobody annotated is as the model
+    reads it.
+    """
     table = torch.from_numpy(labels).to(read)
     table = torch.where(torch.isnan(table), read, table)
     table = model.mask(table[torch.from_numpy(rng.permutation(len(table)))][:TABLE_ROWS])
@@ -133,7 +137,8 @@ def _fill_table(
 def _with_people(
     model: AffectModel, features: Tensor, photographs: Database | None, split: str, side_px: int
 ) -> Tensor:
-    """Features (N, H) and those of photographs, repeated until they are as many: neither is strange.
+    """Features (N, H) and those of photographs, repeated until they are as many: neither is
+    strange.
 
     Only how strange a face is learns from photographs here; the prior of latents never sees them.
     """

@@ -61,7 +61,8 @@ def transfer_weights(model: AffectModel, folder: Path, *, fitted: bool = False) 
 
     With `fitted`, also what was fitted after training: for a run that trains no generator.
 
-    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk nothing fits.
+    Raises ValueError when the folder holds no model, one of another kind, or one of whose trunk
+    nothing fits.
     """
     check(folder, model.card.network)
     source = load_model(folder)

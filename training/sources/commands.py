@@ -344,7 +344,8 @@ def merge(
 @click.option(
     "--neutral",
     type=FOLDER,
-    help="file that names pictures of people at rest, or patterns, one a line: they say where rest lies",
+    help="file that names pictures of people at rest, or patterns, one a line: they say "
+    "where rest lies",
 )
 @click.option(
     "--student",
@@ -360,7 +361,8 @@ def teach(
     neutral: Path | None,
     student: Path | None,
 ) -> None:
-    """Label photographs by a teacher that learns from RENDERS how a face mesh moves with each label.
+    """Label photographs by a teacher that learns from RENDERS how a face mesh moves with each
+    label.
 
     Each label has a confidence; OUT/data.json says that they are pseudo-labels, and by what.
     """

@@ -1,1 +1,3 @@
-"""The teacher: learns from renders how a face mesh moves with each label, then labels photographs."""
+"""The teacher: learns from renders how a face mesh moves with each label, then labels
+photographs.
+"""

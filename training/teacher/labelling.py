@@ -1,8 +1,10 @@
-"""Labels a database of photographs by a teacher that learnt from renders (pseudo-labelling, Lee 2013).
+"""Labels a database of photographs by a teacher that learnt from renders (pseudo-labelling, Lee
+2013).
 
-Every label comes with a confidence in [0, 1]; both lie in the rows of a new database whose card says
-what taught it. Nothing is fitted on the photographs' labels: there are none. Of the photographs only
-those that are known to show people at rest help to fit, and of these only the training split.
+Every label comes with a confidence in [0, 1]; both lie in the rows of a new database whose card
+says what taught it. Nothing is fitted on the photographs' labels: there are none. Of the
+photographs only those that are known to show people at rest help to fit, and of these only the
+training split.
 """
 
 from collections.abc import Sequence
@@ -115,7 +117,8 @@ def teach_photographs(request: Request) -> TeachingReport:
 
 def mixed(teacher: Labels, student: Floats, targets: Targets) -> Labels:
     """Half the teacher's AUs, valence and arousal, half the student's (N, K + 2), brought to the
-    teacher's mean and deviation first: a student's scale is what photographs have yet to teach it."""
+    teacher's mean and deviation first: a student's scale is what photographs have yet to teach it.
+    """
     columns = slice(0, targets.va.stop)
     own = teacher.values[:, columns]
     spread = own.std(0) / np.maximum(student.std(0), 1e-6)
@@ -173,7 +176,9 @@ def _photographs(database: Database, path: Path, neutral: Sequence[str]) -> Phot
 
 
 def _with_rule(labels: Labels, targets: Targets) -> Labels:
-    """Valence and arousal are half what the mesh says directly, half what the rule makes of the AUs."""
+    """Valence and arousal are half what the mesh says directly, half what the rule makes of the
+    AUs.
+    """
     ruled = np.array([affect_of_row(row, targets) for row in labels.values])
     direct = labels.values[:, targets.va]
     values, confidence = labels.values.copy(), labels.confidence.copy()
@@ -214,8 +219,10 @@ def _card(
     photos: DataCard, renders: Database, request: Request, anchors: int, count: int
 ) -> DataCard:
     by = (
-        f"ridge and a small network from MediaPipe's face mesh (0.10.21, Apache-2.0) to the true labels "
-        f"of {count:,} renders ({renders.card.name}, renderer {renders.card.renderer[:12] or 'unknown'})"
+        "ridge and a small network from MediaPipe's face mesh (0.10.21, Apache-2.0) to "
+        "the true labels "
+        f"of {count:,} renders ({renders.card.name}, renderer "
+        f"{renders.card.renderer[:12] or 'unknown'})"
     )
     by += f", rest set by {anchors} neutral photographs" if anchors else ""
     by += f", half of each label by {request.student.name}" if request.student else ""
@@ -261,7 +268,9 @@ def _write(
 def truth_of(
     values: Floats, confidence: Floats, teacher: Teacher, expression: "ExpressionOfAus | None"
 ) -> dict[str, object]:
-    """What stands beside the label row of one photograph (T,): confidence, pose, sides, expression."""
+    """What stands beside the label row of one photograph (T,): confidence, pose, sides,
+    expression.
+    """
     targets = teacher.targets
     found: dict[str, object] = {}
     names = (*targets.aus, *DIMENSIONS)

@@ -2,8 +2,8 @@
 
 One row a picture: its `name` (the key in a database, else the path in a folder), whether a face was
 `found`, the picture's `width` and `height` in px, and 478 `points` x, y, z in shares of its longer
-side (MediaPipe's face mesh with irises; z towards the viewer is negative), NaN where none was found.
-N pictures, M = 478 points.
+side (MediaPipe's face mesh with irises; z towards the viewer is negative), NaN where none was
+found. N pictures, M = 478 points.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,5 @@
-"""From mesh to labels: ridge and a small network, fitted on renders, each asked with the mirrored mesh too.
+"""From mesh to labels: ridge and a small network, fitted on renders, each asked with the mirrored
+mesh too.
 
 Shape letters: N faces, M = 478 points, F features, T target columns (`training.teacher.targets`).
 """
@@ -111,7 +112,9 @@ def _ridge(features: Floats, wanted: Floats) -> tuple[Floats, Floats]:
 
 
 def _network(features: Floats, wanted: Floats, seed: int) -> nn.Module:
-    """Two hidden layers by AdamW in one cycle of the learning rate; unknown targets weigh nothing."""
+    """Two hidden layers by AdamW in one cycle of the learning rate; unknown targets weigh
+    nothing.
+    """
     rng, steps = np.random.default_rng(seed), max(EPOCHS * len(features) // BATCH_FACES, 100)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

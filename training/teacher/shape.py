@@ -27,7 +27,9 @@ class Normaliser:
 
     @classmethod
     def fit(cls, points: Floats) -> Self:
-        """From (N, M, 3) meshes: generalised Procrustes analysis (Gower 1975) on the rigid points."""
+        """From (N, M, 3) meshes: generalised Procrustes analysis (Gower 1975) on the rigid
+        points.
+        """
         mean = _centred(points[0])
         for _ in range(MEAN_ROUNDS):
             mean = _centred(align(points, mean)[0].mean(0))
@@ -38,8 +40,9 @@ class Normaliser:
         return cls(even, mirror)
 
     def shapes(self, points: Floats) -> tuple[Floats, Floats]:
-        """(N, 3 M) shapes of (N, M, 3) meshes, less the mean; and the turn (N, 3) taken out of each,
-        as a rotation vector in radians about x, y and z of the picture."""
+        """(N, 3 M) shapes of (N, M, 3) meshes, less the mean; and the turn (N, 3) taken out of
+        each, as a rotation vector in radians about x, y and z of the picture.
+        """
         aligned, turns = align(points, self.mean)
         return (aligned - self.mean).reshape(len(points), -1), turns
 
@@ -50,8 +53,9 @@ class Normaliser:
 
 
 def align(points: Floats, goal: Floats) -> tuple[Floats, Floats]:
-    """Each of (N, M, 3) meshes by the similarity that brings its rigid points closest to those of `goal`
-    (Umeyama 1991), and the inverse of its rotation as a vector (N, 3)."""
+    """Each of (N, M, 3) meshes by the similarity that brings its rigid points closest to those of
+    `goal` (Umeyama 1991), and the inverse of its rotation as a vector (N, 3).
+    """
     rigid = list(RIGID)
     source = np.asarray(points, np.float64)
     centres, goal_centre = source[:, rigid].mean(1, keepdims=True), goal[rigid].mean(0)

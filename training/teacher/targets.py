@@ -1,4 +1,5 @@
-"""What a mesh is asked for, as the columns of one matrix: AUs, valence and arousal, pose, and sides.
+"""What a mesh is asked for, as the columns of one matrix: AUs, valence and arousal, pose, and
+sides.
 
 Shape letters: N faces, K Action Units, T = K + 2 + 3 + O columns, O one-sided Action Units.
 """

@@ -1,10 +1,12 @@
-"""The teacher: fitted on renders whose labels are true, moved to photographs, and doubted where it should be.
+"""The teacher: fitted on renders whose labels are true, moved to photographs, and doubted where it
+should be.
 
 Three things differ between renders and photographs and are mended here, in this order:
 where rest lies (mean shape of neutral people), how far predictions shrink towards the mean
 (inverse regression), and how much of an AU a resting stranger seems to show (a floor).
 
-Shape letters: N faces, M = 478 points, T target columns (`training.teacher.targets`), K Action Units.
+Shape letters: N faces, M = 478 points, T target columns (`training.teacher.targets`), K Action
+Units.
 """
 
 from dataclasses import dataclass, replace
@@ -140,7 +142,9 @@ def _with_lines(teacher: Teacher, held_out: Meshes) -> Teacher:
 
 
 def _with_reliability(teacher: Teacher, held_out: Meshes) -> Teacher:
-    """How well each column follows the truth, how far the regressors differ, how far meshes lie out."""
+    """How well each column follows the truth, how far the regressors differ, how far meshes lie
+    out.
+    """
     faces = teacher._faces(held_out.points)
     ridge, net = (teacher._stretched(part) for part in teacher.regression.predict(faces))
     mean = (ridge + net) / 2
@@ -158,7 +162,9 @@ def _with_reliability(teacher: Teacher, held_out: Meshes) -> Teacher:
 
 
 def _moved_to_people(teacher: Teacher, resting: Floats, neutral: Floats) -> Teacher:
-    """Rest is where neutral people and their mirror images have it: in shape, valence, arousal, AUs."""
+    """Rest is where neutral people and their mirror images have it: in shape, valence, arousal,
+    AUs.
+    """
     normaliser = teacher.regression.normaliser
     shapes, _ = normaliser.shapes(neutral)
     people = np.concatenate([shapes, normaliser.mirrored(shapes)]).mean(0)

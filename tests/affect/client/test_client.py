@@ -122,7 +122,11 @@ def test_what_is_too_much_in_one_request_goes_in_two() -> None:
 @pytest.mark.parametrize("status", [401, 413])
 def test_an_answer_before_the_body_is_through_is_read(status: int) -> None:
     body = _problem(status, "unauthorized")
-    head = f"HTTP/1.1 {status} No\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = (
+        f"HTTP/1.1 {status} No\r\nContent-Type: "
+        f"application/problem+json\r\nContent-Length: {len(body)}\r\nConnection: "
+        "close\r\n\r\n"
+    )
     pictures = [bytes(MEGABYTE)] * 24
     with (
         refusing_early(head.encode() + body) as url,

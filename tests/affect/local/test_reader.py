@@ -35,7 +35,10 @@ def _packed(content: bytes) -> dict[str, str]:
 
 
 def test_import_affect_is_light() -> None:
-    code = "import affect, sys; print([m for m in ('torch', 'cv2', 'numpy', 'aiohttp') if m in sys.modules])"
+    code = (
+        "import affect, sys; print([m for m in ('torch', 'cv2', 'numpy', 'aiohttp') if "
+        "m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -105,16 +105,15 @@ def circumplex(
 
 
 def _directions(asked_points: Floats, read: Floats) -> tuple[Direction, ...]:
-    """Reach of every direction from asked_points (D, 2) and what was read there of P people (D, P, 2),
-    from the middle of all readings on.
+    """Reach of every direction from asked_points (D, 2) and what was read there of P people (D, P,
+    2), from the middle of all readings on.
     """
     centre, weights = (
         read.mean((0, 1)),
         metrics.resamplings(np.arange(read.shape[1]), np.random.default_rng(0)),
     )
-    gone = ((read - centre) * asked_points[:, None]).sum(2) / (asked_points**2).sum(1)[
-        :, None
-    ]  # (D, P)
+    # (D, P)
+    gone = ((read - centre) * asked_points[:, None]).sum(2) / (asked_points**2).sum(1)[:, None]
     degrees = (
         np.rint(np.degrees(np.arctan2(asked_points[:, 1], asked_points[:, 0]))).astype(int) % 360
     )

@@ -232,7 +232,9 @@ def read_split(judge: Judge, database: Database, split: str) -> np.ndarray:
 
 
 def _both(batches: Sequence[Batch], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Faces, then twins, of all batches: (2 B, 3, S, S), labels and their confidence (2 B, K + 2)."""
+    """Faces, then twins, of all batches: (2 B, 3, S, S), labels and their confidence (2 B, K +
+    2).
+    """
     images = [*(batch.images for batch in batches), *(batch.twins for batch in batches)]
     labels = [*(batch.labels for batch in batches), *(batch.twin_labels for batch in batches)]
     sure = [
