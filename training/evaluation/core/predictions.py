@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
 from affect.labels import mask_labels
@@ -66,7 +67,7 @@ class Read:
     @property
     def labels(self) -> Floats:
         """(N, K + 2) intensities and valence and arousal."""
-        return np.concatenate([0.5 * (1 + np.tanh(0.5 * self.logits)), self.va], axis=1)
+        return np.concatenate([expit(self.logits), self.va], axis=1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ each threshold is raised until hardly any of them is called (`held_at_rest`).
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from affect.card import Calibration
 
@@ -35,7 +36,7 @@ def fit(logits: Floats, present: Floats) -> Calibration:
     if min(present.sum(), (1 - present).sum()) < FEWEST:
         return Calibration()
     scale, shift = platt(logits, present)
-    probability = _sigmoid(scale * logits + shift)
+    probability = expit(scale * logits + shift)
     return Calibration(scale=scale, shift=shift, threshold=best_threshold(probability, probability))
 
 
@@ -72,7 +73,7 @@ def _newton(design: Floats, target: Floats) -> Floats:
     weights = np.array([0.0, float(np.log(target.mean() / (1 - target.mean())))])
     loss = _cross_entropy(design @ weights, target)
     for _ in range(NEWTON_STEPS):
-        guess = _sigmoid(design @ weights)
+        guess = expit(design @ weights)
         gradient = design.T @ (guess - target)
         curvature = (design * (guess * (1 - guess))[:, None]).T @ design + 1e-9 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
@@ -103,7 +104,3 @@ def best_threshold(probability: Floats, present: Floats) -> float:
 
 def _cross_entropy(logit: Floats, target: Floats) -> float:
     return float(np.sum(np.logaddexp(0, logit) - target * logit))
-
-
-def _sigmoid(logit: Floats) -> Floats:
-    return np.asarray(0.5 * (1 + np.tanh(0.5 * logit)))
