@@ -51,6 +51,24 @@ def resolve_question(
 
     `factual` has one row.
     """
+    label = question.label or strongest(model, factual)
+    if problem := _problem(model, question, label):
+        return problem
+    names = model.card.labels_of.names
+    if label in DIMENSIONS:
+        value = float(factual.va[0, DIMENSIONS.index(label)])
+        wanted = _of_dimension(label, question.target, value)
+    else:
+        column = names.index(label)
+        present, probability = factual.present[0, column], factual.probability[0, column]
+        wanted = _of_unit(label, question.target, bool(present), float(probability))
+    if isinstance(wanted, QuestionError):
+        return wanted
+    return replace(question, label=label, target=wanted)
+
+
+def _problem(model: AffectModel, question: Question, label: str) -> QuestionError | None:
+    """Why this cannot be asked of any face."""
     names, card = model.card.labels_of.names, model.card
     if question.family == "nuisance" and not card.nuisances:
         unknown = (
@@ -58,35 +76,17 @@ def resolve_question(
             "ask for the family expression"
         )
         return QuestionError("no_nuisances", "No nuisances learned", unknown)
-    label = question.label or strongest(model, factual)
     if label not in names:
-        return QuestionError(
-            "unknown_label", "Unknown label", f"{label!r} is not one of {', '.join(names)}"
-        )
-    if not bool(model.known[names.index(label)]):
+        there = f"{label!r} is not one of {', '.join(names)}"
+        return QuestionError("unknown_label", "Unknown label", there)
+    if not card.learns(label):
         known = f"this model was trained on {card.labels!r} labels and does not know {label}"
         return QuestionError("not_learned", "Label not learned", known)
     low, high = allowed_range(label)
     if question.target is not None and not low <= question.target <= high:
         wrong = f"{label} cannot become {question.target}; give a number from {low:g} to {high:g}"
         return QuestionError("bad_target", "Target out of range", wrong)
-    if label in DIMENSIONS:
-        wanted = _of_dimension(
-            label, question.target, float(factual.va[0, DIMENSIONS.index(label)])
-        )
-    else:
-        column = names.index(label)
-        wanted = _of_unit(
-            label,
-            question.target,
-            bool(factual.present[0, column]),
-            float(factual.probability[0, column]),
-        )
-    return (
-        wanted
-        if isinstance(wanted, QuestionError)
-        else replace(question, label=label, target=wanted)
-    )
+    return None
 
 
 def strongest(model: AffectModel, factual: Prediction) -> str:

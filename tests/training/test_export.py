@@ -10,11 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner
+from tests.support.shipped import model as shipped_model
 
 from affect.batches import predict
 from affect.card import ModelCard
 from affect.model import AffectModel
-from tests.support.shipped import model as shipped_model
 from tests.support.tiny import tiny_card, tiny_model
 from training.export import CARD_KEY, export, names, write_reader
 

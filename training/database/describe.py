@@ -14,7 +14,7 @@ from training.database import plots
 from training.database.masks import decode
 from training.database.reader import Database
 from training.database.sample import SPLITS
-from training.database.survey import Part, Survey
+from training.database.survey import Survey, SurveyPart
 from training.pages import Strip, render_page, strip
 
 U8 = NDArray[np.uint8]
@@ -154,7 +154,7 @@ def _different(rows: NDArray[np.intp], people: NDArray[np.generic]) -> NDArray[n
     return np.array(chosen, np.intp)
 
 
-def _parts(title: str, parts: list[Part]) -> list[str]:
+def _parts(title: str, parts: list[SurveyPart]) -> list[str]:
     heads = ("pictures", "people", "twins", "AU only", "VA only", "both")
     lines = [f"{title:<12}" + "".join(f"{head:>10}" for head in heads) + f"{'weight':>9}"]
     for part in parts:

@@ -66,13 +66,8 @@ class Stream:
         threads: int = 1,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        self.database, self.split, self.size_px, self.batch_images, self.seed = (
-            database,
-            split,
-            size_px,
-            batch_images,
-            seed,
-        )
+        self.database, self.split = database, split
+        self.size_px, self.batch_images, self.seed = size_px, batch_images, seed
         self.rank, self.world, self.next_batch = rank, world, start_batch
         count = database.count(split)
         if not count:
@@ -80,13 +75,7 @@ class Stream:
                 f"split {split!r} of {database.folder} is empty: add more people to the database"
             )
         self.vocabulary = vocabulary or database.vocabulary
-        rows = self.vocabulary.project(database.labels(split), database.vocabulary)
-        self._labels = mask_labels(rows, labels)
-        if not np.isfinite(self._labels).any():
-            raise DataError(
-                f"split {split!r} of {database.folder} has no {labels} label: choose other "
-                "--labels or import such annotations"
-            )
+        self._labels = self._learnable(labels)
         self.annotations = project(
             read_annotations(database, split), self.vocabulary.aus, database.vocabulary.aus
         )
@@ -100,6 +89,18 @@ class Stream:
         self._epoch_order = lru_cache(maxsize=3)(self._shuffle)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._ahead: deque[Future[Batch]] = deque()
+
+    def _learnable(self, labels: str) -> NDArray[np.float32]:
+        """(N, K + 2) the label rows in the vocabulary, of the kinds that are learnt."""
+        database, split = self.database, self.split
+        rows = self.vocabulary.project(database.labels(split), database.vocabulary)
+        masked: NDArray[np.float32] = mask_labels(rows, labels)
+        if not np.isfinite(masked).any():
+            raise DataError(
+                f"split {split!r} of {database.folder} has no {labels} label: choose other "
+                "--labels or import such annotations"
+            )
+        return masked
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,8 @@ N pictures, K Action Units.
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ MANY_VALUES = 20  # values of an attribute that are listed
 
 
 @dataclass(frozen=True)
-class Part:
+class SurveyPart:
     """A split, a source or a group."""
 
     name: str
@@ -55,9 +56,9 @@ class Survey:
 
     card: DataCard
     pictures: int
-    splits: list[Part]
-    sources: list[Part]
-    groups: dict[str, list[Part]]
+    splits: list[SurveyPart]
+    sources: list[SurveyPart]
+    groups: dict[str, list[SurveyPart]]
     labels: list[Label]
     # (K, K) share of the faces with the row's AU that also show the column's, NaN where unknown
     together: NDArray[np.float64]
@@ -65,67 +66,78 @@ class Survey:
     problems: list[str]
 
 
-def survey(database: Database) -> Survey:
-    """Count everything."""
-    names = database.vocabulary.names
-    index = database.whole(
-        ("split", "source", "identity", "twin_group", "weight", "groups", *names)
-    )
-    rows = np.stack([index[name].to_numpy(zero_copy_only=False) for name in names], axis=1).astype(
-        np.float32
-    )
-    known = ~np.isnan(rows)
-    text = {
-        name: _codes(index[name].combine_chunks().dictionary_encode())
-        for name in ("split", "source", "identity", "twin_group", "groups")
-    }
-    person = text["source"][0] * len(text["identity"][1]) + text["identity"][0]
-    weight = np.asarray(index["weight"].fill_null(1.0).to_numpy(), np.float64)
+@dataclass(frozen=True)
+class _Index:
+    """The columns of all N rows that are counted. Text is codes (N,) into a list of its values."""
 
-    def part(name: str, here: Bools) -> Part:
-        au, va = known[here, :-2].any(1), known[here, -2:].all(1)
-        twins = text["twin_group"][0][here]
-        named = np.array([bool(value) for value in text["twin_group"][1]])[twins]
-        sizes = np.bincount(twins[named], minlength=len(text["twin_group"][1]))
-        return Part(
+    labels: NDArray[np.float32]  # (N, K + 2)
+    text: dict[str, tuple[NDArray[np.int64], list[str]]]
+    person: NDArray[np.int64]  # (N,) one number for each identity of each source
+    weight: NDArray[np.float64]  # (N,)
+
+    @classmethod
+    def of(cls, database: Database) -> "_Index":
+        names, texts = database.vocabulary.names, ("split", "source", "identity", "twin_group")
+        index = database.whole((*texts, "groups", "weight", *names))
+        columns = [index[name].to_numpy(zero_copy_only=False) for name in names]
+        text = {
+            name: _codes(index[name].combine_chunks().dictionary_encode())
+            for name in (*texts, "groups")
+        }
+        person = text["source"][0] * len(text["identity"][1]) + text["identity"][0]
+        weight = np.asarray(index["weight"].fill_null(1.0).to_numpy(), np.float64)
+        return cls(np.stack(columns, axis=1).astype(np.float32), text, person, weight)
+
+    def part(self, name: str, here: Bools) -> SurveyPart:
+        """Counts of the rows `here` (N,)."""
+        known = ~np.isnan(self.labels[here])
+        au, va = known[:, :-2].any(1), known[:, -2:].all(1)
+        codes, groups = self.text["twin_group"]
+        twins = codes[here]
+        named = np.array([bool(value) for value in groups])[twins]
+        sizes = np.bincount(twins[named], minlength=len(groups))
+        return SurveyPart(
             name=name,
             pictures=int(here.sum()),
-            people=len(np.unique(person[here])),
+            people=len(np.unique(self.person[here])),
             twins=int(sizes[sizes > 1].sum()),
             au_only=int((au & ~va).sum()),
             va_only=int((~au & va).sum()),
             both=int((au & va).sum()),
             neither=int((~au & ~va).sum()),
-            weight=float(weight[here].mean()) if here.any() else 0.0,
+            weight=float(self.weight[here].mean()) if here.any() else 0.0,
         )
 
-    def parts(column: str, order: list[str]) -> list[Part]:
-        codes, values = text[column]
+    def parts(self, column: str, order: Sequence[str]) -> list[SurveyPart]:
+        """Counts by the values of a column."""
+        codes, values = self.text[column]
+        nowhere = np.zeros(len(codes), bool)
         return [
-            part(
-                value,
-                codes == values.index(value) if value in values else np.zeros(len(codes), bool),
-            )
+            self.part(value, codes == values.index(value) if value in values else nowhere)
             for value in order
         ]
 
-    splits, labels = parts("split", list(SPLITS)), _labels(database.card, rows, text["split"])
-    found = Survey(
-        card=database.card,
-        pictures=len(rows),
-        splits=splits,
-        sources=parts("source", sorted(text["source"][1])),
+
+def survey(database: Database) -> Survey:
+    """Count everything."""
+    index, card = _Index.of(database), database.card
+    groups = _groups(*index.text["groups"])
+    counted = Survey(
+        card=card,
+        pictures=len(index.labels),
+        splits=index.parts("split", SPLITS),
+        sources=index.parts("source", sorted(index.text["source"][1])),
         groups={
-            name: [part(value, here) for value, here in values.items()]
-            for name, values in _groups(*text["groups"]).items()
+            name: [index.part(value, here) for value, here in values.items()]
+            for name, values in groups.items()
         },
-        labels=labels,
-        together=_together(rows[:, :-2], database.card.positive_intensity),
-        circumplex=rows[known[:, -2:].all(1), -2:],
+        labels=_labels(card, index.labels, index.text["split"]),
+        together=_together(index.labels[:, :-2], card.positive_intensity),
+        circumplex=index.labels[~np.isnan(index.labels[:, -2:]).any(1), -2:],
         problems=[],
     )
-    found.problems.extend([*_label_problems(found), *_row_problems(database, found, text)])
-    return found
+    problems = [*_label_problems(counted), *_row_problems(database, counted, index.text)]
+    return replace(counted, problems=problems)
 
 
 def _codes(encoded: Any) -> tuple[NDArray[np.int64], list[str]]:
@@ -173,10 +185,10 @@ def _together(aus: NDArray[np.float32], threshold: float) -> NDArray[np.float64]
 
 def _groups(codes: NDArray[np.int64], texts: list[str]) -> dict[str, dict[str, Bools]]:
     """For each attribute and value, the rows that have it."""
-    told = [json.loads(text) for text in texts]
+    parsed = [json.loads(text) for text in texts]
     found: dict[str, dict[str, Bools]] = {}
-    for name in sorted({name for groups in told for name in groups}):
-        values = np.array([str(groups.get(name, "")) for groups in told])[codes]
+    for name in sorted({name for groups in parsed for name in groups}):
+        values = np.array([str(groups.get(name, "")) for groups in parsed])[codes]
         common = sorted(
             (value for value, _ in Counter(values.tolist()).most_common(MANY_VALUES) if value),
             key=lambda v: (len(v), v),
@@ -214,8 +226,8 @@ def _row_problems(
         if part.neither
     ]
     for name, values in found.groups.items():
-        told = sum(part.pictures for part in values)
-        small = [part.name for part in values if part.pictures < SMALL_SHARE * told]
+        counted = sum(part.pictures for part in values)
+        small = [part.name for part in values if part.pictures < SMALL_SHARE * counted]
         if small:
             problems.append(
                 f"{name.replace('_', ' ')}: {', '.join(small)} under {SMALL_SHARE:.0%} of "

@@ -28,6 +28,7 @@ from training.database.checksums import SUFFIX, write_sums
 from training.database.sample import Sample
 
 SHARD = "shard-{:06d}"
+ABOUT = ("source", "identity", "video", "twin_group")  # of a sample, as text
 
 
 @dataclass
@@ -118,31 +119,11 @@ class DatabaseWriter:
             ) from error
 
     def _write(self, sample: Sample) -> None:
-        if self._open is None:
-            path = self.folder / f"{SHARD.format(self.next_shard)}.part"
-            self._open = _Open(path, tarfile.open(path, "w", format=tarfile.USTAR_FORMAT), [])  # noqa: SIM115 (closed with its shard)
-        shard = self._open
-        columns = dict(
-            zip(
-                (*self.card.vocabulary, *DIMENSIONS),
-                (None if math.isnan(v) else float(v) for v in sample.labels),
-                strict=True,
-            )
-        )
-        about = {
-            "source": sample.source,
-            "identity": sample.identity,
-            "video": sample.video,
-            "twin_group": sample.twin_group,
-        }
-        extension = (
-            "png"
-            if sample.image[:4] == b"\x89PNG"
-            else "jpg"
-            if sample.image[:2] == b"\xff\xd8"
-            else "webp"
-        )
-        offset = _append(shard.tar, f"{sample.key}.{extension}", sample.image)
+        shard = self._open or self._new_shard()
+        labels = (None if math.isnan(v) else float(v) for v in sample.labels)
+        columns = dict(zip((*self.card.vocabulary, *DIMENSIONS), labels, strict=True))
+        about = {name: getattr(sample, name) for name in ABOUT}
+        offset = _append(shard.tar, f"{sample.key}.{_extension(sample.image)}", sample.image)
         described = {**about, "labels": columns, "groups": sample.groups, "truth": sample.truth}
         _append(shard.tar, f"{sample.key}.json", json.dumps(described, sort_keys=True).encode())
         shard.rows.append(
@@ -152,38 +133,36 @@ class DatabaseWriter:
                 **about,
                 **columns,
                 "groups": json.dumps(sample.groups, sort_keys=True),
-            }
-            | {
                 "truth": json.dumps(sample.truth, sort_keys=True),
                 "hash": sha256(sample.image).hexdigest(),
+                "offset": offset,
+                "size": len(sample.image),
+                "weight": sample.weight,
             }
-            | {"offset": offset, "size": len(sample.image), "weight": sample.weight}
         )
         shard.group = sample.twin_group
+
+    def _new_shard(self) -> "_Open":
+        path = self.folder / f"{SHARD.format(self.next_shard)}.part"
+        tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (closed with its shard)
+        self._open = _Open(path, tar, [])
+        return self._open
+
+
+def _extension(image: bytes) -> str:
+    if image[:4] == b"\x89PNG":
+        return "png"
+    return "jpg" if image[:2] == b"\xff\xd8" else "webp"
 
 
 def schema(card: DataCard) -> pa.Schema:
     """Columns of an index."""
-    text = [
-        (name, pa.string())
-        for name in (
-            "key",
-            "split",
-            "source",
-            "identity",
-            "video",
-            "twin_group",
-            "groups",
-            "truth",
-            "hash",
-        )
-    ]
-    labels = [(name, pa.float32()) for name in (*card.vocabulary, *DIMENSIONS)]
+    text = pa.string()
     return pa.schema(
         [
-            *text[:6],
-            *labels,
-            *text[6:],
+            *((name, text) for name in ("key", "split", *ABOUT)),
+            *((name, pa.float32()) for name in (*card.vocabulary, *DIMENSIONS)),
+            *((name, text) for name in ("groups", "truth", "hash")),
             ("offset", pa.int64()),
             ("size", pa.int64()),
             ("weight", pa.float32()),
@@ -211,10 +190,10 @@ def _padded(size: int) -> int:
 
 def _same(there: DataCard, wanted: DataCard, folder: Path) -> None:
     for name in ("name", "vocabulary", "image_px", "seed", "twins", "renderer"):
-        found, asked = getattr(there, name), getattr(wanted, name)
-        if found != asked:
-            told = "unknown" if found in (None, "") else found
+        present, asked = getattr(there, name), getattr(wanted, name)
+        if present != asked:
+            shown = "unknown" if present in (None, "") else present
             raise DataError(
-                f"{folder} already holds a database with {name} {told}, not {asked}: give "
+                f"{folder} already holds a database with {name} {shown}, not {asked}: give "
                 "another --out"
             )

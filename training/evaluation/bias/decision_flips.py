@@ -55,40 +55,40 @@ def decision_flips(
     over what turned their decision.
     """
     rng = np.random.default_rng(seed)
-    questions = [
-        Question(str(rng.choice(model.card.vocabulary)), family="nuisance")
-        for _ in range(len(faces))
-    ]
-    answers: list[Explanation] = []
-    for start in range(0, len(faces), ROWS):
-        part = explain(
-            model, faces.images[start : start + ROWS], questions[start : start + ROWS], judge=judge
-        )
-        answers += [one for one in part if isinstance(one, Explanation)]
-    assert len(answers) == len(faces)  # "otherwise" can be asked of every decision
+    answers = _ask(model, faces, judge, rng)
     leaders = np.array([_leader(one) if one.valid else "" for one in answers])
     weights = metrics.resamplings(faces.identity, rng)
-    by, pictures = [], {}
+    causes, pictures = [], {}
     for name in sorted(set(leaders) - {""}, key=lambda one: -int((leaders == one).sum())):
-        mine = [one for one, leader in zip(answers, leaders, strict=True) if leader == name]
-        way = float(
-            np.mean(
-                [
-                    max((abs(end - start) for _, start, end in one.causes), default=0.0)
-                    for one in mine
-                ]
-            )
-        )
-        by.append(
-            FlipCause(
-                name, mean_interval((leaders == name).astype(np.float64), weights), way, _own(mine)
-            )
-        )
-        pictures[name] = _pictures(mine[:EXAMPLES])
-    any_ = mean_interval((leaders != "").astype(np.float64), weights)
-    return DecisionFlips(
-        len(answers), any_, _own([one for one in answers if one.valid]), tuple(by)
-    ), pictures
+        led = leaders == name
+        flipped = [one for one, leads in zip(answers, led, strict=True) if leads]
+        share = mean_interval(led.astype(np.float64), weights)
+        causes.append(FlipCause(name, share, _way(flipped), _own(flipped)))
+        pictures[name] = _pictures(flipped[:EXAMPLES])
+    some = mean_interval((leaders != "").astype(np.float64), weights)
+    own = _own([one for one in answers if one.valid])
+    return DecisionFlips(len(answers), some, own, tuple(causes)), pictures
+
+
+def _ask(
+    model: AffectModel, faces: Faces, judge: Judge | None, rng: np.random.Generator
+) -> list[Explanation]:
+    """A random AU of each face."""
+    codes = [str(rng.choice(model.card.vocabulary)) for _ in range(len(faces))]
+    questions = [Question(code, family="nuisance") for code in codes]
+    answers: list[Explanation] = []
+    for start in range(0, len(faces), ROWS):
+        rows = slice(start, start + ROWS)
+        part = explain(model, faces.images[rows], questions[rows], judge=judge)
+        answers += [one for one in part if isinstance(one, Explanation)]
+    assert len(answers) == len(faces)  # "otherwise" can be asked of every decision
+    return answers
+
+
+def _way(answers: Sequence[Explanation]) -> float:
+    """How much of the way between the ends of what moved most was enough, mean over answers."""
+    moves = [[abs(end - start) for _, start, end in one.causes] for one in answers]
+    return float(np.mean([max(row, default=0.0) for row in moves]))
 
 
 def _leader(answer: Explanation) -> str:

@@ -52,33 +52,16 @@ def measure(
     aus = len(model.card.vocabulary)
     if not set(AU_CODES) <= set(model.card.vocabulary):
         return None
-    known = np.isfinite(answered.faces.truth[:, :aus]).all(1) & np.isfinite(
-        answered.faces.expected_va
-    ).all(1)
-    complete = np.array([len(answer.attribution) == aus for answer in answered.answers])
-    rows = np.flatnonzero((answered.column >= aus) & known & complete)[:MOST_FACES]
+    rows = _comparable(answered, aus)
     if not len(rows):
         return None
-    rule = np.stack(
-        [
-            by_rule(
-                model.card.vocabulary, answered.faces.truth[i, :aus], int(answered.column[i]) - aus
-            )
-            for i in rows
-        ]
-    )
-    grown = np.array(
-        [
-            np.sign(
-                answered.target[i]
-                - answered.answers[i].factual.va[0, answered.column[i] - aus].item()
-            )
-            for i in rows
-        ]
-    )
-    ours = np.array(
-        [[answered.answers[i].attribution[code] for code in model.card.vocabulary] for i in rows]
-    )
+    truth, column = answered.faces.truth[rows, :aus], answered.column[rows] - aus
+    codes = model.card.vocabulary
+    rule = np.stack([by_rule(codes, row, int(c)) for row, c in zip(truth, column, strict=True)])
+    answers = [answered.answers[i] for i in rows]
+    start = [one.factual.va[0, c].item() for one, c in zip(answers, column, strict=True)]
+    grown = np.sign(answered.target[rows] - start)
+    ours = np.array([[one.attribution[code] for code in codes] for one in answers])
     columns = {
         "signed": _correlations(ours, grown[:, None] * rule),
         "size": _correlations(np.abs(ours), np.abs(rule)),
@@ -89,6 +72,14 @@ def measure(
     return AttributionFigures(
         len(rows), **{name: mean_interval(values, weights) for name, values in columns.items()}
     )
+
+
+def _comparable(answered: AnsweredQuestions, aus: int) -> np.ndarray:
+    """Rows about valence or arousal whose true AUs and rule are known."""
+    faces = answered.faces
+    known = np.isfinite(faces.truth[:, :aus]).all(1) & np.isfinite(faces.expected_va).all(1)
+    complete = np.array([len(answer.attribution) == aus for answer in answered.answers])
+    return np.flatnonzero((answered.column >= aus) & known & complete)[:MOST_FACES]
 
 
 def by_rule(vocabulary: tuple[str, ...], truth: Floats, dimension: int) -> Floats:

@@ -91,16 +91,7 @@ def benchmark(
     start = time.perf_counter()
     answered = ask(model, faces.take(some), rng)
     milliseconds = 1000 * (time.perf_counter() - start) / len(some)
-    column, target = torch.from_numpy(answered.column), torch.from_numpy(answered.target).float()
-    device = model.platt.device
-    column, target = column.to(device), target.to(device)
-    images = answered.faces.images
-    pictures = {
-        OURS: answered.counterfactuals,
-        NOTHING: images,
-        ATTACK: baselines.pixel_attack(model, images, column, target),
-        NEAREST: baselines.nearest_face(model, images, column, target, pool),
-    }
+    images, pictures = answered.faces.images, _ways_to_answer(model, answered, pool)
     weights = metrics.resamplings(answered.faces.identity, rng)
     thresholds = JudgeThresholds.of(model, evaluator, faces, rng)
     grader = Grader(model, evaluator, answered, thresholds)
@@ -126,6 +117,19 @@ def benchmark(
         attribution=attribution.measure(model, answered, rng),
     )
     return measured, examples.choose(answered, ours)
+
+
+def _ways_to_answer(model: AffectModel, answered: AnsweredQuestions, pool: U8) -> dict[str, U8]:
+    """Pictures (N, S, S, 3) that answer the same questions, by the name of their way."""
+    images, device = answered.faces.images, model.platt.device
+    column = torch.from_numpy(answered.column).to(device)
+    target = torch.from_numpy(answered.target).float().to(device)
+    return {
+        OURS: answered.counterfactuals,
+        NOTHING: images,
+        ATTACK: baselines.pixel_attack(model, images, column, target),
+        NEAREST: baselines.nearest_face(model, images, column, target, pool),
+    }
 
 
 def _method(graded: Graded, weights: Floats) -> Method:
