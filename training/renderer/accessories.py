@@ -1,4 +1,5 @@
-"""What people wear around the face, as meshes in metres: hair, hats, scarves, glasses, clothes, a hand.
+"""What people wear around the face, as meshes in metres: hair, hats, scarves, glasses, clothes, a
+hand.
 
 Parts and frame as in `parts`.
 """
@@ -32,7 +33,10 @@ Floats = NDArray[Any]  # float32
 
 
 def hair(person: Person, neutral: Floats) -> list[Part]:
-    """A shell over the scalp and, for long hair, a curtain. Coordinates: column, row of the strands, mm inside the hairline."""
+    """A shell over the scalp and, for long hair, a curtain.
+
+    Coordinates: column, row of the strands, mm inside the hairline.
+    """
     style = person.hair
     if style.kind == "bald":
         return []
@@ -90,40 +94,26 @@ def _curtain(rng: np.random.Generator, style: Hair, neutral: Floats) -> list[Par
     grid, coordinates = [], []
     for level in np.linspace(0, 1, levels):
         z = top - level * (style.length + top)
-        out = (
-            0.5 * style.thickness
-            + 0.003
-            + flare * level
-            + 0.005 * style.waves * np.sin(11 * angle + 7 * level + phase)
-        )
+        wave = 0.005 * style.waves * np.sin(11 * angle + 7 * level + phase)
+        out = 0.5 * style.thickness + 0.003 + flare * level + wave
         rx, ry = half_width + out, 0.098 + out
-        grid.append(
-            np.column_stack(
-                [rx * np.sin(angle), AXIS_M + 0.014 - ry * np.cos(angle), np.full(count, z)]
-            )
-        )
+        x, y = rx * np.sin(angle), AXIS_M + 0.014 - ry * np.cos(angle)
+        grid.append(np.column_stack([x, y, np.full(count, z)]))
         ragged = 16 - 26 * max(0.0, level - 0.7) / 0.3
-        coordinates.append(
-            np.column_stack(
-                [angle * 130, np.full(count, 100 + level * 160), np.full(count, ragged)]
-            )
-        )
+        down = np.full(count, 100 + level * 160)
+        coordinates.append(np.column_stack([angle * 130, down, np.full(count, ragged)]))
     vertices = np.concatenate(grid).astype(np.float32)
     triangles = grid_triangles(levels, count)
     normals = _outwards(vertices, vertex_normals(vertices, triangles))
-    return [
-        Part(
-            vertices,
-            triangles,
-            np.concatenate(coordinates).astype(np.float32),
-            HAIR_MATERIAL,
-            normals,
-        )
-    ]
+    texture = np.concatenate(coordinates).astype(np.float32)
+    return [Part(vertices, triangles, texture, HAIR_MATERIAL, normals)]
 
 
 def cover(style: Cover, neutral: Floats) -> list[Part]:
-    """A hat or a headscarf: a shell over what it covers. Coordinates: column, row of the knitting, mm inside its edge."""
+    """A hat or a headscarf: a shell over what it covers.
+
+    Coordinates: column, row of the knitting, mm inside its edge.
+    """
     basis = load_basis()
     x, y, z = (basis.mean * 1000).T
     angle = np.abs(np.arctan2(x, AXIS_M * 1000 - y))
@@ -184,7 +174,10 @@ def scarf(style: Scarf, neutral: Floats) -> Part:
 
 
 def hand(pose: Hand, neutral: Floats) -> list[Part]:
-    """Fingers that lie on the cheek or the jaw, and the back of the hand below them. Coordinates: along, around, 0."""
+    """Fingers that lie on the cheek or the jaw, and the back of the hand below them.
+
+    Coordinates: along, around, 0.
+    """
     lengths = (0.86, 1.0, 0.94, 0.76)
     found = []
     for k in range(pose.fingers):
@@ -257,7 +250,10 @@ def glasses(frame: Glasses, neutral: Floats, balls: Eyeballs) -> list[Part]:
 
 
 def lenses(rims: list[Part]) -> list[Part]:
-    """The glass inside the first and third of the parts that `glasses` made. Coordinates are not used."""
+    """The glass inside the first and third of the parts that `glasses` made.
+
+    Coordinates are not used.
+    """
     glass = []
     for rim in (rims[0], rims[2]):
         ring = rim.vertices.reshape(-1, 5, 3)[:, :4].mean(1)
@@ -282,6 +278,15 @@ def lenses(rims: list[Part]) -> list[Part]:
     return glass
 
 
+# Of the clothes below the collar: how far down, and the radii from side to side and to the front.
+SHOULDER_RINGS_M = (
+    (0.030, 0.13, 0.075),
+    (0.055, 0.185, 0.095),
+    (0.10, 0.225, 0.115),
+    (0.9, 0.27, 0.14),
+)
+
+
 def shoulders(neutral: Floats, collar: float) -> Part:
     """Clothes: from a ring around the neck out to the shoulders. Coordinates: around, down, 0."""
     loop = neutral[_neck_loop()]
@@ -294,26 +299,13 @@ def shoulders(neutral: Floats, collar: float) -> Part:
     )
     out = np.column_stack([np.sin(around), -np.cos(around), np.zeros_like(around)])
     open_front = 0.018 * (1 - collar) * np.clip(np.cos(around), 0, 1)
-    rings = []
-    for rise, spread in ((0.010 + 0.02 * collar, 0.004), (0.004, 0.012), (-0.006, 0.026)):
-        rings.append(
-            neck + spread * out + np.column_stack([0 * around, 0 * around, rise - open_front])
-        )
-    for down, rx, ry in (
-        (0.030, 0.13, 0.075),
-        (0.055, 0.185, 0.095),
-        (0.10, 0.225, 0.115),
-        (0.9, 0.27, 0.14),
-    ):
-        rings.append(
-            np.column_stack(
-                [
-                    rx * np.sin(around),
-                    centre[1] + 0.01 - ry * np.cos(around),
-                    np.full_like(around, centre[2] - down),
-                ]
-            )
-        )
+    rings = [
+        neck + spread * out + np.column_stack([0 * around, 0 * around, rise - open_front])
+        for rise, spread in ((0.010 + 0.02 * collar, 0.004), (0.004, 0.012), (-0.006, 0.026))
+    ]
+    for down, rx, ry in SHOULDER_RINGS_M:
+        x, y = rx * np.sin(around), centre[1] + 0.01 - ry * np.cos(around)
+        rings.append(np.column_stack([x, y, np.full_like(around, centre[2] - down)]))
     vertices = np.concatenate(rings).astype(np.float32)
     triangles = grid_triangles(len(rings), len(around))
     coordinates = np.concatenate(

@@ -1,7 +1,8 @@
-"""The texture sheet of the head: a cylinder unrolled around it, so that paint sticks to the skin and moves with it.
+"""The texture sheet of the head: a cylinder unrolled around it, so that paint sticks to the skin
+and moves with it.
 
-Texels are named by the place of the average head that they cover, in mm: X to the subject's left, Z up from the eyes.
-Shape letters: V vertices, H x W the sheet.
+Texels are named by the place of the average head that they cover, in mm: X to the subject's left, Z
+up from the eyes. Shape letters: V vertices, H x W the sheet.
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ _BANK_PX = 1024
 
 @dataclass(frozen=True)
 class Atlas:
-    """Where vertices lie on the sheet (V, 2: column, row) and which place of the average head each texel covers (H, W; mm)."""
+    """Where vertices lie on the sheet (V, 2: column, row) and which place of the average head each
+    texel covers (H, W; mm).
+    """
 
     coordinates: Floats
     x: Floats
@@ -88,7 +91,10 @@ def _bank() -> dict[float, Floats]:
 
 
 def noise(rng: Generator, grain: float) -> Floats:
-    """(H, W) noise of unit variance; `grain` is one of GRAINS. A random window, maybe mirrored, of a bank made once."""
+    """(H, W) noise of unit variance; `grain` is one of GRAINS.
+
+    A random window, maybe mirrored, of a bank made once.
+    """
     sheet = _bank()[grain]
     top, left = int(rng.integers(0, _BANK_PX - HEIGHT)), int(rng.integers(0, _BANK_PX - WIDTH))
     window = sheet[top : top + HEIGHT, left : left + WIDTH]
@@ -96,7 +102,9 @@ def noise(rng: Generator, grain: float) -> Floats:
 
 
 def bump(x: float, z: float, sx: float, sz: float | None = None) -> Floats:
-    """(H, W) a soft spot of height 1 around (x, z) mm with half widths sx, sz, on both sides of the face."""
+    """(H, W) a soft spot of height 1 around (x, z) mm with half widths sx, sz, on both sides of the
+    face.
+    """
     atlas = load_atlas()
     front = (atlas.y < 70).astype(np.float32)
     return np.exp(-(((np.abs(atlas.x) - x) / sx) ** 2) - ((atlas.z - z) / (sz or sx)) ** 2) * front
@@ -115,7 +123,9 @@ def to_texels(x: Floats, z: Floats) -> Floats:
 
 
 def _front_y(x: Floats, z: Floats) -> Floats:
-    """y in mm of the front of the average head at (x, z): a quadratic bowl, good to some mm, enough for a column."""
+    """y in mm of the front of the average head at (x, z): a quadratic bowl, good to some mm, enough
+    for a column.
+    """
     fit = _bowl()
     return np.column_stack([np.ones_like(x), x**2, z, z**2, x**2 * z, x**4]) @ fit
 

@@ -1,4 +1,6 @@
-"""What stands behind a face: plain walls, gradients, soft blobs, straight things indoors, leaves and sky outdoors."""
+"""What stands behind a face: plain walls, gradients, soft blobs, straight things indoors, leaves
+and sky outdoors.
+"""
 
 import cv2
 import numpy as np

@@ -1,8 +1,10 @@
-"""What a face is doing: Action Unit intensities, which side shows them, and the expression class that goes with them.
+"""What a face is doing: Action Unit intensities, which side shows them, and the expression class
+that goes with them.
 
-Draw an emotion, a compound, or a free combination of AUs; draw a strength; AU intensities follow the emotion's prototype scaled by
-it, with small leaks. Valence and arousal are `affect_rule`'s, of any state: a label is absent only where a set has none. Prototypes:
-Du, Tao & Martinez, PNAS 2014, table 1; anchors: means and deviations of AffectNet's validation labels, a check on the rule; calm:
+Draw an emotion, a compound, or a free combination of AUs; draw a strength; AU intensities follow
+the emotion's prototype scaled by it, with small leaks. Valence and arousal are `affect_rule`'s, of
+any state: a label is absent only where a set has none. Prototypes: Du, Tao & Martinez, PNAS 2014,
+table 1; anchors: means and deviations of AffectNet's validation labels, a check on the rule; calm:
 Russell & Mehrabian 1977.
 """
 
@@ -22,7 +24,9 @@ VOCABULARY = Vocabulary(AU_CODES)
 
 @dataclass(frozen=True)
 class Emotion:
-    """AUs with the share of people who show them, and where annotators place the emotion (mean, sd)."""
+    """AUs with the share of people who show them, and where annotators place the emotion (mean,
+    sd).
+    """
 
     aus: Mapping[int, float]
     valence: tuple[float, float]
@@ -62,9 +66,8 @@ KINDS = {"emotion": 0.44, "compound": 0.10, "free": 0.36, "single": 0.10}
 NEUTRAL = 0.22
 SHOWN = 0.3  # intensity from which an AU is there
 LEAK = 0.08  # scale of the faint activity of AUs that were not meant
-ONE_SIDED_SHARE = (
-    0.13  # of states, one or two of whose AUs are drawn on one side, some too faintly to count
-)
+# of states, one or two of whose AUs are drawn on one side, some too faintly to count
+ONE_SIDED_SHARE = 0.13
 # What pulls what along, and what shuts what out, in free combinations.
 WITH = {
     2: (1, 0.6),
@@ -92,8 +95,9 @@ FREE_WEIGHT = {
     26: 1.2,
 }
 
-# FACS to facial actions of the head (`geometry` and `own_moves`), with gain. Sizes follow people's faces as MediaPipe's mesh
-# measures them: a posed smile of a stranger lifts the corners by .08 and widens the mouth by .13 of the distance of the eyes.
+# FACS to facial actions of the head (`geometry` and `own_moves`), with gain. Sizes follow people's
+# faces as MediaPipe's mesh measures them: a posed smile of a stranger lifts the corners by .08 and
+# widens the mouth by .13 of the distance of the eyes.
 ACTIONS: dict[int, dict[str, float]] = {
     1: {"browInnerUp": 1.4},
     2: {"browOuterUp": 0.6, "browLift": 1.35},
@@ -142,7 +146,9 @@ BILATERAL = frozenset(
 
 @dataclass(frozen=True)
 class State:
-    """Intensities in [0, 1] by FACS code, each side's share of them, and the affect that goes with them, if known."""
+    """Intensities in [0, 1] by FACS code, each side's share of them, and the affect that goes with
+    them, if known.
+    """
 
     intensities: dict[str, float]
     left: dict[str, float]  # gain of the subject's left side, about 1; the right side has 2 - left
@@ -217,14 +223,18 @@ def can_turn(state: State, code: str) -> bool:
 
 
 def turned(rng: Generator, state: State, code: str) -> State:
-    """The same state with one AU turned: shown where it was not, gone where it was. VA follow the rule."""
+    """The same state with one AU turned: shown where it was not, gone where it was.
+
+    VA follow the rule.
+    """
     intensities = {name: value for name, value in state.intensities.items() if name != code}
     if state.intensities.get(code, 0.0) < SHOWN:
         intensities[code] = round(float(rng.uniform(0.5, 1.0)), 4)
     return annotated(rng, replace(state, intensities=intensities, emotion=None))
 
 
-# The AUs without which an emotion is not seen: those that all people show (Du 2014), fear's and anger's by their clearest.
+# The AUs without which an emotion is not seen: those that all people show (Du 2014), fear's and
+# anger's by their clearest.
 DEFINING: dict[str, tuple[tuple[int, ...], ...]] = {
     "happiness": ((12,),),
     "sadness": ((4,), (15,)),
@@ -240,11 +250,14 @@ UNPLEASANT, DISPLEASED = (4, 9, 10, 15, 17), 0.25  # AUs, and intensities, that 
 
 
 def expression_of(state: State) -> str:
-    """One of the eight classes of the ABAW challenges (`affect.labels.EXPRESSIONS`) that people would call a state.
+    """One of the eight classes of the ABAW challenges (`affect.labels.EXPRESSIONS`) that people
+    would call a state.
 
-    Neutral where nothing moves. An emotion that was drawn, where each of its defining AUs is clear. Otherwise a broad smile with
-    nothing unpleasant is happiness, and raised brows with an open mouth and no smile or frown are surprise, since people call them
-    so whatever was meant; compounds, contempt, faint emotions and all else are other, ABAW's class for what is none of the seven.
+    Neutral where nothing moves. An emotion that was drawn, where each of its defining AUs is clear.
+    Otherwise a broad smile with nothing unpleasant is happiness, and raised brows with an open
+    mouth and no smile or frown are surprise, since people call them so whatever was meant;
+    compounds, contempt, faint emotions and all else are other, ABAW's class for what is none of the
+    seven.
     """
 
     def of(number: int) -> float:
@@ -269,7 +282,9 @@ def expression_of(state: State) -> str:
 
 
 def actions(state: State, amplitudes: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Facial actions (name with Left or Right where there are two, value) of a state in a person of such AU amplitudes."""
+    """Facial actions (name with Left or Right where there are two, value) of a state in a person of
+    such AU amplitudes.
+    """
     total: dict[str, float] = {}
     for code, intensity in state.intensities.items():
         reach = (amplitudes or {}).get(code, 1.0)
@@ -323,7 +338,9 @@ def _finish(rng: Generator, meant: Mapping[int, float], emotion: str | None) -> 
 def _tilts(
     rng: Generator, intensities: Mapping[str, float], emotion: str | None
 ) -> dict[str, float]:
-    """Gains of the left side: mostly nearly even, sometimes one or two AUs on one side, in contempt always."""
+    """Gains of the left side: mostly nearly even, sometimes one or two AUs on one side, in contempt
+    always.
+    """
     left = {code: float(np.clip(rng.normal(1, 0.08), 0.7, 1.3)) for code in intensities}
     side = float(rng.choice([-1.0, 1.0]))
     if emotion == "contempt":

@@ -1,4 +1,7 @@
-"""A face drawn: person + scene + state -> picture and truth. Shape letters: V vertices, T triangles, S side in px."""
+"""A face drawn: person + scene + state -> picture and truth.
+
+Shape letters: V vertices, T triangles, S side in px.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,18 +76,19 @@ class RenderedFace:
     landmarks: Floats  # (68, 2) in the iBUG order
     points: Floats  # (5, 2) pupils (open or not), nose tip, mouth corners; the picture's left first
     mask: NDArray[np.bool_]  # (S, S) face: skin, eyes and mouth in sight
-    parts: NDArray[
-        np.uint8
-    ]  # (S, S) what the middle of each pixel shows: 0 the background, else 1 + the place in meshes.NAMES
-    pose: tuple[
-        float, float, float
-    ]  # degrees of the head in the picture: yaw, pitch, roll as `affect.labels.POSE` says
+    # (S, S) what the middle of each pixel shows: 0 the background, else 1 + the place in
+    # meshes.NAMES
+    parts: NDArray[np.uint8]
+    # degrees of the head in the picture: yaw, pitch, roll as `affect.labels.POSE` says
+    pose: tuple[float, float, float]
     light: Floats  # (S, S, 3) linear light before the camera, for exact differences between twins
 
 
 @dataclass(frozen=True)
 class _Camera:
-    """Head frame to picture: turn, lens, and a similarity in the picture (complex spin and start)."""
+    """Head frame to picture: turn, lens, and a similarity in the picture (complex spin and
+    start).
+    """
 
     turn: Floats
     body: Floats
@@ -149,7 +153,9 @@ def render_twins(
     framing: Framing = ALIGNED,
     supersample: int = 2,
 ) -> list[RenderedFace]:
-    """One person in one scene in several states; what does not change with the state is made once."""
+    """One person in one scene in several states; what does not change with the state is made
+    once.
+    """
     studio = _set_up(person, scene, size_px, size_px * supersample, framing)
     return [_shoot(studio, state, size_px) for state in states]
 
@@ -157,7 +163,9 @@ def render_twins(
 def changed_mask(
     a: RenderedFace, b: RenderedFace, *, grey_levels: float = 1.0
 ) -> NDArray[np.bool_]:
-    """(S, S) where two twins differ by at least so many grey levels of 255, before the camera's noise and compression."""
+    """(S, S) where two twins differ by at least so many grey levels of 255, before the camera's
+    noise and compression.
+    """
     shown = [np.clip(face.light, 0, 1) ** (1 / 2.2) * 255 for face in (a, b)]
     return np.asarray(np.abs(shown[0] - shown[1]).max(2) >= grey_levels)
 
@@ -216,7 +224,9 @@ def _shoot(studio: _Studio, state: State, size_px: int) -> RenderedFace:
 
 
 def metering(person: Person, scene: Scene) -> float:
-    """Gain of exposure: who takes pictures of people makes a face in shadow, or a dark one, as legible as a light one."""
+    """Gain of exposure: who takes pictures of people makes a face in shadow, or a dark one, as
+    legible as a light one.
+    """
     key, sky, ground, fill = (
         float(np.mean(colour))
         for colour in (scene.key_colour, scene.sky, scene.ground, scene.fill_colour)
@@ -236,7 +246,9 @@ def _lifted(light: Floats, gain: float) -> Floats:
 def _draw(
     studio: _Studio, state: State, vertices: Floats, jaw: Floats
 ) -> tuple[Floats, Floats, Ints]:
-    """Premultiplied linear light and cover (side, side, 4), how much of each pixel is face and what it shows (side, side)."""
+    """Premultiplied linear light and cover (side, side, 4), how much of each pixel is face and what
+    it shows (side, side).
+    """
     side, person = studio.side, studio.person
     solid = _assemble(
         [
@@ -249,25 +261,28 @@ def _draw(
     strands = _assemble(studio.veil, studio.camera) if studio.veil else None
     shadow, frame = _shadow(studio.scene, [solid] if strands is None else [solid, strands])
     furrows = creases(person.seed, _crease_depths(person, studio.scene, state))[..., None]
-    fixed = (studio.paint, _strands(), _colours(studio, side), _lights(studio.scene), shadow, frame)
+    materials = shading.Paint(studio.paint, _strands(), _colours(studio, side))
+    lights = shading.Light(_lights(studio.scene), shadow, frame)
     seen = _see(solid, studio.camera, side)
     if strands is None:
-        picture = _light(seen, studio.camera, furrows, fixed)
+        picture = _light(seen, studio.camera, furrows, materials, lights)
         return picture, _is_face(seen.materials), seen.materials
     veil = _see(strands, studio.camera, side)
     veil.materials[veil.depth >= seen.depth] = -1  # what is behind something solid need not be lit
-    over = _light(veil, studio.camera, furrows, fixed)
+    over = _light(veil, studio.camera, furrows, materials, lights)
     hidden = over[..., 3] > OPAQUE
     face = _is_face(seen.materials) * (1 - over[..., 3])
     shown = np.where(over[..., 3] > 0.5, veil.materials, seen.materials)
     seen.materials[cv2.erode(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = -1
-    picture = _light(seen, studio.camera, furrows, fixed)
+    picture = _light(seen, studio.camera, furrows, materials, lights)
     shading.lay_over(picture, over)
     return picture, face, shown
 
 
 def _crease_depths(person: Person, scene: Scene, state: State) -> dict[str, tuple[float, float]]:
-    """Depths of furrows on the left and right, by FACS code and "age": the person's and the light's, not the AU's alone."""
+    """Depths of furrows on the left and right, by FACS code and "age": the person's and the
+    light's, not the AU's alone.
+    """
     age = float(np.interp(person.age, [25, 45, 85], [0.0, 0.3, 1.1]))
     depths = {"age": (age, age)}
     for code in {**state.intensities, **person.motion.lasting}:
@@ -285,7 +300,9 @@ def _is_face(materials: Ints) -> Floats:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What each pixel shows, before light: depth (S, S), attributes (S, S, A), material (S, S), -1 for nothing."""
+    """What each pixel shows, before light: depth (S, S), attributes (S, S, A), material (S, S), -1
+    for nothing.
+    """
 
     depth: Floats
     attributes: Floats
@@ -298,21 +315,25 @@ def _see(mesh: "_Mesh", camera: _Camera, side: int) -> _Seen:
     return _Seen(depth, buffer, np.where(index >= 0, mesh.materials[index], -1).astype(np.int32))
 
 
-def _light(seen: _Seen, camera: _Camera, furrows: Floats, fixed: tuple[Floats, ...]) -> Floats:
+def _light(
+    seen: _Seen,
+    camera: _Camera,
+    furrows: Floats,
+    paint: shading.Paint,
+    lights: shading.Light,
+) -> Floats:
     """Shaded pixels (side, side, 4)."""
     open_ = shading.occlusion(seen.depth, 0.024 * abs(camera.spin), camera.distance + BEHIND)
-    return shading.shade(
-        seen.attributes,
-        seen.materials,
-        shading.furrow_pixels(seen.attributes, seen.materials, furrows),
-        open_,
-        *fixed,
-    )
+    depth = shading.furrow_pixels(seen.attributes, seen.materials, furrows)
+    pixels = shading.Pixels(seen.attributes, seen.materials, depth, open_)
+    return shading.shade(pixels, paint, lights)
 
 
 @dataclass(frozen=True)
 class _Mesh:
-    """Several parts as one: attributes (V, A), triangles (T, 3), material (T,); the first `closed` triangles are skin."""
+    """Several parts as one: attributes (V, A), triangles (T, 3), material (T,); the first `closed`
+    triangles are skin.
+    """
 
     attributes: Floats
     triangles: Ints
@@ -341,7 +362,9 @@ def _assemble(pieces: Sequence[Part], camera: _Camera) -> _Mesh:
 
 
 def _shadow(scene: Scene, meshes: Sequence[_Mesh]) -> tuple[Floats, Floats]:
-    """The depth that the main light sees of skin, hair and glasses, and its frame for the shader."""
+    """The depth that the main light sees of skin, hair and glasses, and its frame for the
+    shader.
+    """
     forward = -np.array(scene.key)
     right = np.cross(forward, [0, 0, 1.0])
     right /= np.linalg.norm(right) + 1e-9
@@ -398,11 +421,12 @@ def _camera(scene: Scene, balls: Eyeballs, side: int, framing: Framing) -> _Came
 
 
 def pose_degrees(turn: Floats, spin: complex) -> tuple[float, float, float]:
-    """Yaw, pitch and roll of a head in the picture, from its turn (3, 3) before the camera and the picture's spin.
+    """Yaw, pitch and roll of a head in the picture, from its turn (3, 3) before the camera and the
+    picture's spin.
 
-    Yaw and pitch say where the nose points in the picture (right and up are positive), roll turns the head about that direction
-    (clockwise is positive): turn = about z by yaw, after about x by pitch, after about y by roll. An aligned crop's eyes are level,
-    so its roll is near 0.
+    Yaw and pitch say where the nose points in the picture (right and up are positive), roll turns
+    the head about that direction (clockwise is positive): turn = about z by yaw, after about x by
+    pitch, after about y by roll. An aligned crop's eyes are level, so its roll is near 0.
     """
     seen = _rotation(0.0, 0.0, float(np.angle(spin))) @ turn
     nose = -seen[:, 1]
@@ -439,9 +463,8 @@ def _colours(studio: _Studio, side: int) -> Floats:
     person = studio.person
     frame = person.glasses.colour if person.glasses else (0.0, 0.0, 0.0)
     iris_angle = float(np.arcsin(0.0060 / studio.balls.radius))
-    px_per_mm = (
-        abs(studio.camera.spin) / 1000
-    )  # furrows are slopes per mm, the shader sees them per px
+    # furrows are slopes per mm, the shader sees them per px
+    px_per_mm = abs(studio.camera.spin) / 1000
     knobs = [
         (iris_angle, person.lashes, person.tooth_shade),
         (0.75 * px_per_mm, person.glasses.tint if person.glasses else 0.0, 0),

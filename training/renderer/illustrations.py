@@ -71,7 +71,9 @@ def portrait(
 
 
 def units(size_px: int) -> dict[str, Image]:
-    """By FACS code (S, 2 S, 3): one person at rest, and with the Action Unit alone at its strongest."""
+    """By FACS code (S, 2 S, 3): one person at rest, and with the Action Unit alone at its
+    strongest.
+    """
     person, scene = sitter(UNITS_SITTER)
     states = [NEUTRAL_STATE, *(single(code, 1.0) for code in AU_CODES)]
     faces = [face.image for face in render_twins(person, scene, states, size_px=size_px)]
@@ -82,7 +84,9 @@ def units(size_px: int) -> dict[str, Image]:
 
 
 def circle(size_px: int) -> Image:
-    """(S, S, 3) the emotions of one person, each where annotators place it: pleasant right, excited up."""
+    """(S, S, 3) the emotions of one person, each where annotators place it: pleasant right, excited
+    up.
+    """
     person, scene = sitter(UNITS_SITTER)
     canvas = np.full((size_px, size_px, 3), 255, np.uint8)
     middle, radius, side = size_px // 2, int(0.46 * size_px), size_px // 10

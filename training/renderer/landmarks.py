@@ -14,7 +14,8 @@ from training.renderer.raster import vertex_normals
 Floats = NDArray[Any]  # float32
 Points = Sequence[tuple[float, float]]
 
-# Frontal positions on the mean head in mm (x to the subject's left, z up), the picture's left first.
+# Frontal positions on the mean head in mm (x to the subject's left, z up), the picture's left
+# first.
 _JAW = [
     (-73, -8),
     (-72, -24),

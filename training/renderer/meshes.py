@@ -1,7 +1,8 @@
-"""What the head model lacks inside its openings, as meshes in metres: eyeballs under closing lids, teeth on a moving jaw.
+"""What the head model lacks inside its openings, as meshes in metres: eyeballs under closing lids,
+teeth on a moving jaw.
 
-A part is vertices (V, 3), triangles (T, 3), three coordinates a vertex (V, 3) that the shader reads by material, and that
-material. Frame as in `geometry`: x to the subject's left, y backwards, z up.
+A part is vertices (V, 3), triangles (T, 3), three coordinates a vertex (V, 3) that the shader reads
+by material, and that material. Frame as in `geometry`: x to the subject's left, y backwards, z up.
 """
 
 from dataclasses import dataclass
@@ -43,9 +44,8 @@ NAMES = (
 )  # of the materials
 MATERIALS = len(NAMES)
 LID_M = 0.0006  # the thinnest a lid gets over the eyeball
-TONGUE_REST = np.array(
-    [0.0, 0.003, 0.001], np.float32
-)  # metres the tongue is drawn back behind the teeth
+# metres the tongue is drawn back behind the teeth
+TONGUE_REST = np.array([0.0, 0.003, 0.001], np.float32)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Eyeballs:
     radius: float
 
     def pupils(self, gaze: tuple[float, float]) -> Floats:
-        """Middles (2, 3) of the pupils: where eyes that look `gaze` (left, up; radians) are meant."""
+        """Middles (2, 3) of the pupils: where eyes that look `gaze` (left, up; radians) are
+        meant.
+        """
         front = _looking(gaze) @ np.array([0.0, -1.0, 0.0])
         return np.asarray(self.centres + self.radius * front, np.float32)
 
@@ -95,7 +97,9 @@ def _eye_fronts() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def close_over(vertices: Floats, balls: Eyeballs) -> Floats:
-    """The head with its lids lying on the eyeballs: facial actions move lids on straight lines, through the ball."""
+    """The head with its lids lying on the eyeballs: facial actions move lids on straight lines,
+    through the ball.
+    """
     vertices = vertices.copy()
     for indices, centre in zip(_lids(), balls.centres, strict=True):
         away = vertices[indices] - centre
@@ -171,7 +175,9 @@ def triangles_of(part: int) -> Ints:
 
 
 def head(vertices: Floats) -> list[Part]:
-    """Skin (coordinates: texel column and row, then lash line, or minus the hollowness of the mouth) and tongue."""
+    """Skin (coordinates: texel column and row, then lash line, or minus the hollowness of the
+    mouth) and tongue.
+    """
     basis = load_basis()
     normals = vertex_normals(vertices, basis.triangles)
     third = np.where(hollow() > 0, -hollow(), lash_line())
@@ -184,7 +190,9 @@ def head(vertices: Floats) -> list[Part]:
 
 
 def eyes(balls: Eyeballs, gaze: tuple[float, float]) -> list[Part]:
-    """Two spheres; coordinates: the unit direction in the frame of the gaze (-y is the middle of the pupil)."""
+    """Two spheres; coordinates: the unit direction in the frame of the gaze (-y is the middle of
+    the pupil).
+    """
     unit, triangles = _sphere(14, 24)
     local = (unit @ _looking(gaze)).astype(np.float32)
     return [
@@ -202,7 +210,10 @@ def _looking(gaze: tuple[float, float]) -> Floats:
 
 
 def teeth(neutral: Floats, jaw: Floats, drop_mm: float = 0.0) -> list[Part]:
-    """Upper teeth fixed to the skull, lower teeth moved by jaw (4, 3): x, y, z, 1 -> the shift. Coordinates: tooth, height, 0."""
+    """Upper teeth fixed to the skull, lower teeth moved by jaw (4, 3): x, y, z, 1 -> the shift.
+
+    Coordinates: tooth, height, 0.
+    """
     corner_left, corner_right = neutral[vertex_at(24, -71.5)], neutral[vertex_at(-24, -71.5)]
     lips = 0.5 * (neutral[vertex_at(0, -69.0)] + neutral[vertex_at(0, -75.0)])
     width = 0.5 * float(np.linalg.norm(corner_left - corner_right)) / 0.0245
@@ -215,7 +226,9 @@ def teeth(neutral: Floats, jaw: Floats, drop_mm: float = 0.0) -> list[Part]:
 
 
 def jaw_move(actions: dict[str, float]) -> Floats:
-    """(4, 3) affine map from a place on the jaw to how far the facial actions shift it: what they do to the tongue."""
+    """(4, 3) affine map from a place on the jaw to how far the facial actions shift it: what they
+    do to the tongue.
+    """
     basis = load_basis()
     total = np.zeros((4, 3), np.float32)
     for name in ("jawOpen", "jawLeft", "jawRight", "jawForward"):

@@ -1,6 +1,8 @@
-"""Facial actions that the head model lacks, as soft bumps on the skin: frowning, cheeks, dimples, nose, chin.
+"""Facial actions that the head model lacks, as soft bumps on the skin: frowning, cheeks, dimples,
+nose, chin.
 
-Places and distances in mm on the average head, x to the subject's left, y backwards, z up, as in `geometry`.
+Places and distances in mm on the average head, x to the subject's left, y backwards, z up, as in
+`geometry`.
 """
 
 from collections.abc import Mapping
@@ -17,7 +19,9 @@ MIDLINE_M = 0.008  # half the width over which a left action fades into the righ
 
 @dataclass(frozen=True)
 class Bump:
-    """Skin near (x, z) moves by (dx, dy, dz), fading with half widths (sx, sz); x is the left one's, mirrored for the right."""
+    """Skin near (x, z) moves by (dx, dy, dz), fading with half widths (sx, sz); x is the left
+    one's, mirrored for the right.
+    """
 
     at: tuple[float, float]
     reach: tuple[float, float]
@@ -62,13 +66,21 @@ SINGLE: Mapping[str, tuple[Bump, ...]] = {
     ),
     # How heads differ at rest, beyond the basis of people.
     "chinShort": (Bump((0, -116), (40, 15), (0.0, 0.8, 5.0)),),
-    "lipsFull": (Bump((0, -65), (18, 3), (0.0, -1.6, 1.0)), Bump((0, -83), (16, 5), (0.0, -1.6, -1.4))),
-    "lowerLidLow": (Bump((31, -7), (15, 4), (0.0, 0.0, -1.6)), Bump((-31, -7), (15, 4), (0.0, 0.0, -1.6))),
+    "lipsFull": (
+        Bump((0, -65), (18, 3), (0.0, -1.6, 1.0)),
+        Bump((0, -83), (16, 5), (0.0, -1.6, -1.4)),
+    ),
+    "lowerLidLow": (
+        Bump((31, -7), (15, 4), (0.0, 0.0, -1.6)),
+        Bump((-31, -7), (15, 4), (0.0, 0.0, -1.6)),
+    ),
 }  # fmt: skip
 
 
 def own_moves(mean: Floats, skin: NDArray[np.bool_]) -> dict[str, Floats]:
-    """Action name to (V, 3) metres, for the average head's vertices (V, 3) in metres of which `skin` (V,) may move."""
+    """Action name to (V, 3) metres, for the average head's vertices (V, 3) in metres of which
+    `skin` (V,) may move.
+    """
     front = skin & (mean[:, 1] < 0.05)
     moves = {
         name: sum(_field(mean, front, bump) for bump in bumps) for name, bumps in SINGLE.items()

@@ -1,4 +1,6 @@
-"""Who is in the picture: shape, movement, age, sex, skin, eyes, brows, hair, beard and glasses, at random."""
+"""Who is in the picture: shape, movement, age, sex, skin, eyes, brows, hair, beard and glasses, at
+random.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +35,16 @@ IRIS_COLOURS = {
     "grey": (120, 130, 138),
 }
 HAIR_KINDS = ("bald", "buzz", "short", "medium", "curly", "afro", "long", "tied")
+HAIR_THICKNESS_M = {
+    "bald": (0, 0),
+    "buzz": (0.001, 0.003),
+    "short": (0.005, 0.016),
+    "medium": (0.014, 0.028),
+    "curly": (0.018, 0.04),
+    "afro": (0.03, 0.07),
+    "long": (0.008, 0.022),
+    "tied": (0.003, 0.008),
+}  # at least, at most
 
 
 @dataclass(frozen=True)
@@ -108,9 +120,8 @@ class Motion:
     creases: Mapping[str, float]  # by FACS code: depth of the furrows at full intensity, 0 for none
     lasting: Mapping[str, float]  # by FACS code: depth of furrows that stay at rest
     rest: Mapping[str, float]  # facial actions at rest, about 0: brows, lids, lips, corners, chin
-    tooth_drop_mm: (
-        float  # how far the upper teeth hang below their place, so how much a mouth shows
-    )
+    # how far the upper teeth hang below their place, so how much a mouth shows
+    tooth_drop_mm: float
 
 
 @dataclass(frozen=True)
@@ -199,9 +210,8 @@ def _shape(
 ) -> NDArray[np.float32]:
     basis = load_basis()
     maturity = np.interp(age, [14, 25, 90], [0.5, 0.67, 1.0])
-    gender = np.clip(
-        (0.9 if sex == "female" else 0.1) + rng.normal(0, 0.12), 0, 1
-    )  # 0 is the male end
+    # 0 is the male end
+    gender = np.clip((0.9 if sex == "female" else 0.1) + rng.normal(0, 0.12), 0, 1)
     build = np.clip(rng.normal([0.5, 0.5], [0.22, 0.15]), 0, 1)
     row = np.array([[gender, maturity, *build, *ancestry]])
     expected = (features(row) @ basis.attribute_effect)[0]
@@ -212,7 +222,8 @@ def _shape(
 
 AMPLITUDE_SD = 0.2  # of the logarithm of an AU's reach
 SMOOTH_SHARE, LASTING_SHARE = 0.30, 0.15  # of people: no furrows by AUs; furrows that never go
-# Resting shape by facial action: mean and sd. Left and right share it, and differ by a quarter of the sd.
+# Resting shape by facial action: mean and sd. Left and right share it, and differ by a quarter of
+# the sd.
 REST: Mapping[str, tuple[float, float]] = {
     "browDown": (0.0, 0.30),
     "browFurrow": (0.0, 0.16),
@@ -328,38 +339,26 @@ def _brows(rng: Generator, sex: str, colour: Colour) -> Brows:
     )
 
 
+def _hair_shares(sex: str, age: int, african: float) -> tuple[float, ...]:
+    """How common each of HAIR_KINDS is."""
+    if sex == "female":
+        return 0.01, 0.03, 0.12, 0.2, 0.1, 0.04 + 0.15 * (african > 0.5), 0.36, 0.14
+    bald, afro = 0.08 + 0.1 * (age > 45), 0.04 + 0.08 * (african > 0.5)
+    return bald, 0.14, 0.42, 0.12, 0.1, afro, 0.06, 0.02
+
+
+def _hair_length(rng: Generator, kind: str, sex: str) -> float:
+    """Metres that hang down."""
+    if kind == "long":
+        return float(rng.uniform(0.07, 0.26))
+    return float(rng.uniform(0.03, 0.09)) if kind == "medium" and sex == "female" else 0.0
+
+
 def _hair(rng: Generator, sex: str, age: int, colour: Colour, african: float) -> Hair:
-    shares = {
-        "female": (0.01, 0.03, 0.12, 0.2, 0.1, 0.04 + 0.15 * (african > 0.5), 0.36, 0.14),
-        "male": (
-            0.08 + 0.1 * (age > 45),
-            0.14,
-            0.42,
-            0.12,
-            0.1,
-            0.04 + 0.08 * (african > 0.5),
-            0.06,
-            0.02,
-        ),
-    }[sex]
+    shares = _hair_shares(sex, age, african)
     kind = str(rng.choice(HAIR_KINDS, p=np.array(shares) / sum(shares)))
-    low, high = {
-        "bald": (0, 0),
-        "buzz": (0.001, 0.003),
-        "short": (0.005, 0.016),
-        "medium": (0.014, 0.028),
-        "curly": (0.018, 0.04),
-        "afro": (0.03, 0.07),
-        "long": (0.008, 0.022),
-        "tied": (0.003, 0.008),
-    }[kind]
-    length = (
-        rng.uniform(0.07, 0.26)
-        if kind == "long"
-        else rng.uniform(0.03, 0.09)
-        if kind == "medium" and sex == "female"
-        else 0.0
-    )
+    low, high = HAIR_THICKNESS_M[kind]
+    length = _hair_length(rng, kind, sex)
     receding = rng.uniform(0, 30) * (age > 35) * (age - 30) / 40 if sex == "male" else 0.0
     fringe = (
         float(rng.uniform(24, 45))
@@ -376,7 +375,7 @@ def _hair(rng: Generator, sex: str, age: int, colour: Colour, african: float) ->
         kind=kind,
         colour=dyed if rng.random() < 0.025 else colour,
         thickness=float(rng.uniform(low, high)),
-        length=float(length),
+        length=length,
         hairline_mm=float(rng.normal(66, 5) + 0.7 * receding),
         recession_mm=float(receding + rng.uniform(0, 8)),
         fringe_mm=fringe,

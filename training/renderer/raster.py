@@ -1,7 +1,8 @@
 """A z-buffer rasteriser: triangles in, one interpolated attribute vector per pixel out.
 
-Shape letters: V vertices, T triangles, A attributes, S side in px. Interpolation is affine within a triangle: a head's
-triangles are a few pixels wide, so the perspective error is far below a grey level.
+Shape letters: V vertices, T triangles, A attributes, S side in px. Interpolation is affine within a
+triangle: a head's triangles are a few pixels wide, so the perspective error is far below a grey
+level.
 """
 
 import numpy as np
@@ -18,15 +19,26 @@ EMPTY = np.float32(1e9)  # depth where nothing was drawn
 def rasterise(
     position: Floats, triangles: Ints, attributes: Floats, side: int, closed: int = 0
 ) -> tuple[Floats, Floats, Ints]:
-    """Draw triangles (T, 3) over vertices at position (V, 3: x px, y px, depth, smaller is nearer) with attributes (V, A).
+    """Draw triangles (T, 3) over vertices at position (V, 3: x px, y px, depth, smaller is nearer)
+    with attributes (V, A).
 
-    The first `closed` triangles belong to closed surfaces: their far sides are hidden by their near sides, and left out.
-    Returns depth (S, S), attributes (S, S, A) and the index of the nearest triangle (S, S), -1 where nothing is.
+    The first `closed` triangles belong to closed surfaces: their far sides are hidden by their near
+    sides, and left out. Returns depth (S, S), attributes (S, S, A) and the index of the nearest
+    triangle (S, S), -1 where nothing is.
     """
-    width = attributes.shape[1]
+    depth, index, weights = _nearest(position, triangles, side, closed)
+    return depth, _interpolated(index, weights, triangles, attributes), index
+
+
+@njit(cache=True, fastmath=True)
+def _nearest(
+    position: Floats, triangles: Ints, side: int, closed: int
+) -> tuple[Floats, Ints, Floats]:
+    """Depth (S, S) and index (S, S) of the nearest triangle, and where in it a pixel lies: the
+    weights (S, S, 2) of its second and third corner.
+    """
     depth = np.full((side, side), EMPTY, np.float32)
     index = np.full((side, side), -1, np.int32)
-    buffer = np.zeros((side, side, width), np.float32)
     weights = np.zeros((side, side, 2), np.float32)
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -58,6 +70,14 @@ def rasterise(
                         index[y, x] = t
                         weights[y, x, 0] = u
                         weights[y, x, 1] = v
+    return depth, index, weights
+
+
+@njit(cache=True, fastmath=True)
+def _interpolated(index: Ints, weights: Floats, triangles: Ints, attributes: Floats) -> Floats:
+    """(S, S, A) attributes between the corners of each pixel's triangle."""
+    side, width = index.shape[0], attributes.shape[1]
+    buffer = np.zeros((side, side, width), np.float32)
     for y in range(side):
         for x in range(side):
             t = index[y, x]
@@ -69,7 +89,7 @@ def rasterise(
                     buffer[y, x, k] = (
                         w * attributes[a, k] + u * attributes[b, k] + v * attributes[c, k]
                     )
-    return depth, buffer, index
+    return buffer
 
 
 @njit(cache=True, fastmath=True)

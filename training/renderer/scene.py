@@ -1,9 +1,13 @@
-"""Where the picture is taken: pose, lens, light, gaze, clothes, camera and background. Twins share a scene."""
+"""Where the picture is taken: pose, lens, light, gaze, clothes, camera and background.
+
+Twins share a scene.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from training.renderer.person import Colour
 from training.renderer.sensor import Sensor, draw_sensor
@@ -37,7 +41,11 @@ class Hand:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """One sitting. Directions are in the camera's frame: x right in the picture, y away from the lens, z up; angles in radians."""
+    """One sitting.
+
+    Directions are in the camera's frame: x right in the picture, y away from the lens, z up; angles
+    in radians.
+    """
 
     yaw: float  # positive turns to the subject's left
     pitch: float  # positive looks up
@@ -59,13 +67,26 @@ class Scene:
     relief: float  # how clearly the light shows furrows
     sensor: Sensor
     seed: int  # of background, cloth and noise
-    placement: tuple[
-        float, float, float
-    ]  # LOOSE framing: offset x and y in sides, and the head's height in sides
+    # LOOSE framing: offset x and y in sides, and the head's height in sides
+    placement: tuple[float, float, float]
 
 
-def draw_scene(rng: Generator) -> Scene:
-    """Mostly frontal heads, lit from anywhere in front: outdoors under sun or clouds, in rooms, or in a portrait studio."""
+@dataclass(frozen=True)
+class _DrawnLight:
+    """What is drawn about the light before anything else of a scene."""
+
+    outdoors: bool
+    soft: bool
+    key: Direction
+    key_colour: Colour
+    sky: Colour
+    ambient: float
+    earth: NDArray[np.float64]  # (3,) log colour of what the ground throws back
+    side: float  # angle of the fill
+    filling: float
+
+
+def _draw_light(rng: Generator) -> _DrawnLight:
     outdoors = rng.random() < 0.35
     studio = not outdoors and rng.random() < 0.3
     azimuth, height = rng.normal(0, 0.75), rng.uniform(-0.05, 1.15)
@@ -84,6 +105,17 @@ def draw_scene(rng: Generator) -> Scene:
         height = rng.uniform(0.15, 1.25)
         hue = hue + (np.array([0.02, 0.02, 0.04]) if overcast else np.array([-0.22, -0.04, 0.22]))
         earth = np.array([0.05, 0.08, -0.25]) * rng.uniform(0, 1)  # what grass and soil throw back
+    key = _unit(np.sin(azimuth) * np.cos(height), -np.cos(azimuth) * np.cos(height), np.sin(height))
+    key_colour = _colour(strength * np.array([1 + warm, 1, 1 - warm]))
+    sky = _colour(ambient * np.exp(hue))
+    return _DrawnLight(outdoors, overcast, key, key_colour, sky, ambient, earth, side, filling)
+
+
+def draw_scene(rng: Generator) -> Scene:
+    """Mostly frontal heads, lit from anywhere in front: outdoors under sun or clouds, in rooms, or
+    in a portrait studio.
+    """
+    light = _draw_light(rng)
     return Scene(
         yaw=_yaw(rng),
         pitch=float(np.clip(rng.normal(0, 0.17), -PITCH, PITCH)),
@@ -93,18 +125,18 @@ def draw_scene(rng: Generator) -> Scene:
             float(np.clip(rng.normal(0, 0.16), -0.5, 0.5)),
             float(np.clip(rng.normal(0, 0.09), -0.3, 0.3)),
         ),
-        key=_unit(
-            np.sin(azimuth) * np.cos(height), -np.cos(azimuth) * np.cos(height), np.sin(height)
+        key=light.key,
+        key_colour=light.key_colour,
+        key_softness=float(rng.uniform(2.0, 6.0) if light.soft else rng.uniform(0.8, 3.0)),
+        sky=light.sky,
+        ground=_colour(
+            light.ambient * rng.uniform(0.3, 0.8) * np.exp(light.earth + rng.normal(0, 0.12, 3))
         ),
-        key_colour=_colour(strength * np.array([1 + warm, 1, 1 - warm])),
-        key_softness=float(rng.uniform(2.0, 6.0) if overcast else rng.uniform(0.8, 3.0)),
-        sky=_colour(ambient * np.exp(hue)),
-        ground=_colour(ambient * rng.uniform(0.3, 0.8) * np.exp(earth + rng.normal(0, 0.12, 3))),
-        fill=_unit(np.sin(side), -np.cos(side), rng.uniform(-0.3, 0.6)),
-        fill_colour=_colour(filling * np.exp(rng.normal(0, 0.15, 3))),
+        fill=_unit(np.sin(light.side), -np.cos(light.side), rng.uniform(-0.3, 0.6)),
+        fill_colour=_colour(light.filling * np.exp(rng.normal(0, 0.15, 3))),
         cloth=_colour(np.clip(rng.uniform(0.01, 0.6) * np.exp(rng.normal(0, 0.45, 3)), 0, 0.9)),
         collar=float(rng.random()),
-        outdoors=outdoors,
+        outdoors=light.outdoors,
         scarf=_scarf(rng) if rng.random() < 0.04 else None,
         hand=_hand(rng) if rng.random() < 0.05 else None,
         relief=float(rng.uniform(0.5, 1.2)),

@@ -1,6 +1,8 @@
-"""The camera's share of a picture: exposure, white balance, vignetting, blur, noise, gamma and JPEG.
+"""The camera's share of a picture: exposure, white balance, vignetting, blur, noise, gamma and
+JPEG.
 
-A sensor is drawn once per scene, so that twins share it; only the noise differs from picture to picture.
+A sensor is drawn once per scene, so that twins share it; only the noise differs from picture to
+picture.
 """
 
 from dataclasses import dataclass
@@ -58,9 +60,8 @@ def expose(sensor: Sensor, light: NDArray[np.float32], rng: Generator) -> NDArra
         sensor.shot_noise * np.sqrt(np.clip(picture, 0, 1)) + sensor.read_noise
     )
     shown = np.clip(picture, 1e-5, None) ** (1 / GAMMA)
-    shown = np.where(
-        shown > 0.8, 0.8 + 0.2 * np.tanh((shown - 0.8) / 0.2), shown
-    )  # film's shoulder: highlights roll off
+    # film's shoulder: highlights roll off
+    shown = np.where(shown > 0.8, 0.8 + 0.2 * np.tanh((shown - 0.8) / 0.2), shown)
     shown = np.clip((shown - 0.5) * sensor.contrast + 0.5, 0, 1)
     grey = shown @ GREY
     shown = np.clip(grey[..., None] + sensor.saturation * (shown - grey[..., None]), 0, 1)

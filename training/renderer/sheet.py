@@ -1,4 +1,6 @@
-"""Contact sheets: many people at a glance, and every Action Unit alone on several people, for eyes that judge the renderer."""
+"""Contact sheets: many people at a glance, and every Action Unit alone on several people, for eyes
+that judge the renderer.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +35,9 @@ def people_sheet(
 
 
 def beside_sheet(photographs: Sequence[Image], *, seed: int, columns: int = 8) -> Image:
-    """Rows of aligned photographs (S, S, 3), a row of rendered people in states at random under each, in the same frame."""
+    """Rows of aligned photographs (S, S, 3), a row of rendered people in states at random under
+    each, in the same frame.
+    """
     size = photographs[0].shape[0]
     people = people_sheet(seed=seed, count=len(photographs), size_px=size, columns=columns)
     return np.concatenate(
@@ -58,7 +62,8 @@ def unit_sheet(
     columns: int = 10,
     creases: bool = True,
 ) -> Image:
-    """A column for each AU alone, the neutral face first; a row for each person and intensity; wrapped after `columns`.
+    """A column for each AU alone, the neutral face first; a row for each person and intensity;
+    wrapped after `columns`.
 
     Without creases it shows what the geometry alone says, to faces that nothing covers.
     """
@@ -96,7 +101,8 @@ def save_sheet(sheet: Image, path: Path) -> None:
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == ".jpg" else []
     if not cv2.imwrite(str(path), sheet[..., ::-1], settings):
         raise ValueError(
-            f"the sheet cannot be written to {path}; give a name ending .jpg or .png in a folder that exists"
+            f"the sheet cannot be written to {path}; give a name ending .jpg or .png in a "
+            "folder that exists"
         )
 
 

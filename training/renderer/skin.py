@@ -1,4 +1,6 @@
-"""Skin, painted on the atlas once per person: tone, blood, lips, brows, beard shadow, freckles, make-up. Linear RGB."""
+"""Skin, painted on the atlas once per person: tone, blood, lips, brows, beard shadow, freckles,
+make-up. Linear RGB.
+"""
 
 from functools import lru_cache
 from typing import Any
@@ -13,7 +15,8 @@ from training.renderer.person import Brows, Colour, Person, linear
 
 Floats = NDArray[Any]  # float32
 
-# Skin in daylight for the ten steps of the Monk scale, sRGB: the scale's lightness with the chroma of real skin.
+# Skin in daylight for the ten steps of the Monk scale, sRGB: the scale's lightness with the chroma
+# of real skin.
 TONES = (
     (242, 212, 196),
     (236, 202, 182),
@@ -48,16 +51,43 @@ def paint(person: Person) -> Floats:
 @lru_cache(maxsize=1)
 def regions() -> dict[str, Floats]:
     """Where things are, (H, W) maps in [0, 1]."""
+    atlas, lips = load_atlas(), _lip_map()
+    x, z = np.abs(atlas.x), atlas.z
+    freckled = bump(28, -28, 26, 20) + bump(0, -20, 14, 22) + 0.3 * bump(0, 40, 50, 25)
+    mouth_line = smooth(2.2, 0.4, np.abs(z + 71.5)) * smooth(29, 25, x) * (atlas.y < 20)
+    maps = {
+        "lips": lips,
+        "blood": np.clip(_blood_map(), 0, 1),
+        "gloss": _gloss_map(lips),
+        **_beard_maps(lips),
+        "socket": bump(31, 3, 19, 12) * (1 - 0.5 * bump(31, -2, 12, 4)),
+        "bags": bump(29, -12, 15, 6),
+        "lid": bump(31, 8, 18, 6),
+        "nostril": bump(8.0, -46.0, 4.2, 2.0),
+        "freckled": np.clip(freckled, 0, 1),
+        "mouth_line": mouth_line,
+    }
+    return {
+        name: map_ if name == "lips" else map_.astype(np.float32) for name, map_ in maps.items()
+    }
+
+
+def _lip_map() -> Floats:
     atlas = load_atlas()
     x, z = np.abs(atlas.x), atlas.z
-    front = smooth(75, 55, atlas.y)
     upper = smooth(0, 1.2, z + 71.5) * smooth(
         1.2, -0.6, z - (-64.2 + 0.9 * np.exp(-(((x - 5) / 3.5) ** 2)) - 0.0125 * x**2)
     )
     lower = smooth(0.3, -0.6, z + 71.5) * smooth(-1.5, 0.8, z - (-83.0 + 0.021 * x**2))
-    lips = np.clip(upper + lower, 0, 1) * smooth(26, 22, x) * (atlas.y < 20)
+    return np.asarray(np.clip(upper + lower, 0, 1) * smooth(26, 22, x) * (atlas.y < 20))
+
+
+def _blood_map() -> Floats:
+    """Where the skin is redder: cheeks, nose, ears, chin, round the eyes."""
+    atlas = load_atlas()
+    x, z = np.abs(atlas.x), atlas.z
     ears = smooth(72, 78, x) * smooth(-60, -50, z) * smooth(15, 5, z)
-    blood = (
+    return np.asarray(
         0.75 * bump(40, -38, 20, 16)
         + 0.8 * bump(0, -38, 11, 12)
         + 0.6 * ears
@@ -65,7 +95,11 @@ def regions() -> dict[str, Floats]:
         + 0.35 * bump(31, -6, 16, 8)
         + 0.25 * bump(18, -45, 6, 8)
     )
-    gloss = (
+
+
+def _gloss_map(lips: Floats) -> Floats:
+    """Where it shines: forehead, nose, cheekbones, chin, lips."""
+    return np.asarray(
         0.55
         + 0.8 * bump(0, 40, 32, 22)
         + 0.9 * bump(0, -25, 7, 22)
@@ -73,32 +107,22 @@ def regions() -> dict[str, Floats]:
         + 0.4 * bump(0, -100, 12, 8)
         + 1.1 * lips
     )
+
+
+def _beard_maps(lips: Floats) -> dict[str, Floats]:
+    """Where a beard, a moustache and a chin beard grow."""
+    atlas = load_atlas()
+    x, z = np.abs(atlas.x), atlas.z
+    front = smooth(75, 55, atlas.y)
     jaw = smooth(-56, -76, z + 0.30 * np.maximum(0, 45 - x)) * smooth(-128, -108, z) * front
     jaw = np.maximum(jaw, bump(68, -50, 11, 30) * smooth(-10, -30, z)) * (1 - lips)
     moustache = bump(11, -57, 15, 5.5) * smooth(-49, -53, z) * (1 - lips)
-    chin = (
-        np.maximum(bump(0, -103, 24, 15), 0.9 * bump(21, -87, 7, 16))
-        * (1 - lips)
-        * smooth(-72, -78, z)
-    )
-    socket = bump(31, 3, 19, 12) * (1 - 0.5 * bump(31, -2, 12, 4))
+    tuft = np.maximum(bump(0, -103, 24, 15), 0.9 * bump(21, -87, 7, 16))
+    chin = tuft * (1 - lips) * smooth(-72, -78, z)
     return {
-        "lips": lips,
-        "blood": np.clip(blood, 0, 1).astype(np.float32),
-        "gloss": gloss.astype(np.float32),
-        "jaw": np.clip(jaw, 0, 1).astype(np.float32),
-        "moustache": np.clip(1.5 * moustache, 0, 1).astype(np.float32),
-        "chin": np.clip(1.6 * chin, 0, 1).astype(np.float32),
-        "socket": socket.astype(np.float32),
-        "bags": bump(29, -12, 15, 6).astype(np.float32),
-        "lid": (bump(31, 8, 18, 6)).astype(np.float32),
-        "nostril": bump(8.0, -46.0, 4.2, 2.0).astype(np.float32),
-        "freckled": np.clip(
-            bump(28, -28, 26, 20) + bump(0, -20, 14, 22) + 0.3 * bump(0, 40, 50, 25), 0, 1
-        ).astype(np.float32),
-        "mouth_line": (
-            smooth(2.2, 0.4, np.abs(z + 71.5)) * smooth(29, 25, x) * (atlas.y < 20)
-        ).astype(np.float32),
+        "jaw": np.clip(jaw, 0, 1),
+        "moustache": np.clip(1.5 * moustache, 0, 1),
+        "chin": np.clip(1.6 * chin, 0, 1),
     }
 
 
@@ -110,7 +134,8 @@ def tone(melanin: float) -> Floats:
     )
 
 
-# Below, `skin` is (3, H, W): a plane for each colour is painted several times as fast as pixels of three.
+# Below, `skin` is (3, H, W): a plane for each colour is painted several times as fast as pixels of
+# three.
 
 
 def _tone(person: Person, rng: Generator) -> Floats:
@@ -252,6 +277,8 @@ def _darken(skin: Floats, amount: Floats, shares: tuple[float, float, float]) ->
 def _blend(
     skin: Floats, amount: Floats, colour: Colour | Floats, texture: Floats | float = 1.0
 ) -> None:
-    """Paint over with a colour (3,), whose lightness may vary (H, W), where `amount` (H, W) is 1."""
+    """Paint over with a colour (3,), whose lightness may vary (H, W), where `amount` (H, W) is
+    1.
+    """
     for plane, value in zip(skin, colour, strict=True):
         plane += amount.astype(np.float32, copy=False) * (np.float32(value) * texture - plane)

@@ -1,4 +1,5 @@
-"""Which renderer drew a set: the same seed gives the same pixels only with the same code and shapes.
+"""Which renderer drew a set: the same seed gives the same pixels only with the same code and
+shapes.
 
 The digest covers contents, not paths, so moving a file does not make another renderer of it.
 """

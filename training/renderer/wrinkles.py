@@ -1,7 +1,9 @@
-"""Wrinkles: the furrows that Action Units fold into skin, and those that age leaves, as depth maps on the atlas.
+"""Wrinkles: the furrows that Action Units fold into skin, and those that age leaves, as depth maps
+on the atlas.
 
-They come on top of the geometry: people differ in whether and how deeply they fold, so depth is no measure of an AU. Places after Ekman, Friesen & Hager, "Facial
-Action Coding System" (2002), in mm on the average head; every variant jitters them, a person keeps one variant.
+They come on top of the geometry: people differ in whether and how deeply they fold, so depth is no
+measure of an AU. Places after Ekman, Friesen & Hager, "Facial Action Coding System" (2002), in mm
+on the average head; every variant jitters them, a person keeps one variant.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +26,9 @@ MOUTH_Z, EYE_X = -71.0, 31.0
 
 
 def creases(variant: int, depths: Mapping[str, tuple[float, float]]) -> Floats:
-    """(H, W) depth of furrows, 0 none, about 1 a deep fold, from those of the subject's left and right by FACS code or "age"."""
+    """(H, W) depth of furrows, 0 none, about 1 a deep fold, from those of the subject's left and
+    right by FACS code or "age".
+    """
     total = np.zeros((HEIGHT, WIDTH), np.float32)
     bank = _bank(variant % VARIANTS)
     for name, (left, right) in depths.items():
