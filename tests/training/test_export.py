@@ -10,11 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner
-from tests.support.shipped import model as shipped_model
 
 from affect.batches import predict
 from affect.card import ModelCard
 from affect.model import AffectModel
+from tests.support import trained
 from tests.support.tiny import tiny_card, tiny_model
 from training.export import CARD_KEY, export, names, write_reader
 
@@ -26,7 +26,7 @@ MODELS: dict[str, Callable[[], AffectModel]] = {
     "reading network": lambda: tiny_model(
         tiny_card(reader=True).model_copy(update={"mirrored": True, "reference": STRANGENESS})
     ),
-    "shipped": shipped_model,
+    "trained": trained.model,
 }
 
 

@@ -44,7 +44,7 @@ def held_at_rest(fitted: Calibration, logits: Floats) -> Calibration:
     """The calibration of one AU with a threshold at which at most REST_ALARMS of N people at rest,
     logits (N,), are called present: the fitted one where that is so already.
     """
-    probability = np.sort(_sigmoid(fitted.scale * logits + fitted.shift))[::-1]
+    probability = np.sort(expit(fitted.scale * logits + fitted.shift))[::-1]
     allowed = int(REST_ALARMS * len(probability))
     if allowed >= len(probability) or probability[allowed] < fitted.threshold:
         return fitted

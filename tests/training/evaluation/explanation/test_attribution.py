@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.database.annotations import Annotations
 from tests.support.trained import face, model
+from training.database.annotations import Annotations
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import attribution
 from training.evaluation.explanation.attribution import AttributionFigures, by_rule, measure

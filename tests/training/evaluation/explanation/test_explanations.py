@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from affect.judge import Judge
-from training.database.annotations import Annotations
 from tests.support.trained import FACES, face, model
+from training.database.annotations import Annotations
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import examples, grading, sanity_checks
 from training.evaluation.explanation.grading import Grader, JudgeThresholds

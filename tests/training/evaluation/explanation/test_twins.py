@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from training.database.annotations import Annotations
 from tests.support.trained import face, model
+from training.database.annotations import Annotations
 from training.evaluation.core.predictions import Faces
 from training.evaluation.explanation import twins
 
