@@ -38,7 +38,7 @@ from affect.batches import predict
 from affect.card import ModelCard
 from affect.faces import FaceFinder, crops
 from affect.factory import load_model
-from affect.images import decode
+from affect.images import checked_header, decode
 from affect.model import AffectModel
 from affect.protocol.messages import (
     ExplainRequest,
@@ -116,7 +116,8 @@ def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: 
         "| request | Redis | best block, us | median block, us | goal, us |\n|---|---|---|---|---|"
     )
     with ExitStack() as stack:
-        for name, value in {"checked_header": None, "decode_header": None, "crops": faces}.items():
+        known = {"checked_header": checked_header(content), "decode_header": None, "crops": faces}
+        for name, value in known.items():
             replacement = partial(_constant, value)
             stack.enter_context(patch(f"service.inference.preprocessing.{name}", replacement))
         for url in (None, redis) if redis else (None,):

@@ -17,7 +17,7 @@ from affect.factory import load_model
 from affect.model import AffectModel
 from tests.support import cartoons
 from training.database.reader import Database
-from training.evaluation.report.evaluate import EvaluationConfig, calibrate
+from training.evaluation.recognition.card_calibration import CalibrationData, calibrate
 from training.gan import loop
 from training.gan.config import smoke
 from training.gan.run_folder import MODEL_FOLDER
@@ -48,7 +48,7 @@ def run() -> Path:
     )
     loop.start(config, data, folder / "run")
     model = load_model(folder / "run" / MODEL_FOLDER)
-    calibrate(model, Database.open(data), EvaluationConfig(), np.random.default_rng(0))
+    calibrate(model, CalibrationData(Database.open(data), (), 1_000), np.random.default_rng(0))
     model.save(folder / "run" / MODEL_FOLDER)
     return folder / "run"
 
