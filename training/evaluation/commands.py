@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -29,12 +30,31 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     help="side of the judge's pictures, px",
 )
+@click.option(
+    "--photographs",
+    type=_FOLDER,
+    help="database of pseudo-labelled photographs to learn from too; best others than the model's",
+)
+@click.option(
+    "--kind",
+    type=click.Choice(["inverted", "residual"]),
+    default="inverted",
+    show_default=True,
+    help="blocks of the network: of two judges, each another kind",
+)
 @click.option("--seed", type=int, help="the judge's own seed")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads"
 )
 def judge(
-    data: Path, out: Path, images: int | None, size_px: int, seed: int | None, threads: int
+    data: Path,
+    out: Path,
+    images: int | None,
+    size_px: int,
+    photographs: Path | None,
+    kind: Literal["inverted", "residual"],
+    seed: int | None,
+    threads: int,
 ) -> None:
     """Train an independent network that grades what a GAN draws."""
     import torch
@@ -42,11 +62,11 @@ def judge(
     from training.evaluation.judge.training import JudgeConfig, train_judge
 
     torch.set_num_threads(threads)
-    config = JudgeConfig(image_px=size_px)
+    config = JudgeConfig(image_px=size_px, kind=kind)
     config = replace(
         config, images=images or config.images, seed=config.seed if seed is None else seed
     )
-    trained = train_judge(data, out, config)
+    trained = train_judge(data, out, config, photographs)
     for name, (value, low, high) in trained.card.held_out.items():
         click.echo(f"{name:<8} {value:.3f} [{low:.3f}, {high:.3f}]")
     click.echo(f"wrote {out}")
