@@ -180,7 +180,7 @@ class GenerateResult(_Answer):
     status: Literal["ok", "error"]
     """`ok`: there is a picture; `error`: there is an error."""
     seed: int | None = None
-    """What the face was drawn from: the same item and seed give the same bytes."""
+    """What the face was drawn from: the same item and seed give the same pixels."""
     requested: dict[str, Any] | None = None
     """What was asked of the model: the item's wishes, and what was drawn for the rest."""
     measured: Reading | None = None

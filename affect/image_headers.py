@@ -19,6 +19,9 @@ ORIENTATION = 0x0112  # EXIF
 ORIENTATIONS = range(1, 9)
 NUMBER_TYPES = {1: "B", 3: "H", 4: "I"}  # of EXIF: byte, short, long
 
+# A file with a C2PA manifest has this box type (ISO 19566-5); looking for it is far quicker than
+# parsing.
+JUMBF = b"jumb"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from affect.image_headers import JUMBF
 from affect.images import (
     LONGEST_PX,
     MAX_PIXELS,
@@ -74,6 +75,13 @@ class Picture:
         out = io.BytesIO()
         Image.fromarray(self.pixels()).save(out, "PNG", compress_level=1)
         return out.getvalue()
+
+    def provenance(self) -> bytes | None:
+        """The file, when it carries a C2PA manifest that what is made of it must keep."""
+        if not isinstance(self.source, bytes | Path):
+            return None
+        content = self.content()
+        return content if JUMBF in content else None
 
     def pixels(self, *, max_pixels: int = MAX_PIXELS) -> U8:
         """(H, W, 3) RGB, upright. Raises ImageError."""

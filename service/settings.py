@@ -17,6 +17,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from affect.marking.credentials import MarkingSettings
+
 Targets = Annotated[
     tuple[str, ...],
     NoDecode,
@@ -159,6 +161,23 @@ class Settings(BaseSettings):
         default=None, ge=1, description="pictures or items in quota_seconds, likewise"
     )
     quota_seconds: int = Field(default=60, ge=1, description="in which a quota is whole again")
+    signing_certificate: Path | None = Field(
+        default=None,
+        description="PEM chain, the signer's first, that signs what is drawn (C2PA)",
+    )
+    signing_key: Path | None = Field(default=None, description="its key, PEM, not encrypted")
+    signing_folder: Path | None = Field(
+        default=None,
+        description="where a certificate for development, which identifies nobody, is made once; "
+        "without it, it dies with the process",
+    )
+    timestamp_url: str | None = Field(
+        default=None,
+        description="RFC 3161 time-stamp authority, asked once for every picture that is signed",
+    )
+    trusted_certificates: Path | None = Field(
+        default=None, description="PEM roots that /v1/verify trusts beside our own"
+    )
     cache_bytes: int = Field(
         default=64 * 2**20,
         ge=0,
@@ -257,6 +276,17 @@ class Settings(BaseSettings):
                 "or none"
             )
         return self
+
+    @property
+    def marking(self) -> MarkingSettings:
+        """How pictures are marked."""
+        return MarkingSettings(
+            self.signing_certificate,
+            self.signing_key,
+            self.signing_folder,
+            self.timestamp_url,
+            self.trusted_certificates,
+        )
 
     def capacity(self, operation: str) -> int:
         """Requests of an operation that may be in flight."""

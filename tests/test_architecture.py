@@ -44,8 +44,8 @@ LIGHT = (
 # The files and packages directly in each of these, which import only what stands before them.
 ORDER = {
     "affect": """
-        version catalogue labels card precision rows image_headers images picture_grid faces cores
-        inputs answers archive model_folders networks reading_network model ssgan2019 factory judge
+        version catalogue labels card precision rows image_headers images marking picture_grid faces
+        cores inputs answers archive model_folders networks reading_network model ssgan2019 factory judge
         counterfactual protocol batches client local cli
     """,
     "training": "pages renderer database teacher sources gan evaluation alignment archive export",

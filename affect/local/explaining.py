@@ -20,6 +20,7 @@ from affect.inputs import Picture
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
 from affect.local.reading import Reading, face_reading
+from affect.marking import Claim, default_marker
 from affect.model import AffectModel, Prediction
 
 U8 = NDArray[np.uint8]
@@ -37,6 +38,7 @@ class Explained:
     box: tuple[float, float, float, float] | None = None
     explanation: Explanation | None = None
     card: ModelCard | None = None
+    source: bytes | None = None  # the file that shows the face
     error: str | None = None
     detail: str | None = None
 
@@ -54,9 +56,10 @@ class Explained:
         """Write STEM-counterfactual.png, STEM-map.png and STEM-signed.png; returns their paths."""
         assert self.card is not None
         answer = self._answer
-        about = {"model": self.card.name, "version": self.card.version}
+        claim = Claim(self.card.name, self.card.version, self.card.digest, "edited")
+        marked = default_marker().encode(answer.counterfactual, claim, source=self.source)
         pictures = {
-            "counterfactual": encode(answer.counterfactual, synthetic=about),
+            "counterfactual": marked,
             "map": encode(answer.map),
             "signed": encode(answer.signed),
         }
@@ -122,20 +125,21 @@ def explained(
         )
         answers |= dict(zip(part, given, strict=True))
     return [
-        _entry(picture.name, one, answers.get(place), model.card)
+        _entry(picture, one, answers.get(place), model.card)
         for place, (picture, one) in enumerate(found)
     ]
 
 
 def _entry(
-    name: str,
+    picture: Picture,
     found: tuple[Face | None, U8] | Reading,
     answer: Explanation | QuestionError | None,
     card: ModelCard,
 ) -> Explained:
+    name = picture.name
     if isinstance(found, Reading):
         return Explained(name, error=found.error, detail=found.detail)
     box = found[0].box if found[0] else None
     if isinstance(answer, QuestionError):
         return Explained(name, box, error=answer.code, detail=answer.detail)
-    return Explained(name, box, answer, card)
+    return Explained(name, box, answer, card, picture.provenance())

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from affect.batches import generate
 from affect.card import ModelCard
 from affect.faces import Face
-from affect.images import MEDIA_TYPES, encode
+from affect.images import MEDIA_TYPES
 from affect.inputs import Picture, expand
 from affect.labels import AROUSAL, DIMENSIONS, VALENCE, LabelError
 from affect.local.reading import Reading, face_reading
+from affect.marking import Claim, default_marker
+from affect.marking.claims import Kind
 from affect.model import AffectModel
 from affect.protocol.messages import F32, NO_REFERENCE
 
@@ -69,11 +71,13 @@ class Drawing:
     measured: Reading | None = None  # what the model reads off the picture
     error: str | None = None
     detail: str | None = None
-    model: str = ""  # name and version
+    card: ModelCard | None = None
+    source: bytes | None = None  # the file of the person that was kept
+    edited: bool = False  # a person was kept
 
     def save(self, path: str | Path) -> Path:
-        """Write x.png, x.jpg or x.webp, which says in its metadata that a model drew it. Raises
-        ValueError when nothing was drawn.
+        """Write x.png, x.jpg or x.webp, marked as drawn by a model. Raises ValueError when nothing
+        was drawn.
         """
         if self.image is None:
             raise ValueError(f"nothing was drawn: {self.detail}")
@@ -81,11 +85,12 @@ class Drawing:
             ".jpg": "image/jpeg"
         }
         path = Path(path)
-        name, _, version = self.model.rpartition(" ")
-        about = {"model": name, "version": version, "seed": str(self.seed)}
-        path.write_bytes(
-            encode(self.image, kinds.get(path.suffix.lower(), path.suffix), synthetic=about)
-        )
+        assert self.card is not None
+        kind: Kind = "edited" if self.edited else "drawn"
+        claim = Claim(self.card.name, self.card.version, self.card.digest, kind, self.seed)
+        media_type = kinds.get(path.suffix.lower(), path.suffix)
+        content = default_marker().encode(self.image, claim, media_type, source=self.source)
+        path.write_bytes(content)
         return path
 
 
@@ -95,7 +100,6 @@ def draw(
     found: Sequence[tuple[Face | None, U8] | Reading | None],
 ) -> list[Drawing]:
     """A face for each wish; `found` is the person to keep, or why there is none."""
-    name = f"{model.card.name} {model.card.version}"
     drawings = []
     for wish, person in zip(wishes, found, strict=True):
         if isinstance(person, Reading):
@@ -110,5 +114,15 @@ def draw(
         drawn = Picture(f"seed {wish.seed}", images[0])
         read = face_reading(drawn, 0, None, model.card, measured, 0)
         asked = model.card.labels_of.named(requested[0])
-        drawings.append(Drawing(wish.seed, images[0], asked, read, model=name))
+        drawings.append(
+            Drawing(
+                wish.seed,
+                images[0],
+                asked,
+                read,
+                card=model.card,
+                source=wish.reference.provenance() if wish.reference else None,
+                edited=person is not None,
+            )
+        )
     return drawings

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from affect.marking import Marker
 from service.access.api_keys import api_keys_from_settings
 from service.access.authentication import Authenticator
 from service.access.jwt_auth import jwt_from_settings
@@ -84,7 +85,8 @@ async def open_state(parts: GatewayParts) -> AsyncIterator[AppState]:
 
 async def _open_models(parts: GatewayParts, stack: AsyncExitStack) -> ModelRegistry:
     preprocessor = Preprocessor.from_settings(parts.settings, parts.metrics)
-    models = ModelRegistry(stack.enter_context(preprocessor), parts.metrics)
+    marker = Marker(parts.settings.marking)
+    models = ModelRegistry(stack.enter_context(preprocessor), parts.metrics, marker)
     for backend in parts.backends:
         await models.add(backend)
     models.follow(parts.routing)

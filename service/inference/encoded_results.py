@@ -3,6 +3,7 @@ a thread.
 """
 
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from affect.card import ModelCard
 from affect.faces import Face
 from affect.images import encode
+from affect.marking import Claim, Marker
+from affect.marking.claims import Kind
 from affect.protocol.messages import ExplainResponse, GenerateResponse, RowError
 from service.inference.results import ExplanationResult, GenerationResult, Row
 from service.problems import row_problem
@@ -17,24 +20,57 @@ from service.problems import row_problem
 Images = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class MarkedPictures:
+    """Encodes the pictures of one model, marked. `sources` are the files that they were made from,
+    by index of a row of the request.
+    """
+
+    marker: Marker
+    card: ModelCard
+    sources: Mapping[int, bytes]
+
+    def encode(
+        self, image: Images, row: int, media_type: str = "image/png", *, claim: Claim | None = None
+    ) -> bytes:
+        """One picture of a row, by default of an edited face."""
+        source = self.sources.get(row)
+        claim = self.claim("edited") if claim is None else claim
+        return self.marker.encode(image, claim, media_type, source=source)
+
+    def claim(self, kind: Kind) -> Claim:
+        """What is said of such a picture."""
+        return Claim(self.card.name, self.card.version, self.card.digest, kind)
+
+
 def encoded_generation(
-    card: ModelCard, response: GenerateResponse, seeds: NDArray[np.int64], media_type: str
+    pictures: MarkedPictures,
+    response: GenerateResponse,
+    seeds: NDArray[np.int64],
+    media_type: str,
 ) -> GenerationResult:
-    """What was drawn from these seeds."""
+    """What was drawn from these seeds: from a person where there is a source."""
     rows = tuple(_row(range(index, index + 1), response.errors) for index in range(len(seeds)))
     images = tuple(
-        _synthetic(card, response.images[index], media_type, seed=str(int(seed)))
+        _drawn(pictures, response.images[index], index, int(seeds[index]), media_type)
         if isinstance(rows[index], range)
         else b""
-        for index, seed in enumerate(seeds)
+        for index in range(len(seeds))
     )
     return GenerationResult(
-        card, rows, response.measured, images, media_type, seeds, response.requested
+        pictures.card, rows, response.measured, images, media_type, seeds, response.requested
     )
+
+
+def _drawn(
+    pictures: MarkedPictures, image: Images, index: int, seed: int, media_type: str
+) -> bytes:
+    claim = pictures.claim("edited" if index in pictures.sources else "drawn")
+    return pictures.encode(image, index, media_type, claim=replace(claim, seed=seed))
 
 
 def encoded_explanation(
-    card: ModelCard, response: ExplainResponse, faces: Sequence[Face | None]
+    pictures: MarkedPictures, response: ExplainResponse, faces: Sequence[Face | None]
 ) -> ExplanationResult:
     """What was explained of these faces; the response has a index for each answer to each of
     them.
@@ -45,24 +81,32 @@ def encoded_explanation(
     explained = [row for row in rows if isinstance(row, range)]
     first = {row.start for row in explained}
     answered = {index for row in explained for index in row if response.details[index] is not None}
+    row_of = [index // answers for index in range(len(response.label))]
+
+    def marked(images: Images, indices: Set[int]) -> tuple[bytes, ...]:
+        return tuple(
+            pictures.encode(image, row_of[index]) if index in indices else b""
+            for index, image in enumerate(images)
+        )
+
     with_gradients = {index for index in first & answered if _gradients(response, index)}
     return ExplanationResult(
-        card=card,
+        card=pictures.card,
         rows=rows,
         read=response.factual,
         faces=tuple(face for face in faces for _ in range(answers)),
         label=response.label,
         target=response.target,
         details=response.details,
-        reconstruction=_synthetic_pngs(card, response.reconstruction, first),
+        reconstruction=marked(response.reconstruction, first),
         reconstruction_read=response.reconstruction_read,
         reconstruction_error=response.reconstruction_error,
         frames=tuple(
-            _synthetic_pngs(card, frames, set(range(len(frames)))) if index in first else ()
+            _frames(pictures, frames, row_of[index]) if index in first else ()
             for index, frames in enumerate(response.frames)
         ),
         gradients=_pngs(response.gradients, with_gradients),
-        counterfactual=_synthetic_pngs(card, response.counterfactual, answered),
+        counterfactual=marked(response.counterfactual, answered),
         counterfactual_read=response.counterfactual_read,
         valid=response.valid.astype(np.bool_),
         change_map=_pngs(response.map, answered),
@@ -80,18 +124,12 @@ def _pngs(images: Images, indices: Set[int]) -> tuple[bytes, ...]:
     return tuple(encode(image) if index in indices else b"" for index, image in enumerate(images))
 
 
-def _synthetic_pngs(card: ModelCard, images: Images, indices: Set[int]) -> tuple[bytes, ...]:
-    return tuple(
-        _synthetic(card, image, "image/png") if index in indices else b""
-        for index, image in enumerate(images)
-    )
+def _frames(pictures: MarkedPictures, frames: Images, row: int) -> tuple[bytes, ...]:
+    """The first is the face that was sent, which no model changed."""
+    first = pictures.encode(frames[0], row, claim=pictures.claim("cropped"))
+    return first, *(pictures.encode(frame, row) for frame in frames[1:])
 
 
 def _row(indices: range, errors: Mapping[int, RowError]) -> Row:
     error = errors.get(indices.start)
     return indices if error is None else row_problem(error.code, error.title, error.detail)
-
-
-def _synthetic(card: ModelCard, image: Images, media_type: str, **about: str) -> bytes:
-    marks = {"model": card.name, "version": card.version, **about}
-    return encode(image, media_type, synthetic=marks)

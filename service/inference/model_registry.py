@@ -14,6 +14,7 @@ from typing import Any
 
 from affect.archive import Operation
 from affect.card import ModelCard
+from affect.marking import Marker, default_marker
 from service.backend.interface import Backend
 from service.inference.operations import Operations
 from service.inference.preprocessing import Preprocessor
@@ -59,10 +60,12 @@ class ModelRegistry:
         self,
         preprocessor: Preprocessor,
         metrics: Metrics,
+        marker: Marker | None = None,
         *,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.preprocessor, self.metrics, self._draw = preprocessor, metrics, draw
+        self.marker = marker or default_marker()
         self.versions: list[Version] = []
         self.routes: dict[str, Route] = {}
 
@@ -160,7 +163,10 @@ class ModelRegistry:
         card, digest = await backend.card(), await backend.digest()
         self.refuse_known(card)
         version = Version(
-            card, digest, backend, Operations(backend, self.preprocessor, self.metrics, card)
+            card,
+            digest,
+            backend,
+            Operations(backend, self.preprocessor, self.metrics, card, self.marker),
         )
         self.versions.append(version)
         self.metrics.describe(card, digest)

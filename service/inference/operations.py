@@ -17,6 +17,7 @@ from affect.answers import RowProblem
 from affect.archive import Operation
 from affect.card import ModelCard
 from affect.faces import Faces
+from affect.marking import Marker
 from affect.protocol.messages import (
     NO_REFERENCE,
     ExplainRequest,
@@ -32,7 +33,11 @@ from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors
 from affect.rows import take_rows
 from service.backend.interface import Backend
 from service.inference.dispatch import Dispatcher
-from service.inference.encoded_results import encoded_explanation, encoded_generation
+from service.inference.encoded_results import (
+    MarkedPictures,
+    encoded_explanation,
+    encoded_generation,
+)
 from service.inference.preprocessing import Crop, Preprocessor
 from service.inference.requested_labels import label_rows, question_target
 from service.inference.results import (
@@ -59,9 +64,15 @@ class Operations:
     """Predict, generate and explain against a backend. All raise Problem or BackendError."""
 
     def __init__(
-        self, backend: Backend, preprocessor: Preprocessor, metrics: Metrics, card: ModelCard
+        self,
+        backend: Backend,
+        preprocessor: Preprocessor,
+        metrics: Metrics,
+        card: ModelCard,
+        marker: Marker,
     ) -> None:
         self.backend, self.preprocessor, self.metrics = backend, preprocessor, metrics
+        self.marker = marker
         self.card, self.dispatcher = card, Dispatcher(card, metrics)
         self._drift = metrics.drift.monitor(card)
         self._most_faces = max(1, min(REQUEST_FACES, REQUEST_BYTES // (card.image_px**2 * 3)))
@@ -98,7 +109,11 @@ class Operations:
         responses = await self.dispatcher.send("generate", self.backend.generate, requests, seconds)
         results = [
             await self.preprocessor.run(
-                encoded_generation, self.card, response, seeds[part], f"image/{body.format}"
+                encoded_generation,
+                self._marked([_reference(body, row) for row in part]),
+                response,
+                seeds[part],
+                f"image/{body.format}",
             )
             for part, response in zip(
                 parts or [[]], responses or [self._empty(GenerateResponse)], strict=True
@@ -130,10 +145,14 @@ class Operations:
         requests = [request_for(_stack(part)) for part in _chunks(flat, most_faces)]
         responses = await self.dispatcher.send("explain", self.backend.explain, requests, seconds)
         results, faces = [], iter(crop.face for crop in flat)
+        sources = iter(
+            [image for image, one in zip(images, crops, strict=True) for _ in _faces(one)]
+        )
         for response in responses or [self._empty(ExplainResponse)]:
             part = tuple(islice(faces, len(response.label) // options.answers))
+            pictures = self._marked(list(islice(sources, len(part))))
             results.append(
-                await self.preprocessor.run(encoded_explanation, self.card, response, part)
+                await self.preprocessor.run(encoded_explanation, pictures, response, part)
             )
             self._drift.add(_faces_read(results[-1]))
         return _with_problems(ExplanationResult.concatenate(results), problems)
@@ -186,6 +205,11 @@ class Operations:
         reference_of = np.array([index.get(row, NO_REFERENCE) for row in part], np.int32)
         return GenerateRequest(labels[part], seeds[part], crops, reference_of)
 
+    def _marked(self, sources: Sequence[bytes | None]) -> MarkedPictures:
+        """Of rows that were made from these files; None: from nothing."""
+        known = {row: source for row, source in enumerate(sources) if source is not None}
+        return MarkedPictures(self.marker, self.card, known)
+
     def _empty(self, kind: type[W]) -> W:
         """The response to nothing, where every row has a problem of its own."""
         return kind(**arguments_from_tensors(kind, zero_tensors(kind, self.card, N=0, F=0)))
@@ -193,6 +217,15 @@ class Operations:
 
 def _flat(crops: Sequence[list[Crop] | RowProblem]) -> list[Crop]:
     return [crop for one in crops if not isinstance(one, RowProblem) for crop in one]
+
+
+def _faces(crops: list[Crop] | RowProblem) -> list[Crop]:
+    return [] if isinstance(crops, RowProblem) else crops
+
+
+def _reference(body: GenerateBody, row: int) -> bytes | None:
+    reference = body.items[row].reference
+    return None if reference is None else reference.content
 
 
 def _rows_of_faces(crops: Sequence[list[Crop] | RowProblem]) -> tuple[Row, ...]:

@@ -1,0 +1,11 @@
+"""What says of a picture that a model drew it: signed claims and a watermark, and what finds them.
+
+`credentials` are the operator's certificate and key, `claims` what is said, `signing` puts it into
+a file and reads it, `marker` writes whole pictures.
+"""
+
+from affect.marking.claims import Claim
+from affect.marking.credentials import CredentialsError, MarkingSettings
+from affect.marking.marker import Marker, default_marker
+
+__all__ = ["Claim", "CredentialsError", "Marker", "MarkingSettings", "default_marker"]

@@ -1,0 +1,145 @@
+"""Signs pictures with C2PA manifests, and reads such manifests.
+
+A signature holds random parts: the same picture signed twice has the same pixels, not the same
+bytes.
+"""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import c2pa
+
+from affect import image_headers
+from affect.image_headers import JUMBF
+from affect.marking.claims import MODEL_LABEL, PARENT, Claim
+from affect.marking.credentials import Credentials, CredentialsError, MarkingSettings
+
+# Nothing is fetched for a picture that somebody sends, and no thumbnail of a face is stored.
+QUIET = {
+    "builder": {"thumbnail": {"enabled": False}},
+    "verify": {
+        "verify_after_sign": False,
+        "remote_manifest_fetch": False,
+        "ocsp_fetch": False,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a picture's manifest says, and whether it holds."""
+
+    valid: bool  # the signature is whole and belongs to these pixels
+    trusted: bool  # its certificate leads to one that we trust
+    issuer: str  # organisation of the certificate
+    serial: str
+    generator: str  # name and version of the program that signed
+    actions: tuple[dict[str, Any], ...]  # those of the last manifest, each with its `action`
+    model: dict[str, Any]  # our assertion about the model; empty: not by us
+    ingredients: int  # pictures that it was made from and that are named
+    failures: tuple[str, ...]  # C2PA's codes of what does not hold
+
+
+class Signer:
+    """Signs with one certificate. Thread-safe."""
+
+    def __init__(self, credentials: Credentials, timestamp_url: str | None = None) -> None:
+        """Raises CredentialsError for a certificate that C2PA does not take."""
+        self.credentials = credentials
+        info = c2pa.C2paSignerInfo(
+            alg=credentials.algorithm.encode(),
+            sign_cert=credentials.chain,
+            private_key=credentials.key,
+            ta_url=timestamp_url.encode() if timestamp_url else None,
+        )
+        try:
+            self._signer = c2pa.Signer.from_info(info)
+        except c2pa.C2paError as error:
+            raise CredentialsError(f"the signing certificate is refused: {error}") from error
+        self._context = c2pa.Context.from_dict(QUIET)
+
+    def sign(
+        self, content: bytes, media_type: str, claim: Claim, source: bytes | None = None
+    ) -> bytes:
+        """The file (PNG, JPEG or WebP) with a signed manifest of the claim.
+
+        `source` is the file that the picture was made from: when it has a manifest, that becomes
+        an ingredient, checked or not. Raises CredentialsError when nothing can be signed, such as
+        when the time-stamp authority does not answer.
+        """
+        parent = source if claim.kind != "drawn" and source and JUMBF in source else None
+        try:
+            return self._signed(content, media_type, claim, parent)
+        except c2pa.C2paError as error:
+            if parent is None:
+                raise CredentialsError(f"the picture cannot be signed: {error}") from error
+        # A broken manifest of somebody else's is no reason to leave our own out.
+        return self.sign(content, media_type, claim)
+
+    def _signed(self, content: bytes, media_type: str, claim: Claim, parent: bytes | None) -> bytes:
+        out = io.BytesIO()
+        manifest = claim.manifest(parent_given=parent is not None)
+        with c2pa.Builder(manifest, context=self._context) as builder:
+            if parent is not None:
+                named = {"title": PARENT, "relationship": "parentOf", "label": PARENT}
+                builder.add_ingredient(named, image_headers.media_type(parent), io.BytesIO(parent))
+            builder.sign(self._signer, media_type, io.BytesIO(content), out)
+        return out.getvalue()
+
+
+class ManifestReader:
+    """Reads manifests, and trusts our own certificate and those of a file. Thread-safe."""
+
+    def __init__(self, own: Credentials, settings: MarkingSettings) -> None:
+        """Raises CredentialsError when the trusted certificates cannot be read."""
+        anchors = own.issuers
+        if settings.trusted_certificates is not None:
+            try:
+                anchors += settings.trusted_certificates.read_bytes()
+            except OSError as error:
+                raise CredentialsError(
+                    f"trusted_certificates {settings.trusted_certificates} cannot be read: "
+                    f"{error.strerror}"
+                ) from error
+        self._context = c2pa.Context.from_dict(
+            QUIET | {"trust": {"user_anchors": anchors.decode()}}
+        )
+
+    def read(self, content: bytes, media_type: str) -> Manifest | None:
+        """The last manifest of a file; None when it has none. A broken one is not valid."""
+        if JUMBF not in content:
+            return None
+        try:
+            with c2pa.Reader(media_type, io.BytesIO(content), context=self._context) as reader:
+                state, store = reader.get_validation_state(), json.loads(reader.json())
+        except c2pa.C2paError as error:
+            if "ManifestNotFound" in str(error):
+                return None
+            return Manifest(False, False, "", "", "", (), {}, 0, (str(error).split(":")[0],))
+        return _manifest(store, str(state))
+
+
+def _manifest(store: dict[str, Any], state: str) -> Manifest:
+    last = store["manifests"][store["active_manifest"]]
+    signed = last.get("signature_info") or {}
+    made_with = (last.get("claim_generator_info") or [{}])[0]
+    assertions = {one["label"]: one.get("data") or {} for one in last.get("assertions", ())}
+    actions = next(
+        (data for label, data in assertions.items() if label.startswith("c2pa.actions")), {}
+    )
+    checked = (store.get("validation_results") or {}).get("activeManifest") or {}
+    return Manifest(
+        valid=state in ("Valid", "Trusted"),
+        trusted=state == "Trusted",
+        issuer=str(signed.get("issuer") or ""),
+        serial=str(signed.get("cert_serial_number") or ""),
+        generator=" ".join(
+            str(made_with[name]) for name in ("name", "version") if name in made_with
+        ),
+        actions=tuple(actions.get("actions") or ()),
+        model=assertions.get(MODEL_LABEL) or {},
+        ingredients=len(last.get("ingredients") or ()),
+        failures=tuple(str(one.get("code")) for one in checked.get("failure") or ()),
+    )
