@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
@@ -37,12 +38,19 @@ class _Commands(click.Group):
         try:
             command = point.load()
         except ModuleNotFoundError as error:
-            _, extra = _section(point)
-            raise click.ClickException(
-                f"{cmd_name} needs the package {error.name}: pip install 'affectgan[{extra}]'"
-            ) from error
+            raise _missing(point, error) from error
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Commands import what is heavy when they run: a missing package is named then too."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            point = _entry_points().get(str(ctx.invoked_subcommand))
+            if point is None:
+                raise
+            raise _missing(point, error) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading, _ in SECTIONS.values()}
@@ -67,6 +75,13 @@ def _entry_points() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
+def _missing(point: EntryPoint, error: ModuleNotFoundError) -> click.ClickException:
+    _, extra = _section(point)
+    return click.ClickException(
+        f"{point.name} needs the package {error.name}: pip install 'affectgan[{extra}]'"
+    )
+
+
 def _section(point: EntryPoint) -> tuple[str, str]:
     return SECTIONS.get(point.module.partition(".")[0], OTHER)
 
@@ -86,8 +101,8 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the command line; a ValueError is the user's to mend, so it is said in a line and ends
-    with status 2.
+    """Run the command line; a ValueError and what the system refuses (OSError) are the user's to
+    mend, so they are said in a line and end with status 2.
     """
     os.environ.setdefault(SAFE_PATH, "1")  # for every Python that this one starts
     try:
@@ -101,6 +116,13 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        sys.exit(2)
     except ValueError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)

@@ -34,6 +34,7 @@ FRESH_SECONDS = 300.0  # after which the published keys are fetched again
 PAUSE_SECONDS = 10.0  # between two fetches, however many unknown keys are named
 FETCH_SECONDS = 5.0
 LEEWAY_SECONDS = 30.0  # by which clocks may differ
+FOR_EVER_SECONDS = 2**40  # since 1970: no later end of a token is told from this one
 VERIFIED_SECONDS, VERIFIED_TOKENS = (
     30.0,
     4096,
@@ -126,7 +127,8 @@ class JwtCredentials:
         cached = self._verified_tokens.get(digest)
         if cached is None:
             claims = await self._claims(credential)
-            cached = self._principal(claims), float(claims["exp"]) + LEEWAY_SECONDS
+            expires = min(int(claims["exp"]), FOR_EVER_SECONDS) + LEEWAY_SECONDS
+            cached = self._principal(claims), float(expires)
             self._verified_tokens[digest] = cached
         principal, expires = cached
         if expires < time.time():
@@ -153,7 +155,7 @@ class JwtCredentials:
             )
         except jwt.ExpiredSignatureError:
             raise InvalidCredential("this token has expired") from None
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, ArithmeticError, ValueError) as error:  # of a number too large
             raise InvalidCredential(f"this token is not valid here: {error}") from None
 
     def _principal(self, claims: Mapping[str, Any]) -> Principal:

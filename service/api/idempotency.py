@@ -158,8 +158,10 @@ class RedisIdempotencyStore:
     async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
         """See `IdempotencyStore`."""
         stored = await self._run(_CLAIM, claim, claim.fingerprint, int(seconds * 1000))
-        if not isinstance(stored, list):
+        if stored is None:
             return None
+        if not _is_entry(stored):
+            raise self.redis.failed("idempotency", "garbled")
         fingerprint, response = stored
         if not response:
             return fingerprint, RUNNING
@@ -178,13 +180,20 @@ class RedisIdempotencyStore:
         """See `IdempotencyStore`."""
         await self._run(_RELEASE, claim)
 
-    async def _run(self, script: str, claim: Claim, *arguments: bytes | int) -> object:
+    async def _run(self, script: str, claim: Claim, *arguments: bytes | int) -> Any:
         key = f"affectgan:idempotency:{claim.name.hex()}"
 
         async def command(client: Client) -> object:
             return await client.register_script(script)(keys=[key], args=[claim.token, *arguments])
 
         return await self.redis.execute("idempotency", command)
+
+
+def _is_entry(stored: Any) -> bool:
+    """Whether an answer of Redis can be a fingerprint and a response."""
+    if not isinstance(stored, list) or len(stored) != 2:
+        return False
+    return all(isinstance(value, bytes) for value in stored)
 
 
 class Idempotency:

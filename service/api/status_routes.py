@@ -29,7 +29,8 @@ def is_ready(state: AppState, versions: Mapping[Version, Mapping[str, bool]]) ->
     """Whether every operation of the default version has a worker that is ready, and the gateway is
     not shutting down.
     """
-    return all(versions[state["models"].default].values()) and not state["admission"].draining
+    operations = versions[state["models"].default].values()
+    return all(operations) and state["jobs"].is_working and not state["admission"].draining
 
 
 @router.get(

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -64,8 +65,12 @@ class _PendingRequest:
     suspect: bool = False
 
     def give_up(self) -> None:
-        """It will not be answered: its sender sends it again."""
-        self.limit.reschedule(asyncio.get_running_loop().time())
+        """It will not be answered: its sender sends it again.
+
+        Unless it was just answered or given up: a limit that has done its work cannot be moved.
+        """
+        with suppress(RuntimeError):
+            self.limit.reschedule(asyncio.get_running_loop().time())
 
 
 @dataclass

@@ -100,6 +100,11 @@ class JobQueue:
         content = await self.store.get_response(job)
         return None if content is None else StoredResponse.from_bytes(content)
 
+    @property
+    def is_working(self) -> bool:
+        """Whether every worker of this gateway still takes jobs."""
+        return len(self._workers) == self.settings.job_workers
+
     async def drain(self) -> None:
         """Returns when nothing is lost by closing.
 
@@ -125,14 +130,18 @@ class JobQueue:
     # -- work ------------------------------------------------------------------------------------
 
     async def _work(self) -> None:
-        """A worker: one job after the other. Webhooks are called beside them."""
+        """A worker: one job after the other. Webhooks are called beside them.
+
+        Whatever a store answers, the worker goes on: one that ended would be missed by nobody.
+        """
         failing = False
         while not self._closing:
             try:
                 lease, failing = await self.store.take(), False
-            except StoreUnavailable as error:
+            except Exception as error:
                 if not failing:
-                    log.warning("no job can be taken: %s", error)
+                    known = isinstance(error, StoreUnavailable)
+                    log.warning("no job can be taken: %s", error, exc_info=not known)
                 failing = True
                 await asyncio.sleep(HEARTBEAT_SECONDS)
                 continue
@@ -157,6 +166,8 @@ class JobQueue:
             raise
         except StoreUnavailable as error:
             log.warning("job %s is left until its lease is over: %s", lease.job.id[:6], error)
+        except Exception:
+            log.exception("job %s is left until its lease is over", lease.job.id[:6])
         finally:
             heartbeat.cancel()
 
@@ -168,8 +179,8 @@ class JobQueue:
                 if not await self.store.heartbeat(lease):
                     work.cancel()
                     return
-            except StoreUnavailable as error:
-                log.warning("the lease of a job is not renewed: %s", error)
+            except Exception as error:
+                log.warning("the lease of a job is not renewed: %r", error)
 
     async def _run(self, lease: Lease) -> None:
         try:

@@ -132,6 +132,7 @@ class MemoryJobStore:
             return
         if entry.job.is_open:
             entry.end("cancelled", self._clock())
+            entry.job = replace(entry.job, webhook_status="none")  # whoever cancels knows
         else:
             cancelled = entry.job.status == "cancelled"
             entry.job = replace(entry.job, status="cancelled" if cancelled else "expired")

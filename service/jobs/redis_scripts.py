@@ -69,7 +69,7 @@ local status, entry = unpack(redis.call('HMGET', KEYS[2], 'status', 'entry'))
 if not status then return 0 end
 redis.call('DEL', KEYS[3], KEYS[4])
 if status == 'queued' or status == 'running' then
-  redis.call('HSET', KEYS[2], 'status', 'cancelled', 'finished', ARGV[1])
+  redis.call('HSET', KEYS[2], 'status', 'cancelled', 'finished', ARGV[1], 'told', 'none')
 elseif status ~= 'cancelled' then
   redis.call('HSET', KEYS[2], 'status', 'expired')
 end

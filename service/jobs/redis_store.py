@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeVar, cast
 
 import orjson
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 from service.jobs.jobs import Job, JobQueueFull, Lease, Status, StoreUnavailable, WebhookStatus
 from service.jobs.redis_scripts import SCRIPTS
@@ -53,6 +52,7 @@ class RedisJobStore:
         self.consumer = secrets.token_hex(8)
         self._scripts = {name: self.client.register_script(text) for name, text in SCRIPTS.items()}
         self._grouped = False
+        self._took = True
 
     async def open(self) -> None:
         """Nothing: Redis may come later."""
@@ -61,7 +61,7 @@ class RedisJobStore:
         """Leave the group, if nothing is pending, and disconnect."""
         with contextlib.suppress(StoreUnavailable):
             leave = self._scripts["leave"]
-            await _retried(lambda: leave(keys=[STREAM], args=[GROUP, self.consumer]))
+            await self._ask(lambda: leave(keys=[STREAM], args=[GROUP, self.consumer]))
         await self.client.aclose()
 
     async def add(self, job: Job, request: bytes) -> None:
@@ -76,25 +76,36 @@ class RedisJobStore:
     async def find(self, job_id: str) -> Job | None:
         """The job as Redis has it."""
         name = f"{PREFIX}job:{job_id}"
-        stored = await _retried(
+        stored = await self._ask(
             lambda: cast("Awaitable[dict[bytes, bytes]]", self.client.hgetall(name))
         )
         return _job(stored) if stored else None
 
     async def take(self) -> Lease | None:
-        """An entry whose gateway fell silent, or the next new one."""
+        """An entry whose gateway fell silent, or the next new one.
+
+        A silent one that cannot be taken is tried again later, so that it keeps no other waiting;
+        when it expires, it is removed.
+        """
+        took, self._took = self._took, False
+        entries = await self._next_entries(silent_ones=took)
+        lease = await self._begin(*entries[0]) if entries else None
+        self._took = True
+        return lease
+
+    async def _next_entries(self, *, silent_ones: bool) -> list[Any]:
         await self._join_group()
         try:
-            entries = await self._claim() or await self._read_next()
+            return (await self._claim() if silent_ones else []) or await self._read_next()
         except StoreUnavailable:
             self._grouped = False  # Redis may come back empty
             raise
-        if not entries:
-            return None
-        entry, fields = entries[0]
+
+    async def _begin(self, entry: bytes, fields: dict[bytes, bytes] | None) -> Lease | None:
         if not fields:  # deleted while it was pending
             return None
-        job_id, token = fields[b"id"].decode(), secrets.token_hex(8)
+        # Without an id it is no job of ours: "begin" finds nothing under "" and removes the entry.
+        job_id, token = fields.get(b"id", b"").decode(errors="replace"), secrets.token_hex(8)
         if not await self._run("begin", job_id, entry, token, time.time(), GROUP):
             return None
         job = await self.find(job_id)
@@ -144,7 +155,7 @@ class RedisJobStore:
         if self._grouped:
             return
         try:
-            await _retried(lambda: self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True))
+            await self._ask(lambda: self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True))
         except StoreUnavailable as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -152,14 +163,14 @@ class RedisJobStore:
 
     async def _claim(self) -> list[Any]:
         silent = _milliseconds(self.lease_seconds)
-        _, entries, *_ = await _retried(
+        claimed = await self._ask(
             lambda: self.client.xautoclaim(STREAM, GROUP, self.consumer, silent, count=1)
         )
-        return list(entries)
+        return list(claimed[1])
 
     async def _read_next(self) -> list[Any]:
         wait = _milliseconds(BLOCK_SECONDS)
-        read = await _retried(
+        read = await self._ask(
             lambda: self.client.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=1, block=wait)
         )
         if not isinstance(read, dict):
@@ -168,7 +179,7 @@ class RedisJobStore:
         return list(entries[0] if entries and isinstance(entries[0], list) else entries)
 
     async def _decrypted(self, kind: str, job: Job) -> bytes | None:
-        encrypted = await _retried(lambda: self.client.get(f"{PREFIX}{kind}:{job.id}"))
+        encrypted = await self._ask(lambda: self.client.get(f"{PREFIX}{kind}:{job.id}"))
         if encrypted is None:
             return None
         content, context = cast(bytes, encrypted), f"{kind} {job.id}"
@@ -180,27 +191,28 @@ class RedisJobStore:
                 "all gateways need the same AFFECTGAN_JOBS_KEY"
             ) from error
 
+    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
+        """The answer. Asked twice when the connection was dead, as after a restart of Redis.
+
+        No script does more the second time.
+        """
+        try:
+            try:
+                return await command()
+            except RedisConnectionError:
+                return await command()
+        except Exception as error:  # also what its client says of an answer that is none
+            # One answer too many, and each that follows is that of the command before.
+            await self.client.connection_pool.disconnect(inuse_connections=False)
+            raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+
     async def _run_held(self, script: str, lease: Lease, *arguments: Any) -> bool:
         """A script that changes nothing unless the lease holds."""
         return await self._run(script, lease.job.id, lease.token, GROUP, lease.entry, *arguments)
 
     async def _run(self, script: str, job_id: str, *arguments: Any) -> bool:
         keys = [STREAM, *(f"{PREFIX}{kind}:{job_id}" for kind in ("job", "call", "answer"))]
-        return bool(await _retried(lambda: self._scripts[script](keys=keys, args=arguments)))
-
-
-async def _retried(command: Callable[[], Awaitable[T]]) -> T:
-    """The answer. Asked twice when the connection was dead, as after a restart of Redis.
-
-    No script does more the second time.
-    """
-    try:
-        try:
-            return await command()
-        except RedisConnectionError:
-            return await command()
-    except (RedisError, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+        return bool(await self._ask(lambda: self._scripts[script](keys=keys, args=arguments)))
 
 
 def _milliseconds(seconds: float) -> int:
@@ -208,7 +220,14 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _job(stored: dict[bytes, bytes]) -> Job:
-    """A job from its hash in Redis."""
+    """A job from its hash in Redis. Raises StoreUnavailable when it holds something else."""
+    try:
+        return _read_job(stored)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreUnavailable(f"what Redis holds is no job: {error!r}") from error
+
+
+def _read_job(stored: dict[bytes, bytes]) -> Job:
     texts = {name.decode(): value for name, value in stored.items()}
     fixed = orjson.loads(texts["fixed"])
     fields: dict[str, Any] = {name: fixed[stored] for name, stored in STORED_NAMES.items()}

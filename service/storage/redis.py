@@ -17,7 +17,7 @@ from redis.asyncio import Redis as Client
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.observability.metrics import Metrics
@@ -98,7 +98,7 @@ class Redis:
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 answer = await asyncio.shield(task)
-        except (RedisError, OSError, TimeoutError, ValueError) as error:  # ValueError: no Redis
+        except Exception as error:  # also what its client says of an answer that is none
             raise self._failed_with(purpose, error) from error
         self._recovered()
         return answer
@@ -133,6 +133,10 @@ class Redis:
         Also for users who find that an answer makes no sense: reason "garbled".
         """
         self.metrics.redis_failures.labels(purpose, reason).inc()
+        # When it is gone, the other connections are dead too: each would fail once more. After an
+        # answer too many, each that follows is that of the command before.
+        if reason in ("gone", "garbled"):
+            self._detach(self.client.connection_pool.disconnect(inuse_connections=False))
         if reason in ("gone", "slow"):
             self._paused_until = self._clock() + PAUSE_SECONDS
         if not self._failing and reason != "resting":
@@ -141,10 +145,7 @@ class Redis:
         return RedisUnavailable(reason)
 
     def _failed_with(self, purpose: str, error: Exception) -> RedisUnavailable:
-        reason = reason_of(error)
-        if reason == "gone":  # its other connections are dead too: each would fail once more
-            self._detach(self.client.connection_pool.disconnect(inuse_connections=False))
-        return self.failed(purpose, reason)
+        return self.failed(purpose, reason_of(error))
 
     def _recovered(self) -> None:
         if self._failing:

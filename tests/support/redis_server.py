@@ -6,9 +6,14 @@ import asyncio
 import shutil
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from service.observability.metrics import Metrics
@@ -47,12 +52,20 @@ class RedisServer:
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         for _ in range(500):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if self._answers():
+                return
             assert self.process.poll() is None, "redis-server ended at once"
             time.sleep(0.01)
         raise TimeoutError("redis-server does not listen")
+
+    def _answers(self) -> bool:
+        """A connection alone proves nothing: a socket may be given this port and meet itself."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(7) == b"+PONG\r\n"
+        except OSError:
+            return False
 
     def kill(self) -> None:
         self.process.kill()
@@ -98,3 +111,47 @@ class SlowLine:
             await asyncio.sleep(self.seconds if late else 0)
             writer.write(part)
         writer.close()
+
+
+@dataclass
+class LyingLine:
+    """A proxy in front of Redis that gives `lie`, while there is one, in the place of answers."""
+
+    url: str = ""
+    lie: bytes = b""
+    lies_told: int = 0
+
+
+@contextmanager
+def lying_line(port: int) -> Iterator[LyingLine]:
+    """The proxy, in threads of its own."""
+    line = LyingLine()
+
+    class Carrier(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", port)) as redis:
+                back = threading.Thread(target=self._answer, args=(redis,), daemon=True)
+                back.start()
+                while question := self.request.recv(65536):
+                    redis.sendall(question)
+                redis.shutdown(socket.SHUT_RDWR)
+                back.join()
+
+        def _answer(self, redis: socket.socket) -> None:
+            with suppress(OSError):  # either end may leave at any time
+                while answer := redis.recv(65536):
+                    line.lies_told += bool(line.lie)
+                    self.request.sendall(line.lie or answer)
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+        def handle_error(self, *_: object) -> None:
+            """A connection that ends in the middle is no news here."""
+
+    with Server(("127.0.0.1", 0), Carrier) as server:
+        line.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield line
+        server.shutdown()

@@ -201,6 +201,30 @@ def test_other_tokens_are_not(gateway: Gateway, bad: str, words: str) -> None:
     assert reply.status == 401 and words in reply.json["detail"], reply.json
 
 
+@pytest.mark.parametrize(
+    ("claim", "number", "status"),
+    [
+        ("exp", 10**400, 200),  # no year has so many digits, and none is later
+        ("exp", 10**4000, 200),
+        ("exp", 1e308, 200),
+        ("exp", -(10**400), 401),
+        ("exp", float("inf"), 401),
+        ("exp", float("nan"), 401),
+        ("nbf", 10**400, 401),
+        ("iat", 10**400, 401),
+        ("nbf", float("inf"), 401),
+        ("exp", [10**400], 401),
+        ("exp", "9" * 5000, 401),
+    ],
+)
+def test_no_number_in_a_token_is_too_large_to_be_read(
+    gateway: Gateway, claim: str, number: Any, status: int
+) -> None:
+    bearer = {"Authorization": f"Bearer {token(**{claim: number})}"}
+    for _ in range(2):  # the second time from the cache
+        assert post_with_key(gateway, "", **bearer).status == status
+
+
 def test_while_the_issuer_was_never_reached_nobody_is_blamed(file: Path) -> None:
     settings = Settings(
         token_jwks_url="http://127.0.0.1:9/jwks", token_issuer=ISSUER, token_audience=AUDIENCE

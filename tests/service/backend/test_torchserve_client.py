@@ -219,3 +219,31 @@ async def test_without_a_server_nothing_is_ready_and_calls_say_so(tmp_path: Path
         assert not any((await backend.ready()).values())
         with pytest.raises(BackendUnavailable, match="predict"):
             await backend.predict(PredictRequest(faces(1)), timeout_seconds=LIMIT_SECONDS)
+
+
+async def test_a_lost_request_may_be_given_up_at_any_moment(tmp_path: Path) -> None:
+    """Also twice, and while it is ending: it is sent again, and its answer is an answer."""
+    sent = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent.set()
+        await reader.read()
+        writer.close()
+
+    path = tmp_path / "silent.sock"
+    async with (
+        await asyncio.start_unix_server(silent, path) as _,
+        TorchServeBackend(f"unix:{path}", f"unix:{path}", tiny_card()) as backend,
+    ):
+        asked = asyncio.create_task(
+            backend.predict(PredictRequest(faces(1)), timeout_seconds=LIMIT_SECONDS)
+        )
+        for _ in range(2):  # a request is sent twice
+            await sent.wait()
+            sent.clear()
+            backend.mark_suspect("predict", before=np.inf)
+            for _ in range(20):
+                backend.resend_lost("predict", before=np.inf)
+                await asyncio.sleep(0)
+        with pytest.raises(BackendUnavailable, match="lost when its worker was replaced"):
+            await asked

@@ -102,6 +102,13 @@ def test_the_end_of_a_job_is_sent_and_signed(gateway: Gateway, receiver: Receive
     assert b"valence" not in body  # what was read is fetched with the key
 
 
+def test_a_cancelled_job_owes_no_webhook(gateway: Gateway, receiver: Receiver) -> None:
+    gateway.backend.delay_seconds = 0.2
+    path = start_job(gateway, **{"X-Webhook-URL": receiver.url})
+    assert gateway.delete(path).json["webhook"]["status"] == "none"
+    assert gateway.get(path).json["status"] == "cancelled" and not receiver.received
+
+
 def test_an_altered_call_and_one_of_another_sender_do_not_verify(
     gateway: Gateway, receiver: Receiver
 ) -> None:
