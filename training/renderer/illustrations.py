@@ -34,7 +34,7 @@ HEAD = (0.0, 0.05, 0.72)  # placement of a portrait: nearly in the middle, large
 GROUP = (42, 1, 6)  # the people of the picture of three
 UNSHOWN = ("contempt", "calm")  # the face alone does not show them
 UNITS_SITTER = 24  # who shows each Action Unit
-DIM = 0.2  # light of the picture that is too dark, in shares of its own
+UPSIDE_DOWN = 8  # who stands on his head
 
 
 def emotion(name: str, strength: float = STRENGTH) -> State:
@@ -54,13 +54,13 @@ def sitter(number: int) -> tuple[Person, Scene]:
 
 def examples(size_px: int) -> dict[str, Image]:
     """Six pictures by name; that of three people is three times as wide."""
-    singles = {"smile": 6, "surprise": 1, "anger": 14, "sadness": 27}
+    singles = {"smile": 6, "surprise": 1, "anger": 14, "sadness": 36}
     emotions = {"smile": "happiness"}
     pictures = {
         name: portrait(*sitter(number), emotion(emotions.get(name, name)), size_px)
         for name, number in singles.items()
     }
-    return pictures | {"three": _three(size_px), "dark": _dark(size_px)}
+    return pictures | {"three": _three(size_px), "upside_down": _upside_down(size_px)}
 
 
 def portrait(
@@ -129,13 +129,10 @@ def _three(size_px: int) -> Image:
     return np.concatenate(tiles, axis=1)
 
 
-def _dark(size_px: int) -> Image:
-    """A head that is turned away and hardly lit: a picture that should not be trusted."""
-    person, scene = sitter(34)
-    turned = replace(scene, yaw=0.6, pitch=-0.2)
-    lit = portrait(person, turned, emotion("surprise", 0.6), size_px).astype(np.float32)
-    noise = np.random.default_rng(SEED).normal(0, 4, lit.shape)
-    return np.clip(DIM * lit + noise, 0, 255).astype(np.uint8)
+def _upside_down(size_px: int) -> Image:
+    """A face upside down: a picture whose reading should not be trusted."""
+    person, scene = sitter(UPSIDE_DOWN)
+    return np.ascontiguousarray(portrait(person, scene, emotion("happiness"), size_px)[::-1, ::-1])
 
 
 def tiny_set(folder: Path, *, videos: int = 24, frames: int = 5, size_px: int = 96) -> Path:

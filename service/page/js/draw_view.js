@@ -8,7 +8,7 @@ import { cancel, draw, drawing, showPeople, toggleSeed, usePreset, useReference,
 import { busy, hint, save, troubleBox } from "./parts.js";
 import { Picture, add } from "./pictures.js";
 import { limits } from "./reading.js";
-import { sentence, unitName } from "./sentence.js";
+import { labelName, sentence, unitName } from "./sentence.js";
 import { changed, state } from "./store.js";
 import { number, signed, t } from "./strings.js";
 
@@ -19,7 +19,7 @@ const GROUPS = { brows: ["brow"], eyes: ["eye"], nose: ["nose", "cheek"], mouth:
 
 export function drawView() {
   return html`<h2>${t("draw.title")}</h2>
-    <p>${t("draw.lead")}</p>
+    <p>${t("draw.lead")} ${t("draw.scale")}</p>
     <form
       class="columns"
       @submit=${(event) => {
@@ -28,7 +28,10 @@ export function drawView() {
       }}
     >
       <div>${people()} ${presets()} ${affect()} ${units()}</div>
-      <div class="drawn">${buttons()} ${outcome()} ${limits()}</div>
+      <div class="drawn">
+        <div class="go">${buttons()}</div>
+        ${outcome()} ${limits()}
+      </div>
     </form>`;
 }
 
@@ -214,6 +217,7 @@ function drawnFace(result) {
     />
     <figcaption>
       <p>${t("draw.read_back")} ${sentence(result.measured)}</p>
+      ${askedAndRead(result)}
       <button type="button" @click=${() => save(source(result.image), name)}>
         ${t("draw.save")}
       </button>
@@ -221,6 +225,43 @@ function drawnFace(result) {
     </figcaption>
   </figure>`;
 }
+
+/** What was asked for, beside what is read off the picture. */
+function askedAndRead({ requested, measured }) {
+  const { valence, arousal, aus = {} } = requested;
+  const asked = Object.entries({ valence, arousal, ...aus }).filter(
+    ([, value]) => typeof value === "number",
+  );
+  if (!asked.length) return nothing;
+  return html`<details>
+    <summary>${t("draw.compared")}</summary>
+    <table>
+      <caption>
+        ${t("draw.compared_caption")}
+      </caption>
+      <thead>
+        <tr>
+          <th scope="col">${t("units.unit")}</th>
+          <th scope="col">${t("draw.asked")}</th>
+          <th scope="col">${t("draw.measured")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${asked.map(
+          ([name, value]) =>
+            html`<tr>
+              <th scope="row">${labelName(name)}</th>
+              <td>${shown(name, value)}</td>
+              <td>${shown(name, measured[name] ?? measured.aus?.[name]?.intensity)}</td>
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  </details>`;
+}
+
+const shown = (name, value) =>
+  typeof value !== "number" ? "" : state.units[name] ? number(value) : signed(value);
 
 async function readIt(result, name) {
   const response = await fetch(source(result.image));

@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { live } from "../vendor/lit-html/directives/live.js";
 import { source } from "./api.js";
-import { arrowKeys, busy, save, troubleBox } from "./parts.js";
+import { arrowKeys, busy, said, save, troubleBox } from "./parts.js";
 import { bar } from "./reading.js";
 import { changeSentence, labelName, nuisanceName } from "./sentence.js";
 import { changed, state } from "./store.js";
@@ -159,8 +159,8 @@ const valueOf = (reading, label) => reading.aus?.[label]?.probability ?? reading
 
 const trust = ({ trust: { level, reasons } }) => html`<div class="trust" data-level=${level}>
   <p><strong>${t(`trust.${level}`)}</strong> ${t("trust.because")}</p>
-  <ul lang="en">
-    ${reasons.map((reason) => html`<li>${reason}</li>`)}
+  <ul>
+    ${reasons.map((reason) => html`<li>${said(reason)}</li>`)}
   </ul>
 </div>`;
 
@@ -170,8 +170,17 @@ const shownPx = () => TIMES * (state.card?.image_px ?? 128);
 function compare(explanation, result) {
   const [before] = result.frames;
   const cut = `clip-path: inset(0 ${100 - explanation.split}% 0 0)`;
+  const slide = (event) => event.buttons && splitAt(event, explanation);
   return html`<figure class="compare">
-    <div class="layers" .style=${`width: ${shownPx()}px`}>
+    <div
+      class="layers"
+      .style=${`width: ${shownPx()}px`}
+      @pointerdown=${(event) => {
+        event.currentTarget.setPointerCapture(event.pointerId);
+        slide(event);
+      }}
+      @pointermove=${slide}
+    >
       <img src=${source(before)} alt=${t("explain.before")} />
       <img src=${source(result.counterfactual.image)} alt=${t("explain.after")} .style=${cut} />
       <img
@@ -179,6 +188,13 @@ function compare(explanation, result) {
         alt=${t("explain.map")}
         .style=${`opacity: ${explanation.map / 100}`}
       />
+      <span class="split" aria-hidden="true" .style=${`left: ${explanation.split}%`}></span>
+      <span class="corner" aria-hidden="true" ?hidden=${explanation.split < 25}
+        >${t("explain.after_short")}</span
+      >
+      <span class="corner right" aria-hidden="true" ?hidden=${explanation.split > 75}
+        >${t("explain.before_short")}</span
+      >
     </div>
     <figcaption>
       ${slider(explanation, "split", t("explain.split"))}
@@ -186,6 +202,14 @@ function compare(explanation, result) {
       <p class="quiet">${t("explain.map_legend")}</p>
     </figcaption>
   </figure>`;
+}
+
+/** The picture itself is the slider too. */
+function splitAt(event, explanation) {
+  const { left, width } = event.currentTarget.getBoundingClientRect();
+  const share = (event.clientX - left) / width;
+  explanation.split = Math.round(100 * Math.max(0, Math.min(1, share)));
+  changed();
 }
 
 const slider = (explanation, name, label) => html`<label class="slider">
@@ -242,7 +266,7 @@ function path(explanation, { frames }) {
 }
 
 /** What each cause does alone. */
-function causes({ attribution }, family) {
+function causes({ attribution, question }, family) {
   const rows = Object.entries(attribution)
     .filter(([, by]) => Math.abs(by) >= 0.005)
     .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]))
@@ -252,7 +276,7 @@ function causes({ attribution }, family) {
   const most = Math.max(...rows.map(([, by]) => Math.abs(by)));
   return table(
     t("explain.attribution"),
-    [t("explain.cause"), t("explain.alone")],
+    [t("explain.cause"), t(question.au ? "explain.alone_logits" : "explain.alone_points")],
     rows.map(([label, by]) => [name(label), html`${bar(Math.abs(by) / most)} ${signed(by)}`]),
   );
 }

@@ -1,7 +1,7 @@
 // Small pieces that several views use.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { known, t } from "./strings.js";
+import { known, t, translated } from "./strings.js";
 
 /** A word that explains itself on hover, on focus and to screen readers. */
 export function hint(id, word, text) {
@@ -14,6 +14,12 @@ export function hint(id, word, text) {
 }
 
 const hideOnEscape = (event) => event.key === "Escape" && event.currentTarget.blur();
+
+/** A sentence of the server, in the page's language where that has it. */
+export const said = (sentence) => {
+  const words = translated(sentence);
+  return words ? html`<span>${words}</span>` : html`<span lang="en">${sentence}</span>`;
+};
 
 /** What went wrong, and a way on. */
 export function troubleBox(trouble, retry = null) {

@@ -17,7 +17,7 @@ export function readView() {
   return html`<h2>${t("read.title")}</h2>
     <p>${t("read.lead")}</p>
     ${chooser()} ${state.cameraTrouble ? troubleBox(state.cameraTrouble) : nothing} ${strip()}
-    <div class="columns">
+    <div class=${subject ? "columns" : "empty"}>
       <section aria-label=${t("picture.title")} class="picture">${subject ? stage(subject) : nothing}</section>
       <section aria-label=${t("reading.title")} class="reading">
         <h3>${t("reading.title")}</h3>
@@ -179,8 +179,11 @@ function box(subject, face) {
   if (!face.reading.box) return nothing;
   const [x, y, width, height] = face.reading.box;
   const chosen = face === subject.chosenFace;
-  return svg`<rect class=${chosen ? "box chosen" : "box"} x=${x} y=${y} width=${width}
+  const frame = svg`<rect class=${chosen ? "box chosen" : "box"} x=${x} y=${y} width=${width}
     height=${height} @click=${() => pictures.chooseFace(subject, face.index)}></rect>`;
+  if (subject.faces.length < 2) return frame;
+  return svg`${frame}<text class="box-number" x=${x + 0.06 * width} y=${y + 0.26 * height}
+    font-size=${0.25 * height}>${face.index + 1}</text>`;
 }
 
 const faceButtons = (subject) =>

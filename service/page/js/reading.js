@@ -2,10 +2,10 @@
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { circumplex } from "./circumplex.js";
-import { hint, save } from "./parts.js";
+import { hint, said, save } from "./parts.js";
 import { isUnsure, sentence, threshold, unitName } from "./sentence.js";
 import { state } from "./store.js";
-import { known, number, percent, signed, t } from "./strings.js";
+import { known, listed, number, percent, signed, t } from "./strings.js";
 
 const BAR = 100; // width of a bar's drawing
 
@@ -30,7 +30,7 @@ function warnings({ warnings: given = [] }) {
     <ul>
       ${given.map(({ code, detail }) => {
         const words = known(`warning.${code}`);
-        return words ? html`<li>${words}</li>` : html`<li lang="en">${detail}</li>`;
+        return html`<li>${words ? html`${words} <small>${said(detail)}</small>` : said(detail)}</li>`;
       })}
     </ul>
   </div>`;
@@ -105,13 +105,12 @@ function expression({ label, probabilities = {} }) {
     </dd>`;
 }
 
-const pose = (angles) => html`<dt>${t("label.pose")}</dt>
-  <dd>
-    ${["yaw", "pitch", "roll"]
-      .filter((axis) => typeof angles[axis] === "number")
-      .map((axis) => turned(axis, angles[axis]))
-      .join(", ")}
-  </dd>`;
+function pose(angles) {
+  const turns = ["yaw", "pitch", "roll"].filter((axis) => Math.round(angles[axis] ?? 0));
+  const words = turns.map((axis) => turned(axis, angles[axis])).join(", ");
+  return html`<dt>${t("label.pose")}</dt>
+    <dd>${words || t("pose.straight")}</dd>`;
+}
 
 const turned = (axis, degrees) =>
   t(`pose.${axis}.${degrees < 0 ? "low" : "high"}`, { degrees: number(Math.abs(degrees), 0) });
@@ -123,16 +122,16 @@ function unitTables(aus) {
   );
   const told = ([code, unit]) => unit.present || isUnsure(code, unit);
   const rest = rows.filter((row) => !told(row));
-  return html`${unitTable(t("units.caption"), rows.filter(told))}
+  return html`${unitTable("shown", t("units.caption"), rows.filter(told))}
     ${rest.length
       ? html`<details>
           <summary>${t("units.rest", { count: rest.length })}</summary>
-          ${unitTable(t("units.rest_caption"), rest)}
+          ${unitTable("rest", t("units.rest_caption"), rest)}
         </details>`
       : nothing}`;
 }
 
-function unitTable(caption, rows) {
+function unitTable(id, caption, rows) {
   if (!rows.length) return nothing;
   const sided = rows.some(([, unit]) => typeof unit.left === "number");
   return html`<table class="units">
@@ -143,9 +142,19 @@ function unitTable(caption, rows) {
       <tr>
         <th scope="col">${t("units.unit")}</th>
         <th scope="col">${t("units.present")}</th>
-        <th scope="col" title=${t("units.probability.what")}>${t("units.probability")}</th>
-        <th scope="col" title=${t("units.intensity.what")}>${t("units.intensity")}</th>
-        ${sided ? html`<th scope="col">${t("units.sides")}</th>` : nothing}
+        <th scope="col">
+          ${hint(`${id}-probability`, t("units.probability"), t("units.probability.what"))}
+        </th>
+        <th scope="col">
+          ${hint(`${id}-intensity`, t("units.intensity"), t("units.intensity.what"))}
+          <small>${t("scale.share")}</small>
+        </th>
+        ${sided
+          ? html`<th scope="col">
+              ${hint(`${id}-sides`, t("units.sides"), t("units.sides.what"))}
+              <small>${t("scale.share")}</small>
+            </th>`
+          : nothing}
       </tr>
     </thead>
     <tbody>
@@ -192,9 +201,19 @@ export const bar = (share, mark = null) => html`<svg
   ></line>
 </svg>`;
 
-/** What a reading is not, and the law, beside every reading. */
+/** The pictures that taught the model, by its card. */
+const learntFrom = ({ images, sources, licence }) => html`<p>
+  ${t("limits.learnt", { images: number(images, 0), sources: listed(sources.map(sourceName)) })}
+  <small lang="en">${licence}</small>
+</p>`;
+
+const sourceName = (name) => known(`source.${name}`) ?? name;
+
+/** What a reading is not, what taught it, and the law, beside every reading. */
 export const limits = () => html`<aside class="limits" aria-label=${t("limits.title")}>
   <p><strong>${t("limits.short")}</strong></p>
+  ${state.card ? learntFrom(state.card.data) : nothing}
+  <p>${t("law.short")}</p>
   <details>
     <summary>${t("limits.title")}</summary>
     <ul lang="en">

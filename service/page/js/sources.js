@@ -4,7 +4,7 @@ import { Trouble } from "./api.js";
 import { Picture, add, addFiles } from "./pictures.js";
 import { changed, state } from "./store.js";
 
-export const EXAMPLES = ["smile", "surprise", "anger", "sadness", "three", "dark"];
+export const EXAMPLES = ["smile", "surprise", "anger", "sadness", "three", "upside_down"];
 export const exampleUrl = (name) => new URL(`../examples/${name}.jpg`, import.meta.url).href;
 
 export async function addExample(name, title) {

@@ -33,6 +33,18 @@ export function t(key, values = {}) {
 /** The words for a key, or null when there are none: for names that a newer server may add to. */
 export const known = (key, values) => (key in words ? t(key, values) : null);
 
+const NUMBER = /-?\d+(?:\.\d+)?/g;
+
+/**
+ * A sentence of the server in the page's language, or null where it has none. The key is the English
+ * sentence with # for each number; the numbers are filled in, in order, for {0}, {1}, ...
+ */
+export function translated(sentence) {
+  const figures = sentence.match(NUMBER) ?? [];
+  const local = (figure) => new Intl.NumberFormat(language, { maximumFractionDigits: 6 }).format(figure);
+  return known(`said.${sentence.replaceAll(NUMBER, "#")}`, figures.map(local));
+}
+
 /** A list of words of a key, such as the degrees of a movement. */
 export const several = (key) => words[key];
 

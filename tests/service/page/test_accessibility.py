@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.support.browser import EXAMPLES, PHONE, Gate, Visit, visit
 from tests.support.gateway import Gateway
@@ -94,6 +94,42 @@ def _gone(tab: Visit) -> None:
     tab.page.wait_for_selector("[data-kind=gone]")
 
 
+def _busy(tab: Visit) -> None:
+    tab.open()
+    headers = {"Retry-After": "3"}
+    tab.page.route("**/v1/predict", lambda route: route.fulfill(status=503, headers=headers))
+    tab.page.click("[data-example=smile]")
+    tab.page.wait_for_selector("[data-kind=busy]")
+
+
+def _key_asked(tab: Visit) -> None:
+    tab.open()
+    tab.page.route("**/v1/predict", lambda route: route.fulfill(status=401))
+    tab.page.click("[data-example=smile]")
+    tab.page.wait_for_selector("[type=password]")
+
+
+def _warned(tab: Visit) -> None:
+    tab.open()
+    tab.page.route("**/v1/predict", _with_a_warning)
+    tab.read("upside_down")
+    tab.page.wait_for_selector(".warnings")
+
+
+def _with_a_warning(route: Route) -> None:
+    answer = route.fetch()
+    body = answer.json()
+    body["results"][0]["faces"][0]["warnings"] = [{"code": "small_face", "detail": "30 px"}]
+    route.fulfill(response=answer, json=body)
+
+
+def _drawing(tab: Visit) -> None:
+    _people(tab)
+    Gate.before(tab.page, "/v1/generate")
+    tab.page.click("#draw")
+    tab.page.wait_for_selector(".results .busy")
+
+
 STATES: tuple[Callable[[Visit], None], ...] = (
     _empty,
     _reading,
@@ -106,8 +142,12 @@ STATES: tuple[Callable[[Visit], None], ...] = (
     _nuisance,
     _camera,
     _people,
+    _drawing,
     _drawn,
+    _warned,
     _gone,
+    _busy,
+    _key_asked,
 )
 
 
@@ -127,7 +167,7 @@ def phone(browser: Browser, gateway: Gateway) -> Iterator[Visit]:
         yield tab
 
 
-@pytest.mark.parametrize("state", [_read, _group, _explained, _drawn, _no_face])
+@pytest.mark.parametrize("state", [_read, _hint, _group, _explained, _drawn, _warned])
 def test_a_phone_needs_no_sideways_scroll(phone: Visit, state: Callable[[Visit], None]) -> None:
     state(phone)
     assert not phone.page.evaluate(FAR_TOO_WIDE)

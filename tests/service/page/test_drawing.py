@@ -120,6 +120,15 @@ def test_a_face_is_saved_and_says_in_its_metadata_that_it_is_synthetic(
     assert "synthetic" in str(picture.info["Comment"])
 
 
+def test_the_aim_stands_beside_what_is_read_back(page: Page) -> None:
+    page.click("[data-preset=smile]")
+    _drawn(page)
+    page.click(".results summary")
+    rows = page.locator(".results tbody tr").all_inner_texts()
+    assert rows[0].startswith("Valence\t+0.70\t")
+    assert any(row.startswith("lip corner puller (AU12)\t0.90\t0.") for row in rows)
+
+
 def test_a_drawn_face_is_read_back_and_can_be_questioned(page: Page) -> None:
     _drawn(page)
     assert "Read back" in page.inner_text(".results figcaption")

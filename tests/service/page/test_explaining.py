@@ -33,6 +33,18 @@ def test_before_and_after_lie_under_a_slider_at_three_times_their_size(explained
     assert "75%" in after.evaluate("image => image.style.clipPath")
 
 
+def test_the_picture_itself_is_dragged_to_compare(explained: Page) -> None:
+    layers = explained.locator(".layers")
+    layers.scroll_into_view_if_needed()
+    frame = layers.bounding_box()
+    assert frame is not None
+    explained.mouse.move(frame["x"] + 0.5 * frame["width"], frame["y"] + 9)
+    explained.mouse.down()
+    explained.mouse.move(frame["x"] + 0.8 * frame["width"], frame["y"] + 9)
+    explained.mouse.up()
+    assert explained.input_value("[data-name=split]") == "80"
+
+
 def test_the_map_is_laid_over_the_face(explained: Page) -> None:
     layer = explained.get_by_alt_text("Where it changed").first
     assert layer.evaluate("image => image.style.opacity") == "0"

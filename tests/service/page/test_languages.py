@@ -8,12 +8,14 @@ from typing import Any
 from playwright.sync_api import Browser
 
 from affect.catalogue import CATALOGUE
+from affect.counterfactual.judge_agreement import JudgeAgreement
+from affect.counterfactual.verbalization import trust
 from tests.support.browser import Visit, visit
 from tests.support.gateway import Gateway
 
 PAGE = Path(__file__).parents[3] / "service" / "page"
-# Given in English by the catalogue and the card.
-TRANSLATED = re.compile(r"unit\.AU\d+\.name|nuisance\..*")
+# Given in English by the catalogue, the card and the server.
+TRANSLATED = re.compile(r"unit\.AU\d+\.name|nuisance\..*|said\..*")
 
 
 def _words(language: str) -> dict[str, Any]:
@@ -46,6 +48,41 @@ def test_every_action_unit_has_words_in_both_languages() -> None:
     assert all(f"unit.{code}.name" in _words("de") for code in CATALOGUE)
 
 
+def _reasons() -> set[str]:
+    """Every reason for trust or doubt that an explanation can give."""
+    bad = {"validity_margin": -0.5, "identity": 0.1, "realism": 0.01, "stability": 0.2}
+    bad |= {"reconstruction_percentile": 0.99, "outside": 0.9, "sparsity": 9.0, "reached": 0.1}
+    bad |= {"support": 0.0}
+    good = {"validity_margin": 0.5, "identity": 0.99, "realism": 0.9, "stability": 1.0}
+    good |= {"reconstruction_percentile": 0.1, "outside": 0.0, "sparsity": 1.0, "support": 0.9}
+    shifted = [good | {"identity": identity / 100} for identity in range(100)]
+    opinions = [None, *(JudgeAgreement(0.9, 0.1, agrees) for agrees in (True, False))]
+    return {
+        reason
+        for scores in (bad, good, *shifted)
+        for opinion in opinions
+        for family in ("expression", "nuisance")
+        for reason in trust(scores is not bad, scores, opinion, family)[1]  # type: ignore[arg-type]
+    }
+
+
+def test_german_has_every_reason_for_trust() -> None:
+    words = _words("de")
+    keys = {"said." + re.sub(r"-?\d+(?:\.\d+)?", "#", reason) for reason in _reasons()}
+    assert len(keys) == 17 and not keys - set(words)
+
+
+def test_a_german_warning_has_german_figures(tab: Visit) -> None:
+    tab.open("/?lang=de")
+    told = tab.page.evaluate(
+        """async () => {
+          const { translated } = await import("/page/js/strings.js");
+          return translated("the finder is sure of a face by 0.81; 0.90 is firm");
+        }"""
+    )
+    assert told == "Die Suche ist sich eines Gesichts zu 0,81 sicher; 0,9 ist verlässlich."
+
+
 def test_a_german_browser_gets_german(browser: Browser, gateway: Gateway) -> None:
     with visit(browser, gateway.url, locale="de-DE") as tab:
         page = tab.open()
@@ -62,4 +99,4 @@ def test_another_language_is_chosen_and_stays_in_the_address(tab: Visit) -> None
     tab.read("smile")
     page.select_option("#language", "de")
     page.wait_for_selector("h2:has-text('Lesen')")
-    assert "lang=de" in page.url and "Die Lesung" in page.inner_text(".reading")
+    assert "lang=de" in page.url and "Die Auswertung" in page.inner_text(".reading")

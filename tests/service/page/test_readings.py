@@ -74,8 +74,32 @@ def test_expression_pose_and_sides_are_told_where_the_model_has_them(tab: Visit)
             "aus": {"AU12": _unit(0.9, 0.6, left=0.7, right=0.5)},
         },
     )
-    assert "happiness 80%" in told and "turned 12° to the picture's left" in told
-    assert "The person's left" in told and "0.70" in told
+    assert "happiness 80%" in told and "turned 12° to the picture's left, raised 3°" in told
+    assert "tilted" not in told and "left\n0.70" in told and "right\n0.50" in told
+
+
+def test_every_number_has_its_unit(tab: Visit) -> None:
+    aus = {"AU12": _unit(0.9, 0.6, left=0.7, right=0.5)}
+    told = _shown(tab, {"valence": 0.2, "arousal": 0.1, "aus": aus, "pose": {"yaw": 0.2}})
+    assert told.count("to +1") == 2 and "Intensity\n0 to 1" in told and "90%" in told
+    assert "Left, right\n0 to 1" in told and "less than 1°" in told
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("unlike_training", "upside down"),
+        ("head_turned", "turned further"),
+        ("finder_unsure", "not certain"),
+        ("small_face", "too small"),
+    ],
+)
+def test_every_warning_is_said_in_plain_words_with_its_figures(
+    tab: Visit, code: str, words: str
+) -> None:
+    warning = {"code": code, "detail": "the measured figure is 2"}
+    told = _shown(tab, {"aus": {"AU12": AT_REST}, "warnings": [warning]}, ".warnings")
+    assert words in told and "the measured figure is 2" in told
 
 
 def test_a_model_of_one_kind_of_label_shows_that_kind(tab: Visit) -> None:
@@ -136,6 +160,9 @@ def test_valence_is_explained_on_hover_and_focus(tab: Visit) -> None:
 def test_limits_and_law_stand_beside_every_reading(tab: Visit) -> None:
     page = tab.open()
     tab.read("smile")
+    plain = page.inner_text(".limits")
+    assert "The model learnt from" in plain and tiny_card().data.licence in plain
+    assert "at work or in education is prohibited (AI Act, Article 5(1)(f))" in plain
     page.click(".limits summary")
     law = page.inner_text(".limits")
     assert "Article 50" in law and "2 August 2026" in law and "2 December 2027" in law
@@ -144,7 +171,7 @@ def test_limits_and_law_stand_beside_every_reading(tab: Visit) -> None:
 def test_every_face_of_a_group_is_shown_and_read(tab: Visit) -> None:
     page = tab.open()
     first = tab.read("three")
-    assert page.locator(".boxes .box").count() == 3
+    assert page.locator(".boxes .box-number").all_text_contents() == ["1", "2", "3"]
     page.click("text=Face 3")
     assert page.locator(".boxes .box").nth(2).get_attribute("class") == "box chosen"
     assert tab.reading() != first
