@@ -5,7 +5,7 @@ python -m benchmarks.filmed --out data/film --minutes 10 --distinct 1500
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ SIDE = 400  # px of a rendered head with its background
 HOLD = 40  # frames from one expression to the next
 CROSSING = 500  # frames in which both walk from side to side and back
 TURN, NOD, TILT = 0.35, 0.12, 0.1  # radians
-FILM_FILE, TRUTH_FILE = "film.mp4", "truth.json"
+FILM_FILE, TRUTH_FILE, HEADS_FILE = "film.mp4", "truth.json", "heads.npy"
 
 
 @click.command()
@@ -44,26 +44,32 @@ FILM_FILE, TRUTH_FILE = "film.mp4", "truth.json"
 )
 @click.option("--seed", type=int, default=11, show_default=True)
 def main(out: Path, minutes: float, distinct: int, seed: int) -> None:
-    """Write film.mp4 and truth.json."""
+    """Write film.mp4 and truth.json. Heads of a run that was stopped are not rendered again."""
     out.mkdir(parents=True, exist_ok=True)
     frames = round(minutes * 60 * RATE)
     distinct = min(distinct, frames)
-    heads = np.lib.format.open_memmap(
-        out / "heads.npy", "w+", np.uint8, (distinct, 2, SIDE, SIDE, 4)
-    )
-    states = list(tqdm(_rendered(heads, seed), total=distinct, mininterval=30))
+    cast = [_Actor(seed + who, distinct) for who in range(2)]
+    heads = _heads(out, cast, distinct)
     _film(heads, frames, out / FILM_FILE)
-    places = [[_place(frame, who) for who in range(2)] for frame in range(frames)]
-    about = {"states": states, "places": places, "side": SIDE}
+    about = {
+        "states": [[_state(actor.at(frame)[0]) for actor in cast] for frame in range(distinct)],
+        "places": [[_place(frame, who) for who in range(2)] for frame in range(frames)],
+        "side": SIDE,
+    }
     (out / TRUTH_FILE).write_text(json.dumps(about))
-    (out / "heads.npy").unlink()
+    (out / HEADS_FILE).unlink()
 
 
-def _rendered(heads: U8, seed: int) -> Iterator[list[dict[str, Any]]]:
-    """Fills (frames, 2, S, S, 4) with both heads, and tells the state of each."""
-    cast = [_Actor(seed + who, len(heads)) for who in range(2)]
-    for frame, pair in enumerate(heads):
-        states = []
+def _heads(out: Path, cast: Sequence["_Actor"], distinct: int) -> U8:
+    """(distinct, 2, S, S, 4): both heads of every frame, with what covers what is behind them."""
+    path = out / HEADS_FILE
+    if path.exists():
+        heads: U8 = np.load(path, mmap_mode="r")
+        return heads
+    unfinished = path.with_suffix(".unfinished")
+    shape = (distinct, 2, SIDE, SIDE, 4)
+    heads = np.lib.format.open_memmap(unfinished, "w+", np.uint8, shape)
+    for frame, pair in enumerate(tqdm(heads, mininterval=30)):
         for actor, head in zip(cast, pair, strict=True):
             state, scene = actor.at(frame)
             face = render_face(
@@ -71,10 +77,14 @@ def _rendered(heads: U8, seed: int) -> Iterator[list[dict[str, Any]]]:
             )
             head[..., :3] = face.image
             head[..., 3] = cv2.GaussianBlur(255 * (face.parts > 0).astype(np.uint8), (5, 5), 0)
-            sides = state.sides(left=True), state.sides(left=False)
-            valence, arousal = affect_of(state.intensities, *sides)
-            states.append({"aus": state.intensities, "valence": valence, "arousal": arousal})
-        yield states
+    unfinished.rename(path)
+    return heads
+
+
+def _state(state: State) -> dict[str, Any]:
+    sides = state.sides(left=True), state.sides(left=False)
+    valence, arousal = affect_of(state.intensities, *sides)
+    return {"aus": state.intensities, "valence": valence, "arousal": arousal}
 
 
 class _Actor:

@@ -1,0 +1,196 @@
+"""`affectgan score` on a film whose truth is known (benchmarks.filmed).
+
+python -m benchmarks.scoring run data/film --out whole.parquet
+python -m benchmarks.scoring run data/film --out killed.parquet --kill-after 200
+python -m benchmarks.scoring run data/film --out killed.parquet --resume
+python -m benchmarks.scoring judge data/film whole.parquet --same killed.parquet
+"""
+
+import json
+import signal
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import psutil
+from pyarrow import parquet
+from sklearn.metrics import roc_auc_score
+
+from affect.cli import command
+from benchmarks.filmed import FILM_FILE, TRUTH_FILE
+from scoring.journal import Journal
+from training.evaluation.core.metrics import ccc
+
+PRESENT = 0.3  # intensity from which an Action Unit is there
+LOOK_SECONDS = 1.0
+MINUTES = (0.5, 1, 2, 5, 10)
+FILM = click.argument("film", type=click.Path(path_type=Path, exists=True, file_okay=False))
+TABLE = click.Path(path_type=Path, dir_okay=False)
+
+
+@dataclass
+class Course:
+    """What a run was seen to need, every second: seconds, MB of all its processes, processor
+    seconds.
+    """
+
+    seen: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def megabytes(self, minute: float) -> float:
+        """At that time, or at the last look."""
+        return next((mb for at, mb, _ in self.seen if at >= 60 * minute), self.seen[-1][1])
+
+
+@click.group()
+def main() -> None:
+    """Run and judge."""
+
+
+@main.command()
+@FILM
+@click.option("--out", type=TABLE, required=True)
+@click.option("--workers", type=int, default=2, show_default=True)
+@click.option("--resume", is_flag=True)
+@click.option("--every", type=int, default=1, show_default=True)
+@click.option("--kill-after", type=float, help="seconds; SIGKILL, all its processes")
+@click.option("--stop-after", type=float, help="seconds; Ctrl-C")
+def run(
+    film: Path,
+    out: Path,
+    workers: int,
+    resume: bool,
+    every: int,
+    kill_after: float | None,
+    stop_after: float | None,
+) -> None:
+    """Score the film, watched."""
+    before = _frames_done(out) if resume else 0
+    flag = "--resume" if resume else "--overwrite"
+    asked = ["score", str(film / FILM_FILE), "--out", str(out), "--faces", "all", "--track", flag]
+    asked += ["--workers", str(workers), "--every", str(every), "--no-progress"]
+    scoring = psutil.Popen([*command(asked)], stderr=subprocess.DEVNULL)
+    course = watched(scoring, kill_after, stop_after)
+    frames = _frames_done(out) - before
+    seconds, _, cpu = course.seen[-1]
+    print(
+        f"frames {before} to {before + frames}: {frames / seconds:.1f}/s of wall time, "
+        f"{1000 * cpu / max(frames, 1):.1f} ms of processor each; MB of all processes at minute "
+        + ", ".join(f"{m:g}: {course.megabytes(m):.0f}" for m in MINUTES if 60 * m <= seconds)
+        + f", at the end ({seconds / 60:.1f}): {course.seen[-1][1]:.0f}",
+        flush=True,
+    )
+
+
+@main.command()
+@FILM
+@click.argument("table", type=TABLE)
+@click.option("--same", type=TABLE, help="a table that should be equal")
+def judge(film: Path, table: Path, same: Path | None) -> None:
+    """Compare a table with the truth."""
+    rows = parquet.read_table(table).to_pylist()
+    frames = len({row["frame"] for row in rows})
+    print(f"frames {frames}, rows {len(rows)}, {dict(Counter(row['error'] for row in rows))}")
+    compare(rows, json.loads((film / TRUTH_FILE).read_text()))
+    if same is not None:
+        others = parquet.read_table(same).to_pylist()
+        both = {row["frame"] for row in rows} & {row["frame"] for row in others}
+        equal = _only(rows, both) == _only(others, both)
+        print(f"{same}: {'the same' if equal else 'OTHER'} rows of the {len(both)} frames of both")
+
+
+def _only(rows: list[dict[str, Any]], frames: set[int]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["frame"] in frames]
+
+
+def watched(process: psutil.Popen, kill_after: float | None, stop_after: float | None) -> Course:
+    """Look at a run every second until it ends, kill it or stop it."""
+    course, begun, cpu = Course(), time.monotonic(), dict[int, float]()
+    while process.poll() is None:
+        processes = [process, *process.children(recursive=True)]
+        megabytes = sum(_megabytes(one, cpu) for one in processes)
+        passed = time.monotonic() - begun
+        course.seen.append((passed, megabytes, sum(cpu.values())))
+        if kill_after is not None and passed > kill_after:
+            for one in processes:
+                one.send_signal(signal.SIGKILL)
+            process.wait()
+            break
+        if stop_after is not None and passed > stop_after:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            break
+        time.sleep(LOOK_SECONDS)
+    return course
+
+
+def _frames_done(out: Path) -> int:
+    """In the table, or in the journal beside it when the run was stopped."""
+    folder = out.with_name(out.name + ".journal")
+    if not folder.exists():
+        return len(set(parquet.read_table(out, columns=["frame"])["frame"].to_pylist()))
+    journal = Journal(folder, parts=len(list(folder.glob("part-*.arrow"))))
+    return sum(1 for _ in journal.replay())
+
+
+def _megabytes(process: psutil.Process, cpu: dict[int, float]) -> float:
+    try:
+        times = process.cpu_times()
+        cpu[process.pid] = times.user + times.system
+        return float(process.memory_full_info().uss / 1e6)
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def compare(rows: list[dict[str, Any]], truth: dict[str, Any]) -> None:
+    """Agreement with the truth, and whether people keep their numbers."""
+    people: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+    for row in rows:
+        if row["error"] is None:
+            people[_who(row, truth)].append(row)
+    for who, seen in enumerate(people):
+        tracks = Counter(row["track"] for row in seen)
+        ((main_track, most),) = tracks.most_common(1)
+        changes = sum(a["track"] != b["track"] for a, b in pairwise(seen))
+        print(
+            f"person {who}: {len(seen)} rows, track {main_track} in {most / len(seen):.4f}, "
+            f"{len(tracks)} tracks, {changes} changes"
+        )
+    both = [(row, _state(row, who, truth)) for who, seen in enumerate(people) for row in seen]
+    for name in ("valence", "arousal"):
+        pairs = np.array([(state[name], row[name]) for row, state in both])
+        print(f"{name}: CCC {float(ccc(pairs[:, :1], pairs[:, 1:])[0]):.3f}")
+    areas = _areas(both)
+    print(f"Action Units: mean AUC {np.mean(list(areas.values())):.3f} over {len(areas)}")
+
+
+def _who(row: dict[str, Any], truth: dict[str, Any]) -> int:
+    """The person whose head's middle is nearer to the middle of the box."""
+    middle = np.array([row["box_x"] + row["box_width"] / 2, row["box_y"] + row["box_height"] / 2])
+    heads = np.array(truth["places"][row["frame"]]) + truth["side"] / 2
+    return int(np.linalg.norm(heads - middle, axis=1).argmin())
+
+
+def _state(row: dict[str, Any], who: int, truth: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = truth["states"][row["frame"] % len(truth["states"])][who]
+    return state
+
+
+def _areas(both: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, float]:
+    """AUC of every Action Unit that is there in some rows and not in others."""
+    codes = [name.removesuffix("_present") for name in both[0][0] if name.endswith("_present")]
+    areas = {}
+    for code in codes:
+        there = [state["aus"].get(code, 0.0) >= PRESENT for _, state in both]
+        if 0 < sum(there) < len(there):
+            areas[code] = float(roc_auc_score(there, [row[code] for row, _ in both]))
+    return areas
+
+
+if __name__ == "__main__":
+    main()
