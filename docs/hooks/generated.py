@@ -39,6 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/settings.md": settings_reference(),
         "model-card.md": model_card(json.loads((ROOT / "weights" / "card.json").read_text())),
         "training.md": notebook(json.loads((DOCS / "notebooks" / "training.ipynb").read_text())),
+        "video.md": notebook(json.loads((DOCS / "notebooks" / "video.ipynb").read_text())),
         "decisions/index.md": decisions(),
     }
     for path, content in pages.items():
