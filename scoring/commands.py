@@ -119,7 +119,10 @@ def live(source: str, as_json: bool, faces: Faces, model: Path | None, device: s
         raise click.exceptions.Exit(0) from None
 
 
-def _finish(summary: Summary, options: ScoreOptions) -> None:
+def _finish(summary: Summary | None, options: ScoreOptions) -> None:
+    if summary is None:
+        click.echo(f"{options.out} is complete already: nothing is left to do", err=True)
+        return
     for sentence in summary.said:
         click.echo(sentence, err=True)
     if summary.broken > len(summary.said):

@@ -116,8 +116,8 @@ class Stop:
         click.echo("\nstopping; what was read is kept ...", err=True)
 
 
-def score(options: ScoreOptions) -> Summary:
-    """Score the inputs into the table.
+def score(options: ScoreOptions) -> Summary | None:
+    """Score the inputs into the table; None when an earlier run did so to the end.
 
     Raises SourceError, TableError, JournalError and CardError for what makes no sense, before
     anything is read, and OSError when the disk is full or the like; what was written then stays.
@@ -127,7 +127,7 @@ def score(options: ScoreOptions) -> Summary:
     baseline = None if options.baseline in (None, MEDIAN) else _neutral(options)
     journal = _journal(options, found, card)
     if journal is None:
-        return Summary()
+        return None
     summary = Summary()
     with ExitStack() as stack:
         stop = stack.enter_context(_stoppable())
@@ -150,8 +150,7 @@ def score(options: ScoreOptions) -> Summary:
     return summary
 
 
-# -- before anything is read
-# -----------------------------------------------------------------------------------------
+# -- before anything is read -----------------------------------------------------------------------
 
 
 def _checked(options: ScoreOptions) -> list[Shard]:
@@ -214,7 +213,6 @@ def _neutral(options: ScoreOptions) -> Baseline:
 
 
 # -- reading ---------------------------------------------------------------------------------------
-# ------------------
 
 
 def _replayed(journal: Journal) -> Iterator[Read]:
@@ -274,7 +272,6 @@ def _counted(read: Iterable[Read], summary: Summary, bar: Any) -> Iterator[Read]
 
 
 # -- after reading ---------------------------------------------------------------------------------
-# ------------------
 
 
 def _steps(
@@ -332,7 +329,6 @@ def _medians(read: Iterable[Read], journal: Journal, options: ScoreOptions) -> M
 
 
 # -- around it -------------------------------------------------------------------------------------
-# ------------------
 
 
 @contextmanager

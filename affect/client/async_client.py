@@ -109,7 +109,6 @@ class AsyncClient:
         await self.transport.close()
 
     # -- operations --------------------------------------------------------------------------------
-    # ------------------
 
     async def predict(
         self, pictures: Pictures, *, progress: Progress | None = None, **options: Any
@@ -167,7 +166,6 @@ class AsyncClient:
         return _parsed(GenerateAnswer, await self._post("/v1/generate", body))
 
     # -- jobs --------------------------------------------------------------------------------------
-    # ------------------
 
     async def submit(
         self,
@@ -217,7 +215,6 @@ class AsyncClient:
         return _parsed(JobDocument, await self.transport.send("DELETE", f"/v1/jobs/{_id(job)}"))
 
     # -- the gateway -------------------------------------------------------------------------------
-    # ------------------
 
     async def models(self) -> ModelList:
         """Every version of every model that is served."""
@@ -241,7 +238,6 @@ class AsyncClient:
         return (await self._post(path, body)).json()
 
     # -- inside ------------------------------------------------------------------------------------
-    # ------------------
 
     async def _post(
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None

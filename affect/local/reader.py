@@ -81,7 +81,6 @@ class Reader:
         return self.model.card
 
     # -- reading -----------------------------------------------------------------------------------
-    # ------------------
 
     def read(self, pictures: Pictures, *, faces: Faces | None = None) -> Readings:
         """Read paths, folders, bytes, arrays (H, W, 3) uint8 RGB and PIL images; one entry a face,
@@ -209,8 +208,7 @@ class Reader:
             entries.append(faces)
         return entries
 
-    # -- drawing and explaining
-    # --------------------------------------------------------------------------------------
+    # -- drawing and explaining --------------------------------------------------------------------
 
     def generate(
         self,

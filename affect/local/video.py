@@ -39,8 +39,6 @@ SUFFIXES = frozenset(
         ".ogv",
     ]
 )
-
-
 # Everything else ("s3://...") is opened by fsspec.
 FFMPEG_SCHEMES = frozenset({"file", "http", "https", "rtsp", "rtmp", "rtp", "udp", "tcp", "srt"})
 WEBCAMS = {
@@ -137,9 +135,6 @@ def read_frames(
             raise VideoError(
                 "truncated", f"{path} ends after {number} of {promised} frames; copy the whole file"
             )
-
-
-WHOLE = 0.98  # of the frames that a container promises; encoders miscount by a few
 
 
 def read_webcam(number: int = 0) -> Iterator[VideoFrame]:

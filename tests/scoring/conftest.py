@@ -1,15 +1,19 @@
 """A tiny model, and what is scored with it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from skimage import data
 
+from scoring.commands import score
 from tests.support.pictures import encoded
 from tests.support.tiny import tiny_model
 from tests.support.videos import frame, write_video
 
 FRAMES = 40
+Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +50,15 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
     (folder / "raw.heic").write_bytes(b"\0\0\0\x18ftypheic")
     return folder
+
+
+@pytest.fixture
+def run(model_folder: Path) -> Run:
+    """`affectgan score` in this process; `model` and `workers` may be other ones."""
+
+    def run(*arguments: object, workers: int = 1, model: Path = model_folder) -> Result:
+        named = [str(argument) for argument in arguments]
+        about = ["--model", str(model), "--workers", str(workers), "--device", "cpu"]
+        return CliRunner().invoke(score, [*named, *about, "--no-progress"])
+
+    return run

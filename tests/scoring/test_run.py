@@ -2,47 +2,27 @@
 overwritten unasked.
 """
 
-import csv
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
-from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from affect.local.table import columns
-from scoring.commands import score
-from tests.scoring.conftest import FRAMES
+from tests.scoring.conftest import FRAMES, Run
+from tests.support.tables import rows_of
 from tests.support.tiny import tiny_card
 from tests.support.waiting import until
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(model_folder: Path) -> Run:
-    def run(*arguments: object, workers: int = 1) -> Result:
-        named = [str(argument) for argument in arguments]
-        about = ["--model", str(model_folder), "--workers", str(workers), "--device", "cpu"]
-        return CliRunner().invoke(score, [*named, *about, "--no-progress"])
-
-    return run
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_video_is_a_row_a_frame(run: Run, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
     done = run(clip, "--out", out, "--track", "--pictures", tmp_path / "look")
     assert done.exit_code == 0, done.output
-    rows = _rows(out)
+    rows = rows_of(out)
     assert list(rows[0]) == list(columns(tiny_card().vocabulary))
     assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
     assert {row["track"] for row in rows} == {"0"} and {row["error"] for row in rows} == {""}
@@ -75,8 +55,9 @@ def test_nothing_is_overwritten_unasked(run: Run, album: Path, tmp_path: Path) -
     assert refused.exit_code == 1 and "--overwrite" in refused.output
     assert out.read_text() == "mine"
     assert run(album / "broken.jpg", "--out", out, "--overwrite").exit_code == 1  # nothing readable
-    assert [row["error"] for row in _rows(out)] == ["not_an_image"]
-    assert run(album / "broken.jpg", "--out", out, "--resume").exit_code == 0  # it is complete
+    assert [row["error"] for row in rows_of(out)] == ["not_an_image"]
+    again = run(album / "broken.jpg", "--out", out, "--resume")
+    assert again.exit_code == 0 and "complete already" in again.output
 
 
 @pytest.mark.parametrize(
@@ -128,7 +109,7 @@ class Killable:
 def whole(run: Run, long_clip: Path, tmp_path: Path) -> list[dict[str, str]]:
     """What an undisturbed run writes."""
     assert run(long_clip, "--out", tmp_path / "whole.csv", "--track").exit_code == 0
-    return _rows(tmp_path / "whole.csv")
+    return rows_of(tmp_path / "whole.csv")
 
 
 def test_a_killed_run_goes_on_to_the_same_table(
@@ -141,7 +122,7 @@ def test_a_killed_run_goes_on_to_the_same_table(
     again = Killable(long_clip, out, model_folder)
     assert "--resume" in again.process.communicate()[1] and again.process.returncode == 1
     after = Killable(long_clip, out, model_folder, "--resume")
-    assert after.process.wait(120) == 0 and _rows(out) == whole
+    assert after.process.wait(120) == 0 and rows_of(out) == whole
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -182,10 +163,10 @@ def test_whoever_dies_is_replaced(
         if "spawn_main" in " ".join(child.cmdline())
     ]
     readers[0].kill()
-    assert running.process.wait(120) == 0 and _rows(out) == whole
+    assert running.process.wait(120) == 0 and rows_of(out) == whole
 
 
 def _frames(path: Path) -> list[int]:
     if path.suffix == ".parquet":
         return list(parquet.read_table(path)["frame"].to_pylist())
-    return [int(row["frame"]) for row in _rows(path)]
+    return [int(row["frame"]) for row in rows_of(path)]

@@ -18,8 +18,9 @@ from affect.labels import LabelError
 from affect.local import Readings
 from affect.local.reader import chosen_device
 from service.settings import Settings
-from tests.support.gateway import Gateway, serve
+from tests.support.gateway import Gateway, open_gateway, serve
 from tests.support.pictures import BAD_PICTURES, encoded
+from tests.support.tiny import tiny_card, tiny_run
 from tests.support.videos import frame
 
 CLOSE = 1e-4
@@ -120,6 +121,24 @@ def test_predictions_are_those_of_the_gateway(
             tuple(told["aus"][code][key] for key in ("probability", "intensity", "present")),
             abs=CLOSE,
         )
+
+
+def test_expression_pose_sides_and_warnings_are_those_of_the_gateway(
+    portrait: U8, tmp_path: Path
+) -> None:
+    content = encoded(portrait)
+    reader = Reader(tiny_run(tmp_path / "run", tiny_card(reader=True)), device="cpu")
+    with open_gateway(Settings(cache_bytes=0), reader=True) as gateway:
+        body = {"images": [_packed(content)]}
+        (told,) = gateway.post("/v1/predict", body).json["results"][0]["faces"]
+    (one,) = reader.read(content)
+    assert one.expression == told["expression"]["label"]
+    assert one.expressions == pytest.approx(told["expression"]["probabilities"], abs=CLOSE)
+    assert one.pose == pytest.approx(told["pose"], abs=1e-2)  # degrees, told with two decimals
+    assert list(one.warnings) == [warning["code"] for warning in told["warnings"]]
+    for code, unit in one.aus.items():
+        sides = [told["aus"][code].get(side) for side in ("left", "right")]
+        assert [unit.left, unit.right] == pytest.approx(sides, abs=CLOSE)
 
 
 def test_drawn_faces_are_those_of_the_gateway(
