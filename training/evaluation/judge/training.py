@@ -5,7 +5,7 @@ Nothing of the GAN takes part.
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -102,7 +102,7 @@ def _learn(
         for _, batches in zip(range(steps), zip(*streams, strict=True), strict=False):
             x, y, confidence = _both(batches, device)
             x = augment(x, generator).contiguous(memory_format=torch.channels_last)
-            with mixed(x.device.type):
+            with _precision(config.kind, x.device.type):
                 raw = judge(x)[0].float()
             loss = judge_loss(raw, y, confidence) + TWIN_WEIGHT * twin_loss(raw, y)
             optimiser.zero_grad(set_to_none=True)
@@ -114,6 +114,13 @@ def _learn(
                 recent, told = float(loss.detach()), time.monotonic()
                 bar.set_postfix_str(f"loss={recent:.3f}")
     return steps * config.batch_images
+
+
+def _precision(kind: str, device: str) -> AbstractContextManager[Any]:
+    """On a processor depthwise convolutions take twice as long in bfloat16 (60 against 118 pictures
+    a second of one core; residual blocks: 348 against 208).
+    """
+    return nullcontext() if kind == "inverted" and device == "cpu" else mixed(device)
 
 
 def _streams(database: Database, config: JudgeConfig, photographs: Database | None) -> list[Stream]:
