@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from affect.batches import PADDING, pad, passes, predict
-from tests.support.tiny import tiny_model
+from affect.batches import PADDING, identities, pad, passes, predict
+from tests.support.tiny import tiny_card, tiny_model
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -37,3 +37,11 @@ def test_rows_read_together_are_as_read_alone() -> None:
         together.probability, np.concatenate([one.probability for one in alone]), atol=1e-5
     )
     assert np.allclose(together.va, np.concatenate([one.va for one in alone]), atol=1e-5)
+
+
+def test_people_are_known_without_reading_their_state() -> None:
+    model = tiny_model(tiny_card(reader=True))
+    crops = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        read = model.read(model.to_pixels(torch.from_numpy(crops)))
+    assert np.allclose(identities(model, crops, SIZES), read.identity.numpy(), atol=1e-5)
