@@ -4,13 +4,18 @@ python -m benchmarks.scoring run data/film --out whole.parquet
 python -m benchmarks.scoring run data/film --out killed.parquet --kill-after 200
 python -m benchmarks.scoring run data/film --out killed.parquet --resume
 python -m benchmarks.scoring judge data/film whole.parquet --same killed.parquet
+python -m benchmarks.scoring pictures renders/*.tar --out by-processes.parquet
+python -m benchmarks.scoring pictures renders/*.tar --out by-ray.parquet --lose-a-node
 """
 
 import json
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +34,7 @@ from training.evaluation.core.metrics import ccc
 
 PRESENT = 0.3  # intensity from which an Action Unit is there
 LOOK_SECONDS = 1.0
+PARTS_BEFORE_A_DEATH = 5
 MINUTES = (0.5, 1, 2, 5, 10)
 FILM = click.argument("film", type=click.Path(path_type=Path, exists=True, file_okay=False))
 TABLE = click.Path(path_type=Path, dir_okay=False)
@@ -85,6 +91,51 @@ def run(
         + f", at the end ({seconds / 60:.1f}): {course.seen[-1][1]:.0f}",
         flush=True,
     )
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--out", type=TABLE, required=True)
+@click.option("--lose-a-node", is_flag=True, help="on a Ray cluster of two, one killed on the way")
+def pictures(inputs: tuple[str, ...], out: Path, lose_a_node: bool) -> None:
+    """Score aligned crops, by two processes or on a cluster of two nodes."""
+    asked = ["score", *inputs, "--out", str(out), "--faces", "none", "--overwrite"]
+    asked += ["--workers", "2", "--no-progress"]
+    with _cluster() if lose_a_node else nullcontext() as cluster:
+        if cluster is not None:
+            asked += ["--ray", cluster.address]
+        scoring = psutil.Popen([*command(asked)])
+        if cluster is not None:
+            threading.Thread(target=_kill_a_node, args=(cluster, out), daemon=True).start()
+        course = watched(scoring, None, None)
+    rows = parquet.read_metadata(out).num_rows
+    seconds, _, cpu = course.seen[-1]
+    print(f"{rows} rows in {seconds:.0f} s: {rows / seconds:.1f}/s", end="")
+    print("" if lose_a_node else f", {1000 * cpu / rows:.1f} ms of processor each")
+
+
+@contextmanager
+def _cluster() -> Iterator[Any]:
+    """Two nodes on this machine, with room for a model and the tasks beside it each."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.add_node(num_cpus=1)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def _kill_a_node(cluster: Any, out: Path) -> None:
+    """Once something was read on it."""
+    journal = out.with_name(out.name + ".journal")
+    while len(list(journal.glob("part-*.arrow"))) < PARTS_BEFORE_A_DEATH:
+        time.sleep(LOOK_SECONDS)
+    (node,) = cluster.worker_nodes
+    cluster.remove_node(node, allow_graceful=False)
+    print(f"a node died after {_frames_done(out)} pictures", flush=True)
 
 
 @main.command()
