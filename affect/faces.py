@@ -4,12 +4,14 @@ The same in training and serving.
 
 OpenCV's cascade draws rough boxes; a small network (affect/data/landmarks.onnx, trained on renders)
 refines each into five points with a confidence, in two passes: once in the box as found, once in
-the box the first points imply.
+the box the first points imply. Who wants the largest face alone searches large faces first, since a
+search costs the inverse square of the least face it looks for, and of a photograph that is much
+larger than a crop needs decodes a fraction.
 """
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.images import DecodedImage, ImageError
+from affect.images import LONGEST_PX, DecodedImage, Header, ImageError, decode_header, reduction_of
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -38,6 +40,19 @@ NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
 # the area.
 SEARCHES_PX = (320, 640, 1280)
 SMALLEST_FACE_PX = 24
+# Least sides that are searched for one after the other when the largest face will do.
+DESCENT_PX = (96, 80, 64, 48, 36, SMALLEST_FACE_PX)
+# The hits that make up a box differ from its side by less than this factor: below it, some of them
+# may be too small to have been looked for yet.
+COMPLETE = 1.7
+# A picture is decoded at a fraction that leaves so many sides of a crop, and faces of LARGE_FACE_PX
+# of the first search are cut from it: twice as long there, so no crop is scaled up.
+LARGE_FACE_PX, LARGE_FACE_CROPS = 64, 5
+ALIGNED_CROPS = 4  # the same of a picture that is a crop already
+NEIGHBOURS, SIMILAR = (
+    3,
+    0.2,
+)  # hits that make a box, and how much they may differ (as OpenCV has it)
 LEAST_CONFIDENCE = 0.7
 SURE = 0.999  # what a face needs that no finder found: round things that fill a picture reach 0.99
 FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its shorter side
@@ -83,6 +98,10 @@ class Box:
     y: float
     side: float
     angle: float = 0.0
+
+    def scaled(self, times: float) -> "Box":
+        """The same place in a picture whose sides are so many times as long."""
+        return Box(self.x * times, self.y * times, self.side * times, self.angle)
 
 
 @dataclass(frozen=True)
@@ -177,31 +196,56 @@ class FaceFinder:
         self._local = threading.local()
 
     def find(
-        self, image: U8, *, thorough: bool = False, checkpoint: Callable[[], None] = _go_on
+        self,
+        image: U8,
+        *,
+        thorough: bool = False,
+        checkpoint: Callable[[], None] = _go_on,
+        hits: Sequence[Sequence[int]] | None = None,
     ) -> list[Face]:
         """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none.
 
         The search stops at the first scale that shows a face; a thorough one looks for small faces
         beside large ones too. `checkpoint` is called every second or so; whatever it raises ends
-        the search.
+        the search. `hits` are what the first search of the first scale gave, where it is done.
         """
         self._local.checkpoint = checkpoint
         faces: list[Face] = []
         for longest in SEARCHES_PX:
             small, scale = _shrunk(image, longest)
-            faces += self._refined(
-                image,
-                [
-                    Box(b.x / scale, b.y / scale, b.side / scale, b.angle)
-                    for b in self._boxes(small)
-                ],
-            )
+            boxes = [box.scaled(1 / scale) for box in self._boxes(small, hits)]
+            faces, hits = faces + self._refined(image, boxes), None
             if scale == 1.0 or (faces and not thorough):
                 break
         if not any(face.firm for face in faces):
             leaning = self._tilted(image)
             faces = leaning if not faces or any(face.firm for face in leaning) else faces
         return _ordered(faces or self._filling(image))
+
+    def largest(
+        self,
+        image: U8,
+        *,
+        least_px: int = SMALLEST_FACE_PX,
+        checkpoint: Callable[[], None] = _go_on,
+    ) -> list[Face]:
+        """The largest firm face, as `find` has it, found without searching for smaller ones.
+
+        Where there is no upright one, what `find` finds. With `least_px`, a side in px of the first
+        search, only faces that are as large are searched for, and nothing else is tried.
+        """
+        if self.yunet is not None:
+            return self.find(image, checkpoint=checkpoint)
+        self._local.checkpoint = checkpoint
+        small, scale = _shrunk(image, SEARCHES_PX[0])
+        hits: list[list[int]] = []
+        for box in self._descent(_grey(small), least_px, hits):
+            face = self._refined(image, [box.scaled(1 / scale)])
+            if face and face[0].firm:
+                return face
+        if least_px > SMALLEST_FACE_PX:
+            return []
+        return self.find(image, checkpoint=checkpoint, hits=hits)
 
     def follow(self, image: U8, before: Sequence[Face]) -> list[Face]:
         """The faces of a moment ago, found from where they were, which costs a tenth of a search.
@@ -269,23 +313,54 @@ class FaceFinder:
                 faces.append(Face(_upright(box_of_points(points)), points, round(confidence, 4)))
         return faces
 
-    def _boxes(self, image: U8) -> list[Box]:
+    def _boxes(self, image: U8, hits: Sequence[Sequence[int]] | None = None) -> list[Box]:
+        """Rough boxes of heads; `hits` are those of the first cascade, where they are known."""
         if self.yunet is not None:
             return self._yunet_boxes(image)
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        even = cv2.equalizeHist(grey)
-        for name, picture, neighbours in (
-            ("alt2", grey, 3),
-            ("alt2", even, 2),
-            ("default", even, 3),
-        ):
+        if hits is not None and (boxes := _grouped(hits)):
+            return boxes
+        grey = _grey(image)
+        searches: list[tuple[str, Callable[[], object], int]] = [
+            ("alt2", lambda: grey, NEIGHBOURS),
+            ("alt2", lambda: cv2.equalizeHist(grey), 2),
+            ("default", lambda: cv2.equalizeHist(grey), NEIGHBOURS),
+        ]
+        for name, picture, neighbours in searches[0 if hits is None else 1 :]:
             self._local.checkpoint()
             found = self._cascade(name).detectMultiScale(
-                picture, 1.1, neighbours, minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX)
+                np.asarray(picture(), np.uint8),
+                1.1,
+                neighbours,
+                minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
             )
             if len(found):
-                return [Box(x + w / 2, y + h / 2, float(w)) for x, y, w, h in found]
+                return [_box(hit) for hit in found]
         return []
+
+    def _descent(self, grey: U8, least_px: int, hits: list[list[int]]) -> Iterator[Box]:
+        """Boxes of heads as the first cascade has them, those of large ones first. `hits` gathers
+        what they are made of.
+        """
+        most, given = max(grey.shape), set[Box]()
+        for least in (side for side in DESCENT_PX if side >= least_px):
+            if least <= min(grey.shape):
+                hits[:] = _united(hits, self._hits(grey, least, most))
+                most = least - 1
+            complete = COMPLETE * least if least > SMALLEST_FACE_PX else 0
+            boxes = {box for box in _grouped(hits) if box.side >= complete} - given
+            given |= boxes
+            yield from sorted(boxes, key=lambda box: -box.side)
+
+    def _hits(self, grey: U8, least: int, most: int) -> Sequence[Sequence[int]]:
+        """Where the first cascade sees a head with a side from `least` to `most` px, again and
+        again for the same head.
+        """
+        self._local.checkpoint()
+        found = self._cascade("alt2").detectMultiScale(
+            grey, 1.1, 0, minSize=(least, least), maxSize=(most, most)
+        )
+        # They are squares; OpenCV cuts off what a rounded one has beyond the picture.
+        return [[int(x), int(y), int(max(w, h)), int(max(w, h))] for x, y, w, h in found]
 
     def _cascade(
         self, name: str
@@ -310,6 +385,22 @@ class FaceFinder:
         )
 
 
+def _united(hits: Sequence[Sequence[int]], more: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Each hit once: where no size lies between two limits, OpenCV tries the nearest."""
+    return [list(hit) for hit in sorted({tuple(hit) for hit in (*hits, *more)})]
+
+
+def _grouped(hits: Sequence[Sequence[int]]) -> list[Box]:
+    """A box for each place that has enough hits."""
+    boxes, _ = cv2.groupRectangles(hits, NEIGHBOURS, SIMILAR) if hits else ((), ())
+    return [_box(hit) for hit in boxes]
+
+
+def _box(hit: Sequence[int]) -> Box:
+    x, y, width, height = hit
+    return Box(float(x + width / 2), float(y + height / 2), float(width))
+
+
 @lru_cache(maxsize=1)
 def default_landmarks() -> Landmarks:
     """The network in the package."""
@@ -325,7 +416,7 @@ def smallest_face_px(width: int, height: int) -> int:
 
 def crops(
     finder: FaceFinder,
-    image: U8 | DecodedImage,
+    image: U8 | DecodedImage | Header,
     *,
     faces: Faces = "largest",
     size_px: int,
@@ -335,9 +426,12 @@ def crops(
 
     `largest` is the largest firm face, or the largest at all where none is firm; `all` are all of
     them, the largest first, or one by its place among these; `none` says that the picture is a crop
-    already: it is scaled as it is. Raises NoFaceError, and ImageError for a crop in which no face
-    could be made out. For `checkpoint` see FaceFinder.find.
+    already: it is scaled as it is. A header's picture is decoded here, at the size that this needs.
+    Raises NoFaceError, and ImageError for a broken file or a crop in which no face could be made
+    out. For `checkpoint` see FaceFinder.find.
     """
+    if isinstance(image, Header):
+        return _crops_of_file(finder, image, faces, size_px, checkpoint)
     picture = image if isinstance(image, DecodedImage) else DecodedImage(image, *image.shape[1::-1])
     pixels = picture.pixels
     if faces == "none":
@@ -352,8 +446,31 @@ def crops(
         return [
             (None, np.ascontiguousarray(cv2.resize(pixels, (size_px, size_px), interpolation=way)))
         ]
-    found = finder.find(pixels, thorough=faces != "largest", checkpoint=checkpoint)
+    if faces == "largest":
+        found = finder.largest(pixels, checkpoint=checkpoint)
+    else:
+        found = finder.find(pixels, thorough=True, checkpoint=checkpoint)
     return crops_of(picture, found, faces=faces, size_px=size_px)
+
+
+def _crops_of_file(
+    finder: FaceFinder,
+    header: Header,
+    faces: Faces,
+    size_px: int,
+    checkpoint: Callable[[], None],
+) -> list[tuple[Face | None, U8]]:
+    """`crops` of a file, decoded no larger than they need."""
+    if faces == "largest" and finder.yunet is None:
+        least_px = LARGE_FACE_CROPS * size_px
+        if reduction_of(header, least_px) > reduction_of(header, LONGEST_PX):
+            small = decode_header(header, longest_px=least_px)
+            found = finder.largest(small.pixels, least_px=LARGE_FACE_PX, checkpoint=checkpoint)
+            if found and abs(_spin(found[0].points, size_px)) <= 1:
+                return crops_of(small, found, faces=faces, size_px=size_px)
+    longest_px = ALIGNED_CROPS * size_px if faces == "none" else LONGEST_PX
+    image = decode_header(header, longest_px=longest_px)
+    return crops(finder, image, faces=faces, size_px=size_px, checkpoint=checkpoint)
 
 
 def crops_of(
@@ -382,12 +499,16 @@ def align(image: U8, points: Floats, size_px: int) -> U8:
     """(S, S, 3) the similarity that brings the eye centres (points[:2]) to EYES; what lies outside
     the picture repeats its edge.
     """
-    source = [complex(*point) for point in np.asarray(points[:2], np.float64)]
-    target = [complex(*eye) * size_px for eye in EYES]
-    spin = (target[1] - target[0]) / (source[1] - source[0])
-    start = target[0] - spin * source[0]
+    spin = _spin(points, size_px)
+    start = complex(*EYES[0]) * size_px - spin * complex(*np.asarray(points[0], np.float64))
     transform = np.array([[spin.real, -spin.imag, start.real], [spin.imag, spin.real, start.imag]])
     return _warp(image, transform, size_px, abs(spin))
+
+
+def _spin(points: Floats, size_px: int) -> complex:
+    """The turn, and the scale as its size, that brings the eyes of a picture to those of a crop."""
+    left, right = (complex(*point) for point in np.asarray(points[:2], np.float64))
+    return (complex(*EYES[1]) - complex(*EYES[0])) * size_px / (right - left)
 
 
 def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
@@ -431,6 +552,10 @@ def _shrunk(image: U8, longest_px: int) -> tuple[U8, float]:
     return np.asarray(
         cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
     ), scale
+
+
+def _grey(image: U8) -> U8:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float) -> U8:

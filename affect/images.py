@@ -35,6 +35,7 @@ __all__ = [
     "decoding_seconds",
     "encode",
     "media_type",
+    "reduction_of",
 ]
 
 # Pillow would warn at one limit and refuse at twice that; `checked_header` has its own limit.
@@ -104,6 +105,12 @@ def decoding_seconds(header: Header) -> float:
     return header.pixels * (FIRST_SCAN_SECONDS + header.scans * SCAN_PIXEL_SECONDS)
 
 
+def reduction_of(header: Header, longest_px: int | None) -> int:
+    """How many times smaller `decode_header` gives the picture."""
+    longest = max(header.width, header.height)
+    return next((r for r in REDUCTIONS if longest_px and longest >= r * longest_px), 1)
+
+
 def decode_header(header: Header, *, longest_px: int | None = None) -> DecodedImage:
     """The picture of a header, turned upright by its EXIF orientation alone.
 
@@ -111,8 +118,7 @@ def decode_header(header: Header, *, longest_px: int | None = None) -> DecodedIm
     `longest_px`; for JPEG that is ten times as fast for large photographs. Whatever the decoder
     raises is an ImageError.
     """
-    longest = max(header.width, header.height)
-    reduction = next((r for r in REDUCTIONS if longest_px and longest >= r * longest_px), 1)
+    reduction = reduction_of(header, longest_px)
     try:
         decoder = _decoded_webp if header.media_type == WEBP else _decoded
         pixels = _upright(decoder(header, reduction), header.orientation)
@@ -166,13 +172,17 @@ def _in_bands(
     """
     width, height = size
     step = reduction * max(1, BAND_PIXELS // (width * reduction))
+
+    def part(top: int) -> NDArray[np.uint8]:
+        band = to_rgb(rows(top, min(top + step, height)))
+        return np.asarray(band.reduce(reduction) if reduction > 1 else band, np.uint8)
+
+    if step >= height:
+        return part(0)
     out = np.empty((*_reduced((height, width), reduction), 3), np.uint8)
     for top in range(0, height, step):
-        band = to_rgb(rows(top, min(top + step, height)))
-        part = np.asarray(band.reduce(reduction) if reduction > 1 else band, np.uint8)
-        if step >= height:
-            return part
-        out[top // reduction : top // reduction + len(part)] = part
+        rows_out = part(top)
+        out[top // reduction : top // reduction + len(rows_out)] = rows_out
     return out
 
 

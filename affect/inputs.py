@@ -21,6 +21,7 @@ from affect.images import (
     LONGEST_PX,
     MAX_PIXELS,
     DecodedImage,
+    Header,
     ImageError,
     checked_header,
     decode,
@@ -93,10 +94,15 @@ class Picture:
 
     def decoded(self) -> DecodedImage:
         """The same as the gateway decodes it: large files come at a fraction. Raises ImageError."""
+        image = self.opened()
+        return decode_header(image, longest_px=LONGEST_PX) if isinstance(image, Header) else image
+
+    def opened(self) -> DecodedImage | Header:
+        """The checked header of a file, or the pixels where there is no file. Raises ImageError."""
         if isinstance(self.source, np.ndarray | Image.Image):
             pixels = self.pixels()
             return DecodedImage(pixels, *pixels.shape[1::-1])
-        return decode_header(checked_header(self.content()), longest_px=LONGEST_PX)
+        return checked_header(self.content())
 
 
 PictureLike: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Picture

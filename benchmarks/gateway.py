@@ -116,7 +116,7 @@ def main(weights: Path, redis: str | None, requests: int, blocks: int, profile: 
         "| request | Redis | best block, us | median block, us | goal, us |\n|---|---|---|---|---|"
     )
     with ExitStack() as stack:
-        known = {"checked_header": checked_header(content), "decode_header": None, "crops": faces}
+        known = {"checked_header": checked_header(content), "crops": faces}
         for name, value in known.items():
             replacement = partial(_constant, value)
             stack.enter_context(patch(f"service.inference.preprocessing.{name}", replacement))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from affect.allocator import keep_freed_memory
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.counterfactual import Question, explain
 from affect.factory import load_model
@@ -29,6 +30,7 @@ class ExplainHandler:
         """
         self.settings = settings_of(context, "explain")
         torch.set_num_threads(self.settings.threads)
+        keep_freed_memory()
         folder, device = folder_of(context), device_of(context)
         self.model = load_model(folder, device=device)
         self.judge = Judge.load(folder, device=device) if (folder / JUDGE_FILE).is_file() else None

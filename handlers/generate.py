@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from affect.allocator import keep_freed_memory
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import generate
 from affect.factory import load_model
@@ -23,6 +24,7 @@ class GenerateHandler:
         """
         self.settings = settings_of(context, "generate")
         torch.set_num_threads(self.settings.threads)
+        keep_freed_memory()
         self.model = load_model(folder_of(context), device=device_of(context))
         side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
         anything, seeds = np.full((2, labels), np.nan, np.float32), np.zeros(2, np.int64)

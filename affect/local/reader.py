@@ -157,7 +157,7 @@ class Reader:
     def _crops(self, picture: Picture, faces: Faces) -> Crops | Reading:
         """Decode, find, align; the entry that says why not, when not."""
         try:
-            return crops(self.finder, picture.decoded(), faces=faces, size_px=self.card.image_px)
+            return crops(self.finder, picture.opened(), faces=faces, size_px=self.card.image_px)
         except (ImageError, NoFaceError) as error:
             return failed(picture, error)
 

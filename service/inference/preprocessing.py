@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.allocator import keep_freed_memory
 from affect.answers import RowProblem
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops
 from affect.images import (
@@ -27,7 +28,6 @@ from affect.images import (
     Header,
     ImageError,
     checked_header,
-    decode_header,
     decoding_seconds,
 )
 from service.inference.fair_slots import FairSlots
@@ -62,6 +62,7 @@ class Preprocessor:
         self, metrics: Metrics, *, threads: int, max_pixels: int, finder: FaceFinder
     ) -> None:
         cv2.setNumThreads(1)
+        keep_freed_memory()
         self.metrics, self.max_pixels, self.finder = metrics, max_pixels, finder
         self.slow = SlowDecoder(max(1, threads // 2))
         self._pool = ThreadPoolExecutor(
@@ -144,8 +145,7 @@ class Preprocessor:
             header = checked_header(content, max_pixels=self.max_pixels)
             if decoding_seconds(header) > SLOW_SECONDS:
                 return header
-            image = decode_header(header, longest_px=LONGEST_PX)
-        return search.crops(image)
+        return search.crops(header)
 
 
 class _SearchEnded(Exception):
@@ -162,7 +162,7 @@ class _Search:
     cancelled: bool = False
     seconds: float = 0.0
 
-    def crops(self, image: DecodedImage) -> list[Crop]:
+    def crops(self, image: Header | DecodedImage) -> list[Crop]:
         """In a thread. Raises ImageError and NoFaceError."""
         with self.measured():
             found = crops(

@@ -1,6 +1,7 @@
 """From photograph to aligned crop: one face, several, turned, small, none."""
 
 import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -30,6 +31,7 @@ from training.renderer.face import LOOSE, render_face
 from training.renderer.person import draw_person
 from training.renderer.scene import draw_scene
 
+U8 = NDArray[np.uint8]
 # Eye centres of the portrait that scikit-image ships, found by eye on the picture.
 PORTRAIT_EYES = np.array([[203.5, 103.5], [245.0, 105.0]])
 
@@ -269,6 +271,61 @@ def test_who_finds_no_face_says_from_what_size_on_one_is_found(
     size: tuple[int, int], least: int
 ) -> None:
     assert f"at least {least} px in {size[0]} x {size[1]} px" in str(NoFaceError(*size))
+
+
+@pytest.mark.parametrize("side", [60, 190, 512, 900])
+def test_the_largest_face_is_the_one_that_a_whole_search_finds(
+    portrait: NDArray[np.uint8], finder: FaceFinder, side: int
+) -> None:
+    head = portrait[20:240, 110:340]
+    image = np.asarray(cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+    (largest,), (found, *_) = finder.largest(image), finder.find(image)
+    assert largest.box == found.box and np.array_equal(largest.points, found.points)
+
+
+def test_where_no_large_face_is_only_the_least_size_asked_for_is_searched(
+    portrait: NDArray[np.uint8], finder: FaceFinder
+) -> None:
+    assert finder.largest(portrait, least_px=96) == [] and len(finder.largest(portrait)) == 1
+
+
+@pytest.mark.parametrize("side", [1300, 2600])
+def test_a_crop_of_a_file_decoded_at_a_fraction_is_that_of_the_whole_file(
+    portrait: NDArray[np.uint8], finder: FaceFinder, side: int
+) -> None:
+    out = io.BytesIO()
+    Image.fromarray(portrait[20:240, 110:330]).resize((side, side)).save(out, "JPEG", quality=95)
+    header = checked_header(out.getvalue())
+    ((face, crop),) = crops(finder, header, size_px=64)
+    ((reference, whole),) = crops(finder, decode_header(header), size_px=64)
+    assert face is not None and reference is not None
+    assert np.abs(np.array(face.box) - reference.box).max() < 0.03 * reference.box[2]
+    assert np.abs(crop.astype(int) - whole).mean() < 3
+
+
+class _Counted(FaceFinder):
+    """Notes what is searched for: the least sizes, and pictures searched for every size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.least: list[int] = []
+        self.boxes: list[U8] = []
+
+    def _hits(self, grey: U8, least: int, most: int) -> Sequence[Sequence[int]]:
+        self.least.append(least)
+        return super()._hits(grey, least, most)
+
+    def _boxes(self, image: U8, hits: Sequence[Sequence[int]] | None = None) -> list[Box]:
+        self.boxes.append(image)
+        return super()._boxes(image, hits)
+
+
+@pytest.mark.parametrize("side", [300, 512, 2000])
+def test_a_portrait_is_not_searched_for_small_faces(portrait: NDArray[np.uint8], side: int) -> None:
+    counted = _Counted()
+    head = cv2.resize(portrait[20:240, 110:330], (side, side), interpolation=cv2.INTER_AREA)
+    crops(counted, np.asarray(head, np.uint8), size_px=64)
+    assert min(counted.least) >= 64 and counted.boxes == []
 
 
 def test_a_search_ends_at_its_next_checkpoint(finder: FaceFinder) -> None:
