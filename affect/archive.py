@@ -54,6 +54,10 @@ class HandlerSettings(BaseModel):
         ge=1,
         description="torch threads; more than one per worker is slower on busy cores",
     )
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        default="auto",
+        description="what computes the reading network; auto: OpenVINO on a processor that has it",
+    )
     frames: int = Field(
         default=5, ge=2, description="pictures on the way from a face to its counterfactual"
     )

@@ -6,7 +6,7 @@ and VA, one generator draws faces. Ours conditions the generator on AU and VA an
 discriminator's trunk encode the latent too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -86,6 +86,8 @@ class AffectModel(nn.Module):
         size, labels = card.network, len(card.vocabulary) + 2
         self.card = card
         self._networks(card)
+        # In place of `reader` where no gradients are wanted (affect.runtime).
+        self.forward_reader: Callable[[Tensor], ReadingOutput] | None = None
         self.register_buffer("label_table", torch.full((TABLE_ROWS, labels), float("nan")))
         self.register_buffer("latent_mean", torch.zeros(size.latent))
         self.register_buffer("latent_factor", torch.eye(size.latent))
@@ -262,10 +264,11 @@ class AffectModel(nn.Module):
         if self.reader is None:
             r = self.read(x)
             return ReadingOutput(r.logits, r.va, r.expression, r.pose, r.sides, r.features)
+        reader = self.forward_reader if not torch.is_grad_enabled() else None
+        reader = reader or self.reader
         if not self.card.mirrored:
-            output: ReadingOutput = self.reader(x)
-            return output
-        return with_mirrored(self.reader(torch.cat([x, x.flip(3)])), len(x))
+            return reader(x)
+        return with_mirrored(reader(torch.cat([x, x.flip(3)])), len(x))
 
     def encode(self, x: Tensor, y: Tensor | None, state: ReadingOutput | None) -> ModelOutput:
         """Trunk and heads of B faces, with the state as read elsewhere, or as the trunk's heads

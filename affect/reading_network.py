@@ -130,16 +130,24 @@ class ReadingNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> ReadingOutput:
         """Faces (B, 3, S, S) in [-1, 1]."""
-        features = self.body(x)  # (B, H)
-        answers = self.answer(F.dropout(features, DROPOUT, self.training)).float()
-        logits, va, expression, pose, sides = answers.split(self.sizes, dim=1)
+        return self.output(*self.compute(x))
+
+    def compute(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """All that has weights: faces (B, 3, S, S) to answers (B, sum of sizes), features (B, H)."""
+        features = self.body(x)
+        answers = self.answer(F.dropout(features, DROPOUT, self.training))
+        return answers.float(), features.float()
+
+    def output(self, answers: Tensor, features: Tensor) -> ReadingOutput:
+        """What `compute` gave, by name and in units."""
+        logits, va, expression, pose, sides = torch.split(answers, list(self.sizes), dim=1)
         return ReadingOutput(
             logits,
             torch.tanh(va),
             expression,
             POSE_UNIT * pose,
-            sides.unflatten(1, (2, -1)) if self.sizes[-1] else sides.reshape(len(x), 2, 0),
-            features.float(),
+            sides.reshape(len(sides), 2, self.sizes[-1] // 2),
+            features,
         )
 
 

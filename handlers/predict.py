@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from affect.allocator import keep_freed_memory
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.batches import predict
 from affect.factory import load_model
 from affect.protocol.messages import PredictRequest, PredictResponse
 from affect.protocol.torchserve_batch import RequestBatch, row_ranges
 from affect.rows import take_rows
+from affect.runtime import choose_runtime
 
 
 class PredictHandler:
@@ -24,7 +26,10 @@ class PredictHandler:
         """
         self.settings = settings_of(context, "predict")
         torch.set_num_threads(self.settings.threads)
-        self.model = load_model(folder_of(context), device=device_of(context))
+        keep_freed_memory()
+        folder = folder_of(context)
+        self.model = load_model(folder, device=device_of(context))
+        choose_runtime(self.model, folder, self.settings.runtime, threads=self.settings.threads)
         side = self.model.card.image_px
         for faces in self.settings.batch_faces:
             self.run([PredictRequest(np.zeros((faces, side, side, 3), dtype=np.uint8))])

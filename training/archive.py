@@ -21,7 +21,9 @@ from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCa
 from affect.factory import load_model
 from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge
 from affect.model_folders import judge_folder, model_folder
+from affect.runtime import READER_FILE, as_onnx
 
+STORED = (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE, READER_FILE)  # weights hardly compress
 MANIFEST_FILE = "MAR-INF/MANIFEST.json"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # The earliest date a zip can hold: archives of the same run are the same bytes whenever they are
@@ -177,11 +179,10 @@ def _write(
     try:
         with ZipFile(unfinished, "w") as mar:
             for name, content in entries:
-                # Weights do not compress.
                 mar.writestr(
                     ZipInfo(name, EPOCH),
                     content,
-                    ZIP_STORED if name in (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE) else ZIP_DEFLATED,
+                    ZIP_STORED if name in STORED else ZIP_DEFLATED,
                 )
         return unfinished.replace(path)
     except OSError as error:
@@ -198,6 +199,8 @@ def _entries(
     yield CONFIG_FILE, yaml.safe_dump(model_config(operation, workers), sort_keys=False).encode()
     yield CARD_FILE, card.to_bytes()
     yield WEIGHTS_FILE, (folder / WEIGHTS_FILE).read_bytes()
+    if card.network.reader and operation == "predict":
+        yield READER_FILE, as_onnx(load_model(folder))
     if judge and operation == "explain":
         for name in (JUDGE_FILE, JUDGE_WEIGHTS_FILE):
             yield name, (judge / name).read_bytes()

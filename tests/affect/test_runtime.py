@@ -1,0 +1,68 @@
+"""The reading network in another runtime: the same answers, and torch where it cannot be had."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from affect.batches import predict
+from affect.model import AffectModel
+from affect.runtime import READER_FILE, OpenVinoReader, as_onnx, choose_runtime
+from tests.support.tiny import tiny_card, tiny_model
+
+STRANGENESS = {"strangeness": [float(score) for score in range(0, 200, 10)]}
+
+
+@pytest.fixture
+def model() -> AffectModel:
+    more = {"mirrored": True, "reference": STRANGENESS}
+    return tiny_model(tiny_card(reader=True).model_copy(update=more))
+
+
+@pytest.fixture
+def folder(model: AffectModel, tmp_path: Path) -> Path:
+    (tmp_path / READER_FILE).write_bytes(as_onnx(model))
+    return tmp_path
+
+
+@pytest.mark.parametrize("faces", [1, 3, 5])
+def test_openvino_reads_what_torch_reads(model: AffectModel, folder: Path, faces: int) -> None:
+    side = model.card.image_px
+    crops = np.random.default_rng(0).integers(0, 256, (faces, side, side, 3), dtype=np.uint8)
+    before = predict(model, crops, (1, 4))
+    choose_runtime(model, folder, "openvino")
+    assert isinstance(model.forward_reader, OpenVinoReader)
+    after = predict(model, crops, (1, 4))
+    for name in ("intensity", "probability", "va", "realism", "expression"):
+        assert np.abs(getattr(after, name) - getattr(before, name)).max() < 1e-3, name
+
+
+def test_gradients_go_through_torch(model: AffectModel, folder: Path) -> None:
+    choose_runtime(model, folder, "openvino")
+    side = model.card.image_px
+    x = torch.zeros(1, 3, side, side, requires_grad=True)
+    model.read_state(x).logits.sum().backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None and x.grad.shape == x.shape
+
+
+def test_a_model_without_a_reading_network_keeps_torch(tmp_path: Path) -> None:
+    model = tiny_model()
+    choose_runtime(model, tmp_path)
+    assert model.forward_reader is None
+    with pytest.raises(ValueError, match="no reading network"):
+        choose_runtime(model, tmp_path, "openvino")
+
+
+def test_an_archive_of_before_keeps_torch(model: AffectModel, tmp_path: Path) -> None:
+    choose_runtime(model, tmp_path)
+    assert model.forward_reader is None
+
+
+def test_openvino_reports_nothing_to_its_makers() -> None:
+    program = "import sys; from affect.runtime import _openvino; _openvino(); "
+    loaded = "print([name for name in sys.modules if 'telemetry' in name and sys.modules[name]])"
+    modules = subprocess.check_output([sys.executable, "-c", program + loaded], text=True)
+    assert "openvino_telemetry" not in modules and "telemetry_stub" in modules
