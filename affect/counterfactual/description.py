@@ -107,7 +107,7 @@ def _find(task: Task, result: SearchResult, gradients: Sequence[bool]) -> _Findi
     model, rows, best = task.model, task.rows, result.best
     assert rows.redrawn is not None
     facts, redrawn = model.to_images(rows.x), model.to_images(rows.redrawn)
-    after, causes = model.calibrate(best.output), task.space.causes(rows, result.move)
+    after, causes = model.calibrate(result.output), task.space.causes(rows, result.move)
     attribution = task.space.attribution(rows, result.gain)
     if isinstance(task.space, Nuisance):
         causes = _most_helpful_first(causes, attribution)
@@ -120,7 +120,7 @@ def _find(task: Task, result: SearchResult, gradients: Sequence[bool]) -> _Findi
         redrawn_read=model.predict(model.to_pixels(redrawn)),
         after=after,
         labels_before=rows.output.labels,
-        labels_after=best.output.labels,
+        labels_after=result.output.labels,
         measured=_measured(task, result, after)
         | {"reconstruction_error": (facts.float() - redrawn.float()).abs().mean((1, 2, 3)) / 255},
         causes=causes,
@@ -150,13 +150,13 @@ def _measured(task: Task, result: SearchResult, after: Prediction) -> dict[str, 
     model, rows, best = task.model, task.rows, result.best
     measured = {
         "validity_margin": best.margin,
-        "identity": (rows.output.identity * best.output.identity).sum(1),
+        "identity": (rows.output.identity * result.output.identity).sum(1),
         "realism": after.realism,
         "stability": measure.stability(model, rows, best.images, best.margin > 0),
-        "support": measure.support(model, best.output.labels),
+        "support": measure.support(model, result.output.labels),
     }
     if isinstance(task.space, Nuisance):
-        measured["reached"] = task.space.reached(rows, result.move, best.output.latent)
+        measured["reached"] = task.space.reached(rows, result.move, result.output.latent)
     return measured
 
 
@@ -174,7 +174,7 @@ def _gradients(
 
 def _agreements(task: Task, result: SearchResult) -> list[JudgeAgreement | None]:
     rows, best = task.rows, result.best
-    shift = best.output.labels - rows.output.labels
+    shift = result.output.labels - rows.output.labels
     return judge_agreements(
         task.judge,
         rows.x,

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from affect.catalogue import Region
 from affect.counterfactual.search import Rows, Space, progress
 from affect.model import AffectModel, ModelOutput
+from affect.reading_network import ReadingOutput
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -134,7 +135,7 @@ def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Te
     )
     agree = torch.zeros(len(x), device=x.device)
     for sign in (1, -1):
-        margin, _ = progress(model, model.read((x + sign * noise).clamp(-1, 1)), rows)
+        margin, _ = progress(model, model.read_state((x + sign * noise).clamp(-1, 1)), rows)
         agree += ((margin > 0) == met).float() / 2
     return agree
 
@@ -167,15 +168,17 @@ def integrated_gradients(model: AffectModel, rows: Rows) -> tuple[Tensor, Tensor
         total = torch.zeros_like(x)
         for step in range(GRADIENT_STEPS):
             between = (x * (step + 0.5) / GRADIENT_STEPS).requires_grad_(True)
-            (gradient,) = torch.autograd.grad(_number(model.read(between), column).sum(), between)
+            (gradient,) = torch.autograd.grad(
+                _number(model.read_state(between), column).sum(), between
+            )
             total += gradient / GRADIENT_STEPS
         shares = (total * x).sum(1)
-        span = _number(rows.output, column) - _number(model.read(torch.zeros_like(x)), column)
+        span = _number(rows.output, column) - _number(model.read_state(torch.zeros_like(x)), column)
         error = (shares.sum((1, 2)) - span).abs() / span.abs().clamp(min=1e-6)
     return shares.detach(), error.detach()
 
 
-def _number(output: ModelOutput, column: Tensor) -> Tensor:
+def _number(output: ModelOutput | ReadingOutput, column: Tensor) -> Tensor:
     return torch.cat([output.logits, output.va], dim=1).gather(1, column[:, None]).squeeze(1)
 
 

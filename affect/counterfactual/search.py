@@ -9,8 +9,8 @@ hard row does not hold the others:
   still flips it; where no set flips it, push the nearest further (BISECTIONS tries)
 
 Another answer to the same question repeats the last two rounds without what led the answers before
-it, so answers differ in their cause. A try is an edit, quantised to 8 bits, and read again. Shape
-letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
+it, so answers differ in their cause. A try is an edit, quantised to 8 bits, and its state read
+again. Shape letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from affect.counterfactual.question import VA_TOLERANCE
 from affect.model import AffectModel, ModelOutput
+from affect.reading_network import ReadingOutput
 from affect.rows import join_rows, take_rows
 
 Cause = tuple[str, float, float]  # what was moved, from, to
@@ -63,10 +64,9 @@ class Rows:
 
 @dataclass
 class Candidates:
-    """R edited faces as 8-bit pictures, and what is read off those."""
+    """R edited faces as 8-bit pictures, and how near each comes."""
 
     images: Tensor  # (R, S, S, 3) uint8
-    output: ModelOutput  # without feature maps
     margin: Tensor  # (R,) above 0 exactly when the question is met
     # (R,) how far the decision has come, 1 = met with clearance; grows even when a value overshoots
     reach: Tensor
@@ -77,6 +77,7 @@ class SearchResult:
     """The best try of each row."""
 
     best: Candidates  # N of them
+    output: ModelOutput  # what is read off those, without feature maps
     move: Tensor  # (N, M) the change that the generator was asked for
     gain: Tensor  # (N, P) reach gained by moving along each axis alone
 
@@ -138,13 +139,17 @@ def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) ->
     barred, found = torch.zeros_like(gain, dtype=torch.bool), list[SearchResult]()
     for number in range(answers):
         moves = space.proposals(rows, gain, barred, first=number == 0)
-        one = SearchResult(*_least(model, rows, space, moves), gain)
+        best, move = _least(model, rows, space, moves)
+        output = replace(model.read(model.to_pixels(best.images)), maps=())
+        one = SearchResult(best, output, move, gain)
         found.append(one)
         barred = barred | space.leading_axes(rows, gain, one.move)
     return found
 
 
-def progress(model: AffectModel, output: ModelOutput, rows: Rows) -> tuple[Tensor, Tensor]:
+def progress(
+    model: AffectModel, output: ModelOutput | ReadingOutput, rows: Rows
+) -> tuple[Tensor, Tensor]:
     """Margin and reach (N,) of readings of these rows' faces; see `Candidates`."""
     scale, shift, threshold = model.platt.unbind(1)
     logits = output.logits * scale + shift - torch.logit(threshold)  # (N, K) above 0: present
@@ -163,14 +168,16 @@ def progress(model: AffectModel, output: ModelOutput, rows: Rows) -> tuple[Tenso
 def attempt(
     model: AffectModel, rows: Rows, move: Tensor, source: Tensor, space: Space
 ) -> Candidates:
-    """Edit the faces of rows `source` (R,) by moves (R, M); quantise; read."""
+    """Edit the faces of rows `source` (R,) by moves (R, M); quantise; read the state, nothing
+    else.
+    """
     parts = []
     for start in range(0, len(move), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         part = take_rows(rows, source[chunk])
         images = space.draw(part, move[chunk])
-        output = replace(model.read(model.to_pixels(images)), maps=())
-        parts.append(Candidates(images, output, *progress(model, output, part)))
+        output = model.read_state(model.to_pixels(images))
+        parts.append(Candidates(images, *progress(model, output, part)))
     return join_rows(parts, torch.cat)
 
 
