@@ -2,10 +2,12 @@
 our gateway, LitServe, BentoML.
 
 python -m benchmarks.servers [--weights weights] [--clients 16] [--seconds 10] [--rounds 3]
+[--workers 1]
 [--rivals .venv-rivals]
 
 Each gets the same 224 px JPEG, decodes it, finds and aligns the face, reads it in batches of up to
-32 and answers JSON; each has one worker for the forward pass. All run from the start and take
+32 and answers JSON; each has as many workers for the forward pass, all with the decoding, finding
+and allocator settings of ours, but with torch. All run from the start and take
 turns, so that what else the machine does falls on all of them. BentoML needs another OpenTelemetry
 than ours, so LitServe and BentoML get an environment of their own, made at the first
 run, which borrows torch and the rest from this one. Our gateway decodes in two threads of its own,
@@ -34,7 +36,7 @@ import numpy as np
 import psutil
 import yaml
 
-from benchmarks.contenders.reader import BATCH, WEIGHTS
+from benchmarks.contenders.reader import BATCH, WEIGHTS, WORKERS
 from benchmarks.gateway import picture
 from benchmarks.load import AFRESH
 from service.backend import torchserve_config
@@ -90,15 +92,21 @@ class Server:
     "--rounds", type=int, default=3, show_default=True, help="after one that does not count"
 )
 @click.option(
+    "--workers", type=int, default=1, show_default=True, help="of each server, with a model each"
+)
+@click.option(
     "--rivals",
     type=click.Path(path_type=Path),
     default=Path(".venv/rivals"),
     show_default=True,
     help="environment, made if missing",
 )
-def main(weights: Path, clients: int, seconds: float, rounds: int, rivals: Path) -> None:
+def main(
+    weights: Path, clients: int, seconds: float, rounds: int, workers: int, rivals: Path
+) -> None:
     """Print a table: medians of rounds; latencies of all answers."""
     python = environment(rivals)
+    os.environ[WORKERS] = str(workers)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         servers = list(_started(stack, folder, weights.resolve(), python))
@@ -139,16 +147,11 @@ def _started(
     """The four servers, bare TorchServe first."""
     content = picture()
     encoded = base64.b64encode(content).decode()
-    serve = [
-        sys.executable,
-        "-m",
-        "affect.cli",
-        "serve",
-        "--weights",
-        str(weights),
-        "--port",
-        str(PORTS + 1),
-    ]
+    affectgan = [sys.executable, "-m", "affect.cli"]
+    models = str(folder / "models")
+    archive = [*affectgan, "archive", str(weights), "--out", models]
+    subprocess.run([*archive, "--workers", os.environ[WORKERS]], check=True, stdout=sys.stderr)
+    serve = [*affectgan, "serve", "--models", models, "--port", str(PORTS + 1)]
     lit = [str(python), "-m", "benchmarks.contenders.on_litserve", str(PORTS + 2)]
     bento = [
         str(python),
@@ -190,8 +193,8 @@ def _torchserve(folder: Path) -> list[str]:
     its own.
     """
     config = {
-        "minWorkers": 1,
-        "maxWorkers": 1,
+        "minWorkers": int(os.environ[WORKERS]),
+        "maxWorkers": int(os.environ[WORKERS]),
         "batchSize": BATCH,
         "maxBatchDelay": 1,
         "startupTimeout": 120,

@@ -1,17 +1,18 @@
-"""BentoML: a batchable API of one worker. The picture comes in JSON."""
+"""BentoML: a batchable API. The picture comes in JSON."""
 
 import base64
+import os
 from typing import Any
 
 import bentoml
 
-from benchmarks.contenders.reader import BATCH, Reader
+from benchmarks.contenders.reader import BATCH, WORKERS, Reader
 
 # its batching refuses requests that it expects to take longer; none is to be refused here
 MOST_MS = 10_000
 
 
-@bentoml.service(workers=1, traffic={"timeout": 60})
+@bentoml.service(workers=int(os.environ.get(WORKERS, "1")), traffic={"timeout": 60})
 class Reading:
     """One reading for each picture."""
 

@@ -4,12 +4,13 @@ The picture comes in JSON, as its guides have it.
 """
 
 import base64
+import os
 import sys
 from typing import Any
 
 import litserve
 
-from benchmarks.contenders.reader import BATCH, BATCH_SECONDS, AlignedFace, Reader
+from benchmarks.contenders.reader import BATCH, BATCH_SECONDS, WORKERS, AlignedFace, Reader
 
 
 class Reading(litserve.LitAPI):  # type: ignore[misc]
@@ -38,7 +39,9 @@ class Reading(litserve.LitAPI):  # type: ignore[misc]
 
 if __name__ == "__main__":
     api = Reading(max_batch_size=BATCH, batch_timeout=BATCH_SECONDS)
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
+    litserve.LitServer(
+        api, accelerator="cpu", workers_per_device=int(os.environ.get(WORKERS, "1"))
+    ).run(
         host="127.0.0.1",
         port=int(sys.argv[1]),
         num_api_servers=1,
