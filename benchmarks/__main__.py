@@ -81,7 +81,8 @@ def main(weights: Path, skip: tuple[str, ...], history: Path) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     keep_freed_memory()
-    decode_ms = cpu_ms(lambda: Image.open(io.BytesIO(portrait(512))).load())
+    content = portrait(512)
+    decode_ms = cpu_ms(lambda: Image.open(io.BytesIO(content)).load())
     figures = [Figure("pictures", "Pillow decodes a 512 px JPEG", decode_ms, "CPU ms")]
     before = _last(history)
     click.echo(f"{_machine()}\n\n| part | figure | value | decodes | before: decodes |")
