@@ -60,7 +60,7 @@ class Message:
     def to_bytes(self, card: ModelCard) -> bytes:
         """Bytes for the model of this card. Raises ProtocolError when a field does not fit it."""
         tensors = {name: np.ascontiguousarray(tensor) for name, tensor in _flatten(self).items()}
-        _check(type(self), tensors, card)
+        _check(type(self), tensors, _sides(card))
         header = {
             "message": self.kind,
             "format": FORMAT,
@@ -83,8 +83,9 @@ class Message:
                     header.get(name),
                     f"this side expects {expected!r}: both must serve the same archive",
                 )
-        tensors = _with_absent(cls, tensors, card)
-        _check(cls, tensors, card)
+        sides = _sides(card)
+        tensors = _with_absent(cls, tensors, sides)
+        _check(cls, tensors, sides)
         return cls._from_metadata(
             arguments_from_tensors(cls, tensors), orjson.loads(header["words"])
         )
@@ -154,25 +155,22 @@ def arguments_from_tensors(
     return arguments
 
 
-def _check(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: ModelCard) -> None:
-    """Hold names, types and shapes against the message's fields and the card.
+def _check(kind: type[Message], tensors: Mapping[str, NDArray[Any]], sides: dict[str, int]) -> None:
+    """Hold names, types and shapes against the message's fields and the card's sides.
 
-    Letters that the card does not fix must agree.
+    Letters that the card does not fix must agree; they are added to `sides`.
     """
     expected = tensors_of(kind)
     if tensors.keys() != expected.keys():
         raise ProtocolError(
             "tensors", sorted(tensors), f"a {kind.kind} has {', '.join(sorted(expected))}"
         )
-    sides = _sides(card)
     for name, spec in expected.items():
         tensor = tensors[name]
         if tensor.dtype != spec.dtype:
             raise ProtocolError(name, str(tensor.dtype), f"give {spec.dtype}")
-        if len(tensor.shape) != len(spec.shape) or any(
-            side != sides.setdefault(letter, side)
-            for letter, side in zip(spec.shape, tensor.shape, strict=True)
-        ):
+        expected_shape = tuple(map(sides.setdefault, spec.shape, tensor.shape))
+        if tensor.shape != expected_shape or len(tensor.shape) != len(spec.shape):
             known = ", ".join(
                 f"{letter} = {side}" for letter, side in sides.items() if letter.isalpha()
             )
@@ -184,10 +182,11 @@ def _check(kind: type[Message], tensors: Mapping[str, NDArray[Any]], card: Model
 
 
 def _with_absent(
-    kind: type[Message], tensors: dict[str, NDArray[Any]], card: ModelCard
+    kind: type[Any], tensors: dict[str, NDArray[Any]], sides: Mapping[str, int]
 ) -> dict[str, NDArray[Any]]:
     """What the card's model does not read may be absent: older archives do not write it."""
-    sides = _sides(card)
+    if tensors.keys() == tensors_of(kind).keys():
+        return tensors
     rows = len(next(iter(tensors.values()), ()))
     absent = {
         name: np.zeros([sides.get(letter, rows) for letter in spec.shape], spec.dtype)

@@ -102,6 +102,7 @@ def create_app(
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,  # `predict` in generated clients
         redirect_slashes=False,  # RequestMiddleware takes both spellings
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # we have our own
         docs_url=None,  # both load their scripts from elsewhere; add_page has our own
         redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},

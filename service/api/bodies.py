@@ -34,6 +34,7 @@ class BodyReader:
         self.settings, self.metrics = settings, metrics
         self._uploads: Counter[str] = Counter()
         self._held: Counter[str] = Counter()  # bytes
+        metrics.bodies.set_function(self._held.total)
 
     @asynccontextmanager
     async def read(self, request: Request[Any], principal: Principal) -> AsyncIterator[bytes]:
@@ -94,12 +95,10 @@ class BodyReader:
             detail = "too much is being sent at once; try again"
             raise Problem("overloaded", detail, headers=CLOSE, retry_seconds=1)
         self._held[caller] += size
-        self.metrics.bodies.inc(size)
 
     def release(self, caller: str, size: int) -> None:
         """They are gone."""
         _subtract(self._held, caller, size)
-        self.metrics.bodies.dec(size)
 
 
 class _Held:

@@ -83,8 +83,8 @@ class ConcurrencyLimiter:
         self.rate = ServiceRateEstimator(clock)
         self._all = _Load()
         self._callers: dict[str, _Load] = {}
-        self._in_flight = metrics.in_flight.labels(operation)  # looked up once
-        self._expected = metrics.expected.labels(operation)
+        metrics.in_flight.labels(operation).set_function(lambda: self.requests)
+        metrics.expected.labels(operation).set_function(lambda: self.expected_seconds)
 
     @property
     def requests(self) -> int:
@@ -96,12 +96,17 @@ class ConcurrencyLimiter:
         """In flight."""
         return self._all.images
 
+    @property
+    def expected_seconds(self) -> float:
+        """Until what is in flight is done."""
+        return self.images * self.rate.seconds_per_image
+
     def check(self, deadline_seconds: float, caller: str = "") -> None:
         """Raises Problem when one request more would find no room, or not be done in time."""
         own = self._callers.get(caller, _Load())
         if self.requests >= self.capacity:
             why = f"{self.requests} {self.operation} requests are in flight"
-            raise self._overloaded(why, self.images * self.rate.seconds_per_image / 2)
+            raise self._overloaded(why, self.expected_seconds / 2)
         if own.requests >= self.caller_capacity:
             why = f"{own.requests} {self.operation} requests of yours are in flight"
             raise self._overloaded(why, own.images * self.rate.seconds_per_image / 2)
@@ -156,8 +161,6 @@ class ConcurrencyLimiter:
             load.images += images
         if not own.requests:
             del self._callers[caller]
-        self._in_flight.set(self.requests)
-        self._expected.set(self.images * self.rate.seconds_per_image)
 
     def _check_time(
         self, images: int, deadline_seconds: float, caller: str, *, is_new: bool = False

@@ -75,6 +75,7 @@ class FairSlots:
         self._callers: dict[str, _Caller] = {}
         self._now = 0.0  # what the caller had whose turn came last
         self._mean_seconds = 0.0  # of a slot
+        self._waiting = 0  # turns
 
     @asynccontextmanager
     async def turn(self, size: int = 1) -> AsyncIterator[None]:
@@ -101,8 +102,12 @@ class FairSlots:
             self._grant()
 
     async def _wait(self, caller: _Caller, request: _Request, size: int) -> None:
+        if not self._waiting and self._has_room(size):
+            self._take(caller, size)
+            return
         waiting = _Waiting(size, asyncio.get_running_loop().create_future())
         request.turns.append(waiting)
+        self._waiting += 1
         self._grant()
         try:
             await waiting.granted
@@ -111,22 +116,28 @@ class FairSlots:
                 self.in_use -= size
             else:
                 request.turns.remove(waiting)
+                self._waiting -= 1
             raise
 
     def _grant(self) -> None:
         """Give slots to whoever had least."""
-        while self.in_use < self.capacity or not self.in_use:
+        while self._waiting:
             callers = [caller for caller in self._callers.values() if caller.waiting]
-            if not callers:
-                return
             caller = min(callers, key=lambda one: one.served)
             request = min(caller.waiting, key=lambda one: one.served)
             size = request.turns[0].size
-            if self.in_use and self.in_use + size > self.capacity:
+            if not self._has_room(size):
                 return
-            self.in_use += size
-            self._now = max(self._now, caller.served)
+            self._take(caller, size)
+            self._waiting -= 1
             request.turns.popleft().granted.set_result(None)
+
+    def _has_room(self, size: int) -> bool:
+        return not self.in_use or self.in_use + size <= self.capacity
+
+    def _take(self, caller: _Caller, size: int) -> None:
+        self.in_use += size
+        self._now = max(self._now, caller.served)
 
     def _charge(self, caller: _Caller, request: _Request, seconds: float) -> None:
         caller.served += seconds

@@ -119,11 +119,11 @@ class ModelRegistry:
         the version is not removed.
         """
         chosen = self.choose(name, version, operation=operation, prefix=prefix)
-        self._count(chosen, 1)
+        chosen.in_flight += 1
         try:
             yield chosen
         finally:
-            self._count(chosen, -1)
+            chosen.in_flight -= 1
 
     def find(self, name: str, version: str | None = None) -> Version:
         """The version, or the model's default. Raises Problem: 404."""
@@ -169,6 +169,8 @@ class ModelRegistry:
             Operations(backend, self.preprocessor, self.metrics, card, self.marker),
         )
         self.versions.append(version)
+        in_flight = self.metrics.serving.labels(version.name, version.version)
+        in_flight.set_function(lambda: version.in_flight)
         self.metrics.describe(card, digest)
         if card.name not in self.routes:
             self.route(card.name, Route(default=card.version))
@@ -242,10 +244,6 @@ class ModelRegistry:
         if version not in versions:
             raise RoutingError(f"{name} has no version {version!r}; there is {_quoted(versions)}")
         return versions[version]
-
-    def _count(self, version: Version, requests: int) -> None:
-        version.in_flight += requests
-        self.metrics.serving.labels(version.name, version.version).set(version.in_flight)
 
     def _summary(self, version: Version) -> dict[str, Any]:
         route = self.routes[version.name]

@@ -104,6 +104,7 @@ class ResponseCache:
             timer=clock,
             getsizeof=lambda result: result.size_bytes,
         )
+        metrics.cache_bytes.set_function(lambda: self._local.currsize)
         self._in_flight: dict[bytes, InFlight] = {}
         self._counters: dict[tuple[str, str], Counter] = {}
         self._unsent: dict[str, bytes] = {}
@@ -229,7 +230,6 @@ class ResponseCache:
     def _remember(self, key: CacheKey, result: InferenceResult) -> None:
         if result.size_bytes <= self.most_bytes // 8:
             self._local[key.digest] = result
-            self.metrics.cache_bytes.set(self._local.currsize)
 
     # -- Redis -------------------------------------------------------------------------------------
 

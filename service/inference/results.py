@@ -20,7 +20,7 @@ from affect.faces import Face
 from affect.protocol.messages import ExplanationDetails, Predictions
 from affect.protocol.tensor_codec import tensors_of
 
-# Beside numbers and images, as measured of predictions with their JSON (18 AUs).
+# Beside encoded images, as measured of predictions with their JSON (18 AUs).
 RESULT_BYTES, FACE_BYTES = 1500, 2000
 Row = range | RowProblem
 
@@ -43,8 +43,8 @@ class InferenceResult:
     @cached_property
     def size_bytes(self) -> int:
         """About what it takes in memory, its JSON included."""
-        values = _size(tuple(vars(self).values()))
-        return RESULT_BYTES + FACE_BYTES * len(self.read) + values
+        images = sum(map(_size, vars(self).values()))
+        return RESULT_BYTES + FACE_BYTES * len(self.read) + images
 
     def distinct_faces(self, row: range) -> range:
         """The indices of a row that are of different faces."""
@@ -132,11 +132,7 @@ def _moved(row: Row, offset: int) -> Row:
 
 
 def _size(value: Any) -> int:
-    """Of arrays and images, wherever they are."""
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, Predictions):
-        return _size(tuple(vars(value).values()))
+    """Of encoded images, wherever they are."""
     if isinstance(value, tuple):
         return sum(map(_size, value))
     return len(value) if isinstance(value, bytes) else 0

@@ -19,6 +19,8 @@ from opentelemetry.trace import (
     SpanKind,
     StatusCode,
     Tracer,
+    format_span_id,
+    format_trace_id,
     get_current_span,
     set_span_in_context,
 )
@@ -81,9 +83,11 @@ def backend_span(operation: Operation, card: ModelCard) -> Iterator[Span]:
 
 def traceparent_of(span: Span) -> str:
     """The header that makes a span the parent of another process's; "" outside of requests."""
-    headers: dict[str, str] = {}
-    _PROPAGATOR.inject(headers, set_span_in_context(span, Context()))
-    return headers.get(HEADER, "")
+    own = span.get_span_context()
+    if not own.is_valid:
+        return ""
+    ids = format_trace_id(own.trace_id), format_span_id(own.span_id)
+    return f"00-{ids[0]}-{ids[1]}-{own.trace_flags:02x}"
 
 
 def record_response(span: Span, method: str, route: str, status: int) -> None:
