@@ -1,4 +1,6 @@
-"""Adds the shipped weights to the wheel, as the data-only package `affectgan_weights`; all else is in pyproject.toml."""
+"""Adds the shipped weights to the wheel, as the data-only package `affectgan_weights`; all else is
+in pyproject.toml.
+"""
 
 from setuptools import find_packages, setup
 

@@ -1,4 +1,6 @@
-"""Answers of /v1, as pydantic models: what the gateway sends, openapi.yaml describes and clients read."""
+"""Answers of /v1, as pydantic models: what the gateway sends, openapi.yaml describes and clients
+read.
+"""
 
 import base64
 from typing import Annotated, Any, Literal
@@ -128,7 +130,9 @@ class Reading(_Answer):
     arousal: Signed | None = None
     """How excited the shown state looks, from -1 (calm) to 1 (excited)."""
     realism: Probability
-    """Share of the faces the model learnt from that look at least as strange to it; near 0: no face, or unlike any it knows."""
+    """Share of the faces the model learnt from that look at least as strange to it; near 0: no
+    face, or unlike any it knows.
+    """
     expression: ExpressionReading | None = None
     """The class of expression, where the model knows classes."""
     pose: HeadPose | None = None
@@ -173,7 +177,9 @@ class PredictAnswer(_Answer):
 
 
 class GenerateResult(_Answer):
-    """One face: what was asked of the model in full, and what the predictor reads off the picture."""
+    """One face: what was asked of the model in full, and what the predictor reads off the
+    picture.
+    """
 
     index: int
     """Place of the item in the request, from 0."""
@@ -229,7 +235,9 @@ class Change(_Answer):
     label: str
     """A FACS code, `valence`, `arousal`, or a nuisance of the card."""
     start: float = Field(alias="from")
-    """Before: intensity of an Action Unit, valence or arousal, or the place between a nuisance's ends."""
+    """Before: intensity of an Action Unit, valence or arousal, or the place between a nuisance's
+    ends.
+    """
     to: float
     """After, in the same unit."""
 
@@ -307,7 +315,9 @@ class ExplainResult(_Answer):
     sentence: str | None = None
     """The answer in words."""
     box: tuple[float, float, float, float] | None = None
-    """The face: x, y, width, height in px of the picture as it stands upright; null for an aligned crop."""
+    """The face: x, y, width, height in px of the picture as it stands upright; null for an aligned
+    crop.
+    """
     factual: Reading | None = None
     """What is read off the face."""
     reconstruction: Reconstruction | None = None
@@ -315,7 +325,9 @@ class ExplainResult(_Answer):
     counterfactual: Counterfactual | None = None
     """The changed face."""
     causes: list[Change] | None = None
-    """What was moved: AUs by intensity, or nuisances by where the face stands between their ends, 0 and 1."""
+    """What was moved: AUs by intensity, or nuisances by where the face stands between their ends, 0
+    and 1.
+    """
     changes: list[Change] | None = None
     """Readings that moved, the largest first."""
     map: ChangeMap | None = None
@@ -325,11 +337,15 @@ class ExplainResult(_Answer):
     regions: dict[str, float] | None = None
     """Share of the change in each region of the face and outside it."""
     attribution: dict[str, float] | None = None
-    """How far moving each AU (or nuisance) alone moves the decision as was asked: logits of an AU, points of valence or arousal."""
+    """How far moving each AU (or nuisance) alone moves the decision as was asked: logits of an AU,
+    points of valence or arousal.
+    """
     integrated_gradients: PixelShares | None = None
     """Which pixels made the decision, when asked for."""
     scores: dict[str, float] | None = None
-    """Measures by name: validity_margin, identity, realism, stability, support, proximity, sparsity and others."""
+    """Measures by name: validity_margin, identity, realism, stability, support, proximity, sparsity
+    and others.
+    """
     trust: Trust | None = None
     """How far to trust it, and why."""
     alternatives: list[Alternative] | None = None
@@ -369,7 +385,9 @@ class Readiness(_Answer):
     """Whether requests would be served."""
 
     ready: bool
-    """Every operation of the default version has a worker that is ready, and nobody is shutting down."""
+    """Every operation of the default version has a worker that is ready, and nobody is shutting
+    down.
+    """
     draining: bool
     """The gateway finishes what it has and takes nothing more."""
     operations: dict[str, bool]

@@ -1,7 +1,8 @@
-"""The model card: everything a handler, the gateway or a person must know about a model, in one JSON file.
+"""The model card: everything a handler, the gateway or a person must know about a model, in one
+JSON file.
 
-Written as `card.json` beside `weights.safetensors`, in a run folder and inside every archive. Nothing in it is
-configured anywhere else.
+Written as `card.json` beside `weights.safetensors`, in a run folder and inside every archive.
+Nothing in it is configured anywhere else.
 """
 
 from pathlib import Path
@@ -12,12 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from affect.labels import DIMENSIONS, Vocabulary
 
 CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
-# Raised when networks or card change so that older code cannot run newer weights, or the other way round.
+# Raised when networks or card change so that older code cannot run newer weights, or the other way
+# round.
 FORMAT = 1
 
 
 class CardError(ValueError):
-    """A card that does not fit this code, its weights or its handler: says which field and what to do."""
+    """A card that does not fit this code, its weights or its handler: says which field and what to
+    do.
+    """
 
 
 class _Frozen(BaseModel):
@@ -46,12 +50,15 @@ class NetworkSize(_Frozen):
     )
     reader: tuple[int, ...] = Field(
         default=(),
-        description="channels of the reading network, from half the side (trunk: the side) down to 4 px; empty: the trunk reads",
+        description="channels of the reading network, from half the side (trunk: the side) down to "
+        "4 px; empty: the trunk reads",
     )
 
 
 class Calibration(_Frozen):
-    """Platt scaling of one AU, fitted on validation: P(present) = sigmoid(scale * logit + shift); present if P >= threshold."""
+    """Platt scaling of one AU, fitted on validation: P(present) = sigmoid(scale * logit + shift);
+    present if P >= threshold.
+    """
 
     scale: float = Field(default=1.0, gt=0)
     """Factor of the logit."""
@@ -89,8 +96,8 @@ class DataSummary(_Frozen):
 
 
 class WarningLimits(_Frozen):
-    """Beyond what a reading carries a warning (affect/protocol/reading_warnings.py). LOG.md says how the
-    defaults were measured.
+    """Beyond what a reading carries a warning (affect/protocol/reading_warnings.py). LOG.md says
+    how the defaults were measured.
     """
 
     realism: float = Field(
@@ -105,7 +112,9 @@ class WarningLimits(_Frozen):
 
 
 class ModelCard(_Frozen):
-    """The card. `digest` is the SHA-256 of the weights file; `seen_images` is how long the run was trained."""
+    """The card. `digest` is the SHA-256 of the weights file; `seen_images` is how long the run was
+    trained.
+    """
 
     format: int = FORMAT
     """Format of this card."""
@@ -136,7 +145,8 @@ class ModelCard(_Frozen):
     """Measured figures by name."""
     reference: dict[str, list[float]] = Field(
         default={},
-        description="quantiles 0..1 of scores on real faces: critic, strangeness, reconstruction_error, and of each label",
+        description="quantiles 0..1 of scores on real faces: critic, strangeness, "
+        "reconstruction_error, and of each label",
     )
     expressions: tuple[str, ...] = Field(
         default=(), description="classes of expression it reads, in order; empty: none"
@@ -152,7 +162,8 @@ class ModelCard(_Frozen):
     )
     nuisances: tuple[str, ...] = Field(
         default=(),
-        description='what should not matter and may be asked about ("light: dim to bright"), in the order of the weights',
+        description='what should not matter and may be asked about ("light: dim to bright"), in '
+        "the order of the weights",
     )
     licence: str = "Apache-2.0"
     """Licence of the weights (SPDX)."""
@@ -186,7 +197,8 @@ class ModelCard(_Frozen):
             )
         if missing:
             raise ValueError(
-                f"calibration has no entry for {', '.join(missing)}; write one for every AU of the vocabulary"
+                f"calibration has no entry for {', '.join(missing)}; write one for every AU of the "
+                "vocabulary"
             )
         return self
 
@@ -219,7 +231,9 @@ class ModelCard(_Frozen):
 
     @classmethod
     def load(cls, folder: Path) -> "ModelCard":
-        """Read card.json of a folder. Raises CardError when it is missing, broken or of another format."""
+        """Read card.json of a folder. Raises CardError when it is missing, broken or of another
+        format.
+        """
         return cls.parse((folder / CARD_FILE).read_bytes(), where=str(folder / CARD_FILE))
 
     @classmethod
@@ -231,6 +245,7 @@ class ModelCard(_Frozen):
             raise CardError(f"{where} is not a card this version can read: {error}") from error
         if card.format != FORMAT:
             raise CardError(
-                f"{where} has format {card.format}; this version reads format {FORMAT}: archive the run again"
+                f"{where} has format {card.format}; this version reads format {FORMAT}: archive "
+                "the run again"
             )
         return card

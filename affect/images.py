@@ -222,8 +222,8 @@ def encode(
 ) -> bytes:
     """(H, W, 3) or (H, W) uint8 to PNG, JPEG or WebP bytes; the same picture gives the same bytes.
 
-    `quality` is that of JPEG and WebP, `compression` (0 to 9) that of PNG. With `synthetic` (what made it: model, version, seed ...) the file says in its own metadata that
-    a model drew it.
+    `quality` is that of JPEG and WebP, `compression` (0 to 9) that of PNG. With `synthetic` (what
+    made it: model, version, seed ...) the file says in its own metadata that a model drew it.
     """
     kind = next((name for name, value in MEDIA_TYPES.items() if value == media_type), None)
     if kind is None:

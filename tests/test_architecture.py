@@ -45,8 +45,8 @@ LIGHT = (
 ORDER = {
     "affect": """
         version catalogue labels card precision rows image_headers images marking picture_grid faces
-        cores inputs answers archive model_folders networks reading_network model ssgan2019 factory judge
-        counterfactual protocol batches client local cli
+        cores inputs answers archive model_folders networks reading_network model ssgan2019 factory
+              judge counterfactual protocol batches client local cli
     """,
     "training": "pages renderer database teacher sources gan evaluation alignment archive export",
     "training.evaluation": """

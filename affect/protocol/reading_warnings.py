@@ -31,7 +31,8 @@ def reading_warnings(
 ) -> tuple[ReadingWarning, ...]:
     """Why the reading in this row may mean nothing; empty where nothing speaks against it.
 
-    Without `face`, of a picture that came as an aligned crop, nothing is said about finder and size.
+    Without `face`, of a picture that came as an aligned crop, nothing is said about finder and
+    size.
     """
     return (*_of_reading(card, read, row), *(_of_face(card, face) if face else ()))
 
@@ -57,8 +58,12 @@ def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[Readin
 def _of_face(card: ModelCard, face: Face) -> Iterator[ReadingWarning]:
     limits, side_px = card.warning_limits, min(face.box[2:])
     if face.confidence < limits.confidence:
-        detail = f"the finder is sure of a face by {face.confidence:.2f}; {limits.confidence:.2f} is firm"
+        sure, firm = face.confidence, limits.confidence
+        detail = f"the finder is sure of a face by {sure:.2f}; {firm:.2f} is firm"
         yield ReadingWarning(FINDER_UNSURE, detail)
     if side_px < limits.face_px:
-        detail = f"the face is {side_px:.0f} px wide; below {limits.face_px:.0f} px much of it is guessed"
+        detail = (
+            f"the face is {side_px:.0f} px wide; "
+            f"below {limits.face_px:.0f} px much of it is guessed"
+        )
         yield ReadingWarning(SMALL_FACE, detail)

@@ -1,4 +1,6 @@
-"""Pages of the book that are made from what they describe: the interface, commands, settings, cards, notebooks."""
+"""Pages of the book that are made from what they describe: the interface, commands, settings,
+cards, notebooks.
+"""
 
 import json
 import re
@@ -50,7 +52,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def http_reference(document: Json) -> str:
     """Every operation with its forms, parameters and answers, then every schema."""
     parts = [
-        "# HTTP\n\nMade from `openapi.yaml`, which is made from the code. A running gateway shows it "
+        "# HTTP\n\nMade from `openapi.yaml`, which is made from the code. A running gateway shows "
+        "it "
         "at `/docs` (to try) and `/redoc` (to read), and serves it at `/openapi.json`.\n"
     ]
     for path, methods in document["paths"].items():
@@ -154,7 +157,8 @@ def settings_reference() -> str:
         shown = "" if default in (None, (), "") else f"`{default}`"
         rows.append(f"| `AFFECTGAN_{name.upper()}` | {shown} | {_cell(field.description or '')} |")
     head = (
-        "# Settings\n\nThe gateway reads variables of its environment, and files of the same name in "
+        "# Settings\n\nThe gateway reads variables of its environment, and files of the same name "
+        "in "
         "`AFFECTGAN_SECRETS_DIR`.\n\n| variable | default | |\n|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"
@@ -175,7 +179,8 @@ def model_card(card: Json) -> str:
         f"- Action Units: {', '.join(card['vocabulary'])}.",
         f"- Nuisances that may be asked about: {'; '.join(card['nuisances'])}.",
         "\n## What it learnt from\n",
-        f"- Database `{data['name']}`: {data['images']:,} pictures of {', '.join(data['sources'])}.",
+        f"- Database `{data['name']}`: {data['images']:,} pictures of "
+        f"{', '.join(data['sources'])}.",
         f"- Licence: {data['licence']}.",
         f"- Preset `{card['preset']}`, {card['seen_images']:,} pictures seen, seed {card['seed']}.",
         f"- Weights: {card['licence']}, SHA-256 `{card['digest']}`.",

@@ -157,7 +157,9 @@ def bounded_http(settings: Settings) -> Any:
 
 
 class InvalidRequestFilter(logging.Filter):
-    """Of uvicorn's lines about requests that are no HTTP, which anybody can send, one in a while."""
+    """Of uvicorn's lines about requests that are no HTTP, which anybody can send, one in a
+    while.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -175,8 +177,8 @@ class InvalidRequestFilter(logging.Filter):
 
 
 def quiet_when_crowded(loop: asyncio.AbstractEventLoop) -> None:
-    """asyncio logs every connection that it cannot accept, two thousand at a time, and uvicorn every
-    one that sends what is no HTTP.
+    """asyncio logs every connection that it cannot accept, two thousand at a time, and uvicorn
+    every one that sends what is no HTTP.
     """
     logging.getLogger("uvicorn.error").addFilter(InvalidRequestFilter())
     line = RareLine("no descriptors are left to accept connections with")

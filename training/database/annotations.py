@@ -31,7 +31,9 @@ class Annotations:
 
     @classmethod
     def unknown(cls, count: int, aus: int) -> "Annotations":
-        """Of so many rows and Action Units that nobody annotated; what labels there are is certain."""
+        """Of so many rows and Action Units that nobody annotated; what labels there are is
+        certain.
+        """
         return cls(
             np.full(count, UNKNOWN, np.int64),
             np.full((count, len(POSE)), np.nan, np.float32),

@@ -1,12 +1,14 @@
 """One training step: every loss of a batch of pairs, in one sum with one backward pass.
 
-L = L_aux(x) + L_id + L_rec(G(E(x), y*), x*) + L_read(x~) + [ D: softplus(c(x~) - c(x)) + gamma/2 (R1 + R2) | G: softplus(c(x) - c(x~)) ]
+L = L_aux(x) + L_id + L_rec(G(E(x), y*), x*) + L_read(x~)
+    + [ D: softplus(c(x~) - c(x)) + gamma/2 (R1 + R2) | G: softplus(c(x) - c(x~)) ]
 
-and for faces without a twin x*, which have no L_rec when they move, a way back instead (training/gan/cycle.py).
+and for faces without a twin x*, which have no L_rec when they move, a way back instead
+(training/gan/cycle.py).
 
-The step only returns values; who logs or applies them is the loop's business. On several processes every value is that of the
-whole batch (training/gan/distributed.py), and nothing here waits for the device.
-Shape letters: B pairs, S side in px, K Action Units, Z latent.
+The step only returns values; who logs or applies them is the loop's business. On several processes
+every value is that of the whole batch (training/gan/distributed.py), and nothing here waits for the
+device. Shape letters: B pairs, S side in px, K Action Units, Z latent.
 """
 
 from collections.abc import Iterator
@@ -35,7 +37,9 @@ from training.gan.reading_losses import (
 
 @dataclass(frozen=True)
 class Pairs:
-    """Faces x and their twins as the networks see them. The twin of a face that has none is somebody else, in the state it may move to."""
+    """Faces x and their twins as the networks see them. The twin of a face that has none is
+    somebody else, in the state it may move to.
+    """
 
     x: Tensor  # (B, 3, S, S) in [-1, 1]
     y: Tensor  # (B, K + 2), NaN = unknown
@@ -46,7 +50,9 @@ class Pairs:
         None  # of the B faces, then of their twins, for a reading network
     )
     photographs: int = 0  # so many last rows show people: read and edited, never drawn anew
-    twinless: bool = False  # whether any face of the data has no twin; a fact of the data and not of the batch, so that ranks agree
+    # whether any face of the data has no twin; a fact of the data and not of the batch, so that
+    # ranks agree
+    twinless: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,9 @@ class Drawn:
     z: Tensor  # (R, Z) its latent
     real: Tensor  # (R,) index of the pair whose twin is its relativistic opponent
     edited: Tensor  # (R,) bool: through the skips of its pair's face, not from the latent alone
-    copies: int  # the first `copies` rows should equal their pair's twin, unless they moved; the others are new people
+    # the first `copies` rows should equal their pair's twin, unless they moved; the others are new
+    # people
+    copies: int
 
 
 def step_losses(
@@ -70,7 +78,9 @@ def step_losses(
     step: int,
     rng: StepRandom,
 ) -> dict[str, Tensor]:
-    """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens reader and critic."""
+    """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens
+    reader and critic.
+    """
     ranks = rng.ranks
     values = {} if model.reader is None else _reading(model, pairs, config, rng)
     if not config.draws and model.reader is not None:
@@ -108,7 +118,9 @@ def step_losses(
     copy = drawn.x[: drawn.copies]
 
     def goal(own: Tensor, others: Tensor, found: Tensor) -> Tensor:
-        """What a drawn row should equal; what moved should equal nothing that is known, so it is held against itself."""
+        """What a drawn row should equal; what moved should equal nothing that is known, so it is
+        held against itself.
+        """
         wanted = _either(still, own, others)
         return wanted if moved is None else _either(moved, found.detach(), wanted)
 
@@ -184,7 +196,9 @@ def _cut(output: ReadingOutput, rows: Tensor | slice) -> ReadingOutput:
 
 @torch.no_grad()
 def _as_read(model: AffectModel, face: ModelOutput, x: Tensor) -> ModelOutput:
-    """The faces with the state that the reading network sees, as when they are edited in service."""
+    """The faces with the state that the reading network sees, as when they are edited in
+    service.
+    """
     state = model.read_state(x)
     return replace(face, logits=state.logits, va=state.va)
 
@@ -196,7 +210,9 @@ def _more(model: AffectModel) -> list[nn.Module]:
 
 @contextmanager
 def learning(network: nn.Module) -> Iterator[None]:
-    """Within, batch statistics are of the batch and are gathered; elsewhere the network only reads."""
+    """Within, batch statistics are of the batch and are gathered; elsewhere the network only
+    reads.
+    """
     network.train()
     try:
         yield
@@ -214,7 +230,9 @@ def _draw(
     newcomers: int,
     rng: StepRandom,
 ) -> Drawn:
-    """Each face moved to its state y (through the skips where `edits`), then `newcomers` people in the same states."""
+    """Each face moved to its state y (through the skips where `edits`), then `newcomers` people in
+    the same states.
+    """
     count = len(seen)
     move = (y - face.labels.detach()) * edits[:, None]
     z = face.latent
@@ -250,7 +268,9 @@ def _unpaired(
     config: TrainConfig,
     ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """What moved without a twin to compare with must come back, and be known for the same person: its picture stands in for the twin."""
+    """What moved without a twin to compare with must come back, and be known for the same person:
+    its picture stands in for the twin.
+    """
     back = cycle_loss(model, x, y, face, copy, copied, edits=edits, moved=moved)
     known = losses.identity_loss(
         ranks.gather(face.identity), ranks.gather(copied.identity), ranks.gather(moved)
@@ -268,7 +288,9 @@ def _adversary(
     step: int,
     ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """The game: the critic on real twins against drawn faces in the same state, and the decoder against the frozen critic."""
+    """The game: the critic on real twins against drawn faces in the same state, and the decoder
+    against the frozen critic.
+    """
     fake = drawn.x.detach()
     found = model.encode(fake, drawn.y, None)
     weight = torch.where(drawn.edited, config.adversary_weight, config.latent_adversary_weight)
@@ -325,7 +347,9 @@ def _either(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(*modules: nn.Module) -> Iterator[None]:
-    """Within, these modules pass gradients through but gather none: the decoder learns from the reader, not the reverse."""
+    """Within, these modules pass gradients through but gather none: the decoder learns from the
+    reader, not the reverse.
+    """
     parameters = [parameter for module in modules for parameter in module.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(False)

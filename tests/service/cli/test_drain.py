@@ -1,4 +1,6 @@
-"""SIGTERM: the balancer learns of it first, what was accepted is answered, the process ends well."""
+"""SIGTERM: the balancer learns of it first, what was accepted is answered, the process ends
+well.
+"""
 
 import json
 import signal

@@ -1,4 +1,6 @@
-"""axe finds nothing in any state, the keyboard reaches everything, 320 px are enough, dark is dark."""
+"""axe finds nothing in any state, the keyboard reaches everything, 320 px are enough, dark is
+dark.
+"""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,6 @@
-"""People to pick, states to begin from, sliders that can be let go, faces that say they are synthetic."""
+"""People to pick, states to begin from, sliders that can be let go, faces that say they are
+synthetic.
+"""
 
 import json
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""English and German, each with every word; the language is the browser's unless another is chosen."""
+"""English and German, each with every word; the language is the browser's unless another is
+chosen.
+"""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""Every answer belongs to the picture, face or wish that it was asked for, however late it comes."""
+"""Every answer belongs to the picture, face or wish that it was asked for, however late it
+comes.
+"""
 
 from tests.support.browser import EXAMPLES, Gate, Visit
 

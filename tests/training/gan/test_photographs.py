@@ -1,4 +1,6 @@
-"""Photographs of people teach reading and editing, and never what is drawn from the latent alone."""
+"""Photographs of people teach reading and editing, and never what is drawn from the latent
+alone.
+"""
 
 from dataclasses import replace
 from pathlib import Path

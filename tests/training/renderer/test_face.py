@@ -1,4 +1,6 @@
-"""Faces that can be trusted: where the eyes are, which side is left, what an Action Unit changes, what it does not."""
+"""Faces that can be trusted: where the eyes are, which side is left, what an Action Unit changes,
+what it does not.
+"""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,6 @@
-"""The head's basis: symmetric where people are, local where muscles are, the sexes as the source has them."""
+"""The head's basis: symmetric where people are, local where muscles are, the sexes as the source
+has them.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The camera: one setting for all twins, noise of its own for every picture, each part of it measurable."""
+"""The camera: one setting for all twins, noise of its own for every picture, each part of it
+measurable.
+"""
 
 from dataclasses import replace
 

@@ -1,8 +1,8 @@
-"""What evaluation writes into a model's card before it measures: calibration, and quantiles of what is
-read off faces that are not the test's.
+"""What evaluation writes into a model's card before it measures: calibration, and quantiles of what
+is read off faces that are not the test's.
 
-Where photographs are given, thresholds are held at what people at rest allow (`calibration`), and the
-quantiles, by which realism ranks a face and drift is seen, are of renders and people alike.
+Where photographs are given, thresholds are held at what people at rest allow (`calibration`), and
+the quantiles, by which realism ranks a face and drift is seen, are of renders and people alike.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """How well a model reads photographs, which must not stand beside figures on renders.
 
-Labels of photographs are pseudo-labels of a teacher (`training.teacher`), each with a confidence, or
-annotations of a set that the user holds. An Action Unit counts as there from PRESENT on and as
+Labels of photographs are pseudo-labels of a teacher (`training.teacher`), each with a confidence,
+or annotations of a set that the user holds. An Action Unit counts as there from PRESENT on and as
 absent up to ABSENT; between them nobody can say. What needs no labels at all is measured too: what
 moves when the picture hardly does, whether valence and arousal agree with the Action Units, and
 which Action Units are ever read. Shape letters: N faces, S side in px, K Action Units.

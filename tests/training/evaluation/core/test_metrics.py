@@ -29,12 +29,12 @@ COUNTS = RNG.integers(0, 4, (3, 400)).astype(float)
         (metrics.auc, sk.roc_auc_score, SCORE),
     ],
 )
-def test_presence_metrics_equal_scikit_learn_for_every_resampling(ours, theirs, guess):
+def test_presence_metrics_equal_scikit_learn_for_every_resampling(ours, theirs, guess) -> None:
     expected = [theirs(TRUTH, guess, sample_weight=weights) for weights in COUNTS]
     np.testing.assert_allclose(ours(TRUTH, guess, COUNTS), expected, rtol=1e-9)
 
 
-def test_calibration_error_equals_torchmetrics():
+def test_calibration_error_equals_torchmetrics() -> None:
     theirs = BinaryCalibrationError(n_bins=metrics.ECE_BINS, norm="l1")(
         torch.tensor(SCORE), torch.tensor(TRUTH).int()
     )
@@ -43,14 +43,14 @@ def test_calibration_error_equals_torchmetrics():
     )
 
 
-def test_concordance_equals_torchmetrics_up_to_its_n_minus_1():
+def test_concordance_equals_torchmetrics_up_to_its_n_minus_1() -> None:
     theirs = float(ConcordanceCorrCoef()(torch.tensor(Y), torch.tensor(X)))
     assert metrics.ccc(X, Y)[0] == pytest.approx(theirs, abs=2e-3)
     by_hand = 2 * np.cov(X, Y, bias=True)[0, 1] / (X.var() + Y.var() + (X.mean() - Y.mean()) ** 2)
     assert metrics.ccc(X, Y)[0] == pytest.approx(by_hand, rel=1e-12)
 
 
-def test_icc31_equals_the_analysis_of_variance_it_is_defined_by():
+def test_icc31_equals_the_analysis_of_variance_it_is_defined_by() -> None:
     ratings = np.stack([X, Y], axis=1)
     people, raters = ratings.shape
     between = raters * ((ratings.mean(1) - ratings.mean()) ** 2).sum() / (people - 1)
@@ -59,7 +59,7 @@ def test_icc31_equals_the_analysis_of_variance_it_is_defined_by():
     assert metrics.icc31(X, Y)[0] == pytest.approx((between - error) / (between + error), rel=1e-9)
 
 
-def test_the_other_real_valued_metrics_equal_numpy_and_scikit_learn():
+def test_the_other_real_valued_metrics_equal_numpy_and_scikit_learn() -> None:
     assert metrics.rmse(X, Y)[0] == pytest.approx(sk.mean_squared_error(X, Y) ** 0.5)
     assert metrics.mean_absolute_error(X, Y)[0] == pytest.approx(sk.mean_absolute_error(X, Y))
     assert metrics.pearson(X, Y)[0] == pytest.approx(np.corrcoef(X, Y)[0, 1])
@@ -69,7 +69,7 @@ def test_the_other_real_valued_metrics_equal_numpy_and_scikit_learn():
 @pytest.mark.parametrize(
     "metric", [metrics.ccc, metrics.rmse, metrics.icc31, metrics.sign_agreement, metrics.pearson]
 )
-def test_a_weight_of_two_counts_a_face_twice(metric):
+def test_a_weight_of_two_counts_a_face_twice(metric) -> None:
     twice = np.repeat(np.arange(400), COUNTS[0].astype(int))
     np.testing.assert_allclose(metric(X, Y, COUNTS[:1]), metric(X[twice], Y[twice]), rtol=1e-9)
 
@@ -78,7 +78,7 @@ def test_a_weight_of_two_counts_a_face_twice(metric):
     "metric",
     [metrics.f1, metrics.auc, metrics.ccc, metrics.rmse, metrics.expected_calibration_error],
 )
-def test_faces_without_a_label_are_dropped(metric):
+def test_faces_without_a_label_are_dropped(metric) -> None:
     truth = np.where(np.arange(400) % 3 == 0, np.nan, TRUTH)
     known = np.isfinite(truth)
     guess = DECIDED if metric is metrics.f1 else SCORE
@@ -86,11 +86,11 @@ def test_faces_without_a_label_are_dropped(metric):
 
 
 @pytest.mark.parametrize("metric", [metrics.f1, metrics.auc, metrics.recall])
-def test_an_au_that_nobody_shows_has_no_figure(metric):
+def test_an_au_that_nobody_shows_has_no_figure(metric) -> None:
     assert np.isnan(metric(np.zeros(10), np.ones(10))[0])
 
 
-def test_people_are_resampled_whole():
+def test_people_are_resampled_whole() -> None:
     people = np.repeat(np.arange(20), 5)
     weights = metrics.resamplings(people, np.random.default_rng(0), 50)
     assert (weights[0] == 1).all()
@@ -98,7 +98,7 @@ def test_people_are_resampled_whole():
     assert (weights.sum(1) == 100).all()
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     rng, hits = np.random.default_rng(1), 0
     for _ in range(200):
         people = np.repeat(rng.normal(size=60), 4)  # four pictures of each are nearly the same
@@ -109,12 +109,12 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert 0.88 <= hits / 200 <= 0.99
 
 
-def test_the_mean_over_labels_leaves_out_labels_without_a_figure():
+def test_the_mean_over_labels_leaves_out_labels_without_a_figure() -> None:
     mean = metrics.mean_over_labels([np.array([0.5, 0.7]), np.array([np.nan, 0.1])])
     np.testing.assert_allclose(mean, [0.5, 0.4])
 
 
-def test_the_median_of_every_resampling_is_that_of_the_faces_it_holds():
+def test_the_median_of_every_resampling_is_that_of_the_faces_it_holds() -> None:
     interval = metrics.median_interval(X, np.ones((1, 400)))
     assert interval.value == pytest.approx(np.quantile(X, 0.5, method="inverted_cdf"))
     repeated = [np.quantile(X, 0.5, method="inverted_cdf", weights=weights) for weights in COUNTS]
@@ -122,7 +122,7 @@ def test_the_median_of_every_resampling_is_that_of_the_faces_it_holds():
     assert (both.low, both.high) == pytest.approx(tuple(np.quantile(repeated, [0.025, 0.975])))
 
 
-def test_the_interval_of_a_calibration_error_holds_its_figure():
+def test_the_interval_of_a_calibration_error_holds_its_figure() -> None:
     rng = np.random.default_rng(3)
     probability = rng.random(500)
     present = (rng.random(500) < probability).astype(float)

@@ -22,7 +22,7 @@ from training.evaluation.judge.training import (
 )
 
 
-def test_a_judge_reads_people_it_never_saw(judge_folder, drawn_database):
+def test_a_judge_reads_people_it_never_saw(judge_folder, drawn_database) -> None:
     judge = Judge.load(judge_folder)
     database = Database.open(drawn_database)
     smile = database.labels("test")[:, 1]
@@ -32,7 +32,7 @@ def test_a_judge_reads_people_it_never_saw(judge_folder, drawn_database):
     assert judge.card.held_out["valence"][0] > 0.7
 
 
-def test_a_judge_comes_back_from_its_files_and_takes_faces_of_any_size(judge_folder):
+def test_a_judge_comes_back_from_its_files_and_takes_faces_of_any_size(judge_folder) -> None:
     judge = Judge.load(judge_folder)
     faces = torch.rand(3, 3, 64, 64) * 2 - 1
     assert judge.read(faces).shape == (3, 5)
@@ -40,7 +40,7 @@ def test_a_judge_comes_back_from_its_files_and_takes_faces_of_any_size(judge_fol
     assert torch.equal(Judge.load(judge_folder).read(faces), judge.read(faces))
 
 
-def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder):
+def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder) -> None:
     judge = Judge.load(judge_folder)
     faces = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     small = np.stack([cv2.resize(face, (32, 32), interpolation=cv2.INTER_AREA) for face in faces])
@@ -50,7 +50,7 @@ def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder):
     assert torch.allclose(large, shrunk, atol=0.02)  # the database rounds to 8 bits
 
 
-def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder):
+def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder) -> None:
     judge = Judge.load(judge_folder)
     faces = torch.rand(3, 3, 64, 64) * 2 - 1
     both = torch.stack([judge(faces)[0], judge(faces.flip(3))[0]]).mean(0)
@@ -59,7 +59,7 @@ def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder):
     assert torch.allclose(judge.features(faces), judge(faces)[1], atol=1e-5)
 
 
-def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder, tmp_path):
+def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder, tmp_path) -> None:
     judge = Judge.load(judge_folder)
     judge.save(tmp_path)
     path = tmp_path / JUDGE_WEIGHTS_FILE
@@ -68,12 +68,12 @@ def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder, tmp_path):
         Judge.load(tmp_path)
 
 
-def test_a_folder_without_a_judge_says_how_to_make_one(tmp_path):
+def test_a_folder_without_a_judge_says_how_to_make_one(tmp_path) -> None:
     with pytest.raises(JudgeError, match="affectgan judge"):
         Judge.load(tmp_path)
 
 
-def test_labels_that_nobody_gave_add_nothing_to_the_loss():
+def test_labels_that_nobody_gave_add_nothing_to_the_loss() -> None:
     raw = torch.randn(8, 5)
     y = torch.rand(8, 5)
     y[:, 0] = float("nan")
@@ -83,7 +83,7 @@ def test_labels_that_nobody_gave_add_nothing_to_the_loss():
     assert torch.isfinite(judge_loss(raw, torch.full((8, 5), float("nan"))))
 
 
-def test_augmentation_is_the_same_for_the_same_seed_and_stays_in_range():
+def test_augmentation_is_the_same_for_the_same_seed_and_stays_in_range() -> None:
     x = torch.rand(6, 3, 32, 32) * 2 - 1
     once, again = (augment(x, torch.Generator().manual_seed(4)) for _ in range(2))
     assert torch.equal(once, again)
@@ -91,7 +91,7 @@ def test_augmentation_is_the_same_for_the_same_seed_and_stays_in_range():
     assert (once - x).abs().mean() > 0.05
 
 
-def test_another_seed_is_another_judge(drawn_database, tmp_path):
+def test_another_seed_is_another_judge(drawn_database, tmp_path) -> None:
     config = replace(QUICK_JUDGE, images=64)
     first, second = (
         train_judge(drawn_database, tmp_path / str(seed), replace(config, seed=seed))
@@ -100,7 +100,7 @@ def test_another_seed_is_another_judge(drawn_database, tmp_path):
     assert first.card.sha256 != second.card.sha256
 
 
-def test_twins_that_are_told_apart_rightly_cost_nothing():
+def test_twins_that_are_told_apart_rightly_cost_nothing() -> None:
     y = torch.tensor([[0.2, 0.5, -0.5], [0.7, 0.1, 0.3]])
     raw = torch.cat([torch.logit(y[:, :1]), torch.atanh(y[:, 1:])], dim=1)
     assert twin_loss(raw, y) < 1e-10
@@ -109,7 +109,7 @@ def test_twins_that_are_told_apart_rightly_cost_nothing():
     assert torch.isfinite(twin_loss(raw, y))
 
 
-def test_the_judge_does_not_mind_the_light(judge_folder):
+def test_the_judge_does_not_mind_the_light(judge_folder) -> None:
     judge = Judge.load(judge_folder)
     faces = torch.rand(3, 3, 32, 32) - 0.5
     assert (judge.read(faces) - judge.read(0.8 * faces - 0.1)).abs().max() < 0.1

@@ -37,7 +37,7 @@ def pairs(count: int, right: int) -> tuple[Faces, Read]:
     return faces, made_reading(logits, np.zeros((2 * count, 2)))
 
 
-def test_the_share_of_pairs_in_the_right_order_with_wilsons_interval():
+def test_the_share_of_pairs_in_the_right_order_with_wilsons_interval() -> None:
     (smile,) = pairwise_rankings(CARD, *pairs(50, 47))
     assert (smile.name, smile.pairs, smile.right.value) == ("AU12", 50, 0.94)
     z = norm.ppf(0.975)
@@ -50,11 +50,11 @@ def test_the_share_of_pairs_in_the_right_order_with_wilsons_interval():
     )
 
 
-def test_a_few_pairs_that_are_all_right_are_no_certainty():
+def test_a_few_pairs_that_are_all_right_are_no_certainty() -> None:
     assert pairwise_rankings(CARD, *pairs(10, 10))[0].right.low < 0.75
 
 
-def test_pairs_that_differ_too_little_too_few_pairs_and_faces_alone_have_no_figure():
+def test_pairs_that_differ_too_little_too_few_pairs_and_faces_alone_have_no_figure() -> None:
     faces, read = pairs(4, 4)
     assert pairwise_rankings(CARD, faces, read) == ()
     faces, read = pairs(20, 20)
@@ -62,7 +62,7 @@ def test_pairs_that_differ_too_little_too_few_pairs_and_faces_alone_have_no_figu
     assert pairwise_rankings(CARD, faces, read) == ()
 
 
-def test_a_tie_counts_half():
+def test_a_tie_counts_half() -> None:
     faces, read = pairs(10, 10)
     read.logits[:] = 0
     assert pairwise_rankings(CARD, faces, read)[0].right.value == 0.5

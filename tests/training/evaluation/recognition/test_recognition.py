@@ -42,7 +42,7 @@ def made(*, noise: float, worse: float = 0.0) -> tuple[Faces, Read, np.ndarray]:
     return faces, made_reading(logits, va), weights
 
 
-def test_a_perfect_reading_gets_perfect_figures():
+def test_a_perfect_reading_gets_perfect_figures() -> None:
     faces, read, weights = made(noise=0)
     found = recognition.recognise(CARD, faces, read, weights)
     assert found.mean_auc.value == found.mean_auc.low == 1
@@ -51,7 +51,7 @@ def test_a_perfect_reading_gets_perfect_figures():
     assert found.va[0].oracle_ccc.value < 1 < found.va[0].of_oracle.value
 
 
-def test_calibrated_thresholds_beat_the_neutral_one():
+def test_calibrated_thresholds_beat_the_neutral_one() -> None:
     faces, read, weights = made(noise=0.1)
     shifted = replace(read, logits=read.logits - 4)
     calibrated = CARD.model_copy(
@@ -64,7 +64,7 @@ def test_calibrated_thresholds_beat_the_neutral_one():
     assert after > before + 0.2
 
 
-def test_the_group_that_is_read_worse_is_named_with_its_gap():
+def test_the_group_that_is_read_worse_is_named_with_its_gap() -> None:
     faces, read, weights = made(noise=0.05, worse=0.5)
     (table,) = recognition.group_tables(CARD, faces, read, weights)
     gaps = {gap.figure: gap for gap in table.gaps}
@@ -76,7 +76,7 @@ def test_the_group_that_is_read_worse_is_named_with_its_gap():
 
 
 @pytest.mark.parametrize(("labels", "aus", "va"), [("au", 2, 0), ("va", 0, 2), ("both", 2, 2)])
-def test_a_run_is_judged_on_what_it_learnt_only(labels, aus, va):
+def test_a_run_is_judged_on_what_it_learnt_only(labels, aus, va) -> None:
     faces, read, weights = made(noise=0.1)
     card = CARD.model_copy(update={"labels": labels})
     found = recognition.recognise(card, faces, read, weights)
@@ -85,7 +85,7 @@ def test_a_run_is_judged_on_what_it_learnt_only(labels, aus, va):
     assert recognition.group_tables(card, faces, read, weights)
 
 
-def test_an_unlabelled_au_has_no_row_and_spoils_no_mean():
+def test_an_unlabelled_au_has_no_row_and_spoils_no_mean() -> None:
     faces, read, weights = made(noise=0.1)
     faces.truth[:, 0] = np.nan
     found = recognition.recognise(CARD, faces, read, weights)

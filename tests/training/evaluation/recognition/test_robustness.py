@@ -23,7 +23,7 @@ FACE = (
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_harm_keeps_the_shape_and_changes_the_picture(name):
+def test_a_harm_keeps_the_shape_and_changes_the_picture(name) -> None:
     _, strengths, corruption = CORRUPTIONS[name]
     for strength in strengths:
         hurt = corruption(FACE, strength, np.random.default_rng(1))
@@ -32,7 +32,7 @@ def test_a_harm_keeps_the_shape_and_changes_the_picture(name):
 
 
 @pytest.mark.parametrize("name", ["blur", "noise", "JPEG", "darkness", "small face"])
-def test_a_stronger_harm_is_further_from_the_face(name):
+def test_a_stronger_harm_is_further_from_the_face(name) -> None:
     _, strengths, corruption = CORRUPTIONS[name]
     far = [
         np.abs(corruption(FACE, strength, np.random.default_rng(1)).astype(float) - FACE).mean()
@@ -41,7 +41,7 @@ def test_a_stronger_harm_is_further_from_the_face(name):
     assert far == sorted(far)
 
 
-def test_the_strengths_mean_what_they_say():
+def test_the_strengths_mean_what_they_say() -> None:
     rng = np.random.default_rng(0)
     assert (
         darkness(np.full((4, 4, 3), 255, np.uint8), 1, rng) == round(255 * 0.5 ** (1 / 2.2))
@@ -53,7 +53,7 @@ def test_the_strengths_mean_what_they_say():
 
 
 @pytest.mark.parametrize("name", OUTSIDERS)
-def test_an_outsider_is_a_picture_of_the_faces_size_and_not_the_face(name):
+def test_an_outsider_is_a_picture_of_the_faces_size_and_not_the_face(name) -> None:
     picture = OUTSIDERS[name](FACE, np.random.default_rng(2))
     assert (picture.shape, picture.dtype) == (FACE.shape, np.uint8)
     assert np.abs(picture.astype(float) - FACE).mean() > 5

@@ -63,7 +63,7 @@ def written(run, drawn_database, judge_folder):
     return measured
 
 
-def test_the_card_gets_calibration_reference_and_quality(run, written):
+def test_the_card_gets_calibration_reference_and_quality(run, written) -> None:
     card = ModelCard.load(run / "model")
     assert load_model(run / "model").card == card
     assert any(calibration != Calibration() for calibration in card.calibration.values())
@@ -77,7 +77,9 @@ def test_the_card_gets_calibration_reference_and_quality(run, written):
     assert card.quality["au_auc"].split == "test"
 
 
-def test_weights_that_do_not_know_what_is_strange_learn_it(run, written, drawn_database, tmp_path):
+def test_weights_that_do_not_know_what_is_strange_learn_it(
+    run, written, drawn_database, tmp_path
+) -> None:
     model, older = load_model(run / "model"), tmp_path / "older"
     nothing = torch.eye(len(model.feature_mean))
     model.feature_whitener.copy_(nothing)
@@ -91,7 +93,7 @@ def test_weights_that_do_not_know_what_is_strange_learn_it(run, written, drawn_d
     assert "strangeness" in again.card.reference
 
 
-def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written):
+def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written) -> None:
     made = written.generated
     assert made.ceiling.mean_auc.value > 0.85
     assert made.samples.mean_auc.value < made.ceiling.mean_auc.low
@@ -101,7 +103,7 @@ def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written):
     assert np.array(made.cross_talk.matrix).shape == (3, 3)
 
 
-def test_the_json_is_strict_and_holds_the_figures(run, written):
+def test_the_json_is_strict_and_holds_the_figures(run, written) -> None:
     content = json.loads(
         (run / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name)
     )
@@ -112,7 +114,7 @@ def test_the_json_is_strict_and_holds_the_figures(run, written):
     assert len(content["robustness"]) == 8
 
 
-def test_json_that_is_folded_says_the_same_in_fewer_lines():
+def test_json_that_is_folded_says_the_same_in_fewer_lines() -> None:
     value = {
         "a": {"value": 0.5, "low": None},
         "rows": [[1, 2], [3, 4]],
@@ -141,7 +143,7 @@ class _Page(HTMLParser):
         self.open = False
 
 
-def test_the_page_needs_no_other_file(run, written):
+def test_the_page_needs_no_other_file(run, written) -> None:
     text = (run / "report.html").read_text()
     page = _Page()
     page.feed(text)
@@ -163,7 +165,7 @@ def test_the_page_needs_no_other_file(run, written):
 )
 def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
     labels, missing, tmp_path, drawn_database
-):
+) -> None:
     untrained_run(tmp_path, drawn_database, labels)
     answer = CliRunner().invoke(
         command, [str(tmp_path), "--data", str(drawn_database), "--images", "64"]
@@ -178,7 +180,7 @@ def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
 
 def test_photographs_are_measured_apart_and_hold_the_thresholds(
     tmp_path, drawn_database, photograph_database
-):
+) -> None:
     untrained_run(tmp_path, drawn_database)
     given = ["--data", str(drawn_database), "--photographs", str(photograph_database)]
     answer = CliRunner().invoke(command, [str(tmp_path), *given, "--images", "64"])
@@ -192,14 +194,14 @@ def test_photographs_are_measured_apart_and_hold_the_thresholds(
     assert "people: au_auc" in card.quality
 
 
-def test_the_terminal_gets_every_headline(written):
+def test_the_terminal_gets_every_headline(written) -> None:
     text = report.summary_text(written)
     for name, value, _ in report.headline(written):
         assert name in text
         assert math.isnan(value.value) or f"{value.value:.3f}" in text
 
 
-def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
+def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database) -> None:
     database, model = Database.open(drawn_database), load_model(run / "model")
     rng = np.random.default_rng(0)
     faces = load_faces(database, model, "test", 1000, rng)
@@ -209,7 +211,7 @@ def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database):
     assert found.nearer.low > 0.95
 
 
-def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_folder):
+def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_folder) -> None:
     evaluator = JudgeEvaluator(Judge.load(judge_folder), load_model(run / "model"))
     asked = np.random.default_rng(0).uniform(0, 1, (50, 5))
     assert evaluator.control(asked, asked, np.arange(50)).mean_auc.value == 1
@@ -218,7 +220,7 @@ def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_fold
     assert evaluator.control(half, asked, np.arange(50)).mean_auc.value == 1
 
 
-def test_a_direction_that_is_never_reached_is_found():
+def test_a_direction_that_is_never_reached_is_found() -> None:
     places = np.array(
         [[r * np.cos(a), r * np.sin(a)] for r in (0.4, 0.8) for a in np.radians([0, 90, 180, 270])]
     )
@@ -231,7 +233,7 @@ def test_a_direction_that_is_never_reached_is_found():
     assert [found[0], found[180]] == pytest.approx([1, 1], abs=0.05)
 
 
-def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database):
+def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database) -> None:
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 1000, np.random.default_rng(0))
     found = fidelity.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
@@ -240,7 +242,7 @@ def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_databa
     assert fidelity.twin_edits(model, faces.take(np.arange(5)), 40, torch.Generator()) is None
 
 
-def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database):
+def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database) -> None:
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 20, np.random.default_rng(0))
     assert len(faces) == 20
@@ -248,7 +250,9 @@ def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database):
     assert (faces.identity[faces.twin_of] == faces.identity).all()
 
 
-def test_other_data_than_the_runs_own_leave_its_card_alone(run, written, drawn_database, tmp_path):
+def test_other_data_than_the_runs_own_leave_its_card_alone(
+    run, written, drawn_database, tmp_path
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(drawn_database, elsewhere)
     named = DataCard.load(elsewhere).model_copy(update={"name": "elsewhere"})
@@ -263,7 +267,7 @@ def test_other_data_than_the_runs_own_leave_its_card_alone(run, written, drawn_d
 
 def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(
     run, written, drawn_database, tmp_path
-):
+) -> None:
     source = Database.open(drawn_database)
     labels, who = source.labels("test"), source.column("test", "identity")
     lines = ["image,AU12,pair"]
@@ -303,7 +307,7 @@ def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(
 
 def test_too_few_people_have_no_distance_but_a_report_all_the_same(
     run, drawn_database, judge_folder
-):
+) -> None:
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 16, np.random.default_rng(0))
     features = np.random.default_rng(0).normal(size=(16, 4))
