@@ -22,7 +22,7 @@ class Region(StrEnum):
 
 
 @dataclass(frozen=True)
-class ActionUnit:
+class CatalogueEntry:
     """One Action Unit: FACS code, FACS name, the muscles that make it, the region where it
     shows.
     """
@@ -38,38 +38,42 @@ class ActionUnit:
         return int(self.code.removeprefix("AU"))
 
 
-def _units() -> tuple[ActionUnit, ...]:
+def _units() -> tuple[CatalogueEntry, ...]:
     brow, eye, cheek, nose, mouth, chin = Region
     return (
-        ActionUnit("AU1", "inner brow raiser", ("frontalis, pars medialis",), brow),
-        ActionUnit("AU2", "outer brow raiser", ("frontalis, pars lateralis",), brow),
-        ActionUnit("AU4", "brow lowerer", ("corrugator supercilii", "depressor supercilii"), brow),
-        ActionUnit("AU5", "upper lid raiser", ("levator palpebrae superioris",), eye),
-        ActionUnit("AU6", "cheek raiser", ("orbicularis oculi, pars orbitalis",), cheek),
-        ActionUnit("AU7", "lid tightener", ("orbicularis oculi, pars palpebralis",), eye),
-        ActionUnit("AU9", "nose wrinkler", ("levator labii superioris alaeque nasi",), nose),
-        ActionUnit("AU10", "upper lip raiser", ("levator labii superioris",), mouth),
-        ActionUnit("AU11", "nasolabial deepener", ("zygomaticus minor",), cheek),
-        ActionUnit("AU12", "lip corner puller", ("zygomaticus major",), mouth),
-        ActionUnit("AU14", "dimpler", ("buccinator",), mouth),
-        ActionUnit("AU15", "lip corner depressor", ("depressor anguli oris",), mouth),
-        ActionUnit("AU16", "lower lip depressor", ("depressor labii inferioris",), mouth),
-        ActionUnit("AU17", "chin raiser", ("mentalis",), chin),
-        ActionUnit("AU18", "lip pucker", ("incisivii labii",), mouth),
-        ActionUnit("AU20", "lip stretcher", ("risorius",), mouth),
-        ActionUnit("AU22", "lip funneler", ("orbicularis oris",), mouth),
-        ActionUnit("AU23", "lip tightener", ("orbicularis oris",), mouth),
-        ActionUnit("AU24", "lip pressor", ("orbicularis oris",), mouth),
-        ActionUnit("AU25", "lips part", ("depressor labii inferioris", "relaxed mentalis"), mouth),
-        ActionUnit("AU26", "jaw drop", ("relaxed masseter",), chin),
-        ActionUnit("AU27", "mouth stretch", ("pterygoids", "digastric"), chin),
-        ActionUnit("AU28", "lip suck", ("orbicularis oris",), mouth),
-        ActionUnit("AU43", "eyes closed", ("relaxed levator palpebrae superioris",), eye),
-        ActionUnit("AU45", "blink", ("relaxed levator palpebrae superioris",), eye),
+        CatalogueEntry("AU1", "inner brow raiser", ("frontalis, pars medialis",), brow),
+        CatalogueEntry("AU2", "outer brow raiser", ("frontalis, pars lateralis",), brow),
+        CatalogueEntry(
+            "AU4", "brow lowerer", ("corrugator supercilii", "depressor supercilii"), brow
+        ),
+        CatalogueEntry("AU5", "upper lid raiser", ("levator palpebrae superioris",), eye),
+        CatalogueEntry("AU6", "cheek raiser", ("orbicularis oculi, pars orbitalis",), cheek),
+        CatalogueEntry("AU7", "lid tightener", ("orbicularis oculi, pars palpebralis",), eye),
+        CatalogueEntry("AU9", "nose wrinkler", ("levator labii superioris alaeque nasi",), nose),
+        CatalogueEntry("AU10", "upper lip raiser", ("levator labii superioris",), mouth),
+        CatalogueEntry("AU11", "nasolabial deepener", ("zygomaticus minor",), cheek),
+        CatalogueEntry("AU12", "lip corner puller", ("zygomaticus major",), mouth),
+        CatalogueEntry("AU14", "dimpler", ("buccinator",), mouth),
+        CatalogueEntry("AU15", "lip corner depressor", ("depressor anguli oris",), mouth),
+        CatalogueEntry("AU16", "lower lip depressor", ("depressor labii inferioris",), mouth),
+        CatalogueEntry("AU17", "chin raiser", ("mentalis",), chin),
+        CatalogueEntry("AU18", "lip pucker", ("incisivii labii",), mouth),
+        CatalogueEntry("AU20", "lip stretcher", ("risorius",), mouth),
+        CatalogueEntry("AU22", "lip funneler", ("orbicularis oris",), mouth),
+        CatalogueEntry("AU23", "lip tightener", ("orbicularis oris",), mouth),
+        CatalogueEntry("AU24", "lip pressor", ("orbicularis oris",), mouth),
+        CatalogueEntry(
+            "AU25", "lips part", ("depressor labii inferioris", "relaxed mentalis"), mouth
+        ),
+        CatalogueEntry("AU26", "jaw drop", ("relaxed masseter",), chin),
+        CatalogueEntry("AU27", "mouth stretch", ("pterygoids", "digastric"), chin),
+        CatalogueEntry("AU28", "lip suck", ("orbicularis oris",), mouth),
+        CatalogueEntry("AU43", "eyes closed", ("relaxed levator palpebrae superioris",), eye),
+        CatalogueEntry("AU45", "blink", ("relaxed levator palpebrae superioris",), eye),
     )
 
 
-CATALOGUE: dict[str, ActionUnit] = {unit.code: unit for unit in _units()}
+CATALOGUE: dict[str, CatalogueEntry] = {unit.code: unit for unit in _units()}
 
 
 # AUs of paired muscles that people show on one side alone (FACS manual: scored L and R).

@@ -53,7 +53,7 @@ PICTURE_SUFFIXES = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class InputPicture:
     """One picture that is not opened yet, or the reason why it cannot be. `frame` and
     `time_seconds` say where in a video it was.
     """
@@ -105,27 +105,31 @@ class Picture:
         return checked_header(self.content())
 
 
-PictureLike: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | Picture
+PictureLike: TypeAlias = (
+    str | os.PathLike[str] | bytes | NDArray[np.uint8] | Image.Image | InputPicture
+)
 Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
 
 
-def expand(pictures: Pictures, *, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[Picture]:
+def expand(
+    pictures: Pictures, *, suffixes: frozenset[str] = PICTURE_SUFFIXES
+) -> Iterator[InputPicture]:
     """Every picture of what was handed in; folders in the order of their names, with the folders in
     them.
     """
-    if isinstance(pictures, str | os.PathLike | bytes | np.ndarray | Image.Image | Picture):
+    if isinstance(pictures, str | os.PathLike | bytes | np.ndarray | Image.Image | InputPicture):
         pictures = [pictures]
     for number, one in enumerate(pictures):
-        if isinstance(one, Picture):
+        if isinstance(one, InputPicture):
             yield one
         elif isinstance(one, str | os.PathLike):
-            yield from (Picture(str(path), path) for path in files(Path(one), suffixes))
+            yield from (InputPicture(str(path), path) for path in files(Path(one), suffixes))
         elif isinstance(one, bytes):
-            yield Picture(f"bytes-{number}", one)
+            yield InputPicture(f"bytes-{number}", one)
         elif isinstance(one, np.ndarray):
-            yield Picture(f"array-{number}", one)
+            yield InputPicture(f"array-{number}", one)
         elif isinstance(one, Image.Image):
-            yield Picture(str(getattr(one, "filename", "") or f"image-{number}"), one)
+            yield InputPicture(str(getattr(one, "filename", "") or f"image-{number}"), one)
         else:
             raise TypeError(
                 f"picture {number} is a {type(one).__name__}; give a path, bytes, a uint8 array "

@@ -61,7 +61,7 @@ class JudgeOutput:
     features: Tensor  # (B, F)
 
 
-class _Block(nn.Module):
+class _JudgeBlock(nn.Module):
     """Basic residual block (He et al. 2016) with batch norm; halves the side when the width
     changes.
     """
@@ -118,7 +118,7 @@ class Judge(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
         )
-        block = _Block if card.kind == "residual" else _InvertedBlock
+        block = _JudgeBlock if card.kind == "residual" else _InvertedBlock
         blocks: list[nn.Module] = [block(stem, stem)]
         for inputs, outputs in pairwise(card.widths):
             blocks += [block(inputs, outputs), block(outputs, outputs)]

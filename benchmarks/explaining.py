@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.factory import load_model
 from affect.images import decode
 from affect.judge import JUDGE_FILE, Judge
@@ -43,10 +43,14 @@ def main(weights: Path, faces: int, rounds: int) -> None:
     crops = np.stack([cv2.resize(crop, side, interpolation=cv2.INTER_AREA) for crop in examples])
     crops = np.resize(crops, (faces, *crops.shape[1:]))
     questions = {
-        "expression, one answer": Question(),
-        "expression, three answers": Question(answers=3),
-        "valence, one answer": Question("valence"),
-        **({"nuisance, one answer": Question(family="nuisance")} if model.card.nuisances else {}),
+        "expression, one answer": CounterfactualQuestion(),
+        "expression, three answers": CounterfactualQuestion(answers=3),
+        "valence, one answer": CounterfactualQuestion("valence"),
+        **(
+            {"nuisance, one answer": CounterfactualQuestion(family="nuisance")}
+            if model.card.nuisances
+            else {}
+        ),
     }
     click.echo(
         f"| question ({faces} faces at once, {model.card.image_px} px) | ms a face | "
@@ -62,7 +66,11 @@ def main(weights: Path, faces: int, rounds: int) -> None:
 
 
 def measured(
-    model: AffectModel, judge: Judge | None, crops: np.ndarray, question: Question, rounds: int
+    model: AffectModel,
+    judge: Judge | None,
+    crops: np.ndarray,
+    question: CounterfactualQuestion,
+    rounds: int,
 ) -> tuple[float, dict[str, float], int]:
     """Median seconds, rows through trunk and decoder a face, and how many answers are valid.
 

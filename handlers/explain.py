@@ -8,7 +8,7 @@ import torch
 
 from affect.allocator import keep_freed_memory
 from affect.archive import Context, device_of, folder_of, settings_of
-from affect.counterfactual import Question, explain
+from affect.counterfactual import CounterfactualQuestion, explain
 from affect.factory import load_model
 from affect.judge import JUDGE_FILE, Judge
 from affect.protocol.explanations import (
@@ -51,7 +51,9 @@ class ExplainHandler:
         crops = np.concatenate([request.crops for request in requests])
         gradients = np.concatenate([request.gradients for request in requests]).astype(bool)
         rows = [row for request in requests for row in questions_from_request(request, card)]
-        questions = {place: row for place, row in enumerate(rows) if isinstance(row, Question)}
+        questions = {
+            place: row for place, row in enumerate(rows) if isinstance(row, CounterfactualQuestion)
+        }
         explained = explain(
             self.model,
             crops[list(questions)],

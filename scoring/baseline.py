@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from affect.card import ModelCard
 from affect.labels import AROUSAL, VALENCE, allowed_range
-from affect.local.reading import ActionUnit, Reading
+from affect.local.reading import ActionUnit, LocalReading
 from scoring.persons import Person, person_of
 
 BINS = 1024  # of a median: its error is half a bin
@@ -27,17 +27,17 @@ BINS = 1024  # of a median: its error is half a bin
 class Baseline(Protocol):
     """Whose neutral face is known."""
 
-    def of(self, entry: Reading) -> Mapping[str, float]:
+    def of(self, entry: LocalReading) -> Mapping[str, float]:
         """The neutral of the person of this entry: intensity of each AU, valence, arousal."""
 
 
 class Neutral:
     """The same neutral face for everybody: that of a picture."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: LocalReading) -> None:
         self._values = _values(reading)
 
-    def of(self, entry: Reading) -> Mapping[str, float]:
+    def of(self, entry: LocalReading) -> Mapping[str, float]:
         """See `Baseline`."""
         return self._values
 
@@ -48,14 +48,14 @@ class Medians:
     def __init__(self) -> None:
         self._counts: dict[Person, dict[str, NDArray[np.int64]]] = defaultdict(dict)
 
-    def add(self, entry: Reading) -> None:
+    def add(self, entry: LocalReading) -> None:
         """Count one entry."""
         for name, value in _values(entry).items():
             low, high = allowed_range(name)
             counts = self._counts[person_of(entry)].setdefault(name, np.zeros(BINS, np.int64))
             counts[min(BINS - 1, int((value - low) / (high - low) * BINS))] += 1
 
-    def of(self, entry: Reading) -> Mapping[str, float]:
+    def of(self, entry: LocalReading) -> Mapping[str, float]:
         """See `Baseline`."""
         return {
             name: _median(name, counts)
@@ -69,7 +69,7 @@ def _median(name: str, counts: NDArray[np.int64]) -> float:
     return low + (place + 0.5) / BINS * (high - low)
 
 
-def corrected(entry: Reading, baseline: Baseline, card: ModelCard) -> Reading:
+def corrected(entry: LocalReading, baseline: Baseline, card: ModelCard) -> LocalReading:
     """The entry as difference from its person's neutral."""
     if entry.error is not None:
         return entry
@@ -103,7 +103,7 @@ def _logit(share: float) -> float:
     return math.log(share / (1 - share))
 
 
-def _values(entry: Reading) -> dict[str, float]:
+def _values(entry: LocalReading) -> dict[str, float]:
     numbers = {VALENCE: entry.valence, AROUSAL: entry.arousal}
     known = {name: value for name, value in numbers.items() if value is not None}
     return known | {code: unit.intensity for code, unit in entry.aus.items()}

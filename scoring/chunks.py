@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from affect.inputs import Picture
+from affect.inputs import InputPicture
 from scoring.sources import Position, Shard, pictures
 
 CHUNK_PICTURES = 16
@@ -30,7 +30,7 @@ class Mark:
 class Chunk:
     """Some pictures of one shard, and where the run stands when they are done."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[InputPicture, ...]
     mark: Mark
 
     def emptied(self) -> "Chunk":
@@ -46,7 +46,7 @@ def chunks(
     """The chunks of a shard, the `number`-th of its run, from a position on. The last one has no
     pictures.
     """
-    held, size, behind = list[Picture](), 0, position or {}
+    held, size, behind = list[InputPicture](), 0, position or {}
     for picture, behind in pictures(shard, every=every, position=position):
         held.append(picture)
         size += picture.source.nbytes if isinstance(picture.source, np.ndarray) else 0

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 from scoring.persons import Person, person_of
 
 CLOSED = ("AU45", "AU43")  # the first that a model has
@@ -31,8 +31,8 @@ class Event:
 
 @dataclass
 class _Closure:
-    onset: Reading
-    last: Reading
+    onset: LocalReading
+    last: LocalReading
     peak: float
 
 
@@ -43,7 +43,7 @@ class Blinks:
         self._closed: dict[Person, _Closure] = {}
         self._input = ""
 
-    def add(self, entry: Reading) -> Iterator[Event]:
+    def add(self, entry: LocalReading) -> Iterator[Event]:
         """Events that end with this entry."""
         if entry.input != self._input:
             yield from self.finish()

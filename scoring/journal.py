@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc
 
-from affect.local.reading import ActionUnit, Reading
+from affect.local.reading import ActionUnit, LocalReading
 from scoring.chunks import Mark
 
 RUN_FILE = "run.json"
@@ -115,14 +115,14 @@ class Journal:
                 journal.mark = _mark_of(part.schema)
         return journal
 
-    def replay(self) -> Iterator[list[Reading]]:
+    def replay(self) -> Iterator[list[LocalReading]]:
         """The entries of every picture so far, as they were added."""
         for number in range(self.parts):
             with ipc.open_file(self._path(number)) as part:
                 for batch in range(part.num_record_batches):
                     yield from _pictures(part.get_batch(batch).to_pylist())
 
-    def add(self, readings: Iterable[Sequence[Reading]], mark: Mark) -> None:
+    def add(self, readings: Iterable[Sequence[LocalReading]], mark: Mark) -> None:
         """The entries of the pictures of a chunk. Raises OSError when they cannot be written."""
         self._rows += [_row(entry) for entries in readings for entry in entries]
         self._next = mark
@@ -162,7 +162,7 @@ def _mark_of(schema: pa.Schema) -> Mark:
     return Mark(**json.loads(schema.metadata[b"mark"]))
 
 
-def _row(entry: Reading) -> dict[str, Any]:
+def _row(entry: LocalReading) -> dict[str, Any]:
     units = list(entry.aus.values())
     row = {name: getattr(entry, name) for name in SAME}
     return row | {
@@ -177,11 +177,11 @@ def _row(entry: Reading) -> dict[str, Any]:
     }
 
 
-def _reading(row: dict[str, Any]) -> Reading:
+def _reading(row: dict[str, Any]) -> LocalReading:
     units = zip(*(row[name] for name in ActionUnit.__slots__), strict=True)
     points = row["points"]
     identity = row["identity"]
-    return Reading(
+    return LocalReading(
         **{name: row[name] for name in SAME},
         box=row["box"] and tuple(row["box"]),
         points=points and tuple(zip(points[::2], points[1::2], strict=True)),
@@ -193,9 +193,9 @@ def _reading(row: dict[str, Any]) -> Reading:
     )
 
 
-def _pictures(rows: Iterable[dict[str, Any]]) -> Iterator[list[Reading]]:
+def _pictures(rows: Iterable[dict[str, Any]]) -> Iterator[list[LocalReading]]:
     """Rows of one picture together: its faces are numbered from 0, an error stands alone."""
-    entries = list[Reading]()
+    entries = list[LocalReading]()
     for row in rows:
         if entries and row["face"] in (None, 0):
             yield entries

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.images import ImageError
-from affect.inputs import Picture
+from affect.inputs import InputPicture
 from affect.local.reader import Reader
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 from affect.local.table import row
 from affect.local.video import VideoFrame, read_frames, read_webcam
 from scoring.overlay import draw, shown
@@ -68,12 +68,12 @@ class Newest:
             self._arrived.notify()
 
 
-def read_live(reader: Reader, source: str) -> Iterator[tuple[VideoFrame, list[Reading]]]:
+def read_live(reader: Reader, source: str) -> Iterator[tuple[VideoFrame, list[LocalReading]]]:
     """Frames with their readings, as fast as they can be read. Raises VideoError."""
     newest = Newest(source)
     try:
         for frame in newest:
-            picture = Picture(source, frame.pixels, frame.number, frame.time_seconds)
+            picture = InputPicture(source, frame.pixels, frame.number, frame.time_seconds)
             (entries,) = reader.read_together([picture], faces=reader.faces)
             yield frame, entries
     finally:
@@ -112,7 +112,7 @@ class _Window:
         self.label: Any = tkinter.Label(root)
         self.label.pack()
 
-    def show(self, pixels: NDArray[np.uint8], entries: list[Reading]) -> bool:
+    def show(self, pixels: NDArray[np.uint8], entries: list[LocalReading]) -> bool:
         """Whether the window is still open."""
         from PIL import ImageTk
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from affect.inputs import Picture
-from affect.local.reading import Reading
+from affect.inputs import InputPicture
+from affect.local.reading import LocalReading
 
 U8 = NDArray[np.uint8]
 TIME_BASE = Fraction(1, 90_000)
@@ -31,7 +31,7 @@ class Overlay:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._video: _Video | None = None
-        self._faces: list[Reading] = []
+        self._faces: list[LocalReading] = []
 
     def __enter__(self) -> Self:
         if self.folder is not None:
@@ -49,7 +49,7 @@ class Overlay:
         if self._faces:
             self._sheet()
 
-    def add(self, picture: Picture | None, entries: Sequence[Reading]) -> None:
+    def add(self, picture: InputPicture | None, entries: Sequence[LocalReading]) -> None:
         """What was read of one picture or frame."""
         if self.folder is None or picture is None:
             return
@@ -60,7 +60,7 @@ class Overlay:
         elif isinstance(picture.source, np.ndarray):
             self._frame(picture, picture.source, entries)
 
-    def _frame(self, picture: Picture, pixels: U8, entries: Sequence[Reading]) -> None:
+    def _frame(self, picture: InputPicture, pixels: U8, entries: Sequence[LocalReading]) -> None:
         if self._video is None or self._video.name != picture.name:
             if self._video is not None:
                 self._video.close()
@@ -95,7 +95,7 @@ class _Video:
         self._stream.pix_fmt, self._stream.codec_context.time_base = "yuv420p", TIME_BASE
         self._last = -1
 
-    def add(self, pixels: U8, entries: Sequence[Reading], time_seconds: float) -> None:
+    def add(self, pixels: U8, entries: Sequence[LocalReading], time_seconds: float) -> None:
         """Draw into a copy of the frame."""
         picture = draw(pixels, entries, (self._stream.width, self._stream.height))
         frame = av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")
@@ -109,7 +109,7 @@ class _Video:
         self._container.close()
 
 
-def draw(pixels: U8, entries: Sequence[Reading], sides: tuple[int, int]) -> Image.Image:
+def draw(pixels: U8, entries: Sequence[LocalReading], sides: tuple[int, int]) -> Image.Image:
     """The frame as a picture of (width, height), with a box and a caption for each face."""
     scale = sides[0] / pixels.shape[1]
     picture = Image.fromarray(pixels).resize(sides)
@@ -132,14 +132,14 @@ def shown(width: int, height: int, longest_px: int) -> tuple[int, int]:
     return round(width * scale), round(height * scale)
 
 
-def caption(entry: Reading) -> str:
+def caption(entry: LocalReading) -> str:
     """Valence and arousal, then the Action Units that are present."""
     numbers = [f"{value:+.2f}" for value in (entry.valence, entry.arousal) if value is not None]
     present = [code.removeprefix("AU") for code, unit in entry.aus.items() if unit.present]
     return " ".join(numbers + ([f"AU {' '.join(present)}"] if present else []))
 
 
-def sheet(faces: Sequence[Reading]) -> Image.Image:
+def sheet(faces: Sequence[LocalReading]) -> Image.Image:
     """Faces in rows, each with its caption."""
     side = max(face.crop.shape[0] for face in faces if face.crop is not None)
     rows = -(-len(faces) // SHEET_COLUMNS)

@@ -3,12 +3,12 @@
 from pathlib import PurePath
 from typing import TypeAlias
 
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 
 Person: TypeAlias = tuple[str, int]
 
 
-def person_of(entry: Reading) -> Person:
+def person_of(entry: LocalReading) -> Person:
     """In a video the track, or without tracking the place among the faces; the pictures of a folder
     are of one person.
     """

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from affect.card import ModelCard
 from affect.faces import Faces
-from affect.inputs import Picture
-from affect.local.reading import Reading
+from affect.inputs import InputPicture
+from affect.local.reading import LocalReading
 from affect.local.table import TableError, TableWriter, check_suffix, open_writer
 from affect.model_folders import model_folder, shipped_weights
 from scoring.baseline import Baseline, Medians, Neutral, corrected
@@ -31,7 +31,7 @@ from scoring.sources import Position, Shard, SourceError, expected, shards
 from scoring.workers import ChunkReader, Pool, Readings, ReadOptions
 
 # The entries of a picture, and itself while it is at hand: a run that goes on has not kept it.
-Read: TypeAlias = tuple[list[Reading], Picture | None]
+Read: TypeAlias = tuple[list[LocalReading], InputPicture | None]
 MEDIAN = "median"
 SHOWN_ERRORS = 10
 COUNTED_VIDEOS = 200  # more are not opened beforehand to see how many frames they have
@@ -85,7 +85,7 @@ class Summary:
     said: list[str] = field(default_factory=list)  # the first errors, in words
     complete: bool = True
 
-    def add(self, entries: Sequence[Reading]) -> None:
+    def add(self, entries: Sequence[LocalReading]) -> None:
         """Count the entries of a picture."""
         self.pictures += 1
         for entry in entries:
@@ -204,7 +204,7 @@ def _journal(options: ScoreOptions, found: Sequence[Shard], card: ModelCard) -> 
 def _neutral(options: ScoreOptions) -> Baseline:
     """The neutral face of a picture. Raises SourceError when it has none."""
     assert options.baseline is not None
-    picture = Picture(options.baseline, Path(options.baseline))
+    picture = InputPicture(options.baseline, Path(options.baseline))
     reader = ChunkReader(options.reading)
     ((entry, *_),) = reader(Chunk((picture,), Mark(0, {})))
     if entry.error is not None:

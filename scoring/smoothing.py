@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from affect.card import ModelCard
-from affect.local.reading import ActionUnit, Reading
+from affect.local.reading import ActionUnit, LocalReading
 from scoring.persons import Person, person_of
 
 FORGOTTEN_SECONDS = 10  # time constants after which a person who was away starts anew
@@ -21,9 +21,9 @@ class Smoother:
 
     def __init__(self, seconds: float, card: ModelCard) -> None:
         self.seconds, self.card = seconds, card
-        self._last: dict[Person, Reading] = {}
+        self._last: dict[Person, LocalReading] = {}
 
-    def apply(self, entry: Reading) -> Reading:
+    def apply(self, entry: LocalReading) -> LocalReading:
         """The entry with its numbers smoothed; pictures have no time and stay as they are."""
         if entry.error is not None or entry.time_seconds is None:
             return entry
@@ -38,7 +38,7 @@ class Smoother:
             del self._last[next(iter(self._last))]  # seen longest ago
         return entry
 
-    def _mixed(self, before: Reading, now: Reading, share: float) -> Reading:
+    def _mixed(self, before: LocalReading, now: LocalReading, share: float) -> LocalReading:
         return replace(
             now,
             valence=_mix(before.valence, now.valence, share),

@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, cast
 import fsspec
 
 from affect.images import ImageError
-from affect.inputs import PICTURE_SUFFIXES, Picture, files
+from affect.inputs import PICTURE_SUFFIXES, InputPicture, files
 from affect.local.video import SUFFIXES as VIDEO_SUFFIXES
 from affect.local.video import Place, VideoError, probe, read_frames, read_webcam
 
@@ -138,7 +138,7 @@ def expected(shard: Shard, every: int) -> int | None:
 
 def pictures(
     shard: Shard, *, every: int = 1, position: Position | None = None
-) -> Iterator[tuple[Picture, Position]]:
+) -> Iterator[tuple[InputPicture, Position]]:
     """Pictures of a shard from a position on, each with the position behind it. What cannot be read
     is a picture that fails.
     """
@@ -154,12 +154,12 @@ def pictures(
         for number, picture in enumerate(islice(readers[shard.kind](shard), done, None), done + 1):
             yield picture, {"done": number}
     except ImageError as error:
-        yield Picture(shard.paths[0], error), {"ended": 1}
+        yield InputPicture(shard.paths[0], error), {"ended": 1}
 
 
-def _files(shard: Shard) -> Iterator[Picture]:
+def _files(shard: Shard) -> Iterator[InputPicture]:
     for path in shard.paths:
-        yield Picture(path, _remote(path) if "://" in path else Path(path))
+        yield InputPicture(path, _remote(path) if "://" in path else Path(path))
 
 
 def _remote(path: str) -> bytes | ImageError:
@@ -170,27 +170,27 @@ def _remote(path: str) -> bytes | ImageError:
         return error
 
 
-def _video(path: str, every: int, start: Position) -> Iterator[tuple[Picture, Position]]:
+def _video(path: str, every: int, start: Position) -> Iterator[tuple[InputPicture, Position]]:
     number = start.get("number", 0)
     after = Place(number, start["pts"]) if "pts" in start else None
     try:
         for frame in read_frames(path, every=every, after=after):
             number = frame.number + 1
-            picture = Picture(path, frame.pixels, frame.number, frame.time_seconds)
+            picture = InputPicture(path, frame.pixels, frame.number, frame.time_seconds)
             yield picture, {"number": number, "pts": frame.pts}
     except VideoError as error:
         frame_number = number if number else None
-        yield Picture(path, error, frame_number), {"number": number, "ended": 1}
+        yield InputPicture(path, error, frame_number), {"number": number, "ended": 1}
 
 
-def _webcam(shard: Shard) -> Iterator[Picture]:
+def _webcam(shard: Shard) -> Iterator[InputPicture]:
     match = WEBCAM.fullmatch(shard.paths[0])
     assert match is not None
     for frame in read_webcam(int(match[1] or 0)):
-        yield Picture(shard.paths[0], frame.pixels, frame.number, frame.time_seconds)
+        yield InputPicture(shard.paths[0], frame.pixels, frame.number, frame.time_seconds)
 
 
-def _tar(shard: Shard) -> Iterator[Picture]:
+def _tar(shard: Shard) -> Iterator[InputPicture]:
     """Members of a tar that are pictures, named SHARD/MEMBER; read as a stream, wherever it
     lies.
     """
@@ -201,14 +201,14 @@ def _tar(shard: Shard) -> Iterator[Picture]:
                 for member in tar:
                     if member.isfile() and Path(member.name).suffix.lower() in PICTURE_SUFFIXES:
                         content = cast(IO[bytes], tar.extractfile(member)).read()
-                        yield Picture(f"{path}/{member.name}", content)
+                        yield InputPicture(f"{path}/{member.name}", content)
         except (tarfile.TarError, EOFError, OSError) as error:
             raise ImageError(
                 "truncated", "Broken tar", f"{path}: {error}; copy it again"
             ) from error
 
 
-def _rows(shard: Shard) -> Iterator[Picture]:
+def _rows(shard: Shard) -> Iterator[InputPicture]:
     """Rows of a Parquet file with a column of encoded pictures, as they are or as Hugging Face has
     them ({bytes, path}).
     """
@@ -228,13 +228,15 @@ def _rows(shard: Shard) -> Iterator[Picture]:
             number += 1
 
 
-def _row(path: str, number: int, value: Any, name: Any) -> Picture:
+def _row(path: str, number: int, value: Any, name: Any) -> InputPicture:
     if isinstance(value, dict):
         name, value = name or value.get("path"), value.get("bytes")
     label = f"{path}/{number if name is None else name}"
     if not isinstance(value, bytes):
-        return Picture(label, ImageError("not_an_image", "Not an image", f"{label} holds no bytes"))
-    return Picture(label, value)
+        return InputPicture(
+            label, ImageError("not_an_image", "Not an image", f"{label} holds no bytes")
+        )
+    return InputPicture(label, value)
 
 
 def _parquet(path: str) -> Any:

@@ -16,7 +16,7 @@ from norfair.distances import Distance
 from norfair.tracker import TrackedObject
 from numpy.typing import NDArray
 
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 
 SURVIVES = 60  # frames that are read
 REMEMBERED = 12  # faces of a person whose mean is what that person looks like
@@ -42,7 +42,7 @@ class People:
         self._tracker.distance_function = _PlaceAndLooks()
         self._numbers: dict[int, int] = {}
 
-    def number(self, entries: Sequence[Reading]) -> list[Reading]:
+    def number(self, entries: Sequence[LocalReading]) -> list[LocalReading]:
         """The entries of a frame with their `track`: 0 for the first person seen, and so on."""
         found = [_detection(entry) for entry in entries if entry.box is not None]
         tracks: dict[int, int] = {}
@@ -57,7 +57,7 @@ class People:
         ]
 
 
-def _detection(entry: Reading) -> Detection:
+def _detection(entry: LocalReading) -> Detection:
     assert entry.box is not None
     x, y, width, height = entry.box
     corners = np.array([[x, y], [x + width, y + height]])

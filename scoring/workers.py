@@ -15,13 +15,13 @@ from multiprocessing.connection import wait
 
 from affect.faces import Faces
 from affect.images import ImageError
-from affect.local.reading import Reading, failed
+from affect.local.reading import LocalReading, failed
 from scoring.chunks import Chunk
 
 AHEAD = 2  # chunks a process has waiting: decoding goes on while it reads
 TRIES = 3  # of a chunk whose process dies; then each of its pictures is tried alone
 DIED = ImageError("worker_died", "Process died", "three processes that read this picture died")
-Readings = list[list[Reading]]  # of each picture of a chunk its entries
+Readings = list[list[LocalReading]]  # of each picture of a chunk its entries
 
 
 @dataclass(frozen=True)

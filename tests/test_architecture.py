@@ -44,9 +44,9 @@ LIGHT = (
 # The files and packages directly in each of these, which import only what stands before them.
 ORDER = {
     "affect": """
-        version catalogue labels card precision rows image_headers images marking picture_grid faces
-        cores inputs answers archive model_folders networks reading_network model ssgan2019 factory
-              judge counterfactual protocol batches client local cli
+        version allocator catalogue labels card precision rows image_headers images marking
+        picture_grid faces cores inputs answers archive model_folders networks reading_network model
+        ssgan2019 factory judge counterfactual protocol batches client local cli
     """,
     "training": "pages renderer database teacher sources gan evaluation alignment archive export",
     "training.evaluation": """
@@ -134,6 +134,16 @@ def _place(module: str, package: str) -> str:
     """The file or package directly in a package that a module belongs to; "" outside of it."""
     outside = not module.startswith(f"{package}.")
     return "" if outside else module.removeprefix(f"{package}.").split(".")[0]
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    files: dict[str, list[str]] = {}
+    for path in _files():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                files.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    twice = {name: paths for name, paths in files.items() if len(paths) > 1}
+    assert not twice, f"give each a name that tells it from the others: {twice}"
 
 
 def test_the_gateway_starts_without_the_heavy_packages() -> None:

@@ -3,6 +3,7 @@ describes.
 """
 
 import re
+import subprocess
 import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -61,6 +62,27 @@ def test_every_command_has_help(command: str) -> None:
         point for point in entry_points(group="affectgan.commands") if point.name == command
     )
     assert point.load().help
+
+
+def test_documents_end_their_lines_at_100_columns() -> None:
+    tracked = subprocess.check_output(["git", "ls-files", "*.md"], cwd=ROOT, text=True).splitlines()
+    if not tracked:
+        pytest.skip("not in a git repository")
+    for name in tracked:
+        fenced = False
+        for number, line in enumerate((ROOT / name).read_text().splitlines(), 1):
+            fenced ^= line.lstrip().startswith("```")
+            cannot_be_cut = fenced or line.startswith(("|", "#")) or " " not in line.strip()
+            assert len(line) <= 100 or cannot_be_cut, f"{name}:{number} has {len(line)} columns"
+
+
+def test_contributing_names_files_that_exist() -> None:
+    """A bare name is a file in a folder that the same paragraph names, or that alone has it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`([a-z_/]+\.py)`", text))
+    known = {str(path.relative_to(ROOT)) for path in ROOT.glob("[a-z]*/**/*.py")}
+    missing = {name for name in named if not any(f"/{one}".endswith(f"/{name}") for one in known)}
+    assert named and not missing, missing
 
 
 def test_ci_runs_the_test_command_and_nothing_else() -> None:

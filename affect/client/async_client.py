@@ -42,14 +42,17 @@ TOO_LARGE = 413
 
 
 @dataclass(frozen=True)
-class _Reading(Generic[R]):
+class _PictureOperation(Generic[R]):
     """An operation on pictures: where it is asked for, and what one picture's answer is."""
 
     operation: Literal["predict", "explain"]
     result: type[R]
 
 
-PREDICT, EXPLAIN = _Reading("predict", PredictResult), _Reading("explain", ExplainResult)
+PREDICT, EXPLAIN = (
+    _PictureOperation("predict", PredictResult),
+    _PictureOperation("explain", ExplainResult),
+)
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,7 @@ class AsyncClient:
 
     async def _each(
         self,
-        reading: _Reading[R],
+        reading: _PictureOperation[R],
         pictures: Pictures,
         options: Mapping[str, Any],
         progress: Progress | None,
@@ -277,7 +280,7 @@ class AsyncClient:
             await cancel(under_way)
 
     async def _batch(
-        self, reading: _Reading[R], batch: Sequence[Loaded], options: Mapping[str, Any]
+        self, reading: _PictureOperation[R], batch: Sequence[Loaded], options: Mapping[str, Any]
     ) -> list[_Answered[R]]:
         """The answer for each picture of a batch; what is too large in one request is asked
         in two.
@@ -304,7 +307,7 @@ class AsyncClient:
         ]
 
     async def _ask(
-        self, reading: _Reading[R], good: Sequence[Loaded], options: Mapping[str, Any]
+        self, reading: _PictureOperation[R], good: Sequence[Loaded], options: Mapping[str, Any]
     ) -> dict[int, _Answered[R]]:
         body, headers = form(
             [one.content for one in good if isinstance(one.content, bytes)], options
@@ -331,12 +334,12 @@ class AsyncClient:
         return (await self.models()).models[0]
 
 
-def _renumbered(reading: _Reading[R], result: BaseModel, index: int) -> R:
+def _renumbered(reading: _PictureOperation[R], result: BaseModel, index: int) -> R:
     assert isinstance(result, reading.result)
     return result.model_copy(update={"index": index})
 
 
-def _failed(reading: _Reading[R], one: Loaded, problem: RowProblem) -> _Answered[R]:
+def _failed(reading: _PictureOperation[R], one: Loaded, problem: RowProblem) -> _Answered[R]:
     result = reading.result(index=one.index, status="error", error=problem)
     return _Answered(one.name, result, None)
 

@@ -13,7 +13,7 @@ import orjson
 
 from affect.answers import RowProblem
 from affect.images import ImageError
-from affect.inputs import Picture, Pictures, expand
+from affect.inputs import InputPicture, Pictures, expand
 
 BATCH_IMAGES = 16
 BATCH_BYTES = 16 * 2**20  # a gateway takes 64 MiB unless told otherwise
@@ -45,7 +45,7 @@ async def batches(
         yield batch
 
 
-def _load(index: int, picture: Picture) -> Loaded:
+def _load(index: int, picture: InputPicture) -> Loaded:
     try:
         return Loaded(index, picture.name, picture.content())
     except ImageError as error:

@@ -10,6 +10,13 @@ from affect.counterfactual.description import Explanation
 from affect.counterfactual.explanation import explain
 from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.measure import region_masks
-from affect.counterfactual.question import Question, QuestionError
+from affect.counterfactual.question import CounterfactualQuestion, QuestionError
 
-__all__ = ["Explanation", "JudgeAgreement", "Question", "QuestionError", "explain", "region_masks"]
+__all__ = [
+    "CounterfactualQuestion",
+    "Explanation",
+    "JudgeAgreement",
+    "QuestionError",
+    "explain",
+    "region_masks",
+]

@@ -16,7 +16,7 @@ from affect.counterfactual.expression import Expression
 from affect.counterfactual.judge_agreement import JudgeAgreement, judge_agreements
 from affect.counterfactual.measure import U8, Floats
 from affect.counterfactual.nuisance import Nuisance, help_of
-from affect.counterfactual.question import Question
+from affect.counterfactual.question import CounterfactualQuestion
 from affect.counterfactual.search import Cause, Rows, SearchResult
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
@@ -30,7 +30,7 @@ CHANGED = 0.1  # a reading that moves by more than this is named as changed
 class Explanation:
     """One answer. Pictures are uint8 RGB in the frame of the crop; predictions have one row."""
 
-    question: Question  # as it was understood: label and target are set
+    question: CounterfactualQuestion  # as it was understood: label and target are set
     factual: Prediction
     reconstruction: U8  # (S, S, 3) the face as the generator alone would draw it
     reconstruction_read: Prediction
@@ -66,7 +66,7 @@ class Task:
 
     model: AffectModel
     rows: Rows
-    questions: Sequence[Question]
+    questions: Sequence[CounterfactualQuestion]
     space: Expression | Nuisance
     frames: int
     judge: Judge | None
@@ -251,7 +251,7 @@ def _changes(
 
 def _sentence(
     model: AffectModel,
-    question: Question,
+    question: CounterfactualQuestion,
     read: tuple[Prediction, Prediction],
     causes: list[Cause],
     valid: bool,

@@ -15,7 +15,7 @@ from affect.counterfactual.description import Explanation, Task, describe
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.measure import U8
 from affect.counterfactual.nuisance import Nuisance
-from affect.counterfactual.question import Question, QuestionError, resolve_question
+from affect.counterfactual.question import CounterfactualQuestion, QuestionError, resolve_question
 from affect.counterfactual.search import Rows, search
 from affect.judge import Judge
 from affect.model import AffectModel, ModelOutput
@@ -26,7 +26,7 @@ from affect.rows import take_rows
 def explain(
     model: AffectModel,
     crops: U8,
-    questions: Sequence[Question],
+    questions: Sequence[CounterfactualQuestion],
     *,
     frames: int = 5,
     integrated_gradients: bool | Sequence[bool] = False,
@@ -43,7 +43,7 @@ def explain(
     x = model.to_pixels(torch.tensor(crops, device=model.platt.device))
     output = model.read(x)
     factual = model.calibrate(output)
-    answers: list[Question | Explanation | QuestionError] = [
+    answers: list[CounterfactualQuestion | Explanation | QuestionError] = [
         resolve_question(model, question, take_rows(factual, slice(i, i + 1)))
         for i, question in enumerate(questions)
     ]
@@ -53,25 +53,27 @@ def explain(
         else list(integrated_gradients)
     )
     for alike in _alike(answers):
-        asked = [one for i in alike if isinstance(one := answers[i], Question)]
+        asked = [one for i in alike if isinstance(one := answers[i], CounterfactualQuestion)]
         chosen = torch.tensor(alike, device=x.device)
         rows = _rows(model, x[chosen], take_rows(output, chosen), asked)
         task = Task(model, rows, asked, _space(model, asked[0]), frames, judge)
         for i, answer in zip(alike, _answer(task, [gradients[i] for i in alike]), strict=True):
             answers[i] = answer
-    return [one for one in answers if not isinstance(one, Question)]
+    return [one for one in answers if not isinstance(one, CounterfactualQuestion)]
 
 
 def _alike(questions: Sequence[object]) -> list[list[int]]:
     """Rows that are searched together: of the same family, for the same number of answers."""
     kinds: dict[tuple[str, int], list[int]] = {}
     for index, question in enumerate(questions):
-        if isinstance(question, Question):
+        if isinstance(question, CounterfactualQuestion):
             kinds.setdefault((question.family, question.answers), []).append(index)
     return list(kinds.values())
 
 
-def _rows(model: AffectModel, x: Tensor, output: ModelOutput, questions: list[Question]) -> Rows:
+def _rows(
+    model: AffectModel, x: Tensor, output: ModelOutput, questions: list[CounterfactualQuestion]
+) -> Rows:
     names = model.card.labels_of.names
     columns = [names.index(question.label or "") for question in questions]
     targets = torch.tensor([question.target for question in questions], dtype=torch.float32)
@@ -79,7 +81,7 @@ def _rows(model: AffectModel, x: Tensor, output: ModelOutput, questions: list[Qu
     return replace(rows, redrawn=model.generate(output.latent, output.labels))
 
 
-def _space(model: AffectModel, question: Question) -> Expression | Nuisance:
+def _space(model: AffectModel, question: CounterfactualQuestion) -> Expression | Nuisance:
     return Nuisance(model) if question.family == "nuisance" else Expression(model)
 
 

@@ -28,7 +28,7 @@ class QuestionError(ValueError):
 
 
 @dataclass(frozen=True)
-class Question:
+class CounterfactualQuestion:
     """What should be otherwise.
 
     `label` None asks about the strongest decision; `target` None asks for the other side.
@@ -45,8 +45,8 @@ class Question:
 
 
 def resolve_question(
-    model: AffectModel, question: Question, factual: Prediction
-) -> Question | QuestionError:
+    model: AffectModel, question: CounterfactualQuestion, factual: Prediction
+) -> CounterfactualQuestion | QuestionError:
     """The question with label and target filled in, or why it cannot be asked.
 
     `factual` has one row.
@@ -67,7 +67,9 @@ def resolve_question(
     return replace(question, label=label, target=wanted)
 
 
-def _problem(model: AffectModel, question: Question, label: str) -> QuestionError | None:
+def _problem(
+    model: AffectModel, question: CounterfactualQuestion, label: str
+) -> QuestionError | None:
     """Why this cannot be asked of any face."""
     names, card = model.card.labels_of.names, model.card
     if question.family == "nuisance" and not card.nuisances:

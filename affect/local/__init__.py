@@ -5,13 +5,13 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from affect.local.reading import ActionUnit, Reading
+from affect.local.reading import ActionUnit, LocalReading
 from affect.local.readings import Readings
 
 if TYPE_CHECKING:
     from affect.local.reader import Reader as Reader
 
-__all__ = ["ActionUnit", "Reader", "Reading", "Readings"]
+__all__ = ["ActionUnit", "LocalReading", "Reader", "Readings"]
 
 
 def __getattr__(name: str) -> Any:

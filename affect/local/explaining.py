@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from affect.batches import numpy_rows
 from affect.card import ModelCard
-from affect.counterfactual import Explanation, Question, QuestionError, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, QuestionError, explain
 from affect.counterfactual.question import Family
 from affect.faces import Face
 from affect.images import encode
-from affect.inputs import Picture
+from affect.inputs import InputPicture
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
-from affect.local.reading import Reading, face_reading
+from affect.local.reading import LocalReading, face_reading
 from affect.marking import Claim, default_marker
 from affect.model import AffectModel, Prediction
 
@@ -43,12 +43,12 @@ class Explained:
     detail: str | None = None
 
     @property
-    def factual(self) -> Reading:
+    def factual(self) -> LocalReading:
         """What is read off the face."""
         return self._reading(self._answer.factual)
 
     @property
-    def counterfactual(self) -> Reading:
+    def counterfactual(self) -> LocalReading:
         """What is read off the changed face."""
         return self._reading(self._answer.counterfactual_read)
 
@@ -74,13 +74,13 @@ class Explained:
             raise ValueError(f"{self.input} has no explanation: {self.detail}")
         return self.explanation
 
-    def _reading(self, prediction: Prediction) -> Reading:
+    def _reading(self, prediction: Prediction) -> LocalReading:
         assert self.card is not None
-        picture = Picture(self.input, self._answer.counterfactual)
+        picture = InputPicture(self.input, self._answer.counterfactual)
         return face_reading(picture, 0, None, self.card, numpy_rows(prediction, 1), 0)
 
 
-def asked(question: Mapping[str, Any], family: Family, answers: int) -> Question:
+def asked(question: Mapping[str, Any], family: Family, answers: int) -> CounterfactualQuestion:
     """{"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal": -0.2} or {} as the kernel has
     it. Raises ValueError.
     """
@@ -97,20 +97,22 @@ def asked(question: Mapping[str, Any], family: Family, answers: int) -> Question
         if present is not None and not named:
             raise ValueError("question.present needs an au")
         target = None if present is None else float(present)
-        return Question(question.get("au"), target, family, answers)
-    return Question(named[0], float(question[named[0]]), family, answers)
+        return CounterfactualQuestion(question.get("au"), target, family, answers)
+    return CounterfactualQuestion(named[0], float(question[named[0]]), family, answers)
 
 
 def explained(
     model: AffectModel,
     judge: Judge | None,
-    found: Sequence[tuple[Picture, tuple[Face | None, U8] | Reading]],
-    question: Question,
+    found: Sequence[tuple[InputPicture, tuple[Face | None, U8] | LocalReading]],
+    question: CounterfactualQuestion,
     integrated_gradients: bool,
 ) -> list[Explained]:
     """The same question about the face of each picture."""
-    good = [place for place, (_, one) in enumerate(found) if not isinstance(one, Reading)]
-    crops = {place: one[1] for place in good if not isinstance(one := found[place][1], Reading)}
+    good = [place for place, (_, one) in enumerate(found) if not isinstance(one, LocalReading)]
+    crops = {
+        place: one[1] for place in good if not isinstance(one := found[place][1], LocalReading)
+    }
     answers: dict[int, Explanation | QuestionError] = {}
     for start in range(0, len(good), TOGETHER):
         part = good[start : start + TOGETHER]
@@ -131,13 +133,13 @@ def explained(
 
 
 def _entry(
-    picture: Picture,
-    found: tuple[Face | None, U8] | Reading,
+    picture: InputPicture,
+    found: tuple[Face | None, U8] | LocalReading,
     answer: Explanation | QuestionError | None,
     card: ModelCard,
 ) -> Explained:
     name = picture.name
-    if isinstance(found, Reading):
+    if isinstance(found, LocalReading):
         return Explained(name, error=found.error, detail=found.detail)
     box = found[0].box if found[0] else None
     if isinstance(answer, QuestionError):

@@ -15,9 +15,9 @@ from affect.batches import generate
 from affect.card import ModelCard
 from affect.faces import Face
 from affect.images import MEDIA_TYPES
-from affect.inputs import Picture, expand
+from affect.inputs import InputPicture, expand
 from affect.labels import AROUSAL, DIMENSIONS, VALENCE, LabelError
-from affect.local.reading import Reading, face_reading
+from affect.local.reading import LocalReading, face_reading
 from affect.marking import Claim, default_marker
 from affect.marking.claims import Kind
 from affect.model import AffectModel
@@ -34,7 +34,7 @@ class Wish:
 
     labels: F32  # (K + 2,) NaN where nothing is asked
     seed: int
-    reference: Picture | None
+    reference: InputPicture | None
 
     @classmethod
     def of(cls, number: int, item: Mapping[str, Any], card: ModelCard) -> "Wish":
@@ -68,7 +68,7 @@ class Drawing:
     seed: int
     image: U8 | None = None  # (S, S, 3)
     requested: Mapping[str, float] | None = None  # the whole state that was asked of the model
-    measured: Reading | None = None  # what the model reads off the picture
+    measured: LocalReading | None = None  # what the model reads off the picture
     error: str | None = None
     detail: str | None = None
     card: ModelCard | None = None
@@ -97,12 +97,12 @@ class Drawing:
 def draw(
     model: AffectModel,
     wishes: Sequence[Wish],
-    found: Sequence[tuple[Face | None, U8] | Reading | None],
+    found: Sequence[tuple[Face | None, U8] | LocalReading | None],
 ) -> list[Drawing]:
     """A face for each wish; `found` is the person to keep, or why there is none."""
     drawings = []
     for wish, person in zip(wishes, found, strict=True):
-        if isinstance(person, Reading):
+        if isinstance(person, LocalReading):
             drawings.append(Drawing(wish.seed, error=person.error, detail=person.detail))
             continue
         side = model.card.image_px
@@ -111,7 +111,7 @@ def draw(
         images, requested, measured = generate(
             model, wish.labels[None], np.array([wish.seed], np.int64), references, reference_of
         )
-        drawn = Picture(f"seed {wish.seed}", images[0])
+        drawn = InputPicture(f"seed {wish.seed}", images[0])
         read = face_reading(drawn, 0, None, model.card, measured, 0)
         asked = model.card.labels_of.named(requested[0])
         drawings.append(

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 
 LEGEND_PX = 12
 
 
-def plot(faces: Sequence[Reading]) -> Figure:
+def plot(faces: Sequence[LocalReading]) -> Figure:
     """A figure with an axis for what the model knows: Action Units, valence and arousal, or
     both.
     """
@@ -26,7 +26,7 @@ def plot(faces: Sequence[Reading]) -> Figure:
     return figure
 
 
-def _heat_map(axes: Axes, faces: Sequence[Reading]) -> None:
+def _heat_map(axes: Axes, faces: Sequence[LocalReading]) -> None:
     """A row an Action Unit, a column a face; brightness is the probability."""
     codes = list(faces[0].aus)
     grid = np.array([[face.aus[code].probability for face in faces] for code in codes])
@@ -39,7 +39,7 @@ def _heat_map(axes: Axes, faces: Sequence[Reading]) -> None:
     axes.figure.colorbar(shown, ax=axes)
 
 
-def _circumplex(axes: Axes, faces: Sequence[Reading]) -> None:
+def _circumplex(axes: Axes, faces: Sequence[LocalReading]) -> None:
     """Each face a point; in a video the later the brighter."""
     points = np.array([(face.valence, face.arousal) for face in faces], dtype=float)
     axes.add_patch(Circle((0, 0), 1, fill=False, color="0.8", linewidth=0.8))

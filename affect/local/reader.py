@@ -19,12 +19,12 @@ from affect.cores import cores
 from affect.faces import Face, FaceFinder, Faces, NoFaceError, crops, crops_of
 from affect.factory import load_model
 from affect.images import ImageError
-from affect.inputs import Picture, Pictures, expand
+from affect.inputs import InputPicture, Pictures, expand
 from affect.judge import Judge
 from affect.local import explaining, generating
 from affect.local.explaining import Explained
 from affect.local.generating import Drawing, Wish
-from affect.local.reading import Reading, face_reading, failed
+from affect.local.reading import LocalReading, face_reading, failed
 from affect.local.readings import Readings
 from affect.local.video import VideoFrame, read_frames
 from affect.model import AffectModel
@@ -88,7 +88,7 @@ class Reader:
         """
         return Readings(self.stream(pictures, faces=faces), self.card)
 
-    def stream(self, pictures: Pictures, *, faces: Faces | None = None) -> Iterator[Reading]:
+    def stream(self, pictures: Pictures, *, faces: Faces | None = None) -> Iterator[LocalReading]:
         """The same entries one after the other, as they are ready: for more pictures than fit into
         memory.
         """
@@ -111,19 +111,19 @@ class Reader:
 
     def read_together(
         self,
-        pictures: Sequence[Picture],
+        pictures: Sequence[InputPicture],
         *,
         faces: Faces,
         identity: bool = False,
         keep: bool = False,
-    ) -> list[list[Reading]]:
+    ) -> list[list[LocalReading]]:
         """The entries of each of these pictures, read in one go without threads: the same pictures
         give the same bits. Frames of a video must follow each other: faces of one are looked for
         where they were in the one before, and everywhere when one of them is gone.
 
         `identity` adds the embedding by which a person is known again, `keep` the aligned crops.
         """
-        found, before = list[Crops | Reading](), list[Face]()
+        found, before = list[Crops | LocalReading](), list[Face]()
         for picture in pictures:
             if picture.frame is None or faces == "none":
                 found.append(self._crops(picture, faces))
@@ -133,9 +133,9 @@ class Reader:
         return self._entries(pictures, found, identity=identity, keep=keep)
 
     def _read(
-        self, pictures: Iterable[Picture], faces: Faces
-    ) -> Iterator[tuple[Picture, list[Reading]]]:
-        waiting: list[tuple[Picture, Crops | Reading]] = []
+        self, pictures: Iterable[InputPicture], faces: Faces
+    ) -> Iterator[tuple[InputPicture, list[LocalReading]]]:
+        waiting: list[tuple[InputPicture, Crops | LocalReading]] = []
         with ThreadPoolExecutor(self.threads, thread_name_prefix="faces") as pool:
             for picture, found in _in_order(
                 pool, lambda one: self._crops(one, faces), pictures, 2 * self.threads
@@ -147,14 +147,14 @@ class Reader:
         yield from self._ready(waiting)
 
     def _ready(
-        self, waiting: Sequence[tuple[Picture, Crops | Reading]]
-    ) -> Iterator[tuple[Picture, list[Reading]]]:
+        self, waiting: Sequence[tuple[InputPicture, Crops | LocalReading]]
+    ) -> Iterator[tuple[InputPicture, list[LocalReading]]]:
         pictures = [picture for picture, _ in waiting]
         yield from zip(
             pictures, self._entries(pictures, [found for _, found in waiting]), strict=True
         )
 
-    def _crops(self, picture: Picture, faces: Faces) -> Crops | Reading:
+    def _crops(self, picture: InputPicture, faces: Faces) -> Crops | LocalReading:
         """Decode, find, align; the entry that says why not, when not."""
         try:
             return crops(self.finder, picture.opened(), faces=faces, size_px=self.card.image_px)
@@ -162,8 +162,8 @@ class Reader:
             return failed(picture, error)
 
     def _followed(
-        self, picture: Picture, faces: Faces, before: list[Face]
-    ) -> tuple[Crops | Reading, list[Face]]:
+        self, picture: InputPicture, faces: Faces, before: list[Face]
+    ) -> tuple[Crops | LocalReading, list[Face]]:
         """The same of a frame, with all the faces in it; `before` are those of the frame before."""
         found: list[Face] = []
         try:
@@ -178,21 +178,21 @@ class Reader:
 
     def _entries(
         self,
-        pictures: Sequence[Picture],
-        found: Sequence[Crops | Reading],
+        pictures: Sequence[InputPicture],
+        found: Sequence[Crops | LocalReading],
         *,
         identity: bool = False,
         keep: bool = False,
-    ) -> list[list[Reading]]:
+    ) -> list[list[LocalReading]]:
         flat = [crop for crops in found if isinstance(crops, list) for _, crop in crops]
         if not flat:
-            return [[one] for one in found if isinstance(one, Reading)]
+            return [[one] for one in found if isinstance(one, LocalReading)]
         images = np.stack(flat)
         read = predict(self.model, images, SIZES)
         people = identities(self.model, images, SIZES) if identity else None
         entries, row = [], 0
         for picture, one in zip(pictures, found, strict=True):
-            if isinstance(one, Reading):
+            if isinstance(one, LocalReading):
                 entries.append([one])
                 continue
             faces = []
@@ -258,9 +258,9 @@ class Reader:
             self._judge = Judge.load(folder, device=self.device)
         return self._judge
 
-    def _one_crop(self, picture: Picture, faces: Faces) -> OneCrop | Reading:
+    def _one_crop(self, picture: InputPicture, faces: Faces) -> OneCrop | LocalReading:
         found = self._crops(picture, faces)
-        return found if isinstance(found, Reading) else found[0]
+        return found if isinstance(found, LocalReading) else found[0]
 
 
 def chosen_device(device: str) -> str:
@@ -278,11 +278,11 @@ def chosen_device(device: str) -> str:
     return device
 
 
-def _faces_in(waiting: Sequence[tuple[Picture, Crops | Reading]]) -> int:
+def _faces_in(waiting: Sequence[tuple[InputPicture, Crops | LocalReading]]) -> int:
     return sum(len(found) for _, found in waiting if isinstance(found, list))
 
 
-def _bytes_in(waiting: Sequence[tuple[Picture, Crops | Reading]]) -> int:
+def _bytes_in(waiting: Sequence[tuple[InputPicture, Crops | LocalReading]]) -> int:
     """What is held of pictures that wait for others; a picture without a face counts too, or they
     would pile up.
     """
@@ -292,8 +292,8 @@ def _bytes_in(waiting: Sequence[tuple[Picture, Crops | Reading]]) -> int:
     )
 
 
-def _as_picture(name: str, frame: VideoFrame) -> Picture:
-    return Picture(name, frame.pixels, frame.number, frame.time_seconds)
+def _as_picture(name: str, frame: VideoFrame) -> InputPicture:
+    return InputPicture(name, frame.pixels, frame.number, frame.time_seconds)
 
 
 def _in_order(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from affect.card import ModelCard
 from affect.faces import Face, NoFaceError
 from affect.images import ImageError
-from affect.inputs import Picture
+from affect.inputs import InputPicture
 from affect.labels import POSE
 from affect.protocol.messages import Predictions
 from affect.protocol.reading_warnings import reading_warnings
@@ -29,7 +29,7 @@ class ActionUnit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class LocalReading:
     """One face of one picture or frame. With `error` there is no face, and the code says why;
     `detail` says it in words.
 
@@ -68,18 +68,23 @@ class Reading:
         return max(self.expressions, key=lambda name: self.expressions[name], default=None)
 
 
-def failed(picture: Picture, error: ImageError | NoFaceError) -> Reading:
+def failed(picture: InputPicture, error: ImageError | NoFaceError) -> LocalReading:
     """The entry of a picture that gave no face."""
-    return Reading(
+    return LocalReading(
         picture.name, picture.frame, picture.time_seconds, error=error.code, detail=error.detail
     )
 
 
 def face_reading(
-    picture: Picture, number: int, face: Face | None, card: ModelCard, read: Predictions, row: int
-) -> Reading:
+    picture: InputPicture,
+    number: int,
+    face: Face | None,
+    card: ModelCard,
+    read: Predictions,
+    row: int,
+) -> LocalReading:
     """The entry of one face. `face` is None for a picture that came as an aligned crop."""
-    return Reading(
+    return LocalReading(
         picture.name,
         picture.frame,
         picture.time_seconds,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, overload
 
 from affect.card import ModelCard
 from affect.local import table
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Readings(Sequence[Reading]):
+class Readings(Sequence[LocalReading]):
     """One entry a face, in the order of the pictures; pictures without one have an entry with
     `error`.
     """
 
-    def __init__(self, entries: Iterable[Reading], card: ModelCard) -> None:
+    def __init__(self, entries: Iterable[LocalReading], card: ModelCard) -> None:
         self._entries, self.card = tuple(entries), card
 
     @overload
-    def __getitem__(self, index: int) -> Reading: ...
+    def __getitem__(self, index: int) -> LocalReading: ...
     @overload
     def __getitem__(self, index: slice) -> "Readings": ...
-    def __getitem__(self, index: int | slice) -> "Reading | Readings":
+    def __getitem__(self, index: int | slice) -> "LocalReading | Readings":
         if isinstance(index, slice):
             return Readings(self._entries[index], self.card)
         return self._entries[index]
@@ -34,7 +34,7 @@ class Readings(Sequence[Reading]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[Reading]:
+    def __iter__(self) -> Iterator[LocalReading]:
         return iter(self._entries)
 
     def __repr__(self) -> str:

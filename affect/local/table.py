@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +56,7 @@ def columns(vocabulary: Sequence[str]) -> dict[str, type]:
     return HEAD | units | TAIL
 
 
-def row(reading: Reading, vocabulary: Sequence[str]) -> Row:
+def row(reading: LocalReading, vocabulary: Sequence[str]) -> Row:
     """One entry as a row with every column; None is empty."""
     cells: Row = {
         name: getattr(reading, name) for name in HEAD if name not in BOX and hasattr(reading, name)
@@ -84,7 +84,7 @@ def schema(vocabulary: Sequence[str]) -> "pa.Schema":
     return pa.schema([(name, kinds[kind]) for name, kind in columns(vocabulary).items()])
 
 
-def to_arrow(readings: Iterable[Reading], vocabulary: Sequence[str]) -> "pa.Table":
+def to_arrow(readings: Iterable[LocalReading], vocabulary: Sequence[str]) -> "pa.Table":
     """All entries as one table."""
     import pyarrow as pa
 
@@ -95,7 +95,7 @@ def to_arrow(readings: Iterable[Reading], vocabulary: Sequence[str]) -> "pa.Tabl
 class TableWriter(Protocol):
     """A file of the table that grows."""
 
-    def write(self, readings: Sequence[Reading]) -> None:
+    def write(self, readings: Sequence[LocalReading]) -> None:
         """Append a row an entry."""
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class CsvWriter:
         self.rows = csv.DictWriter(self.file, list(columns(vocabulary)), lineterminator="\n")
         self.rows.writeheader()
 
-    def write(self, readings: Sequence[Reading]) -> None:
+    def write(self, readings: Sequence[LocalReading]) -> None:
         self.rows.writerows(
             {name: _word(value) for name, value in row(reading, self.vocabulary).items()}
             for reading in readings
@@ -152,7 +152,7 @@ class JsonLinesWriter:
         self.vocabulary = vocabulary
         self.file: IO[str] = path.open("w", encoding="utf-8")
 
-    def write(self, readings: Sequence[Reading]) -> None:
+    def write(self, readings: Sequence[LocalReading]) -> None:
         self.file.writelines(
             json.dumps(row(reading, self.vocabulary), ensure_ascii=False) + "\n"
             for reading in readings
@@ -175,7 +175,7 @@ class ParquetWriter:
         self.schema = schema(vocabulary)
         self.file = parquet.ParquetWriter(path, self.schema, compression="zstd")
 
-    def write(self, readings: Sequence[Reading]) -> None:
+    def write(self, readings: Sequence[LocalReading]) -> None:
         self.rows += [row(reading, self.vocabulary) for reading in readings]
         if len(self.rows) >= self.ROWS:
             self._flush()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from affect.card import ModelCard
-from affect.counterfactual import Explanation, Question, QuestionError, measure
+from affect.counterfactual import CounterfactualQuestion, Explanation, QuestionError, measure
 from affect.model import Prediction
 from affect.protocol.messages import (
     ANY_LABEL,
@@ -37,7 +37,7 @@ Result = Explanation | QuestionError | RowError
 
 def questions_from_request(
     request: ExplainRequest, card: ModelCard
-) -> list[Question | RowError | None]:
+) -> list[CounterfactualQuestion | RowError | None]:
     """What each row asks.
 
     The error of one that makes sense for no face; None for another answer to the row before.
@@ -49,11 +49,11 @@ def questions_from_request(
     ]
 
 
-def _question(request: ExplainRequest, row: int, names: Sequence[str]) -> Question:
+def _question(request: ExplainRequest, row: int, names: Sequence[str]) -> CounterfactualQuestion:
     label, target = int(request.label[row]), float(request.target[row])
     following = request.answer[row + 1 :]
     more = int(np.cumprod(following != 0).sum())  # rows that want another answer to this one
-    return Question(
+    return CounterfactualQuestion(
         None if label == ANY_LABEL else names[label],
         None if np.isnan(target) else target,
         FAMILIES[int(request.family[row])],
@@ -62,7 +62,8 @@ def _question(request: ExplainRequest, row: int, names: Sequence[str]) -> Questi
 
 
 def results_by_row(
-    rows: Sequence[Question | RowError | None], explained: Iterable[Explanation | QuestionError]
+    rows: Sequence[CounterfactualQuestion | RowError | None],
+    explained: Iterable[Explanation | QuestionError],
 ) -> list[Result]:
     """The result of each row of `questions_from_request`.
 

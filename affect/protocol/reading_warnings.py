@@ -19,7 +19,7 @@ UNLIKE_TRAINING, HEAD_TURNED, FINDER_UNSURE, SMALL_FACE = (
 
 
 @dataclass(frozen=True)
-class ReadingWarning:
+class RowWarning:
     """A stable code, and a sentence with the figure and its limit."""
 
     code: str
@@ -28,7 +28,7 @@ class ReadingWarning:
 
 def reading_warnings(
     card: ModelCard, read: Predictions, row: int, face: Face | None = None
-) -> tuple[ReadingWarning, ...]:
+) -> tuple[RowWarning, ...]:
     """Why the reading in this row may mean nothing; empty where nothing speaks against it.
 
     Without `face`, of a picture that came as an aligned crop, nothing is said about finder and
@@ -37,14 +37,14 @@ def reading_warnings(
     return (*_of_reading(card, read, row), *(_of_face(card, face) if face else ()))
 
 
-def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[ReadingWarning]:
+def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[RowWarning]:
     limits, realism = card.warning_limits, float(read.realism[row])
     if realism < limits.realism:
         detail = (
             f"of the faces that the model learnt from, {realism:.0%} look at least as strange; "
             f"below {limits.realism:.0%} it may be no face, or unlike any it knows"
         )
-        yield ReadingWarning(UNLIKE_TRAINING, detail)
+        yield RowWarning(UNLIKE_TRAINING, detail)
     if card.pose:
         yaw, pitch = (float(angle) for angle in read.pose[row, :2])
         if abs(yaw) > limits.yaw_degrees or abs(pitch) > limits.pitch_degrees:
@@ -52,18 +52,18 @@ def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[Readin
                 f"the head is turned by {yaw:.0f} and raised by {pitch:.0f} degrees; readings hold "
                 f"up to {limits.yaw_degrees:.0f} and {limits.pitch_degrees:.0f} either way"
             )
-            yield ReadingWarning(HEAD_TURNED, detail)
+            yield RowWarning(HEAD_TURNED, detail)
 
 
-def _of_face(card: ModelCard, face: Face) -> Iterator[ReadingWarning]:
+def _of_face(card: ModelCard, face: Face) -> Iterator[RowWarning]:
     limits, side_px = card.warning_limits, min(face.box[2:])
     if face.confidence < limits.confidence:
         sure, firm = face.confidence, limits.confidence
         detail = f"the finder is sure of a face by {sure:.2f}; {firm:.2f} is firm"
-        yield ReadingWarning(FINDER_UNSURE, detail)
+        yield RowWarning(FINDER_UNSURE, detail)
     if side_px < limits.face_px:
         detail = (
             f"the face is {side_px:.0f} px wide; "
             f"below {limits.face_px:.0f} px much of it is guessed"
         )
-        yield ReadingWarning(SMALL_FACE, detail)
+        yield RowWarning(SMALL_FACE, detail)

@@ -18,7 +18,7 @@ MOST_PARTS = 1024  # how many may be pictures is checked, and said, later
 
 
 @dataclass
-class Part:
+class FormPart:
     """One part: its name, whether it came as a file, and its bytes."""
 
     name: str
@@ -27,10 +27,10 @@ class Part:
 
 
 @dataclass
-class _Reading:
+class _FormReader:
     """The parser's callbacks. They are told pieces: a header or content may come in several."""
 
-    parts: list[Part] = field(default_factory=list)
+    parts: list[FormPart] = field(default_factory=list)
     disposition: bytes = b""
     header: bytearray = field(default_factory=bytearray)
     value: bytearray = field(default_factory=bytearray)
@@ -70,16 +70,16 @@ class _Reading:
     def on_part_end(self) -> None:
         _, options = parse_options_header(self.disposition)
         name = options.get(b"name", b"").decode(errors="replace")
-        self.parts.append(Part(name, b"filename" in options, bytes(self.content)))
+        self.parts.append(FormPart(name, b"filename" in options, bytes(self.content)))
 
 
-def parse_form(body: bytes, content_type: str) -> list[Part]:
+def parse_form(body: bytes, content_type: str) -> list[FormPart]:
     """The parts of a form, in order. Raises Problem: 400 for what is none, or ends too early."""
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary")
     if not boundary:
         raise Problem("malformed", "the form cannot be read: its content type has no boundary")
-    reading = _Reading()
+    reading = _FormReader()
     parser = MultipartParser(boundary, reading.callbacks)
     try:
         parser.write(body)

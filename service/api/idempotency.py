@@ -40,7 +40,7 @@ RUNNING = b""
 
 
 @dataclass(frozen=True)
-class Claim:
+class KeyClaim:
     """A key that this request may use: where it lies, what it is of, and a token that is ours
     alone.
     """
@@ -55,24 +55,24 @@ class IdempotencyStore(Protocol):
     RedisUnavailable.
     """
 
-    async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
+    async def claim(self, claim: KeyClaim, seconds: float) -> tuple[bytes, bytes] | None:
         """None: the name is ours for so long. Otherwise the fingerprint and response it has,
         RUNNING while there is none.
         """
         ...
 
-    async def store(self, claim: Claim, response: bytes, seconds: float) -> None:
+    async def store(self, claim: KeyClaim, response: bytes, seconds: float) -> None:
         """The response, if the name is still ours."""
         ...
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: KeyClaim) -> None:
         """Nothing came of it."""
         ...
 
 
 @dataclass(frozen=True)
 class _StoredAnswer:
-    claim: Claim
+    claim: KeyClaim
     response: bytes
     expires: float
 
@@ -91,7 +91,7 @@ class MemoryIdempotencyStore:
         self._entries: OrderedDict[bytes, _StoredAnswer] = OrderedDict()
         self._bytes = 0
 
-    async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
+    async def claim(self, claim: KeyClaim, seconds: float) -> tuple[bytes, bytes] | None:
         """See `IdempotencyStore`."""
         entry = self._entries.get(claim.name)
         if entry is not None and entry.expires > self._clock():
@@ -99,21 +99,21 @@ class MemoryIdempotencyStore:
         self._put(claim, RUNNING, seconds)
         return None
 
-    async def store(self, claim: Claim, response: bytes, seconds: float) -> None:
+    async def store(self, claim: KeyClaim, response: bytes, seconds: float) -> None:
         """See `IdempotencyStore`."""
         if self._is_ours(claim):
             self._put(claim, response, seconds)
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: KeyClaim) -> None:
         """See `IdempotencyStore`."""
         if self._is_ours(claim):
             self._remove(claim.name)
 
-    def _is_ours(self, claim: Claim) -> bool:
+    def _is_ours(self, claim: KeyClaim) -> bool:
         entry = self._entries.get(claim.name)
         return entry is not None and entry.claim.token == claim.token
 
-    def _put(self, claim: Claim, response: bytes, seconds: float) -> None:
+    def _put(self, claim: KeyClaim, response: bytes, seconds: float) -> None:
         self._remove(claim.name)
         now = self._clock()
         entry = self._entries[claim.name] = _StoredAnswer(claim, response, now + seconds)
@@ -155,7 +155,7 @@ class RedisIdempotencyStore:
     def __init__(self, encrypted: EncryptedRedis) -> None:
         self.redis, self.cipher = encrypted.redis, encrypted.cipher
 
-    async def claim(self, claim: Claim, seconds: float) -> tuple[bytes, bytes] | None:
+    async def claim(self, claim: KeyClaim, seconds: float) -> tuple[bytes, bytes] | None:
         """See `IdempotencyStore`."""
         stored = await self._run(_CLAIM, claim, claim.fingerprint, int(seconds * 1000))
         if stored is None:
@@ -171,16 +171,16 @@ class RedisIdempotencyStore:
         except DecryptionError:  # the gateways do not have the same key
             raise self.redis.failed("idempotency", "garbled") from None
 
-    async def store(self, claim: Claim, response: bytes, seconds: float) -> None:
+    async def store(self, claim: KeyClaim, response: bytes, seconds: float) -> None:
         """See `IdempotencyStore`."""
         encrypted = await asyncio.to_thread(self.cipher.encrypt, response, claim.name.hex())
         await self._run(_STORE, claim, encrypted, int(seconds * 1000))
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: KeyClaim) -> None:
         """See `IdempotencyStore`."""
         await self._run(_RELEASE, claim)
 
-    async def _run(self, script: str, claim: Claim, *arguments: bytes | int) -> Any:
+    async def _run(self, script: str, claim: KeyClaim, *arguments: bytes | int) -> Any:
         key = f"affectgan:idempotency:{claim.name.hex()}"
 
         async def command(client: Client) -> object:
@@ -225,7 +225,7 @@ class Idempotency:
         if key is None:
             return await work()
         path, key = request.url.path, parse_idempotency_key(key)
-        claim = Claim(
+        claim = KeyClaim(
             name=self.cipher.keyed_hash(owner.encode(), path.encode(), key.encode()),
             fingerprint=await asyncio.to_thread(self._fingerprint, inference, request),
             token=secrets.token_hex(8).encode(),
@@ -255,7 +255,7 @@ class Idempotency:
         return StoredResponse.from_bytes(response).to_response(**{REPLAYED: "true"})
 
     async def _work_and_store(
-        self, claim: Claim, work: Callable[[], Awaitable[Response]]
+        self, claim: KeyClaim, work: Callable[[], Awaitable[Response]]
     ) -> Response:
         is_stored = False
         try:
@@ -271,7 +271,7 @@ class Idempotency:
                 await self._release(claim)
         return response
 
-    async def _release(self, claim: Claim) -> None:
+    async def _release(self, claim: KeyClaim) -> None:
         try:
             await self.store.release(claim)
         except RedisUnavailable:

@@ -23,8 +23,7 @@ from affect.answers import (
     PredictResult,
 )
 from affect.client import ApiError, Client
-from affect.inputs import PICTURE_SUFFIXES, expand
-from affect.inputs import Picture as InputPicture
+from affect.inputs import PICTURE_SUFFIXES, InputPicture, expand
 
 R = TypeVar("R", PredictResult, ExplainResult)
 C = TypeVar("C", bound="Connection")

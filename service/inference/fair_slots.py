@@ -35,7 +35,7 @@ current_flow: ContextVar[Flow] = ContextVar("current_flow", default=NOBODY)
 
 
 @dataclass
-class _Waiting:
+class _WaitingTurn:
     """One turn that is waited for."""
 
     size: int
@@ -43,11 +43,11 @@ class _Waiting:
 
 
 @dataclass
-class _Request:
+class _RequestTurns:
     """A request of a caller: what it had so far, in seconds, and the turns that it waits for."""
 
     served: float
-    turns: deque[_Waiting] = field(default_factory=deque)
+    turns: deque[_WaitingTurn] = field(default_factory=deque)
     active: int = 0
 
 
@@ -56,10 +56,10 @@ class _Caller:
     """The same of a caller."""
 
     served: float
-    requests: dict[int, _Request] = field(default_factory=dict)
+    requests: dict[int, _RequestTurns] = field(default_factory=dict)
 
     @property
-    def waiting(self) -> list[_Request]:
+    def waiting(self) -> list[_RequestTurns]:
         """Its requests that wait for a turn."""
         return [request for request in self.requests.values() if request.turns]
 
@@ -82,7 +82,7 @@ class FairSlots:
         """Within, it is the turn of the flow that this task belongs to."""
         flow = current_flow.get()
         caller = self._callers.setdefault(flow.caller, _Caller(self._now))
-        request = caller.requests.setdefault(flow.request, _Request(self._least(caller)))
+        request = caller.requests.setdefault(flow.request, _RequestTurns(self._least(caller)))
         request.active += 1
         try:
             await self._wait(caller, request, size)
@@ -101,11 +101,11 @@ class FairSlots:
             self._forget(flow, caller, request)
             self._grant()
 
-    async def _wait(self, caller: _Caller, request: _Request, size: int) -> None:
+    async def _wait(self, caller: _Caller, request: _RequestTurns, size: int) -> None:
         if not self._waiting and self._has_room(size):
             self._take(caller, size)
             return
-        waiting = _Waiting(size, asyncio.get_running_loop().create_future())
+        waiting = _WaitingTurn(size, asyncio.get_running_loop().create_future())
         request.turns.append(waiting)
         self._waiting += 1
         self._grant()
@@ -139,7 +139,7 @@ class FairSlots:
         self.in_use += size
         self._now = max(self._now, caller.served)
 
-    def _charge(self, caller: _Caller, request: _Request, seconds: float) -> None:
+    def _charge(self, caller: _Caller, request: _RequestTurns, seconds: float) -> None:
         caller.served += seconds
         request.served += seconds
 
@@ -147,7 +147,7 @@ class FairSlots:
         """Where a request begins that comes new: it has no claim on the time before."""
         return min((one.served for one in caller.requests.values()), default=0.0)
 
-    def _forget(self, flow: Flow, caller: _Caller, request: _Request) -> None:
+    def _forget(self, flow: Flow, caller: _Caller, request: _RequestTurns) -> None:
         if not request.active:
             caller.requests.pop(flow.request, None)
         if not caller.requests:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.judge import Judge, JudgeCard
 from affect.protocol.messages import ANY_LABEL, ExplainRequest, ExplainResponse
 from handlers.explain import ExplainHandler
@@ -47,7 +47,9 @@ def test_an_answer_is_the_explanation_of_its_own_face(
     handler: ExplainHandler, folder: Path
 ) -> None:
     got = answers(handler, folder, strongest(faces(1, 1)), strongest(faces(2, 2)))
-    expected = explain(handler.model, faces(2, 2), [Question(), Question()])[1]
+    expected = explain(
+        handler.model, faces(2, 2), [CounterfactualQuestion(), CounterfactualQuestion()]
+    )[1]
     assert isinstance(expected, Explanation)
     details = got[1].details[1]
     assert details is not None
@@ -86,7 +88,9 @@ def test_other_answers_stand_in_the_rows_behind_the_first(
 ) -> None:
     request = ExplainRequest.of(faces(2, 5), 8, 0.9, answers=3)
     got = answers(handler, folder, strongest(faces(1)), request)[1]
-    expected = explain(handler.model, faces(2, 5), [Question("valence", 0.9, answers=3)] * 2)[1]
+    expected = explain(
+        handler.model, faces(2, 5), [CounterfactualQuestion("valence", 0.9, answers=3)] * 2
+    )[1]
     assert isinstance(expected, Explanation) and expected.alternatives
     # A face may have fewer different answers.
     assert {error.code for error in got.errors.values()} <= {"no_other_answer"}

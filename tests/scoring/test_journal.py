@@ -8,22 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 from scoring.chunks import Mark
 from scoring.journal import Journal, JournalError
 from tests.support.readings import reading
 
 RUN = {"inputs": ["clip.mp4"], "every": 1}
-NOBODY = Reading("clip.mp4", 7, 0.28, error="no_face", detail="no face")
-BARE = Reading("a.png", None, None, 0, realism=0.1)
+NOBODY = LocalReading("clip.mp4", 7, 0.28, error="no_face", detail="no face")
+BARE = LocalReading("a.png", None, None, 0, realism=0.1)
 
 
-def _same(a: Reading, b: Reading) -> bool:
+def _same(a: LocalReading, b: LocalReading) -> bool:
     return all(
         np.array_equal(getattr(a, part.name), getattr(b, part.name))
         if part.name == "identity"
         else getattr(a, part.name) == getattr(b, part.name)
-        for part in fields(Reading)
+        for part in fields(LocalReading)
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from affect.card import ModelCard
-from affect.local.reading import Reading
+from affect.local.reading import LocalReading
 from affect.model import smoke_card
 from scoring.baseline import Medians, Neutral, corrected
 from scoring.events import Blinks
@@ -26,7 +26,7 @@ def card() -> ModelCard:
 # -- tracking --------------------------------------------------------------------------------------
 
 
-def _tracks(frames: list[list[Reading]]) -> list[list[int | None]]:
+def _tracks(frames: list[list[LocalReading]]) -> list[list[int | None]]:
     people = People()
     return [[entry.track for entry in people.number(entries)] for entries in frames]
 
@@ -61,13 +61,13 @@ def test_who_is_far_away_at_once_is_somebody_else() -> None:
     assert _tracks([[reading(0, x=0.0)], [reading(1, x=900.0)]]) == [[0], [1]]
 
 
-def _who(entry: Reading) -> int:
+def _who(entry: LocalReading) -> int:
     assert entry.identity is not None
     return int(np.argmax(entry.identity))
 
 
-def _nobody(frame: int) -> Reading:
-    return Reading("clip.mp4", frame, frame / 25, error="no_face")
+def _nobody(frame: int) -> LocalReading:
+    return LocalReading("clip.mp4", frame, frame / 25, error="no_face")
 
 
 # -- smoothing -------------------------------------------------------------------------------------

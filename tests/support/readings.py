@@ -3,7 +3,7 @@
 import numpy as np
 
 from affect.catalogue import codes
-from affect.local.reading import ActionUnit, Reading
+from affect.local.reading import ActionUnit, LocalReading
 
 CLOSED_EYES, SMILE = codes(43, 12)
 
@@ -23,13 +23,13 @@ def reading(
     closed: float = 0.0,
     valence: float = 0.0,
     seconds: float | None = None,
-) -> Reading:
+) -> LocalReading:
     """A face of 100 px at x, of a person with looks of its own, in a video of 25 frames a
     second.
     """
     looks = np.zeros(8, np.float32)
     looks[person] = 1
-    return Reading(
+    return LocalReading(
         "clip.mp4",
         frame,
         frame / 25 if seconds is None else seconds,

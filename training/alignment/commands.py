@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from training.alignment.pictures import Heads
+    from training.alignment.pictures import HeadPictures
 
 STEP = 100  # heads a process renders at a time
 
@@ -90,12 +90,14 @@ def align(
 
     from affect.faces import Landmarks
     from training.alignment.photographs import photograph_heads
-    from training.alignment.pictures import Heads
+    from training.alignment.pictures import HeadPictures
     from training.alignment.train import export, load, measure, train, write_report
 
     torch.set_num_threads(1)
     learnt, unseen = photograph_heads(photos, points) if photos and points else (None, None)
-    rendered = Heads.load(cache) if cache and cache.exists() else render(seed, heads, workers)
+    rendered = (
+        HeadPictures.load(cache) if cache and cache.exists() else render(seed, heads, workers)
+    )
     if cache and not cache.exists():
         rendered.save(cache)
     start = load(init) if init else None
@@ -152,11 +154,11 @@ def misalignment(model: Path, heads: int, size_px: int, seed: int) -> None:
     )
 
 
-def render(seed: int, count: int, workers: int, *, filling: bool = True) -> Heads:
+def render(seed: int, count: int, workers: int, *, filling: bool = True) -> HeadPictures:
     """Heads of a seed, by several processes."""
     from tqdm import tqdm
 
-    from training.alignment.pictures import Heads, render_heads
+    from training.alignment.pictures import HeadPictures, render_heads
 
     firsts = range(0, count, STEP)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -165,6 +167,6 @@ def render(seed: int, count: int, workers: int, *, filling: bool = True) -> Head
             firsts,
             (min(STEP, count - first) for first in firsts),
         )
-        return Heads.joined(
+        return HeadPictures.joined(
             list(tqdm(parts, desc="heads", unit=f"{STEP} heads", total=len(firsts)))
         )

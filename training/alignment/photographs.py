@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from affect.faces import box_of_points
 from affect.images import decode
-from training.alignment.pictures import PICTURE_PX, Heads
+from training.alignment.pictures import PICTURE_PX, HeadPictures
 from training.database.sample import TRAIN, split_of
 from training.sources.pictures import Pictures
 from training.teacher.points import MeshPoints
@@ -24,17 +24,17 @@ ROOM = 1.7  # side of the part that is kept, in sides of the face's box: boxes t
 IRIS_BELOW_PUPIL = 0.013
 
 
-def photograph_heads(folder: Path, points: Path) -> tuple[Heads, Heads]:
+def photograph_heads(folder: Path, points: Path) -> tuple[HeadPictures, HeadPictures]:
     """(learnt from, held out): the photographs of a folder that have points in a Parquet file."""
     mesh = MeshPoints.load(points)
     five = mesh.five()
-    parts: tuple[list[Heads], list[Heads]] = ([], [])
+    parts: tuple[list[HeadPictures], list[HeadPictures]] = ([], [])
     for name, found, spots in zip(mesh.names, mesh.found, five, strict=True):
         if found:
             held_out = split_of(Pictures.name, name) != TRAIN
             image = decode((folder / name).read_bytes())
             parts[held_out].append(head_of(image, with_pupils(spots)))
-    return Heads.joined(parts[0]), Heads.joined(parts[1])
+    return HeadPictures.joined(parts[0]), HeadPictures.joined(parts[1])
 
 
 def with_pupils(points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -48,7 +48,7 @@ def with_pupils(points: NDArray[np.float32]) -> NDArray[np.float32]:
     return lifted
 
 
-def head_of(image: NDArray[np.uint8], points: NDArray[np.float32]) -> Heads:
+def head_of(image: NDArray[np.uint8], points: NDArray[np.float32]) -> HeadPictures:
     """One head (P px) cut from a picture with some room; beyond the picture its edge goes on."""
     box = box_of_points(points)
     scale = PICTURE_PX / (ROOM * box.side)
@@ -63,4 +63,4 @@ def head_of(image: NDArray[np.uint8], points: NDArray[np.float32]) -> Heads:
     side = (PICTURE_PX, PICTURE_PX)
     cut = cv2.warpAffine(image, transform, side, borderMode=cv2.BORDER_REPLICATE)
     placed = points * scale + shift
-    return Heads(np.asarray(cut, np.uint8)[None], placed[None].astype(np.float32))
+    return HeadPictures(np.asarray(cut, np.uint8)[None], placed[None].astype(np.float32))

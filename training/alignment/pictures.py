@@ -45,7 +45,7 @@ TURNED = 0.12  # share of heads turned beyond what sittings show, up to 60 degre
 
 
 @dataclass(frozen=True)
-class Heads:
+class HeadPictures:
     """Rendered pictures (N, P, P, 3) uint8 RGB and their points (N, 5, 2) in px."""
 
     images: NDArray[np.uint8]
@@ -56,13 +56,13 @@ class Heads:
         np.savez(path, images=self.images, points=self.points)
 
     @classmethod
-    def load(cls, path: Path) -> "Heads":
+    def load(cls, path: Path) -> "HeadPictures":
         """The inverse of `save`."""
         with np.load(path) as file:
             return cls(file["images"], file["points"])
 
     @classmethod
-    def joined(cls, parts: Sequence["Heads"]) -> "Heads":
+    def joined(cls, parts: Sequence["HeadPictures"]) -> "HeadPictures":
         """One after another."""
         return cls(
             np.concatenate([part.images for part in parts]),
@@ -70,7 +70,7 @@ class Heads:
         )
 
 
-def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> Heads:
+def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> HeadPictures:
     """Heads first ... first + count - 1 of a seed, doing something.
 
     `filling` brings them close, so that training sees every detail and takes away what it wants;
@@ -85,7 +85,7 @@ def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> 
             draw_person(rng), scene, draw_state(rng), size_px=PICTURE_PX, framing=LOOSE
         )
         images[row], points[row] = face.image, face.points
-    return Heads(images, points)
+    return HeadPictures(images, points)
 
 
 def _filling(scene: Scene, rng: Generator) -> Scene:
@@ -98,7 +98,7 @@ def _filling(scene: Scene, rng: Generator) -> Scene:
 
 
 def draw_boxes(
-    heads: Heads, rows: NDArray[np.integer], rng: Generator
+    heads: HeadPictures, rows: NDArray[np.integer], rng: Generator
 ) -> tuple[NDArray[np.uint8], Floats, Floats]:
     """One training batch: crops (B, 64, 64, 3), points in the crop's frame [0, 1] (B, 5, 2), and 1
     where there is a face (B,).

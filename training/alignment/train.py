@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from affect.faces import INPUT_PX, Landmarks, box_of_points
 from training.alignment.network import LandmarkNet
-from training.alignment.pictures import Heads, draw_boxes, moved
+from training.alignment.pictures import HeadPictures, draw_boxes, moved
 
 BATCH = 64
 LEARNING_RATE = 2e-3
@@ -52,11 +52,11 @@ class Accuracy:
 
 
 def train(
-    heads: Heads,
+    heads: HeadPictures,
     *,
     steps: int,
     seed: int,
-    photographs: Heads | None = None,
+    photographs: HeadPictures | None = None,
     start: LandmarkNet | None = None,
 ) -> LandmarkNet:
     """Adam with a cosine from 2e-3 to 0; the average of the last weights is what is kept.
@@ -65,7 +65,7 @@ def train(
     """
     rendered = len(heads.images)
     if photographs is not None:
-        heads = Heads.joined([heads, photographs])
+        heads = HeadPictures.joined([heads, photographs])
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = LandmarkNet() if start is None else start.eval()
@@ -167,7 +167,7 @@ def _fill(modules: dict[str, nn.Module], name: str, weight: Tensor, bias: Tensor
     norm.bias.copy_(bias)
 
 
-def measure(landmarks: Landmarks, heads: Heads, *, seed: int) -> Accuracy:
+def measure(landmarks: Landmarks, heads: HeadPictures, *, seed: int) -> Accuracy:
     """From boxes as rough as a finder's, by the very code that serves."""
     rng = np.random.default_rng(seed)
     between = np.linalg.norm(heads.points[:, 1] - heads.points[:, 0], axis=1)

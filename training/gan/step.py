@@ -56,7 +56,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class GeneratorOutput:
     """What the decoder drew this step, and what each picture should have been."""
 
     x: Tensor  # (R, 3, S, S)
@@ -229,7 +229,7 @@ def _draw(
     *,
     newcomers: int,
     rng: StepRandom,
-) -> Drawn:
+) -> GeneratorOutput:
     """Each face moved to its state y (through the skips where `edits`), then `newcomers` people in
     the same states.
     """
@@ -253,7 +253,7 @@ def _draw(
     condition = model.decoder_condition(model.mask(y), model.mask(move))
     new, change = model.decoder(z, condition, maps, edited.to(seen.dtype))
     copies = _either(edits, (seen + change[:count].float()).clamp(-1, 1), new[:count].float())
-    return Drawn(torch.cat([copies, new[count:].float()]), y, z, real, edited, count)
+    return GeneratorOutput(torch.cat([copies, new[count:].float()]), y, z, real, edited, count)
 
 
 def _unpaired(
@@ -282,7 +282,7 @@ def _adversary(
     model: AffectModel,
     twin: Tensor,
     other: ModelOutput,
-    drawn: Drawn,
+    drawn: GeneratorOutput,
     read: ModelOutput,
     config: TrainConfig,
     step: int,

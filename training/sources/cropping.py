@@ -155,14 +155,14 @@ def finder() -> FaceFinder:
 
 
 @dataclass
-class _Video:
+class _SourceVideo:
     capture: cv2.VideoCapture
     next_frame: int = 0
 
 
 @lru_cache(maxsize=4)
-def _opened(path: Path) -> _Video:
-    return _Video(cv2.VideoCapture(str(path)))
+def _opened(path: Path) -> _SourceVideo:
+    return _SourceVideo(cv2.VideoCapture(str(path)))
 
 
 def frame_of(path: Path, frame: int) -> U8:

@@ -42,7 +42,7 @@ LOSSLESS = [cv2.IMWRITE_WEBP_QUALITY, 101]
 
 
 @dataclass(frozen=True)
-class Photographs:
+class MeshRows:
     """All rows of a database with a mesh, in the order of `training.database.copying.samples`."""
 
     keys: tuple[str, ...]
@@ -150,7 +150,7 @@ def _patterns(path: Path | None) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _photographs(database: Database, path: Path, neutral: Sequence[str]) -> Photographs:
+def _photographs(database: Database, path: Path, neutral: Sequence[str]) -> MeshRows:
     points = MeshPoints.load(path)
     keys: list[str] = []
     parts: dict[str, list[NDArray[np.generic]]] = {"points": [], "split": [], "neutral": []}
@@ -172,7 +172,7 @@ def _photographs(database: Database, path: Path, neutral: Sequence[str]) -> Phot
     if not keys:
         raise DataError(f"{path} has no mesh for any picture of {database.folder}")
     joined = {name: np.concatenate(part) for name, part in parts.items()}
-    return Photographs(tuple(keys), images=np.concatenate(images), **joined)
+    return MeshRows(tuple(keys), images=np.concatenate(images), **joined)
 
 
 def _with_rule(labels: Labels, targets: Targets) -> Labels:
@@ -242,7 +242,7 @@ def _write(
     photos: Database,
     card: DataCard,
     out: Path,
-    people: Photographs,
+    people: MeshRows,
     labels: Labels,
     targets: Targets,
     teacher: Teacher,
@@ -311,7 +311,7 @@ def _lossless(content: bytes) -> bytes:
 
 
 def _report(
-    photos: Database, threshold: float, people: Photographs, labels: Labels, teacher: Teacher
+    photos: Database, threshold: float, people: MeshRows, labels: Labels, teacher: Teacher
 ) -> TeachingReport:
     targets = teacher.targets
     shown = labels.values[:, targets.au] >= threshold

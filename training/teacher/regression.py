@@ -25,15 +25,15 @@ MIRRORED_TURN = (1.0, -1.0, -1.0)
 
 
 @dataclass(frozen=True)
-class Faces:
+class TeacherFaces:
     """Normalised meshes: shapes (N, 3 M) and turns (N, 3) in radians."""
 
     shapes: Floats
     turns: Floats
 
-    def mirrored(self, normaliser: Normaliser) -> "Faces":
+    def mirrored(self, normaliser: Normaliser) -> "TeacherFaces":
         """The same faces in a mirror."""
-        return Faces(normaliser.mirrored(self.shapes), self.turns * MIRRORED_TURN)
+        return TeacherFaces(normaliser.mirrored(self.shapes), self.turns * MIRRORED_TURN)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Regression:
     network: nn.Module
     signs: Floats  # (T,)
 
-    def predict(self, faces: Faces) -> tuple[Floats, Floats]:
+    def predict(self, faces: TeacherFaces) -> tuple[Floats, Floats]:
         """(N, T) of the ridge and of the network: means over each face and its mirror image."""
         views = (faces, faces.mirrored(self.normaliser))
         answers = [self._predict(self.features(view)) for view in views]
@@ -60,7 +60,7 @@ class Regression:
             (net + self.signs * net_mirrored) / 2,
         )
 
-    def features(self, faces: Faces) -> Floats:
+    def features(self, faces: TeacherFaces) -> Floats:
         """(N, F) principal components and turn, standardised over the renders."""
         raw = np.concatenate([self.pca.transform(faces.shapes), faces.turns], axis=1)
         return np.asarray((raw - self.middle) / self.spread)
@@ -73,11 +73,11 @@ class Regression:
 
 
 def fit(
-    faces: Faces, targets: Floats, normaliser: Normaliser, signs: Floats, *, seed: int = 0
+    faces: TeacherFaces, targets: Floats, normaliser: Normaliser, signs: Floats, *, seed: int = 0
 ) -> Regression:
     """Fit both on faces and their mirror images; targets (N, T), NaN where unknown."""
     mirrored = faces.mirrored(normaliser)
-    both = Faces(
+    both = TeacherFaces(
         *(
             np.concatenate([getattr(faces, name), getattr(mirrored, name)])
             for name in ("shapes", "turns")

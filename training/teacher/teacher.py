@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.teacher.regression import Faces, Regression, fit
+from training.teacher.regression import Regression, TeacherFaces, fit
 from training.teacher.shape import Normaliser
 from training.teacher.targets import Targets
 
@@ -70,9 +70,9 @@ class Teacher:
         confidence = np.clip(self.reliability, 0, 1) * agreement * plausible[:, None]
         return Labels(np.clip(values, low, high), confidence)
 
-    def _faces(self, points: Floats) -> Faces:
+    def _faces(self, points: Floats) -> TeacherFaces:
         shapes, turns = self.regression.normaliser.shapes(points)
-        return Faces(shapes - self.offset, turns)
+        return TeacherFaces(shapes - self.offset, turns)
 
     def _stretched(self, predicted: Floats) -> Floats:
         return np.asarray((predicted - self.start) / np.maximum(self.slope, LEAST_SLOPE))
@@ -93,7 +93,7 @@ class Teacher:
         low[self.targets.pose], high[self.targets.pose] = -90.0, 90.0
         return low, high
 
-    def _distance(self, faces: Faces) -> Floats:
+    def _distance(self, faces: TeacherFaces) -> Floats:
         """(N,) root mean square of the standardised features."""
         return np.asarray(np.sqrt((self.regression.features(faces) ** 2).mean(1)))
 
@@ -106,7 +106,7 @@ def teach(
     `neutral` (n, M, 3) are meshes of photographs that show people at rest, n may be 0.
     """
     normaliser = Normaliser.fit(train.points)
-    faces = Faces(*normaliser.shapes(train.points))
+    faces = TeacherFaces(*normaliser.shapes(train.points))
     regression = fit(faces, train.targets, normaliser, targets.signs)
     count = len(targets.names)
     plain = Teacher(

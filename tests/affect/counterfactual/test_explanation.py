@@ -6,14 +6,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from affect.counterfactual import Explanation, Question, QuestionError, explain, region_masks
+from affect.counterfactual import (
+    CounterfactualQuestion,
+    Explanation,
+    QuestionError,
+    explain,
+    region_masks,
+)
 from affect.factory import initialise_model
 from affect.model import AffectModel
 from tests.support.tiny import tiny_card, tiny_model
 from tests.support.trained import face, model
 
 
-def answer(name: str, question: Question) -> Explanation:
+def answer(name: str, question: CounterfactualQuestion) -> Explanation:
     (found,) = explain(model(), face(name)[None], [question])
     assert isinstance(found, Explanation), found
     return found
@@ -25,7 +31,7 @@ def read(image: NDArray[np.uint8], label: str) -> float:
 
 
 def test_a_smile_is_taken_away() -> None:
-    found = answer("happiness", Question("AU12", 0.0))
+    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
     assert found.valid
     assert read(found.counterfactual, "AU12") < read(face("happiness"), "AU12") - 0.1
     assert found.scores["identity"] > 0.5
@@ -33,20 +39,20 @@ def test_a_smile_is_taken_away() -> None:
 
 def test_the_flags_come_from_the_picture_that_is_shown() -> None:
     for name in ("happiness", "surprise", "sadness"):
-        found = answer(name, Question())
+        found = answer(name, CounterfactualQuestion())
         again = model().predict(AffectModel.to_pixels(torch.from_numpy(found.counterfactual[None])))
         assert torch.allclose(again.probability, found.counterfactual_read.probability, atol=1e-5)
         assert torch.allclose(again.va, found.counterfactual_read.va, atol=1e-5)
 
 
 def test_valence_moves_the_way_that_is_asked() -> None:
-    found = answer("happiness", Question("valence", -0.5))
+    found = answer("happiness", CounterfactualQuestion("valence", -0.5))
     assert read(found.counterfactual, "valence") < read(face("happiness"), "valence") - 0.2
     assert "Valence would fall from" in found.sentence
 
 
 def test_what_nobody_asked_about_stays_what_it_was() -> None:
-    found = answer("happiness", Question("AU12", 0.0))
+    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
     masks = region_masks(len(face("happiness")))
     shift = np.abs(found.counterfactual.astype(int) - face("happiness")).mean(2)
     mouth = masks["mouth"] | masks["chin"]
@@ -54,7 +60,7 @@ def test_what_nobody_asked_about_stays_what_it_was() -> None:
 
 
 def test_the_map_is_black_where_nothing_near_changed() -> None:
-    found = answer("happiness", Question("AU12", 0.0))
+    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
     shift = np.abs(found.counterfactual.astype(int) - face("happiness")).mean(2)
     near = cv2.dilate(shift, np.ones((9, 9)))  # the blur's reach
     assert np.all(found.map[near == 0] == 0)
@@ -65,11 +71,13 @@ def test_the_map_is_black_where_nothing_near_changed() -> None:
 def test_regions_tile_the_crop_and_share_the_change() -> None:
     masks = np.stack(list(region_masks(len(face("surprise"))).values()))
     assert np.all(masks.sum(0) == 1)
-    assert sum(answer("anger", Question()).regions.values()) == pytest.approx(1, abs=0.01)
+    assert sum(answer("anger", CounterfactualQuestion()).regions.values()) == pytest.approx(
+        1, abs=0.01
+    )
 
 
 def test_the_way_leads_from_the_face_to_its_counterfactual() -> None:
-    found = answer("happiness", Question("AU12", 0.0))
+    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
     assert np.array_equal(found.frames[0], face("happiness"))
     assert np.array_equal(found.frames[-1], found.counterfactual)
     distance = [np.abs(frame.astype(int) - found.frames[-1]).mean() for frame in found.frames]
@@ -79,7 +87,11 @@ def test_the_way_leads_from_the_face_to_its_counterfactual() -> None:
 def test_rows_are_answered_as_if_they_were_alone() -> None:
     names, questions = (
         ("happiness", "anger", "surprise"),
-        [Question("AU12", 0.0), Question("valence", 0.5), Question()],
+        [
+            CounterfactualQuestion("AU12", 0.0),
+            CounterfactualQuestion("valence", 0.5),
+            CounterfactualQuestion(),
+        ],
     )
     together = explain(model(), np.stack([face(name) for name in names]), questions)
     for name, question, found in zip(names, questions, together, strict=True):
@@ -92,14 +104,16 @@ def test_rows_are_answered_as_if_they_were_alone() -> None:
 @pytest.mark.parametrize(
     ("question", "code"),
     [
-        (Question("AU99"), "unknown_label"),
-        (Question("valence", 3.0), "bad_target"),
-        (Question("AU12", 1.0), "already_so"),
+        (CounterfactualQuestion("AU99"), "unknown_label"),
+        (CounterfactualQuestion("valence", 3.0), "bad_target"),
+        (CounterfactualQuestion("AU12", 1.0), "already_so"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_answered_alone(question: Question, code: str) -> None:
+def test_a_question_that_makes_no_sense_is_answered_alone(
+    question: CounterfactualQuestion, code: str
+) -> None:
     bad, good = explain(
-        model(), np.stack([face("happiness")] * 2), [question, Question("AU12", 0.0)]
+        model(), np.stack([face("happiness")] * 2), [question, CounterfactualQuestion("AU12", 0.0)]
     )
     assert isinstance(bad, QuestionError)
     assert bad.code == code
@@ -108,7 +122,7 @@ def test_a_question_that_makes_no_sense_is_answered_alone(question: Question, co
 
 def test_what_a_run_did_not_learn_cannot_be_asked() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    (found,) = explain(tiny_model(tiny_card("au")), crops, [Question("valence", 0.5)])
+    (found,) = explain(tiny_model(tiny_card("au")), crops, [CounterfactualQuestion("valence", 0.5)])
     assert isinstance(found, QuestionError)
     assert found.code == "not_learned"
 
@@ -119,7 +133,7 @@ def test_a_question_that_cannot_be_met_gets_the_best_try_and_says_so() -> None:
         untrained.label_table.shape, generator=torch.Generator().manual_seed(0)
     )
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    (found,) = explain(untrained, crops, [Question("valence", 0.9)])
+    (found,) = explain(untrained, crops, [CounterfactualQuestion("valence", 0.9)])
     assert isinstance(found, Explanation)
     assert not found.valid
     assert found.trust == "low"

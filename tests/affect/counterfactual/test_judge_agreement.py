@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.judge_agreement import judge_agreements
 from affect.judge import Judge, JudgeCard
 from tests.support.trained import face, model
@@ -43,7 +43,7 @@ def test_a_judge_has_no_opinion_of_what_it_never_learnt() -> None:
 
 
 def test_without_a_judge_an_answer_says_so_and_is_not_trusted_highly() -> None:
-    (found,) = explain(model(), face("happiness")[None], [Question("AU12", 0.0)])
+    (found,) = explain(model(), face("happiness")[None], [CounterfactualQuestion("AU12", 0.0)])
     assert isinstance(found, Explanation)
     assert found.judge_agreement is None
     assert found.reasons[-1] == "nobody independent was asked"
@@ -51,7 +51,9 @@ def test_without_a_judge_an_answer_says_so_and_is_not_trusted_highly() -> None:
 
 
 def test_the_judge_sees_the_pictures_that_are_shown() -> None:
-    (found,) = explain(model(), face("happiness")[None], [Question("AU12", 0.0)], judge=JUDGE)
+    (found,) = explain(
+        model(), face("happiness")[None], [CounterfactualQuestion("AU12", 0.0)], judge=JUDGE
+    )
     assert isinstance(found, Explanation) and found.judge_agreement is not None
     assert found.judge_agreement.before == pytest.approx(np.mean(face("happiness")) / 255, abs=1e-3)
     assert found.judge_agreement.after == pytest.approx(

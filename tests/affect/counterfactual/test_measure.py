@@ -7,7 +7,7 @@ import pytest
 import torch
 from captum.attr import IntegratedGradients
 
-from affect.counterfactual import Explanation, Question, explain, measure
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain, measure
 from affect.counterfactual.search import Rows
 from tests.support.trained import face, model
 
@@ -47,9 +47,12 @@ def test_more_steps_make_the_shares_more_complete(monkeypatch: pytest.MonkeyPatc
 
 
 def test_integrated_gradients_come_when_asked_for() -> None:
-    (plain,) = explain(model(), face("happiness")[None], [Question("AU12")])
+    (plain,) = explain(model(), face("happiness")[None], [CounterfactualQuestion("AU12")])
     (full,) = explain(
-        model(), face("happiness")[None], [Question("AU12")], integrated_gradients=True
+        model(),
+        face("happiness")[None],
+        [CounterfactualQuestion("AU12")],
+        integrated_gradients=True,
     )
     assert isinstance(plain, Explanation) and isinstance(full, Explanation)
     assert plain.integrated_gradients is None

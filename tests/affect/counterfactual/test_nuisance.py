@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from affect.counterfactual import Explanation, Question, QuestionError, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, QuestionError, explain
 from affect.counterfactual.measure import diversity
 from affect.counterfactual.nuisance import SMALLEST, Nuisance, help_of, turned
 from affect.counterfactual.search import Rows
@@ -45,7 +45,9 @@ def test_no_move_leaves_the_face_as_it_is() -> None:
 
 
 def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried() -> None:
-    for found in explain(tiny_model(), crops(4), [Question("valence", 0.9, family="nuisance")] * 4):
+    for found in explain(
+        tiny_model(), crops(4), [CounterfactualQuestion("valence", 0.9, family="nuisance")] * 4
+    ):
         assert isinstance(found, Explanation)
         assert {name for name, _, _ in found.causes} <= set(NUISANCES)
         assert len(found.attribution) == len(NUISANCES)
@@ -56,7 +58,9 @@ def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried
 
 
 def test_what_helps_most_is_told_first() -> None:
-    for found in explain(tiny_model(), crops(6), [Question("valence", 0.9, family="nuisance")] * 6):
+    for found in explain(
+        tiny_model(), crops(6), [CounterfactualQuestion("valence", 0.9, family="nuisance")] * 6
+    ):
         assert isinstance(found, Explanation)
         helps = [help_of(found.attribution, cause) for cause in found.causes]
         assert helps == sorted(helps, reverse=True)
@@ -66,7 +70,7 @@ def test_what_helps_most_is_told_first() -> None:
 def test_weights_that_know_no_nuisances_refuse_the_question() -> None:
     tiny = tiny_model()
     tiny.learn_nuisances((), torch.zeros(0, 16), torch.zeros(0, 17))
-    (found,) = explain(tiny, crops(1), [Question(family="nuisance")])
+    (found,) = explain(tiny, crops(1), [CounterfactualQuestion(family="nuisance")])
     assert isinstance(found, QuestionError) and found.code == "no_nuisances"
 
 
@@ -83,7 +87,9 @@ def test_the_other_way_round_is_named_so() -> None:
 
 
 def test_each_answer_has_another_cause() -> None:
-    (found,) = explain(model(), face("happiness")[None], [Question("valence", -0.2, answers=3)])
+    (found,) = explain(
+        model(), face("happiness")[None], [CounterfactualQuestion("valence", -0.2, answers=3)]
+    )
     assert isinstance(found, Explanation)
     leaders = [answer.causes[0][0] for answer in (found, *found.alternatives)]
     assert len(leaders) == len(set(leaders)) == 3
@@ -94,7 +100,8 @@ def test_each_answer_has_another_cause() -> None:
 
 def test_the_first_of_several_answers_is_the_one_that_is_given_alone() -> None:
     (alone,), (several,) = (
-        explain(model(), face("anger")[None], [Question(answers=answers)]) for answers in (1, 3)
+        explain(model(), face("anger")[None], [CounterfactualQuestion(answers=answers)])
+        for answers in (1, 3)
     )
     assert isinstance(alone, Explanation) and isinstance(several, Explanation)
     assert alone.alternatives == () and several.alternatives
@@ -103,7 +110,9 @@ def test_the_first_of_several_answers_is_the_one_that_is_given_alone() -> None:
 
 
 def test_other_answers_about_an_au_move_more_than_itself() -> None:
-    (found,) = explain(model(), face("sadness")[None], [Question("AU12", 1.0, answers=3)])
+    (found,) = explain(
+        model(), face("sadness")[None], [CounterfactualQuestion("AU12", 1.0, answers=3)]
+    )
     assert isinstance(found, Explanation)
     assert found.alternatives
     assert all({name for name, _, _ in answer.causes} > {"AU12"} for answer in found.alternatives)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.search import AU_CLEARANCE, Rows, progress
 from affect.model import AffectModel
@@ -29,7 +29,9 @@ def test_a_face_costs_no_more_than_its_budget() -> None:
         )
         for name in seen
     ]
-    explain(model(), np.stack([face(name) for name in FACES]), [Question()] * len(FACES))
+    explain(
+        model(), np.stack([face(name) for name in FACES]), [CounterfactualQuestion()] * len(FACES)
+    )
     for hook in hooks:
         hook.remove()
     # each reading is of a face and its mirror image
@@ -48,7 +50,11 @@ def test_questions_share_their_forward_passes() -> None:
         explain(
             model(),
             np.stack([face("happiness")] * count),
-            [Question("AU12"), Question("valence", -0.5), Question()][:count],
+            [
+                CounterfactualQuestion("AU12"),
+                CounterfactualQuestion("valence", -0.5),
+                CounterfactualQuestion(),
+            ][:count],
         )
         counts.append(len(passes))
     hook.remove()
@@ -57,7 +63,7 @@ def test_questions_share_their_forward_passes() -> None:
 
 def test_an_au_is_turned_with_clearance_but_not_by_far() -> None:
     for name, code in (("happiness", "AU12"), ("surprise", "AU26"), ("anger", "AU4")):
-        (found,) = explain(model(), face(name)[None], [Question(code)])
+        (found,) = explain(model(), face(name)[None], [CounterfactualQuestion(code)])
         assert isinstance(found, Explanation)
         assert found.valid
         assert AU_CLEARANCE <= found.scores["validity_margin"] < AU_CLEARANCE + 2, found.sentence
@@ -65,14 +71,18 @@ def test_an_au_is_turned_with_clearance_but_not_by_far() -> None:
 
 @pytest.mark.parametrize("wanted", [-0.4, -0.2, 0.3])
 def test_a_wanted_valence_is_met_within_a_tenth(wanted: float) -> None:
-    (found,) = explain(model(), face("happiness")[None], [Question("valence", wanted)])
+    (found,) = explain(
+        model(), face("happiness")[None], [CounterfactualQuestion("valence", wanted)]
+    )
     assert isinstance(found, Explanation)
     assert found.valid == (abs(float(found.counterfactual_read.va[0, 0]) - wanted) < 0.1)
     assert found.valid
 
 
 def test_a_run_without_aus_names_none() -> None:
-    (found,) = explain(tiny_model(tiny_card("va")), crops(1), [Question("valence", 0.9)])
+    (found,) = explain(
+        tiny_model(tiny_card("va")), crops(1), [CounterfactualQuestion("valence", 0.9)]
+    )
     assert isinstance(found, Explanation)
     assert found.attribution == {}
     assert "AU" not in found.sentence
@@ -80,7 +90,7 @@ def test_a_run_without_aus_names_none() -> None:
 
 
 def test_a_run_without_valence_answers_about_aus() -> None:
-    (found,) = explain(tiny_model(tiny_card("au")), crops(1), [Question()])
+    (found,) = explain(tiny_model(tiny_card("au")), crops(1), [CounterfactualQuestion()])
     assert isinstance(found, Explanation)
     assert found.question.label in tiny_card().vocabulary
     assert len(found.attribution) == len(tiny_card().vocabulary)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from affect import Reader
-from affect.inputs import U8, Picture
+from affect.inputs import U8, InputPicture
 from affect.labels import LabelError
 from affect.local import Readings
 from affect.local.reader import chosen_device
@@ -202,7 +202,10 @@ def test_faces_are_followed_from_frame_to_frame_as_if_each_were_searched(reader:
     pixels = [frame(step) for step in range(6)]
     followed, alone = (
         reader.read_together(
-            [Picture("clip", one, number if film else None) for number, one in enumerate(pixels)],
+            [
+                InputPicture("clip", one, number if film else None)
+                for number, one in enumerate(pixels)
+            ],
             faces="all",
         )
         for film in (True, False)
@@ -215,6 +218,6 @@ def test_faces_are_followed_from_frame_to_frame_as_if_each_were_searched(reader:
 def test_a_face_that_goes_and_comes_is_not_followed_into_nothing(reader: Reader) -> None:
     empty = np.full_like(frame(0), 120)
     pixels = [frame(0), empty, frame(2)]
-    pictures = [Picture("clip", one, number) for number, one in enumerate(pixels)]
+    pictures = [InputPicture("clip", one, number) for number, one in enumerate(pixels)]
     read = reader.read_together(pictures, faces="largest")
     assert [entries[0].error for entries in read] == [None, "no_face", None]

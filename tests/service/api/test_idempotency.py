@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from service.api.idempotency import Claim, MemoryIdempotencyStore, parse_idempotency_key
+from service.api.idempotency import KeyClaim, MemoryIdempotencyStore, parse_idempotency_key
 from service.problems import Problem
 from service.settings import Settings
 from tests.support.gateway import Gateway, Reply, open_gateway, serve
@@ -140,7 +140,7 @@ def test_without_redis_requests_are_done_as_if_there_were_no_key(redis_server: R
 async def test_the_oldest_answers_go_first_and_all_expire() -> None:
     clock = [0.0]
     memory = MemoryIdempotencyStore(most_bytes=3000, clock=lambda: clock[0])
-    first, second, third = (Claim(name, b"print", b"token") for name in (b"1", b"2", b"3"))
+    first, second, third = (KeyClaim(name, b"print", b"token") for name in (b"1", b"2", b"3"))
     for claim in (first, second, third):
         await memory.claim(claim, 10)
         await memory.store(claim, bytes(1000), 10)

@@ -2,6 +2,8 @@
 there are none.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from training.alignment.pictures import (
     CLOSE,
     PICTURE_PX,
     ROUGH,
-    Heads,
+    HeadPictures,
     draw_boxes,
     faceless,
     moved,
@@ -19,32 +21,34 @@ from training.alignment.pictures import (
 
 
 @pytest.fixture(scope="module")
-def heads() -> Heads:
+def heads() -> HeadPictures:
     return render_heads(5, 0, 12)
 
 
-def test_a_head_is_the_same_whoever_renders_it(heads: Heads) -> None:
+def test_a_head_is_the_same_whoever_renders_it(heads: HeadPictures) -> None:
     alone = render_heads(5, 7, 1)
     assert np.array_equal(alone.images[0], heads.images[7]) and np.array_equal(
         alone.points[0], heads.points[7]
     )
 
 
-def test_training_heads_fill_their_pictures_and_held_out_ones_have_any_size(heads: Heads) -> None:
-    def between(some: Heads) -> np.ndarray:
+def test_training_heads_fill_their_pictures_and_held_out_ones_have_any_size(
+    heads: HeadPictures,
+) -> None:
+    def between(some: HeadPictures) -> np.ndarray:
         return np.asarray(np.linalg.norm(some.points[:, 1] - some.points[:, 0], axis=1))
 
     assert heads.images.shape == (12, PICTURE_PX, PICTURE_PX, 3)
     assert np.median(between(heads)) > 20 > between(render_heads(6, 0, 12, filling=False)).min()
 
 
-def test_points_lie_on_the_face_in_their_order(heads: Heads) -> None:
+def test_points_lie_on_the_face_in_their_order(heads: HeadPictures) -> None:
     right, left, nose, mouth_right, mouth_left = heads.points.mean(0)
     assert right[0] < nose[0] < left[0] and mouth_right[0] < mouth_left[0]
     assert max(right[1], left[1]) < nose[1] < min(mouth_right[1], mouth_left[1])
 
 
-def test_targets_follow_the_box(heads: Heads) -> None:
+def test_targets_follow_the_box(heads: HeadPictures) -> None:
     _, targets, face = draw_boxes(heads, np.arange(12).repeat(20), np.random.default_rng(0))
     shown = targets[face == 1]
     assert 0.7 < face.mean() < 0.9
@@ -53,7 +57,7 @@ def test_targets_follow_the_box(heads: Heads) -> None:
     assert (shown[:, 0, 0] < shown[:, 1, 0]).mean() > 0.98  # mirrored pictures have mirrored points
 
 
-def test_a_first_pass_is_off_by_more_than_a_second(heads: Heads) -> None:
+def test_a_first_pass_is_off_by_more_than_a_second(heads: HeadPictures) -> None:
     box, rng = box_of_points(heads.points[0]), np.random.default_rng(0)
     off = {
         name: np.std([moved(box, rng, by).x for _ in range(200)]) / box.side
@@ -64,7 +68,7 @@ def test_a_first_pass_is_off_by_more_than_a_second(heads: Heads) -> None:
     )
 
 
-def test_the_box_of_true_points_holds_them_all(heads: Heads) -> None:
+def test_the_box_of_true_points_holds_them_all(heads: HeadPictures) -> None:
     for image, points in zip(heads.images, heads.points, strict=True):
         _, transform = cut(image, box_of_points(points))
         inside = (points @ transform[:, :2].T + transform[:, 2]) / INPUT_PX
@@ -78,9 +82,9 @@ def test_photographs_without_faces_are_colour_pictures() -> None:
     )
 
 
-def test_heads_survive_a_file(heads: Heads, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_heads_survive_a_file(heads: HeadPictures, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     heads.save(tmp_path / "heads.npz")
-    again = Heads.load(tmp_path / "heads.npz")
+    again = HeadPictures.load(tmp_path / "heads.npz")
     assert np.array_equal(again.images, heads.images) and np.array_equal(
-        Heads.joined([again, again]).points[12:], heads.points
+        HeadPictures.joined([again, again]).points[12:], heads.points
     )

@@ -19,7 +19,13 @@ from torch import Tensor
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from affect.picture_grid import picture_grid
-from training.evaluation.bias.nuisances import NUISANCES, Nuisance, Pairs, render_pairs, true_rows
+from training.evaluation.bias.nuisances import (
+    NUISANCES,
+    NuisanceChange,
+    NuisancePairs,
+    render_pairs,
+    true_rows,
+)
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Decisions, Floats, decide, in_batches
@@ -120,8 +126,8 @@ def shift_of(
 
 def _finding(
     model: AffectModel,
-    nuisance: Nuisance,
-    pairs: Pairs,
+    nuisance: NuisanceChange,
+    pairs: NuisancePairs,
     decided: tuple[Decisions, Decisions],
     seed: int,
 ) -> Finding:
@@ -148,7 +154,7 @@ def _strength(shift: Shift) -> float:
     return shift.flipped.value if np.isfinite(shift.flipped.value) else shift.va_moved.value
 
 
-def _examples(pairs: Pairs, before: Decisions, after: Decisions) -> U8:
+def _examples(pairs: NuisancePairs, before: Decisions, after: Decisions) -> U8:
     change = (
         np.abs(after.present - before.present).sum(1) + np.abs(after.va - before.va).sum(1) / 10
     )
@@ -264,7 +270,7 @@ def latent_audit(
                 attribute.name, reached, shift_of(model, *decided, None, weights), _strength(chance)
             )
         )
-        pictures[attribute.name] = _examples(Pairs(before, after, []), *decided)
+        pictures[attribute.name] = _examples(NuisancePairs(before, after, []), *decided)
     return tuple(sorted(findings, key=lambda one: -_strength(one.shift))), pictures
 
 

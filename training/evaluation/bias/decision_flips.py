@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.nuisance import turned
 from affect.judge import Judge
 from affect.model import AffectModel
@@ -75,7 +75,7 @@ def _ask(
 ) -> list[Explanation]:
     """A random AU of each face."""
     codes = [str(rng.choice(model.card.vocabulary)) for _ in range(len(faces))]
-    questions = [Question(code, family="nuisance") for code in codes]
+    questions = [CounterfactualQuestion(code, family="nuisance") for code in codes]
     answers: list[Explanation] = []
     for start in range(0, len(faces), ROWS):
         rows = slice(start, start + ROWS)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from affect.counterfactual.nuisance import Nuisance as Space
+from affect.counterfactual.nuisance import Nuisance
 from affect.counterfactual.search import Rows
 from affect.model import AffectModel
-from training.evaluation.bias.nuisances import NUISANCES, Nuisance, render_pairs
+from training.evaluation.bias.nuisances import NUISANCES, NuisanceChange, render_pairs
 from training.evaluation.core.predictions import U8, Floats, in_batches
 
 # of a change that must be found again in the drawn faces: what the generator cannot draw is not
@@ -67,7 +67,9 @@ def fit(both: list[Floats]) -> tuple[Floats, Floats]:
     return np.stack(directions), np.stack(probes)
 
 
-def _rendered(model: AffectModel, nuisance: Nuisance, people: int, seed: int) -> tuple[U8, U8]:
+def _rendered(
+    model: AffectModel, nuisance: NuisanceChange, people: int, seed: int
+) -> tuple[U8, U8]:
     pairs = render_pairs(nuisance, people=people, seed=seed, size_px=model.card.image_px)
     return pairs.before, pairs.after
 
@@ -81,7 +83,7 @@ def _reached(model: AffectModel, images: U8, axis: int) -> float:
     """How much of the way along one nuisance is found again in these faces (N, S, S, 3) drawn at
     its other end.
     """
-    space = Space(model)
+    space = Nuisance(model)
 
     def one(x: Tensor) -> tuple[Tensor, ...]:
         unasked = torch.zeros(len(x), dtype=torch.long, device=x.device)

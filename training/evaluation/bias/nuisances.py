@@ -30,7 +30,7 @@ MALE, FEMALE = 0.1, 0.9  # along the basis's gender
 
 
 @dataclass(frozen=True)
-class Nuisance:
+class NuisanceChange:
     """One change that should not matter."""
 
     name: str
@@ -40,7 +40,7 @@ class Nuisance:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class NuisancePairs:
     """N faces in both versions, and their true state."""
 
     before: NDArray[np.uint8]  # (N, S, S, 3)
@@ -48,7 +48,9 @@ class Pairs:
     states: list[State]
 
 
-def render_pairs(nuisance: Nuisance, *, people: int, seed: int, size_px: int) -> Pairs:
+def render_pairs(
+    nuisance: NuisanceChange, *, people: int, seed: int, size_px: int
+) -> NuisancePairs:
     """The same people, sittings and states for every nuisance of a seed."""
     before: list[NDArray[np.uint8]] = []
     after: list[NDArray[np.uint8]] = []
@@ -59,7 +61,7 @@ def render_pairs(nuisance: Nuisance, *, people: int, seed: int, size_px: int) ->
         for version, kept in ((nuisance.before, before), (nuisance.after, after)):
             kept.append(render_face(*version(person, scene), state, size_px=size_px).image)
         states.append(state)
-    return Pairs(np.stack(before), np.stack(after), states)
+    return NuisancePairs(np.stack(before), np.stack(after), states)
 
 
 def _person(**changed: object) -> Version:
@@ -133,36 +135,40 @@ def _elsewhere(person: Person, scene: Scene) -> Sitting:
     return person, replace(scene, seed=scene.seed ^ 0x5EED)
 
 
-NUISANCES: tuple[Nuisance, ...] = (
-    Nuisance("skin: light to dark", "person", _skin(2), _skin(9)),
-    Nuisance("shape: male to female", "person", _shape(gender=MALE), _shape(gender=FEMALE)),
-    Nuisance(
+NUISANCES: tuple[NuisanceChange, ...] = (
+    NuisanceChange("skin: light to dark", "person", _skin(2), _skin(9)),
+    NuisanceChange("shape: male to female", "person", _shape(gender=MALE), _shape(gender=FEMALE)),
+    NuisanceChange(
         "shape: European to African",
         "person",
         _shape(ancestry=(0, 0, 1)),
         _shape(ancestry=(1, 0, 0)),
     ),
-    Nuisance(
+    NuisanceChange(
         "shape: European to Asian", "person", _shape(ancestry=(0, 0, 1)), _shape(ancestry=(0, 1, 0))
     ),
-    Nuisance("furrows and spots: 25 to 75 years", "person", _person(age=25), _person(age=75)),
-    Nuisance("glasses: none to some", "worn", _person(glasses=None), _person(glasses=FRAME)),
-    Nuisance("glasses: clear to dark", "worn", _person(glasses=FRAME), _person(glasses=SUNGLASSES)),
-    Nuisance("beard: none to full", "worn", _beard(0.0), _beard(0.9)),
-    Nuisance("lips: bare to red", "worn", _person(lipstick=None), _person(lipstick=RED_LIPS)),
-    Nuisance("light: frontal to lateral", "light", _light(azimuth=0.0), _light(azimuth=1.3)),
-    Nuisance("light: dim to bright", "light", _light(0.6), _light(1.7)),
-    Nuisance("light: cold to warm", "light", _light(warm=-0.25), _light(warm=0.25)),
-    Nuisance("head: frontal to turned left", "pose", _scene(yaw=0.0), _scene(yaw=0.45)),
-    Nuisance("head: frontal to turned right", "pose", _scene(yaw=0.0), _scene(yaw=-0.45)),
-    Nuisance("head: lowered to raised", "pose", _scene(pitch=-0.22), _scene(pitch=0.22)),
-    Nuisance("lens: far to near", "pose", _scene(distance=2.0), _scene(distance=0.45)),
-    Nuisance("camera: sharp to blurred", "camera", _camera(blur=0.0), _camera(blur=0.011)),
-    Nuisance("camera: dark to bright", "camera", _camera(exposure=0.65), _camera(exposure=1.5)),
-    Nuisance("another background and other noise", "camera", _same, _elsewhere),
+    NuisanceChange("furrows and spots: 25 to 75 years", "person", _person(age=25), _person(age=75)),
+    NuisanceChange("glasses: none to some", "worn", _person(glasses=None), _person(glasses=FRAME)),
+    NuisanceChange(
+        "glasses: clear to dark", "worn", _person(glasses=FRAME), _person(glasses=SUNGLASSES)
+    ),
+    NuisanceChange("beard: none to full", "worn", _beard(0.0), _beard(0.9)),
+    NuisanceChange("lips: bare to red", "worn", _person(lipstick=None), _person(lipstick=RED_LIPS)),
+    NuisanceChange("light: frontal to lateral", "light", _light(azimuth=0.0), _light(azimuth=1.3)),
+    NuisanceChange("light: dim to bright", "light", _light(0.6), _light(1.7)),
+    NuisanceChange("light: cold to warm", "light", _light(warm=-0.25), _light(warm=0.25)),
+    NuisanceChange("head: frontal to turned left", "pose", _scene(yaw=0.0), _scene(yaw=0.45)),
+    NuisanceChange("head: frontal to turned right", "pose", _scene(yaw=0.0), _scene(yaw=-0.45)),
+    NuisanceChange("head: lowered to raised", "pose", _scene(pitch=-0.22), _scene(pitch=0.22)),
+    NuisanceChange("lens: far to near", "pose", _scene(distance=2.0), _scene(distance=0.45)),
+    NuisanceChange("camera: sharp to blurred", "camera", _camera(blur=0.0), _camera(blur=0.011)),
+    NuisanceChange(
+        "camera: dark to bright", "camera", _camera(exposure=0.65), _camera(exposure=1.5)
+    ),
+    NuisanceChange("another background and other noise", "camera", _same, _elsewhere),
 )
 
 
-def true_rows(pairs: Pairs) -> NDArray[np.float64]:
+def true_rows(pairs: NuisancePairs) -> NDArray[np.float64]:
     """(N, K + 2) true labels in the renderer's columns."""
     return np.stack([state.row() for state in pairs.states]).astype(np.float64)

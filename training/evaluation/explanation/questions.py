@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.evaluation.core.predictions import U8, Faces, Floats
@@ -44,7 +44,7 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> AnsweredQ
         label = str(rng.choice(model.card.vocabulary if kind == "au" else DIMENSIONS))
         wanted = faces.truth[rng.integers(len(faces)), names.index(label)]
         questions.append(
-            Question(
+            CounterfactualQuestion(
                 label, None if kind == "au" or open_question or np.isnan(wanted) else float(wanted)
             )
         )
@@ -53,7 +53,9 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> AnsweredQ
     again = [i for i, one in enumerate(answers_or_none) if one is None]
     for i, one in zip(
         again,
-        answer(model, faces.images[again], [Question(questions[i].label) for i in again]),
+        answer(
+            model, faces.images[again], [CounterfactualQuestion(questions[i].label) for i in again]
+        ),
         strict=True,
     ):
         answers_or_none[i] = one
@@ -66,7 +68,7 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> AnsweredQ
 
 
 def answer(
-    model: AffectModel, images: U8, questions: Sequence[Question]
+    model: AffectModel, images: U8, questions: Sequence[CounterfactualQuestion]
 ) -> list[Explanation | None]:
     """Explanations of any number of faces; None where the question makes no sense."""
     explanations: list[Explanation | None] = []

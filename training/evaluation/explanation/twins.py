@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.counterfactual import Question
+from affect.counterfactual import CounterfactualQuestion
 from affect.model import AffectModel
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
@@ -65,7 +65,8 @@ def measure(
     wanted = presence(model.card, faces.truth)[asked[:, 1], asked[:, 2]]
     codes = model.card.vocabulary
     questions = [
-        Question(codes[k], float(want)) for k, want in zip(asked[:, 2], wanted, strict=True)
+        CounterfactualQuestion(codes[k], float(want))
+        for k, want in zip(asked[:, 2], wanted, strict=True)
     ]
     answers = answer(model, faces.images[asked[:, 0]], questions)
     possible = np.array([one is not None for one in answers])

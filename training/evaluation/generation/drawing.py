@@ -16,14 +16,14 @@ from training.evaluation.core.predictions import U8, Floats, batches, in_batches
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnFaces:
     """Pictures drawn for asked states (B, K + 2), NaN = not asked."""
 
     images: U8
     asked: Floats
 
 
-def draw_samples(model: AffectModel, asked: Floats, generator: Generator) -> Drawn:
+def draw_samples(model: AffectModel, asked: Floats, generator: Generator) -> DrawnFaces:
     """One new person for every asked state."""
     parts = []
     for rows in batches(len(asked)):
@@ -35,7 +35,7 @@ def draw_samples(model: AffectModel, asked: Floats, generator: Generator) -> Dra
                 .cpu()
                 .numpy()
             )
-    return Drawn(np.concatenate(parts), asked)
+    return DrawnFaces(np.concatenate(parts), asked)
 
 
 def reconstruct(model: AffectModel, images: U8) -> U8:
@@ -43,7 +43,7 @@ def reconstruct(model: AffectModel, images: U8) -> U8:
     return redraw(model, images, model.reconstruct)
 
 
-def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator) -> Drawn:
+def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator) -> DrawnFaces:
     """Given faces moved to asked states."""
     wishes = iter(
         [
@@ -60,7 +60,7 @@ def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator)
             output=output,
         )
 
-    return Drawn(redraw(model, images, one), asked)
+    return DrawnFaces(redraw(model, images, one), asked)
 
 
 def redraw(model: AffectModel, images: U8, function: Callable[[Tensor], Tensor]) -> U8:

@@ -269,7 +269,7 @@ def _draw(work: _Evaluation, stages: _Stages, known: _Recognised) -> _Drawn:
 
 
 def judge_drawn(
-    work: _Evaluation, evaluator: JudgeEvaluator, faces: Faces, drawn: drawing.Drawn
+    work: _Evaluation, evaluator: JudgeEvaluator, faces: Faces, drawn: drawing.DrawnFaces
 ) -> Generated:
     """Everything that needs the judge."""
     model, rng, generator = work.model, work.rng, work.generator

@@ -8,7 +8,7 @@ import torch
 from torch import Generator
 
 from affect.catalogue import CATALOGUE
-from affect.counterfactual import Explanation, Question, explain
+from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.model import AffectModel
 from affect.picture_grid import picture_grid
 from training.evaluation.core.predictions import U8, Faces, Floats
@@ -27,7 +27,7 @@ def counterfactuals(model: AffectModel, faces: Faces) -> list[Strip]:
     Face, its counterfactual, where they differ, and the way between, under the explanation's
     sentence.
     """
-    answers = explain(model, faces.images, [Question()] * len(faces))
+    answers = explain(model, faces.images, [CounterfactualQuestion()] * len(faces))
     strips = []
     for image, answer in zip(faces.images, answers, strict=True):
         if isinstance(answer, Explanation):

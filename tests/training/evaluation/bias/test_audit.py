@@ -1,6 +1,7 @@
 """What an audit says about changes whose effect is known."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from training.evaluation.bias import audit
 from training.evaluation.bias.nuisances import NUISANCES, render_pairs
 from training.evaluation.commands import audit as command
 from training.evaluation.core import metrics
-from training.evaluation.core.predictions import decide
+from training.evaluation.core.predictions import Decisions, decide
 from training.gan.run_folder import MODEL_FOLDER
 
 
@@ -30,11 +31,11 @@ def test_what_turns_is_counted_and_signed() -> None:
     decided = decide(model(), np.stack([face(name) for name in FACES]))
     present = decided.present.copy()
     present[:, 8] = 1 - present[:, 8]
-    moved = audit.Decisions(present, decided.intensity, decided.va + [0.2, -0.1])
+    moved = Decisions(present, decided.intensity, decided.va + [0.2, -0.1])
     shift = audit.shift_of(model(), decided, moved, None, weights_of(len(FACES)))
     assert shift.flipped.value == pytest.approx(1 / present.shape[1])
     assert shift.faces_flipped.value == 1
-    assert (shift.valence.value, shift.arousal.value) == (pytest.approx(0.2), pytest.approx(-0.1))
+    assert [shift.valence.value, shift.arousal.value] == pytest.approx([0.2, -0.1])
     code, change = next(iter(shift.aus.items()))
     assert code == model().card.vocabulary[8]
     assert change.value == pytest.approx((present - decided.present)[:, 8].mean())
@@ -84,7 +85,7 @@ def test_attributes_become_numbers() -> None:
     assert found["skin tone: 2 to 9"].values[:4].tolist() == [2, 9, 5, 5]
 
 
-def test_the_command_writes_ranked_findings(tmp_path) -> None:
+def test_the_command_writes_ranked_findings(tmp_path: Path) -> None:
     (tmp_path / MODEL_FOLDER).symlink_to(run() / MODEL_FOLDER)
     done = CliRunner().invoke(command, [str(tmp_path), "--people", "8"])
     assert done.exit_code == 0, done.output

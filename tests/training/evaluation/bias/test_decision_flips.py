@@ -1,6 +1,7 @@
 """Counting which change that should not matter turns decisions."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_every_decision_that_turns_has_one_leading_cause() -> None:
 
 
 def test_the_audit_of_data_tells_turned_decisions_and_gaps(
-    tmp_path, drawn_database, judge_folder
+    tmp_path: Path, drawn_database: Path, judge_folder: Path
 ) -> None:
     swayed().save(tmp_path / "model")
     more = ["--data", str(drawn_database), "--judge", str(judge_folder), "--images", "64"]

@@ -2,6 +2,9 @@
 experiments.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +32,9 @@ COUNTS = RNG.integers(0, 4, (3, 400)).astype(float)
         (metrics.auc, sk.roc_auc_score, SCORE),
     ],
 )
-def test_presence_metrics_equal_scikit_learn_for_every_resampling(ours, theirs, guess) -> None:
+def test_presence_metrics_equal_scikit_learn_for_every_resampling(
+    ours: Callable[..., Any], theirs: Callable[..., Any], guess: Any
+) -> None:
     expected = [theirs(TRUTH, guess, sample_weight=weights) for weights in COUNTS]
     np.testing.assert_allclose(ours(TRUTH, guess, COUNTS), expected, rtol=1e-9)
 
@@ -69,7 +74,7 @@ def test_the_other_real_valued_metrics_equal_numpy_and_scikit_learn() -> None:
 @pytest.mark.parametrize(
     "metric", [metrics.ccc, metrics.rmse, metrics.icc31, metrics.sign_agreement, metrics.pearson]
 )
-def test_a_weight_of_two_counts_a_face_twice(metric) -> None:
+def test_a_weight_of_two_counts_a_face_twice(metric: Callable[..., Any]) -> None:
     twice = np.repeat(np.arange(400), COUNTS[0].astype(int))
     np.testing.assert_allclose(metric(X, Y, COUNTS[:1]), metric(X[twice], Y[twice]), rtol=1e-9)
 
@@ -78,7 +83,7 @@ def test_a_weight_of_two_counts_a_face_twice(metric) -> None:
     "metric",
     [metrics.f1, metrics.auc, metrics.ccc, metrics.rmse, metrics.expected_calibration_error],
 )
-def test_faces_without_a_label_are_dropped(metric) -> None:
+def test_faces_without_a_label_are_dropped(metric: Callable[..., Any]) -> None:
     truth = np.where(np.arange(400) % 3 == 0, np.nan, TRUTH)
     known = np.isfinite(truth)
     guess = DECIDED if metric is metrics.f1 else SCORE
@@ -86,7 +91,7 @@ def test_faces_without_a_label_are_dropped(metric) -> None:
 
 
 @pytest.mark.parametrize("metric", [metrics.f1, metrics.auc, metrics.recall])
-def test_an_au_that_nobody_shows_has_no_figure(metric) -> None:
+def test_an_au_that_nobody_shows_has_no_figure(metric: Callable[..., Any]) -> None:
     assert np.isnan(metric(np.zeros(10), np.ones(10))[0])
 
 

@@ -1,6 +1,7 @@
 """What the benchmark of explanations says about answers whose worth is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def answered() -> AnsweredQuestions:
 
 
 @pytest.fixture(scope="module")
-def evaluator(judge_folder) -> JudgeEvaluator:
+def evaluator(judge_folder: Path) -> JudgeEvaluator:
     return JudgeEvaluator(Judge.load(judge_folder), model())
 
 

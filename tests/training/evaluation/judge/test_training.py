@@ -1,8 +1,10 @@
 """The judge learns from a database, says how well it did on people it never saw, and comes back
+from pathlib import Path
 from its files as it was.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +24,7 @@ from training.evaluation.judge.training import (
 )
 
 
-def test_a_judge_reads_people_it_never_saw(judge_folder, drawn_database) -> None:
+def test_a_judge_reads_people_it_never_saw(judge_folder: Path, drawn_database: Path) -> None:
     judge = Judge.load(judge_folder)
     database = Database.open(drawn_database)
     smile = database.labels("test")[:, 1]
@@ -32,7 +34,7 @@ def test_a_judge_reads_people_it_never_saw(judge_folder, drawn_database) -> None
     assert judge.card.held_out["valence"][0] > 0.7
 
 
-def test_a_judge_comes_back_from_its_files_and_takes_faces_of_any_size(judge_folder) -> None:
+def test_a_judge_comes_back_from_its_files_and_takes_faces_of_any_size(judge_folder: Path) -> None:
     judge = Judge.load(judge_folder)
     faces = torch.rand(3, 3, 64, 64) * 2 - 1
     assert judge.read(faces).shape == (3, 5)
@@ -40,7 +42,7 @@ def test_a_judge_comes_back_from_its_files_and_takes_faces_of_any_size(judge_fol
     assert torch.equal(Judge.load(judge_folder).read(faces), judge.read(faces))
 
 
-def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder) -> None:
+def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder: Path) -> None:
     judge = Judge.load(judge_folder)
     faces = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     small = np.stack([cv2.resize(face, (32, 32), interpolation=cv2.INTER_AREA) for face in faces])
@@ -50,7 +52,7 @@ def test_larger_faces_are_read_as_the_database_would_shrink_them(judge_folder) -
     assert torch.allclose(large, shrunk, atol=0.02)  # the database rounds to 8 bits
 
 
-def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder) -> None:
+def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder: Path) -> None:
     judge = Judge.load(judge_folder)
     faces = torch.rand(3, 3, 64, 64) * 2 - 1
     both = torch.stack([judge(faces)[0], judge(faces.flip(3))[0]]).mean(0)
@@ -59,7 +61,7 @@ def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder) -> None:
     assert torch.allclose(judge.features(faces), judge(faces)[1], atol=1e-5)
 
 
-def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder, tmp_path) -> None:
+def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder: Path, tmp_path: Path) -> None:
     judge = Judge.load(judge_folder)
     judge.save(tmp_path)
     path = tmp_path / JUDGE_WEIGHTS_FILE
@@ -68,7 +70,7 @@ def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder, tmp_path) -
         Judge.load(tmp_path)
 
 
-def test_a_folder_without_a_judge_says_how_to_make_one(tmp_path) -> None:
+def test_a_folder_without_a_judge_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match="affectgan judge"):
         Judge.load(tmp_path)
 
@@ -91,7 +93,7 @@ def test_augmentation_is_the_same_for_the_same_seed_and_stays_in_range() -> None
     assert (once - x).abs().mean() > 0.05
 
 
-def test_another_seed_is_another_judge(drawn_database, tmp_path) -> None:
+def test_another_seed_is_another_judge(drawn_database: Path, tmp_path: Path) -> None:
     config = replace(QUICK_JUDGE, images=64)
     first, second = (
         train_judge(drawn_database, tmp_path / str(seed), replace(config, seed=seed))
@@ -109,7 +111,7 @@ def test_twins_that_are_told_apart_rightly_cost_nothing() -> None:
     assert torch.isfinite(twin_loss(raw, y))
 
 
-def test_the_judge_does_not_mind_the_light(judge_folder) -> None:
+def test_the_judge_does_not_mind_the_light(judge_folder: Path) -> None:
     judge = Judge.load(judge_folder)
     faces = torch.rand(3, 3, 32, 32) - 0.5
     assert (judge.read(faces) - judge.read(0.8 * faces - 0.1)).abs().max() < 0.1

@@ -23,7 +23,7 @@ FACE = (
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_harm_keeps_the_shape_and_changes_the_picture(name) -> None:
+def test_a_harm_keeps_the_shape_and_changes_the_picture(name: str) -> None:
     _, strengths, corruption = CORRUPTIONS[name]
     for strength in strengths:
         hurt = corruption(FACE, strength, np.random.default_rng(1))
@@ -32,7 +32,7 @@ def test_a_harm_keeps_the_shape_and_changes_the_picture(name) -> None:
 
 
 @pytest.mark.parametrize("name", ["blur", "noise", "JPEG", "darkness", "small face"])
-def test_a_stronger_harm_is_further_from_the_face(name) -> None:
+def test_a_stronger_harm_is_further_from_the_face(name: str) -> None:
     _, strengths, corruption = CORRUPTIONS[name]
     far = [
         np.abs(corruption(FACE, strength, np.random.default_rng(1)).astype(float) - FACE).mean()
@@ -53,7 +53,7 @@ def test_the_strengths_mean_what_they_say() -> None:
 
 
 @pytest.mark.parametrize("name", OUTSIDERS)
-def test_an_outsider_is_a_picture_of_the_faces_size_and_not_the_face(name) -> None:
+def test_an_outsider_is_a_picture_of_the_faces_size_and_not_the_face(name: str) -> None:
     picture = OUTSIDERS[name](FACE, np.random.default_rng(2))
     assert (picture.shape, picture.dtype) == (FACE.shape, np.uint8)
     assert np.abs(picture.astype(float) - FACE).mean() > 5

@@ -7,6 +7,7 @@ import math
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from training.evaluation.core.predictions import load_faces
 from training.evaluation.generation import control, fidelity
 from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.report import report
+from training.evaluation.report.contents import Report
 from training.evaluation.report.evaluate import EvaluationConfig, evaluate
 from training.gan.config import smoke
 from training.gan.post_training import new_card, post_train
@@ -40,7 +42,7 @@ QUICK = EvaluationConfig(
 )
 
 
-def untrained_run(folder, database_folder, labels="both"):
+def untrained_run(folder: Path, database_folder: Path, labels: str = "both") -> Path:
     """A run folder with random weights whose prior was fitted all the same."""
     database = Database.open(database_folder)
     config = smoke()
@@ -52,18 +54,18 @@ def untrained_run(folder, database_folder, labels="both"):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, drawn_database):
+def run(tmp_path_factory: pytest.TempPathFactory, drawn_database: Path) -> Path:
     return untrained_run(tmp_path_factory.mktemp("run"), drawn_database)
 
 
 @pytest.fixture(scope="module")
-def written(run, drawn_database, judge_folder):
+def written(run: Path, drawn_database: Path, judge_folder: Path) -> Report:
     measured, art = evaluate(run, drawn_database, judge_folder, QUICK)
     report.write(measured, art, run)
     return measured
 
 
-def test_the_card_gets_calibration_reference_and_quality(run, written) -> None:
+def test_the_card_gets_calibration_reference_and_quality(run: Path, written: Report) -> None:
     card = ModelCard.load(run / "model")
     assert load_model(run / "model").card == card
     assert any(calibration != Calibration() for calibration in card.calibration.values())
@@ -78,7 +80,7 @@ def test_the_card_gets_calibration_reference_and_quality(run, written) -> None:
 
 
 def test_weights_that_do_not_know_what_is_strange_learn_it(
-    run, written, drawn_database, tmp_path
+    run: Path, written: Report, drawn_database: Path, tmp_path: Path
 ) -> None:
     model, older = load_model(run / "model"), tmp_path / "older"
     nothing = torch.eye(len(model.feature_mean))
@@ -93,7 +95,7 @@ def test_weights_that_do_not_know_what_is_strange_learn_it(
     assert "strangeness" in again.card.reference
 
 
-def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written) -> None:
+def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written: Report) -> None:
     made = written.generated
     assert made.ceiling.mean_auc.value > 0.85
     assert made.samples.mean_auc.value < made.ceiling.mean_auc.low
@@ -103,7 +105,7 @@ def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written) -
     assert np.array(made.cross_talk.matrix).shape == (3, 3)
 
 
-def test_the_json_is_strict_and_holds_the_figures(run, written) -> None:
+def test_the_json_is_strict_and_holds_the_figures(run: Path, written: Report) -> None:
     content = json.loads(
         (run / "report.json").read_text(), parse_constant=lambda name: pytest.fail(name)
     )
@@ -129,21 +131,23 @@ def test_json_that_is_folded_says_the_same_in_fewer_lines() -> None:
 
 
 class _Page(HTMLParser):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.sources, self.headings, self.open = [], [], False
+        self.sources: list[str | None] = []
+        self.headings: list[str] = []
+        self.open = False
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.sources += [value for name, value in attrs if name == "src"]
         self.open = tag in ("h2", "h3")
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if self.open:
             self.headings.append(data.strip())
         self.open = False
 
 
-def test_the_page_needs_no_other_file(run, written) -> None:
+def test_the_page_needs_no_other_file(run: Path, written: Report) -> None:
     text = (run / "report.html").read_text()
     page = _Page()
     page.feed(text)
@@ -164,7 +168,7 @@ def test_the_page_needs_no_other_file(run, written) -> None:
     ("labels", "missing"), [("au", "no valence and arousal"), ("va", "no Action Units")]
 )
 def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
-    labels, missing, tmp_path, drawn_database
+    labels: str, missing: str, tmp_path: Path, drawn_database: Path
 ) -> None:
     untrained_run(tmp_path, drawn_database, labels)
     answer = CliRunner().invoke(
@@ -179,7 +183,7 @@ def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
 
 
 def test_photographs_are_measured_apart_and_hold_the_thresholds(
-    tmp_path, drawn_database, photograph_database
+    tmp_path: Path, drawn_database: Path, photograph_database: Path
 ) -> None:
     untrained_run(tmp_path, drawn_database)
     given = ["--data", str(drawn_database), "--photographs", str(photograph_database)]
@@ -194,24 +198,27 @@ def test_photographs_are_measured_apart_and_hold_the_thresholds(
     assert "people: au_auc" in card.quality
 
 
-def test_the_terminal_gets_every_headline(written) -> None:
+def test_the_terminal_gets_every_headline(written: Report) -> None:
     text = report.summary_text(written)
     for name, value, _ in report.headline(written):
         assert name in text
         assert math.isnan(value.value) or f"{value.value:.3f}" in text
 
 
-def test_training_faces_passed_off_as_drawn_are_found_out(run, drawn_database) -> None:
+def test_training_faces_passed_off_as_drawn_are_found_out(run: Path, drawn_database: Path) -> None:
     database, model = Database.open(drawn_database), load_model(run / "model")
     rng = np.random.default_rng(0)
     faces = load_faces(database, model, "test", 1000, rng)
     copies = database.images("train", np.arange(50), model.card.image_px)
     found, _ = fidelity.memory(database, copies, faces, 10_000, rng)
+    assert found is not None
     assert found.drawn_distance.value == pytest.approx(0, abs=1e-6)
     assert found.nearer.low > 0.95
 
 
-def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(run, judge_folder) -> None:
+def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(
+    run: Path, judge_folder: Path
+) -> None:
     evaluator = JudgeEvaluator(Judge.load(judge_folder), load_model(run / "model"))
     asked = np.random.default_rng(0).uniform(0, 1, (50, 5))
     assert evaluator.control(asked, asked, np.arange(50)).mean_auc.value == 1
@@ -233,16 +240,19 @@ def test_a_direction_that_is_never_reached_is_found() -> None:
     assert [found[0], found[180]] == pytest.approx([1, 1], abs=0.05)
 
 
-def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(run, drawn_database) -> None:
+def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(
+    run: Path, drawn_database: Path
+) -> None:
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 1000, np.random.default_rng(0))
     found = fidelity.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
+    assert found is not None
     assert found.untouched.value > 0
     assert abs(found.edited.value - found.untouched.value) < 0.5
     assert fidelity.twin_edits(model, faces.take(np.arange(5)), 40, torch.Generator()) is None
 
 
-def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database) -> None:
+def test_faces_are_sampled_by_whole_twin_groups(run: Path, drawn_database: Path) -> None:
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 20, np.random.default_rng(0))
     assert len(faces) == 20
@@ -251,7 +261,7 @@ def test_faces_are_sampled_by_whole_twin_groups(run, drawn_database) -> None:
 
 
 def test_other_data_than_the_runs_own_leave_its_card_alone(
-    run, written, drawn_database, tmp_path
+    run: Path, written: Report, drawn_database: Path, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(drawn_database, elsewhere)
@@ -266,7 +276,7 @@ def test_other_data_than_the_runs_own_leave_its_card_alone(
 
 
 def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(
-    run, written, drawn_database, tmp_path
+    run: Path, written: Report, drawn_database: Path, tmp_path: Path
 ) -> None:
     source = Database.open(drawn_database)
     labels, who = source.labels("test"), source.column("test", "identity")
@@ -306,7 +316,7 @@ def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(
 
 
 def test_too_few_people_have_no_distance_but_a_report_all_the_same(
-    run, drawn_database, judge_folder
+    run: Path, drawn_database: Path, judge_folder: Path
 ) -> None:
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 16, np.random.default_rng(0))
