@@ -37,7 +37,7 @@ def augment_strongly(x: Tensor, rng: StepRandom, strength: float = 1.0) -> tuple
     `strength` scales every deviation and every chance below; at 0 faces are only mirrored.
     """
     rows = len(x) if x.is_cuda else max(1, CACHED_ROWS // rng.ranks.world)
-    parts = [_augment(part, rng, strength) for part in x.split(rows)]
+    parts = [_augment(part, rng, strength) for part in torch.split(x, rows)]
     seen, mirrored, degrees = (torch.cat(column) for column in zip(*parts, strict=True))
     return seen, Turned(mirrored, degrees)
 
