@@ -385,7 +385,7 @@ class Readiness(_Answer):
     """Whether requests would be served."""
 
     ready: bool
-    """Every operation of the default version has a worker that is ready, and nobody is shutting
+    """An operation of the default version has a worker that is ready, and nobody is shutting
     down.
     """
     draining: bool

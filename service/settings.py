@@ -4,6 +4,8 @@ one machine.
 
 import os
 import re
+from collections.abc import Mapping
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +21,11 @@ from pydantic_settings import (
 
 from affect.marking.credentials import MarkingSettings
 
+PREFIX, SECRETS_DIR = "AFFECTGAN_", "AFFECTGAN_SECRETS_DIR"
+# Variables that are no settings: of the clients, of the models to serve, of demonstrations.
+NO_SETTINGS = {SECRETS_DIR, "AFFECTGAN_URL", "AFFECTGAN_KEY", "AFFECTGAN_WEIGHTS"}
+# What Kubernetes sets in every pod for a Service that is called affectgan or affectgan-redis.
+_SERVICE_LINK = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP)(_\w+)?")
 Targets = Annotated[
     tuple[str, ...],
     NoDecode,
@@ -258,12 +265,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment, and then files of a mounted secret:
-        AFFECTGAN_SECRETS_DIR/affectgan_redis_url and so on.
+        """Files of a mounted secret (AFFECTGAN_SECRETS_DIR/affectgan_redis_url and so on), and then
+        the environment: what is a secret is meant, a ConfigMap may have a default beside it.
         """
-        folder = os.environ.get("AFFECTGAN_SECRETS_DIR")
+        folder = os.environ.get(SECRETS_DIR)
         secrets = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
-        return init_settings, env_settings, *secrets
+        return init_settings, *secrets, env_settings
 
     @model_validator(mode="after")
     def _tokens_are_whole(self) -> "Settings":
@@ -291,3 +298,22 @@ class Settings(BaseSettings):
     def capacity(self, operation: str) -> int:
         """Requests of an operation that may be in flight."""
         return int(getattr(self, f"{operation}_capacity"))
+
+
+def check_names(environment: Mapping[str, str]) -> None:
+    """Whether every variable AFFECTGAN_*, and every file of the secret, is a setting: one that is
+    misspelt would leave a gateway open. Raises ValueError with the nearest name.
+    """
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | NO_SETTINGS
+    folder = environment.get(SECRETS_DIR)
+    files = [path.name.upper() for path in Path(folder).glob("affectgan_*")] if folder else []
+    given = [name for name in environment if name.startswith(PREFIX)]
+    for name in [*given, *files]:
+        if name not in known and not _is_service_link(name, environment.get(name, "")):
+            nearest = get_close_matches(name, known, n=1, cutoff=0)
+            raise ValueError(f"{name} is no setting; the nearest is {nearest[0]}")
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    address = name.endswith("_PORT") and value.startswith(("tcp://", "udp://"))
+    return address or _SERVICE_LINK.fullmatch(name) is not None

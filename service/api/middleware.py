@@ -17,6 +17,8 @@ from service.observability.tracing import Tracing, record_response, traceparent_
 from service.problems import Problem
 
 log = logging.getLogger(__name__)
+# Asked every few seconds, by machines: in the log at DEBUG only.
+PROBES = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -57,7 +59,8 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         self.metrics.request_seconds.labels(method, route, status).observe(seconds)
         record_response(response.span, method, route, status)
-        if log.isEnabledFor(logging.INFO):
+        level = logging.DEBUG if route in PROBES else logging.INFO
+        if log.isEnabledFor(level):
             fields = {
                 "method": method,
                 "route": route,
@@ -67,7 +70,7 @@ class RequestMiddleware:
             }
             client = scope["client"][0] if scope.get("client") else "unknown"
             text = "%(method)s %(route)s %(status)s in %(seconds)s s"
-            log.info(text, fields, extra=fields | {"client": client})
+            log.log(level, text, fields, extra=fields | {"client": client})
 
 
 class _LimitedBody:

@@ -26,11 +26,14 @@ def as_json(value: Any, status: int = 200) -> Response:
 
 
 def is_ready(state: AppState, versions: Mapping[Version, Mapping[str, bool]]) -> bool:
-    """Whether every operation of the default version has a worker that is ready, and the gateway is
+    """Whether some operation of the default version has a worker that is ready, and the gateway is
     not shutting down.
+
+    One that has none is refused by its breaker. If it alone made the gateway unready, whatever
+    kills its workers everywhere would take the other operations with it.
     """
     operations = versions[state["models"].default].values()
-    return all(operations) and state["jobs"].is_working and not state["admission"].draining
+    return any(operations) and state["jobs"].is_working and not state["admission"].draining
 
 
 @router.get(
@@ -91,8 +94,8 @@ async def health() -> Response:
     responses={503: {"description": "Not now", "model": answers.Readiness}},
 )
 async def readiness(request: ApiRequest) -> Response:
-    """200 when every operation of the default version has a worker that is ready and the gateway is
-    not shutting down.
+    """200 when an operation of the default version has a worker that is ready and the gateway is
+    not shutting down. `operations` says which.
     """
     state = request.state
     versions = await state["models"].ready()

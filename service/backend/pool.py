@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import Self
 
-from affect.archive import OPERATIONS, archive_of
+from affect.archive import OPERATIONS, Operation, archive_of
 from affect.card import CARD_FILE, ModelCard
 from service.backend.interface import Backend
 from service.backend.torchserve_client import TorchServeBackend
@@ -26,17 +26,22 @@ async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Ba
 
     Raises TorchServeError, CardError.
     """
-    check_model_folder(folder)
+    card = check_model_folder(folder)
+    model = card.name, card.version
+    restarts = metrics.restarts.labels(*model)
+
+    def count_kill(what: str, reason: str) -> None:
+        metrics.killed.labels(what, reason, *model).inc()
+
+    def count_death(operation: Operation) -> None:
+        metrics.worker_deaths.labels(operation, *model).inc()
+
     async with (
-        TorchServeProcess(folder) as server,
+        TorchServeProcess(folder, on_restart=restarts.inc) as server,
         TorchServeBackend.from_folder(folder, server.inference, server.management) as backend,
+        Watchdog(server, backend, count_kill, count_death).watching(),
     ):
-
-        def count(what: str, reason: str) -> None:
-            metrics.killed.labels(what, reason, backend.served.name, backend.served.version).inc()
-
-        async with Watchdog(server, backend, count).watching():
-            yield backend
+        yield backend
 
 
 def check_model_folder(folder: Path) -> ModelCard:

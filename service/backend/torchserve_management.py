@@ -67,9 +67,14 @@ def is_stopped(pid: int) -> bool:
     return _status(pid) in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked how."""
+    return _status(pid) in (None, psutil.STATUS_ZOMBIE)
+
+
 def is_running(pid: int) -> bool:
     """Whether a process exists and is not stopped."""
-    return _status(pid) not in (None, psutil.STATUS_ZOMBIE) and not is_stopped(pid)
+    return not is_gone(pid) and not is_stopped(pid)
 
 
 def _status(pid: int) -> str | None:

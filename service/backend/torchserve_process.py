@@ -13,6 +13,7 @@ import signal
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -41,10 +42,17 @@ class TorchServeProcess:
     """`async with TorchServeProcess(models) as server`: every operation has a READY worker inside.
 
     `models` holds affectgan-{predict,generate,explain}.mar. `inference` and `management` are its
-    private addresses. Raises TorchServeError when an archive is missing or does not load.
+    private addresses. `on_restart` is called whenever the front end had ended. Raises
+    TorchServeError when an archive is missing or does not load.
     """
 
-    def __init__(self, models: Path, *, start_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        models: Path,
+        *,
+        start_seconds: float = 120.0,
+        on_restart: Callable[[], None] = lambda: None,
+    ) -> None:
         self.models = models.resolve()
         self.archives = [archive_of(self.models, operation) for operation in OPERATIONS]
         missing = next((archive for archive in self.archives if not archive.is_file()), None)
@@ -53,7 +61,7 @@ class TorchServeProcess:
                 f"{models} lacks {missing.name}: "
                 f"write it with `affectgan archive RUN --out {models}`"
             )
-        self.start_seconds = start_seconds
+        self.start_seconds, self.on_restart = start_seconds, on_restart
         self.folder, self._lock = Path(), -1
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self.up = False  # its workers were ready and it has not ended since
@@ -145,6 +153,7 @@ class TorchServeProcess:
             _kill_group(self._process)  # workers that lost their front end
             deaths = 0 if time.monotonic() - started > STEADY_SECONDS else deaths
             log.error("TorchServe ended with code %s, restarting", code)
+            self.on_restart()
             await asyncio.sleep(RESTART_SECONDS[min(deaths, len(RESTART_SECONDS) - 1)])
             deaths, started = deaths + 1, time.monotonic()
             try:

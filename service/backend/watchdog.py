@@ -17,7 +17,7 @@ import psutil
 
 from affect.archive import OPERATIONS, Operation
 from service.backend.torchserve_client import TorchServeBackend
-from service.backend.torchserve_management import Worker, is_stopped, list_workers
+from service.backend.torchserve_management import Worker, is_gone, is_stopped, list_workers
 from service.backend.torchserve_process import TorchServeProcess
 
 POLL_SECONDS = 0.5
@@ -65,15 +65,17 @@ class Watchdog:
     """Of one TorchServe. `idle_seconds`: how long a worker may do nothing about a request.
 
     `on_kill` is called with what was killed ("front end" or an operation) and the reason (stopped,
-    hung, failing, deaf).
+    hung, failing, deaf); `on_death` with the operation of each worker that ended, killed or not.
     """
 
     server: TorchServeProcess
     backend: TorchServeBackend
     on_kill: Callable[[str, str], None] = lambda what, reason: None
+    on_death: Callable[[Operation], None] = lambda operation: None
     idle_seconds: float = IDLE_SECONDS
     _observations: dict[int, _Observation] = field(init=False, default_factory=dict)
     _known_pids: dict[Operation, set[int]] = field(init=False, default_factory=dict)
+    _workers: dict[int, Operation] = field(init=False, default_factory=dict)
     _last_answer: float = field(init=False, default=0.0)
 
     @asynccontextmanager
@@ -90,6 +92,7 @@ class Watchdog:
         while True:
             async with self.server.management_session() as session:
                 self._last_answer = time.monotonic()
+                self._workers.clear()  # they end with their front end, which is counted itself
                 while self.server.up:
                     await self._check_all(session)
                     await asyncio.sleep(POLL_SECONDS)
@@ -103,6 +106,14 @@ class Watchdog:
         if any(listed):
             self._last_answer = now
         self._check_front_end(now)
+        self._count_deaths(
+            {
+                worker.pid: operation
+                for operation, workers in zip(OPERATIONS, listed, strict=True)
+                for worker in workers
+                if worker.pid > 0
+            }
+        )
         for operation, workers in zip(OPERATIONS, listed, strict=True):
             self._check_workers(operation, self._in_service(workers), now)
         living = {worker.pid for workers in listed for worker in workers} | {self.server.pid}
@@ -110,6 +121,16 @@ class Watchdog:
         self._observations = {
             pid: observation for pid, observation in self._observations.items() if pid in living
         }
+
+    def _count_deaths(self, listed: dict[int, Operation]) -> None:
+        self._workers |= listed
+        if not self.server.up:
+            return
+        for pid in [pid for pid in self._workers if is_gone(pid)]:
+            operation = self._workers.pop(pid)
+            version = self.backend.served.version
+            log.error("a worker of %s of %s ended: TorchServe starts another", operation, version)
+            self.on_death(operation)
 
     def _in_service(self, workers: list[Worker]) -> list[int]:
         """Process ids of those that TorchServe sends requests to and that we did not kill."""

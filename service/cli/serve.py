@@ -1,20 +1,22 @@
 """`affectgan serve`: TorchServe, private, and the gateway in front of it."""
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from affect.cli import command
-from service.access.api_keys import api_keys_from_settings
 from service.backend.pool import check_model_folders
+from service.cli.checks import check_metrics_port, check_settings
 from service.cli.server import listen, run
 from service.inference.routing import NO_ROUTING, Routing
-from service.jobs.background import check_settings
-from service.settings import Settings
+from service.settings import Settings, check_names
 
 # For which a thread that decodes may keep the interpreter from the event loop; Python's own: 0.005.
 SWITCH_SECONDS = 0.001
@@ -49,17 +51,25 @@ def serve(
             "give --models DIR (archives, as often as there are versions) "
             "or --weights DIR (a model folder)"
         )
-    check_model_folders(models)
+    signal.signal(signal.SIGTERM, _leave)
     try:
-        api_keys_from_settings(Settings())
-        check_settings(Settings())
+        check_names(os.environ)
+        settings = Settings()
+        check_settings(settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    check_model_folders(models)
     routes = Routing.load(routing) if routing else NO_ROUTING
     sys.setswitchinterval(SWITCH_SECONDS)
     listening = listen(host, port)
+    check_metrics_port(settings)
     with tempfile.TemporaryDirectory(prefix="affectgan-") as scratch:
         asyncio.run(run(models or [archived(weights or Path(), Path(scratch))], listening, routes))
+
+
+def _leave(*_: object) -> NoReturn:
+    """SIGTERM before the gateway has its own handler: end, and clear up on the way out."""
+    sys.exit(0)
 
 
 def archived(weights: Path, out: Path) -> Path:

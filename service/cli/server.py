@@ -3,8 +3,9 @@
 import asyncio
 import errno
 import gc
+import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from service.observability.metrics import Metrics
 from service.settings import Settings
 
 BACKLOG_CONNECTIONS = 2048
+log = logging.getLogger(__name__)
 
 
 async def run(
@@ -42,16 +44,27 @@ async def run(
     quiet_when_crowded(asyncio.get_running_loop())
     async with ModelServerPool(opener or partial(open_torchserve, metrics=metrics)) as pool:
         for folder in folders:
-            click.echo(f"starting TorchServe on {folder} ...", err=True)
+            _announce(settings, f"starting TorchServe on {folder} ...")
             await pool.open(folder)
         app = create_app(settings, backends=pool.backends, routing=routing, metrics=metrics)
-        click.echo(f"serving on {url_of(listening)} (docs at /docs)", err=True)
-        server = GatewayServer(gateway_config(app, settings), settings.drain_seconds)
+        server = GatewayServer(
+            gateway_config(app, settings),
+            settings.drain_seconds,
+            lambda: _announce(settings, f"serving on {url_of(listening)} (docs at /docs)"),
+        )
         async with admin_server(app, pool, admin_socket(listening.getsockname()[1])):
             await server.serve(sockets=[listening])
 
 
-def listen(host: str, port: int) -> socket.socket:
+def _announce(settings: Settings, text: str) -> None:
+    """A step of the start: a line for people, or a record among the others."""
+    if settings.log_format == "json":
+        log.info(text)
+    else:
+        click.echo(text, err=True)
+
+
+def listen(host: str, port: int, *, option: str = "--port") -> socket.socket:
     """A listening socket, taken before anything heavy starts.
 
     Raises ClickException when the port is in use.
@@ -66,7 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         reason = (
-            "is in use; stop what uses it or give another --port"
+            f"is in use; stop what uses it or give another {option}"
             if error.errno == errno.EADDRINUSE
             else f"cannot be used: {error.strerror}"
         )
@@ -103,9 +116,14 @@ class GatewayServer(uvicorn.Server):
     Load balancers thus look elsewhere first.
     """
 
-    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        drain_seconds: float,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
-        self.drain_seconds = drain_seconds
+        self.drain_seconds, self.on_start = drain_seconds, on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """What exists by now is not searched for garbage again.
@@ -113,6 +131,8 @@ class GatewayServer(uvicorn.Server):
         A full collection that looks through all of it holds the event loop for 0.1 to 0.2 s.
         """
         await super().startup(sockets)
+        if self.started:
+            self.on_start()
         gc.collect()
         gc.freeze()
 

@@ -52,6 +52,11 @@ class ServiceRateEstimator:
         """0 while nothing was ever finished."""
         return self._busy_seconds / self._images if self._images else 0.0
 
+    @property
+    def least_seconds_per_image(self) -> float:
+        """Likewise, but while nothing was ever finished: for how long something has been tried."""
+        return self.seconds_per_image or self._busy_seconds + self._clock() - self._since
+
 
 @dataclass
 class _Load:
@@ -84,7 +89,8 @@ class ConcurrencyLimiter:
         self._all = _Load()
         self._callers: dict[str, _Load] = {}
         metrics.in_flight.labels(operation).set_function(lambda: self.requests)
-        metrics.expected.labels(operation).set_function(lambda: self.expected_seconds)
+        # Asked for at each look: it grows while nothing is finished.
+        metrics.expected.labels(operation).set_function(lambda: self.backlog_seconds)
 
     @property
     def requests(self) -> int:
@@ -97,9 +103,11 @@ class ConcurrencyLimiter:
         return self._all.images
 
     @property
-    def expected_seconds(self) -> float:
-        """Until what is in flight is done."""
-        return self.images * self.rate.seconds_per_image
+    def backlog_seconds(self) -> float:
+        """That the images in flight will take; of a gateway that has never finished one, at
+        least.
+        """
+        return self.images * self.rate.least_seconds_per_image if self.images else 0.0
 
     def check(self, deadline_seconds: float, caller: str = "") -> None:
         """Raises Problem when one request more would find no room, or not be done in time."""

@@ -19,6 +19,7 @@ from service.storage.stored_response import StoredResponse
 
 HEARTBEAT_SECONDS = 1.0
 DRAIN_POLL_SECONDS = 0.05
+WATCH_SECONDS = 2.0  # between looks at what waits
 LOST_NOTICE_SECONDS = 2.0  # for which the documents of lost jobs can still be fetched
 log = logging.getLogger(__name__)
 
@@ -39,12 +40,14 @@ class JobQueue:
         self._notify = notify
         self._workers: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepted: dict[str, Job] = {}  # by this gateway, as far as they are not over
         self._closing = False
 
     async def __aenter__(self) -> Self:
         await self.store.open()
         for _ in range(self.settings.job_workers):
             self._start(self._work(), self._workers)
+        self._start(self._watch(), self._tasks)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -125,7 +128,36 @@ class JobQueue:
             self._count(job, "refused")
             headers = {"Retry-After": "30"}
             raise Problem("overloaded", f"{full}; try again", headers=headers) from None
+        self._accepted[job.id] = job
         self._count(job, "accepted")
+
+    # -- operators -------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """What waits, for the metrics, and what was lost."""
+        while True:
+            try:
+                backlog = await self.store.backlog()
+                self.context.metrics.jobs_waiting.set(backlog.jobs)
+                self.context.metrics.jobs_oldest.set(backlog.oldest_seconds)
+                await self._count_lost()
+            except StoreUnavailable as error:
+                log.info("how many jobs wait is not known: %s", error)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _count_lost(self) -> None:
+        """Jobs that were accepted here and that the store has forgotten before their time: a Redis
+        that came back empty.
+        """
+        accepted = list(self._accepted.values())
+        statuses = await self.store.statuses([job.id for job in accepted])
+        for job, status in zip(accepted, statuses, strict=True):
+            if status in ("queued", "running"):
+                continue
+            del self._accepted[job.id]
+            if status is None and time.time() < job.expires:
+                self._count(job, "lost")
+                log.error("job %s is lost: the store knows it no more", job.id[:6])
 
     # -- work ------------------------------------------------------------------------------------
 

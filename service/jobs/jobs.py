@@ -5,6 +5,7 @@ Where jobs wait is a `JobStore`: this process's memory (service/jobs/memory_stor
 it in slices (service/jobs/execution.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, Self
 
@@ -65,6 +66,14 @@ class Lease:
     entry: str = ""
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """Jobs that nobody has begun, and for how many seconds the oldest of them has waited."""
+
+    jobs: int = 0
+    oldest_seconds: float = 0.0
+
+
 class JobQueueFull(Exception):
     """As many jobs wait as may."""
 
@@ -95,6 +104,14 @@ class JobStore(Protocol):
 
     async def find(self, job_id: str) -> Job | None:
         """The job, if it is still known."""
+        ...
+
+    async def statuses(self, job_ids: Sequence[str]) -> list[Status | None]:
+        """Of each of these jobs; None: it is not known."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """What waits."""
         ...
 
     async def take(self) -> Lease | None:

@@ -3,11 +3,11 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from service.jobs.jobs import Job, JobQueueFull, Lease, Status, WebhookStatus
+from service.jobs.jobs import Backlog, Job, JobQueueFull, Lease, Status, WebhookStatus
 
 WAIT_SECONDS = 0.5
 
@@ -67,6 +67,18 @@ class MemoryJobStore:
         self._forget_expired()
         entry = self._entries.get(job_id)
         return entry.job if entry else None
+
+    async def statuses(self, job_ids: Sequence[str]) -> list[Status | None]:
+        """As they are held."""
+        entries = (self._entries.get(job_id) for job_id in job_ids)
+        return [entry.job.status if entry else None for entry in entries]
+
+    async def backlog(self) -> Backlog:
+        """In the order in which they came."""
+        now = self._clock()
+        jobs = (entry.job.as_of(now) for entry in self._entries.values())
+        waiting = [now - job.created for job in jobs if job.status == "queued"]
+        return Backlog(len(waiting), max(waiting, default=0.0))
 
     async def take(self) -> Lease | None:
         """The longest waiting job."""

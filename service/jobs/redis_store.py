@@ -14,13 +14,21 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import orjson
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service.jobs.jobs import Job, JobQueueFull, Lease, Status, StoreUnavailable, WebhookStatus
+from service.jobs.jobs import (
+    Backlog,
+    Job,
+    JobQueueFull,
+    Lease,
+    Status,
+    StoreUnavailable,
+    WebhookStatus,
+)
 from service.jobs.redis_scripts import SCRIPTS
 from service.storage.encryption import Cipher, DecryptionError
 from service.storage.redis import open_client
@@ -80,6 +88,31 @@ class RedisJobStore:
             lambda: cast("Awaitable[dict[bytes, bytes]]", self.client.hgetall(name))
         )
         return _job(stored) if stored else None
+
+    async def statuses(self, job_ids: Sequence[str]) -> list[Status | None]:
+        """In one round trip."""
+        pipeline = self.client.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipeline.hget(f"{PREFIX}job:{job_id}", "status")
+        stored = await _retried(pipeline.execute) if job_ids else []
+        return [None if status is None else status.decode() for status in stored]
+
+    async def backlog(self) -> Backlog:
+        """What is in the stream and was never delivered: of all gateways."""
+        try:
+            groups = await _retried(lambda: self.client.xinfo_groups(STREAM))
+        except StoreUnavailable as error:
+            if "no such key" in str(error):  # nothing was ever queued
+                return Backlog()
+            raise
+        last = next((group["last-delivered-id"] for group in groups), b"0-0").decode()
+        waiting = await _retried(
+            lambda: self.client.xrange(STREAM, min=f"({last}", count=self.most)
+        )
+        if not waiting:
+            return Backlog()
+        queued_at = int(cast(bytes, waiting[0][0]).split(b"-")[0]) / 1000
+        return Backlog(len(waiting), max(time.time() - queued_at, 0.0))
 
     async def take(self) -> Lease | None:
         """An entry whose gateway fell silent, or the next new one.

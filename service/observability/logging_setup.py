@@ -48,3 +48,4 @@ def configure(settings: Settings) -> None:
         level=logging.WARNING, handlers=[handler_from_settings(settings)], force=True
     )
     logging.getLogger("service").setLevel(settings.log_level)
+    logging.getLogger("service.cli.server").setLevel(logging.INFO)  # that it starts is always said

@@ -3,13 +3,29 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
 
+from affect.archive import OPERATIONS
 from affect.card import ModelCard
 from service.observability.drift import DriftCollector
 from service.settings import Settings
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+# Up to the longest deadline that the settings allow by default.
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75)
+SECONDS = (*_SHORT, 1, 2.5, 5, 7.5, 10, 15, 30, 60, 120)
+# What a watchdog kills, and why: labels that exist from the start, so that the first kill is a rise.
+KILLS: tuple[tuple[str, str], ...] = (
+    *((operation, why) for operation in OPERATIONS for why in ("stopped", "hung", "failing")),
+    ("front end", "stopped"),
+    ("front end", "deaf"),
+)
 DIFFERENCES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 PIXELS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -26,6 +42,7 @@ class Metrics:
         self._add_shadows(registry)
         self._add_jobs(registry)
         self._add_storage(registry)
+        ProcessCollector(registry=registry)
 
     def _add_requests(self, registry: CollectorRegistry) -> None:
         """Requests, and the pictures and faces in them."""
@@ -142,6 +159,18 @@ class Metrics:
             ["what", "reason", "model", "version"],
             registry=registry,
         )
+        self.worker_deaths = Counter(
+            "affectgan_worker_deaths_total",
+            "Workers that ended, whoever ended them",
+            ["operation", "model", "version"],
+            registry=registry,
+        )
+        self.restarts = Counter(
+            "affectgan_torchserve_restarts_total",
+            "Front ends that were started again after they had ended",
+            ["model", "version"],
+            registry=registry,
+        )
 
     def _add_versions(self, registry: CollectorRegistry) -> None:
         """Which versions are served, and to whom."""
@@ -194,6 +223,18 @@ class Metrics:
             ["operation", "outcome"],
             registry=registry,
         )
+        for operation in OPERATIONS:
+            self.jobs.labels(operation, "lost")  # from 0 on, so that the first one is a rise
+        self.jobs_waiting = Gauge(
+            "affectgan_jobs_waiting",
+            "Jobs that no gateway has begun: with Redis, those of all gateways",
+            registry=registry,
+        )
+        self.jobs_oldest = Gauge(
+            "affectgan_jobs_oldest_seconds",
+            "For how long the oldest of them has waited",
+            registry=registry,
+        )
         self.webhooks = Counter(
             "affectgan_webhook_calls_total", "Calls of webhooks", ["outcome"], registry=registry
         )
@@ -240,8 +281,16 @@ class Metrics:
         )
 
     def describe(self, card: ModelCard, digest: str) -> None:
-        """Name a served model."""
-        self.model.labels(card.name, card.version, card.labels, digest[:12]).set(1)
+        """Name a served model. Its counters begin at 0 now: a series that appears with its first
+        event has no rise that an alert could see.
+        """
+        model = card.name, card.version
+        self.model.labels(*model, card.labels, digest[:12]).set(1)
+        self.restarts.labels(*model)
+        for operation in OPERATIONS:
+            self.worker_deaths.labels(operation, *model)
+        for what, reason in KILLS:
+            self.killed.labels(what, reason, *model)
 
     def forget(self, card: ModelCard, digest: str) -> None:
         """It is served no more."""

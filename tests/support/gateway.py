@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from affect.archive import HandlerSettings, Operation
+from affect.archive import OPERATIONS, HandlerSettings, Operation
 from affect.batches import predict
 from affect.card import ModelCard
 from affect.model import AffectModel
@@ -61,6 +61,7 @@ class LocalBackend:
     model: AffectModel
     delay_seconds: float = 0.0
     down: bool = False
+    broken: frozenset[Operation] = frozenset()  # operations without a worker
     predicted: list[int] = field(default_factory=list)
 
     async def card(self) -> ModelCard:
@@ -70,7 +71,7 @@ class LocalBackend:
         return self.model.card.digest + self.model.card.version
 
     async def ready(self) -> dict[str, bool]:
-        return dict.fromkeys(("predict", "generate", "explain"), not self.down)
+        return {one: not self.down and one not in self.broken for one in OPERATIONS}
 
     async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:
         self.predicted.append(len(request))

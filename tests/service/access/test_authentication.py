@@ -22,6 +22,7 @@ from service.access.authentication import InvalidCredential
 from service.settings import Settings
 from tests.support.gateway import Gateway, open_gateway, serve
 from tests.support.keys import add_key, post_with_key
+from tests.support.waiting import Clock
 
 ISSUER, AUDIENCE = "https://issuer.example", "affectgan"
 RSA, EC, STRANGER = (
@@ -254,6 +255,23 @@ def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert _refusal(known, second) == "unknown API key"
 
 
+def test_a_key_taken_out_of_a_mounted_secret_is_refused(tmp_path: Path) -> None:
+    """Kubernetes writes a new folder and moves a link to it."""
+    text, key = new_key("revoked")
+    for name, keys in (("v1", [key.model_dump(mode="json", exclude_none=True)]), ("v2", [])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "keys.yaml").write_text(yaml.safe_dump({"keys": keys}))
+    (tmp_path / "..data").symlink_to("v1")
+    (tmp_path / "keys.yaml").symlink_to("..data/keys.yaml")
+    clock = Clock()
+    known = api_keys.ApiKeys(file=tmp_path / "keys.yaml", clock=clock)
+    assert _refusal(known, text) is None
+    (tmp_path / "..new").symlink_to("v2")
+    (tmp_path / "..new").replace(tmp_path / "..data")
+    clock.now = api_keys.RELOAD_SECONDS
+    assert _refusal(known, text) == "unknown API key"
+
+
 def test_an_expired_key_says_so(tmp_path: Path) -> None:
     text, key = new_key("old", expires="2020-01-01")
     known = api_keys.ApiKeys(yaml.safe_dump({"keys": [key.model_dump(mode="json")]}))
@@ -295,7 +313,10 @@ def test_settings_take_secrets_from_files_and_never_show_them(
     )
     (tmp_path / "affectgan_redis_url").write_text("redis://:hunter2@127.0.0.1/0")
     monkeypatch.setenv("AFFECTGAN_SECRETS_DIR", str(tmp_path))
+    # A ConfigMap's default is beside it.
+    monkeypatch.setenv("AFFECTGAN_REDIS_URL", "redis://affectgan-redis:6379/0")
     settings = Settings()
+    assert settings.redis_url and "hunter2" in settings.redis_url.get_secret_value()
     known = api_keys_from_settings(settings)
     assert known is not None and _refusal(known, text) is None
     assert "hunter2" not in repr(settings) and key.sha256 not in repr(settings)

@@ -395,6 +395,17 @@ def test_readiness_follows_the_workers(busy: Gateway) -> None:
     assert busy.get("/readyz").status == 503 and busy.get("/healthz").status == 200
 
 
+def test_a_gateway_without_explain_workers_is_ready_for_what_works(busy: Gateway) -> None:
+    busy.backend.broken = frozenset({"explain"})
+    reply = busy.get("/readyz")
+    assert reply.status == 200
+    assert reply.json["operations"] == {"predict": True, "generate": True, "explain": False}
+    assert busy.metric('affectgan_operation_ready{model="affectgan",operation="explain"') == 0
+    busy.backend.broken = frozenset()
+    busy.get("/readyz")
+    assert busy.metric('affectgan_operation_ready{model="affectgan",operation="explain"') == 1
+
+
 def test_more_requests_than_the_capacity_are_refused_at_once(busy: Gateway) -> None:
     busy.backend.delay_seconds = 1.0
     with ThreadPoolExecutor(1) as pool:

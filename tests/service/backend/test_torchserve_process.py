@@ -117,14 +117,15 @@ async def test_models_cannot_be_registered_by_whoever_reaches_it(server: TorchSe
 
 
 async def test_a_dead_front_end_is_replaced(server: TorchServeProcess) -> None:
-    first = front_end(server.folder)
+    first, restarts = front_end(server.folder), list[int]()
     assert first is not None
+    server.on_restart = lambda: restarts.append(1)
     first.kill()
     await until_gone([first])
     async with asyncio.timeout(LIMIT_SECONDS):
         while not await ready(server):
             await asyncio.sleep(0.1)
-    assert front_end(server.folder) not in (None, first)
+    assert front_end(server.folder) not in (None, first) and restarts == [1]
 
 
 async def test_no_process_and_no_file_is_left_after_leaving(models: Path) -> None:

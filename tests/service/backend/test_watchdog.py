@@ -35,6 +35,7 @@ class Live:
     backend: TorchServeBackend
     hang: Path  # while this file is there, predict waits for ever
     kills: list[tuple[str, str]] = field(default_factory=list)
+    deaths: list[Operation] = field(default_factory=list)
 
     async def worker(self, operation: Operation = "predict") -> psutil.Process:
         async with self.server.management_session() as session:
@@ -86,6 +87,7 @@ async def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Asy
             server,
             backend,
             lambda what, reason: live.kills.append((what, reason)),
+            live.deaths.append,
             idle_seconds=IDLE_SECONDS,
         )
         async with watchdog.watching():
@@ -97,6 +99,7 @@ async def live(running: Live) -> Live:
     running.hang.unlink(missing_ok=True)
     await running.until(running.ready)
     running.kills.clear()
+    running.deaths.clear()
     return running
 
 
@@ -107,6 +110,20 @@ async def test_a_stopped_worker_is_noticed_and_replaced(live: Live) -> None:
     await live.until(live.ready)
     assert live.kills == [("explain", "stopped")]
     assert (await live.worker("explain")).pid != before.pid
+
+
+async def test_a_worker_that_dies_is_counted_and_said(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    (await live.worker("explain")).kill()
+
+    async def counted() -> bool:
+        return bool(live.deaths)
+
+    await live.until(counted)
+    await live.until(live.ready)
+    assert live.deaths == ["explain"] and live.kills == []
+    assert "a worker of explain of 1.0 ended" in caplog.text
 
 
 async def test_a_stop_is_noticed_within_two_seconds() -> None:

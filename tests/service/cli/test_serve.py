@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from fastapi import FastAPI
 
 from service.cli.serve import serve
 from service.cli.server import GatewayServer, listen
+from service.settings import check_names
+from tests.support.programs import command, started
 from tests.support.tiny import tiny_run
+from tests.support.waiting import until
 from training.archive import write_archives
 
 
@@ -66,3 +70,69 @@ async def test_what_is_there_at_the_start_is_not_searched_for_garbage_again() ->
     server.should_exit = True
     await serving
     gc.unfreeze()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("AFFECTGAN_QUOTA_REQUEST", "AFFECTGAN_QUOTA_REQUESTS"),
+        ("AFFECTGAN_KEYSFILE", "AFFECTGAN_KEYS_FILE"),
+    ],
+)
+def test_a_misspelt_setting_is_refused_with_the_nearest_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    monkeypatch.setenv(name, "100")
+    result = CliRunner().invoke(serve, ["--models", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"{name} is no setting; the nearest is {nearest}\n" in result.output
+
+
+def test_a_misspelt_file_of_the_secret_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "affectgan_job_key").write_text("secret")
+    with pytest.raises(ValueError, match=r"AFFECTGAN_JOB_KEY is no setting.*AFFECTGAN_JOBS_KEY"):
+        check_names({"AFFECTGAN_SECRETS_DIR": str(tmp_path)})
+
+
+def test_what_kubernetes_sets_for_a_service_is_no_misspelt_setting() -> None:
+    check_names(
+        {
+            "AFFECTGAN_SERVICE_HOST": "10.0.0.1",
+            "AFFECTGAN_SERVICE_PORT_HTTP": "80",
+            "AFFECTGAN_PORT": "tcp://10.0.0.1:80",
+            "AFFECTGAN_REDIS_PORT_6379_TCP_ADDR": "10.0.0.2",
+        }
+    )
+
+
+def test_a_bad_address_of_redis_is_said_first_and_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AFFECTGAN_REDIS_URL", "http://:hunter2@redis:6379")
+    result = CliRunner().invoke(serve, ["--models", str(tmp_path)])
+    assert result.exit_code == 1 and "redis_url is no address of a Redis" in result.output
+    assert "hunter2" not in result.output and "starting" not in result.output
+
+
+def test_a_metrics_port_that_is_the_gateways_own_is_said_before_anything_starts(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    monkeypatch.setenv("AFFECTGAN_METRICS_PORT", port)
+    result = CliRunner().invoke(serve, ["--models", str(models), "--port", port])
+    assert result.exit_code == 1 and "give another AFFECTGAN_METRICS_PORT" in result.output
+
+
+def test_sigterm_during_the_start_ends_it_and_leaves_no_folder(
+    models: Path, tmp_path: Path
+) -> None:
+    environment = {"TMPDIR": str(tmp_path)}
+    arguments = command("serve", "--models", models, "--port", 0)
+    with started(arguments, environment) as program:
+        program.word("starting")
+        until(lambda: list(tmp_path.glob("affectgan-torchserve-*")))
+        program.process.terminate()
+        assert program.ended() == 0, "".join(program.lines)
+    assert not any("serving on" in line for line in program.lines)
+    assert not list(tmp_path.glob("affectgan-torchserve-*"))

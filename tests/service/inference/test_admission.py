@@ -199,3 +199,21 @@ def test_work_is_dropped_when_its_client_has_gone() -> None:
         assert in_flight(gateway) == 0
         gateway.backend.delay_seconds = 0.0
         assert gateway.post("/v1/predict", PREDICT_BODY).status == 200
+
+
+def test_a_gateway_that_has_finished_nothing_tells_of_its_backlog_all_the_same() -> None:
+    clock, metrics = Clock(), Metrics()
+    limiter = ConcurrencyLimiter("explain", 8, metrics, clock)
+    labels = {"operation": "explain"}
+
+    def told() -> float | None:
+        return metrics.registry.get_sample_value("affectgan_backlog_seconds", labels)
+
+    assert told() == 0
+    limiter.enter(60.0)
+    limiter.enter(60.0)
+    clock.now = 3.0
+    assert told() == 2 * 3.0
+    limiter.leave(1, done=True)
+    limiter.leave(1, done=True)
+    assert told() == 0

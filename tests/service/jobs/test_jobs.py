@@ -21,7 +21,7 @@ from service.jobs.redis_store import RedisJobStore
 from service.schemas import PredictBody
 from service.settings import Settings
 from service.storage.encryption import Cipher
-from tests.support.gateway import Gateway, local_backend, serve
+from tests.support.gateway import Gateway, local_backend, open_gateway, serve
 from tests.support.jobs import (
     ASYNC,
     FIVE_PICTURES,
@@ -420,3 +420,29 @@ def test_a_job_that_a_stopped_gateway_cannot_finish_is_said_to_be_lost() -> None
         assert document["status"] == "failed" and document["error"]["code"] == "job_lost"
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_jobs_that_a_restart_of_redis_forgets_are_counted_as_lost(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_gateway(redis_settings(redis_server, job_workers=0)) as gateway:
+        for _ in range(4):
+            start_job(gateway)
+        redis_server.kill()  # it kept nothing on disk
+        redis_server.start()
+        until(
+            lambda: gateway.metric('affectgan_jobs_total{operation="predict",outcome="lost"') == 4
+        )
+    assert "is lost: the store knows it no more" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["memory", "redis"])
+def test_jobs_that_wait_are_told_with_the_age_of_the_oldest(
+    redis_server: RedisServer, where: str
+) -> None:
+    settings = redis_settings(redis_server, job_workers=0)
+    with open_gateway(settings if where == "redis" else Settings(job_workers=0)) as gateway:
+        start_job(gateway)
+        until(lambda: gateway.metric("affectgan_jobs_oldest_seconds") > 0)
+        start_job(gateway)
+        until(lambda: gateway.metric("affectgan_jobs_waiting") == 2)

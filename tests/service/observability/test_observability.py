@@ -18,6 +18,7 @@ from affect.batches import predict
 from affect.protocol.messages import PredictRequest, PredictResponse
 from affect.protocol.torchserve_batch import RequestBatch
 from service.observability import logging_setup
+from service.observability.metrics import SECONDS, Metrics
 from service.observability.tracing import Tracing, traceparent_of
 from service.settings import Settings
 from tests.support.gateway import TRACE, LocalBackend, serve
@@ -136,3 +137,33 @@ def test_the_callers_trace_goes_on_unrecorded_with_an_id_of_its_own(flags: str) 
 
 def test_outside_of_requests_there_is_no_traceparent() -> None:
     assert traceparent_of(get_current_span()) == ""
+
+
+def test_counters_of_what_is_rare_begin_at_zero() -> None:
+    for gateway in serve(Settings()):
+        lines = gateway.get("/metrics").body.decode().splitlines()
+    model = 'model="affectgan"'
+    for series in (
+        f'affectgan_worker_deaths_total{{{model},operation="explain",version="1.0"}} 0.0',
+        f'affectgan_torchserve_restarts_total{{{model},version="1.0"}} 0.0',
+        f'affectgan_watchdog_kills_total{{{model},reason="hung",version="1.0",what="predict"}} 0.0',
+        'affectgan_jobs_total{operation="predict",outcome="lost"} 0.0',
+    ):
+        assert series in lines, series
+
+
+def test_a_process_tells_its_memory_and_how_long_its_slowest_requests_took() -> None:
+    registry = Metrics().registry
+    assert (registry.get_sample_value("process_resident_memory_bytes") or 0) > 0
+    assert Settings().max_deadline_seconds <= max(SECONDS)
+
+
+@pytest.mark.parametrize(("path", "level"), [("/readyz", "DEBUG"), ("/v1/models", "INFO")])
+def test_probes_are_logged_at_debug_only(
+    path: str, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "service")
+    for gateway in serve(Settings()):
+        gateway.get(path)
+    (record,) = [one for one in caplog.records if getattr(one, "route", "") == path]
+    assert record.levelname == level
