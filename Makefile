@@ -17,10 +17,10 @@ export OMP_NUM_THREADS ?= 1
 	touch $@
 
 .venv/all.stamp: .venv/serving.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,training,local,ray,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,training,local,ray,artefacts,demo,dev]'
 	touch $@
 
-setup: .venv/all.stamp chromium
+setup: .venv/all.stamp chromium promtool
 
 # The page's tests drive a real browser. Without one they are skipped, and say so.
 chromium:
@@ -31,6 +31,16 @@ chromium:
 	fi || true
 	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || \
 		echo "no Chromium, so the tests of the page are skipped: apt-get install chromium (as root)"
+
+# The alerts are tried out with Prometheus' own tool, models are pulled from a real registry.
+promtool:
+	@{ command -v promtool && command -v docker-registry; } > /dev/null || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+			--no-install-recommends prometheus docker-registry > /dev/null; \
+	fi || true
+	@command -v promtool > /dev/null || \
+		echo "no promtool, so the tests of the alerts are skipped: apt-get install prometheus (as root)"
 
 # What the page takes from npm, written again as it is there; needs npm and its registry.
 LIT_HTML := 3.3.3

@@ -1,238 +1,313 @@
-"""Manifests are whole, safe by default, and speak of settings and metrics that exist."""
+"""Manifests are whole, safe by default, fit the API of Kubernetes, and speak of settings and metrics
+that exist.
+"""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
-from service.observability.drift import DriftCollector
-from service.observability.metrics import Metrics
-from service.settings import Settings
+from service.settings import Settings, check_names
+from tests.support.manifests import K8S, OVERLAYS, promtool, rendered, selected, series_names, the
 
-K8S = Path(__file__).parents[1] / "k8s"
-SECRETS = "AFFECTGAN_SECRETS_DIR"  # where the settings are, rather than one of them
-RULES = K8S / "components" / "monitoring" / "prometheusrule.yaml"
+ROOT = K8S.parent
+RULES = yaml.safe_load((K8S / "components/monitoring/prometheusrule.yaml").read_text())["spec"]
+ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
+RECORDED = {
+    rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
+}
+KUBERNETES = ["1.33", "1.35", "1.37"]
+# Kinds of operators, whose schemas are not in Kubernetes' own API.
+CUSTOM = {
+    "ExternalSecret",
+    "Gateway",
+    "HTTPRoute",
+    "PrometheusRule",
+    "RayJob",
+    "ScaledObject",
+    "ServiceMonitor",
+    "TrainJob",
+}
 
 
-def _documents() -> dict[Path, dict[str, Any]]:
-    return {path: yaml.safe_load(path.read_text()) for path in sorted(K8S.rglob("*.yaml"))}
+def settings_of(overlay: str) -> dict[str, str]:
+    """The variables of the gateway's ConfigMap."""
+    data: dict[str, str] = the(overlay, "ConfigMap")["data"]
+    return data
 
 
-def _pod(folder: str = "base") -> dict[str, Any]:
-    pod: dict[str, Any] = yaml.safe_load((K8S / folder / "deployment.yaml").read_text())["spec"][
-        "template"
-    ]["spec"]
+def pod_of(overlay: str) -> dict[str, Any]:
+    pod: dict[str, Any] = the(overlay, "Deployment")["spec"]["template"]["spec"]
     return pod
 
 
-def test_kustomizations_name_what_is_there() -> None:
-    for path, document in _documents().items():
-        if path.name == "kustomization.yaml":
-            for name in [*document.get("resources", []), *document.get("components", [])]:
-                assert (path.parent / name).exists(), f"{path}: {name}"
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_is_applied_fits_the_api_of_kubernetes(overlay: str, version: str) -> None:
+    for manifest in rendered(f"overlays/{overlay}"):
+        if manifest["kind"] not in CUSTOM:
+            kubernetes_validate.validate(manifest, version, strict=True)
 
 
-@pytest.mark.parametrize(
-    "folder",
-    ["base", *(f"components/{path.name}" for path in sorted((K8S / "components").iterdir()))],
-)
-def test_every_manifest_of_a_folder_is_used(folder: str) -> None:
-    made = yaml.safe_load((K8S / folder / "kustomization.yaml").read_text())
-    listed = {
-        *made["resources"],
-        *(patch["path"] for patch in made.get("patches", []) if "path" in patch),
-    }
-    assert listed == {path.name for path in (K8S / folder).glob("*.yaml")} - {"kustomization.yaml"}
+@pytest.mark.parametrize("path", sorted((K8S / "components").iterdir()), ids=lambda path: path.name)
+def test_every_manifest_of_a_component_is_used(path: Path) -> None:
+    made = yaml.safe_load((path / "kustomization.yaml").read_text())
+    patches = [patch["path"] for patch in made.get("patches", []) if "path" in patch]
+    listed = {*made.get("resources", []), *patches}
+    files = {file.name for file in path.glob("*.yaml")} - {"kustomization.yaml"}
+    assert {name for name in listed if "/" not in name} == files
 
 
-@pytest.mark.parametrize("folder", ["base", "components/redis"])
-def test_the_pod_meets_the_restricted_standard(folder: str) -> None:
-    pod = _pod(folder)
-    (container,) = pod["containers"]
-    assert (
-        pod["securityContext"]["runAsNonRoot"]
-        and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
-    )
-    inside = container["securityContext"]
-    assert inside == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert pod["automountServiceAccountToken"] is False
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_meets_the_restricted_standard(overlay: str) -> None:
+    kinds = ("Deployment", "StatefulSet", "Job")
+    for workload in (one for one in rendered(f"overlays/{overlay}") if one["kind"] in kinds):
+        pod = workload["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+        assert pod["automountServiceAccountToken"] is False
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
 
 
 def test_alive_and_ready_are_different_questions() -> None:
-    (container,) = _pod()["containers"]
-    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
-    assert (
-        container["readinessProbe"]["httpGet"]["path"]
-        == container["startupProbe"]["httpGet"]["path"]
-        == "/readyz"
-    )
+    (container,) = pod_of("base")["containers"]
+    paths = [
+        container[f"{probe}Probe"]["httpGet"]["path"]
+        for probe in ("liveness", "readiness", "startup")
+    ]
+    assert paths == ["/healthz", "/readyz", "/readyz"]
 
 
 def test_a_pod_lives_long_enough_to_finish_what_it_accepted() -> None:
-    data = yaml.safe_load((K8S / "base" / "configmap.yaml").read_text())["data"]
-    settings = Settings(
-        **{
-            name.removeprefix("AFFECTGAN_").lower(): value
-            for name, value in data.items()
-            if name != SECRETS
-        }
-    )
-    assert (
-        _pod()["terminationGracePeriodSeconds"]
-        > settings.drain_seconds + settings.max_deadline_seconds + settings.job_drain_seconds
-    )
+    seconds = {
+        name: float(value) for name, value in settings_of("base").items() if "SECONDS" in name
+    }
+    assert pod_of("base")["terminationGracePeriodSeconds"] > sum(seconds.values())
 
 
-def test_every_setting_is_one_the_gateway_knows() -> None:
-    maps = [
-        document["data"]
-        for document in _documents().values()
-        if document.get("kind") == "ConfigMap"
-    ]
-    assert {
-        name.removeprefix("AFFECTGAN_").lower() for data in maps for name in data.keys() - {SECRETS}
-    } <= set(Settings.model_fields)
+@pytest.mark.parametrize("overlay", ["base", *(f"overlays/{name}" for name in OVERLAYS)])
+def test_every_setting_is_one_the_gateway_knows(overlay: str) -> None:
+    variables = settings_of(overlay)
+    check_names({name: value for name, value in variables.items() if "SECRETS_DIR" not in name})
+
+
+def test_a_changed_setting_rolls_out() -> None:
+    (container,) = pod_of("base")["containers"]
+    name = container["envFrom"][0]["configMapRef"]["name"]
+    assert re.fullmatch(r"affectgan-[a-z0-9]{10}", name)
+    assert name == the("base", "ConfigMap")["metadata"]["name"]
 
 
 def test_figures_are_scraped_where_they_are_served() -> None:
-    data = yaml.safe_load((K8S / "base" / "configmap.yaml").read_text())["data"]
-    (container,) = _pod()["containers"]
+    (container,) = pod_of("overlays/production")["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    monitor = yaml.safe_load((K8S / "components/monitoring/servicemonitor.yaml").read_text())[
-        "spec"
-    ]["endpoints"][0]
-    assert (
-        ports[monitor["port"]] == int(data["AFFECTGAN_METRICS_PORT"])
-        and data["AFFECTGAN_METRICS_HOST"] == "0.0.0.0"
-    )
+    monitor = the("overlays/production", "ServiceMonitor")["spec"]["endpoints"][0]
+    settings = settings_of("overlays/production")
+    assert ports[monitor["port"]] == int(settings["AFFECTGAN_METRICS_PORT"])
+    assert settings["AFFECTGAN_METRICS_HOST"] == "0.0.0.0"
 
 
 def test_nothing_is_reached_that_no_policy_names() -> None:
-    policies = [
-        document["spec"]
-        for document in _documents().values()
-        if document.get("kind") == "NetworkPolicy"
+    policies = [one for one in rendered("overlays/production") if one["kind"] == "NetworkPolicy"]
+    kinds = (["Ingress", "Egress"], ["Egress"])
+    assert all(policy["spec"]["policyTypes"] in kinds for policy in policies)
+    assert "egress" not in the("base", "NetworkPolicy")["spec"]
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overlay", ["production", "staging", "gpu"])
+def test_a_pod_does_not_start_without_its_secret(overlay: str) -> None:
+    pod = pod_of(f"overlays/{overlay}")
+    (secret,) = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+    assert secret["optional"] is False
+    names = {item["key"] for item in secret["items"]}
+    assert names == {"keys.yaml", "affectgan_jobs_key", "affectgan_cache_secret"}
+    assert {name.removeprefix("affectgan_") for name in names - {"keys.yaml"}} <= set(
+        Settings.model_fields
+    )
+
+
+def test_keys_are_read_from_the_file_that_is_read_again() -> None:
+    settings = settings_of("overlays/production")
+    (mount,) = [
+        mount
+        for mount in pod_of("overlays/production")["containers"][0]["volumeMounts"]
+        if mount["mountPath"] == settings["AFFECTGAN_SECRETS_DIR"]
     ]
-    assert all(policy["policyTypes"] in (["Ingress", "Egress"], ["Egress"]) for policy in policies)
-    assert "egress" not in yaml.safe_load((K8S / "base" / "networkpolicy.yaml").read_text())["spec"]
+    assert settings["AFFECTGAN_KEYS_FILE"] == f"{mount['mountPath']}/keys.yaml"
+    assert mount["readOnly"] and "subPath" not in mount  # a subPath is never written anew
+
+
+def test_the_vault_fills_the_secret_that_is_demanded() -> None:
+    path = K8S / "components/externalsecret/externalsecret.yaml"
+    made = yaml.safe_load(path.read_text())["spec"]
+    (secret,) = [v["secret"] for v in pod_of("overlays/production")["volumes"] if "secret" in v]
+    assert made["target"]["name"] == secret["secretName"]
+    assert {one["secretKey"] for one in made["data"]} == {item["key"] for item in secret["items"]}
+
+
+def test_redis_keeps_on_a_volume_what_it_has_accepted() -> None:
+    redis = the("overlays/production", "StatefulSet", "affectgan-redis")["spec"]
+    arguments = redis["template"]["spec"]["containers"][0]["args"]
+    assert arguments[arguments.index("--appendonly") + 1] == "yes"
+    (mount,) = redis["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert mount["name"] == redis["volumeClaimTemplates"][0]["metadata"]["name"]
+    assert mount["mountPath"] == arguments[arguments.index("--dir") + 1]
+
+
+# -- scaling ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "rule",
-    yaml.safe_load((K8S / "components/monitoring/prometheusrule.yaml").read_text())["spec"][
-        "groups"
-    ][0]["rules"],
+    ("overlay", "namespace"), [("production", "affectgan"), ("staging", "affectgan-staging")]
 )
-def test_alerts_watch_metrics_that_exist(rule: dict[str, Any]) -> None:
-    known = {metric.name for metric in Metrics().registry.collect()} | {
-        metric.name for metric in DriftCollector().collect()
+def test_pods_are_scaled_by_what_waits_in_their_own_namespace(overlay: str, namespace: str) -> None:
+    triggers = the(f"overlays/{overlay}", "ScaledObject")["spec"]["triggers"]
+    queries = [one["metadata"]["query"] for one in triggers if one["type"] == "prometheus"]
+    asked = [selector for query in queries for selector in selected(query)]
+    assert [selector.name for selector in asked] == [
+        "affectgan_backlog_seconds",
+        "affectgan_jobs_waiting",
+    ]
+    assert {str(s.matchers.matchers[0].value) for s in asked} == {namespace}
+    assert not [one for one in rendered(f"overlays/{overlay}") if "Autoscaler" in one["kind"]]
+
+
+def test_a_gpu_is_asked_for_where_there_are_some() -> None:
+    (container,) = pod_of("overlays/gpu")["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+@pytest.mark.parametrize("overlay", ["production", "staging"])
+def test_what_runs_is_pinned_by_digest(overlay: str) -> None:
+    (container,) = pod_of(f"overlays/{overlay}")["containers"]
+    assert re.fullmatch(r"[\w./-]+@sha256:[0-9a-f]{64}", container["image"])
+
+
+def test_the_way_in_ends_tls_and_outlasts_the_longest_deadline() -> None:
+    (listener,) = the("overlays/production", "Gateway")["spec"]["listeners"]
+    assert listener["protocol"] == "HTTPS" and listener["tls"]["mode"] == "Terminate"
+    (rule,) = the("overlays/production", "HTTPRoute")["spec"]["rules"]
+    settings = settings_of("overlays/production")
+    longest = float(settings["AFFECTGAN_MAX_DEADLINE_SECONDS"])
+    assert float(rule["timeouts"]["request"].removesuffix("s")) > longest
+    assert int(settings["AFFECTGAN_MAX_BODY_BYTES"]) < Settings().max_body_bytes
+
+
+# -- alerts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [rule for group in RULES["groups"] for rule in group["rules"]])
+def test_rules_ask_for_series_that_exist(rule: dict[str, Any]) -> None:
+    names = {selector.name for selector in selected(rule["expr"])}
+    assert names and names <= series_names() | RECORDED
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_every_alert_has_its_section_in_the_runbook(alert: dict[str, Any]) -> None:
+    url, anchor = alert["annotations"]["runbook_url"].split("#")
+    assert anchor == alert["alert"].lower() and url.endswith("/runbook/")
+    assert f"## {alert['alert']}\n" in (ROOT / "docs/runbook.md").read_text()
+
+
+def test_prometheus_takes_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
+    done = promtool("check", "rules", "rules.yaml", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def fires(folder: Path, alert: str, series: dict[str, str], minutes: int = 45) -> bool:
+    """Whether an alert fires after series with these values, one a minute.
+
+    promtool is told that nothing should fire, and so complains about what does.
+    """
+    (folder / "rules.yaml").write_text(yaml.safe_dump(RULES))
+    inputs = [{"series": one, "values": values} for one, values in series.items()]
+    nothing = {"eval_time": f"{minutes}m", "alertname": alert, "exp_alerts": []}
+    test = {"interval": "1m", "input_series": inputs, "alert_rule_test": [nothing]}
+    (folder / "test.yaml").write_text(
+        yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]})
+    )
+    done = promtool("test", "rules", "test.yaml", folder=folder)
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 or f"alertname: {alert}, time: {minutes}m" in output, output
+    return done.returncode != 0
+
+
+def drift(faces: int, psi: float) -> dict[str, str]:
+    labels = 'instance="a",model="affectgan",version="1.0"'
+    return {
+        f'affectgan_drift_psi{{{labels},label="valence"}}': f"{psi}x60",
+        f"affectgan_drift_faces{{{labels}}}": f"{faces}x60",
     }
-    for name in re.findall(r"affectgan_[a-z_]+", rule["expr"]):
-        assert re.sub(r"_(count|bucket|sum|total)$", "", name) in known
 
 
-def test_the_optional_secret_is_mounted_where_the_gateway_reads_it() -> None:
-    data = yaml.safe_load((K8S / "base" / "configmap.yaml").read_text())["data"]
-    (container,) = _pod()["containers"]
-    (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == data[SECRETS]]
-    (secret,) = [
-        volume["secret"] for volume in _pod()["volumes"] if volume["name"] == mount["name"]
-    ]
-    assert secret["optional"] and mount["readOnly"]
+def requests(*series: tuple[str, int, float]) -> dict[str, str]:
+    """Requests of (route, status) at so many a minute."""
+    return {
+        f'affectgan_request_seconds_count{{namespace="n",route="{route}",status="{status}"}}': (
+            f"0+{rate}x600"
+        )
+        for route, status, rate in series
+    }
 
 
-def test_the_secrets_that_the_deployment_names_are_settings() -> None:
-    named = set(re.findall(r"\baffectgan_(\w+)", (K8S / "base" / "deployment.yaml").read_text()))
-    assert named >= {"keys", "jobs_key", "cache_secret"} and named <= set(Settings.model_fields)
+PROBES = ("/readyz", 200, 120)
+KILLS = 'affectgan_watchdog_kills_total{what="explain",reason="hung",version="1.0"}'
+DEATHS = 'affectgan_worker_deaths_total{operation="explain",version="1.0"}'
+LOST = 'affectgan_jobs_total{operation="predict",outcome="lost"}'
+OLDEST = "affectgan_jobs_oldest_seconds"
 
 
-def test_autoscaling_by_backlog_asks_for_a_metric_that_exists() -> None:
-    triggers = yaml.safe_load((K8S / "components" / "backlog" / "scaledobject.yaml").read_text())[
-        "spec"
-    ]["triggers"]
-    (query,) = [
-        trigger["metadata"]["query"] for trigger in triggers if trigger["type"] == "prometheus"
-    ]
-    assert re.findall(r"affectgan_[a-z_]+", query) == [
-        metric.name for metric in Metrics().expected.collect()
-    ]
-
-
-@pytest.mark.skipif(
-    not shutil.which("promtool"), reason="promtool is not installed (Debian: prometheus)"
-)
-def test_prometheus_takes_the_alerts(tmp_path: Path) -> None:
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(yaml.safe_dump(yaml.safe_load(RULES.read_text())["spec"]))
-    told = subprocess.run(["promtool", "check", "rules", rules], capture_output=True, text=True)
-    assert told.returncode == 0, told.stdout + told.stderr
-
-
-@pytest.mark.skipif(
-    not shutil.which("promtool"), reason="promtool is not installed (Debian: prometheus)"
-)
 @pytest.mark.parametrize(
-    ("faces", "psi", "fires"), [(5000, 0.4, True), (5000, 0.1, False), (300, 0.4, False)]
+    ("alert", "series", "expected"),
+    [
+        ("AffectGANDrift", drift(5000, 0.4), True),
+        ("AffectGANDrift", drift(5000, 0.1), False),
+        ("AffectGANDrift", drift(300, 0.4), False),
+        ("AffectGANErrors", requests(PROBES, ("/v1/predict", 500, 1)), True),
+        ("AffectGANErrors", requests(PROBES, ("/v1/predict", 200, 1)), False),
+        ("AffectGANBudgetFast", requests(PROBES, ("/v1/predict", 500, 1)), True),
+        (
+            "AffectGANBudgetFast",
+            requests(("/v1/predict", 500, 1), ("/v1/predict", 200, 99)),
+            False,
+        ),
+        ("AffectGANWorkersReplaced", {KILLS: "0x30 4x30"}, True),
+        ("AffectGANWorkersReplaced", {KILLS: "0x60"}, False),
+        ("AffectGANWorkersDie", {DEATHS: "0x30 1+1x30"}, True),
+        ("AffectGANJobsLost", {LOST: "0x40 1x20"}, True),
+        ("AffectGANJobsLost", {LOST: "0x60"}, False),
+        ("AffectGANJobsWait", {OLDEST: "0+60x60"}, True),
+        ("AffectGANJobsWait", {OLDEST: "20x60"}, False),
+    ],
 )
-def test_drift_is_told_of_enough_faces(tmp_path: Path, faces: int, psi: float, fires: bool) -> None:
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(yaml.safe_load(RULES.read_text())["spec"]))
-    labels = {"model": "affectgan", "version": "1.0"}
-    alert = {
-        "exp_labels": {**labels, "label": "valence", "severity": "ticket"},
-        "exp_annotations": {
-            "summary": "valence as version 1.0 reads it is not distributed as on its "
-            f"reference faces: PSI {psi}"
-        },
-    }
-    series = [
-        {
-            "series": 'affectgan_drift_psi{instance="a",model="affectgan",'
-            'version="1.0",label="valence"}',
-            "values": f"{psi}x60",
-        },
-        {
-            "series": 'affectgan_drift_faces{instance="a",model="affectgan",version="1.0"}',
-            "values": f"{faces}x60",
-        },
-    ]
-    asked = {
-        "eval_time": "45m",
-        "alertname": "AffectGANDrift",
-        "exp_alerts": [alert] if fires else [],
-    }
-    case = {
-        "rule_files": ["rules.yaml"],
-        "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": [asked]}],
-    }
-    (tmp_path / "test.yaml").write_text(yaml.safe_dump(case))
-    told = subprocess.run(
-        ["promtool", "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert told.returncode == 0, told.stdout + told.stderr
+def test_an_alert_fires_when_it_should(
+    tmp_path: Path, alert: str, series: dict[str, str], expected: bool
+) -> None:
+    assert fires(tmp_path, alert, series) is expected
 
 
-@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
-def test_what_runs_in_production_is_rendered_with_its_redis() -> None:
-    told = subprocess.run(
-        ["kubectl", "kustomize", K8S / "overlays" / "production"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    made = {
-        (each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(told.stdout)
-    }
-    address = made["ConfigMap", "affectgan"]["data"]["AFFECTGAN_REDIS_URL"]
-    assert (
-        re.fullmatch(r"redis://([\w-]+):6379/0", address)[1]
-        == made["Service", "affectgan-redis"]["metadata"]["name"]
-    )  # type: ignore[index]
-    assert made["HorizontalPodAutoscaler", "affectgan"]["spec"]["minReplicas"] == 3
+# -- the image -------------------------------------------------------------------------------------
+
+
+def test_the_image_has_an_init_and_what_its_settings_need() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert 'ENTRYPOINT ["tini", "--"]' in text
+    assert re.search(r"ARG EXTRAS=serving,tracing", text)
+
+
+def test_the_layer_of_dependencies_does_not_change_with_the_code() -> None:
+    stage = (ROOT / "Dockerfile").read_text().split("FROM dependencies AS code")[0]
+    copied = [line.split()[1:-1] for line in stage.splitlines() if line.startswith("COPY")]
+    assert copied == [["pyproject.toml", "constraints.txt"]]
