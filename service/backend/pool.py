@@ -3,20 +3,24 @@
 Versions thus share no queue, no worker and no fault (docs/decisions/0009-a-server-a-version.md).
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from affect.archive import OPERATIONS, Operation, archive_of
 from affect.card import CARD_FILE, ModelCard
 from service.backend.interface import Backend
+from service.backend.process_runtime import ProcessBackend
 from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_process import TorchServeProcess
 from service.backend.watchdog import Watchdog
 from service.observability.metrics import Metrics
 
+log = logging.getLogger(__name__)
 Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
 
 
@@ -42,6 +46,34 @@ async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Ba
         Watchdog(server, backend, count_kill, count_death).watching(),
     ):
         yield backend
+
+
+@asynccontextmanager
+async def open_process(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
+    """The handlers of a folder's archives in processes of ours. Raises ModelError, CardError."""
+    card = check_model_folder(folder)
+    model = card.name, card.version
+
+    def count(event: str, operation: Operation) -> None:
+        if event == "ended":
+            metrics.worker_deaths.labels(operation, *model).inc()
+            log.error("a worker of %s of %s ended: another is started", operation, card.version)
+        else:
+            metrics.killed.labels(operation, event, *model).inc()
+            log.error("%s of %s is %s: killed", operation, card.version, event)
+
+    async with ProcessBackend(folder, count) as backend:
+        yield backend
+
+
+RUNTIMES = {"torchserve": open_torchserve, "process": open_process}
+
+
+def opener_of(runtime: str, metrics: Metrics) -> Opener:
+    """How a folder is opened. Raises ValueError for a runtime that there is not."""
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime is {runtime!r}; write one of {', '.join(RUNTIMES)}")
+    return partial(RUNTIMES[runtime], metrics=metrics)
 
 
 def check_model_folder(folder: Path) -> ModelCard:

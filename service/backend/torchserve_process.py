@@ -22,6 +22,7 @@ import aiohttp
 
 from affect.archive import OPERATIONS, archive_of
 from service.backend import torchserve_config
+from service.backend.child_process import configure_child
 from service.backend.preflight import check_folder
 from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_management import connect, has_ready_worker
@@ -125,7 +126,7 @@ class TorchServeProcess:
             stderr=asyncio.subprocess.STDOUT,
             limit=LONGEST_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is ours to handle: it must outlive the gateway's drain
-            preexec_fn=torchserve_config.configure_child,
+            preexec_fn=configure_child,
         )
         self._reader = asyncio.create_task(self._read(self._process))
         await self._until_ready(self._process, self._reader)

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 from affect.cli import command
-from service.backend.pool import check_model_folders
+from service.backend.pool import RUNTIMES, check_model_folders
 from service.cli.checks import check_metrics_port, check_settings
 from service.cli.server import listen, run
 from service.inference.routing import NO_ROUTING, Routing
@@ -40,10 +40,22 @@ SWITCH_SECONDS = 0.001
     type=click.Path(path_type=Path, dir_okay=False),
     help="YAML: default, canary weights and shadow of each model",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(list(RUNTIMES)),
+    default="torchserve",
+    show_default=True,
+    help="what runs the model: TorchServe, or worker processes without Java",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 def serve(
-    models: tuple[Path, ...], weights: Path | None, routing: Path | None, host: str, port: int
+    models: tuple[Path, ...],
+    weights: Path | None,
+    routing: Path | None,
+    runtime: str,
+    host: str,
+    port: int,
 ) -> None:
     """Serve models over HTTP, in the foreground, until Ctrl-C."""
     if bool(models) == (weights is not None):
@@ -64,7 +76,8 @@ def serve(
     listening = listen(host, port)
     check_metrics_port(settings)
     with tempfile.TemporaryDirectory(prefix="affectgan-") as scratch:
-        asyncio.run(run(models or [archived(weights or Path(), Path(scratch))], listening, routes))
+        folders = models or [archived(weights or Path(), Path(scratch))]
+        asyncio.run(run(folders, listening, routes, runtime=runtime))
 
 
 def _leave(*_: object) -> NoReturn:

@@ -6,7 +6,6 @@ import gc
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -16,7 +15,7 @@ from fastapi import FastAPI
 
 from service.api.app import create_app
 from service.api.connections import bounded_http, quiet_when_crowded
-from service.backend.pool import ModelServerPool, Opener, open_torchserve
+from service.backend.pool import ModelServerPool, Opener, opener_of
 from service.cli.admin import admin_server, admin_socket
 from service.inference.routing import NO_ROUTING, Routing
 from service.observability import logging_setup
@@ -32,19 +31,20 @@ async def run(
     listening: socket.socket,
     routing: Routing = NO_ROUTING,
     *,
+    runtime: str = "torchserve",
     opener: Opener | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Then refuse new work, finish what was accepted, and stop the model servers last. `opener` opens
-    the model server of a folder; None: a TorchServe.
+    the model server of a folder; None: as the runtime does.
     """
     settings, metrics = Settings(), Metrics()
     logging_setup.configure(settings)
     quiet_when_crowded(asyncio.get_running_loop())
-    async with ModelServerPool(opener or partial(open_torchserve, metrics=metrics)) as pool:
+    async with ModelServerPool(opener or opener_of(runtime, metrics)) as pool:
         for folder in folders:
-            _announce(settings, f"starting TorchServe on {folder} ...")
+            _announce(settings, f"starting {runtime} on {folder} ...")
             await pool.open(folder)
         app = create_app(settings, backends=pool.backends, routing=routing, metrics=metrics)
         server = GatewayServer(

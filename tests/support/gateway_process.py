@@ -28,7 +28,7 @@ HOLD, FIRST = Path(sys.argv[1]) / "hold", int(sys.argv[2])
 
 class HeldBackend(LocalBackend):
     async def predict(self, request, **options):
-        while len(self.asked) >= FIRST and HOLD.exists():
+        while len(self.predicted) >= FIRST and HOLD.exists():
             await asyncio.sleep(0.01)
         return await super().predict(request, **options)
 

@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from affect.archive import OPERATIONS, archive_of
-from service.backend.torchserve_config import NICENESS, TorchServeError
+from service.backend.child_process import NICENESS
+from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_management import connect, has_ready_worker
 from service.backend.torchserve_process import FOLDER_PREFIX, TorchServeProcess
 from tests.support.archives import altered_archive, copied

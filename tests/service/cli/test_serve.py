@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from service.cli.serve import serve
 from service.cli.server import GatewayServer, listen
 from service.settings import check_names
-from tests.support.programs import command, started
+from tests.support.programs import LIMIT_SECONDS, command, started
 from tests.support.tiny import tiny_run
 from tests.support.waiting import until
 from training.archive import write_archives
@@ -124,15 +125,13 @@ def test_a_metrics_port_that_is_the_gateways_own_is_said_before_anything_starts(
     assert result.exit_code == 1 and "give another AFFECTGAN_METRICS_PORT" in result.output
 
 
-def test_sigterm_during_the_start_ends_it_and_leaves_no_folder(
-    models: Path, tmp_path: Path
-) -> None:
-    environment = {"TMPDIR": str(tmp_path)}
-    arguments = command("serve", "--models", models, "--port", 0)
-    with started(arguments, environment) as program:
-        program.word("starting")
-        until(lambda: list(tmp_path.glob("affectgan-torchserve-*")))
-        program.process.terminate()
-        assert program.ended() == 0, "".join(program.lines)
-    assert not any("serving on" in line for line in program.lines)
-    assert not list(tmp_path.glob("affectgan-torchserve-*"))
+def test_sigterm_during_the_start_ends_it_and_leaves_no_folder(models: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="ag-", dir="/tmp") as name:  # short: sockets lie there
+        folder = Path(name)
+        arguments = command("serve", "--models", models, "--port", 0)
+        with started(arguments, {"TMPDIR": name}) as program:
+            until(lambda: list(folder.glob("affectgan-torchserve-*")), LIMIT_SECONDS)
+            program.process.terminate()
+            assert program.ended() == 0, "".join(program.lines)
+        assert not any("serving on" in line for line in program.lines)
+        assert not list(folder.glob("affectgan-torchserve-*"))

@@ -1,0 +1,117 @@
+"""What every runtime promises (service/backend/interface.py): the same readings, refusals, deadlines,
+and answers in spite of a worker that dies.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from affect.archive import OPERATIONS
+from affect.batches import predict
+from affect.protocol.messages import (
+    ANY_LABEL,
+    NO_REFERENCE,
+    ExplainRequest,
+    GenerateRequest,
+    PredictRequest,
+)
+from service.backend.interface import BackendRefused, BackendTimeout
+from service.backend.message_backend import MessageBackend
+from service.backend.pool import RUNTIMES, opener_of
+from service.backend.process_runtime import ModelError, ProcessBackend
+from service.observability.metrics import Metrics
+from tests.support.archives import altered_archive, copied
+from tests.support.tiny import tiny_model
+
+LIMIT_SECONDS = 240.0
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CROPS = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(RUNTIMES))
+async def backend(request: pytest.FixtureRequest, models: Path) -> AsyncIterator[MessageBackend]:
+    async with opener_of(request.param, Metrics())(models) as opened:
+        assert isinstance(opened, MessageBackend)
+        yield opened
+
+
+async def test_every_operation_is_ready_when_it_is_open(backend: MessageBackend) -> None:
+    assert await backend.ready() == dict.fromkeys(OPERATIONS, True)
+
+
+async def test_many_at_once_are_read_as_the_model_reads(backend: MessageBackend) -> None:
+    request = PredictRequest(CROPS)
+    asked = [backend.predict(request, timeout_seconds=LIMIT_SECONDS) for _ in range(8)]
+    expected = predict(tiny_model(), CROPS, (1, 8, 64))
+    for answer in await asyncio.gather(*asked):
+        assert np.allclose(answer.read.labels, expected.labels, atol=1e-5)
+        assert answer.work is not None
+
+
+async def test_faces_are_drawn_and_readings_explained(backend: MessageBackend) -> None:
+    anything = np.full((1, len((await backend.card()).labels_of.names)), np.nan, np.float32)
+    one = np.zeros(1, np.int64)
+    nothing = np.zeros((0, 32, 32, 3), np.uint8)
+    request = GenerateRequest(anything, one, nothing, np.array([NO_REFERENCE], np.int32))
+    drawn = await backend.generate(request, timeout_seconds=LIMIT_SECONDS)
+    assert drawn.images.shape == (1, 32, 32, 3)
+    question = ExplainRequest.of(CROPS[:1], ANY_LABEL, np.nan, gradients=False)
+    assert len(await backend.explain(question, timeout_seconds=LIMIT_SECONDS)) == 1
+
+
+async def test_what_does_not_fit_the_model_is_refused(backend: MessageBackend) -> None:
+    wrong = PredictRequest(np.zeros((1, 16, 16, 3), np.uint8))
+    with pytest.raises(BackendRefused):
+        await backend.predict(wrong, timeout_seconds=LIMIT_SECONDS)
+
+
+async def test_no_answer_in_time_is_said(backend: MessageBackend) -> None:
+    with pytest.raises(BackendTimeout, match="no answer within"):
+        await backend.predict(PredictRequest(CROPS), timeout_seconds=1e-6)
+
+
+# -- the process runtime alone ---------------------------------------------------------------------
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGSTOP])
+async def test_requests_of_a_worker_that_dies_or_stops_are_answered_by_the_next(
+    models: Path, with_signal: signal.Signals
+) -> None:
+    events: list[tuple[str, str]] = []
+    async with ProcessBackend(models, lambda *event: events.append(event)) as backend:
+        before = backend.pid("predict")
+        os.kill(before, with_signal)
+        request = PredictRequest(CROPS)
+        asked = [backend.predict(request, timeout_seconds=LIMIT_SECONDS) for _ in range(4)]
+        assert [len(answer) for answer in await asyncio.gather(*asked)] == [3] * 4
+        await until(lambda: ("ended", "predict") in events)
+        assert (("stopped", "predict") in events) is (with_signal == signal.SIGSTOP)
+        await until(lambda: backend.pid("predict") != before)
+
+
+async def test_nothing_is_left_of_worker_processes(models: Path) -> None:
+    async with ProcessBackend(models) as backend:
+        folder, pids = backend.folder, [backend.pid(operation) for operation in OPERATIONS]
+    assert not folder.exists() and not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+async def test_a_model_that_does_not_load_says_what_its_handler_said(
+    models: Path, tmp_path: Path
+) -> None:
+    broken = copied(models, tmp_path / "broken")
+    altered_archive(broken / "affectgan-explain.mar", "weights.safetensors", lambda _: b"nothing")
+    with pytest.raises(ModelError, match="does not load"):
+        async with ProcessBackend(broken):
+            pass
