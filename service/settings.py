@@ -2,6 +2,7 @@
 one machine.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -304,7 +305,11 @@ def check_names(environment: Mapping[str, str]) -> None:
     """Whether every variable AFFECTGAN_*, and every file of the secret, is a setting: one that is
     misspelt would leave a gateway open. Raises ValueError with the nearest name.
     """
-    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields} | NO_SETTINGS
+    fields = {
+        *Settings.model_fields,
+        *(field.name for field in dataclasses.fields(MarkingSettings)),
+    }
+    known = {f"{PREFIX}{field.upper()}" for field in fields} | NO_SETTINGS
     folder = environment.get(SECRETS_DIR)
     files = [path.name.upper() for path in Path(folder).glob("affectgan_*")] if folder else []
     given = [name for name in environment if name.startswith(PREFIX)]

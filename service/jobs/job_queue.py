@@ -143,6 +143,8 @@ class JobQueue:
                 await self._count_lost()
             except StoreUnavailable as error:
                 log.info("how many jobs wait is not known: %s", error)
+            except Exception:  # what Redis holds may be anything
+                log.exception("how many jobs wait is not known")
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _count_lost(self) -> None:

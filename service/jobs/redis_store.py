@@ -91,22 +91,25 @@ class RedisJobStore:
 
     async def statuses(self, job_ids: Sequence[str]) -> list[Status | None]:
         """In one round trip."""
-        pipeline = self.client.pipeline(transaction=False)
-        for job_id in job_ids:
-            pipeline.hget(f"{PREFIX}job:{job_id}", "status")
-        stored = await _retried(pipeline.execute) if job_ids else []
-        return [None if status is None else status.decode() for status in stored]
+        if not job_ids:
+            return []
+
+        async def ask() -> list[bytes | None]:
+            pipeline = self.client.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hget(f"{PREFIX}job:{job_id}", "status")
+            return await pipeline.execute()
+
+        stored = await self._ask(ask)
+        return [None if status is None else cast(Status, status.decode()) for status in stored]
 
     async def backlog(self) -> Backlog:
         """What is in the stream and was never delivered: of all gateways."""
-        try:
-            groups = await _retried(lambda: self.client.xinfo_groups(STREAM))
-        except StoreUnavailable as error:
-            if "no such key" in str(error):  # nothing was ever queued
-                return Backlog()
-            raise
+        if not await self._ask(lambda: self.client.xlen(STREAM)):
+            return Backlog()
+        groups = await self._ask(lambda: self.client.xinfo_groups(STREAM))
         last = next((group["last-delivered-id"] for group in groups), b"0-0").decode()
-        waiting = await _retried(
+        waiting = await self._ask(
             lambda: self.client.xrange(STREAM, min=f"({last}", count=self.most)
         )
         if not waiting:
