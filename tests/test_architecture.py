@@ -45,10 +45,10 @@ LIGHT = (
 ORDER = {
     "affect": """
         version allocator catalogue labels card precision rows image_headers images marking
-        picture_grid faces cores inputs answers archive model_folders networks reading_network model
-        ssgan2019 factory judge counterfactual protocol batches client local cli
+        picture_grid faces cores inputs answers archive artefacts model_folders networks
+        reading_network model ssgan2019 factory judge counterfactual protocol batches client local cli
     """,
-    "training": "pages renderer database teacher sources gan evaluation alignment archive export",
+    "training": "pages renderer database teacher sources gan evaluation alignment archive push export",
     "training.evaluation": """
         core judge recognition generation explanation bias report commands
     """,

@@ -69,7 +69,7 @@ class _Worker:
 
     def __init__(self, archive: _Archive, on_event: Callable[[str, Operation], None]) -> None:
         self.archive, self._on_event = archive, on_event
-        self._pool = ProcessPool(max_workers=1, context=get_context("spawn"))
+        self._pool = _pool()
         self.pid = -1
         self.ready = False
 
@@ -121,6 +121,10 @@ class _Worker:
                 await asyncio.sleep(RELOAD_SECONDS)
 
     async def _call(self, function: Callable[..., Any], limit: float, *more: Any) -> Any:
+        if (
+            not self._pool.active
+        ):  # pebble's own word for: its process ended while it had nothing to do
+            self._pool = _pool()
         work = self._pool.schedule(function, [*self.archive.arguments, *more], timeout=limit)
         return await asyncio.wrap_future(work)
 
@@ -131,6 +135,10 @@ class _Worker:
             if self.pid > 0:
                 os.kill(self.pid, signal.SIGKILL)  # also one that is stopped
         await asyncio.to_thread(self._pool.join)
+
+
+def _pool() -> ProcessPool:
+    return ProcessPool(max_workers=1, context=get_context("spawn"))
 
 
 @dataclass

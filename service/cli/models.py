@@ -7,7 +7,10 @@ from typing import Any
 import aiohttp
 import click
 
+from affect.artefacts import fetch, is_reference
+from service.backend.pool import check_model_folder
 from service.cli.admin import admin_socket
+from service.cli.convergence import DeclaredFile
 
 PORT = click.option(
     "--port",
@@ -98,13 +101,29 @@ def remove(version: str, model: str, port: int) -> None:
 
 
 @models.command()
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("model", metavar="FOLDER")
+@click.option(
+    "--versions",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="the file that servers follow (`affectgan serve --versions`): change it, and nothing else",
+)
 @PORT
-def swap(folder: Path, port: int) -> None:
+def swap(model: str, versions: Path | None, port: int) -> None:
     """Open the version in FOLDER, make it the default, and close the one that was.
 
-    No request is lost.
+    No request is lost. With --versions FOLDER may be a reference, pinned by its digest.
     """
+    try:
+        folder = fetch(model)
+        card = check_model_folder(folder)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if versions is not None:
+        declared = DeclaredFile.read(versions).declaration
+        where = model if is_reference(model) else str(folder.resolve())
+        declared.swapped(card.name, card.version, where).save(versions)
+        click.echo(f"{versions}: {card.name} {card.version} is the default")
+        return
     opened = _send(port, "POST", "/models", {"folder": str(folder.resolve())})
     name, version = opened["name"], opened["version"]
     click.echo(f"{name} {version} is open")

@@ -11,9 +11,11 @@ from typing import NoReturn
 
 import click
 
+from affect.artefacts import fetch
 from affect.cli import command
 from service.backend.pool import RUNTIMES, check_model_folders
 from service.cli.checks import check_metrics_port, check_settings
+from service.cli.convergence import DeclaredFile, fetch_declared
 from service.cli.server import listen, run
 from service.inference.routing import NO_ROUTING, Routing
 from service.settings import Settings, check_names
@@ -26,9 +28,16 @@ SWITCH_SECONDS = 0.001
 @click.option(
     "--models",
     multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="folder of affectgan-*.mar and card.json, as `affectgan archive` writes it; "
+    envvar="AFFECTGAN_MODELS",
+    help="folder of affectgan-*.mar and card.json, as `affectgan archive` writes it, or "
+    "s3://, gs://, https:// or oci:// of one, with @sha256:DIGEST, as `affectgan push` prints it; "
     "repeat for more versions, the default first",
+)
+@click.option(
+    "--versions",
+    envvar="AFFECTGAN_VERSIONS",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="YAML: versions by reference, default, weights and shadow; followed when it changes",
 )
 @click.option(
     "--weights",
@@ -42,6 +51,7 @@ SWITCH_SECONDS = 0.001
 )
 @click.option(
     "--runtime",
+    envvar="AFFECTGAN_RUNTIME",
     type=click.Choice(list(RUNTIMES)),
     default="torchserve",
     show_default=True,
@@ -50,7 +60,8 @@ SWITCH_SECONDS = 0.001
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 def serve(
-    models: tuple[Path, ...],
+    models: tuple[str, ...],
+    versions: Path | None,
     weights: Path | None,
     routing: Path | None,
     runtime: str,
@@ -58,11 +69,13 @@ def serve(
     port: int,
 ) -> None:
     """Serve models over HTTP, in the foreground, until Ctrl-C."""
-    if bool(models) == (weights is not None):
+    if (bool(models), versions is not None, weights is not None).count(True) != 1:
         raise click.UsageError(
-            "give --models DIR (archives, as often as there are versions) "
+            "give --models DIR (archives, as often as there are versions), --versions FILE "
             "or --weights DIR (a model folder)"
         )
+    if versions and routing:
+        raise click.UsageError("--versions has routes of its own: leave out --routing")
     signal.signal(signal.SIGTERM, _leave)
     try:
         check_names(os.environ)
@@ -70,14 +83,22 @@ def serve(
         check_settings(settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    check_model_folders(models)
-    routes = Routing.load(routing) if routing else NO_ROUTING
+    declared = DeclaredFile.read(versions) if versions else None
+    folders = fetch_declared(declared.declaration) if declared else [fetch(one) for one in models]
+    check_model_folders(folders)
+    routes = (
+        Routing.load(routing)
+        if routing
+        else declared.declaration.routing
+        if declared
+        else NO_ROUTING
+    )
     sys.setswitchinterval(SWITCH_SECONDS)
     listening = listen(host, port)
     check_metrics_port(settings)
     with tempfile.TemporaryDirectory(prefix="affectgan-") as scratch:
-        folders = models or [archived(weights or Path(), Path(scratch))]
-        asyncio.run(run(folders, listening, routes, runtime=runtime))
+        folders = folders or [archived(weights or Path(), Path(scratch))]
+        asyncio.run(run(folders, listening, routes, runtime=runtime, declared=declared))
 
 
 def _leave(*_: object) -> NoReturn:

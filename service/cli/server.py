@@ -6,6 +6,7 @@ import gc
 import logging
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +18,7 @@ from service.api.app import create_app
 from service.api.connections import bounded_http, quiet_when_crowded
 from service.backend.pool import ModelServerPool, Opener, opener_of
 from service.cli.admin import admin_server, admin_socket
+from service.cli.convergence import Convergence, DeclaredFile
 from service.inference.routing import NO_ROUTING, Routing
 from service.observability import logging_setup
 from service.observability.metrics import Metrics
@@ -32,12 +34,14 @@ async def run(
     routing: Routing = NO_ROUTING,
     *,
     runtime: str = "torchserve",
+    declared: DeclaredFile | None = None,
     opener: Opener | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Then refuse new work, finish what was accepted, and stop the model servers last. `opener` opens
-    the model server of a folder; None: as the runtime does.
+    the model server of a folder; None: as the runtime does. `declared` is the file that names the
+    folders, and is followed from now on.
     """
     settings, metrics = Settings(), Metrics()
     logging_setup.configure(settings)
@@ -52,7 +56,12 @@ async def run(
             settings.drain_seconds,
             lambda: _announce(settings, f"serving on {url_of(listening)} (docs at /docs)"),
         )
-        async with admin_server(app, pool, admin_socket(listening.getsockname()[1])):
+        async with AsyncExitStack() as stack:
+            admin = admin_server(app, pool, admin_socket(listening.getsockname()[1]))
+            await stack.enter_async_context(admin)
+            if declared is not None:
+                follower = Convergence(declared, pool, lambda: app.state.models, metrics)
+                await stack.enter_async_context(follower.following())
             await server.serve(sockets=[listening])
 
 

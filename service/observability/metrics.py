@@ -193,6 +193,18 @@ class Metrics:
             registry=registry,
         )
 
+        self.declaration = Gauge(
+            "affectgan_declaration_info",
+            "The declared versions that are served, by the digest of their file",
+            ["digest"],
+            registry=registry,
+        )
+        self.declaration_followed = Gauge(
+            "affectgan_declaration_followed",
+            "1: as the file says; 0: the file cannot be followed, the last good one is",
+            registry=registry,
+        )
+
     def _add_shadows(self, registry: CollectorRegistry) -> None:
         """What shadows said."""
         self.shadows = Counter(

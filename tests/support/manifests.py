@@ -1,6 +1,7 @@
 """The manifests of k8s/ as kustomize renders them, and what their queries ask for."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -39,9 +40,7 @@ def the(folder: str, kind: str, name: str = "affectgan") -> dict[str, Any]:
 
 def _stem(manifest: dict[str, Any]) -> str:
     """Its name without the digest that kustomize puts behind generated ones."""
-    name: str = manifest["metadata"]["name"]
-    generated = manifest["kind"] in ("ConfigMap", "Secret")
-    return name.rsplit("-", 1)[0] if generated and "-" in name else name
+    return re.sub(r"-[a-z0-9]{10}$", "", manifest["metadata"]["name"])
 
 
 @cache
@@ -60,7 +59,9 @@ def selected(query: str) -> Iterator[promql_parser.VectorSelector]:
         node = waiting.pop()
         if isinstance(node, promql_parser.VectorSelector):
             yield node
-        parts = (getattr(node, part, None) for part in ("lhs", "rhs", "expr", "vector_selector", "param"))
+        parts = (
+            getattr(node, part, None) for part in ("lhs", "rhs", "expr", "vector_selector", "param")
+        )
         arguments = getattr(node, "args", None) or []
         waiting += [part for part in (*parts, *arguments) if isinstance(part, promql_parser.Expr)]
 

@@ -1,0 +1,263 @@
+"""Models by reference: a folder, or s3://, gs://, https:// (fsspec) and oci:// (ORAS), pinned by
+digest.
+
+    s3://models/affectgan/1.1@sha256:...       the digest is that of manifest.json, which lists the
+                                               SHA-256 of every file beside it
+    oci://registry.example/affectgan:1.1@sha256:...    that of the OCI manifest, as registries have it
+
+What comes from elsewhere is code that will run here. So a reference without a digest is refused, and
+a file that is not what the manifest says never gets where it would be served from. The writer and
+the reader are here.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from affect.archive import OPERATIONS, archive_of
+from affect.card import CARD_FILE, ModelCard
+
+MANIFEST_FILE = "manifest.json"
+CACHE_VARIABLE = "AFFECTGAN_MODELS_CACHE"
+SCHEMES = ("s3", "gs", "https", "http", "oci", "memory", "file")
+MEDIA_TYPE = "application/vnd.affectgan.model.v1"
+_TITLE = "org.opencontainers.image.title"
+_REFERENCE = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<place>[^@]+)(@sha256:(?P<digest>\w+))?")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ArtefactError(ValueError):
+    """A model that cannot be fetched or pushed: names the reference and the remedy."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where a model is; `digest` is hexadecimal."""
+
+    scheme: str
+    place: str
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Raises ArtefactError."""
+        match = _REFERENCE.fullmatch(text)
+        if match is None or match["scheme"] not in SCHEMES:
+            known = ", ".join(f"{scheme}://" for scheme in SCHEMES[:5])
+            raise ArtefactError(f"{text!r} is no reference; begin with one of {known}")
+        if match["digest"] and not _DIGEST.fullmatch(match["digest"]):
+            raise ArtefactError(f"the digest of {text!r} is not 64 hexadecimal digits")
+        return cls(match["scheme"], match["place"].rstrip("/"), match["digest"])
+
+    def __str__(self) -> str:
+        return f"{self.url}@sha256:{self.digest}" if self.digest else self.url
+
+    @property
+    def url(self) -> str:
+        """Without the digest."""
+        return f"{self.scheme}://{self.place}"
+
+
+def is_reference(text: str) -> bool:
+    """Whether it is one, rather than the path of a folder."""
+    return "://" in text
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Where fetched models are kept: AFFECTGAN_MODELS_CACHE, or the user's cache folder."""
+    home = environment.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(environment.get(CACHE_VARIABLE) or Path(home) / "affectgan" / "models")
+
+
+def fetch(text: str, cache: Path | None = None) -> Path:
+    """The folder of a model: the one named, or a copy in the cache whose every file is as its
+    manifest says. Raises ArtefactError.
+    """
+    if not is_reference(text):
+        return Path(text)
+    reference, cache = Reference.parse(text), cache or cache_folder()
+    if reference.digest is None:
+        raise ArtefactError(
+            f"{text} is not pinned: add @sha256: and the digest that `affectgan push` told"
+        )
+    folder = cache / reference.digest
+    if not folder.is_dir():
+        with _unfinished(folder) as draft:
+            _fetch_into(draft, reference)
+    ModelCard.load(folder)
+    return folder
+
+
+def push(models: Path, text: str) -> Reference:
+    """Upload a folder of archives and their card; the reference to pin it by. Raises ArtefactError,
+    also when another model is there already.
+    """
+    reference = Reference.parse(text)
+    files = {path.name: path for path in _files(models)}
+    if reference.scheme == "oci":
+        return _push_oci(files, reference)
+    if reference.scheme in ("http", "https"):
+        raise ArtefactError(f"{text} is only read from; push to s3://, gs:// or oci://")
+    return _push_files(files, reference)
+
+
+# -- inside ----------------------------------------------------------------------------------------
+
+
+def _files(models: Path) -> Iterator[Path]:
+    for path in (*(archive_of(models, operation) for operation in OPERATIONS), models / CARD_FILE):
+        if not path.is_file():
+            raise ArtefactError(
+                f"{models} lacks {path.name}: make it with `affectgan archive RUN --out {models}`"
+            )
+        yield path
+
+
+@contextmanager
+def _unfinished(folder: Path) -> Iterator[Path]:
+    """A folder that takes its name only when everything in it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+    try:
+        yield draft
+        if not folder.is_dir():  # another process may have been quicker
+            draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _fetch_into(folder: Path, reference: Reference) -> None:
+    """Download and verify. Raises ArtefactError."""
+    try:
+        store = _Registry(reference) if reference.scheme == "oci" else _Files(reference)
+        content = store.manifest()
+        _check(f"the manifest of {reference.url}", sha256(content).hexdigest(), reference.digest)
+        for name, digest in store.listed(content).items():
+            if Path(name).name != name:
+                raise ArtefactError(f"{reference.url} has a file called {name!r}, which is a path")
+            store.download(name, folder / name)
+            with (folder / name).open("rb") as file:
+                _check(
+                    f"{name} of {reference.url}", file_digest(file, "sha256").hexdigest(), digest
+                )
+    except ArtefactError:
+        raise
+    except ImportError as error:
+        raise ArtefactError(
+            f"{reference.scheme}:// needs another package ({error}): "
+            "pip install 'affectgan[artefacts]', and s3fs or gcsfs for s3:// or gs://"
+        ) from error
+    except Exception as error:  # each store has errors of its own
+        raise ArtefactError(
+            f"{reference.url} cannot be fetched: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check(what: str, digest: str, expected: str | None) -> None:
+    if digest != expected:
+        raise ArtefactError(
+            f"{what} is not what was pushed: its SHA-256 is {digest}, not {expected}; nothing of "
+            "it is used"
+        )
+
+
+class _Files:
+    """A folder behind fsspec, with a manifest.json."""
+
+    def __init__(self, reference: Reference) -> None:
+        import fsspec
+
+        self._system, self._root = fsspec.core.url_to_fs(reference.url)
+
+    def manifest(self) -> bytes:
+        content: bytes = self._system.cat_file(self._at(MANIFEST_FILE))
+        return content
+
+    def listed(self, content: bytes) -> dict[str, str]:
+        files: dict[str, str] = json.loads(content)["files"]
+        return files
+
+    def download(self, name: str, target: Path) -> None:
+        self._system.get_file(self._at(name), str(target))
+
+    def upload(self, name: str, content: bytes) -> None:
+        self._system.makedirs(self._root, exist_ok=True)
+        self._system.pipe_file(self._at(name), content)
+
+    def has(self, name: str) -> bool:
+        return bool(self._system.exists(self._at(name)))
+
+    def _at(self, name: str) -> str:
+        return f"{self._root.rstrip('/')}/{name}"
+
+
+class _Registry:
+    """An OCI registry, by the names of the layers."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._client = _oras(reference)
+        named, _, _ = reference.place.partition("@")
+        repository = re.sub(r":[^:/]+$", "", named)
+        digest = f"@sha256:{reference.digest}"
+        self._container = self._client.get_container(repository + digest)
+        self._client.auth.load_configs(self._container)
+        self._layers: dict[str, str] = {}
+
+    def manifest(self) -> bytes:
+        address = f"{self._client.prefix}://{self._container.manifest_url()}"
+        accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+        response = self._client.do_request(address, "GET", headers=accepted)
+        response.raise_for_status()
+        content: bytes = response.content
+        return content
+
+    def listed(self, content: bytes) -> dict[str, str]:
+        layers = json.loads(content)["layers"]
+        self._layers = {layer["annotations"][_TITLE]: layer["digest"] for layer in layers}
+        return {name: digest.removeprefix("sha256:") for name, digest in self._layers.items()}
+
+    def download(self, name: str, target: Path) -> None:
+        self._client.download_blob(self._container, self._layers[name], str(target))
+
+
+def _oras(reference: Reference) -> Any:
+    """A client; without TLS for a registry on this machine."""
+    from oras.client import OrasClient
+
+    host = reference.place.split("/")[0].partition(":")[0]
+    return OrasClient(insecure=host in ("localhost", "127.0.0.1"), tls_verify=True)
+
+
+def _push_files(files: Mapping[str, Path], reference: Reference) -> Reference:
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    digests = {name: sha256(content).hexdigest() for name, content in contents.items()}
+    manifest = json.dumps({"mediaType": MEDIA_TYPE, "files": digests}, indent=1).encode()
+    pinned = Reference(reference.scheme, reference.place, sha256(manifest).hexdigest())
+    store = _Files(reference)
+    if store.has(MANIFEST_FILE):
+        if store.manifest() != manifest:
+            raise ArtefactError(f"{reference.url} holds another model; push to another place")
+        return pinned
+    for name, content in contents.items():
+        store.upload(name, content)
+    store.upload(MANIFEST_FILE, manifest)  # last: until then nobody takes it for a model
+    return pinned
+
+
+def _push_oci(files: Mapping[str, Path], reference: Reference) -> Reference:
+    response = _oras(reference).push(
+        target=reference.place,
+        files=[f"{path}:{MEDIA_TYPE}" for path in files.values()],
+        disable_path_validation=True,
+        quiet=True,
+    )
+    digest = response.headers["Docker-Content-Digest"].removeprefix("sha256:")
+    return Reference(reference.scheme, reference.place, digest)

@@ -1,0 +1,155 @@
+"""A gateway that follows a declaration: what the file says is opened, routed and closed, in this
+order, so that no request is lost. A file that cannot be followed changes nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from affect import artefacts
+from service.backend.interface import Backend
+from service.backend.pool import ModelServerPool, check_model_folder
+from service.inference.declaration import Declaration
+from service.inference.model_registry import ModelRegistry
+from service.inference.routing import RoutingError
+from service.observability.metrics import Metrics
+
+POLL_SECONDS = 2.0
+log = logging.getLogger(__name__)
+
+
+def fetch_declared(declaration: Declaration) -> list[Path]:
+    """Folders of all versions, the default first. Raises ArtefactError, CardError, RoutingError."""
+    return [_fetched(*key, text) for key, text in declaration.references.items()]
+
+
+@dataclass(frozen=True)
+class DeclaredFile:
+    """A file as it was when it was read; `digest` is that of its bytes."""
+
+    path: Path
+    declaration: Declaration
+    digest: str
+
+    @classmethod
+    def read(cls, path: Path) -> "DeclaredFile":
+        """Raises RoutingError."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise RoutingError(f"{path} cannot be read: {error.strerror}") from error
+        declaration = Declaration.parse(content.decode(errors="replace"), str(path))
+        return cls(path, declaration, sha256(content).hexdigest())
+
+
+class Convergence:
+    """`async with convergence.following():` the file, whose versions are open already. `models` is
+    there once the app has started.
+    """
+
+    def __init__(
+        self,
+        opened: DeclaredFile,
+        pool: ModelServerPool,
+        models: Callable[[], ModelRegistry],
+        metrics: Metrics,
+        *,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self.path, self.pool, self._models, self.metrics = opened.path, pool, models, metrics
+        self.poll_seconds = poll_seconds
+        self._followed, self._digest, self._seen = opened.declaration, opened.digest, opened.digest
+        self._tell(followed=True)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """Within, the file is looked at every few seconds."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(self.poll_seconds)
+            try:
+                await self._look()
+            except Exception:
+                log.exception("%s is not followed", self.path)
+                self._tell(followed=False)
+
+    async def _look(self) -> None:
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            log.error("%s cannot be read, and nothing changes: %s", self.path, error.strerror)
+            self._tell(followed=False)
+            return
+        digest = sha256(content).hexdigest()
+        if digest == self._seen:
+            return
+        try:
+            text = content.decode(errors="replace")
+            await self._converge(Declaration.parse(text, str(self.path)))
+            self._digest = digest
+            self._tell(followed=True)
+        except ValueError as error:  # of the file, of a model, of a reference
+            log.error("the versions stay as they were: %s", error)
+            self._tell(followed=False)
+        self._seen = digest
+
+    async def _converge(self, declared: Declaration) -> None:
+        """Open, then route, then close. Raises ValueError, having changed nothing."""
+        models, before, after = self._models(), self._followed.references, declared.references
+        for key in before.keys() & after.keys():
+            if before[key] != after[key]:
+                raise RoutingError(
+                    f"{' '.join(key)} is served from {before[key]}: a version is never another "
+                    "model; give the new one another version"
+                )
+        await self._open(models, {key: after[key] for key in after if key not in before})
+        log.warning("%d versions after a change of %s", len(after), self.path.name)
+        for name, model in declared.root.items():
+            models.route(name, model.route)
+        self._followed = declared
+        for name, version in before.keys() - after.keys():
+            leaving = await models.drain_and_remove(name, version)
+            await self.pool.close(leaving.backend)
+
+    async def _open(self, models: ModelRegistry, wanted: dict[tuple[str, str], str]) -> None:
+        opened: list[Backend] = []
+        try:
+            for (name, version), reference in wanted.items():
+                if version in models.versions_of(name):
+                    raise RoutingError(f"{name} {version} was opened by hand; remove it first")
+                folder = await asyncio.to_thread(_fetched, name, version, reference)
+                opened.append(await self.pool.open(folder))
+            for backend in opened:
+                await models.add(backend)
+        except BaseException:
+            for backend in opened:
+                with suppress(KeyError):
+                    await self.pool.close(backend)
+            raise
+
+    def _tell(self, *, followed: bool) -> None:
+        self.metrics.declaration_followed.set(followed)
+        self.metrics.declaration.clear()
+        self.metrics.declaration.labels(self._digest[:12]).set(1)
+
+
+def _fetched(name: str, version: str, reference: str) -> Path:
+    """Raises ArtefactError, CardError, RoutingError."""
+    folder = artefacts.fetch(reference)
+    card = check_model_folder(folder)
+    if (card.name, card.version) != (name, version):
+        raise RoutingError(
+            f"{reference} holds {card.name} {card.version} and is declared as {name} {version}"
+        )
+    return folder

@@ -1,0 +1,152 @@
+"""Models are fetched by reference, and only when they are what was pushed."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from affect.artefacts import ArtefactError, Reference, fetch, push
+from tests.support.archives import tiny_archives
+from tests.support.waiting import until
+from training.push import push as push_command
+
+REGISTRY = """
+version: 0.1
+storage: {{filesystem: {{rootdirectory: {folder}}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_archives(tmp_path_factory.mktemp("models"))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Address and folder of a registry of one's own."""
+    if shutil.which("docker-registry") is None:
+        message = "docker-registry is missing: `make setup` as root installs it"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    folder, port = tmp_path_factory.mktemp("registry"), _free_port()
+    (folder / "config.yml").write_text(REGISTRY.format(folder=folder / "data", port=port))
+    command = ["docker-registry", "serve", str(folder / "config.yml")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until(lambda: _listens(port))
+        yield f"127.0.0.1:{port}", folder / "data"
+        process.kill()
+
+
+@pytest.fixture(params=["file", "oci"])
+def pushed(request: pytest.FixtureRequest, models: Path, tmp_path: Path) -> tuple[Reference, Path]:
+    """A model in a store, and the store's folder on this machine."""
+    if request.param == "oci":
+        address, folder = request.getfixturevalue("registry")
+        return push(models, f"oci://{address}/affectgan:1.0"), folder
+    return push(models, f"file://{tmp_path / 'store'}"), tmp_path / "store"
+
+
+def test_what_is_fetched_is_what_was_pushed(
+    pushed: tuple[Reference, Path], models: Path, tmp_path: Path
+) -> None:
+    folder = fetch(str(pushed[0]), tmp_path / "cache")
+    assert folder.name == pushed[0].digest
+    for path in models.iterdir():
+        assert (folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_what_is_in_the_cache_is_not_asked_for_again(models: Path, tmp_path: Path) -> None:
+    reference = push(models, f"file://{tmp_path / 'store'}")
+    first = fetch(str(reference), tmp_path / "cache")
+    shutil.rmtree(tmp_path / "store")
+    assert fetch(str(reference), tmp_path / "cache") == first
+
+
+@pytest.mark.parametrize("name", ["affectgan-predict.mar", "card.json", "manifest.json"])
+def test_what_was_changed_after_it_was_pushed_is_refused(
+    models: Path, tmp_path: Path, name: str
+) -> None:
+    reference = push(models, f"file://{tmp_path / 'store'}")
+    with (tmp_path / "store" / name).open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(ArtefactError, match=r"is not what was pushed.*nothing of it is used"):
+        fetch(str(reference), tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_reference_without_a_digest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="not pinned: add @sha256:"):
+        fetch("s3://models/affectgan/1.0", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ftp://host/model", "begin with one of s3://, gs://"),
+        ("s3://models/1.0@sha256:12", "not 64 hexadecimal digits"),
+    ],
+)
+def test_what_is_no_reference_is_said_with_a_remedy(text: str, words: str) -> None:
+    with pytest.raises(ArtefactError, match=words):
+        Reference.parse(text)
+
+
+def test_a_store_that_is_not_there_is_said_by_its_name(tmp_path: Path) -> None:
+    nowhere = f"oci://127.0.0.1:{_free_port()}/affectgan:1.0@sha256:{'0' * 64}"
+    with pytest.raises(ArtefactError, match=r"oci://127.0.0.1:\d+/affectgan:1.0 cannot be fetched"):
+        fetch(nowhere, tmp_path)
+
+
+def test_another_model_is_not_written_over(models: Path, tmp_path: Path) -> None:
+    push(models, f"file://{tmp_path / 'store'}")
+    other = tiny_archives(tmp_path / "other", version="1.1")
+    with pytest.raises(ArtefactError, match="holds another model; push to another place"):
+        push(other, f"file://{tmp_path / 'store'}")
+
+
+def test_the_command_prints_what_to_pin_it_by(models: Path, tmp_path: Path) -> None:
+    target = f"file://{tmp_path / 'store'}"
+    result = CliRunner().invoke(push_command, [str(models), target])
+    assert result.exit_code == 0, result.output
+    assert result.output.strip() == str(push(models, target))
+    assert fetch(result.output.strip(), tmp_path / "cache").is_dir()
+
+
+def test_a_model_comes_out_of_an_object_store(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("s3fs", reason="s3fs is an extra of the operator's")
+    port = _free_port()
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    command = [sys.executable, "-m", "moto.server", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        until(lambda: _listens(port))
+        import s3fs
+
+        s3fs.S3FileSystem().mkdir("models")
+        reference = push(models, "s3://models/affectgan/1.0")
+        folder = fetch(str(reference), tmp_path / "cache")
+        server.kill()
+    assert (folder / "card.json").read_bytes() == (models / "card.json").read_bytes()

@@ -1,0 +1,41 @@
+"""A gateway in a process of its own that follows a file of versions, with a tiny model in that
+process in the place of TorchServe.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.gateway_process import status
+from tests.support.programs import LIMIT_SECONDS, Program, started
+from tests.support.waiting import until
+
+SERVER = """
+import asyncio, sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from affect.card import ModelCard
+from service.cli.convergence import DeclaredFile, fetch_declared
+from service.cli.server import listen, run
+from tests.support.gateway import local_backend
+
+@asynccontextmanager
+async def open_backend(folder):
+    yield local_backend(ModelCard.load(folder).version)
+
+declared = DeclaredFile.read(Path(sys.argv[1]))
+folders = fetch_declared(declared.declaration)
+routing = declared.declaration.routing
+asyncio.run(run(folders, listen("127.0.0.1", 0), routing, opener=open_backend, declared=declared))
+"""
+
+
+@contextmanager
+def following(file: Path, folder: Path) -> Iterator[tuple[Program, str]]:
+    """The gateway and its address, once it is ready."""
+    environment = {"TMPDIR": str(folder), "AFFECTGAN_CACHE_BYTES": "0"}
+    with started([sys.executable, "-c", SERVER, str(file)], environment) as program:
+        url = program.word("http://")
+        until(lambda: status(f"{url}/readyz") == 200, LIMIT_SECONDS)
+        yield program, url
