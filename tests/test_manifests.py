@@ -3,15 +3,18 @@ that exist.
 """
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime, TrainerV1alpha1TrainJob
 
 from service.settings import Settings, check_names
 from tests.support.manifests import K8S, OVERLAYS, promtool, rendered, selected, series_names, the
+from training.gan.checkpoint import CHECKPOINT_FILE
 
 ROOT = K8S.parent
 RULES = yaml.safe_load((K8S / "components/monitoring/prometheusrule.yaml").read_text())["spec"]
@@ -19,6 +22,7 @@ ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert
 RECORDED = {
     rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
 }
+GATEWAYS = [name for name in OVERLAYS if name not in ("training", "trainjob")]
 KUBERNETES = ["1.33", "1.35", "1.37"]
 # Kinds of operators, whose schemas are not in Kubernetes' own API.
 CUSTOM = {
@@ -30,6 +34,7 @@ CUSTOM = {
     "ScaledObject",
     "ServiceMonitor",
     "TrainJob",
+    "TrainingRuntime",
 }
 
 
@@ -93,7 +98,7 @@ def test_a_pod_lives_long_enough_to_finish_what_it_accepted() -> None:
     assert pod_of("base")["terminationGracePeriodSeconds"] > sum(seconds.values())
 
 
-@pytest.mark.parametrize("overlay", ["base", *(f"overlays/{name}" for name in OVERLAYS)])
+@pytest.mark.parametrize("overlay", ["base", *(f"overlays/{name}" for name in GATEWAYS)])
 def test_every_setting_is_one_the_gateway_knows(overlay: str) -> None:
     variables = settings_of(overlay)
     check_names({name: value for name, value in variables.items() if "SECRETS_DIR" not in name})
@@ -202,6 +207,54 @@ def test_the_way_in_ends_tls_and_outlasts_the_longest_deadline() -> None:
     longest = float(settings["AFFECTGAN_MAX_DEADLINE_SECONDS"])
     assert float(rule["timeouts"]["request"].removesuffix("s")) > longest
     assert int(settings["AFFECTGAN_MAX_BODY_BYTES"]) < Settings().max_body_bytes
+
+
+# -- training --------------------------------------------------------------------------------------
+
+
+def test_the_pods_of_a_run_find_the_first_of_them_by_name() -> None:
+    job = the("overlays/training", "Job", "affectgan-train")
+    pod = job["spec"]["template"]["spec"]
+    environment = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
+    service = the("overlays/training", "Service", "affectgan-train")["metadata"]["name"]
+    assert pod["subdomain"] == service
+    assert environment["LEADER"] == f"{job['metadata']['name']}-0.{service}"
+    assert int(str(environment["NODES"])) == job["spec"]["completions"]
+
+
+def test_a_trainjob_fits_the_schemas_of_kubeflow() -> None:
+    job = TrainerV1alpha1TrainJob.from_dict(the("overlays/trainjob", "TrainJob", "affectgan-train"))
+    runtime = the("overlays/trainjob", "TrainingRuntime")
+    assert job is not None and TrainerV1alpha1TrainingRuntime.from_dict(runtime) is not None
+    assert job.spec is not None and job.spec.runtime_ref.name == runtime["metadata"]["name"]
+    (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    (script,) = [
+        volume["configMap"]["name"]
+        for volume in replicated["template"]["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in volume
+    ]
+    assert script == the("overlays/trainjob", "ConfigMap", "affectgan-train")["metadata"]["name"]
+
+
+def test_a_lost_pod_goes_on_from_the_checkpoint(tmp_path: Path) -> None:
+    script = (K8S / "components/training/train.sh").read_text().replace("/runs/", f"{tmp_path}/")
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "train.sh").write_text(script)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "AFFECTGAN_RUN": "r", "PET_NODE_RANK": "1"}
+    environment |= {"AFFECTGAN_LABELS": "both", "PET_NNODES": "2", "PET_MASTER_ADDR": "first"}
+
+    def started() -> str:
+        command = ["sh", str(tmp_path / "train.sh")]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert f"--data /database --labels both --out {tmp_path}/r" in started()
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / CHECKPOINT_FILE).touch()
+    assert started().endswith(f"train --resume {tmp_path}/r\n")
+    assert "--nnodes 2" in started() and "--master-addr first" in started()
 
 
 # -- alerts ----------------------------------------------------------------------------------------
