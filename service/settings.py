@@ -201,6 +201,9 @@ class Settings(BaseSettings):
         description="of all gateways that share answers through Redis (default: one that dies "
         "with the process)",
     )
+    remote_key: SecretStr | None = Field(
+        default=None, description="the API key that --runtime oip://HOST sends"
+    )
     redis_url: SecretStr | None = Field(
         default=None,
         description="redis://, rediss:// or unix:// of a Redis to share with other gateways",

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from affect import __version__
 from affect.archive import OPERATIONS, Operation
 from service.api.bodies import off_the_loop
+from service.api.message_tensors import SUFFIX, infer_message
 from service.api.parameters import OptionalVersion, TensorModel, VersionPath
 from service.api.pipeline import ParsedRequest, serve
 from service.api.state import ApiRequest
@@ -129,7 +130,7 @@ class InferTarget:
 
 def find_target(models: ModelRegistry, name: str, version: str | None = None) -> InferTarget:
     """Raises Problem: 404."""
-    served, _, operation = name.rpartition("-")
+    served, _, operation = name.removesuffix(SUFFIX).rpartition("-")
     if operation not in OPERATIONS:
         names = [f"{model}-{operation}" for model in models.routes for operation in OPERATIONS]
         raise Problem("not_found", f"no model {name!r}; there is {', '.join(names)}")
@@ -211,6 +212,8 @@ async def infer(
 ) -> Response:
     """Rows in, rows out. A bad row fails alone: its `error` says why."""
     target = find_target(request.state["models"], name, version)
+    if name.endswith(SUFFIX):
+        return await infer_message(request, target)
     return await serve(request, target.operation, target.parse)
 
 

@@ -13,6 +13,7 @@ from typing import Self
 from affect.archive import OPERATIONS, Operation, archive_of
 from affect.card import CARD_FILE, ModelCard
 from service.backend.interface import Backend
+from service.backend.open_inference_client import OpenInferenceBackend
 from service.backend.process_runtime import ProcessBackend
 from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_config import TorchServeError
@@ -21,6 +22,7 @@ from service.backend.watchdog import Watchdog
 from service.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
+REMOTE = ("oip://", "oips://")
 Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
 
 
@@ -66,13 +68,28 @@ async def open_process(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backe
         yield backend
 
 
+@asynccontextmanager
+async def open_remote(folder: Path, *, address: str, key: str | None) -> AsyncIterator[Backend]:
+    """The model of a folder on the server at `address`. Raises ValueError."""
+    check_model_folder(folder)
+    async with OpenInferenceBackend.from_folder(folder, address, key) as backend:
+        if not any((await backend.ready()).values()):
+            log.warning("%s does not serve %s yet", address, backend.served.version)
+        yield backend
+
+
 RUNTIMES = {"torchserve": open_torchserve, "process": open_process}
 
 
-def opener_of(runtime: str, metrics: Metrics) -> Opener:
-    """How a folder is opened. Raises ValueError for a runtime that there is not."""
+def opener_of(runtime: str, metrics: Metrics, key: str | None = None) -> Opener:
+    """How a folder is opened; `key` is for a server elsewhere. Raises ValueError for a runtime that
+    there is not.
+    """
+    if runtime.startswith(REMOTE):
+        return partial(open_remote, address=runtime, key=key)
     if runtime not in RUNTIMES:
-        raise ValueError(f"runtime is {runtime!r}; write one of {', '.join(RUNTIMES)}")
+        names = ", ".join(RUNTIMES)
+        raise ValueError(f"runtime is {runtime!r}; write one of {names}, or oip://HOST:PORT")
     return partial(RUNTIMES[runtime], metrics=metrics)
 
 

@@ -13,11 +13,12 @@ import click
 
 from affect.artefacts import fetch
 from affect.cli import command
-from service.backend.pool import RUNTIMES, check_model_folders
+from service.backend.pool import check_model_folders, opener_of
 from service.cli.checks import check_metrics_port, check_settings
 from service.cli.convergence import DeclaredFile, fetch_declared
 from service.cli.server import listen, run
 from service.inference.routing import NO_ROUTING, Routing
+from service.observability.metrics import Metrics
 from service.settings import Settings, check_names
 
 # For which a thread that decodes may keep the interpreter from the event loop; Python's own: 0.005.
@@ -52,10 +53,10 @@ SWITCH_SECONDS = 0.001
 @click.option(
     "--runtime",
     envvar="AFFECTGAN_RUNTIME",
-    type=click.Choice(list(RUNTIMES)),
     default="torchserve",
     show_default=True,
-    help="what runs the model: TorchServe, or worker processes without Java",
+    help="what runs the model: torchserve, process (workers without Java), or oip://HOST:PORT (a "
+    "server of the Open Inference Protocol that has the same archives)",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
@@ -81,6 +82,7 @@ def serve(
         check_names(os.environ)
         settings = Settings()
         check_settings(settings)
+        opener_of(runtime, Metrics())
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     declared = DeclaredFile.read(versions) if versions else None

