@@ -12,6 +12,7 @@ import pytest
 import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime, TrainerV1alpha1TrainJob
 
+from affect.archive import OPERATIONS
 from service.settings import Settings, check_names
 from tests.support.manifests import K8S, OVERLAYS, promtool, rendered, selected, series_names, the
 from training.gan.checkpoint import CHECKPOINT_FILE
@@ -22,7 +23,7 @@ ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert
 RECORDED = {
     rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule
 }
-GATEWAYS = [name for name in OVERLAYS if name not in ("training", "trainjob")]
+GATEWAYS = [name for name in OVERLAYS if name not in ("training", "trainjob", "tiers")]
 KUBERNETES = ["1.33", "1.35", "1.37"]
 # Kinds of operators, whose schemas are not in Kubernetes' own API.
 CUSTOM = {
@@ -186,6 +187,21 @@ def test_pods_are_scaled_by_what_waits_in_their_own_namespace(overlay: str, name
     ]
     assert {str(s.matchers.matchers[0].value) for s in asked} == {namespace}
     assert not [one for one in rendered(f"overlays/{overlay}") if "Autoscaler" in one["kind"]]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_tier_is_scaled_by_its_own_backlog_and_gets_its_own_requests(operation: str) -> None:
+    name = f"affectgan-{operation}"
+    scaler = the("overlays/tiers", "ScaledObject", name)["spec"]
+    query = next(selected(scaler["triggers"][0]["metadata"]["query"]))
+    assert {one.name: one.value for one in query.matchers.matchers}["operation"] == operation
+    deployment = the("overlays/tiers", "Deployment", scaler["scaleTargetRef"]["name"])
+    service = the("overlays/tiers", "Service", name)["spec"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert service["selector"].items() <= labels.items()
+    assert labels["app.kubernetes.io/component"] == operation
+    rules = the("overlays/tiers", "HTTPRoute")["spec"]["rules"]
+    assert [rule for rule in rules if rule["backendRefs"][0]["name"] == name]
 
 
 def test_a_gpu_is_asked_for_where_there_are_some() -> None:
