@@ -39,9 +39,14 @@ KINDS: dict[Operation, type[WorkerRequest]] = {
 class Target(Protocol):
     """What a path names: service/api/open_inference.py has it."""
 
-    name: str
-    operation: Operation
-    version: Version
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def operation(self) -> Operation: ...
+
+    @property
+    def version(self) -> Version: ...
 
 
 async def infer_message(request: ApiRequest, target: Target) -> Response:

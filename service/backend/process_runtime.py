@@ -130,7 +130,7 @@ class _Worker:
 
     async def close(self) -> None:
         """Nothing is lost: the gateway has drained."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         with suppress(ProcessLookupError):
             if self.pid > 0:
                 os.kill(self.pid, signal.SIGKILL)  # also one that is stopped

@@ -140,9 +140,11 @@ class Gateway:
             return Reply(error.code, error.headers, error.read())
 
 
-def local_backend(version: str = "1.0", *, reader: bool = False) -> LocalBackend:
+def local_backend(
+    version: str = "1.0", *, reader: bool = False, card: ModelCard | None = None
+) -> LocalBackend:
     """A backend of this version. All versions have the same weights."""
-    card = tiny_card(reader=reader)
+    card = card or tiny_card(reader=reader)
     return LocalBackend(tiny_model(card.model_copy(update={"version": version})))
 
 
@@ -151,12 +153,15 @@ def serve(
     *versions: str,
     routing: Routing = NO_ROUTING,
     reader: bool = False,
+    card: ModelCard | None = None,
     **options: Any,
 ) -> Generator[Gateway, None, None]:
     """Run a gateway in a thread for as long as the caller holds it. With `reader` its model reads
     expression, pose and sides too.
     """
-    backends = [local_backend(version, reader=reader) for version in versions or ("1.0",)]
+    backends = [
+        local_backend(version, reader=reader, card=card) for version in versions or ("1.0",)
+    ]
     listening = listen("127.0.0.1", 0)
     server = uvicorn.Server(
         gateway_config(

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from affect.archive import OPERATIONS
 from affect.batches import predict
+from affect.card import ModelCard
 from affect.protocol.messages import (
     ANY_LABEL,
     NO_REFERENCE,
@@ -27,8 +28,9 @@ from service.backend.message_backend import MessageBackend
 from service.backend.pool import RUNTIMES, opener_of
 from service.backend.process_runtime import ModelError, ProcessBackend
 from service.observability.metrics import Metrics
+from service.settings import Settings
 from tests.support.archives import altered_archive, copied
-from tests.support.gateway import Gateway
+from tests.support.gateway import open_gateway
 from tests.support.tiny import tiny_model
 
 LIMIT_SECONDS = 240.0
@@ -37,14 +39,13 @@ CROPS = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=[*RUNTIMES, "oip"])
-async def backend(
-    request: pytest.FixtureRequest, models: Path, gateway: Gateway
-) -> AsyncIterator[MessageBackend]:
+async def backend(request: pytest.FixtureRequest, models: Path) -> AsyncIterator[MessageBackend]:
     """Of each runtime; the remote server is a gateway of ours."""
-    runtime = gateway.url.replace("http", "oip") if request.param == "oip" else request.param
-    async with opener_of(runtime, Metrics())(models) as opened:
-        assert isinstance(opened, MessageBackend)
-        yield opened
+    with open_gateway(Settings(), card=ModelCard.load(models)) as gateway:
+        runtime = gateway.url.replace("http", "oip") if request.param == "oip" else request.param
+        async with opener_of(runtime, Metrics())(models) as opened:
+            assert isinstance(opened, MessageBackend)
+            yield opened
 
 
 async def test_every_operation_is_ready_when_it_is_open(backend: MessageBackend) -> None:
@@ -117,7 +118,7 @@ async def test_requests_of_a_worker_that_dies_or_stops_are_answered_by_the_next(
         os.kill(before, with_signal)
         request = PredictRequest(CROPS)
         asked = [backend.predict(request, timeout_seconds=LIMIT_SECONDS) for _ in range(4)]
-        assert [len(answer) for answer in await asyncio.gather(*asked)] == [3] * 4
+        assert [len(answer.read) for answer in await asyncio.gather(*asked)] == [3] * 4
         await until(lambda: ("ended", "predict") in events)
         assert (("stopped", "predict") in events) is (with_signal == signal.SIGSTOP)
         await until(lambda: backend.pid("predict") != before)
