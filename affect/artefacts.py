@@ -3,11 +3,12 @@ digest.
 
     s3://models/affectgan/1.1@sha256:...       the digest is that of manifest.json, which lists the
                                                SHA-256 of every file beside it
-    oci://registry.example/affectgan:1.1@sha256:...    that of the OCI manifest, as registries have it
+    oci://registry.example/affectgan:1.1@sha256:...    that of the OCI manifest, which a registry
+                                               has anyway
 
-What comes from elsewhere is code that will run here. So a reference without a digest is refused, and
-a file that is not what the manifest says never gets where it would be served from. The writer and
-the reader are here.
+What comes from elsewhere is code that will run here. So a reference without a digest is refused,
+and a file that is not what the manifest says never gets where it would be served from. The writer
+and the reader are here.
 """
 
 import json
@@ -137,7 +138,7 @@ def _unfinished(folder: Path) -> Iterator[Path]:
 def _fetch_into(folder: Path, reference: Reference) -> None:
     """Download and verify. Raises ArtefactError."""
     try:
-        store = _Registry(reference) if reference.scheme == "oci" else _Files(reference)
+        store = _Registry(reference) if reference.scheme == "oci" else _ObjectStore(reference)
         content = store.manifest()
         _check(f"the manifest of {reference.url}", sha256(content).hexdigest(), reference.digest)
         for name, digest in store.listed(content).items():
@@ -169,7 +170,7 @@ def _check(what: str, digest: str, expected: str | None) -> None:
         )
 
 
-class _Files:
+class _ObjectStore:
     """A folder behind fsspec, with a manifest.json."""
 
     def __init__(self, reference: Reference) -> None:
@@ -243,7 +244,7 @@ def _push_files(files: Mapping[str, Path], reference: Reference) -> Reference:
     digests = {name: sha256(content).hexdigest() for name, content in contents.items()}
     manifest = json.dumps({"mediaType": MEDIA_TYPE, "files": digests}, indent=1).encode()
     pinned = Reference(reference.scheme, reference.place, sha256(manifest).hexdigest())
-    store = _Files(reference)
+    store = _ObjectStore(reference)
     if store.has(MANIFEST_FILE):
         if store.manifest() != manifest:
             raise ArtefactError(f"{reference.url} holds another model; push to another place")

@@ -46,9 +46,12 @@ ORDER = {
     "affect": """
         version allocator catalogue labels card precision rows image_headers images marking
         picture_grid faces cores inputs answers archive artefacts model_folders networks
-        reading_network model ssgan2019 factory judge counterfactual protocol batches client local cli
+        reading_network model runtime ssgan2019 factory judge counterfactual protocol batches client
+        local cli
     """,
-    "training": "pages renderer database teacher sources gan evaluation alignment archive push export",
+    "training": """
+        pages renderer database teacher sources gan evaluation alignment archive push export
+    """,
     "training.evaluation": """
         core judge recognition generation explanation bias report commands
     """,

@@ -1,5 +1,5 @@
-"""Manifests are whole, safe by default, fit the API of Kubernetes, and speak of settings and metrics
-that exist.
+"""Manifests are whole, safe by default, fit the API of Kubernetes, and speak of settings and
+metrics that exist.
 """
 
 import re

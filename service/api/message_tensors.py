@@ -36,7 +36,7 @@ KINDS: dict[Operation, type[WorkerRequest]] = {
 }
 
 
-class Target(Protocol):
+class MessageTarget(Protocol):
     """What a path names: service/api/open_inference.py has it."""
 
     @property
@@ -49,7 +49,7 @@ class Target(Protocol):
     def version(self) -> Version: ...
 
 
-async def infer_message(request: ApiRequest, target: Target) -> Response:
+async def infer_message(request: ApiRequest, target: MessageTarget) -> Response:
     """The worker's own answer to a worker's request. Raises Problem or BackendError."""
     operation, version = target.operation, target.version
     principal = await authenticate(request, operation)
@@ -70,7 +70,9 @@ async def infer_message(request: ApiRequest, target: Target) -> Response:
         return _render(message, target, answer)
 
 
-def _parse(body: bytes, length: str | None, target: Target) -> tuple[InferRequest, WorkerRequest]:
+def _parse(
+    body: bytes, length: str | None, target: MessageTarget
+) -> tuple[InferRequest, WorkerRequest]:
     """Raises Problem: 400, 413 or 422."""
     message, tensors = read_message(body, length, most_rows=1)
     tensor = tensors.get(TENSOR)
@@ -84,7 +86,7 @@ def _parse(body: bytes, length: str | None, target: Target) -> tuple[InferReques
         raise invalid(error.field, str(error.value), error.remedy) from error
 
 
-def _render(message: InferRequest, target: Target, answer: WorkerResponse) -> Response:
+def _render(message: InferRequest, target: MessageTarget, answer: WorkerResponse) -> Response:
     content = np.empty(1, object)
     content[0] = answer.to_bytes(target.version.card)
     outputs = {TENSOR: ("BYTES", content)}

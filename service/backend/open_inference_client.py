@@ -1,9 +1,10 @@
 """`--runtime oip://HOST`: a model that another server runs, over the Open Inference Protocol v2.
 
-Cards and digests are those of the folder here; the server there has the same archives, as the models
-NAME-predict, NAME-generate and NAME-explain, each with one BYTES tensor of one row in and out: the
-message of affect/protocol. A gateway of ours has them (service/api/message_tensors.py); Triton or
-KServe have them with a model of a few lines (docs/operating.md).
+Cards and digests are those of the folder here; the server there has the same archives, as the
+models NAME-predict.message, NAME-generate.message and NAME-explain.message, each with one BYTES
+tensor of one row in and out: the message of affect/protocol. A gateway of ours has them
+(service/api/message_tensors.py); Triton or KServe have them with a model of a few lines
+(docs/operating.md).
 """
 
 import asyncio

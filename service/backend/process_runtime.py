@@ -43,7 +43,7 @@ class ModelError(ValueError):
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _QueuedRequest:
     """A request in the queue, and where its answer goes."""
 
     body: bytes
@@ -147,7 +147,7 @@ class _Queue:
 
     archive: _Archive
     workers: list[_Worker]
-    waiting: asyncio.Queue[_Waiting] = field(init=False)
+    waiting: asyncio.Queue[_QueuedRequest] = field(init=False)
 
     def __post_init__(self) -> None:
         self.waiting = asyncio.Queue(self.archive.config["jobQueueSize"])
@@ -166,7 +166,7 @@ class _Queue:
             for one, answer in zip(batch, answers, strict=True):
                 _settle(one, answer)
 
-    async def _next_batch(self) -> list[_Waiting]:
+    async def _next_batch(self) -> list[_QueuedRequest]:
         """What waits, up to the batch's size; a batch waits for more only `maxBatchDelay`."""
         batch = [await self.waiting.get()]
         try:
@@ -177,7 +177,7 @@ class _Queue:
             pass
         return [one for one in batch if not one.answer.done()]  # whose client is still there
 
-    async def _retry(self, worker: _Worker, batch: list[_Waiting]) -> None:
+    async def _retry(self, worker: _Worker, batch: list[_QueuedRequest]) -> None:
         """Once more, each alone: whatever ended the worker fails alone."""
         for one in batch:
             try:
@@ -188,7 +188,7 @@ class _Queue:
                     one.answer.set_exception(again)
 
 
-def _settle(one: _Waiting, answer: tuple[int, bytes]) -> None:
+def _settle(one: _QueuedRequest, answer: tuple[int, bytes]) -> None:
     if not one.answer.done():
         one.answer.set_result(answer)
 
@@ -268,7 +268,7 @@ class ProcessBackend(MessageBackend):
     async def _send(self, operation: Operation, content: bytes) -> bytes:
         answer = asyncio.get_running_loop().create_future()
         try:
-            self._queues[operation].waiting.put_nowait(_Waiting(content, answer))
+            self._queues[operation].waiting.put_nowait(_QueuedRequest(content, answer))
         except asyncio.QueueFull as error:
             raise BackendOverloaded(f"{operation}: the queue is full") from error
         try:

@@ -103,6 +103,11 @@ class ConcurrencyLimiter:
         return self._all.images
 
     @property
+    def expected_seconds(self) -> float:
+        """Until what is in flight is done."""
+        return self.images * self.rate.seconds_per_image
+
+    @property
     def backlog_seconds(self) -> float:
         """That the images in flight will take; of a gateway that has never finished one, at
         least.

@@ -3,7 +3,7 @@
 
     affectgan:                      # the model's name
       versions:
-        "1.0": /models/1.0          # a folder, or a reference pinned by digest (affect/artefacts.py)
+        "1.0": /models/1.0          # a folder, or a reference pinned by digest
         "1.1": oci://registry.example/affectgan:1.1@sha256:...
       default: "1.1"
       weights: {"1.0": 95, "1.1": 5}          # as in service/inference/routing.py

@@ -131,7 +131,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Drift (PSI)",
             "short",
             {
-                "{{version}} {{label}}": f"max by (version, label) (affectgan_drift_psi{{{NAMESPACE}}})"
+                "{{version}} {{label}}": "max by (version, label) "
+                f"(affectgan_drift_psi{{{NAMESPACE}}})"
             },
         ),
     ),

@@ -20,7 +20,7 @@ from service.settings import Settings
 # Up to the longest deadline that the settings allow by default.
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75)
 SECONDS = (*_SHORT, 1, 2.5, 5, 7.5, 10, 15, 30, 60, 120)
-# What a watchdog kills, and why: labels that exist from the start, so that the first kill is a rise.
+# What a watchdog kills, and why: labels that exist from the start, so the first kill is a rise.
 KILLS: tuple[tuple[str, str], ...] = (
     *((operation, why) for operation in OPERATIONS for why in ("stopped", "hung", "failing")),
     ("front end", "stopped"),

@@ -1,5 +1,5 @@
-"""What every runtime promises (service/backend/interface.py): the same readings, refusals, deadlines,
-and answers in spite of a worker that dies.
+"""What every runtime promises (service/backend/interface.py): the same readings, refusals,
+deadlines, and answers in spite of a worker that dies.
 """
 
 import asyncio
