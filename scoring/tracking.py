@@ -7,7 +7,7 @@ expected or was last, and how unlike the faces are, by the model's identity embe
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ FARTHEST = 1.0  # distance beyond which a face is somebody new
 # box sides that a face may be away, and more for each frame that it was hidden
 REACH, REACH_GROWS = 1.0, 0.2
 PLACE, UNLIKE = 0.5, 1.0  # weights of the distance in space, at the end of that reach, and in looks
+HIDDEN = 0.1  # farther is who was not seen in the frame before
+# A face of which another covers this share shows some of that one. Its distances count half: it is
+# given to whoever is nearest and likest, and makes nobody new.
+COVERED, HALF = 0.02, 0.5
 
 
 class People:
@@ -44,24 +48,39 @@ class People:
 
     def number(self, entries: Sequence[LocalReading]) -> list[LocalReading]:
         """The entries of a frame with their `track`: 0 for the first person seen, and so on."""
-        found = [_detection(entry) for entry in entries if entry.box is not None]
+        found = _detections(entries)
         tracks: dict[int, int] = {}
         for person in self._tracker.update(found or None):
             if person.last_detection.age == person.age:  # seen in this frame
                 assert person.id is not None
                 number = self._numbers.setdefault(person.id, len(self._numbers))
-                tracks[person.last_detection.data] = number
+                tracks[person.last_detection.data.face] = number
         return [
             entry if entry.face is None else replace(entry, track=tracks.get(entry.face))
             for entry in entries
         ]
 
 
-def _detection(entry: LocalReading) -> Detection:
-    assert entry.box is not None
-    x, y, width, height = entry.box
-    corners = np.array([[x, y], [x + width, y + height]])
-    return Detection(corners, data=entry.face, embedding=entry.identity)
+@dataclass(frozen=True)
+class _Face:
+    """What norfair keeps of a face for us."""
+
+    face: int | None
+    covered: bool
+
+
+def _detections(entries: Sequence[LocalReading]) -> list[Detection]:
+    seen = [entry for entry in entries if entry.box is not None]
+    boxes = np.array([entry.box for entry in seen]).reshape(-1, 4)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)  # (F, F, 2)
+    shares = shared.clip(0).prod(2) / boxes[:, 2:].prod(1)[:, None]
+    np.fill_diagonal(shares, 0)
+    covered = (shares > COVERED).any(1).tolist()
+    return [
+        Detection(corners, data=_Face(entry.face, hidden), embedding=entry.identity)
+        for corners, entry, hidden in zip(np.stack([low, high], 1), seen, covered, strict=True)
+    ]
 
 
 class _PlaceAndLooks(Distance):
@@ -82,7 +101,9 @@ def _distance(face: Detection, person: TrackedObject) -> float:
     share = away / (REACH + REACH_GROWS * hidden)
     if share > 1:
         return FARTHEST + share
-    return PLACE * share + UNLIKE * (1 - float(face.embedding @ _looks(person)))
+    looks = UNLIKE * (1 - float(face.embedding @ _looks(person)))
+    distance = PLACE * share + looks + (HIDDEN if hidden else 0)
+    return HALF * distance if face.data.covered else distance
 
 
 def _looks(person: TrackedObject) -> NDArray[np.float32]:

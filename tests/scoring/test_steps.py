@@ -57,6 +57,12 @@ def test_somebody_else_in_the_same_place_is_somebody_else() -> None:
     assert _tracks([[reading(0, person=0)], [reading(1, person=1)]]) == [[0], [1]]
 
 
+def test_who_is_partly_covered_is_nobody_new() -> None:
+    alone = [[reading(0, person=0), reading(0, face=1, x=150.0, person=1)]]
+    covered = [[reading(1, person=0), reading(1, face=1, x=90.0, person=3)]]
+    assert _tracks(alone + covered) == [[0, 1], [0, 1]]
+
+
 def test_who_is_far_away_at_once_is_somebody_else() -> None:
     assert _tracks([[reading(0, x=0.0)], [reading(1, x=900.0)]]) == [[0], [1]]
 
