@@ -32,6 +32,7 @@ from benchmarks.filmed import FILM_FILE, TRUTH_FILE
 from scoring.journal import Journal
 from training.evaluation.core.metrics import ccc
 
+BEHIND = 0.25  # of the side of a head: nearer to each other, nobody sees the first
 PRESENT = 0.3  # intensity from which an Action Unit is there
 LOOK_SECONDS = 1.0
 PARTS_BEFORE_A_DEATH = 5
@@ -120,7 +121,7 @@ def _cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 1, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1)
     try:
         yield cluster
@@ -215,15 +216,19 @@ def compare(rows: list[dict[str, Any]], truth: dict[str, Any]) -> None:
     both = [(row, _state(row, who, truth)) for who, seen in enumerate(people) for row in seen]
     for name in ("valence", "arousal"):
         pairs = np.array([(state[name], row[name]) for row, state in both])
-        print(f"{name}: CCC {float(ccc(pairs[:, :1], pairs[:, 1:])[0]):.3f}")
+        print(f"{name}: CCC {ccc(pairs[:, 0], pairs[:, 1])[0]:.3f}")
     areas = _areas(both)
     print(f"Action Units: mean AUC {np.mean(list(areas.values())):.3f} over {len(areas)}")
 
 
 def _who(row: dict[str, Any], truth: dict[str, Any]) -> int:
-    """The person whose head's middle is nearer to the middle of the box."""
+    """The person whose head's middle is nearer to the middle of the box; the one in front when the
+    other is behind.
+    """
     middle = np.array([row["box_x"] + row["box_width"] / 2, row["box_y"] + row["box_height"] / 2])
     heads = np.array(truth["places"][row["frame"]]) + truth["side"] / 2
+    if abs(heads[0, 0] - heads[1, 0]) < BEHIND * truth["side"]:
+        return 1
     return int(np.linalg.norm(heads - middle, axis=1).argmin())
 
 
