@@ -13,6 +13,8 @@ import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainingRuntime, TrainerV1alpha1TrainJob
 
 from affect.archive import OPERATIONS
+from affect.artefacts import Reference
+from service.inference.declaration import Declaration
 from service.settings import Settings, check_names
 from tests.support.manifests import K8S, OVERLAYS, promtool, rendered, selected, series_names, the
 from training.gan.checkpoint import CHECKPOINT_FILE
@@ -62,9 +64,12 @@ def test_what_is_applied_fits_the_api_of_kubernetes(overlay: str, version: str) 
 def test_every_manifest_of_a_component_is_used(path: Path) -> None:
     made = yaml.safe_load((path / "kustomization.yaml").read_text())
     patches = [patch["path"] for patch in made.get("patches", []) if "path" in patch]
-    listed = {*made.get("resources", []), *patches}
+    generated = [
+        name for one in made.get("configMapGenerator", []) for name in one.get("files", [])
+    ]
+    listed = {*made.get("resources", []), *patches, *generated}
     files = {file.name for file in path.glob("*.yaml")} - {"kustomization.yaml"}
-    assert {name for name in listed if "/" not in name} == files
+    assert {name for name in listed if "/" not in name and name.endswith(".yaml")} == files
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -223,6 +228,22 @@ def test_the_way_in_ends_tls_and_outlasts_the_longest_deadline() -> None:
     longest = float(settings["AFFECTGAN_MAX_DEADLINE_SECONDS"])
     assert float(rule["timeouts"]["request"].removesuffix("s")) > longest
     assert int(settings["AFFECTGAN_MAX_BODY_BYTES"]) < Settings().max_body_bytes
+
+
+# -- versions --------------------------------------------------------------------------------------
+
+
+def test_the_versions_of_a_pod_are_a_file_that_changes_under_it() -> None:
+    manifest = the("overlays/staging", "ConfigMap", "affectgan-versions")
+    assert manifest["metadata"]["name"] == "affectgan-versions"  # a digest would roll pods out
+    declared = Declaration.parse(manifest["data"]["versions.yaml"], "it")
+    assert all(Reference.parse(one).digest for one in declared.references.values())
+    (container,) = pod_of("overlays/staging")["containers"]
+    assert "--models" not in container["args"]
+    settings = settings_of("overlays/staging")
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert "subPath" not in mounts[str(Path(settings["AFFECTGAN_VERSIONS"]).parent)]
+    assert settings["AFFECTGAN_MODELS_CACHE"] in mounts
 
 
 # -- training --------------------------------------------------------------------------------------
