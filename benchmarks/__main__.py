@@ -37,7 +37,7 @@ from skimage import data
 
 from affect.allocator import keep_freed_memory
 from affect.batches import generate, predict
-from affect.counterfactual import Question, explain
+from affect.counterfactual import CounterfactualQuestion, explain
 from affect.faces import FaceFinder, Faces, crops
 from affect.factory import load_model
 from affect.images import checked_header, encode
@@ -168,7 +168,7 @@ def _drawn(network: AffectModel) -> Iterator[Figure]:
     draw = partial(generate, network, asked, np.arange(25), nobody, none)
     people = draw()[0][:16]
     yield Figure("model", "draw 25 faces", cpu_ms(draw, repeats=3), "CPU ms")
-    questions = [Question()] * len(people)
+    questions = [CounterfactualQuestion()] * len(people)
     spent = cpu_ms(lambda: explain(network, people, questions), repeats=2) / len(people)
     yield Figure("model", "explain a face (16 at once, no judge)", spent, "CPU ms")
 
