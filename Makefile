@@ -8,7 +8,8 @@ BIN := .venv/bin
 # One thread a process: two on busy cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: mesh setup lint check check-openapi test test-slow test-gpu demo serve clean
+.PHONY: mesh setup lint check check-openapi test test-slow test-gpu fuzz faults attacks demo serve \
+	clean
 
 # The demo and the server need less than the tests do, so they wait for less.
 .venv/serving.stamp: pyproject.toml constraints.txt
@@ -59,6 +60,19 @@ test-slow: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
+
+# Pictures and requests that nearly are some, for so long, and then schemathesis at length.
+FUZZ_MINUTES ?= 10
+fuzz: setup
+	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -s tests/fuzz
+	$(BIN)/python -m pytest -m slow tests/service/api/test_schemathesis.py
+
+# The tables of docs/faults.md: the first takes minutes and a quiet machine.
+faults: setup
+	$(BIN)/python -m benchmarks.faults
+
+attacks: setup
+	$(BIN)/python -m benchmarks.attacks
 
 # What is read and not run: a part of `test`, so that CI sees it.
 lint: setup

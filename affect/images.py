@@ -40,6 +40,8 @@ __all__ = [
 
 # Pillow would warn at one limit and refuse at twice that; `checked_header` has its own limit.
 Image.MAX_IMAGE_PIXELS = None
+# OpenCV would write five lines to standard error for a broken picture; its user is told why.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 SMALLEST_PX = 8
 MAX_PIXELS = 50_000_000

@@ -103,6 +103,14 @@ def test_a_bad_picture_is_refused_by_its_name(code: str, content: bytes) -> None
     assert caught.value.code == code and caught.value.detail
 
 
+def test_a_broken_picture_writes_nothing_to_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    lossless = b"\x2f" + struct.pack("<I", 39 | 59 << 14) + b"\x00"  # 40 x 60 px, and no more
+    chunk = b"WEBPVP8L" + struct.pack("<I", 5) + lossless
+    with pytest.raises(ImageError, match="cannot be read"):
+        decode(b"RIFF" + struct.pack("<I", len(chunk)) + chunk)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_png_survives_both_ways() -> None:
     assert np.array_equal(decode(encode(PICTURE)), PICTURE)
 

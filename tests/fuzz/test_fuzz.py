@@ -1,0 +1,231 @@
+"""Nearly pictures and nearly requests: an answer that is meant, in time, and memory that stays flat.
+
+Here for seconds; `make fuzz` takes FUZZ_MINUTES (10) and prints what it did. A case is found again
+by its seed, which the failure names; what it was goes into tests/fuzz/corpus.
+"""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from affect.images import ImageError, checked_header, decode_header
+from service.settings import Settings
+from tests.fuzz.mutation import VALUES, corpus, mutated_body, mutated_picture
+from tests.support.gateway import Gateway, open_gateway
+
+MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
+PARTS = 4  # tests that share the time
+SECONDS = MINUTES * 60 / PARTS or 3.0
+FIRST_SEED = int(os.environ.get("FUZZ_SEED", time.time_ns() if MINUTES else 0))
+DEADLINE_SECONDS = 20.0
+DECODE_SECONDS = 5.0  # of a picture of a few kilobytes, on a machine however busy
+MEANT = {400, 401, 404, 405, 406, 409, 411, 413, 415, 422, 429, 503, 504}
+GROWTH_BYTES = 300 * 2**20  # that allocators and caches may take beyond the first tenth
+WARM_CASES = 50
+ROUTES = {
+    "predict": "/v1/predict",
+    "explain": "/v1/explain",
+    "generate": "/v1/generate",
+    "verify": "/v1/verify",
+    "predict-tensors": "/v2/models/affectgan-predict/infer",
+    "predict-crops": "/v2/models/affectgan-predict/infer",
+    "generate-tensors": "/v2/models/affectgan-generate/infer",
+    "explain-tensors": "/v2/models/affectgan-explain/infer",
+}
+HEADERS = {
+    "Content-Type": [
+        *("application/json", "application/json; charset=punycode", "image/png", "text/plain", ""),
+        *("multipart/form-data; boundary=x", "multipart/form-data", "application/octet-stream"),
+    ],
+    "Accept": ["*/*", "image/png", "image/*;q=0", "text/html", ";;;", "a/b;q=9", ","],
+    "Prefer": ["respond-async", "wait=0", "respond-async, wait=10", "x" * 3000],
+    "Content-Encoding": ["gzip", "br", "identity", "gzip, gzip", "x"],
+    "Inference-Header-Content-Length": ["0", "10", "-1", "9" * 5000, "x", "²"],
+    "Idempotency-Key": ["a", "", '"', "x" * 300, "é"],
+    "X-Deadline-Seconds": ["0", "-1", "nan", "1e400", "1e-9", "5", "9" * 400],
+    "X-Webhook-URL": ["http://127.0.0.1", "x", "http://[", "https://\x7f"],
+    "Cache-Control": ["no-store", ",,,"],
+    "If-None-Match": ["*", 'W/"x"', "x" * 4000],
+    "traceparent": ["00-0-0-0", "x"],
+    "Origin": ["null", "x"],
+}
+
+
+@dataclass
+class Run:
+    """A budget of time, how cases ended, and what memory they took."""
+
+    seconds: float = SECONDS
+    outcomes: Counter[str] = field(default_factory=Counter)
+    slowest: float = 0.0
+    first_bytes: int = 0
+
+    def seeds(self) -> Iterator[int]:
+        """While there is time."""
+        end, number = time.monotonic() + self.seconds, FIRST_SEED
+        while time.monotonic() < end:
+            yield number
+            number += 1
+            if number - FIRST_SEED == WARM_CASES or end - time.monotonic() > 0.9 * self.seconds:
+                self.first_bytes = memory_bytes()
+
+    def case(self, number: int, limit_seconds: float, work: Callable[[], str]) -> None:
+        """Its outcome; a failure names its seed."""
+        start = time.monotonic()
+        try:
+            outcome = work()
+        except BaseException as error:
+            error.add_note(f"FUZZ_SEED={number}")
+            raise
+        taken = time.monotonic() - start
+        assert taken < limit_seconds, f"FUZZ_SEED={number}: {taken:.1f} s"
+        self.slowest = max(self.slowest, taken)
+        self.outcomes[outcome] += 1
+
+    def end(self, name: str) -> None:
+        """Say what was done; memory is flat."""
+        last = memory_bytes()
+        print(
+            f"{name}: {self.outcomes.total()} cases in {self.seconds:.0f} s, seeds from "
+            f"{FIRST_SEED}, slowest {self.slowest:.2f} s, memory {self.first_bytes / 2**20:.0f} -> "
+            f"{last / 2**20:.0f} MiB, {dict(self.outcomes.most_common())}"
+        )
+        assert self.outcomes.total() and last - self.first_bytes < GROWTH_BYTES
+
+
+def memory_bytes() -> int:
+    """Of this process, the gateway in it, and what decodes for it."""
+    own = psutil.Process()
+    total = 0
+    for process in [own, *own.children(recursive=True)]:
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    with open_gateway(Settings(deadline_seconds=10, cache_bytes=2**20)) as running:
+        yield running
+
+
+def posted(gateway: Gateway, path: str, body: bytes, **headers: str) -> str:
+    """The status; fails on one that is a fault of ours."""
+    kind = headers.pop("Content-Type", "application/json")
+    reply = gateway.post(path, body, kind=kind, **headers)
+    assert reply.status in MEANT or reply.status < 400, reply.body[:2000]
+    assert reply.status < 300 or len(reply.body) < 64_000
+    return str(reply.status)
+
+
+def test_a_picture_that_nearly_is_one_is_decoded_or_refused() -> None:
+    run, pictures = Run(), list(corpus("pictures").values())
+
+    def decoded(content: bytes) -> str:
+        try:
+            picture = decode_header(checked_header(content, max_pixels=10_000_000))
+        except ImageError as error:
+            return error.code
+        assert picture.pixels.ndim == 3 and picture.pixels.shape[2] == 3
+        return "decoded"
+
+    for number in run.seeds():
+        content = mutated_picture(random.Random(number), pictures)
+        run.case(number, DECODE_SECONDS, lambda content=content: decoded(content))
+    run.end("pictures, decoded")
+
+
+def test_a_picture_that_nearly_is_one_fails_alone_over_http(gateway: Gateway) -> None:
+    run, pictures = Run(), list(corpus("pictures").values())
+    for number in run.seeds():
+        rng = random.Random(number)
+        content, faces = mutated_picture(rng, pictures), rng.choice(("none", "largest", "all"))
+        path = rng.choice((f"/v1/predict?faces={faces}", f"/v1/explain?faces={faces}"))
+        kind = rng.choice(("image/png", "image/jpeg", "application/octet-stream"))
+        headers = {"Content-Type": kind}
+        run.case(
+            number,
+            DEADLINE_SECONDS,
+            lambda path=path, content=content, headers=headers: posted(
+                gateway, path, content, **headers
+            ),
+        )
+    run.end("pictures, over HTTP")
+
+
+def test_a_request_that_nearly_is_one_is_answered_or_refused(gateway: Gateway) -> None:
+    run = Run()
+    bodies = {name.removesuffix(".json"): json.loads(b) for name, b in corpus("bodies").items()}
+    for number in run.seeds():
+        rng = random.Random(number)
+        name = rng.choice(list(bodies))
+        body, headers = mutated_body(rng, bodies[name]), {}
+        while rng.random() < 0.3:
+            header = rng.choice(list(HEADERS))
+            headers[header] = rng.choice(HEADERS[header])
+        path = ROUTES[name] + rng.choice(("", "", "", "/", "?x=1", "?faces=all", "?" + "a=b&" * 99))
+        run.case(
+            number,
+            DEADLINE_SECONDS,
+            lambda path=path, body=body, headers=headers: posted(gateway, path, body, **headers),
+        )
+    run.end("requests")
+
+
+JSON = st.recursive(
+    st.sampled_from(VALUES) | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "images",
+                    "content",
+                    "options",
+                    "items",
+                    "inputs",
+                    "shape",
+                    "data",
+                    "datatype",
+                    "name",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def test_any_json_is_answered_or_refused(gateway: Gateway) -> None:
+    """Hypothesis makes it, and the smallest that fails."""
+    run = Run()
+
+    def post(path: str, value: object) -> None:
+        body = json.dumps(value).encode("utf-8", "surrogatepass")
+        run.case(0, DEADLINE_SECONDS, lambda: posted(gateway, path, body))
+
+    some = hypothesis_settings(
+        max_examples=50,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
+    anything = given(path=st.sampled_from(sorted(set(ROUTES.values()))), value=JSON)
+    for number in run.seeds():
+        some(seed(number)(anything(post)))()
+    run.end("any JSON")
