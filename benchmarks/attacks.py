@@ -281,7 +281,7 @@ async def _running(descriptors: int | None) -> AsyncIterator[Target]:
                 [sys.executable, "-c", SERVER], stdout=out, stderr=out, env=environment
             )
         try:
-            url = await _address(log)
+            url = await _address(server, log)
             process = psutil.Process(server.pid)
             if descriptors is not None:
                 process.rlimit(psutil.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -292,13 +292,14 @@ async def _running(descriptors: int | None) -> AsyncIterator[Target]:
             server.wait()
 
 
-async def _address(log: Path) -> str:
-    while True:
+async def _address(server: "subprocess.Popen[bytes]", log: Path) -> str:
+    while server.poll() is None:
         for word in log.read_text().split():
             if word.startswith("http://"):
                 await asyncio.sleep(1)
                 return word
         await asyncio.sleep(0.1)
+    raise click.ClickException(f"the gateway ended: {log.read_text()}")
 
 
 async def _watch(target: Target, before: int, seen: Seen) -> None:

@@ -216,7 +216,7 @@ def test_any_json_is_answered_or_refused(gateway: Gateway) -> None:
 
     def post(path: str, value: object) -> None:
         body = json.dumps(value).encode("utf-8", "surrogatepass")
-        run.case(0, DEADLINE_SECONDS, lambda: posted(gateway, path, body))
+        run.case(number, DEADLINE_SECONDS, lambda: posted(gateway, path, body))
 
     some = hypothesis_settings(
         max_examples=50,
