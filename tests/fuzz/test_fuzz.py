@@ -73,6 +73,7 @@ class Run:
     def seeds(self) -> Iterator[int]:
         """While there is time."""
         end, number = time.monotonic() + self.seconds, FIRST_SEED
+        self.first_bytes = memory_bytes()
         while time.monotonic() < end:
             yield number
             number += 1
