@@ -1,5 +1,5 @@
-"""The table of attacks: a gateway over a tiny model, one attack after the other, and what others see
-of it: how long they wait, what they are told, and what memory it takes.
+"""The table of attacks: a gateway over a tiny model, one attack after the other, and what others
+see of it: how long they wait, what they are told, and what memory it takes.
 
 python -m benchmarks.attacks [--only WORDS]
 
@@ -103,7 +103,8 @@ class Seen:
         waits, health = ([seconds for _, seconds in one] for one in (self.witnessed, self.health))
         return (
             f"| {name} | {'; '.join(filter(None, (told, self.note)))} | {np.median(waits):.2f}, "
-            f"{max(waits):.2f} s | {max(health):.2f} s | {others_told} | +{self.peak_bytes / MIB:.0f} MiB |"
+            f"{max(waits):.2f} s | {max(health):.2f} s | {others_told} | "
+            f"+{self.peak_bytes / MIB:.0f} MiB |"
         )
 
 

@@ -1,4 +1,4 @@
-"""Pictures and bodies that nearly are some, drawn from a generator: the same seed, the same bytes."""
+"""Pictures and bodies that nearly are some. The same seed, the same bytes."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Nearly pictures and nearly requests: an answer that is meant, in time, and memory that stays flat.
+"""Nearly pictures and nearly requests: an answer that is meant, in time; memory stays flat.
 
 Here for seconds; `make fuzz` takes FUZZ_MINUTES (10) and prints what it did. A case is found again
 by its seed, which the failure names; what it was goes into tests/fuzz/corpus.
