@@ -35,7 +35,7 @@ from training.evaluation.core.metrics import ccc
 BEHIND = 0.25  # of the side of a head: nearer to each other, nobody sees the first
 PRESENT = 0.3  # intensity from which an Action Unit is there
 LOOK_SECONDS = 1.0
-PARTS_BEFORE_A_DEATH = 5
+READING_SECONDS = 12.0  # of both nodes before one dies
 MINUTES = (0.5, 1, 2, 5, 10)
 FILM = click.argument("film", type=click.Path(path_type=Path, exists=True, file_okay=False))
 TABLE = click.Path(path_type=Path, dir_okay=False)
@@ -107,7 +107,7 @@ def pictures(inputs: tuple[str, ...], out: Path, lose_a_node: bool) -> None:
             asked += ["--ray", cluster.address]
         scoring = psutil.Popen([*command(asked)])
         if cluster is not None:
-            threading.Thread(target=_kill_a_node, args=(cluster, out), daemon=True).start()
+            threading.Thread(target=_kill_a_node, args=(cluster,), daemon=True).start()
         course = watched(scoring, None, None)
     rows = parquet.read_metadata(out).num_rows
     seconds, _, cpu = course.seen[-1]
@@ -129,14 +129,25 @@ def _cluster() -> Iterator[Any]:
         cluster.shutdown()
 
 
-def _kill_a_node(cluster: Any, out: Path) -> None:
-    """Once something was read on it."""
-    journal = out.with_name(out.name + ".journal")
-    while len(list(journal.glob("part-*.arrow"))) < PARTS_BEFORE_A_DEATH:
+def _kill_a_node(cluster: Any) -> None:
+    """A while after both nodes have a model."""
+    while sum("MapWorker" in " ".join(_command_line(one)) for one in _ours()) < 2:
         time.sleep(LOOK_SECONDS)
+    time.sleep(READING_SECONDS)
     (node,) = cluster.worker_nodes
     cluster.remove_node(node, allow_graceful=False)
-    print(f"a node died after {_frames_done(out)} pictures", flush=True)
+    print("a node died", flush=True)
+
+
+def _ours() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
 
 
 @main.command()
