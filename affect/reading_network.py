@@ -133,7 +133,9 @@ class ReadingNetwork(nn.Module):
         return self.output(*self.compute(x))
 
     def compute(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """All that has weights: faces (B, 3, S, S) to answers (B, sum of sizes), features (B, H)."""
+        """All that has weights: faces (B, 3, S, S) to answers (B, sum of sizes) and
+        features (B, H).
+        """
         features = self.body(x)
         answers = self.answer(F.dropout(features, DROPOUT, self.training))
         return answers.float(), features.float()

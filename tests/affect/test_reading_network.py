@@ -56,7 +56,7 @@ def test_the_game_reaches_no_weight_of_the_reading_network() -> None:
     assert all(parameter.grad is None for parameter in model.reader.parameters())
 
 
-def test_a_saved_reading_network_reads_the_same(tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_saved_reading_network_reads_the_same(tmp_path: Path) -> None:
     model, x = _model(), _faces(2)
     model.save(tmp_path)
     assert torch.equal(load_model(tmp_path).read_state(x).logits, model.read_state(x).logits)

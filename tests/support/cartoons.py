@@ -55,7 +55,7 @@ def draw(state: dict[str, float], person: int) -> NDArray[np.uint8]:
     mouth = [(42, 92 - lift), (64, 92), (86, 92 - lift), (64, 94 + opening)]
     cv2.fillPoly(big, [np.array(mouth, np.int32)], (60, 10, 20))
     cv2.polylines(big, [np.array(mouth[:3], np.int32)], False, (150, 40, 50), 5)
-    return cv2.resize(big, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(big, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def samples(people: int, states: int, seed: int = 3) -> list[Sample]:

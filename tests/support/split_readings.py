@@ -20,7 +20,10 @@ def made_reading(
     return Read(
         logits,
         va,
-        *np.zeros((4, count)),
+        critic=np.zeros(count),
+        strangeness=np.zeros(count),
+        latent_distance=np.zeros(count),
+        reconstruction_error=np.zeros(count),
         none if expression is None else expression,
         none if pose is None else pose,
         np.zeros((count, 2, 0)) if sides is None else sides,

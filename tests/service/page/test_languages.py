@@ -64,7 +64,7 @@ def _reasons() -> set[str]:
         for scores in (bad, good, *shifted)
         for opinion in opinions
         for family in ("expression", "nuisance")
-        for reason in trust(scores is not bad, scores, opinion, family)[1]  # type: ignore[arg-type]
+        for reason in trust(scores is not bad, scores, opinion, family)[1]
     }
 
 

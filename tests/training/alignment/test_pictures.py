@@ -82,7 +82,7 @@ def test_photographs_without_faces_are_colour_pictures() -> None:
     )
 
 
-def test_heads_survive_a_file(heads: HeadPictures, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_heads_survive_a_file(heads: HeadPictures, tmp_path: Path) -> None:
     heads.save(tmp_path / "heads.npz")
     again = HeadPictures.load(tmp_path / "heads.npz")
     assert np.array_equal(again.images, heads.images) and np.array_equal(

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,10 +29,10 @@ def _picture(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
-def _sample(number: int, **changes: object) -> Sample:
+def _sample(number: int, **changes: Any) -> Sample:
     labels = np.array([number % 5 / 5, np.nan if number % 3 else 1.0, 0.1, -0.2], np.float32)
     code = cv2.imencode(".png", _picture(number)[..., ::-1])[1].tobytes()
-    fields = {
+    fields: dict[str, Any] = {
         "key": f"{number:05d}",
         "image": code,
         "labels": labels,
@@ -41,7 +42,7 @@ def _sample(number: int, **changes: object) -> Sample:
     }
     return Sample(
         **(fields | {"groups": {"sex": "female" if number % 16 < 8 else "male"}} | changes)
-    )  # type: ignore[arg-type]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +123,9 @@ def test_the_same_samples_make_the_same_bytes(folder: Path, tmp_path: Path) -> N
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
-def _stream(folder: Path, **options: int) -> Stream:
-    return Stream(
-        Database.open(folder), split="train", size_px=16, batch_images=16, **({"seed": 3} | options)
-    )
+def _stream(folder: Path, *, seed: int = 3, **options: Any) -> Stream:
+    shape = {"size_px": 16, "batch_images": 16}
+    return Stream(Database.open(folder), split="train", seed=seed, **(shape | options))
 
 
 def test_a_resumed_stream_goes_on_with_the_same_batches(folder: Path) -> None:

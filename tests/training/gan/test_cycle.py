@@ -16,9 +16,11 @@ from training.database.copying import copy_database
 from training.database.reader import Database
 from training.database.stream import Stream
 from training.gan import loop
+from training.gan.checkpoint import save_checkpoint
 from training.gan.config import preset
 from training.gan.cycle import add_noise, cycle_loss, moving
-from training.gan.distributed import StepRandom
+from training.gan.distributed import SINGLE_PROCESS, StepRandom
+from training.gan.feed import Feed
 from training.gan.learner import learner_of
 from training.gan.step import Pairs, step_losses
 
@@ -153,8 +155,9 @@ def test_moved_faces_learn_to_show_what_is_asked(twinless: Path) -> None:
     """
     database = Database.open(twinless)
     config = replace(CONFIG, batch_pairs=16, warmup=0.0, adversary_from=1.0)
-    with Stream(database, split="train", size_px=32, batch_images=16, seed=1) as stream:
-        pairs = loop._pairs(stream.batch(0), torch.device("cpu"), twinless=True)
+    cpu = torch.device("cpu")
+    with Feed(config, database, None, ranks=SINGLE_PROCESS, device=cpu, start_batch=0) as feed:
+        pairs = next(iter(feed))
     model = initialise_model(smoke_card(vocabulary=database.card.vocabulary), seed=0)
     learner = learner_of(model, config)
     for step in range(1, 401):
@@ -178,7 +181,7 @@ def test_a_run_without_twins_resumes_to_the_same_bits(
     )
     loop.start(config, twinless, tmp_path / "whole")
     saves = iter(range(100))
-    real = loop.save_checkpoint
+    real = save_checkpoint
 
     def killed(*args: object, **named: object) -> None:
         real(*args, **named)  # type: ignore[arg-type]

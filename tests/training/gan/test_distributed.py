@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import Tensor, multiprocessing
+from torch import Tensor
 
 from affect.factory import initialise_model, load_model
 from affect.model import smoke_card
@@ -49,15 +49,18 @@ def _pairs() -> Pairs:
 
 def _losses(config: TrainConfig, among: Ranks) -> tuple[list[dict[str, float]], Tensor]:
     torch.set_num_threads(1)
-    torch.cpu._is_avx512_bf16_supported = lambda: False  # type: ignore[attr-defined]  # in full precision, rounding is all that may differ
+    # in full precision, rounding is all that may differ
+    torch.cpu._is_avx512_bf16_supported = lambda: False
     model = initialise_model(smoke_card(), seed=1)
     learner = learner_of(model, config, among)
     whole = _pairs()
+    own = slice(among.rank, None, among.world)
     mine = Pairs(
-        *(
-            rows[among.rank :: among.world]
-            for rows in (whole.x, whole.y, whole.twin, whole.twin_y, whole.paired)
-        ),
+        whole.x[own],
+        whole.y[own],
+        whole.twin[own],
+        whole.twin_y[own],
+        whole.paired[own],
         twinless=True,
     )
     found = []
@@ -88,7 +91,7 @@ def free_port() -> int:
 def test_two_processes_have_the_losses_and_the_weights_of_one_with_the_whole_batch(
     tmp_path: Path,
 ) -> None:
-    multiprocessing.spawn(_rank, args=(free_port(), str(tmp_path)), nprocs=2)
+    spawn(_rank, args=(free_port(), str(tmp_path)), nprocs=2)
     (first, one), (second, two) = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     losses, weights = _losses(CONFIG, SINGLE_PROCESS)
     assert {"penalty", "critic", "cycle", "kept"} <= set(losses[-1])

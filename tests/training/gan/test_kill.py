@@ -58,7 +58,7 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_that_was_not(
         process = _process(script, faces_of_made_people, killed)
         half = killed / f"{CHECKPOINT_FILE}.new"
         before = _mark(killed / CHECKPOINT_FILE)
-        _wait(lambda before=before: _mark(killed / CHECKPOINT_FILE) != before, process)  # type: ignore[misc]
+        _wait(lambda before=before: _mark(killed / CHECKPOINT_FILE) != before, process)
         time.sleep(float(chance.uniform(0, 0.3)))
         if kill % 2:
             _wait(half.exists, process)

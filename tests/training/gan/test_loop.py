@@ -13,9 +13,10 @@ from affect.factory import load_model
 from training.database.card import DataError
 from training.database.folder_lock import locked
 from training.gan import loop
-from training.gan.checkpoint import CHECKPOINT_FILE, RunError
+from training.gan.checkpoint import CHECKPOINT_FILE, RunError, save_checkpoint
 from training.gan.commands import runs, train
 from training.gan.config import PRESETS, TrainConfig, from_json, preset
+from training.gan.run_folder import CONFIG_FILE
 from training.gan.schedule import schedule
 
 CONFIG = replace(
@@ -43,7 +44,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     loop.start(CONFIG, data, tmp_path / "whole")
     config = replace(CONFIG, checkpoint_seconds=0.0)
     steps = iter(range(100))
-    real = loop.save_checkpoint
+    real = save_checkpoint
 
     def killed(*args: object, **named: object) -> None:
         real(*args, **named)  # type: ignore[arg-type]
@@ -123,7 +124,7 @@ def test_a_run_is_not_gone_on_with_while_it_is_going_on(
     with locked(run, RunError):
         with pytest.raises(RunError, match="another process"):
             loop.start(preset("smoke"), faces_of_made_people, run)
-        (run / loop.CONFIG_FILE).write_text("{}")
+        (run / CONFIG_FILE).write_text("{}")
         with pytest.raises(RunError, match="another process"):
             loop.resume(run)
 

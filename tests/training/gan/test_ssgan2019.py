@@ -18,6 +18,7 @@ from affect.labels import mask_labels
 from affect.ssgan2019 import Ssgan2019
 from training.database.card import DataCard
 from training.gan import loop, ssgan2019
+from training.gan.checkpoint import save_checkpoint
 from training.gan.config import Labels, TrainConfig, preset
 from training.gan.distributed import StepRandom
 from training.gan.learner import PaperGan, learner_of
@@ -214,7 +215,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
         checkpoint_seconds=0.0,
     )
     loop.start(config, faces_of_made_people, tmp_path / "whole")
-    saves, real = iter(range(100)), loop.save_checkpoint
+    saves, real = iter(range(100)), save_checkpoint
 
     def killed(*args: object, **named: object) -> None:
         real(*args, **named)  # type: ignore[arg-type]

@@ -49,8 +49,9 @@ def _pairs(device: str = "cpu") -> Pairs:
     x, twin = (2 * torch.rand(4, 3, 32, 32, generator=chance) - 1 for _ in range(2))
     y, twin_y = (torch.rand(4, labels, generator=chance) for _ in range(2))
     y[0, :3] = float("nan")
+    has_twin = torch.tensor([True, True, False, True])
     return Pairs(
-        *(rows.to(device) for rows in (x, y, twin, twin_y, torch.tensor([True, True, False, True])))
+        x.to(device), y.to(device), twin.to(device), twin_y.to(device), has_twin.to(device)
     )
 
 

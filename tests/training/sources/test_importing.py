@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def _picture(folder: Path) -> np.ndarray:
+def _picture(folder: Path) -> Any:
     database = Database.open(folder)
     return np.concatenate(
         [

@@ -34,7 +34,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
     ]
     make(folder / "renders", card(*AUS, name="drawn", renderer="abc"), rows)
     save(folder / "renders.parquet", [f"k{n}" for n in range(RENDERS)], made.meshes(true, rng))
-    faces = [(n, f"q{n}", {}) for n in range(PHOTOS)]
+    faces: list[tuple[int, str, dict[str, float]]] = [(n, f"q{n}", {}) for n in range(PHOTOS)]
     make(folder / "photos", card(licence="CC0-1.0"), faces, truth={"picture": "neutral/a.jpg"})
     shown = np.zeros((PHOTOS, 2))
     shown[1::2, 1] = 0.8

@@ -16,7 +16,7 @@ from training.evaluation.core import metrics
 
 RNG = np.random.default_rng(5)
 TRUTH = (RNG.random(400) < 0.3).astype(float)
-SCORE = np.round(np.clip(0.3 * TRUTH + RNG.random(400) * 0.7, 0, 1), 2)  # rounded: ties
+SCORE = np.clip(0.3 * TRUTH + RNG.random(400) * 0.7, 0, 1).round(2)  # rounded: ties
 DECIDED = (SCORE > 0.5).astype(float)
 X = RNG.normal(0.2, 0.5, 400)
 Y = 0.7 * X + RNG.normal(0, 0.2, 400)

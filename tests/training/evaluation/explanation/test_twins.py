@@ -45,7 +45,8 @@ def columns(shown: np.ndarray, grey: np.ndarray) -> dict[str, float]:
 
 
 def truly_changed() -> np.ndarray:
-    return np.abs(face("happiness").astype(int) - face("sadness")).max(2).astype(np.uint8)
+    difference = np.abs(face("happiness").astype(int) - face("sadness"))
+    return np.asarray(difference.max(2), np.uint8)
 
 
 def test_the_true_picture_explains_the_whole_change() -> None:

@@ -120,7 +120,8 @@ def test_true_readings_of_expression_pose_and_sides_have_no_error(people: Databa
     faces = faces_of(people)
     count, known = len(faces), faces.annotations
     expression = np.eye(len(EXPRESSIONS))[np.maximum(known.expression, 0)]
-    sides = np.nan_to_num(known.sides[:, :, [CARD.vocabulary.index(c) for c in CARD.one_sided]])
+    columns = [CARD.vocabulary.index(code) for code in CARD.one_sided]
+    sides = np.nan_to_num(known.sides[:, :, columns]).astype(float)
     seen = made_reading(
         np.zeros((count, len(CARD.vocabulary))),
         np.zeros((count, 2)),

@@ -55,5 +55,5 @@ def test_the_strengths_mean_what_they_say() -> None:
 @pytest.mark.parametrize("name", OUTSIDERS)
 def test_an_outsider_is_a_picture_of_the_faces_size_and_not_the_face(name: str) -> None:
     picture = OUTSIDERS[name](FACE, np.random.default_rng(2))
-    assert (picture.shape, picture.dtype) == (FACE.shape, np.uint8)
+    assert picture.shape == FACE.shape and picture.dtype == np.uint8
     assert np.abs(picture.astype(float) - FACE).mean() > 5
