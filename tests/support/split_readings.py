@@ -24,7 +24,7 @@ def made_reading(
         strangeness=np.zeros(count),
         latent_distance=np.zeros(count),
         reconstruction_error=np.zeros(count),
-        none if expression is None else expression,
-        none if pose is None else pose,
-        np.zeros((count, 2, 0)) if sides is None else sides,
+        expression=none if expression is None else expression,
+        pose=none if pose is None else pose,
+        sides=np.zeros((count, 2, 0)) if sides is None else sides,
     )
