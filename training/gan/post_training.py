@@ -35,16 +35,29 @@ LIMITS = (
     "high-risk (Annex III)",
     "Arousal from still pictures is weakly supported in the literature",
 )
-RENDERED_LIMITS = (
+ONLY_RENDERED = (
     "Trained on rendered faces only; on photographs its readings have not been measured",
+)
+PHOTOGRAPHED = (
+    "Learnt from photographs too, whose labels no person gave: pseudo-labels from geometry",
+    "What draws from the latent alone learnt from renders only; photographs taught reading and the "
+    "editing of a given face",
+)
+RENDERED_LIMITS = (
     "Valence and arousal follow the renderer's generative rule, not annotations of people",
     "Group figures compare rendered groups; they say nothing about real ones",
 )
 
 
-def limits_of(sources: Sequence[str]) -> tuple[str, ...]:
-    """What the card must say of a model trained on these sources."""
-    return LIMITS + (RENDERED_LIMITS if "rendered" in sources else ())
+def limits_of(sources: Sequence[str], photographs: Sequence[str] = ()) -> tuple[str, ...]:
+    """What the card must say of a model trained on these sources, and on photographs of those.
+
+    A set of photographs that nobody annotated has the source "pictures".
+    """
+    if "rendered" not in sources:
+        return LIMITS
+    known = PHOTOGRAPHED if "pictures" in (*sources, *photographs) else ()
+    return LIMITS + (known or (() if photographs else ONLY_RENDERED)) + RENDERED_LIMITS
 
 
 def new_card(config: TrainConfig, data: DataCard, known: Annotated | None = None) -> ModelCard:
@@ -113,11 +126,32 @@ def post_train(
     }
     for column, name in enumerate((*model.card.vocabulary, VALENCE, AROUSAL)):
         reference[name] = _quantiles(seen[:, column])
-    summary = model.card.data.model_copy(update={"images": len(labels)})
+    of_people = photographs.card if photographs else None
     model.replace_card(
         model.card.model_copy(
-            update={"reference": reference, "data": summary, "seen_images": seen_images}
+            update={
+                "reference": reference,
+                "data": _summary(model.card.data, len(labels), of_people),
+                "limits": limits_of(database.card.sources, of_people.sources if of_people else ()),
+                "seen_images": seen_images,
+            }
         )
+    )
+
+
+def _summary(data: DataSummary, images: int, photographs: DataCard | None) -> DataSummary:
+    """What was learnt from, photographs named beside the database that they were shown with."""
+    if photographs is None:
+        return data.model_copy(update={"images": images})
+    sources = dict.fromkeys((*data.sources, *photographs.sources))
+    licence = f"{data.licence}; photographs: {photographs.licence}"
+    known = photographs.licence in data.licence
+    return data.model_copy(
+        update={
+            "images": images,
+            "sources": tuple(sources),
+            "licence": data.licence if known else licence,
+        }
     )
 
 

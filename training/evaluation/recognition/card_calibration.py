@@ -17,12 +17,14 @@ from affect.model import AffectModel
 from affect.rows import join_rows
 from training.database.reader import Database
 from training.database.sample import TRAIN, VALIDATION
-from training.evaluation.core.predictions import Read, in_batches, load_faces, read
+from training.evaluation.core.predictions import Faces, Read, in_batches, load_faces, read
 from training.evaluation.recognition import calibration, recognition
 from training.evaluation.recognition.photographs import logits_at_rest
+from training.evaluation.recognition.warning_limits import measure_limit, with_limit
 from training.gan.post_training import fit_features
 
 QUANTILES = np.linspace(0, 1, 101)
+LIMIT_IMAGES = 400  # faces that the limit of realism is measured on, where no photographs are
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,23 @@ def calibrate(model: AffectModel, data: CalibrationData, rng: np.random.Generato
         "reference": _reference(model.card, _with_people(model, seen, data, rng)),
     }
     model.replace_card(model.card.model_copy(update=changes))
+    _limit_warnings(model, faces, data, rng)
     return len(faces)
+
+
+def _limit_warnings(
+    model: AffectModel, faces: Faces, data: CalibrationData, rng: np.random.Generator
+) -> None:
+    """The realism from which a reading is doubted, into the card: as photographs allow, where there
+    are any, else as the model's own kind of faces does.
+    """
+    people = [
+        load_faces(photographs, model, VALIDATION, data.most_images, rng).images
+        for photographs in data.photographs
+        if photographs.count(VALIDATION)
+    ]
+    found = measure_limit(model, np.concatenate(people or [faces.images[:LIMIT_IMAGES]]), rng)
+    with_limit(model, found, "photographs" if people else "validation faces")
 
 
 def _held_at_rest(
