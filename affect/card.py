@@ -109,6 +109,9 @@ class WarningLimits(_Frozen):
         default=0.9, ge=0, le=1, description="warned below: the finder is not sure of a face"
     )
     face_px: float = Field(default=40.0, ge=0, description="warned below, side of the face's box")
+    eyes_hidden: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
+    mouth_hidden: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
+    drawn: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
 
 
 class ModelCard(_Frozen):

@@ -2,20 +2,20 @@
 
 The same in training and serving.
 
-OpenCV's cascade draws rough boxes; a small network (affect/data/landmarks.onnx, trained on renders)
-refines each into five points with a confidence, in two passes: once in the box as found, once in
-the box the first points imply. Who wants the largest face alone searches large faces first, since a
-search costs the inverse square of the least face it looks for, and of a photograph that is much
-larger than a crop needs decodes a fraction.
+OpenCV's cascade draws rough boxes; a small network (affect/data/landmarks.onnx, trained on renders
+and photographs) refines each into five points with a confidence, and says whether eyes or mouth are
+hidden or the face is drawn. "Eyes" are pupils throughout. Who wants the largest face alone searches
+large faces first, since a search costs the inverse square of the least face it looks for, and of a
+photograph that is much larger than a crop needs decodes a fraction.
 """
 
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 # Which faces of a picture are meant; a number is the place among `all`, 0 the largest.
 Faces = Literal["largest", "all", "none"] | int
 
-# Where the eye centres of an aligned crop lie, x and y in shares of its side, the picture's left
+# Where the pupils of an aligned crop lie, x and y in shares of its side, the picture's left
 # eye first.
 EYES = ((0.32, 0.36), (0.68, 0.36))
 INPUT_PX = 64  # side of the landmark network's input
@@ -54,6 +54,7 @@ NEIGHBOURS, SIMILAR = (
     0.2,
 )  # hits that make a box, and how much they may differ (as OpenCV has it)
 LEAST_CONFIDENCE = 0.7
+PROFILE_CONFIDENCE = 0.9  # what a head needs that only the cascade of profiles found
 SURE = 0.999  # what a face needs that no finder found: round things that fill a picture reach 0.99
 FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its shorter side
 FIRM = 0.99  # upright faces hardly ever have less
@@ -105,14 +106,32 @@ class Box:
 
 
 @dataclass(frozen=True)
+class Doubts:
+    """What speaks against reading a face, each as a probability in [0, 1]."""
+
+    eyes_hidden: float = 0.0
+    mouth_hidden: float = 0.0
+    drawn: float = 0.0  # by lines, not photographed
+
+
+class Refined(NamedTuple):
+    """What the landmark network says of a box."""
+
+    points: Floats  # (5, 2) px of the picture, as in Face
+    confidence: float  # that there is a face, in [0, 1]
+    doubts: Doubts
+
+
+@dataclass(frozen=True)
 class Face:
     """One face of a picture."""
 
     box: tuple[float, float, float, float]  # x, y, width, height in px of the picture
-    # (5, 2) px: picture-left eye centre, picture-right eye centre, nose tip, picture-left and
-    # -right mouth corner
+    # (5, 2) px: picture-left pupil, picture-right pupil, nose tip, picture-left and -right mouth
+    # corner
     points: Floats
     confidence: float  # of the landmark network that this is a face, in [0, 1]
+    doubts: Doubts = Doubts()
 
     @property
     def firm(self) -> bool:
@@ -124,7 +143,8 @@ class Face:
         if times == 1:
             return self
         x, y, width, height = (round(side * times, 1) for side in self.box)
-        return Face((x, y, width, height), self.points * np.float32(times), self.confidence)
+        points = self.points * np.float32(times)
+        return replace(self, box=(x, y, width, height), points=points)
 
 
 def _go_on() -> None:
@@ -144,8 +164,8 @@ class Landmarks:
         self.path = path
         self._local = threading.local()
 
-    def refine(self, image: U8, box: Box) -> tuple[Floats, float]:
-        """Five points (5, 2) px of the picture and the confidence in [0, 1], from a rough box.
+    def refine(self, image: U8, box: Box) -> Refined:
+        """Five points, confidence and doubts from a rough box.
 
         Two looks come closer; the third is a mean with its mirror image, which halves what the
         network errs to one side.
@@ -153,11 +173,13 @@ class Landmarks:
         for _ in range(APPROACHES):
             points, _ = self._look(image, box)
             box = box_of_points(points)
-        points, sure = self._look(image, box)
-        mirrored, mirror_sure = self._look(image, box, mirrored=True)
-        return ((points + mirrored) / 2).astype(np.float32), (sure + mirror_sure) / 2
+        looks = [self._look(image, box, mirrored=mirrored) for mirrored in (False, True)]
+        points = np.mean([points for points, _ in looks], axis=0, dtype=np.float32)
+        confidence, *doubts = np.mean([shares for _, shares in looks], axis=0).tolist()
+        return Refined(points, confidence, Doubts(*doubts))
 
-    def _look(self, image: U8, box: Box, *, mirrored: bool = False) -> tuple[Floats, float]:
+    def _look(self, image: U8, box: Box, *, mirrored: bool = False) -> tuple[Floats, Floats]:
+        """Points (5, 2), and (4,) the probabilities of a face and of each doubt."""
         crop, transform = cut(image, box)
         if mirrored:
             crop = crop[:, ::-1]
@@ -170,7 +192,7 @@ class Landmarks:
             places = (places * [-1, 1] + [INPUT_PX, 0])[OTHER_SIDE]
         inverse = cv2.invertAffineTransform(transform)
         points = places @ inverse[:, :2].T + inverse[:, 2]
-        return points.astype(np.float32), float(1 / (1 + np.exp(-out[10])))
+        return points.astype(np.float32), 1 / (1 + np.exp(-out[10:]))
 
     def _network(self) -> cv2.dnn.Net:
         if not hasattr(self._local, "network"):
@@ -217,9 +239,11 @@ class FaceFinder:
             faces, hits = faces + self._refined(image, boxes), None
             if scale == 1.0 or (faces and not thorough):
                 break
-        if not any(face.firm for face in faces):
-            leaning = self._tilted(image)
-            faces = leaning if not faces or any(face.firm for face in leaning) else faces
+        for otherwise in (self._profiles, self._tilted):
+            if any(face.firm for face in faces):
+                break
+            more = otherwise(image)
+            faces = more if not faces or any(face.firm for face in more) else faces
         return _ordered(faces or self._filling(image))
 
     def largest(
@@ -255,6 +279,26 @@ class FaceFinder:
         self._local.checkpoint = _go_on
         boxes = [box_of_points(face.points) for face in before]
         return _ordered(self._refined(image, boxes, FIRM))
+
+    def _profiles(self, image: U8) -> list[Face]:
+        """Heads turned far to a side; the cascade knows one of them, so the picture is mirrored."""
+        if self.yunet is not None:
+            return []
+        small, scale = _shrunk(image, SEARCHES_PX[0])
+        even = np.asarray(cv2.equalizeHist(_grey(small)), np.uint8)
+        boxes: list[Box] = []
+        for mirrored in (False, True):
+            self._local.checkpoint()
+            found = self._cascade("profileface").detectMultiScale(
+                np.ascontiguousarray(even[:, ::-1]) if mirrored else even,
+                1.1,
+                NEIGHBOURS,
+                minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
+            )
+            for box in map(_box, found):
+                x = even.shape[1] - box.x if mirrored else box.x
+                boxes.append(replace(box, x=x).scaled(1 / scale))
+        return self._refined(image, boxes, PROFILE_CONFIDENCE)
 
     def _tilted(self, image: U8) -> list[Face]:
         """Heads that lean to a side: the cascade knows upright ones only, so the picture is
@@ -300,17 +344,16 @@ class FaceFinder:
         faces: list[Face] = []
         for box in boxes:
             self._local.checkpoint()
-            points, confidence = self.landmarks.refine(image, box)
-            for degrees in (
-                TILTS if confidence < FIRM else ()
-            ):  # the box may be that of a head that leans
-                leaning = Box(box.x, box.y, box.side, box.angle + float(np.deg2rad(degrees)))
-                seen, sure = self.landmarks.refine(image, leaning)
-                if sure >= FIRM:
-                    points, confidence = seen, sure
+            refined = self.landmarks.refine(image, box)
+            # the box may be that of a head that leans
+            for degrees in TILTS if refined.confidence < FIRM else ():
+                leaning = replace(box, angle=box.angle + float(np.deg2rad(degrees)))
+                again = self.landmarks.refine(image, leaning)
+                if again.confidence >= FIRM:
+                    refined = again
                     break
-            if confidence >= least:
-                faces.append(Face(_upright(box_of_points(points)), points, round(confidence, 4)))
+            if refined.confidence >= least:
+                faces.append(_face(refined))
         return faces
 
     def _boxes(self, image: U8, hits: Sequence[Sequence[int]] | None = None) -> list[Box]:
@@ -321,9 +364,9 @@ class FaceFinder:
             return boxes
         grey = _grey(image)
         searches: list[tuple[str, Callable[[], object], int]] = [
-            ("alt2", lambda: grey, NEIGHBOURS),
-            ("alt2", lambda: cv2.equalizeHist(grey), 2),
-            ("default", lambda: cv2.equalizeHist(grey), NEIGHBOURS),
+            ("frontalface_alt2", lambda: grey, NEIGHBOURS),
+            ("frontalface_alt2", lambda: cv2.equalizeHist(grey), 2),
+            ("frontalface_default", lambda: cv2.equalizeHist(grey), NEIGHBOURS),
         ]
         for name, picture, neighbours in searches[0 if hits is None else 1 :]:
             self._local.checkpoint()
@@ -356,7 +399,7 @@ class FaceFinder:
         again for the same head.
         """
         self._local.checkpoint()
-        found = self._cascade("alt2").detectMultiScale(
+        found = self._cascade("frontalface_alt2").detectMultiScale(
             grey, 1.1, 0, minSize=(least, least), maxSize=(most, most)
         )
         # They are squares; OpenCV cuts off what a rounded one has beyond the picture.
@@ -367,9 +410,7 @@ class FaceFinder:
     ) -> "cv2.CascadeClassifier":  # OpenCV 5 has none; rendering needs none
         cascades: dict[str, cv2.CascadeClassifier] = self._local.__dict__.setdefault("cascades", {})
         if name not in cascades:
-            cascades[name] = cv2.CascadeClassifier(
-                str(CASCADES / f"haarcascade_frontalface_{name}.xml")
-            )
+            cascades[name] = cv2.CascadeClassifier(str(CASCADES / f"haarcascade_{name}.xml"))
         return cascades[name]
 
     def _yunet_boxes(self, image: U8) -> list[Box]:
@@ -496,7 +537,7 @@ def _chosen(found: Sequence[Face], faces: Faces) -> Sequence[Face]:
 
 
 def align(image: U8, points: Floats, size_px: int) -> U8:
-    """(S, S, 3) the similarity that brings the eye centres (points[:2]) to EYES; what lies outside
+    """(S, S, 3) the similarity that brings the pupils (points[:2]) to EYES; what lies outside
     the picture repeats its edge.
     """
     spin = _spin(points, size_px)
@@ -597,6 +638,12 @@ def _part(
     last = np.clip(np.ceil(corners.max(0) / factor) + 2, first + 1, cells).astype(np.int64)
     (left, top), (right, bottom) = first * factor, last * factor
     return image[top:bottom, left:right], first * factor
+
+
+def _face(refined: Refined) -> Face:
+    box = _upright(box_of_points(refined.points))
+    doubts = Doubts(*(round(share, 4) for share in vars(refined.doubts).values()))
+    return Face(box, refined.points, round(refined.confidence, 4), doubts)
 
 
 def _upright(box: Box) -> tuple[float, float, float, float]:

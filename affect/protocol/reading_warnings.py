@@ -10,12 +10,13 @@ from affect.card import ModelCard
 from affect.faces import Face
 from affect.protocol.messages import Predictions
 
-UNLIKE_TRAINING, HEAD_TURNED, FINDER_UNSURE, SMALL_FACE = (
-    "unlike_training",
-    "head_turned",
-    "finder_unsure",
-    "small_face",
-)
+UNLIKE_TRAINING = "unlike_training"
+HEAD_TURNED = "head_turned"
+FINDER_UNSURE = "finder_unsure"
+SMALL_FACE = "small_face"
+EYES_HIDDEN = "eyes_hidden"
+MOUTH_HIDDEN = "mouth_hidden"
+DRAWN = "drawn"
 
 
 @dataclass(frozen=True)
@@ -67,3 +68,11 @@ def _of_face(card: ModelCard, face: Face) -> Iterator[RowWarning]:
             f"below {limits.face_px:.0f} px much of it is guessed"
         )
         yield RowWarning(SMALL_FACE, detail)
+    for code, what, share, limit in (
+        (EYES_HIDDEN, "the eyes are hidden", face.doubts.eyes_hidden, limits.eyes_hidden),
+        (MOUTH_HIDDEN, "the mouth is hidden", face.doubts.mouth_hidden, limits.mouth_hidden),
+        (DRAWN, "the face is drawn, not photographed,", face.doubts.drawn, limits.drawn),
+    ):
+        if share >= limit:
+            detail = f"{what} with a probability of {share:.2f}; warned from {limit:.2f}"
+            yield RowWarning(code, detail)

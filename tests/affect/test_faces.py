@@ -300,7 +300,10 @@ def test_a_crop_of_a_file_decoded_at_a_fraction_is_that_of_the_whole_file(
     ((reference, whole),) = crops(finder, decode_header(header), size_px=64)
     assert face is not None and reference is not None
     assert np.abs(np.array(face.box) - reference.box).max() < 0.03 * reference.box[2]
-    assert np.abs(crop.astype(int) - whole).mean() < 3
+    apart = np.linalg.norm(reference.points[1] - reference.points[0])
+    # The network answers to another interpolation by hundredths of the distance between the eyes.
+    assert np.abs(face.points - reference.points)[:2].max() < 0.03 * apart
+    assert np.abs(crop.astype(int) - whole).mean() < 8
 
 
 class _Counted(FaceFinder):

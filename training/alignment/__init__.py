@@ -1,3 +1,3 @@
-"""The landmark network that turns a face finder's box into eye centres, nose tip and mouth corners:
+"""The landmark network that turns a face finder's box into pupils, nose tip and mouth corners:
 trained on renders.
 """

@@ -67,7 +67,7 @@ STEP = 100  # heads a process renders at a time
 @click.option(
     "--init",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="go on from this .onnx, with a third of the steps [random weights]",
+    help="go on from this .onnx, at half the rate; a third of the steps will do [random weights]",
 )
 def align(
     out: Path,
@@ -100,6 +100,7 @@ def align(
     )
     if cache and not cache.exists():
         rendered.save(cache)
+    torch.manual_seed(seed)  # what an older network has not is drawn
     start = load(init) if init else None
     network = train(rendered, steps=steps, seed=seed, photographs=learnt, start=start)
     export(network, out)

@@ -1,4 +1,4 @@
-"""A quarter of a million weights: box crop in, five points and a confidence out."""
+"""A quarter of a million weights: box crop in, five points, a confidence and doubts out."""
 
 import torch
 from torch import Tensor, nn
@@ -6,12 +6,14 @@ from torch.nn import functional as F
 
 from affect.faces import INPUT_PX
 
+DOUBTS = 3  # eyes hidden, mouth hidden, drawn
+
 MAP_PX = INPUT_PX // 2  # side of the maps that say where each point is
 
 
 class LandmarkNet(nn.Module):
-    """(B, 3, 64, 64) in [-1, 1] -> (B, 11): five points x, y in shares of the crop, and the logit
-    of "a face".
+    """(B, 3, 64, 64) in [-1, 1] -> (B, 14): five points x, y in shares of the crop, the logit of
+    "a face", and those of eyes hidden, mouth hidden and "drawn, not photographed".
 
     Down to 4 px for the whole face, up again to 32 px for the place; a point is the mean of its
     map's distribution (soft-argmax: Nibali et al., 2018), exact far below a pixel of the map.
@@ -29,6 +31,7 @@ class LandmarkNet(nn.Module):
         self.up8, self.up16, self.up32 = (_layer(n, n) for n in (64, 32, 20))
         self.maps = nn.Conv2d(20, 5, 1)
         self.face = nn.Linear(72 * 16, 1)
+        self.doubts = nn.Linear(72 * 16, DOUBTS)
         middles = (torch.arange(MAP_PX) + 0.5) / MAP_PX
         self.grid: Tensor
         self.register_buffer(
@@ -48,7 +51,8 @@ class LandmarkNet(nn.Module):
         up32 = self.up32(self.from32(at32) + _twice(self.from16(up16)))
         where = self.maps(up32).flatten(2).softmax(2)  # (B, 5, 1024)
         points = torch.matmul(where, self.grid).flatten(1)  # (B, 10)
-        return torch.cat([points, self.face(at4.flatten(1))], dim=1)
+        whole = at4.flatten(1)  # (B, 1152)
+        return torch.cat([points, self.face(whole), self.doubts(whole)], dim=1)
 
 
 def _layer(before: int, after: int, *, stride: int = 1) -> nn.Sequential:

@@ -13,6 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from affect.faces import INPUT_PX, Box, box_of_points, cut
+from training.alignment.doubts import doubtful
 from training.renderer.background import background
 from training.renderer.expressions import draw_state
 from training.renderer.face import LOOSE, render_face
@@ -41,7 +42,8 @@ FACELESS = (
     "rocket",
     "text",
 )
-TURNED = 0.12  # share of heads turned beyond what sittings show, up to 60 degrees
+TURNED = 0.25  # share of heads turned far to one side
+TURN = (0.5, 1.45)  # radians by which these are turned: up to profiles, of which sittings have none
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class HeadPictures:
 
 
 def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> HeadPictures:
-    """Heads first ... first + count - 1 of a seed, doing something.
+    """HeadPictures first ... first + count - 1 of a seed, doing something.
 
     `filling` brings them close, so that training sees every detail and takes away what it wants;
     without, heads are as large as sittings have them, down to 10 px between the eyes.
@@ -91,33 +93,44 @@ def render_heads(seed: int, first: int, count: int, *, filling: bool = True) -> 
 def _filling(scene: Scene, rng: Generator) -> Scene:
     """Large in the picture, and sometimes turned far to one side."""
     x, y, _ = scene.placement
-    yaw = (
-        float(rng.choice([-1, 1]) * rng.uniform(0.5, 1.05)) if rng.random() < TURNED else scene.yaw
-    )
+    yaw = float(rng.choice([-1, 1]) * rng.uniform(*TURN)) if rng.random() < TURNED else scene.yaw
     return replace(scene, placement=(0.3 * x, 0.3 * y, float(rng.uniform(0.6, 0.95))), yaw=yaw)
 
 
-def draw_boxes(
-    heads: HeadPictures, rows: NDArray[np.integer], rng: Generator
-) -> tuple[NDArray[np.uint8], Floats, Floats]:
-    """One training batch: crops (B, 64, 64, 3), points in the crop's frame [0, 1] (B, 5, 2), and 1
-    where there is a face (B,).
-    """
-    crops = np.empty((len(rows), INPUT_PX, INPUT_PX, 3), np.uint8)
-    targets = np.zeros((len(rows), 5, 2), np.float32)
-    face = (rng.random(len(rows)) >= NEGATIVES).astype(np.float32)
+@dataclass(frozen=True)
+class Boxes:
+    """One training batch of B boxes."""
+
+    crops: NDArray[np.uint8]  # (B, 64, 64, 3) RGB
+    points: Floats  # (B, 5, 2) in the crop's frame, [0, 1]
+    face: Floats  # (B,) 1 where there is a face
+    doubts: Floats  # (B, 3) 1 where eyes, mouth are hidden, where the face is drawn
+
+
+def draw_boxes(heads: HeadPictures, rows: NDArray[np.integer], rng: Generator) -> Boxes:
+    """A box around, or beside, each of the given heads."""
+    count = len(rows)
+    boxes = Boxes(
+        np.empty((count, INPUT_PX, INPUT_PX, 3), np.uint8),
+        np.zeros((count, 5, 2), np.float32),
+        (rng.random(count) >= NEGATIVES).astype(np.float32),
+        np.zeros((count, 3), np.float32),
+    )
     for i, row in enumerate(rows):
         image, points = heads.images[row], heads.points[row]
         box = moved(box_of_points(points), rng, CLOSE if rng.random() < CLOSE_SHARE else ROUGH)
-        if not face[i]:
+        if not boxes.face[i]:
             image, box = _elsewhere(image, box, rng)
-        crops[i], transform = cut(image, box)
-        targets[i] = (points @ transform[:, :2].T + transform[:, 2]) / INPUT_PX
-        crops[i] = _spoil(crops[i], rng)
+        crop, transform = cut(image, box)
+        placed = np.asarray((points @ transform[:, :2].T + transform[:, 2]) / INPUT_PX, np.float32)
+        crop = _spoil(crop, rng)
+        if boxes.face[i]:
+            crop, boxes.doubts[i] = doubtful(crop, placed, rng)
         if rng.random() < 0.5:
-            crops[i] = crops[i, :, ::-1]
-            targets[i] = (targets[i] * [-1, 1] + [1, 0])[[1, 0, 2, 4, 3]]
-    return crops, targets, face
+            crop = crop[:, ::-1]
+            placed = (placed * [-1, 1] + [1, 0])[[1, 0, 2, 4, 3]]
+        boxes.crops[i], boxes.points[i] = crop, placed
+    return boxes
 
 
 def moved(box: Box, rng: Generator, off: tuple[float, float, float] = ROUGH) -> Box:
@@ -134,10 +147,13 @@ def moved(box: Box, rng: Generator, off: tuple[float, float, float] = ROUGH) -> 
 
 
 def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDArray[np.uint8], Box]:
-    """A box that holds no face: in a photograph without any, on a bare background, beside the head,
-    or on a patch of it.
+    """A box that holds no face to read: in a photograph without any, on a bare background, beside
+    the head, on a patch of it, or on a head that stands on its crown.
     """
-    kind = rng.choice(["photograph", "background", "beside", "patch"], p=[0.4, 0.2, 0.2, 0.2])
+    kinds = ["photograph", "background", "beside", "patch", "upside down"]
+    kind = rng.choice(kinds, p=[0.35, 0.1, 0.15, 0.15, 0.25])
+    if kind == "upside down":
+        return image, replace(box, angle=box.angle + np.pi + float(rng.uniform(-0.6, 0.6)))
     if kind == "photograph":
         photograph = faceless()[int(rng.integers(len(FACELESS)))]
         return photograph, _anywhere(photograph, rng)

@@ -22,21 +22,22 @@ from tqdm import tqdm
 
 from affect.faces import INPUT_PX, Landmarks, box_of_points
 from training.alignment.network import LandmarkNet
-from training.alignment.pictures import HeadPictures, draw_boxes, moved
+from training.alignment.pictures import Boxes, HeadPictures, draw_boxes, moved
 
 BATCH = 64
 LEARNING_RATE = 2e-3
-GOING_ON = 0.25  # of it, for a network that goes on from another
+GOING_ON = 0.5  # of it, for a network that goes on from another
 AVERAGE_STEPS = 200  # half-life of the averaged weights that are kept
 EYES_WEIGHT = 2.0  # the eyes place the aligned crop; nose and mouth help to find them
 CONFIDENCE_WEIGHT = 0.02  # against points in shares of the crop
+DOUBTS_WEIGHT = 0.01
 SMALL_PX = 16.0
 PHOTOGRAPHS = 0.3  # share of a batch, where there are any
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Eye-centre error on held-out heads in inter-ocular distances, by the looks of serving, and
+    """Error of the pupils on held-out heads in inter-ocular distances, by the looks of serving, and
     confidence.
     """
 
@@ -61,7 +62,7 @@ def train(
 ) -> LandmarkNet:
     """Adam with a cosine from 2e-3 to 0; the average of the last weights is what is kept.
 
-    `start` goes on from a network, its normalisation as it is, at a quarter of the rate.
+    `start` goes on from a network, its normalisation as it is, at half the rate.
     """
     rendered = len(heads.images)
     if photographs is not None:
@@ -79,10 +80,8 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = highest * 0.5 * (1 + math.cos(math.pi * step / steps))
             rows = _rows(rendered, len(heads.images), rng)
-            crops, points, face = draw_boxes(heads, rows, rng)
-            loss = loss_of(
-                network(to_input(crops)), torch.from_numpy(points), torch.from_numpy(face)
-            )
+            drawn = draw_boxes(heads, rows, rng)
+            loss = loss_of(network(to_input(drawn.crops)), drawn)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -101,15 +100,21 @@ def _rows(rendered: int, all_of_them: int, rng: np.random.Generator) -> NDArray[
     return rows
 
 
-def loss_of(out: Tensor, points: Tensor, face: Tensor) -> Tensor:
+def loss_of(out: Tensor, boxes: Boxes) -> Tensor:
     """Distance of the points where there is a face and they lie in the crop, and cross-entropy of
-    "a face".
+    "a face" and, on faces, of the doubts.
     """
+    points, face = torch.from_numpy(boxes.points), torch.from_numpy(boxes.face)
     inside = ((points > -0.1) & (points < 1.1)).all(2, keepdim=True) & (face > 0.5)[:, None, None]
     off = F.smooth_l1_loss(out[:, :10].view(-1, 5, 2), points, beta=0.005, reduction="none")
     off = off * off.new_tensor([EYES_WEIGHT, EYES_WEIGHT, 1, 1, 1])[:, None]
     placed = (off * inside).sum() / inside.sum().clamp(min=1)
-    return placed + CONFIDENCE_WEIGHT * F.binary_cross_entropy_with_logits(out[:, 10], face)
+    sure = F.binary_cross_entropy_with_logits(out[:, 10], face)
+    doubts = F.binary_cross_entropy_with_logits(
+        out[:, 11:], torch.from_numpy(boxes.doubts), reduction="none"
+    )
+    doubted = (doubts.sum(1) * face).sum() / face.sum().clamp(min=1)
+    return placed + CONFIDENCE_WEIGHT * sure + DOUBTS_WEIGHT * doubted
 
 
 def to_input(crops: np.ndarray) -> Tensor:
@@ -174,7 +179,7 @@ def measure(landmarks: Landmarks, heads: HeadPictures, *, seed: int) -> Accuracy
     errors, confidences = np.empty(len(between)), np.empty(len(between))
     downs = np.empty(len(between))
     for row, (image, points) in enumerate(zip(heads.images, heads.points, strict=True)):
-        found, confidences[row] = landmarks.refine(image, moved(box_of_points(points), rng))
+        found, confidences[row], _ = landmarks.refine(image, moved(box_of_points(points), rng))
         off, across = found[:2] - points[:2], points[1] - points[0]
         errors[row] = np.linalg.norm(off, axis=1).mean() / between[row]
         downs[row] = (off @ [-across[1], across[0]]).mean() / between[row] ** 2

@@ -229,7 +229,7 @@ def relabel(folder: Path, out: Path) -> None:
 )
 @click.option(
     "--eyes",
-    help="the pictures are crops with eye centres at X1,Y1,X2,Y2 of their sides, the "
+    help="the pictures are crops with pupils at X1,Y1,X2,Y2 of their sides, the "
     "picture's left eye first",
 )
 @click.option(

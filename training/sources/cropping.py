@@ -82,7 +82,7 @@ class Cropping:
             )
             return crops(finder(), roomy, faces="largest", size_px=self.size_px)[0][1]
         except NoFaceError:
-            points, confidence = finder().landmarks.refine(
+            points, confidence, _ = finder().landmarks.refine(
                 image, Box(width / 2, height / 2, max(width, height))
             )
             if confidence < LEAST_CONFIDENCE:

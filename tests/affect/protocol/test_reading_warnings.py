@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affect.card import WarningLimits
-from affect.faces import Face
+from affect.faces import Doubts, Face
 from affect.protocol.messages import Predictions, PredictResponse
 from affect.protocol.reading_warnings import reading_warnings
 from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors
@@ -47,6 +47,9 @@ def test_nothing_is_said_against_a_plain_face() -> None:
         (predictions(pose=(0, 26, 0)), None, "head_turned"),
         (predictions(), replace(FACE, confidence=0.85), "finder_unsure"),
         (predictions(), replace(FACE, box=(0.0, 0.0, 47.0, 47.0)), "small_face"),
+        (predictions(), replace(FACE, doubts=Doubts(eyes_hidden=0.6)), "eyes_hidden"),
+        (predictions(), replace(FACE, doubts=Doubts(mouth_hidden=0.6)), "mouth_hidden"),
+        (predictions(), replace(FACE, doubts=Doubts(drawn=0.6)), "drawn"),
     ],
 )
 def test_each_limit_that_is_passed_is_warned_about(

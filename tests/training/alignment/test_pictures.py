@@ -49,9 +49,9 @@ def test_points_lie_on_the_face_in_their_order(heads: HeadPictures) -> None:
 
 
 def test_targets_follow_the_box(heads: HeadPictures) -> None:
-    _, targets, face = draw_boxes(heads, np.arange(12).repeat(20), np.random.default_rng(0))
-    shown = targets[face == 1]
-    assert 0.7 < face.mean() < 0.9
+    boxes = draw_boxes(heads, np.arange(12).repeat(20), np.random.default_rng(0))
+    shown = boxes.points[boxes.face == 1]
+    assert 0.7 < boxes.face.mean() < 0.9
     # most boxes sit on the eyes and mouth
     assert np.abs(np.median(shown[:, :2].mean(1), axis=0) - [0.5, 0.38]).max() < 0.08
     assert (shown[:, 0, 0] < shown[:, 1, 0]).mean() > 0.98  # mirrored pictures have mirrored points
