@@ -117,8 +117,8 @@ class ReadingWarning(_Answer):
     """Why not to believe a reading."""
 
     code: str
-    """unlike_training, head_turned, finder_unsure, small_face, eyes_hidden, mouth_hidden, drawn; others
-    may come."""
+    """unlike_training, head_turned, finder_unsure, small_face, eyes_hidden, mouth_hidden, drawn;
+    others may come."""
     detail: str
     """The figure and its limit, in a sentence."""
 
