@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from affect.client import AsyncClient as AsyncClient
     from affect.client import Client as Client
     from affect.local import Reader as Reader
+    from affect.marking.verification import verify as verify
 
-__all__ = ["AsyncClient", "Client", "Reader"]
+__all__ = ["AsyncClient", "Client", "Reader", "verify"]
 
 # Imported when they are asked for: `import affect` stays free of torch and of the network.
-_HOMES = {"Reader": "affect.local", "Client": "affect.client", "AsyncClient": "affect.client"}
+_HOMES = {
+    "Reader": "affect.local",
+    "Client": "affect.client",
+    "AsyncClient": "affect.client",
+    "verify": "affect.marking.verification",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -177,6 +177,77 @@ class PredictAnswer(_Answer):
     """One a picture, in the order of the request."""
 
 
+class SignedClaim(_Answer):
+    """What a C2PA manifest says."""
+
+    generator: str
+    """Program that signed."""
+    model: str | None = None
+    """Name and version of the model, when the claim is one of AffectGAN's."""
+    digest: str | None = None
+    """SHA-256 of the model's weights, likewise."""
+    actions: list[str]
+    """What was done, C2PA's names, such as `c2pa.created`."""
+    sources: list[str]
+    """IPTC digital source types of these actions."""
+    ingredients: int
+    """Pictures that it was made from and that are named."""
+
+
+class SignedManifest(_Answer):
+    """The signed C2PA claim in the file."""
+
+    valid: bool
+    """Whether the signature is whole and belongs to these pixels."""
+    trusted: bool
+    """Whether its certificate leads to one that this gateway trusts; its own among them."""
+    issuer: str
+    """Organisation that the certificate names."""
+    claim: SignedClaim
+    """What is claimed, true only as far as the signer is to be trusted."""
+    failures: list[str]
+    """C2PA's codes of what does not hold."""
+
+
+class Watermark(_Answer):
+    """The mark in the pixels. Anybody could have put it there: it is no signature."""
+
+    found: bool
+    """Whether it was found; small, turned or strongly changed pictures may have lost it."""
+    payload: str | None = None
+    """First 32 bits of the digest of the model's weights, hexadecimal."""
+    model: str | None = None
+    """Name and version of that model, where it is served here."""
+
+
+class VerifyResult(_Answer):
+    """What marks one picture has, or its error."""
+
+    index: int
+    """Place of the picture in the request, from 0."""
+    status: Literal["ok", "error"]
+    """`ok`: it was looked at; `error`: there is an error."""
+    signed: SignedManifest | None = None
+    """The last claim in the file; null: it has none."""
+    watermark: Watermark | None = None
+    """The mark in the pixels."""
+    metadata: bool | None = None
+    """Whether unsigned metadata (IPTC digital source type) says that a model made it."""
+    edited: bool | None = None
+    """Whether a valid claim says that a model changed another picture; null: nothing says."""
+    verdict: Literal["made here", "made by AI", "unknown"] | None = None
+    """`made here`: signed by this gateway; `unknown`: no mark, which proves nothing."""
+    error: RowProblem | None = None
+    """Why it could not be looked at."""
+
+
+class VerifyAnswer(_Answer):
+    """Answers in the order of the pictures."""
+
+    results: list[VerifyResult]
+    """One a picture, in the order of the request."""
+
+
 class GenerateResult(_Answer):
     """One face: what was asked of the model in full, and what the predictor reads off the
     picture.

@@ -165,6 +165,19 @@ class ExplainOptions(_OneFace):
     )
 
 
+class VerifyOptions(_Request):
+    """/v1/verify has no options."""
+
+
+class VerifyBody(_Request):
+    """The JSON form of /v1/verify."""
+
+    images: list[ImageContent]
+    """1 to 64 pictures."""
+    options: VerifyOptions = VerifyOptions()
+    """None so far."""
+
+
 class ExplainBody(_Request):
     """The JSON form of /v1/explain."""
 

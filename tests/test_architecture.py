@@ -44,8 +44,8 @@ LIGHT = (
 # The files and packages directly in each of these, which import only what stands before them.
 ORDER = {
     "affect": """
-        version allocator catalogue labels card precision rows image_headers images marking
-        picture_grid faces cores inputs answers archive artefacts model_folders networks
+        version allocator catalogue labels card precision rows image_headers images
+        picture_grid faces cores inputs answers archive artefacts model_folders marking networks
         reading_network model runtime ssgan2019 factory judge counterfactual protocol batches client
         local cli
     """,

@@ -21,6 +21,8 @@ from affect.answers import (
     PredictResult,
     Readiness,
     RowProblem,
+    VerifyAnswer,
+    VerifyResult,
 )
 from affect.card import ModelCard
 from affect.client.batches import BATCH_BYTES, BATCH_IMAGES, Loaded, batches, form, packed
@@ -28,14 +30,15 @@ from affect.client.transport import Answer, ApiError, OnWait, Transport, cancel
 from affect.inputs import Pictures
 
 M = TypeVar("M", bound=BaseModel)
-R = TypeVar("R", PredictResult, ExplainResult)
+R = TypeVar("R", PredictResult, ExplainResult, VerifyResult)
 Operation = Literal["predict", "generate", "explain"]
 FinalAnswer = PredictAnswer | GenerateAnswer | ExplainAnswer
 Progress = Callable[[int], None]  # called with the number of pictures answered so far
-ANSWERS: dict[Operation, type[FinalAnswer]] = {
+ANSWERS: dict[Operation | Literal["verify"], type[Any]] = {
     "predict": PredictAnswer,
     "generate": GenerateAnswer,
     "explain": ExplainAnswer,
+    "verify": VerifyAnswer,
 }
 POLL_SECONDS = 1.0
 TOO_LARGE = 413
@@ -45,7 +48,7 @@ TOO_LARGE = 413
 class _PictureOperation(Generic[R]):
     """An operation on pictures: where it is asked for, and what one picture's answer is."""
 
-    operation: Literal["predict", "explain"]
+    operation: Literal["predict", "explain", "verify"]
     result: type[R]
 
 
@@ -53,6 +56,7 @@ PREDICT, EXPLAIN = (
     _PictureOperation("predict", PredictResult),
     _PictureOperation("explain", ExplainResult),
 )
+VERIFY = _PictureOperation("verify", VerifyResult)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ class AsyncClient:
         """Name and answer of one picture after the other, as they come."""
         async for one in self._each(PREDICT, pictures, options, progress):
             yield one.name, one.result
+
+    async def verify(self, pictures: Pictures, *, progress: Progress | None = None) -> VerifyAnswer:
+        """Which marks pictures have: signed claims, a watermark. Answers stand in their order."""
+        each = [one async for one in self._each(VERIFY, pictures, {}, progress)]
+        return VerifyAnswer(results=[one.result for one in each])
 
     async def explain(
         self,
@@ -321,8 +330,9 @@ class AsyncClient:
                 f"{reply.url} answered {len(answer.results)} of {len(good)} pictures: is it the "
                 "gateway?"
             )
+        model = None if isinstance(answer, VerifyAnswer) else answer.model
         return {
-            one.index: _Answered(one.name, _renumbered(reading, result, one.index), answer.model)
+            one.index: _Answered(one.name, _renumbered(reading, result, one.index), model)
             for one, result in zip(good, answer.results, strict=True)
         }
 

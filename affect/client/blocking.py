@@ -16,6 +16,7 @@ from affect.answers import (
     ModelList,
     PredictAnswer,
     PredictResult,
+    VerifyAnswer,
 )
 from affect.card import ModelCard
 from affect.client.async_client import AsyncClient, FinalAnswer, Operation, Progress
@@ -67,6 +68,10 @@ class Client:
     ) -> Iterator[tuple[str, PredictResult]]:
         """See `AsyncClient.predict_each`."""
         return self._each(self._client.predict_each(pictures, progress=progress, **options))
+
+    def verify(self, pictures: Pictures, *, progress: Progress | None = None) -> VerifyAnswer:
+        """See `AsyncClient.verify`."""
+        return self._do(self._client.verify(pictures, progress=progress))
 
     def explain(
         self,

@@ -1,7 +1,8 @@
 """What says of a picture that a model drew it: signed claims and a watermark, and what finds them.
 
 `credentials` are the operator's certificate and key, `claims` what is said, `signing` puts it into
-a file and reads it, `marker` writes whole pictures.
+a file and reads it, `watermark` is in the pixels, `marker` writes whole pictures, and
+`verification` says of any picture which marks it has.
 """
 
 from affect.marking.claims import Claim

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.images import encode
+from affect.marking import watermark
 from affect.marking.claims import Claim
 from affect.marking.credentials import MarkingSettings, credentials
 from affect.marking.signing import Signer
@@ -36,8 +37,14 @@ class Marker:
         """
         if not claim.by_ai:
             return self.signer.sign(encode(image, media_type), media_type, claim, source)
-        content = encode(image, media_type, synthetic=claim.about)
+        marked = watermark.embed(image, int(short_digest(claim.digest), 16))
+        content = encode(marked, media_type, synthetic=claim.about)
         return self.signer.sign(content, media_type, claim, source)
+
+
+def short_digest(digest: str) -> str:
+    """The start of a model's digest that a watermark has room for: 32 bits, hexadecimal."""
+    return digest[: watermark.PAYLOAD_BITS // 4] or "0"
 
 
 @cache

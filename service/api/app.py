@@ -13,7 +13,13 @@ from starlette.requests import ClientDisconnect
 
 from affect import __version__
 from service import problems
-from service.api import inference_routes, job_routes, open_inference, status_routes
+from service.api import (
+    inference_routes,
+    job_routes,
+    open_inference,
+    status_routes,
+    verification_route,
+)
 from service.api.lifespan import GatewayParts, open_state
 from service.api.middleware import RequestMiddleware
 from service.api.openapi_extras import complete
@@ -30,6 +36,7 @@ from service.settings import Settings
 
 ROUTERS = (
     inference_routes.router,
+    verification_route.router,
     status_routes.router,
     job_routes.router,
     open_inference.router,

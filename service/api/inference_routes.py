@@ -74,14 +74,19 @@ def _docs(answer: type[BaseModel], body: str, options: str | None) -> dict[str, 
     for status, facts in STATUSES.items():
         responses[status] = openapi_response(facts.description, facts.headers)
     content = {"application/json": {"schema": _reference(body)}}
-    if options is not None:
-        content |= _image_forms(options)
+    plain = {"required": True, "content": content}
     extra = {
-        "requestBody": {"required": True, "content": content},
+        "requestBody": plain if options is None else image_body(body, options),
         "parameters": PARAMETERS,
         "security": SECURITY,
     }
     return {"response_model": None, "responses": responses, "openapi_extra": extra}
+
+
+def image_body(body: str, options: str) -> dict[str, Any]:
+    """The forms in which pictures come; both are names of schemas."""
+    forms = {"application/json": {"schema": _reference(body)}} | _image_forms(options)
+    return {"required": True, "content": forms}
 
 
 def _image_forms(options: str) -> dict[str, Any]:

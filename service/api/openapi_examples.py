@@ -35,6 +35,7 @@ _JOB_DOCUMENT: Json = {
 }
 EXAMPLES: Json = {
     "PredictBody": {"images": [{"content": _PIXEL}], "options": {"faces": "none"}},
+    "VerifyBody": {"images": [{"content": _PIXEL}]},
     "GenerateBody": {
         "items": [{"aus": {"AU12": 0.9}, "valence": 0.7, "arousal": 0.2, "seed": 7}],
         "format": "png",

@@ -22,6 +22,8 @@ from service.schemas import (
     ImageContent,
     PredictBody,
     PredictOptions,
+    VerifyBody,
+    VerifyOptions,
 )
 
 M = TypeVar("M", bound=BaseModel)
@@ -63,6 +65,11 @@ def parse_inference_request(
     if operation == "predict":
         return InferenceRequest(operation, _images(body, PredictBody, PredictOptions, max_images))
     return InferenceRequest(operation, _images(body, ExplainBody, ExplainOptions, max_images))
+
+
+def parse_verification(body: ReceivedBody, *, max_images: int) -> VerifyBody:
+    """The same for /v1/verify."""
+    return _images(body, VerifyBody, VerifyOptions, max_images)
 
 
 def image_contents(images: Sequence[bytes]) -> list[ImageContent]:

@@ -28,6 +28,7 @@ from affect.images import (
     Header,
     ImageError,
     checked_header,
+    decode_header,
     decoding_seconds,
 )
 from service.inference.fair_slots import FairSlots
@@ -104,6 +105,20 @@ class Preprocessor:
         work = [self._crops_of(image, faces, size_px) for image in images]
         return list(await asyncio.gather(*work))
 
+    async def decoded(self, content: bytes) -> DecodedImage:
+        """A picture at a size fit for looking at it. Raises ImageError."""
+        if isinstance(content, NotBase64):
+            raise ImageError("not_base64", "Not base64", NOT_BASE64.format(content.text))
+        header = await self.run(checked_header, content, max_pixels=self.max_pixels)
+        if decoding_seconds(header) > SLOW_SECONDS:
+            return await self.slow.decode(header, longest_px=LONGEST_PX)
+        return await self.run(decode_header, header, longest_px=LONGEST_PX)
+
+    def problem(self, error: ImageError | NoFaceError) -> RowProblem:
+        """Of one picture, counted."""
+        self.metrics.rejected.labels(error.code).inc()
+        return row_problem(error.code, error.title, error.detail)
+
     async def _crops_of(
         self, content: bytes, faces: Faces, size_px: int
     ) -> list[Crop] | RowProblem:
@@ -119,8 +134,7 @@ class Preprocessor:
                 found = await self._ended_with(search, search.crops, image)
             return found
         except (ImageError, NoFaceError) as error:
-            self.metrics.rejected.labels(error.code).inc()
-            return row_problem(error.code, error.title, error.detail)
+            return self.problem(error)
         except (cv2.error, ArithmeticError, ValueError, LookupError) as error:
             log.exception("a picture of %d bytes cannot be prepared", len(content))
             self.metrics.rejected.labels("unusable").inc()

@@ -98,6 +98,12 @@ class Metrics:
         )
         self.drift = DriftCollector()
         registry.register(self.drift)
+        self.verified = Counter(
+            "affectgan_pictures_verified_total",
+            "Pictures that /v1/verify looked at, by verdict",
+            ["verdict"],
+            registry=registry,
+        )
         self.rejected = Counter(
             "affectgan_images_rejected_total",
             "Pictures that failed alone",

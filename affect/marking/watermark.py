@@ -1,0 +1,272 @@
+"""A watermark of 32 bits in the pixels: it stays where a file's metadata is stripped.
+
+Spread spectrum with the picture known when it is embedded (Cox, Miller & McKellips 1999,
+"Watermarking as communications with side information"): random directions among the middle
+frequencies of the luminance carry one chip each. Embedding moves the picture's own projection on
+every direction to the wanted side by a margin, so the picture itself is no noise. 36 bits are coded
+as six words of the biorthogonal code (32, 6), which a Hadamard transform decodes softly.
+
+A picture is looked at on a canvas of 128 px, whole and, where that finds nothing, as a crop of a
+larger one, at many scales and every shift.
+
+False positives, in theory: signs of the chips are a fixed random word, so for a picture that does
+not know them the correlation of N = 192 chips with one codeword exceeds t with a probability of at
+most exp(-N t^2 / 2) (Hoeffding 1963). `find` takes the best of 2^32 codewords over `trials` places,
+and its threshold makes that union bound 1e-7. The key is public: anybody can read, add or remove
+the mark. It is no signature.
+
+Shape letters: D coordinates of the band, N chips, P places.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+CANVAS = 128  # px
+PAYLOAD_BITS, SPARE_BITS, WORD_BITS, WORD_CHIPS = 32, 4, 6, 32
+CHIPS = (PAYLOAD_BITS + SPARE_BITS) // WORD_BITS * WORD_CHIPS  # 192
+LOW, HIGH = 8.0, 30.0  # cycles a canvas
+# dB of a marked picture, of which rounding takes a tenth: the first is tried first, and kept when
+# the mark would outlive a JPEG of quality 60 and half the size.
+STRENGTHS = (43.5, 40.5)
+RESERVE = 0.08  # of the score, in that trial
+ROUNDS = 4  # whitening is not linear, so the pattern is found in steps
+KEPT_WRONG = 0.05  # of the chips, which would cost most to turn; the code bears it
+EVEN = 3.0  # grey levels: neighbourhoods that vary less are not lifted to the others' strength
+TILT = 2.0  # directions lean to higher frequencies by this power, where a picture has less
+LIMIT = 2.0  # times the median: a chip counts for no more
+FALSE_POSITIVES = 1e-7
+SHARES = tuple(np.round(np.arange(0.98, 0.745, -0.015), 3))  # of the side that a crop may have
+KEY = 20261126
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+Floats = NDArray[np.floating]
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a picture."""
+
+    payload: int  # 32 bits
+    score: float  # correlation of the chips with the codeword, 0 to 1
+    share: float  # of the side of the picture that was marked
+
+
+@dataclass(frozen=True)
+class _Band:
+    """The frequencies that carry chips, and which coordinate belongs to which chip."""
+
+    rows: NDArray[np.intp]  # (D / 2,)
+    columns: NDArray[np.intp]
+    frequency: Floats  # (D / 2, 2) cycles a px, down and right
+    chip: NDArray[np.intp]  # (D,)
+    sign: Floats  # (D,) of length 1 within a chip
+    scramble: Floats  # (N,) +1 or -1
+
+
+@cache
+def _band() -> _Band:
+    """The half plane of the ring, dealt out to the chips by chance."""
+    down = np.fft.fftfreq(CANVAS)[:, None] * CANVAS
+    right = np.fft.rfftfreq(CANVAS)[None] * CANVAS
+    radius = np.hypot(down, right)
+    rows, columns = np.nonzero((radius >= LOW) & (radius <= HIGH) & (right > 0))
+    rng = np.random.default_rng(KEY)
+    chip = rng.permutation(np.arange(2 * len(rows)) % CHIPS)
+    weight = np.tile(radius[rows, columns] ** TILT, 2)
+    weight /= np.sqrt(np.bincount(chip, weight**2))[chip]
+    sign = rng.choice([-1.0, 1.0], len(chip)) * weight
+    frequency = np.stack([down[rows, 0], right[0, columns]], axis=1) / CANVAS
+    scramble = rng.choice([-1.0, 1.0], CHIPS)
+    return _Band(rows, columns, frequency, chip, sign, scramble)
+
+
+@cache
+def _hadamard() -> Floats:
+    """(32, 32) of Sylvester's construction."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < WORD_CHIPS:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix
+
+
+# -- embedding -------------------------------------------------------------------------------------
+
+
+def embed(image: U8, payload: int) -> U8:
+    """The image (H, W, 3) with a payload of 32 bits.
+
+    Raises ValueError for a payload that does not fit.
+    """
+    if not 0 <= payload < 2**PAYLOAD_BITS:
+        raise ValueError(f"payload is {payload}; give a number of {PAYLOAD_BITS} bits")
+    for strength in STRENGTHS[:-1]:
+        marked = _embedded(image, payload, strength)
+        if _survives(marked):
+            return marked
+    return _embedded(image, payload, STRENGTHS[-1])
+
+
+def _embedded(image: U8, payload: int, strength: float) -> U8:
+    wanted = _codeword(payload << SPARE_BITS)
+    most = 10 ** (-strength / 20) * 255 * CANVAS  # length of the pattern on the canvas
+    pattern, base = np.zeros((CANVAS, CANVAS), np.float32), _canvas(image)
+    for _ in range(ROUNDS):
+        seen, gain = _whitened(np.clip(base + pattern, 0, 255))
+        scale = float((gain**2).mean())
+        missing = _missing(_chips(_coordinates(seen)) * wanted, most * np.sqrt(scale)) * wanted
+        pattern += _pattern(missing) * gain / scale
+        pattern *= min(1.0, most / max(float(np.linalg.norm(pattern)), 1e-9))
+    size = (image.shape[1], image.shape[0])
+    grown = cv2.resize(pattern, size, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(np.rint(image + grown[..., None]), 0, 255), np.uint8)
+
+
+def _survives(marked: U8) -> bool:
+    _, code = cv2.imencode(".jpg", marked, [cv2.IMWRITE_JPEG_QUALITY, 60])
+    half = cv2.resize(marked, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    changed = (cv2.imdecode(code, cv2.IMREAD_COLOR_RGB), half)
+    scores = [_whole(np.asarray(one, np.uint8)).score for one in changed]
+    return min(scores) >= THRESHOLD + RESERVE
+
+
+def _missing(chips: Floats, most: float) -> Floats:
+    """(N,) what lifts the chips to one margin, the highest whose length is at most `most`; the
+    KEPT_WRONG that would cost most stay as they are.
+    """
+    order = np.sort(chips)[round(len(chips) * KEPT_WRONG) :]
+    low, high = float(order[0]), float(order[-1]) + most
+    for _ in range(30):
+        margin = (low + high) / 2
+        length = np.sqrt((np.maximum(margin - order, 0) ** 2).sum())
+        low, high = (margin, high) if length < most else (low, margin)
+    return np.where(chips >= order[0], np.maximum(low - chips, 0), 0)
+
+
+def _codeword(bits: int) -> Floats:
+    """(N,) chips of 36 bits, +1 or -1."""
+    words = [(bits >> (WORD_BITS * place)) % 2**WORD_BITS for place in range(CHIPS // WORD_CHIPS)]
+    rows = [_hadamard()[word >> 1] * (1 - 2 * (word & 1)) for word in words]
+    return np.concatenate(rows) * _band().scramble
+
+
+def _pattern(chips: Floats) -> Floats:
+    """(S, S) the least picture whose chips are these (N,)."""
+    band = _band()
+    values = (chips[band.chip] * band.sign).reshape(2, -1) * (CANVAS / np.sqrt(2))
+    spectrum = np.zeros((CANVAS, CANVAS // 2 + 1), np.complex128)
+    spectrum[band.rows, band.columns] = values[0] + 1j * values[1]
+    return np.fft.irfft2(spectrum, (CANVAS, CANVAS)).astype(np.float32)
+
+
+# -- finding ---------------------------------------------------------------------------------------
+
+
+def find(image: U8) -> Found | None:
+    """What a picture (H, W, 3) carries; None when nothing is found at the threshold."""
+    whole = _whole(image)
+    if whole.score >= THRESHOLD:
+        return whole
+    crops = [_crop(image, share) for share in SHARES]
+    best = max(crops, key=lambda one: one.score)
+    return best if best.score >= THRESHOLD else None
+
+
+# (32, 2) rows and signs of the first word's code whose lowest bits, the spare ones, are 0.
+_SPARE_IS_ZERO = (np.arange(2 * WORD_CHIPS) % 2**SPARE_BITS == 0).reshape(WORD_CHIPS, 2)
+
+
+def _places(share: float) -> int:
+    """Shifts of a crop that are tried along a side."""
+    return CANVAS - round(CANVAS * share) + 1
+
+
+TRIALS = 1 + sum(_places(share) ** 2 for share in SHARES)
+THRESHOLD = float(np.sqrt(2 / CHIPS * np.log(2.0**PAYLOAD_BITS * TRIALS / FALSE_POSITIVES)))
+
+
+def _whole(image: U8) -> Found:
+    """What a picture that was not cropped carries, at any score."""
+    return _best(_coordinates(_whitened(_canvas(image))[0])[None], 1.0)
+
+
+def _crop(image: U8, share: float) -> Found:
+    """The best place of a picture that is `share` of the marked one's sides."""
+    side = round(CANVAS * share)
+    inner, _ = _whitened(cv2.resize(_luma(image), (side, side), interpolation=cv2.INTER_AREA))
+    canvas = np.zeros((CANVAS, CANVAS), np.float32)
+    canvas[:side, :side] = inner
+    band = _band()
+    spectrum = _complex(canvas)
+    steps = np.arange(_places(share))
+    turn = [np.exp(-2j * np.pi * np.outer(steps, band.frequency[:, axis])) for axis in (0, 1)]
+    moved = (turn[0][:, None] * turn[1][None]).reshape(-1, len(spectrum)) * spectrum
+    return _best(np.concatenate([moved.real, moved.imag], axis=1), share)
+
+
+def _best(coordinates: Floats, share: float) -> Found:
+    """Of P places (P, D) the one whose chips come nearest to a codeword."""
+    chips = _chips(coordinates)
+    typical = np.median(np.abs(chips), axis=1, keepdims=True) * LIMIT
+    chips = np.clip(chips, -typical, typical)
+    words = (chips * _band().scramble).reshape(len(chips), -1, WORD_CHIPS) @ _hadamard()
+    # The spare bits are the lowest of the first word and are 0.
+    both = np.stack([words, -words], axis=-1)  # (P, words, row of the code, sign)
+    both[:, 0] = np.where(_SPARE_IS_ZERO, both[:, 0], -np.inf)
+    flat = both.reshape(len(chips), CHIPS // WORD_CHIPS, -1)
+    chosen = flat.argmax(2)
+    score = flat.max(2).sum(1) / (np.linalg.norm(chips, axis=1) * np.sqrt(CHIPS)).clip(1e-9)
+    at = int(score.argmax())
+    bits = sum(int(word) << (WORD_BITS * place) for place, word in enumerate(chosen[at]))
+    return Found(bits >> SPARE_BITS, float(score[at]), share)
+
+
+# -- a picture's chips -----------------------------------------------------------------------------
+
+
+def _luma(image: U8) -> Floats:
+    return np.asarray(image.astype(np.float32) @ LUMA)
+
+
+def _canvas(image: U8) -> Floats:
+    """(S, S) luminance of a whole picture."""
+    grey = _luma(image)
+    if grey.shape == (CANVAS, CANVAS):
+        return grey
+    return cv2.resize(grey, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
+
+
+def _whitened(grey: Floats) -> tuple[Floats, Floats]:
+    """Without what lies below the band, every neighbourhood equally strong; and the gains."""
+    flat = grey - cv2.GaussianBlur(grey, (0, 0), CANVAS / LOW / 3)
+    gain = 1 / (np.sqrt(cv2.GaussianBlur(flat * flat, (0, 0), CANVAS / LOW / 3)) + EVEN)
+    return flat * gain, gain
+
+
+def _complex(canvas: Floats) -> NDArray[np.complexfloating]:
+    """(D / 2,) of the band, so that its real and imaginary parts are orthonormal coordinates."""
+    band = _band()
+    return np.fft.rfft2(canvas)[band.rows, band.columns] * (np.sqrt(2) / CANVAS)
+
+
+def _coordinates(canvas: Floats) -> Floats:
+    spectrum = _complex(canvas)
+    return np.concatenate([spectrum.real, spectrum.imag])
+
+
+def _chips(coordinates: Floats) -> Floats:
+    """(..., N) projections on the chips' directions."""
+    return np.asarray(coordinates, np.float32) @ _dealt()
+
+
+@cache
+def _dealt() -> Floats:
+    """(D, N) whose columns are the directions."""
+    band = _band()
+    matrix = np.zeros((len(band.chip), CHIPS), np.float32)
+    matrix[np.arange(len(band.chip)), band.chip] = band.sign
+    return matrix

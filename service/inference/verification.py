@@ -1,0 +1,77 @@
+"""Which marks pictures have: decoded and searched in the threads of the preprocessor."""
+
+import asyncio
+from collections.abc import Sequence
+
+from affect.answers import (
+    SignedClaim,
+    SignedManifest,
+    VerifyResult,
+    Watermark,
+)
+from affect.images import ImageError
+from affect.marking.marker import short_digest
+from affect.marking.signing import Manifest
+from affect.marking.verification import Verification, Verifier
+from service.inference.model_registry import ModelRegistry
+
+
+async def verify_pictures(models: ModelRegistry, images: Sequence[bytes]) -> list[VerifyResult]:
+    """One result a picture; a bad one fails alone."""
+    names = {
+        short_digest(one.card.digest): f"{one.card.name} {one.card.version}"
+        for one in models.versions
+    }
+    verifier = Verifier(models.marker, names)
+    work = [_verified(models, verifier, index, image) for index, image in enumerate(images)]
+    return list(await asyncio.gather(*work))
+
+
+async def _verified(
+    models: ModelRegistry, verifier: Verifier, index: int, content: bytes
+) -> VerifyResult:
+    preprocessor = models.preprocessor
+    try:
+        image = await preprocessor.decoded(content)
+        found = await preprocessor.run(verifier.verify, content, image.pixels)
+    except ImageError as error:
+        problem = preprocessor.problem(error)
+        return VerifyResult(index=index, status="error", error=problem)
+    models.metrics.verified.labels(found.verdict).inc()
+    return verification_result(index, found)
+
+
+def verification_result(index: int, found: Verification) -> VerifyResult:
+    """As /v1/verify has it."""
+    manifest = found.manifest
+    return VerifyResult(
+        index=index,
+        status="ok",
+        signed=None if manifest is None else _signed(manifest),
+        watermark=Watermark(
+            found=found.watermark is not None, payload=found.payload, model=found.model
+        ),
+        metadata=found.metadata,
+        edited=found.edited,
+        verdict=found.verdict,
+    )
+
+
+def _signed(manifest: Manifest) -> SignedManifest:
+    model, actions = manifest.model, manifest.actions
+    sources = {str(one["digitalSourceType"]) for one in actions if "digitalSourceType" in one}
+    claim = SignedClaim(
+        generator=manifest.generator,
+        model=f"{model.get('name')} {model.get('version')}" if model else None,
+        digest=model.get("digest"),
+        actions=[str(one.get("action")) for one in actions],
+        sources=sorted(sources),
+        ingredients=manifest.ingredients,
+    )
+    return SignedManifest(
+        valid=manifest.valid,
+        trusted=manifest.trusted,
+        issuer=manifest.issuer,
+        claim=claim,
+        failures=list(manifest.failures),
+    )

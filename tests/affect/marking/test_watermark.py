@@ -1,0 +1,94 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from affect.marking import watermark
+from affect.marking.watermark import embed, find
+from tests.support import cartoons
+
+U8 = NDArray[np.uint8]
+PAYLOAD = 0xC0FFEE11
+
+
+def _face(side: int = 128) -> U8:
+    """A cartoon, as soft as a drawn face, with the grain of a photograph."""
+    flat = cv2.resize(cartoons.draw(cartoons.STATES["happiness"], 7), (side, side))
+    drawn = cv2.GaussianBlur(flat, (0, 0), side / 64)
+    grain = np.random.default_rng(0).normal(0, 3, drawn.shape)
+    return np.clip(drawn + cv2.GaussianBlur(grain, (0, 0), 1), 0, 255).astype(np.uint8)
+
+
+FACE = _face()
+MARKED = embed(FACE, PAYLOAD)
+
+
+def _jpeg(image: U8, quality: int) -> U8:
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "JPEG", quality=quality)
+    with Image.open(out) as read:
+        return np.asarray(read.convert("RGB"))
+
+
+def _resized(image: U8, factor: float) -> U8:
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+
+
+CHANGES = {
+    "nothing": MARKED,
+    "jpeg 60": _jpeg(MARKED, 60),
+    "half and back": _resized(_resized(MARKED, 0.5), 2),
+    "colour": np.clip(MARKED * np.array([1.1, 1.0, 0.95]) + 6, 0, 255).astype(np.uint8),
+    "crop to 80 %": MARKED[9:111, 17:119],
+    "screenshot": _jpeg(_resized(MARKED, 1.37), 80),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_mark_is_found_after(change: str) -> None:
+    found = find(CHANGES[change])
+    assert found is not None and found.payload == PAYLOAD
+
+
+@pytest.mark.parametrize("side", [128, 256, 512])
+def test_the_mark_is_not_seen(side: int) -> None:
+    face = _face(side)
+    error = np.mean((embed(face, PAYLOAD).astype(float) - face) ** 2)
+    assert 10 * np.log10(255**2 / error) >= 40
+
+
+@pytest.mark.parametrize("side", [256, 512])
+def test_larger_pictures_carry_it_too(side: int) -> None:
+    found = find(_jpeg(embed(_face(side), PAYLOAD), 60))
+    assert found is not None and found.payload == PAYLOAD
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_found_where_nothing_is(seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (128, 128, 3)).astype(np.uint8)
+    assert find(noise) is None
+
+
+def test_nothing_is_found_in_a_face_or_in_an_even_picture() -> None:
+    assert find(FACE) is None and find(np.full((128, 128, 3), 90, np.uint8)) is None
+
+
+def test_an_even_picture_can_be_marked_and_other_payloads_differ() -> None:
+    even = np.full((128, 128, 3), 90, np.uint8)
+    found = find(embed(even, 7))
+    assert found is not None and found.payload == 7
+
+
+def test_a_payload_of_more_than_32_bits_is_refused() -> None:
+    with pytest.raises(ValueError, match="32 bits"):
+        embed(FACE, 2**32)
+
+
+def test_chance_finds_a_codeword_less_often_than_the_bound_allows() -> None:
+    exponent = watermark.CHIPS * watermark.THRESHOLD**2 / 2
+    bound = 2.0**watermark.PAYLOAD_BITS * watermark.TRIALS * np.exp(-exponent)
+    assert bound == pytest.approx(watermark.FALSE_POSITIVES, rel=1e-6)

@@ -1,0 +1,39 @@
+"""POST /v1/verify: a picture in each of the three forms, good and bad."""
+
+import base64
+
+from affect.images import encode
+from tests.support.gateway import Gateway
+from tests.support.pictures import FACE, encoded, packed
+
+
+def test_what_the_gateway_drew_is_made_here(gateway: Gateway) -> None:
+    drawn = gateway.post("/v1/generate", {"items": [{"seed": 3}]}).json["results"][0]["image"]
+    result = gateway.post("/v1/verify", {"images": [{"content": drawn["content"]}]})
+    found = result.json["results"][0]
+    assert found["verdict"] == "made here" and found["signed"]["valid"]
+    assert found["signed"]["claim"]["actions"][0] == "c2pa.created" and found["edited"] is False
+
+
+def test_an_explained_face_is_said_to_be_edited_and_its_first_frame_is_not(
+    gateway: Gateway,
+) -> None:
+    options = {"faces": "none", "question": {"valence": 0.9}}
+    body = {"images": packed(encoded(FACE)), "options": options}
+    one = gateway.post("/v1/explain", body).json["results"][0]
+    pictures = [one["counterfactual"]["image"], one["frames"][0]]
+    images = [{"content": picture["content"]} for picture in pictures]
+    changed, first = gateway.post("/v1/verify", {"images": images}).json["results"]
+    assert changed["edited"] and changed["verdict"] == "made here"
+    assert first["signed"]["valid"] and not first["edited"] and first["verdict"] == "unknown"
+
+
+def test_a_bad_picture_fails_alone_and_a_plain_one_is_unknown(gateway: Gateway) -> None:
+    images = [{"content": base64.b64encode(b"nothing").decode()}, *packed(encode(FACE))]
+    bad, plain = gateway.post("/v1/verify", {"images": images}).json["results"]
+    assert bad["status"] == "error" and bad["error"]["status"] == 415
+    assert plain["verdict"] == "unknown" and not plain["watermark"]["found"]
+
+
+def test_no_picture_at_all_is_refused(gateway: Gateway) -> None:
+    assert gateway.post("/v1/verify", {"images": []}).status == 422
