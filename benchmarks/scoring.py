@@ -140,7 +140,7 @@ def _kill_a_node(cluster: Any) -> None:
 
 
 def _ours() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    return [*psutil.Process().children(recursive=True)]
 
 
 def _command_line(process: psutil.Process) -> list[str]:
