@@ -262,8 +262,10 @@ async def _measure(name: str, attack: Attack) -> str:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        lines = len(target.log.read_bytes().splitlines())
-        seen.note += f"{lines} lines of log"
+        lines = target.log.read_text().splitlines()
+        seen.note += f"{len(lines)} lines of log"
+        if any(status == "500" for status, *_ in seen.answers):
+            click.echo("\n".join(lines), err=True)
     return seen.row(name)
 
 

@@ -114,7 +114,7 @@ class FairSlots:
         except asyncio.CancelledError:
             if waiting.granted.done() and not waiting.granted.cancelled():
                 self.in_use -= size
-            else:
+            elif waiting in request.turns:
                 request.turns.remove(waiting)
                 self._waiting -= 1
             raise
@@ -125,6 +125,10 @@ class FairSlots:
             callers = [caller for caller in self._callers.values() if caller.waiting]
             caller = min(callers, key=lambda one: one.served)
             request = min(caller.waiting, key=lambda one: one.served)
+            if request.turns[0].granted.cancelled():  # its task has not come to know yet
+                request.turns.popleft()
+                self._waiting -= 1
+                continue
             size = request.turns[0].size
             if not self._has_room(size):
                 return

@@ -5,6 +5,7 @@ so does every hundredth, and with it what decoders keep of memory.
 """
 
 import asyncio
+import logging
 import os
 from concurrent.futures import Future, TimeoutError
 from multiprocessing import get_context
@@ -17,6 +18,8 @@ from service.inference.fair_slots import FairSlots
 NICENESS = 5  # beside the event loop
 LIMIT_SECONDS = 15.0  # what is allowed takes two or three
 MOST_PICTURES = 100  # of a process
+ATTEMPTS = 3  # of a picture, while others' ends break the pool
+log = logging.getLogger(__name__)
 
 
 class SlowDecoder:
@@ -30,30 +33,53 @@ class SlowDecoder:
     def close(self) -> None:
         """End the processes, whatever they do."""
         if self._pool is not None:
-            self._pool.stop()  # type: ignore[no-untyped-call]
-            self._pool.join()
+            _end(self._pool)
 
     async def decode(self, header: Header, *, longest_px: int) -> DecodedImage:
         """As `decode_header` does. Raises ImageError, also for what takes too long or too much."""
         async with self._slots.turn():
-            if self._pool is None:
-                self._pool = ProcessPool(
-                    self.processes, MOST_PICTURES, _step_back, context=get_context("spawn")
-                )
-            kwargs = {"longest_px": longest_px}
-            limit = self.limit_seconds
-            future: Future[DecodedImage] = self._pool.schedule(
-                decode_header, [header], kwargs, timeout=limit
-            )
-            try:
-                return await asyncio.wrap_future(future)
-            except (TimeoutError, ProcessExpired) as error:
-                raise ImageError(
-                    "too_complex",
-                    "Image too complex",
-                    f"{header.width} x {header.height} px took longer than {limit:g} s to decode, "
-                    "or too much memory; send a smaller or simpler picture",
-                ) from error
+            for _ in range(ATTEMPTS):
+                pool = self._working_pool()
+                try:
+                    return await self._decode_in(pool, header, longest_px)
+                except (TimeoutError, ProcessExpired) as error:
+                    raise self._too_complex(header) from error
+                except RuntimeError as error:  # BrokenProcessPool is one
+                    log.warning("decoding starts afresh, a process of it was lost: %s", error)
+                    await self._replace(pool)
+            raise self._too_complex(header)
+
+    async def _decode_in(self, pool: ProcessPool, header: Header, longest_px: int) -> DecodedImage:
+        kwargs, limit = {"longest_px": longest_px}, self.limit_seconds
+        future: Future[DecodedImage] = pool.schedule(decode_header, [header], kwargs, timeout=limit)
+        return await asyncio.wrap_future(future)
+
+    def _working_pool(self) -> ProcessPool:
+        if self._pool is None:
+            context = get_context("spawn")
+            self._pool = ProcessPool(self.processes, MOST_PICTURES, _step_back, context=context)
+        return self._pool
+
+    async def _replace(self, pool: ProcessPool) -> None:
+        """A pool is broken for good when a process ends that has nothing to do, or that is just
+        answering. Whoever notices first takes it away.
+        """
+        if self._pool is pool:
+            self._pool = None
+            await asyncio.to_thread(_end, pool)
+
+    def _too_complex(self, header: Header) -> ImageError:
+        return ImageError(
+            "too_complex",
+            "Image too complex",
+            f"{header.width} x {header.height} px took longer than {self.limit_seconds:g} s to "
+            "decode, or too much memory; send a smaller or simpler picture",
+        )
+
+
+def _end(pool: ProcessPool) -> None:
+    pool.stop()  # type: ignore[no-untyped-call]
+    pool.join()
 
 
 def _step_back() -> None:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import psutil
 import pytest
@@ -144,7 +145,7 @@ def test_a_picture_that_nearly_is_one_is_decoded_or_refused() -> None:
 
     for number in run.seeds():
         content = mutated_picture(random.Random(number), pictures)
-        run.case(number, DECODE_SECONDS, lambda content=content: decoded(content))
+        run.case(number, DECODE_SECONDS, partial(decoded, content))
     run.end("pictures, decoded")
 
 
@@ -159,9 +160,7 @@ def test_a_picture_that_nearly_is_one_fails_alone_over_http(gateway: Gateway) ->
         run.case(
             number,
             DEADLINE_SECONDS,
-            lambda path=path, content=content, headers=headers: posted(
-                gateway, path, content, **headers
-            ),
+            partial(posted, gateway, path, content, **headers),
         )
     run.end("pictures, over HTTP")
 
@@ -180,7 +179,7 @@ def test_a_request_that_nearly_is_one_is_answered_or_refused(gateway: Gateway) -
         run.case(
             number,
             DEADLINE_SECONDS,
-            lambda path=path, body=body, headers=headers: posted(gateway, path, body, **headers),
+            partial(posted, gateway, path, body, **headers),
         )
     run.end("requests")
 

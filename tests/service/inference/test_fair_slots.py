@@ -86,3 +86,20 @@ async def test_who_gives_up_waiting_takes_no_turn() -> None:
         await asyncio.gather(waiting, return_exceptions=True)
     assert slots.in_use == 0
     assert await order_of(slots, clock, [("next", Flow("b"), 1)]) == ["next"]
+
+
+async def test_a_turn_that_ends_as_another_is_given_up_goes_to_the_next() -> None:
+    """The one is cancelled, and its task has not come to know: at a deadline of many at once."""
+    slots, _ = slots_of()
+    entered: list[str] = []
+
+    async def enter(name: str) -> None:
+        async with slots.turn():
+            entered.append(name)
+
+    async with slots.turn():
+        gone, after = (asyncio.create_task(enter(name)) for name in ("gone", "after"))
+        await asyncio.sleep(0)
+        gone.cancel()
+    await asyncio.gather(gone, after, return_exceptions=True)
+    assert entered == ["after"] and slots.in_use == 0

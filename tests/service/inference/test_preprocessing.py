@@ -82,6 +82,24 @@ async def test_a_picture_that_takes_too_long_ends_alone_and_with_its_process() -
         decoder.close()
 
 
+async def test_decoding_goes_on_after_its_idle_processes_were_killed() -> None:
+    decoder, header = SlowDecoder(2), checked_header(repeated_scans(64, 20))
+    try:
+        await decoder.decode(header, longest_px=1600)
+        for _ in range(2):
+            children = psutil.Process().children()
+            workers = [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+            for worker in workers:
+                worker.kill()
+            assert workers
+            images = await asyncio.gather(
+                *(decoder.decode(header, longest_px=1600) for _ in range(4))
+            )
+            assert [image.pixels.shape for image in images] == [(64, 64, 3)] * 4
+    finally:
+        decoder.close()
+
+
 async def test_a_picture_that_nobody_waits_for_is_not_decoded_to_its_end() -> None:
     decoder = SlowDecoder(1)
     try:
