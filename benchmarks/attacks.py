@@ -33,7 +33,7 @@ from benchmarks.load import portrait
 from service.access.api_keys import new_key
 
 SERVER = """
-import asyncio
+import asyncio, resource, sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from service.cli.server import listen, run
@@ -44,6 +44,8 @@ from tests.support.tiny import tiny_model
 async def open_backend(folder):
     yield LocalBackend(tiny_model())
 
+if sys.argv[1] != "None":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
 asyncio.run(run([Path("models")], listen("127.0.0.1", 0), opener=open_backend))
 """
 PREDICT, GENERATE = "/v2/models/affectgan-predict/infer", "/v2/models/affectgan-generate/infer"
@@ -160,16 +162,13 @@ async def idle_connections(target: Target, _: object, seen: Seen) -> None:
 
 
 async def many_pictures(target: Target, session: aiohttp.ClientSession, seen: Seen) -> None:
-    """Four clients with 64 portraits each, twice in a row, and single portraits beside them."""
+    """Four clients with 64 portraits each, and single portraits beside them."""
     content = base64.b64encode(portrait()).decode()
     body = json.dumps({"images": [{"content": content}] * 64}).encode()
     headers = target.attacker | {"Content-Type": "application/json", "X-Deadline-Seconds": "120"}
 
-    async def client() -> None:
-        for _ in range(2):
-            await _post(session, f"{target.url}/v1/predict", body, headers, seen)
-
-    await asyncio.gather(*(client() for _ in range(4)))
+    url = f"{target.url}/v1/predict"
+    await asyncio.gather(*(_post(session, url, body, headers, seen) for _ in range(4)))
 
 
 def seeds() -> bytes:
@@ -280,13 +279,14 @@ async def _running(descriptors: int | None) -> AsyncIterator[Target]:
         environment = os.environ | {"AFFECTGAN_KEYS_FILE": str(file), "AFFECTGAN_CACHE_BYTES": "0"}
         with log.open("w") as out:
             server = subprocess.Popen(
-                [sys.executable, "-c", SERVER], stdout=out, stderr=out, env=environment
+                [sys.executable, "-c", SERVER, str(descriptors)],
+                stdout=out,
+                stderr=out,
+                env=environment,
             )
         try:
             url = await _address(server, log)
             process = psutil.Process(server.pid)
-            if descriptors is not None:
-                process.rlimit(psutil.RLIMIT_NOFILE, (descriptors, descriptors))
             headers = {name: {"X-API-Key": text} for name, (text, _) in keys.items()}
             yield Target(url, process, log, **headers)
         finally:
