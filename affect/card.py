@@ -106,7 +106,7 @@ class WarningLimits(_Frozen):
     yaw_degrees: float = Field(default=45.0, gt=0, description="warned beyond, to either side")
     pitch_degrees: float = Field(default=30.0, gt=0, description="warned beyond, up or down")
     confidence: float = Field(
-        default=0.9, ge=0, le=1, description="warned below: the finder is not sure of a face"
+        default=0.99, ge=0, le=1, description="warned below: the finder is not sure of a face"
     )
     face_px: float = Field(default=40.0, ge=0, description="warned below, side of the face's box")
     eyes_hidden: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
