@@ -37,6 +37,7 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self._add_requests(registry)
+        self._add_pictures(registry)
         self._add_backends(registry)
         self._add_versions(registry)
         self._add_shadows(registry)
@@ -45,7 +46,7 @@ class Metrics:
         ProcessCollector(registry=registry)
 
     def _add_requests(self, registry: CollectorRegistry) -> None:
-        """Requests, and the pictures and faces in them."""
+        """Requests as a whole."""
         self.request_seconds = Histogram(
             "affectgan_request_seconds",
             "Time from request to response",
@@ -76,6 +77,9 @@ class Metrics:
             ["operation", "reason"],
             registry=registry,
         )
+
+    def _add_pictures(self, registry: CollectorRegistry) -> None:
+        """Pictures and faces of requests, and what is read off them."""
         self.images = Histogram(
             "affectgan_request_images",
             "Pictures or items of a request",
