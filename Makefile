@@ -23,7 +23,7 @@ export OMP_NUM_THREADS ?= 1
 
 setup: .venv/all.stamp chromium promtool
 
-# The page's tests drive a real browser. Without one they are skipped, and say so.
+# The page's tests drive a real browser. Without one they are skipped, and say so; in CI they fail.
 chromium:
 	@command -v chromium > /dev/null || command -v google-chrome > /dev/null || \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \

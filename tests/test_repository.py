@@ -91,7 +91,7 @@ def test_ci_runs_the_test_command_and_nothing_else() -> None:
         for line in (ROOT / ".ci" / "run").read_text().splitlines()
         if line and not line.startswith("#")
     ]
-    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "exec make test"]
+    assert lines == ["set -eu", 'cd "$(dirname "$0")/.."', "exec env CI=1 make test"]
 
 
 def test_the_shipped_weights_load_and_are_calibrated() -> None:

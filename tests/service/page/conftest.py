@@ -1,5 +1,6 @@
 """A browser, and tabs of it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tests.support.gateway import Gateway
 # with a loop of its own can run meanwhile.
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None and os.environ.get("CI"):
+        pytest.fail("no Chromium, and CI must not skip the tests of the page: see `make setup`")
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium, or `make setup` as root on Debian")
     film: Path = tmp_path_factory.mktemp("camera") / "smile.mjpeg"
