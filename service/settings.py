@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from affect.archive import OPERATIONS
 from affect.marking.credentials import MarkingSettings
 
 PREFIX, SECRETS_DIR = "AFFECTGAN_", "AFFECTGAN_SECRETS_DIR"
@@ -103,6 +104,39 @@ class Settings(BaseSettings):
     )
     explain_capacity: int = Field(
         default=32, ge=1, description="explain requests in flight before new ones are refused"
+    )
+    predict_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="processes for predict with --runtime process; default: the archive's",
+    )
+    predict_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="predict requests in a batch with --runtime process; default: the archive's",
+    )
+    generate_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="processes for generate with --runtime process; default: the archive's",
+    )
+    generate_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="generate requests in a batch with --runtime process; default: the archive's",
+    )
+    explain_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="processes for explain with --runtime process; default: the archive's",
+    )
+    explain_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="explain requests in a batch with --runtime process; default: the archive's",
+    )
+    gpus: int = Field(
+        default=0, ge=0, description="GPUs that workers of --runtime process share; 0: none"
     )
     decode_threads: int = Field(default=2, ge=1, description="threads that decode, find and align")
     metrics_port: int | None = Field(
@@ -301,6 +335,21 @@ class Settings(BaseSettings):
             self.timestamp_url,
             self.trusted_certificates,
         )
+
+    @property
+    def batching(self) -> dict[str, dict[str, int]]:
+        """What the settings say of each operation's workers, in the names of model-config.yaml."""
+        names = {"minWorkers": "workers", "batchSize": "batch"}
+        given = {
+            operation: {
+                name: getattr(self, f"{operation}_{field}") for name, field in names.items()
+            }
+            for operation in OPERATIONS
+        }
+        return {
+            operation: {name: value for name, value in values.items() if value is not None}
+            for operation, values in given.items()
+        }
 
     def capacity(self, operation: str) -> int:
         """Requests of an operation that may be in flight."""

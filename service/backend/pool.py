@@ -20,6 +20,7 @@ from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_process import TorchServeProcess
 from service.backend.watchdog import Watchdog
 from service.observability.metrics import Metrics
+from service.settings import Settings
 
 log = logging.getLogger(__name__)
 REMOTE = ("oip://", "oips://")
@@ -27,7 +28,9 @@ Opener = Callable[[Path], AbstractAsyncContextManager[Backend]]
 
 
 @asynccontextmanager
-async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
+async def open_torchserve(
+    folder: Path, *, metrics: Metrics, settings: Settings
+) -> AsyncIterator[Backend]:
     """A TorchServe on the archives of a folder, under a watchdog, entered when it is ready.
 
     Raises TorchServeError, CardError.
@@ -51,7 +54,9 @@ async def open_torchserve(folder: Path, *, metrics: Metrics) -> AsyncIterator[Ba
 
 
 @asynccontextmanager
-async def open_process(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backend]:
+async def open_process(
+    folder: Path, *, metrics: Metrics, settings: Settings
+) -> AsyncIterator[Backend]:
     """The handlers of a folder's archives in processes of ours. Raises ModelError, CardError."""
     card = check_model_folder(folder)
     model = card.name, card.version
@@ -64,7 +69,9 @@ async def open_process(folder: Path, *, metrics: Metrics) -> AsyncIterator[Backe
             metrics.killed.labels(operation, event, *model).inc()
             log.error("%s of %s is %s: killed", operation, card.version, event)
 
-    async with ProcessBackend(folder, count) as backend:
+    async with ProcessBackend(
+        folder, count, batching=settings.batching, gpus=settings.gpus
+    ) as backend:
         yield backend
 
 
@@ -81,16 +88,22 @@ async def open_remote(folder: Path, *, address: str, key: str | None) -> AsyncIt
 RUNTIMES = {"torchserve": open_torchserve, "process": open_process}
 
 
-def opener_of(runtime: str, metrics: Metrics, key: str | None = None) -> Opener:
-    """How a folder is opened; `key` is for a server elsewhere. Raises ValueError for a runtime that
-    there is not.
+def opener_of(runtime: str, metrics: Metrics, settings: Settings) -> Opener:
+    """How a folder is opened. Raises ValueError for a runtime that there is not, and for settings
+    that it does not have.
     """
+    if runtime != "process" and (settings.gpus or any(settings.batching.values())):
+        raise ValueError(
+            f"workers, batches and gpus are settings of --runtime process; {runtime} has them from "
+            "the archive: `affectgan archive --workers`"
+        )
     if runtime.startswith(REMOTE):
+        key = settings.remote_key.get_secret_value() if settings.remote_key else None
         return partial(open_remote, address=runtime, key=key)
     if runtime not in RUNTIMES:
         names = ", ".join(RUNTIMES)
         raise ValueError(f"runtime is {runtime!r}; write one of {names}, or oip://HOST:PORT")
-    return partial(RUNTIMES[runtime], metrics=metrics)
+    return partial(RUNTIMES[runtime], metrics=metrics, settings=settings)
 
 
 def check_model_folder(folder: Path) -> ModelCard:

@@ -14,9 +14,9 @@ import signal
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
@@ -34,6 +34,7 @@ from service.backend.torchserve_management import is_gone, is_stopped
 
 FOLDER_PREFIX = "affectgan-process-"
 POLL_SECONDS, STOPPED_SECONDS = 0.25, 1.0
+NO_BATCHING: Mapping[str, Mapping[str, int]] = {}
 RELOAD_SECONDS = 1.0  # between tries to load a model anew
 log = logging.getLogger(__name__)
 
@@ -196,14 +197,21 @@ def _settle(one: _QueuedRequest, answer: tuple[int, bytes]) -> None:
 class ProcessBackend(MessageBackend):
     """`async with ProcessBackend(folder)`: every operation has a worker that is ready.
 
-    `on_event` is called with "ended" for a worker that ended, "hung" or "stopped" for one that is
-    killed. Raises ModelError.
+    `batching` goes before what the archive's model-config.yaml says of an operation; workers share
+    the `gpus` in turn. `on_event` is called with "ended" for a worker that ended, "hung" or
+    "stopped" for one that is killed. Raises ModelError.
     """
 
     def __init__(
-        self, models: Path, on_event: Callable[[str, Operation], None] = lambda what, which: None
+        self,
+        models: Path,
+        on_event: Callable[[str, Operation], None] = lambda what, which: None,
+        *,
+        batching: Mapping[str, Mapping[str, int]] = NO_BATCHING,
+        gpus: int = 0,
     ) -> None:
         self.models, self._on_event = models, on_event
+        self._batching, self._gpus = batching, gpus
         self.served, self.archives = ModelCard.load(models), digest_of(models)
         self._queues: dict[Operation, _Queue] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -214,7 +222,10 @@ class ProcessBackend(MessageBackend):
             for operation in OPERATIONS:
                 archive = await asyncio.to_thread(self._unpack, operation)
                 workers = archive.config["minWorkers"]
-                started = [_Worker(archive, self._on_event) for _ in range(workers)]
+                started = [
+                    _Worker(replace(archive, gpu=self._gpu(number)), self._on_event)
+                    for number in range(workers)
+                ]
                 self._queues[operation] = _Queue(archive, started)
             await self._start()
         except BaseException:
@@ -240,9 +251,16 @@ class ProcessBackend(MessageBackend):
     def _workers(self) -> list[_Worker]:
         return [worker for queue in self._queues.values() for worker in queue.workers]
 
+    def workers(self, operation: Operation) -> list[_Worker]:
+        """Of an operation."""
+        return self._queues[operation].workers
+
     def pid(self, operation: Operation) -> int:
         """Of the first worker of an operation."""
         return self._queues[operation].workers[0].pid
+
+    def _gpu(self, number: int) -> int | None:
+        return number % self._gpus if self._gpus else None
 
     def _unpack(self, operation: Operation) -> _Archive:
         """Raises TorchServeError for an archive that is damaged, or no room."""
@@ -251,6 +269,7 @@ class ProcessBackend(MessageBackend):
         with zipfile.ZipFile(source) as archive:
             archive.extractall(folder)
         config = yaml.safe_load((folder / CONFIG_FILE).read_text())
+        config |= self._batching.get(operation, {})
         return _Archive(str(folder), operation, config)
 
     async def _start(self) -> None:

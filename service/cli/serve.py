@@ -82,7 +82,7 @@ def serve(
         check_names(os.environ)
         settings = Settings()
         check_settings(settings)
-        opener_of(runtime, Metrics())
+        opener_of(runtime, Metrics(), settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     declared = DeclaredFile.read(versions) if versions else None

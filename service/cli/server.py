@@ -46,8 +46,7 @@ async def run(
     settings, metrics = Settings(), Metrics()
     logging_setup.configure(settings)
     quiet_when_crowded(asyncio.get_running_loop())
-    remote_key = settings.remote_key.get_secret_value() if settings.remote_key else None
-    async with ModelServerPool(opener or opener_of(runtime, metrics, remote_key)) as pool:
+    async with ModelServerPool(opener or opener_of(runtime, metrics, settings)) as pool:
         for folder in folders:
             _announce(settings, f"starting {runtime} on {folder} ...")
             await pool.open(folder)

@@ -43,7 +43,7 @@ async def backend(request: pytest.FixtureRequest, models: Path) -> AsyncIterator
     """Of each runtime; the remote server is a gateway of ours."""
     with open_gateway(Settings(), card=ModelCard.load(models)) as gateway:
         runtime = gateway.url.replace("http", "oip") if request.param == "oip" else request.param
-        async with opener_of(runtime, Metrics())(models) as opened:
+        async with opener_of(runtime, Metrics(), Settings())(models) as opened:
             assert isinstance(opened, MessageBackend)
             yield opened
 
@@ -86,7 +86,7 @@ async def test_no_answer_in_time_is_said(backend: MessageBackend) -> None:
 async def test_a_remote_server_that_is_gone_is_said_and_not_ready(models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"oip://127.0.0.1:{free.getsockname()[1]}"
-    async with opener_of(address, Metrics())(models) as backend:
+    async with opener_of(address, Metrics(), Settings())(models) as backend:
         assert not any((await backend.ready()).values())
         with pytest.raises(BackendUnavailable):
             await backend.predict(PredictRequest(CROPS), timeout_seconds=LIMIT_SECONDS)
@@ -95,7 +95,7 @@ async def test_a_remote_server_that_is_gone_is_said_and_not_ready(models: Path) 
 @pytest.mark.parametrize("runtime", ["java", "oip://", "http://host"])
 async def test_a_runtime_that_there_is_not_is_refused(models: Path, runtime: str) -> None:
     with pytest.raises(ValueError, match="oip://HOST:PORT"):
-        async with opener_of(runtime, Metrics())(models):
+        async with opener_of(runtime, Metrics(), Settings())(models):
             pass
 
 
@@ -122,6 +122,22 @@ async def test_requests_of_a_worker_that_dies_or_stops_are_answered_by_the_next(
         await until(lambda: ("ended", "predict") in events)
         assert (("stopped", "predict") in events) is (with_signal == signal.SIGSTOP)
         await until(lambda: backend.pid("predict") != before)
+
+
+async def test_workers_and_batches_are_as_the_settings_say(models: Path) -> None:
+    settings = Settings(predict_workers=2, predict_batch=1)
+    async with opener_of("process", Metrics(), settings)(models) as backend:
+        assert isinstance(backend, ProcessBackend)
+        pids = {worker.pid for worker in backend.workers("predict")}
+        assert len(pids) == 2 and len(backend.workers("explain")) == 1
+        asked = [backend.predict(PredictRequest(CROPS), timeout_seconds=240) for _ in range(4)]
+        works = [answer.work for answer in await asyncio.gather(*asked)]
+        assert {work.batch_jobs for work in works if work} == {1}
+
+
+async def test_settings_that_a_runtime_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match="settings of --runtime process"):
+        opener_of("torchserve", Metrics(), Settings(gpus=1))
 
 
 async def test_nothing_is_left_of_worker_processes(models: Path) -> None:
