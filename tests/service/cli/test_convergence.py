@@ -5,6 +5,7 @@ good one.
 import json
 import threading
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ GOOD = {"affectgan": {"versions": {"1.0": "/models/1.0"}, "default": "1.0"}}
 def served(url: str) -> set[tuple[str, bool]]:
     document, _ = fetch(f"{url}/v1/models")
     return {(one["version"], one["default"]) for one in document["models"]}
+
+
+def has_moved(url: str) -> bool:
+    return served(url) == {("1.1", True)}
 
 
 def figures(url: str) -> str:
@@ -66,7 +71,7 @@ def test_two_gateways_change_a_version_under_load_and_lose_nothing(
         )
         assert "1.1 is the default" in swapped.output
         for url in (one, two):
-            until(lambda url=url: served(url) == {("1.1", True)}, 60)
+            until(partial(has_moved, url), 60)
         statuses = [load.stop() for load in loads]
         assert all(set(answers) == {200} and len(answers) > 5 for answers in statuses)
 
