@@ -35,7 +35,7 @@ def measured(folders: list[Path], runtime: str, port: int) -> float:
         try:
             _until_ready(port)
             with Client(f"http://127.0.0.1:{port}") as client:
-                client.generate([{"labels": {"AU12": 0.8}}])
+                client.generate([{"aus": {"AU12": 0.8}}])
             return pss_mib(psutil.Process(server.pid))
         finally:
             server.terminate()
