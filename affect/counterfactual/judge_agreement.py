@@ -6,13 +6,24 @@ Shape letters: N rows, S side in px, L labels of the judge.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from affect.judge import Judge
 
+Floats = NDArray[np.floating] | np.floating
+
 # the judge agrees when its reading moves the same way by at least this share of what the model's
 # does
 FOLLOWS = 0.5
+
+
+def follows(seen: Floats, moved: Floats) -> NDArray[np.bool_]:
+    """Whether a judge's reading that moved by `seen` follows a model's that moved by `moved`: the
+    one rule, by which trust is given when serving and graded when measuring. Any shape.
+    """
+    return (seen * moved > 0) & (np.abs(seen) >= FOLLOWS * np.abs(moved))
 
 
 @dataclass(frozen=True)
@@ -52,5 +63,5 @@ def judge_agreements(
 
 def _judge_agreement(before: Tensor, after: Tensor, moved: float) -> JudgeAgreement:
     seen = float(after - before)
-    agrees = seen * moved > 0 and abs(seen) >= FOLLOWS * abs(moved)
+    agrees = bool(follows(np.float64(seen), np.float64(moved)))
     return JudgeAgreement(round(float(before), 4), round(float(after), 4), agrees)

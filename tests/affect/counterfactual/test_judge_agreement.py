@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
-from affect.counterfactual.judge_agreement import judge_agreements
+from affect.counterfactual.judge_agreement import follows, judge_agreements
 from affect.judge import Judge, JudgeCard
 from tests.support.trained import face, model
 
@@ -59,3 +59,8 @@ def test_the_judge_sees_the_pictures_that_are_shown() -> None:
     assert found.judge_agreement.after == pytest.approx(
         np.mean(found.counterfactual) / 255, abs=1e-3
     )
+
+
+def test_following_is_half_the_way_in_the_same_direction() -> None:
+    seen, moved = np.array([0.2, 0.19, -0.4, 0.0]), np.array([0.4, 0.4, 0.4, 0.0])
+    assert follows(seen, moved).tolist() == [True, False, False, False]

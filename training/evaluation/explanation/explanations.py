@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from affect.judge import Judge
 from affect.model import AffectModel
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
@@ -82,14 +83,16 @@ def benchmark(
     rng: np.random.Generator,
     *,
     count: int,
+    judge: Judge | None = None,
 ) -> tuple[Benchmark, list[ExplanationExample]]:
     """Measure explanations of `count` of the faces.
 
-    `pool` are real faces (M, S, S, 3) of other people to be nearest to.
+    `pool` are real faces (M, S, S, 3) of other people to be nearest to. `judge` is the one that
+    trust is given by when serving; `evaluator` grades with another.
     """
     some = np.sort(rng.permutation(len(faces))[:count])
     start = time.perf_counter()
-    answered = ask(model, faces.take(some), rng)
+    answered = ask(model, faces.take(some), rng, judge)
     milliseconds = 1000 * (time.perf_counter() - start) / len(some)
     images, pictures = answered.faces.images, _ways_to_answer(model, answered, pool)
     weights = metrics.resamplings(answered.faces.identity, rng)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affect.counterfactual.judge_agreement import follows
 from affect.counterfactual.search import progress
 from affect.model import AffectModel
 from training.evaluation.core.metrics import Interval
@@ -127,20 +128,15 @@ class Grader:
         return np.asarray(others.sum(1), np.float64)
 
     def _agreement(self, judged: Floats, read: _Readings) -> tuple[Floats, NDArray[np.bool_]]:
-        """(N,) whether the judge's decision turns too, and whether it could: an AU that the judge
-        saw as the model did before.
-
-        Valence and arousal: the judge's reading moves the same way by at least half of what the
-        model's does.
+        """(N,) whether the judge follows, by the rule that serving has, and whether it could: an AU
+        that the judge saw as the model did before.
         """
         at = (self.index, self.column)
         threshold = np.concatenate([self.thresholds.presence, [0.0, 0.0]])[self.column]
         wanted = self.answered.target >= 0.5
-        turned = (judged[at] >= threshold) == wanted
         knows = (self.judged[at] >= threshold) != wanted
-        step = 0.5 * np.abs(read.labels - self.read.labels)[at]
-        followed = self.direction * (judged[at] - self.judged[at]) >= step
-        agreement = np.where(self.is_au, turned, followed).astype(np.float64)
+        moved = (read.labels - self.read.labels)[at]
+        agreement = np.asarray(follows((judged - self.judged)[at], moved), np.float64)
         return agreement, np.where(self.is_au, knows, True) & np.isfinite(self.judged[at])
 
     def _margins(self, answers: U8) -> Floats:

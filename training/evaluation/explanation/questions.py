@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
+from affect.judge import Judge
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from training.evaluation.core.predictions import U8, Faces, Floats
@@ -32,9 +33,11 @@ class AnsweredQuestions:
         return np.stack([answer.counterfactual for answer in self.answers])
 
 
-def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> AnsweredQuestions:
+def ask(
+    model: AffectModel, faces: Faces, rng: np.random.Generator, judge: Judge | None = None
+) -> AnsweredQuestions:
     """One question a face: half about AUs (to turn), half about valence and arousal (the other
-    side, or a real face's value).
+    side, or a real face's value). `judge` is asked as when serving.
     """
     names = model.card.labels_of.names
     kinds = [*(["au"] * model.card.learns_aus), *(["va"] * model.card.learns_va)]
@@ -48,16 +51,12 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> AnsweredQ
                 label, None if kind == "au" or open_question or np.isnan(wanted) else float(wanted)
             )
         )
-    answers_or_none = answer(model, faces.images, questions)
+    answers_or_none = answer(model, faces.images, questions, judge)
     # what was asked already holds: ask for the other side
     again = [i for i, one in enumerate(answers_or_none) if one is None]
-    for i, one in zip(
-        again,
-        answer(
-            model, faces.images[again], [CounterfactualQuestion(questions[i].label) for i in again]
-        ),
-        strict=True,
-    ):
+    open_questions = [CounterfactualQuestion(questions[i].label) for i in again]
+    others = answer(model, faces.images[again], open_questions, judge)
+    for i, one in zip(again, others, strict=True):
         answers_or_none[i] = one
     answers = [one for one in answers_or_none if one is not None]
     assert len(answers) == len(faces)
@@ -68,11 +67,15 @@ def ask(model: AffectModel, faces: Faces, rng: np.random.Generator) -> AnsweredQ
 
 
 def answer(
-    model: AffectModel, images: U8, questions: Sequence[CounterfactualQuestion]
+    model: AffectModel,
+    images: U8,
+    questions: Sequence[CounterfactualQuestion],
+    judge: Judge | None = None,
 ) -> list[Explanation | None]:
     """Explanations of any number of faces; None where the question makes no sense."""
     explanations: list[Explanation | None] = []
     for start in range(0, len(images), ROWS):
-        answers = explain(model, images[start : start + ROWS], questions[start : start + ROWS])
+        rows = slice(start, start + ROWS)
+        answers = explain(model, images[rows], questions[rows], judge=judge)
         explanations += [one if isinstance(one, Explanation) else None for one in answers]
     return explanations

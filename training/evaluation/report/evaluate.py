@@ -17,6 +17,7 @@ from affect.factory import load_model
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
+from affect.model_folders import judge_folder as judge_of
 from training.database.card import DataError
 from training.database.reader import Database
 from training.evaluation.bias import nuisance_directions
@@ -301,7 +302,19 @@ def _explain(work: _Evaluation, faces: Faces) -> tuple[Benchmark | None, list[Ex
         return None, []
     some = np.sort(work.rng.permutation(training)[: work.config.training_images])
     pool = work.database.images("train", some, work.model.card.image_px)
-    return benchmark(work.model, work.evaluator, faces, pool, work.rng, count=count)
+    judge = _serving_judge(work, work.evaluator.judge)
+    return benchmark(work.model, work.evaluator, faces, pool, work.rng, count=count, judge=judge)
+
+
+def _serving_judge(work: _Evaluation, grader: Judge) -> Judge | None:
+    """The judge beside the model, which sets trust when serving; None where it is the one that
+    grades, for nobody is graded by himself: then nothing gets "high".
+    """
+    folder = judge_of(work.folder)
+    if folder is None:
+        return None
+    served = Judge.load(folder, device=str(work.model.platt.device))
+    return None if served.card.sha256 == grader.card.sha256 else served
 
 
 def _illustrate(
