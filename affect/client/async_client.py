@@ -34,11 +34,10 @@ R = TypeVar("R", PredictResult, ExplainResult, VerifyResult)
 Operation = Literal["predict", "generate", "explain"]
 FinalAnswer = PredictAnswer | GenerateAnswer | ExplainAnswer
 Progress = Callable[[int], None]  # called with the number of pictures answered so far
-ANSWERS: dict[Operation | Literal["verify"], type[Any]] = {
+ANSWERS: dict[Operation, type[FinalAnswer]] = {
     "predict": PredictAnswer,
     "generate": GenerateAnswer,
     "explain": ExplainAnswer,
-    "verify": VerifyAnswer,
 }
 POLL_SECONDS = 1.0
 TOO_LARGE = 413
@@ -324,7 +323,10 @@ class AsyncClient:
         reply = await self.transport.send(
             "POST", f"/v1/{reading.operation}", body=body, headers=headers
         )
-        answer = _parsed(ANSWERS[reading.operation], reply)
+        kind: type[FinalAnswer | VerifyAnswer] = (
+            VerifyAnswer if reading.operation == "verify" else ANSWERS[reading.operation]
+        )
+        answer = _parsed(kind, reply)
         if len(answer.results) != len(good):
             raise ApiError(
                 f"{reply.url} answered {len(answer.results)} of {len(good)} pictures: is it the "

@@ -197,7 +197,7 @@ def _whole(image: U8) -> Found:
 def _crop(image: U8, share: float) -> Found:
     """The best place of a picture that is `share` of the marked one's sides."""
     side = round(CANVAS * share)
-    inner, _ = _whitened(cv2.resize(_luma(image), (side, side), interpolation=cv2.INTER_AREA))
+    inner, _ = _whitened(_resized(_luma(image), side))
     canvas = np.zeros((CANVAS, CANVAS), np.float32)
     canvas[:side, :side] = inner
     band = _band()
@@ -237,7 +237,11 @@ def _canvas(image: U8) -> Floats:
     grey = _luma(image)
     if grey.shape == (CANVAS, CANVAS):
         return grey
-    return cv2.resize(grey, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
+    return _resized(grey, CANVAS)
+
+
+def _resized(grey: Floats, side: int) -> Floats:
+    return np.asarray(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _whitened(grey: Floats) -> tuple[Floats, Floats]:
@@ -250,7 +254,8 @@ def _whitened(grey: Floats) -> tuple[Floats, Floats]:
 def _complex(canvas: Floats) -> NDArray[np.complexfloating]:
     """(D / 2,) of the band, so that its real and imaginary parts are orthonormal coordinates."""
     band = _band()
-    return np.fft.rfft2(canvas)[band.rows, band.columns] * (np.sqrt(2) / CANVAS)
+    spectrum = np.fft.rfft2(canvas)[band.rows, band.columns]
+    return np.asarray(spectrum * (np.sqrt(2) / CANVAS), np.complex128)
 
 
 def _coordinates(canvas: Floats) -> Floats:

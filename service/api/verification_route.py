@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from affect import answers
+from affect.archive import Operation
 from service.api.bodies import off_the_loop
 from service.api.inference_routes import SECURITY, image_body
 from service.api.json_answers import json_response
@@ -17,7 +18,7 @@ from service.inference.verification import verify_pictures
 from service.problems import RATE_LIMIT, STATUSES, openapi_response
 
 router = APIRouter(tags=["faces"])
-PERMISSION = "predict"
+PERMISSION: Operation = "predict"
 
 
 @router.post(
