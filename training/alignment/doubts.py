@@ -4,13 +4,15 @@ photographed.
 S is the side of a crop in px; points (5, 2) are in shares of it.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 HIDDEN = 0.12  # share of faces with hidden eyes, and with a hidden mouth
 DRAWN = 0.1  # share of faces that are drawn
 CLEAR = 0.15  # share of faces with something over a part that tells nothing
@@ -98,6 +100,7 @@ def draw(crop: U8, rng: Generator) -> U8:
     """A line drawing of a crop (S, S, 3): edges in ink or pencil, on paper or on a blackboard."""
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     kind = rng.choice(["canny", "difference", "threshold", "gradient", "dodge"])
+    lines: NDArray[Any]
     if kind == "canny":
         low = rng.uniform(20, 80)
         lines = 255 - cv2.Canny(cv2.GaussianBlur(grey, (0, 0), 0.7), low, low * 2.5)
@@ -139,7 +142,7 @@ def _degrees(across: Floats) -> float:
     return float(np.degrees(np.arctan2(across[1], across[0])))
 
 
-def _ellipse(mask: U8, centre: Floats, half: NDArray[np.floating], degrees: float) -> None:
+def _ellipse(mask: U8, centre: Floats, half: Floats, degrees: float) -> None:
     place, sides = centre * len(mask), half * len(mask)
     cv2.ellipse(
         mask,
@@ -149,7 +152,7 @@ def _ellipse(mask: U8, centre: Floats, half: NDArray[np.floating], degrees: floa
     )
 
 
-def _box(mask: U8, centre: Floats, half: NDArray[np.floating], degrees: float) -> None:
+def _box(mask: U8, centre: Floats, half: Floats, degrees: float) -> None:
     place, sides = centre * len(mask), 2 * half * len(mask)
     corners = cv2.boxPoints(
         ((float(place[0]), float(place[1])), (float(sides[0]), float(sides[1])), degrees)
