@@ -91,8 +91,9 @@ def hide_elsewhere(crop: U8, points: Floats, rng: Generator) -> U8:
     else:  # clear glasses
         for eye in points[:2]:
             centre = tuple(int(v) for v in eye * len(mask))
-            side = tuple(int(v) for v in reach * len(mask) * rng.uniform(0.25, 0.4, 2))
-            cv2.ellipse(mask, centre, side, angle, 0, 360, 1, 1)
+            half = reach * len(mask) * rng.uniform(0.25, 0.4, 2)
+            axes = tuple(int(v) for v in half)
+            cv2.ellipse(mask, centre, axes, angle, 0, 360, 1, 1)
     return _covered(crop, mask, _cloth(crop, rng))
 
 

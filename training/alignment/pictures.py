@@ -128,7 +128,7 @@ def draw_boxes(heads: HeadPictures, rows: NDArray[np.integer], rng: Generator) -
             crop, boxes.doubts[i] = doubtful(crop, placed, rng)
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
-            placed = (placed * [-1, 1] + [1, 0])[[1, 0, 2, 4, 3]]
+            placed = np.asarray((placed * [-1, 1] + [1, 0])[[1, 0, 2, 4, 3]], np.float32)
         boxes.crops[i], boxes.points[i] = crop, placed
     return boxes
 
