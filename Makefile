@@ -78,7 +78,7 @@ attacks: setup
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy affect training handlers service scoring
+	$(BIN)/mypy affect training handlers service scoring tests benchmarks experiments
 
 check: lint
 	$(BIN)/python -m pytest tests/test_architecture.py tests/test_repository.py

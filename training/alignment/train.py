@@ -72,7 +72,7 @@ def train(
     network = LandmarkNet() if start is None else start.eval()
     highest = LEARNING_RATE * (1.0 if start is None else GOING_ON)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    moved = get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS))  # type: ignore[no-untyped-call]
+    moved = get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS))
     average = AveragedModel(network, multi_avg_fn=moved, use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=highest, weight_decay=1e-4)
     with tqdm(range(steps), desc="landmarks", unit="step") as bar:
@@ -83,7 +83,7 @@ def train(
             drawn = draw_boxes(heads, rows, rng)
             loss = loss_of(network(to_input(drawn.crops)), drawn)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             average.update_parameters(network)
             if step % 50 == 0:

@@ -94,7 +94,7 @@ class CategoricalGan:
                 self.model, pairs, self.config, progress=progress, step=step, rng=rng
             )
         self.model.zero_grad(set_to_none=True)
-        torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(values.values())).sum().backward()
         self.ranks.sum_gradients(self.model.parameters())
         norms = []
         for name, optimiser in self.optimisers.items():

@@ -18,8 +18,9 @@ def _face(side: int = 128) -> U8:
     """A cartoon, as soft as a drawn face, with the grain of a photograph."""
     flat = cv2.resize(cartoons.draw(cartoons.STATES["happiness"], 7), (side, side))
     drawn = cv2.GaussianBlur(flat, (0, 0), side / 64)
-    grain = np.random.default_rng(0).normal(0, 3, drawn.shape)
-    return np.clip(drawn + cv2.GaussianBlur(grain, (0, 0), 1), 0, 255).astype(np.uint8)
+    grain = np.asarray(np.random.default_rng(0).normal(0, 3, drawn.shape), dtype=np.float32)
+    grained: U8 = np.clip(drawn + cv2.GaussianBlur(grain, (0, 0), 1), 0, 255).astype(np.uint8)
+    return grained
 
 
 FACE = _face()

@@ -78,7 +78,7 @@ def one_step(photographs: int) -> tuple[Tensor, Tensor, Tensor]:
     model = initialise_model(CARD, seed=0).eval()
     seen = Drawing(model)
     values = step_losses(model, pairs(photographs), CONFIG, progress=0.9, step=4, rng=StepRandom(3))
-    torch.stack(list(values.values())).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack(list(values.values())).sum().backward()
     gradient = seen.drawn[0].grad
     assert gradient is not None
     return seen.drawn[0].detach(), gradient, seen.edited[0]

@@ -29,7 +29,7 @@ class Waits(TorchDispatchMode):
     """Names the operations for whose result the program would have to wait on a GPU."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]

@@ -106,7 +106,7 @@ def _learn(
                 raw = judge(x)[0].float()
             loss = judge_loss(raw, y, confidence) + TWIN_WEIGHT * twin_loss(raw, y)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
             bar.update(config.batch_images)

@@ -45,7 +45,7 @@ def test_a_model_is_measured_on_every_kind_of_strangers() -> None:
 def test_the_command_writes_the_limit_into_the_card_and_nothing_else(tmp_path: Path) -> None:
     initialise_model(smoke_card(), seed=0).save(tmp_path / "model")
     held = [f"p{n}" for n in range(90) if split_of("made", f"p{n}") == VALIDATION]
-    rows = [(n, name, {}) for n, name in enumerate(held)]
+    rows: list[tuple[int, str, dict[str, float]]] = [(n, name, {}) for n, name in enumerate(held)]
     people = make(tmp_path / "people", card("AU12"), rows)
     before = ModelCard.load(tmp_path / "model")
     result = CliRunner().invoke(main, [str(tmp_path / "model"), str(people)])
