@@ -29,7 +29,11 @@ def _problem(status: int, code: str) -> bytes:
 
 
 def _bare(schema: object) -> object:
-    """Without defaults, which FastAPI leaves out where they are null, and without examples."""
+    """Without defaults, which FastAPI leaves out where they are null, without examples, and with
+    one space where a description breaks its lines.
+    """
+    if isinstance(schema, str):
+        return " ".join(schema.split())
     if isinstance(schema, dict):
         kept = {key: part for key, part in schema.items() if key not in ("default", "examples")}
         return {key: _bare(part) for key, part in kept.items()}

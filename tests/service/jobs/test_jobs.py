@@ -6,11 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from PIL import Image
 from redis import Redis
 
 from service.api.app import create_app
@@ -95,6 +97,10 @@ def test_every_operation_may_be_a_job(place: Gateway, path: str, body: Any) -> N
     ]
 
 
+def _pixels(png: bytes) -> bytes:
+    return Image.open(BytesIO(png)).tobytes()
+
+
 def test_a_picture_asked_for_is_the_answer_itself(place: Gateway) -> None:
     document = finished_job(
         place, start_job(place, "/v1/generate", {"items": [{"seed": 7}]}, Accept="image/png")
@@ -102,7 +108,7 @@ def test_a_picture_asked_for_is_the_answer_itself(place: Gateway) -> None:
     answer = place.get(document["result"]["href"])
     direct = place.post("/v1/generate", {"items": [{"seed": 7}]}, Accept="image/png")
     assert (
-        answer.body == direct.body
+        _pixels(answer.body) == _pixels(direct.body)  # signatures differ from one to the next
         and answer.headers["Content-Type"] == "image/png"
         and answer.headers["X-Seed"] == "7"
     )
