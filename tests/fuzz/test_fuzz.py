@@ -185,7 +185,11 @@ def test_a_request_that_nearly_is_one_is_answered_or_refused(gateway: Gateway) -
 
 
 JSON = st.recursive(
-    st.sampled_from(VALUES) | st.floats() | st.integers() | st.text(max_size=20),
+    # OpenVINO and torch may have set the processor to flush what is subnormal to zero
+    st.sampled_from(VALUES)
+    | st.floats(allow_subnormal=False)
+    | st.integers()
+    | st.text(max_size=20),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(

@@ -17,6 +17,8 @@ from affect.inputs import U8, InputPicture
 from affect.labels import LabelError
 from affect.local import Readings
 from affect.local.reader import chosen_device
+from affect.marking import watermark
+from affect.marking.marker import short_digest
 from service.settings import Settings
 from tests.support.gateway import Gateway, open_gateway, serve
 from tests.support.pictures import BAD_PICTURES, encoded
@@ -151,7 +153,10 @@ def test_drawn_faces_are_those_of_the_gateway(
     for one, result in zip(drawings, told, strict=True):
         content = base64.b64decode(result["image"]["content"])
         assert one.measured is not None and one.image is not None
-        assert np.array_equal(one.image, np.asarray(Image.open(io.BytesIO(content))))
+        marked = watermark.embed(
+            one.image, int(short_digest(gateway.backend.model.card.digest), 16)
+        )
+        assert np.array_equal(marked, np.asarray(Image.open(io.BytesIO(content))))
         assert one.measured.valence == pytest.approx(result["measured"]["valence"], abs=CLOSE)
 
 
