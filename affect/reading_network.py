@@ -148,7 +148,7 @@ class ReadingNetwork(nn.Module):
             torch.tanh(va),
             expression,
             POSE_UNIT * pose,
-            sides.reshape(len(sides), 2, self.sizes[-1] // 2),
+            sides.unflatten(1, (2, self.sizes[-1] // 2)),
             features,
         )
 

@@ -77,7 +77,7 @@ def one_step(photographs: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures drawn from latents (R, 3, S, S), their gradients, and which rows are edits (R,)."""
     model = initialise_model(CARD, seed=0).eval()
     seen = Drawing(model)
-    values = step_losses(model, pairs(photographs), CONFIG, progress=0.9, step=4, rng=StepRandom(3))
+    values = step_losses(model, pairs(photographs), CONFIG, progress=0.9, step=4, rng=StepRandom(2))
     torch.stack(list(values.values())).sum().backward()
     gradient = seen.drawn[0].grad
     assert gradient is not None

@@ -105,7 +105,7 @@ def test_thresholds_are_held_at_what_people_at_rest_allow(
     ]
     assert max(np.mean(column) for column in present) <= REST_ALARMS
     said = model.card.calibrated_on
-    assert len(said) == 2 and f"{len(logits)} neutral faces of people" in said[1]
+    assert len(said) == 3 and f"{len(logits)} neutral faces of people" in said[1]
     assert {"happiness", "yaw", "AU12"} <= set(model.card.reference)
 
 
