@@ -86,7 +86,7 @@ def test_a_packed_body_is_unpacked(gateway: Gateway, size: int) -> None:
     [
         ("br", b"x", 415, "gzip"),
         ("gzip", b"nothing of it", 400, "no gzip"),
-        ("gzip", gzip.compress(b"{}")[:-9], 400, "ends before"),
+        ("gzip", gzip.compress(b"{}", mtime=0)[:-9], 400, "ends before"),
         ("gzip", gzip.compress(b" " * 70_000_000), 413, "unpacked"),
     ],
 )
