@@ -122,7 +122,8 @@ async def test_a_worker_that_dies_is_counted_and_said(
 
     await live.until(counted)
     await live.until(live.ready)
-    assert live.deaths == ["explain"] and live.kills == []
+    # TorchServe may need several starts on a busy machine: each that ends is a death too
+    assert set(live.deaths) == {"explain"} and live.kills == []
     assert "a worker of explain of 1.0 ended" in caplog.text
 
 
