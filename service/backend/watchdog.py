@@ -76,6 +76,7 @@ class Watchdog:
     _observations: dict[int, _Observation] = field(init=False, default_factory=dict)
     _known_pids: dict[Operation, set[int]] = field(init=False, default_factory=dict)
     _workers: dict[int, Operation] = field(init=False, default_factory=dict)
+    _counted: set[int] = field(init=False, default_factory=set)
     _last_answer: float = field(init=False, default=0.0)
 
     @asynccontextmanager
@@ -126,11 +127,12 @@ class Watchdog:
         self._workers |= listed
         if not self.server.up:
             return
-        for pid in [pid for pid in self._workers if is_gone(pid)]:
-            operation = self._workers.pop(pid)
-            version = self.backend.served.version
+        gone = {pid: self._workers.pop(pid) for pid in list(self._workers) if is_gone(pid)}
+        version = self.backend.served.version
+        for operation in [gone[pid] for pid in gone.keys() - self._counted]:
             log.error("a worker of %s of %s ended: TorchServe starts another", operation, version)
             self.on_death(operation)
+        self._counted = gone.keys() & listed.keys()  # it lists a worker for a while after its end
 
     def _in_service(self, workers: list[Worker]) -> list[int]:
         """Process ids of those that TorchServe sends requests to and that we did not kill."""
