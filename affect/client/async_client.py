@@ -45,17 +45,18 @@ TOO_LARGE = 413
 
 @dataclass(frozen=True)
 class _PictureOperation(Generic[R]):
-    """An operation on pictures: where it is asked for, and what one picture's answer is."""
+    """An operation on pictures: where it is asked for, what one picture's answer is, and that of
+    a request.
+    """
 
     operation: Literal["predict", "explain", "verify"]
     result: type[R]
+    answer: type[PredictAnswer | ExplainAnswer | VerifyAnswer]
 
 
-PREDICT, EXPLAIN = (
-    _PictureOperation("predict", PredictResult),
-    _PictureOperation("explain", ExplainResult),
-)
-VERIFY = _PictureOperation("verify", VerifyResult)
+PREDICT = _PictureOperation("predict", PredictResult, PredictAnswer)
+EXPLAIN = _PictureOperation("explain", ExplainResult, ExplainAnswer)
+VERIFY = _PictureOperation("verify", VerifyResult, VerifyAnswer)
 
 
 @dataclass(frozen=True)
@@ -323,10 +324,7 @@ class AsyncClient:
         reply = await self.transport.send(
             "POST", f"/v1/{reading.operation}", body=body, headers=headers
         )
-        kind: type[FinalAnswer | VerifyAnswer] = (
-            VerifyAnswer if reading.operation == "verify" else ANSWERS[reading.operation]
-        )
-        answer = _parsed(kind, reply)
+        answer = _parsed(reading.answer, reply)
         if len(answer.results) != len(good):
             raise ApiError(
                 f"{reply.url} answered {len(answer.results)} of {len(good)} pictures: is it the "

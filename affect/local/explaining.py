@@ -56,7 +56,7 @@ class Explained:
         """Write STEM-counterfactual.png, STEM-map.png and STEM-signed.png; returns their paths."""
         assert self.card is not None
         answer = self._answer
-        claim = Claim(self.card.name, self.card.version, self.card.digest, "edited")
+        claim = Claim.of(self.card, "edited")
         marked = default_marker().encode(answer.counterfactual, claim, source=self.source)
         pictures = {
             "counterfactual": marked,

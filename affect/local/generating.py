@@ -19,7 +19,6 @@ from affect.inputs import InputPicture, expand
 from affect.labels import AROUSAL, DIMENSIONS, VALENCE, LabelError
 from affect.local.reading import LocalReading, face_reading
 from affect.marking import Claim, default_marker
-from affect.marking.claims import Kind
 from affect.model import AffectModel
 from affect.protocol.messages import F32, NO_REFERENCE
 
@@ -86,8 +85,7 @@ class Drawing:
         }
         path = Path(path)
         assert self.card is not None
-        kind: Kind = "edited" if self.edited else "drawn"
-        claim = Claim(self.card.name, self.card.version, self.card.digest, kind, self.seed)
+        claim = Claim.of(self.card, "edited" if self.edited else "drawn", self.seed)
         media_type = kinds.get(path.suffix.lower(), path.suffix)
         content = default_marker().encode(self.image, claim, media_type, source=self.source)
         path.write_bytes(content)

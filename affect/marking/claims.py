@@ -6,8 +6,9 @@ digital source types are IPTC's.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+from affect.card import ModelCard
 from affect.version import __version__
 
 MODEL_LABEL = "org.affectgan.model"  # of the assertion that names the model
@@ -32,6 +33,11 @@ class Claim:
     digest: str  # SHA-256 of the weights, hexadecimal
     kind: Kind = "drawn"
     seed: int | None = None
+
+    @classmethod
+    def of(cls, card: ModelCard, kind: Kind, seed: int | None = None) -> Self:
+        """That the model of a card made it."""
+        return cls(card.name, card.version, card.digest, kind, seed)
 
     @property
     def by_ai(self) -> bool:

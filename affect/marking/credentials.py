@@ -92,7 +92,7 @@ def credentials(settings: MarkingSettings) -> Credentials:
     folder = settings.signing_folder
     if folder is None:
         return development_credentials()
-    return _kept(folder)
+    return _development_credentials_in(folder)
 
 
 def development_credentials() -> Credentials:
@@ -123,7 +123,7 @@ def development_credentials() -> Credentials:
     return Credentials(_pem(own) + _pem(root), secret, "es256", development=True)
 
 
-def _kept(folder: Path) -> Credentials:
+def _development_credentials_in(folder: Path) -> Credentials:
     """Those of the folder, made there when it has none or they have run out."""
     chain, key = folder / CHAIN_FILE, folder / KEY_FILE
     if chain.is_file() and key.is_file():
@@ -147,8 +147,8 @@ def _kept(folder: Path) -> Credentials:
 
 def _read(chain: Path, key: Path) -> Credentials:
     try:
-        certificates = x509.load_pem_x509_certificates(chain.read_bytes())
-        secret = key.read_bytes()
+        content, secret = chain.read_bytes(), key.read_bytes()
+        certificates = x509.load_pem_x509_certificates(content)
         private = serialization.load_pem_private_key(secret, None)
     except OSError as error:
         raise CredentialsError(f"{error.filename} cannot be read: {error.strerror}") from error
@@ -159,7 +159,7 @@ def _read(chain: Path, key: Path) -> Credentials:
     if private.public_key() != certificates[0].public_key():
         raise CredentialsError(f"{key} is not the key of the first certificate in {chain}")
     development = _common_name(certificates[0]).startswith(NOBODY)
-    return Credentials(chain.read_bytes(), secret, _algorithm(private, key), development)
+    return Credentials(content, secret, _algorithm(private, key), development)
 
 
 def _algorithm(key: object, path: Path) -> str:

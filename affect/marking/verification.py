@@ -3,7 +3,7 @@ model made it. "unknown" is no promise that no model did.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -51,20 +51,20 @@ class Verification:
 
 
 class Verifier:
-    """Looks for marks; `models` are names by short digest. Thread-safe."""
+    """Looks for marks; watermarks of the models of `cards` are named. Thread-safe."""
 
-    def __init__(self, marker: Marker, models: Mapping[str, str] | None = None) -> None:
+    def __init__(self, marker: Marker, cards: Iterable[ModelCard] = ()) -> None:
         """Raises CredentialsError when trusted certificates cannot be read."""
         self._own = marker.signer.credentials
         self._reader = ManifestReader(self._own, marker.settings)
-        self.models = dict(models or {})
+        self._models = {short_digest(card.digest): f"{card.name} {card.version}" for card in cards}
 
     def verify(self, content: bytes, pixels: NDArray[np.uint8]) -> Verification:
         """Of a file and its pixels (H, W, 3)."""
         manifest = self._reader.read(content, media_type(content))
         found = watermark.find(pixels)
         by_metadata = XMP_BY_AI.search(content) is not None
-        named = None if found is None else self.models.get(f"{found.payload:08x}")
+        named = None if found is None else self._models.get(f"{found.payload:08x}")
         verdict = self._verdict(manifest, found is not None or by_metadata)
         return Verification(manifest, found, named, by_metadata, verdict)
 
@@ -93,8 +93,7 @@ def verify(picture: PictureLike) -> Verification:
 @cache
 def _default_verifier() -> Verifier:
     try:
-        card = ModelCard.load(shipped_weights())
-        models = {short_digest(card.digest): f"{card.name} {card.version}"}
+        cards = [ModelCard.load(shipped_weights())]
     except CardError:
-        models = {}
-    return Verifier(default_marker(), models)
+        cards = []
+    return Verifier(default_marker(), cards)

@@ -122,9 +122,7 @@ class _Worker:
                 await asyncio.sleep(RELOAD_SECONDS)
 
     async def _call(self, function: Callable[..., Any], limit: float, *more: Any) -> Any:
-        if (
-            not self._pool.active
-        ):  # pebble's own word for: its process ended while it had nothing to do
+        if not self._pool.active:  # its process ended while it had nothing to do
             self._pool = _pool()
         work = self._pool.schedule(function, [*self.archive.arguments, *more], timeout=limit)
         return await asyncio.wrap_future(work)

@@ -3,7 +3,7 @@ a thread.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +38,9 @@ class MarkedPictures:
         claim = self.claim("edited") if claim is None else claim
         return self.marker.encode(image, claim, media_type, source=source)
 
-    def claim(self, kind: Kind) -> Claim:
+    def claim(self, kind: Kind, seed: int | None = None) -> Claim:
         """What is said of such a picture."""
-        return Claim(self.card.name, self.card.version, self.card.digest, kind)
+        return Claim.of(self.card, kind, seed)
 
 
 def encoded_generation(
@@ -65,8 +65,8 @@ def encoded_generation(
 def _drawn(
     pictures: MarkedPictures, image: Images, index: int, seed: int, media_type: str
 ) -> bytes:
-    claim = pictures.claim("edited" if index in pictures.sources else "drawn")
-    return pictures.encode(image, index, media_type, claim=replace(claim, seed=seed))
+    claim = pictures.claim("edited" if index in pictures.sources else "drawn", seed)
+    return pictures.encode(image, index, media_type, claim=claim)
 
 
 def encoded_explanation(

@@ -10,7 +10,6 @@ from affect.answers import (
     Watermark,
 )
 from affect.images import ImageError
-from affect.marking.marker import short_digest
 from affect.marking.signing import Manifest
 from affect.marking.verification import Verification, Verifier
 from service.inference.model_registry import ModelRegistry
@@ -18,11 +17,7 @@ from service.inference.model_registry import ModelRegistry
 
 async def verify_pictures(models: ModelRegistry, images: Sequence[bytes]) -> list[VerifyResult]:
     """One result a picture; a bad one fails alone."""
-    names = {
-        short_digest(one.card.digest): f"{one.card.name} {one.card.version}"
-        for one in models.versions
-    }
-    verifier = Verifier(models.marker, names)
+    verifier = Verifier(models.marker, [one.card for one in models.versions])
     work = [_verified(models, verifier, index, image) for index, image in enumerate(images)]
     return list(await asyncio.gather(*work))
 

@@ -3,12 +3,13 @@ import pytest
 
 from affect.images import decode, encode
 from affect.marking import Claim, Marker, MarkingSettings
-from affect.marking.marker import short_digest
 from affect.marking.verification import Verification, Verifier
 from tests.support import cartoons
+from tests.support.tiny import tiny_card
 
-CLAIM = Claim("affectgan", "1.0", "5eed5eed" * 8, "edited")
-NAMES = {short_digest(CLAIM.digest): "affectgan 1.0"}
+MADE_BY = {"name": "affectgan", "version": "1.0", "digest": "5eed5eed" * 8}
+CARD = tiny_card().model_copy(update=MADE_BY)
+CLAIM = Claim.of(CARD, "edited")
 FACE = np.repeat(np.repeat(cartoons.draw(cartoons.STATES["happiness"], 7), 4, 0), 4, 1)
 
 
@@ -18,7 +19,7 @@ def marker() -> Marker:
 
 
 def _verified(marker: Marker, content: bytes) -> Verification:
-    return Verifier(marker, NAMES).verify(content, decode(content))
+    return Verifier(marker, [CARD]).verify(content, decode(content))
 
 
 def test_what_this_gateway_drew_is_made_here(marker: Marker) -> None:
