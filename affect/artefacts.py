@@ -154,7 +154,7 @@ def _fetch_into(folder: Path, reference: Reference) -> None:
     except ImportError as error:
         raise ArtefactError(
             f"{reference.scheme}:// needs another package ({error}): "
-            "pip install 'affectgan[artefacts]', and s3fs or gcsfs for s3:// or gs://"
+            "pip install 'affectgan[artefacts]', and gcsfs for gs://"
         ) from error
     except Exception as error:  # each store has errors of its own
         raise ArtefactError(

@@ -10,8 +10,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import pytest
 from click.testing import CliRunner
+from moto.server import ThreadedMotoServer
 
 from affect.artefacts import ArtefactError, Reference, fetch, push
 from tests.support.archives import tiny_archives
@@ -41,8 +43,8 @@ def _listens(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Address and folder of a registry of one's own."""
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a registry of one's own."""
     if shutil.which("docker-registry") is None:
         message = "docker-registry is missing: `make setup` as root installs it"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
@@ -51,24 +53,42 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
     command = ["docker-registry", "serve", str(folder / "config.yml")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until(lambda: _listens(port))
-        yield f"127.0.0.1:{port}", folder / "data"
+        yield f"127.0.0.1:{port}"
         process.kill()
 
 
-@pytest.fixture(params=["file", "oci"])
-def pushed(request: pytest.FixtureRequest, models: Path, tmp_path: Path) -> tuple[Reference, Path]:
-    """A model in a store, and the store's folder on this machine."""
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket of an object store that speaks S3 over HTTP; s3fs finds it as it finds any other, by
+    the environment.
+    """
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "it")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "it")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        boto3.client("s3").create_bucket(Bucket="models")
+        yield "models"
+    server.stop()
+
+
+@pytest.fixture(params=["file", "oci", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where a model may be pushed to: a folder, a registry, an object store."""
     if request.param == "oci":
-        address, folder = request.getfixturevalue("registry")
-        return push(models, f"oci://{address}/affectgan:1.0"), folder
-    return push(models, f"file://{tmp_path / 'store'}"), tmp_path / "store"
+        return f"oci://{request.getfixturevalue('registry')}/affectgan:1.0"
+    if request.param == "s3":
+        return f"s3://{request.getfixturevalue('bucket')}/{tmp_path.name}/1.0"
+    return f"file://{tmp_path / 'store'}"
 
 
-def test_what_is_fetched_is_what_was_pushed(
-    pushed: tuple[Reference, Path], models: Path, tmp_path: Path
-) -> None:
-    folder = fetch(str(pushed[0]), tmp_path / "cache")
-    assert folder.name == pushed[0].digest
+def test_what_is_fetched_is_what_was_pushed(store: str, models: Path, tmp_path: Path) -> None:
+    pinned = push(models, store)
+    folder = fetch(str(pinned), tmp_path / "cache")
+    assert folder.name == pinned.digest
     for path in models.iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes()
 
@@ -78,6 +98,26 @@ def test_what_is_in_the_cache_is_not_asked_for_again(models: Path, tmp_path: Pat
     first = fetch(str(reference), tmp_path / "cache")
     shutil.rmtree(tmp_path / "store")
     assert fetch(str(reference), tmp_path / "cache") == first
+
+
+@pytest.mark.parametrize("name", ["card.json", "manifest.json"])
+def test_an_object_that_was_changed_after_it_was_pushed_is_refused(
+    bucket: str, models: Path, tmp_path: Path, name: str
+) -> None:
+    pinned = push(models, f"s3://{bucket}/{tmp_path.name}")
+    key = f"{tmp_path.name}/{name}"
+    client = boto3.client("s3")
+    content = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=content + b" ")
+    with pytest.raises(ArtefactError, match=r"is not what was pushed.*nothing of it is used"):
+        fetch(str(pinned), tmp_path / "cache")
+
+
+def test_an_object_store_that_lacks_the_model_is_said_by_its_name(
+    bucket: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtefactError, match=f"s3://{bucket}/nothing cannot be fetched"):
+        fetch(f"s3://{bucket}/nothing@sha256:{'0' * 64}", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["affectgan-predict.mar", "card.json", "manifest.json"])
