@@ -31,7 +31,7 @@ from typing import TypeVar
 
 import torch
 
-from affect.card import NetworkSize
+from affect.card import ModelCard, NetworkSize
 from affect.factory import initialise_model
 from training.database.copying import copy_database
 from training.database.merging import merge_databases
@@ -39,7 +39,7 @@ from training.database.reader import Database
 from training.database.sample import Sample, place_of
 from training.evaluation.judge.training import JudgeConfig, train_judge
 from training.gan import loop
-from training.gan.config import READER_CHANNELS, TrainConfig, wide128cpu
+from training.gan.config import TrainConfig, wide128cpu
 from training.gan.distributed import SINGLE_PROCESS, StepRandom
 from training.gan.feed import Feed
 from training.gan.learner import Learner, learner_of
@@ -55,13 +55,14 @@ SAFETY = 0.9  # decoding and logging take their share too
 CLOSING_SECONDS = 45.0  # for what is measured after the last step
 T = TypeVar("T")
 JUDGE_SHARE = 1 / 3  # of the photographs, by a hash of who they show
-NETWORK = NetworkSize(
+NETWORK = NetworkSize(  # without --init; with it, the network of that model
     trunk=(12, 24, 48, 80, 144, 176),
     decoder=(176, 144, 96, 56, 28, 14),
     latent=128,
     condition=64,
     patch_px=16,
-    reader=READER_CHANNELS,
+    reader_kind="trunk",
+    reader=(8, 16, 32, 64, 128, 160),
 )
 
 
@@ -87,11 +88,14 @@ def config_of(plan: Plan) -> TrainConfig:
     return replace(
         wide128cpu(),
         preset="faces128",
-        network=NETWORK,
+        network=ModelCard.load(plan.init).network if plan.init else NETWORK,
         seed=plan.seed,
         batch_pairs=plan.batch_pairs,
         learning_rate=8e-4,
-        reader_rate=2e-3,
+        reader_rate=1e-3,
+        reader_decay=0.01,
+        reader_clip=1.0,
+        reader_augmentation=0.9,
         reader_from=0.08,
         adversary_from=0.3,
         adversary_weight=0.4,

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,7 +41,7 @@ from training.gan.feed import Feed
 from training.gan.learner import learner_of
 from training.gan.post_training import new_card, post_train
 from training.gan.run_folder import CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER
-from training.gan.weight_transfer import check, transfer_weights
+from training.gan.weight_transfer import check, network_begun, transfer_weights
 
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
 
@@ -69,6 +70,9 @@ def start(
     Database.open(data)  # a wrong folder is said before anything is written
     if init:
         check(init, config.network)
+        if not config.draws:
+            network = network_begun(config.network, config.image_px, init)
+            config = replace(config, network=network)
     with _alone(run, ranks):
         if ranks.first:
             _note(config, data, run, init, photographs)

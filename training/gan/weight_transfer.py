@@ -55,6 +55,20 @@ def check(folder: Path, network: NetworkSize) -> None:
         )
 
 
+def network_begun(network: NetworkSize, image_px: int, folder: Path) -> NetworkSize:
+    """The network of a run that only reads and begins from the model in `folder`: that model's own,
+    so that its reader goes on and its generator stays as it is; `network` where the model is of
+    another size of picture. A model whose trunk reads gets the reading network of `network`.
+    """
+    card = ModelCard.load(folder)
+    if card.image_px != image_px:
+        return network
+    if card.network.reader:
+        return card.network
+    reader = {"reader": network.reader, "reader_kind": network.reader_kind}
+    return card.network.model_copy(update=reader)
+
+
 @torch.no_grad()
 def transfer_weights(model: AffectModel, folder: Path, *, fitted: bool = False) -> tuple[int, int]:
     """Take over what fits from the model in `folder`; returns (tensors taken over, tensors in all).

@@ -13,7 +13,7 @@ from training.database.card import DataCard
 from training.gan import loop
 from training.gan.config import TrainConfig, preset
 from training.gan.post_training import new_card
-from training.gan.weight_transfer import transfer_weights
+from training.gan.weight_transfer import network_begun, transfer_weights
 
 
 def _fresh(card: ModelCard) -> AffectModel:
@@ -142,3 +142,21 @@ def test_a_run_folder_in_place_of_its_model_is_said(
 ) -> None:
     with pytest.raises(ValueError, match="such as RUN/model"):
         loop.start(preset("smoke"), faces_of_made_people, tmp_path / "run", init=tmp_path)
+
+
+def test_a_run_that_only_reads_goes_on_with_the_reading_network_it_begins_from(
+    tmp_path: Path,
+) -> None:
+    card = tiny_card(reader=True)
+    tiny_model(card).save(tmp_path)
+    wanted = preset("reader128").network
+    assert network_begun(wanted, card.image_px, tmp_path) == card.network
+    assert network_begun(wanted, 2 * card.image_px, tmp_path) == wanted
+
+
+def test_a_model_whose_trunk_reads_gets_the_presets_reading_network(tmp_path: Path) -> None:
+    card = tiny_card()
+    tiny_model(card).save(tmp_path)
+    wanted = preset("reader128").network
+    begun = network_begun(wanted, card.image_px, tmp_path)
+    assert (begun.reader, begun.trunk) == (wanted.reader, card.network.trunk)
