@@ -26,7 +26,8 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
-MARKER = re.compile(rb"\xff+([^\x00\xff])")
+# Any number of bytes 0xff may precede it; a repetition here would take the square of their number.
+MARKER = re.compile(rb"\xff([^\x00\xff])")
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 START_OF_SCAN, END_OF_IMAGE, APP0, APP1, ADOBE, COMMENT = 0xDA, 0xD9, 0xE0, 0xE1, 0xEE, 0xFE
 WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))  # TEM, restarts, start of image

@@ -111,6 +111,14 @@ def test_a_broken_picture_writes_nothing_to_the_log(capfd: pytest.CaptureFixture
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_long_run_of_fill_bytes_is_read_once() -> None:
+    """Found by fuzzing: 60 kB of them took minutes, since every start of the run was tried."""
+    fill = b"\xff" * 2_000_000
+    assert np.array_equal(decode(JPEG[:2] + fill + JPEG[2:]), decode(JPEG))
+    with pytest.raises(ImageError, match="promises a picture"):
+        decode(JPEG[:2] + fill + b"\x00")
+
+
 def test_png_survives_both_ways() -> None:
     assert np.array_equal(decode(encode(PICTURE)), PICTURE)
 
