@@ -23,6 +23,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+from affect import signatures
 from affect.archive import OPERATIONS, archive_of
 from affect.card import CARD_FILE, ModelCard
 
@@ -80,9 +81,11 @@ def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
 
 def fetch(text: str, cache: Path | None = None) -> Path:
     """The folder of a model: the one named, or a copy in the cache whose every file is as its
-    manifest says. Raises ArtefactError.
+    manifest says. Raises ArtefactError, and SignatureError where a key is trusted that did not
+    sign it.
     """
     if not is_reference(text):
+        signatures.check(Path(text))
         return Path(text)
     reference, cache = Reference.parse(text), cache or cache_folder()
     if reference.digest is None:
@@ -94,14 +97,16 @@ def fetch(text: str, cache: Path | None = None) -> Path:
         with _unfinished(folder) as draft:
             _fetch_into(draft, reference)
     ModelCard.load(folder)
+    signatures.check(folder)
     return folder
 
 
 def push(models: Path, text: str) -> Reference:
     """Upload a folder of archives and their card; the reference to pin it by. Raises ArtefactError,
-    also when another model is there already.
+    also when another model is there already, and SignatureError as `fetch` does.
     """
     reference = Reference.parse(text)
+    signatures.check(models)
     files = {path.name: path for path in _files(models)}
     if reference.scheme == "oci":
         return _push_oci(files, reference)
@@ -120,6 +125,8 @@ def _files(models: Path) -> Iterator[Path]:
                 f"{models} lacks {path.name}: make it with `affectgan archive RUN --out {models}`"
             )
         yield path
+    if (models / signatures.SIGNATURE_FILE).is_file():
+        yield models / signatures.SIGNATURE_FILE
 
 
 @contextmanager

@@ -62,6 +62,7 @@ PROBLEMS = {
     "client_gone": ProblemType(499, "Client closed the connection"),  # seen in metrics alone
     "overloaded": ProblemType(503, "Overloaded"),
     "backend_unavailable": ProblemType(503, "Model server unavailable"),
+    "signing_unavailable": ProblemType(503, "Pictures cannot be signed"),
     "draining": ProblemType(503, "Shutting down"),
     "issuer_unavailable": ProblemType(503, "Token issuer unavailable"),
     "deadline": ProblemType(504, "Deadline exceeded"),

@@ -27,7 +27,16 @@ PREFIX, SECRETS_DIR = "AFFECTGAN_", "AFFECTGAN_SECRETS_DIR"
 # Variables that are no settings: of the clients, of the models to serve, of demonstrations.
 NO_SETTINGS = {SECRETS_DIR} | {
     f"{PREFIX}{name}"
-    for name in ("URL", "KEY", "WEIGHTS", "MODELS", "MODELS_CACHE", "VERSIONS", "RUNTIME")
+    for name in (
+        "URL",
+        "KEY",
+        "WEIGHTS",
+        "MODELS",
+        "MODELS_CACHE",
+        "TRUSTED_KEY",
+        "VERSIONS",
+        "RUNTIME",
+    )
 }
 # What Kubernetes sets in every pod for a Service that is called affectgan or affectgan-redis.
 _SERVICE_LINK = re.compile(r"\w+_SERVICE_(HOST|PORT(_\w+)?)|\w+_PORT_\d+_(TCP|UDP)(_\w+)?")

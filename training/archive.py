@@ -16,6 +16,7 @@ from model_archiver.manifest_components.manifest import Manifest, RuntimeType
 from model_archiver.manifest_components.model import Model
 
 import affect
+from affect import signatures
 from affect.archive import CONFIG_FILE, OPERATIONS, HandlerSettings, Operation, model_name
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
 from affect.factory import load_model
@@ -107,6 +108,7 @@ def write_archives(
             f"version is {version!r}; write letters, digits, points and dashes, such as 1.1"
         )
     folder = model_folder(run)
+    signatures.check(folder)
     card = servable(folder, uncalibrated=uncalibrated)
     card = card.model_copy(update={"version": version or card.version})
     try:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affect import signatures
 from affect.batches import identities, predict
 from affect.card import ModelCard
 from affect.cores import cores
@@ -65,10 +66,12 @@ class Reader:
         """`model` is a run or model folder (default: the shipped weights), `device` "cpu", "cuda",
         "cuda:1" or "auto" (a GPU if there is one). `faces` is what `read` does unless told
         otherwise: "largest", "all", or "none" for pictures that are aligned crops. `threads` decode
-        and find. Raises CardError when there is no such model, ValueError for a wrong device.
+        and find. Raises CardError when there is no such model, SignatureError when a key is trusted
+        that did not sign it, ValueError for a wrong device.
         """
         self.folder = shipped_weights() if model is None else model_folder(Path(model))
         self.device = chosen_device(device)
+        signatures.check(self.folder)
         self.model: AffectModel = load_model(self.folder, device=self.device)
         self.faces: Faces = faces
         self.threads = threads or cores()

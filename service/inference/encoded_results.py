@@ -2,6 +2,7 @@
 a thread.
 """
 
+import logging
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -11,13 +12,15 @@ from numpy.typing import NDArray
 from affect.card import ModelCard
 from affect.faces import Face
 from affect.images import encode
-from affect.marking import Claim, Marker
+from affect.marking import Claim, CredentialsError, Marker
 from affect.marking.claims import Kind
 from affect.protocol.messages import ExplainResponse, GenerateResponse, RowError
 from service.inference.results import ExplanationResult, GenerationResult, Row
-from service.problems import row_problem
+from service.problems import Problem, row_problem
 
 Images = NDArray[np.uint8]
+SIGNING_SECONDS = 30  # after which a time-stamp authority may be asked again
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,19 @@ class MarkedPictures:
     def encode(
         self, image: Images, row: int, media_type: str = "image/png", *, claim: Claim | None = None
     ) -> bytes:
-        """One picture of a row, by default of an edited face."""
+        """One picture of a row, by default of an edited face. Raises Problem when it cannot be
+        signed: nothing leaves unmarked.
+        """
         source = self.sources.get(row)
         claim = self.claim("edited") if claim is None else claim
-        return self.marker.encode(image, claim, media_type, source=source)
+        try:
+            return self.marker.encode(image, claim, media_type, source=source)
+        except CredentialsError as error:
+            log.error("pictures cannot be signed: %s", error)
+            detail = (
+                "the certificate or the time-stamp authority refuses; the operator's log says why"
+            )
+            raise Problem("signing_unavailable", detail, retry_seconds=SIGNING_SECONDS) from error
 
     def claim(self, kind: Kind, seed: int | None = None) -> Claim:
         """What is said of such a picture."""

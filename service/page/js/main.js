@@ -2,6 +2,7 @@
 
 import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
 import { ask, useKey } from "./api.js";
+import { addChecks, checkView } from "./check_view.js";
 import { drawView } from "./draw_view.js";
 import { drawing, showPeople } from "./drawing.js";
 import { busy, troubleBox } from "./parts.js";
@@ -16,7 +17,7 @@ function page() {
       <h1>AffectGAN</h1>
       <nav aria-label=${t("nav")}>
         <ul>
-          ${["read", "draw"].map(
+          ${["read", "draw", "check"].map(
             (view) =>
               html`<li>
                 <a href="#${view}" aria-current=${state.view === view ? "page" : nothing}
@@ -55,7 +56,7 @@ function content() {
   const { status, trouble } = state.start;
   if (status === "loading") return busy(t("loading"));
   if (status === "failed") return troubleBox(trouble, start);
-  return state.view === "draw" ? drawView() : readView();
+  return { read: readView, draw: drawView, check: checkView }[state.view]();
 }
 
 const card = () =>
@@ -109,14 +110,16 @@ async function start() {
 }
 
 function show() {
-  state.view = location.hash === "#draw" ? "draw" : "read";
+  state.view = { "#draw": "draw", "#check": "check" }[location.hash] ?? "read";
   if (state.start.status === "ready" && state.view === "draw" && drawing.people.status === "none")
     showPeople(drawing.firstSeed);
   changed();
 }
 
 addEventListener("hashchange", show);
-addEventListener("paste", addPasted);
+addEventListener("paste", (event) =>
+  state.view === "check" ? addChecks(event.clipboardData?.files ?? []) : addPasted(event),
+);
 onChange(() => render(page(), document.body));
 await speak();
 start();

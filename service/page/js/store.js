@@ -1,7 +1,7 @@
 // What the page shows. Whoever changes it calls `changed()`; the page is then drawn once, soon.
 
 export const state = {
-  view: "read", // or "draw"
+  view: "read", // or "draw", "check"
   model: null, // the default model's entry of /v1/models
   card: null,
   units: {}, // the catalogue: code -> {name, muscles, region}

@@ -3,7 +3,8 @@
 import base64
 
 from affect.images import encode
-from tests.support.gateway import Gateway
+from service.settings import Settings
+from tests.support.gateway import Gateway, serve
 from tests.support.pictures import FACE, encoded, packed
 
 
@@ -37,3 +38,10 @@ def test_a_bad_picture_fails_alone_and_a_plain_one_is_unknown(gateway: Gateway) 
 
 def test_no_picture_at_all_is_refused(gateway: Gateway) -> None:
     assert gateway.post("/v1/verify", {"images": []}).status == 422
+
+
+def test_a_time_stamp_authority_that_does_not_answer_is_a_problem_of_its_own() -> None:
+    for server in serve(Settings(timestamp_url="http://127.0.0.1:1/")):
+        refused = server.post("/v1/generate", {"items": [{"seed": 3}]})
+        assert refused.status == 503 and refused.json["code"] == "signing_unavailable"
+        assert refused.headers["Retry-After"] == "30" and "127.0.0.1" not in refused.json["detail"]

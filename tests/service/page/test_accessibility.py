@@ -132,6 +132,12 @@ def _drawing(tab: Visit) -> None:
     tab.page.wait_for_selector(".results .busy")
 
 
+def _checked(tab: Visit) -> None:
+    tab.open("/#check")
+    tab.page.set_input_files("#check-files", EXAMPLES / "smile.jpg")
+    tab.page.wait_for_selector("[data-verdict]")
+
+
 STATES: tuple[Callable[[Visit], None], ...] = (
     _empty,
     _reading,
@@ -150,6 +156,7 @@ STATES: tuple[Callable[[Visit], None], ...] = (
     _gone,
     _busy,
     _key_asked,
+    _checked,
 )
 
 
@@ -169,7 +176,7 @@ def phone(browser: Browser, gateway: Gateway) -> Iterator[Visit]:
         yield tab
 
 
-@pytest.mark.parametrize("state", [_read, _hint, _group, _explained, _drawn, _warned])
+@pytest.mark.parametrize("state", [_read, _hint, _group, _explained, _drawn, _warned, _checked])
 def test_a_phone_needs_no_sideways_scroll(phone: Visit, state: Callable[[Visit], None]) -> None:
     state(phone)
     assert not phone.page.evaluate(FAR_TOO_WIDE)
