@@ -338,7 +338,7 @@ class Trust(_Answer):
     """How far to trust the explanation, and why."""
 
     level: Literal["high", "medium", "low"]
-    """`high` only when an independent judge confirms it."""
+    """`high`, `medium`: where the card's `trust_levels` say that such answers earned it."""
     reasons: list[str]
     """Measured reasons in words, the serious ones first."""
     judge: JudgeOpinion | None = None

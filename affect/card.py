@@ -114,6 +114,35 @@ class WarningLimits(_Frozen):
     drawn: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
 
 
+TrustName = Literal["high", "medium"]  # that must be earned; what is neither is "low"
+
+
+class EarnedTrust(_Frozen):
+    """How often a second judge, not the one that trust is given by, saw such answers turn."""
+
+    on: str
+    """Name of the database, and its split."""
+    answers: int
+    """Answers of this level or a higher one."""
+    confirmed: float
+    """Share of them that the second judge confirms."""
+    low: float
+    """Lower end of its 95 % interval over people."""
+    high: float
+    """Upper end of it."""
+
+
+class TrustLevel(_Frozen):
+    """From which score on an answer is named so, and what such answers earned where the score was
+    fitted: on each kind of faces alone.
+    """
+
+    least: float
+    """The score, `scores.trust` of an explanation."""
+    earned: tuple[EarnedTrust, ...]
+    """One for each database."""
+
+
 class ModelCard(_Frozen):
     """The card. `digest` is the SHA-256 of the weights file; `seen_images` is how long the run was
     trained.
@@ -162,6 +191,15 @@ class ModelCard(_Frozen):
     """Beyond what a reading carries a warning."""
     affect_rule: str = Field(
         default="", description="rule by which rendered faces got valence and arousal"
+    )
+    rule_weights: dict[str, tuple[float, float]] = Field(
+        default={},
+        description="by that rule, what a full AU adds to valence and to arousal before tanh",
+    )
+    trust_levels: dict[TrustName, TrustLevel] = Field(
+        default={},
+        description="what an explanation must score to be trusted so; a level that is missing was "
+        "not earned, and without any nothing is trusted highly",
     )
     nuisances: tuple[str, ...] = Field(
         default=(),

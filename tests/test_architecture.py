@@ -45,12 +45,13 @@ LIGHT = (
 ORDER = {
     "affect": """
         version allocator catalogue labels card precision rows image_headers images
-        picture_grid faces cores inputs answers archive artefacts model_folders marking networks
-        reading_network model runtime ssgan2019 factory judge counterfactual protocol batches client
-        local cli
+        picture_grid faces cores inputs answers archive model_folders signatures artefacts marking
+        networks reading_network model runtime ssgan2019 factory judge counterfactual protocol
+        batches client local cli
     """,
     "training": """
-        pages renderer database teacher sources gan evaluation alignment archive push export
+        pages renderer database teacher sources gan evaluation alignment archive signing push
+        export
     """,
     "training.evaluation": """
         core judge recognition generation explanation bias report commands

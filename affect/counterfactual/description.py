@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.counterfactual import measure, verbalization
+from affect.counterfactual import measure, rule, verbalization
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.judge_agreement import JudgeAgreement, judge_agreements
 from affect.counterfactual.measure import U8, Floats
 from affect.counterfactual.nuisance import Nuisance, help_of
 from affect.counterfactual.question import CounterfactualQuestion
 from affect.counterfactual.search import Cause, Rows, SearchResult
+from affect.counterfactual.trust import Evidence, outside, trust
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel, Prediction
@@ -149,6 +150,7 @@ def _most_helpful_first(
 def _measured(task: Task, result: SearchResult, after: Prediction) -> dict[str, Tensor]:
     model, rows, best = task.model, task.rows, result.best
     measured = {
+        "moved": _moved(rows, result),
         "validity_margin": best.margin,
         "identity": (rows.output.identity * result.output.identity).sum(1),
         "realism": after.realism,
@@ -174,14 +176,19 @@ def _gradients(
 
 def _agreements(task: Task, result: SearchResult) -> list[JudgeAgreement | None]:
     rows, best = task.rows, result.best
-    shift = result.output.labels - rows.output.labels
     return judge_agreements(
         task.judge,
         rows.x,
         task.model.to_pixels(best.images),
         [question.label or "" for question in task.questions],
-        shift.gather(1, rows.column[:, None]).squeeze(1).tolist(),
+        _moved(rows, result).tolist(),
     )
+
+
+def _moved(rows: Rows, result: SearchResult) -> Tensor:
+    """(N,) by how much the questioned label moves, as the model reads it."""
+    shift = result.output.labels - rows.output.labels
+    return shift.gather(1, rows.column[:, None]).squeeze(1)
 
 
 # -- one row ---------------------------------------------------------------------------------------
@@ -199,7 +206,12 @@ def _explanation(task: Task, findings: _Findings, i: int) -> Explanation:
     }
     before, after = take_rows(f.before, row), take_rows(f.after, row)
     valid = bool(f.measured["validity_margin"][i] > 0)
-    trust, reasons = verbalization.trust(valid, scores, f.agreements[i], question.family)
+    by_rule = _by_rule(task.model, question, (before, after), scores["moved"])
+    scores |= by_rule.scores
+    card, realism = task.model.card, float(before.realism[0])
+    doubts = outside(card.warning_limits, realism, before.pose[0].tolist())
+    evidence = Evidence(valid, scores, f.agreements[i], question.family, doubts)
+    trusted = trust(evidence, card.trust_levels)
     return Explanation(
         question=question,
         factual=before,
@@ -216,13 +228,41 @@ def _explanation(task: Task, findings: _Findings, i: int) -> Explanation:
         causes=tuple(f.causes[i]),
         regions=measure.region_shares(shift),
         attribution=f.attribution[i],
-        scores=scores,
-        trust=trust,
-        reasons=reasons,
+        scores=scores | {"trust": trusted.score, "in_domain": float(trusted.in_domain)},
+        trust=trusted.level,
+        reasons=trusted.reasons,
         judge_agreement=f.agreements[i],
-        sentence=_sentence(task.model, question, (before, after), f.causes[i], valid),
+        sentence=_sentence(task.model, question, (before, after), f.causes[i], valid)
+        + by_rule.sentence,
         integrated_gradients=f.gradients[i][0] if i in f.gradients else None,
     )
+
+
+@dataclass(frozen=True)
+class _ByRule:
+    """What the rule of valence and arousal says of an answer, in numbers and in words."""
+
+    scores: dict[str, float]
+    sentence: str
+
+
+def _by_rule(
+    model: AffectModel,
+    question: CounterfactualQuestion,
+    read: tuple[Prediction, Prediction],
+    moved: float,
+) -> _ByRule:
+    """`read` is what is read before and after, one row each. Nothing where the rule is silent."""
+    weights, label = model.card.rule_weights, question.label or ""
+    if label not in DIMENSIONS or not weights or question.family == "nuisance":
+        return _ByRule({}, "")
+    units = _units(model, read)
+    share, others = (
+        rule.rule_share(weights, label, units, moved),
+        rule.bystanders(weights, label, units),
+    )
+    scores = {"rule": round(share, 4), "bystanders": float(len(others))}
+    return _ByRule(scores, verbalization.shortcut_sentence(label, share, others))
 
 
 def _scores(task: Task, findings: _Findings, i: int) -> dict[str, float]:
@@ -265,7 +305,16 @@ def _sentence(
     change = (label, numbers[0], numbers[1])
     if question.family == "nuisance":
         return verbalization.nuisance_sentence(label, change, causes, valid)
-    before, after = (one.intensity[0].tolist() for one in read)
-    units = list(zip(codes, before, after, strict=True)) if bool(model.known[0]) else []
+    units = _units(model, read)
     asked = {code: end - start for code, start, end in causes}
     return verbalization.sentence(label, change, units, asked, valid)
+
+
+def _units(
+    model: AffectModel, read: tuple[Prediction, Prediction]
+) -> list[tuple[str, float, float]]:
+    """Code, intensity before and after of each AU, of a run that knows them."""
+    if not bool(model.known[0]):
+        return []
+    before, after = (one.intensity[0].tolist() for one in read)
+    return list(zip(model.card.vocabulary, before, after, strict=True))

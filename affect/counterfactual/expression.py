@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from affect.counterfactual.rule import PART
 from affect.counterfactual.search import Cause, Rows, visible_causes
 from affect.labels import DIMENSIONS
 from affect.model import NEIGHBOURHOOD, AffectModel
@@ -28,6 +29,11 @@ class Expression:
     def __init__(self, model: AffectModel) -> None:
         self.model = model
         self.knows_aus = bool(model.known[0])
+        # (K, 2) what each AU adds to valence and arousal by the rule that was learnt from; NaN
+        # where there is none
+        nothing = (float("nan"), float("nan"))
+        rule = [model.card.rule_weights.get(code, nothing) for code in model.card.vocabulary]
+        self.rule = torch.tensor(rule, device=model.platt.device).reshape(-1, 2)
         # (T, L) states of real faces
         self.table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)]
 
@@ -40,6 +46,22 @@ class Expression:
         with mixed(rows.x.device.type):
             drawn = self.model.edit(rows.x, aim, aim - move, rows.output)
         return self.model.to_images(drawn)
+
+    def barred(self, rows: Rows) -> Tensor:
+        """(N, K) the AUs that have no part in the asked valence or arousal: moving them would
+        answer the letter of the question, as when eyes close to look happier.
+        """
+        if not self.knows_aus:
+            return torch.zeros(len(rows.x), 0, dtype=torch.bool, device=rows.x.device)
+        return self._rule_of(rows).abs() < PART
+
+    def _rule_of(self, rows: Rows) -> Tensor:
+        """(N, K) what each AU adds to the asked dimension, in the direction that was asked; NaN for
+        questions about AUs, and where no rule is known.
+        """
+        aus = rows.output.logits.shape[1]
+        weights = self.rule.T[(rows.column - aus).clamp(min=0)] * rows.direction[:, None]
+        return weights.masked_fill((rows.column < aus)[:, None], torch.nan)
 
     def axes(self, rows: Rows) -> Tensor:
         """(N, K, L) each AU alone to its far end; none in a run that does not know AUs."""
@@ -61,7 +83,7 @@ class Expression:
         state = rows.output.labels
         if not self.knows_aus:
             return (_to_target(rows, state) - state)[:, None]
-        order, ends = _rank(rows, state, gain, barred)
+        order, ends = _rank(rows, state, gain, barred, self._rule_of(rows))
         company = torch.zeros_like(rows.column) if first else (rows.column < gain.shape[1]).long()
         moves = [
             push * (self._end_state(rows, state, order, ends, size + company) - state)
@@ -153,18 +175,20 @@ def _far_end(aus: Tensor) -> Tensor:
     return (aus < 0.5).to(aus.dtype)
 
 
-def _rank(rows: Rows, state: Tensor, gain: Tensor, barred: Tensor) -> tuple[Tensor, Tensor]:
+def _rank(
+    rows: Rows, state: Tensor, gain: Tensor, barred: Tensor, rule: Tensor
+) -> tuple[Tensor, Tensor]:
     """AUs from the most telling on (N, K), an AU that is itself questioned first, and to which end
     each helps (N, K).
 
-    An AU whose move to the far end harms helps, in proportion, by moving to the near end.
+    An AU whose move to the far end harms helps, in proportion, by moving to the near end. Where a
+    `rule` (N, K) is known, an AU moves its way only.
     """
     aus, far = state[:, :-2], _far_end(state[:, :-2])
     back = -gain * (aus - (1 - far)).abs() / (aus - far).abs().clamp(min=0.5)
-    ends, worth = (
-        torch.where(gain >= back, far, 1 - far),
-        torch.maximum(gain, back).masked_fill(barred, -torch.inf),
-    )
+    to_far = torch.where(rule.isnan(), gain >= back, (rule > 0) == (far > 0.5))
+    ends = torch.where(to_far, far, 1 - far)
+    worth = torch.where(to_far, gain, back).masked_fill(barred, -torch.inf)
     ends = torch.where(worth > 0, ends, aus)  # an AU that cannot help, or is barred, stays
     own = (rows.column < aus.shape[1]).nonzero().squeeze(1)
     worth[own, rows.column[own]] = torch.inf

@@ -41,6 +41,10 @@ class Nuisance:
         change = self.model.generate(z + move @ self.model.nuisance_directions, y) - start
         return self.model.to_images((rows.x + change).clamp(-1, 1))
 
+    def barred(self, rows: Rows) -> Tensor:
+        """(N, A) none."""
+        return torch.zeros(len(rows.x), len(self.names), dtype=torch.bool, device=rows.x.device)
+
     def axes(self, rows: Rows) -> Tensor:
         """(N, A, A) each nuisance alone to the end that the face is farther from."""
         far, _ = self._ways(rows)

@@ -96,6 +96,9 @@ class Space(Protocol):
         ever seen.
         """
 
+    def barred(self, rows: Rows) -> Tensor:
+        """(N, P) bool: axes that no answer may go along."""
+
     def axes(self, rows: Rows) -> Tensor:
         """(N, P, M) the move along each axis alone, all the way to its end; P may be 0."""
 
@@ -138,7 +141,7 @@ def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) ->
     In the same rounds for all rows.
     """
     gain = _gain(model, rows, space)
-    barred, found = torch.zeros_like(gain, dtype=torch.bool), list[SearchResult]()
+    barred, found = space.barred(rows), list[SearchResult]()
     for number in range(answers):
         moves = space.proposals(rows, gain, barred, first=number == 0)
         best, move = _least(model, rows, space, moves)

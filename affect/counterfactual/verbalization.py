@@ -1,119 +1,37 @@
-"""An explanation in words: what changed, in one sentence, and how far to trust it, with the numbers
-that say so.
-"""
+"""An explanation in words: what changed, in one sentence."""
 
 from collections.abc import Sequence
 
 from affect.catalogue import CATALOGUE
-from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.nuisance import turned
-from affect.counterfactual.question import Family
+from affect.counterfactual.rule import HOLDS
 from affect.labels import DIMENSIONS
 
 VISIBLE = 0.05  # a reading that moves by less is not told
 MAX_NAMED = 3
-CHANGED_PERSON, SHIFTED_PERSON = 0.5, 0.8  # identity, cosine
-UNREAL = 0.02  # realism, percentile
-THIN_SUPPORT = 0.02
-POOR_RECONSTRUCTION = 0.95  # percentile
-OUTSIDE = 0.35  # share of the change
-SIDE_EFFECTS = 4  # labels changed beside the asked
-NOBODY_ASKED = "nobody independent was asked"
-HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
 
 Change = tuple[str, float, float]
 
 
-def trust(
-    valid: bool,
-    scores: dict[str, float],
-    opinion: JudgeAgreement | None,
-    family: Family = "expression",
-) -> tuple[str, tuple[str, ...]]:
-    """high, medium or low, and the measured reasons, the serious ones first, what the independent
-    judge says last.
+def shortcut_sentence(label: str, share: float, others: Sequence[Change]) -> str:
+    """What is not as the rule of valence and arousal has it: how little of the change the movements
+    make by it (`share`), and what moved without a part in it.
 
-    What only the model itself has looked at is not trusted highly: an attack on its pixels would
-    please it as well. A change of expression is confirmed by a judge that sees it too. A change of
-    what should not matter is a weakness of this model only when the judge does *not* follow; when
-    it does, the picture may show another expression after all.
+    " By the rule that the model learnt from, these movements make only 10% of it. AU43 (eyes
+    closed) rises by 0.50, which has no part in valence."
     """
-    # skin, age or shape may well be what was changed
-    kept = scores if family == "expression" else scores | {"identity": 1.0}
-    serious = [text for text, holds in _serious(valid, kept) if holds]
-    mild = [text for text, holds in _mild(kept) if holds]
-    what = "the person" if family == "expression" else "the expression"
-    doubts = [*serious, *mild] or [
-        f"the question is met, {what} is kept, and slight noise does not undo it"
-    ]
-    confirmed = opinion is not None and opinion.agrees == (family == "expression")
-    level = "low" if serious else "high" if confirmed and not mild else "medium"
-    return level, (*doubts, _heard(opinion, family))
-
-
-def _heard(opinion: JudgeAgreement | None, family: Family) -> str:
-    if opinion is None:
-        return NOBODY_ASKED
-    seen = f"({opinion.before:.2f} to {opinion.after:.2f})"
-    if family == "nuisance":
-        own = f"an independent judge does not follow {seen}: the weakness is this model's own"
-        return (
-            f"an independent judge follows {seen}: the picture may show another expression"
-            if opinion.agrees
-            else own
+    parts = []
+    if share < HOLDS:
+        parts.append(
+            " By the rule that the model learnt from, these movements make only "
+            f"{max(share, 0.0):.0%} of it."
         )
-    return (
-        f"an independent judge sees the change too {seen}"
-        if opinion.agrees
-        else f"an independent judge does not see the change {seen}"
-    )
-
-
-def _serious(valid: bool, s: dict[str, float]) -> Sequence[tuple[str, bool]]:
-    return (
-        (
-            f"the question was not met (margin {s['validity_margin']:.2f}); this is the "
-            "nearest try",
-            not valid,
-        ),
-        (
-            f"the person may have changed (identity {s['identity']:.2f} of 1)",
-            s["identity"] < CHANGED_PERSON,
-        ),
-        (
-            f"the picture looks unlike real faces (realism {s['realism']:.2f})",
-            s["realism"] < UNREAL,
-        ),
-    )
-
-
-def _mild(s: dict[str, float]) -> Sequence[tuple[str, bool]]:
-    poor = (
-        "the generator draws this face poorly (error larger than for "
-        f"{s['reconstruction_percentile']:.0%} of real faces)"
-    )
-    return (
-        (
-            f"the person changed a little (identity {s['identity']:.2f} of 1)",
-            CHANGED_PERSON <= s["identity"] < SHIFTED_PERSON,
-        ),
-        (
-            f"slight noise changes the decision (steady in {s['stability']:.0%} of tries)",
-            s["stability"] < 1,
-        ),
-        (poor, s["reconstruction_percentile"] > POOR_RECONSTRUCTION),
-        (f"{s['outside']:.0%} of the change lies outside the face", s["outside"] > OUTSIDE),
-        (f"{s['sparsity']:.0f} other readings change with it", s["sparsity"] > SIDE_EFFECTS),
-        (
-            f"the picture shows little of the asked change ({s.get('reached', 1):.0%})",
-            s.get("reached", 1) < HARDLY_REACHED,
-        ),
-        (
-            f"few real faces show such a state (fewer than {max(s['support'], 0.01):.0%} "
-            "are so alone)",
-            s["support"] < THIN_SUPPORT,
-        ),
-    )
+    for code, before, after in others[:MAX_NAMED]:
+        way = "rises" if after > before else "falls"
+        parts.append(
+            f" {_named(code)} {way} by {abs(after - before):.2f}, which has no part in {label}."
+        )
+    return "".join(parts)
 
 
 def sentence(

@@ -3,7 +3,7 @@ a table.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from affect.labels import DIMENSIONS
 from affect.local.reading import LocalReading, face_reading
 from affect.marking import Claim, default_marker
 from affect.model import AffectModel, Prediction
+from affect.protocol.reading_warnings import trust_held_back
 
 U8 = NDArray[np.uint8]
 TOGETHER = 8  # faces whose answers are searched at a time
@@ -144,4 +145,12 @@ def _entry(
     box = found[0].box if found[0] else None
     if isinstance(answer, QuestionError):
         return Explained(name, box, error=answer.code, detail=answer.detail)
-    return Explained(name, box, answer, card, picture.provenance())
+    held = answer and _held_back(card, found[0], answer)
+    return Explained(name, box, held, card, picture.provenance())
+
+
+def _held_back(card: ModelCard, face: Face | None, answer: Explanation) -> Explanation:
+    """The answer and its others, less trusted where the finder doubts the face."""
+    level, reasons = trust_held_back(card, face, answer.trust, answer.reasons)
+    others = tuple(_held_back(card, face, one) for one in answer.alternatives)
+    return replace(answer, trust=level, reasons=reasons, alternatives=others)

@@ -38,6 +38,17 @@ def reading_warnings(
     return (*_of_reading(card, read, row), *(_of_face(card, face) if face else ()))
 
 
+def trust_held_back(
+    card: ModelCard, face: Face | None, level: str, reasons: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """Trust in an explanation of a face, with what the finder doubts about it said first: trust was
+    not measured on such faces, so it is never "high" there.
+    """
+    doubts = tuple(one.detail for one in _of_face(card, face)) if face else ()
+    held = "medium" if doubts and level == "high" else level
+    return held, (*doubts, *reasons)
+
+
 def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[RowWarning]:
     limits, realism = card.warning_limits, float(read.realism[row])
     if realism < limits.realism:

@@ -4,7 +4,7 @@ a thread.
 
 import logging
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,13 @@ from affect.faces import Face
 from affect.images import encode
 from affect.marking import Claim, CredentialsError, Marker
 from affect.marking.claims import Kind
-from affect.protocol.messages import ExplainResponse, GenerateResponse, RowError
+from affect.protocol.messages import (
+    ExplainResponse,
+    ExplanationDetails,
+    GenerateResponse,
+    RowError,
+)
+from affect.protocol.reading_warnings import trust_held_back
 from service.inference.results import ExplanationResult, GenerationResult, Row
 from service.problems import Problem, row_problem
 
@@ -109,7 +115,10 @@ def encoded_explanation(
         faces=tuple(face for face in faces for _ in range(answers)),
         label=response.label,
         target=response.target,
-        details=response.details,
+        details=tuple(
+            _held_back(pictures.card, faces[row_of[index]], one)
+            for index, one in enumerate(response.details)
+        ),
         reconstruction=marked(response.reconstruction, first),
         reconstruction_read=response.reconstruction_read,
         reconstruction_error=response.reconstruction_error,
@@ -124,6 +133,16 @@ def encoded_explanation(
         change_map=_pngs(response.map, answered),
         signed_map=_pngs(response.signed, answered),
     )
+
+
+def _held_back(
+    card: ModelCard, face: Face | None, details: ExplanationDetails | None
+) -> ExplanationDetails | None:
+    """The answer, less trusted where the finder doubts the face."""
+    if details is None:
+        return None
+    level, reasons = trust_held_back(card, face, details.trust, details.reasons)
+    return replace(details, trust=level, reasons=reasons)
 
 
 def _gradients(response: ExplainResponse, index: int) -> bool:

@@ -85,6 +85,12 @@ def judge(
     help="folder of a judge; without one, nothing drawn is graded",
 )
 @click.option(
+    "--second-judge",
+    type=_FOLDER,
+    help="folder of another judge than the one beside the model: grades explanations, and trust "
+    "in them is fitted to what it confirms  [default: --judge]",
+)
+@click.option(
     "--calibrate/--keep-card",
     default=None,
     help="write calibration and figures into the card or not  [default: on its own data]",
@@ -118,6 +124,7 @@ def evaluate(
     photographs: tuple[Path, ...],
     split: str,
     judge_folder: Path | None,
+    second_judge: Path | None,
     calibrate: bool | None,
     explanations: int,
     images: int | None,
@@ -149,6 +156,7 @@ def evaluate(
         judge_folder,
         replace(config, most_images=images or config.most_images),
         photographs=photographs,
+        second_judge=second_judge,
     )
     paths = report.write(measured, art, run)
     click.echo(report.summary_text(measured))

@@ -17,6 +17,7 @@ from training.database.annotations import Annotated
 from training.database.card import DataCard
 from training.database.reader import Database
 from training.gan.config import TrainConfig
+from training.renderer.affect_rule import weights_of
 
 READ_IMAGES = 8192  # real faces that the latent's Gaussian and the label table come from
 CHUNK_IMAGES = 256
@@ -71,7 +72,8 @@ def new_card(config: TrainConfig, data: DataCard, known: Annotated | None = None
         image_px=config.image_px,
         network=config.network,
         **(vars(known) if known and config.network.reader else {}),
-        affect_rule=getattr(data, "affect_rule", ""),
+        affect_rule=data.affect_rule,
+        rule_weights=weights_of(data.affect_rule, data.vocabulary),
         calibration={code: Calibration(threshold=0.5) for code in data.vocabulary},
         data=DataSummary(
             name=data.name,

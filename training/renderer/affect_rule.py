@@ -13,7 +13,7 @@ that the prototypes of Du, Tao & Martinez (PNAS 2014, table 1) fall on the means
 validation labels. Arousal from a still face is weakly supported: a limit of the rule.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -74,6 +74,11 @@ NOISE = (
 )  # sd of raters at rest, and what a full expression adds; AffectNet's classes have .07 to .23
 
 Sides = Mapping[str, float]  # intensities in [0, 1] of one side by FACS code
+
+
+def weights_of(rule: str, codes: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """The weights of the codes that the rule has, as a card holds them; none by another rule."""
+    return {code: WEIGHTS[code] for code in codes if code in WEIGHTS} if rule == RULE else {}
 
 
 def affect_of(

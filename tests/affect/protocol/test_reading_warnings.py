@@ -8,7 +8,7 @@ import pytest
 from affect.card import WarningLimits
 from affect.faces import Doubts, Face
 from affect.protocol.messages import Predictions, PredictResponse
-from affect.protocol.reading_warnings import reading_warnings
+from affect.protocol.reading_warnings import reading_warnings, trust_held_back
 from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors
 from tests.support.tiny import tiny_card
 
@@ -66,3 +66,10 @@ def test_roll_is_no_matter_since_crops_are_upright() -> None:
 def test_the_figure_and_its_limit_stand_in_the_detail() -> None:
     (warning,) = reading_warnings(CARD, predictions(pose=(55, -3, 0)), 0)
     assert "55" in warning.detail and "40" in warning.detail
+
+
+def test_an_explanation_of_a_face_that_the_finder_doubts_is_not_trusted_highly() -> None:
+    small = trust_held_back(CARD, replace(FACE, box=(10.0, 20.0, 20.0, 20.0)), "high", ("steady",))
+    assert small[0] == "medium" and "20 px" in small[1][0] and small[1][-1] == "steady"
+    assert trust_held_back(CARD, FACE, "high", ("steady",)) == ("high", ("steady",))
+    assert trust_held_back(CARD, None, "low", ()) == ("low", ())

@@ -9,9 +9,10 @@ from typing import Any
 
 from playwright.sync_api import Browser
 
+from affect.card import WarningLimits
 from affect.catalogue import CATALOGUE
 from affect.counterfactual.judge_agreement import JudgeAgreement
-from affect.counterfactual.verbalization import trust
+from affect.counterfactual.trust import Evidence, outside, trust
 from tests.support.browser import Visit, visit
 from tests.support.gateway import Gateway
 
@@ -54,24 +55,27 @@ def _reasons() -> set[str]:
     """Every reason for trust or doubt that an explanation can give."""
     bad = {"validity_margin": -0.5, "identity": 0.1, "realism": 0.01, "stability": 0.2}
     bad |= {"reconstruction_percentile": 0.99, "outside": 0.9, "sparsity": 9.0, "reached": 0.1}
-    bad |= {"support": 0.0}
+    bad |= {"support": 0.0, "rule": 0.1, "bystanders": 2.0}
     good = {"validity_margin": 0.5, "identity": 0.99, "realism": 0.9, "stability": 1.0}
     good |= {"reconstruction_percentile": 0.1, "outside": 0.0, "sparsity": 1.0, "support": 0.9}
     shifted = [good | {"identity": identity / 100} for identity in range(100)]
     opinions = [None, *(JudgeAgreement(0.9, 0.1, agrees) for agrees in (True, False))]
+    elsewhere = outside(WarningLimits(), 0.01, (60.0, 0.0, 0.0))
     return {
         reason
         for scores in (bad, good, *shifted)
         for opinion in opinions
         for family in ("expression", "nuisance")
-        for reason in trust(scores is not bad, scores, opinion, family)[1]
+        for reason in trust(
+            Evidence(scores is not bad, scores, opinion, family, elsewhere * (scores is bad)), {}
+        ).reasons
     }
 
 
 def test_german_has_every_reason_for_trust() -> None:
     words = _words("de")
     keys = {"said." + re.sub(r"-?\d+(?:\.\d+)?", "#", reason) for reason in _reasons()}
-    assert len(keys) == 17 and not keys - set(words)
+    assert len(keys) == 21 and not keys - set(words)
 
 
 def test_a_german_warning_has_german_figures(tab: Visit) -> None:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from affect.counterfactual import Explanation, verbalization
+from affect.counterfactual import Explanation
+from affect.counterfactual.trust import NOBODY_ASKED
 from training.evaluation.core.predictions import U8, Floats
 from training.evaluation.explanation.questions import AnsweredQuestions
 
@@ -75,7 +76,7 @@ def _example(
         [answered.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
     )
     # here the judge is asked afterwards: see the verdict
-    reasons = tuple(reason for reason in one.reasons if reason != verbalization.NOBODY_ASKED)
+    reasons = tuple(reason for reason in one.reasons if reason != NOBODY_ASKED)
     return ExplanationExample(
         pictures,
         one.sentence,

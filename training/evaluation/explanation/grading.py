@@ -101,7 +101,7 @@ class Grader:
         """Pictures (N, S, S, 3), one for each question."""
         judged, features = self.evaluator.read(answers)
         read = _Readings.of(self.model, answers)
-        valid = self._margins(answers) > 0
+        valid = margins(self.model, self.answered, answers) > 0
         moved = (judged - self.judged)[self.index, self.column]
         agreement, knows = self._agreement(judged, read)
         same = (self.read.identity * read.identity).sum(1)
@@ -139,18 +139,19 @@ class Grader:
         agreement = np.asarray(follows((judged - self.judged)[at], moved), np.float64)
         return agreement, np.where(self.is_au, knows, True) & np.isfinite(self.judged[at])
 
-    def _margins(self, answers: U8) -> Floats:
-        """(N,) above 0 where the model reads an answer as was asked."""
-        margins, device = [], self.model.platt.device
-        for rows in batches(len(answers)):
-            column = torch.from_numpy(self.column[rows]).to(device)
-            target = torch.from_numpy(self.answered.target[rows]).float().to(device)
-            question = baselines.rows_of(self.model, self.images[rows], column, target)
-            with torch.inference_mode():
-                x = self.model.to_pixels(torch.from_numpy(answers[rows]).to(device))
-                margin, _ = progress(self.model, self.model.read(x), question)
-                margins.append(margin.double().cpu().numpy())
-        return np.concatenate(margins)
+
+def margins(model: AffectModel, answered: AnsweredQuestions, pictures: U8) -> Floats:
+    """(N,) above 0 where the model reads a picture (N, S, S, 3) as its question asked."""
+    found, device = [], model.platt.device
+    for rows in batches(len(pictures)):
+        column = torch.from_numpy(answered.column[rows]).to(device)
+        target = torch.from_numpy(answered.target[rows]).float().to(device)
+        question = baselines.rows_of(model, answered.faces.images[rows], column, target)
+        with torch.inference_mode():
+            x = model.to_pixels(torch.from_numpy(pictures[rows]).to(device))
+            margin, _ = progress(model, model.read(x), question)
+            found.append(margin.double().cpu().numpy())
+    return np.concatenate(found)
 
 
 def _equal_error(identities: Floats, faces: Faces, strangers: NDArray[np.intp]) -> float:

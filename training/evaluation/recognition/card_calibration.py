@@ -22,6 +22,7 @@ from training.evaluation.recognition import calibration, recognition
 from training.evaluation.recognition.photographs import logits_at_rest
 from training.evaluation.recognition.warning_limits import measure_limit, with_limit
 from training.gan.post_training import fit_features
+from training.renderer.affect_rule import weights_of
 
 QUANTILES = np.linspace(0, 1, 101)
 LIMIT_IMAGES = 400  # faces that the limit of realism is measured on, where no photographs are
@@ -62,6 +63,7 @@ def calibrate(model: AffectModel, data: CalibrationData, rng: np.random.Generato
     changes = {
         "calibration": fitted,
         "calibrated_on": tuple(words),
+        "rule_weights": weights_of(model.card.affect_rule, model.card.vocabulary),
         "reference": _reference(model.card, _with_people(model, seen, data, rng)),
     }
     model.replace_card(model.card.model_copy(update=changes))

@@ -8,6 +8,7 @@ from affect.card import Measured, ModelCard
 from affect.judge import JudgeCard
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8
+from training.evaluation.explanation.domains import DomainFigures
 from training.evaluation.explanation.examples import ExplanationExample
 from training.evaluation.explanation.explanations import Benchmark
 from training.evaluation.generation.control import CircumplexPoint, CrossTalk, Direction
@@ -58,6 +59,7 @@ class Report:
     pairwise_rankings: tuple[PairwiseRanking, ...]  # pairs of faces of one person
     generated: Generated | None
     explanations: Benchmark | None
+    explained_domains: tuple[DomainFigures, ...]  # each kind of faces apart
     twin_edits: TwinEdit | None
     memory: Memory | None
     robustness: tuple[Curve, ...]

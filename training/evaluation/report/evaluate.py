@@ -20,9 +20,16 @@ from affect.model import AffectModel
 from affect.model_folders import judge_folder as judge_of
 from training.database.card import DataError
 from training.database.reader import Database
+from training.database.sample import VALIDATION
 from training.evaluation.bias import nuisance_directions
 from training.evaluation.core import metrics
 from training.evaluation.core.predictions import U8, Faces, Floats, Read, load_faces, read
+from training.evaluation.explanation.domains import (
+    DomainFigures,
+    Judges,
+    fit_trust,
+    measure_domain,
+)
 from training.evaluation.explanation.examples import ExplanationExample
 from training.evaluation.explanation.explanations import Benchmark, benchmark
 from training.evaluation.generation import control, drawing, fidelity, speed
@@ -90,6 +97,7 @@ class _Evaluation:
     database: Database
     photographs: Sequence[Database]
     evaluator: JudgeEvaluator | None
+    second: Judge | None  # who grades explanations
     config: EvaluationConfig
     writes_card: bool
     rng: np.random.Generator
@@ -127,13 +135,15 @@ def evaluate(
     config: EvaluationConfig,
     *,
     photographs: Sequence[Path] = (),
+    second_judge: Path | None = None,
 ) -> tuple[Report, Illustrations]:
     """Measure the run, and write calibration, quality and reference into its card if these are its
-    own data. `photographs` are databases of people, measured apart.
+    own data. `photographs` are databases of people, measured apart. `second_judge` grades
+    explanations, and trust in them is fitted to what it confirms; without one `judge_folder` does
+    the first.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_flush_denormal(True)
-    work, stages = _open(run, data, judge_folder, photographs, config, device), _Stages(13)
+    work, stages = _open(run, data, photographs, (judge_folder, second_judge), config), _Stages(15)
     calibrated_on = _prepare(work, stages)
     known = _recognise(work, stages, data)
     with stages("photographs"):
@@ -142,6 +152,8 @@ def evaluate(
             for one in work.photographs
         )
     drawn = _draw(work, stages, known)
+    with stages("trust"):
+        domains = _measure_trust(work)
     with stages("robustness"):
         some = np.sort(work.rng.permutation(len(known.faces))[: config.corrupted_images])
         curves = robustness.curves(work.model, known.faces.take(some), work.rng)
@@ -173,12 +185,13 @@ def evaluate(
         pairwise_rankings=pairwise_rankings(card, known.faces, known.read),
         generated=drawn.generated,
         explanations=drawn.explanations,
+        explained_domains=domains,
         twin_edits=drawn.twin_edits,
         memory=drawn.memory,
         robustness=curves,
         out_of_distribution=strange,
         milliseconds=milliseconds,
-        machine=_machine(device),
+        machine=_machine(str(work.model.platt.device)),
         seconds=stages.seconds,
     )
     if work.writes_card:
@@ -193,14 +206,14 @@ def evaluate(
 def _open(
     run: Path,
     data: Path,
-    judge_folder: Path | None,
     photographs: Sequence[Path],
+    judges: tuple[Path | None, Path | None],
     config: EvaluationConfig,
-    device: str,
 ) -> _Evaluation:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(run / MODEL_FOLDER, device=device)
     database = Database.open(data)
-    judge = Judge.load(judge_folder, device=device) if judge_folder else None
+    judge, second = (Judge.load(one, device=device) if one else None for one in judges)
     at_home = database.card.name == model.card.data.name
     return _Evaluation(
         folder=run / MODEL_FOLDER,
@@ -208,6 +221,7 @@ def _open(
         database=database,
         photographs=[Database.open(folder) for folder in photographs],
         evaluator=JudgeEvaluator(judge, model) if judge else None,
+        second=second or judge,
         config=config,
         writes_card=at_home if config.calibrate is None else config.calibrate,
         rng=np.random.default_rng(config.seed),
@@ -230,7 +244,11 @@ def _prepare(work: _Evaluation, stages: _Stages) -> int:
         if work.writes_card and "strangeness" not in model.card.reference:
             learn_features(model, data, work.rng)
             model.save(work.folder)
-        return calibrate(model, data, work.rng) if work.writes_card else 0
+        count = calibrate(model, data, work.rng) if work.writes_card else 0
+    with stages("trust levels"):
+        if work.writes_card:
+            _fit_trust(work)
+    return count
 
 
 def _recognise(work: _Evaluation, stages: _Stages, data: Path) -> _Recognised:
@@ -302,19 +320,45 @@ def _explain(work: _Evaluation, faces: Faces) -> tuple[Benchmark | None, list[Ex
         return None, []
     some = np.sort(work.rng.permutation(training)[: work.config.training_images])
     pool = work.database.images("train", some, work.model.card.image_px)
-    judge = _serving_judge(work, work.evaluator.judge)
-    return benchmark(work.model, work.evaluator, faces, pool, work.rng, count=count, judge=judge)
+    assert work.second is not None
+    served, grader = _served_judge(work), JudgeEvaluator(work.second, work.model)
+    return benchmark(work.model, grader, faces, pool, work.rng, count=count, judge=served)
 
 
-def _serving_judge(work: _Evaluation, grader: Judge) -> Judge | None:
+def _served_judge(work: _Evaluation) -> Judge | None:
     """The judge beside the model, which sets trust when serving; None where it is the one that
     grades, for nobody is graded by himself: then nothing gets "high".
     """
     folder = judge_of(work.folder)
-    if folder is None:
+    if folder is None or work.second is None:
         return None
     served = Judge.load(folder, device=str(work.model.platt.device))
-    return None if served.card.sha256 == grader.card.sha256 else served
+    return None if served.card.sha256 == work.second.card.sha256 else served
+
+
+def _fit_trust(work: _Evaluation) -> None:
+    """Trust levels into the card, as answers about validation faces earn them."""
+    served, count = _served_judge(work), work.config.explained_images
+    if served is None or work.second is None or not count:
+        return
+    databases = (work.database, *work.photographs)
+    judges = Judges(served, work.second)
+    rng = np.random.default_rng(work.config.seed)
+    levels = fit_trust(work.model, judges, databases, VALIDATION, count, rng)
+    work.model.replace_card(work.model.card.model_copy(update={"trust_levels": levels}))
+
+
+def _measure_trust(work: _Evaluation) -> tuple[DomainFigures, ...]:
+    """Explanations as they are served, on each kind of faces apart."""
+    served, config = _served_judge(work), work.config
+    if served is None or work.second is None or not config.explained_images:
+        return ()
+    judges = Judges(served, work.second)
+    return tuple(
+        measure_domain(work.model, judges, one, config.split, config.explained_images, work.rng)
+        for one in (work.database, *work.photographs)
+        if one.count(config.split)
+    )
 
 
 def _illustrate(
@@ -358,6 +402,6 @@ def _plots(
 def _machine(device: str) -> str:
     return (
         torch.cuda.get_device_name()
-        if device == "cuda"
+        if device.startswith("cuda")
         else f"CPU, {torch.get_num_threads()} thread(s)"
     )

@@ -1,0 +1,178 @@
+"""How far to trust an answer: a level that the card says is earned, and the measured reasons.
+
+The score is how much of the model's change an independent judge sees. What only the model itself
+has looked at scores nothing: an attack on its pixels would please it as well. From which score on
+an answer is called "high" or "medium" stands in the card, fitted so that a second judge confirms
+such answers (training/evaluation/explanation/trust_levels.py); a card without levels calls nothing
+"high". Nor is anything else that was not measured: faces beyond the limits of the card's warnings,
+and changes of what should not matter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from affect.card import TrustLevel, TrustName, WarningLimits
+from affect.counterfactual.judge_agreement import JudgeAgreement
+from affect.counterfactual.question import Family
+from affect.counterfactual.rule import HOLDS
+
+CHANGED_PERSON, SHIFTED_PERSON = 0.5, 0.8  # identity, cosine
+UNREAL = 0.02  # realism, percentile
+THIN_SUPPORT = 0.02
+POOR_RECONSTRUCTION = 0.95  # percentile
+OUTSIDE = 0.35  # share of the change
+SIDE_EFFECTS = 4  # labels changed beside the asked
+NOBODY_ASKED = "nobody independent was asked"
+HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
+
+Levels = Mapping[TrustName, TrustLevel]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one answer. `outside`: why trust was not measured on such a face."""
+
+    valid: bool
+    scores: Mapping[str, float]
+    agreement: JudgeAgreement | None
+    family: Family = "expression"
+    outside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrustVerdict:
+    """A level, its score in [0, 1], and the reasons: the serious ones first, what the independent
+    judge says last.
+    """
+
+    level: str  # high, medium or low
+    score: float
+    in_domain: bool  # else never "high": trust was not measured on such answers
+    reasons: tuple[str, ...]
+
+
+def trust(evidence: Evidence, levels: Levels) -> TrustVerdict:
+    """As the card's levels have it."""
+    # skin, age or shape may well be what was changed
+    expression = evidence.family == "expression"
+    kept = evidence.scores if expression else {**evidence.scores, "identity": 1.0}
+    serious = [text for text, holds in _serious(evidence.valid, kept) if holds]
+    mild = [*evidence.outside, *(text for text, holds in _mild(kept) if holds)]
+    what = "the person" if expression else "the expression"
+    doubts = [*serious, *mild] or [
+        f"the question is met, {what} is kept, and slight noise does not undo it"
+    ]
+    score = 0.0 if serious else trust_score(evidence)
+    in_domain = expression and not evidence.outside and _by_the_rule(evidence.scores)
+    level = "low" if serious else _level(score, in_domain, levels) if expression else "medium"
+    return TrustVerdict(
+        level, score, in_domain, (*doubts, _heard(evidence.agreement, evidence.family))
+    )
+
+
+def trust_score(evidence: Evidence) -> float:
+    """Share in [0, 1] of the model's change that the judge sees; 0 where nobody was asked."""
+    if evidence.agreement is None or not evidence.scores.get("moved"):
+        return 0.0
+    seen = evidence.agreement.after - evidence.agreement.before
+    return round(min(max(seen / evidence.scores["moved"], 0.0), 1.0), 4)
+
+
+def outside(limits: WarningLimits, realism: float, pose: Sequence[float]) -> tuple[str, ...]:
+    """Why trust was not measured on such a face; `pose` (yaw, pitch, ...) may be empty."""
+    found = []
+    if realism < limits.realism:
+        found.append(f"the face is unlike those that trust was measured on (realism {realism:.2f})")
+    if len(pose) and (abs(pose[0]) > limits.yaw_degrees or abs(pose[1]) > limits.pitch_degrees):
+        found.append(
+            "the head is turned further than trust was measured for "
+            f"(yaw {pose[0]:.0f}, pitch {pose[1]:.0f} degrees)"
+        )
+    return tuple(found)
+
+
+def _level(score: float, in_domain: bool, levels: Levels) -> str:
+    if not levels:
+        return "medium"  # never measured
+    high, medium = levels.get("high"), levels.get("medium")
+    if in_domain and high and score >= high.least:
+        return "high"
+    return "medium" if (one := medium or high) and score >= one.least else "low"
+
+
+def _by_the_rule(scores: Mapping[str, float]) -> bool:
+    return scores.get("rule", 1.0) >= HOLDS and not scores.get("bystanders", 0.0)
+
+
+def _heard(agreement: JudgeAgreement | None, family: Family) -> str:
+    if agreement is None:
+        return NOBODY_ASKED
+    seen = f"({agreement.before:.2f} to {agreement.after:.2f})"
+    if family == "nuisance":
+        own = f"an independent judge does not follow {seen}: the weakness is this model's own"
+        return (
+            f"an independent judge follows {seen}: the picture may show another expression"
+            if agreement.agrees
+            else own
+        )
+    return (
+        f"an independent judge sees the change too {seen}"
+        if agreement.agrees
+        else f"an independent judge does not see the change {seen}"
+    )
+
+
+def _serious(valid: bool, s: Mapping[str, float]) -> Sequence[tuple[str, bool]]:
+    return (
+        (
+            f"the question was not met (margin {s['validity_margin']:.2f}); this is the "
+            "nearest try",
+            not valid,
+        ),
+        (
+            f"the person may have changed (identity {s['identity']:.2f} of 1)",
+            s["identity"] < CHANGED_PERSON,
+        ),
+        (
+            f"the picture looks unlike real faces (realism {s['realism']:.2f})",
+            s["realism"] < UNREAL,
+        ),
+    )
+
+
+def _mild(s: Mapping[str, float]) -> Sequence[tuple[str, bool]]:
+    poor = (
+        "the generator draws this face poorly (error larger than for "
+        f"{s['reconstruction_percentile']:.0%} of real faces)"
+    )
+    return (
+        (
+            f"the person changed a little (identity {s['identity']:.2f} of 1)",
+            CHANGED_PERSON <= s["identity"] < SHIFTED_PERSON,
+        ),
+        (
+            f"slight noise changes the decision (steady in {s['stability']:.0%} of tries)",
+            s["stability"] < 1,
+        ),
+        (poor, s["reconstruction_percentile"] > POOR_RECONSTRUCTION),
+        (f"{s['outside']:.0%} of the change lies outside the face", s["outside"] > OUTSIDE),
+        (f"{s['sparsity']:.0f} other readings change with it", s["sparsity"] > SIDE_EFFECTS),
+        (
+            "by the rule that the model learnt from, these movements make only "
+            f"{max(s.get('rule', 1.0), 0.0):.0%} of the change",
+            s.get("rule", 1.0) < HOLDS,
+        ),
+        (
+            f"{s.get('bystanders', 0):.0f} movements go along that have no part in it",
+            s.get("bystanders", 0) > 0,
+        ),
+        (
+            f"the picture shows little of the asked change ({s.get('reached', 1):.0%})",
+            s.get("reached", 1) < HARDLY_REACHED,
+        ),
+        (
+            f"few real faces show such a state (fewer than {max(s['support'], 0.01):.0%} "
+            "are so alone)",
+            s["support"] < THIN_SUPPORT,
+        ),
+    )

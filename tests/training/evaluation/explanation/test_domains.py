@@ -1,0 +1,66 @@
+"""Explanations on each kind of faces, graded by judges whose worth is known."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from affect.card import TrustLevel, TrustName
+from affect.judge import Judge, JudgeCard
+from tests.support.trained import model, run
+from training.database.reader import Database
+from training.evaluation.explanation.domains import Judges, fit_trust, measure_domain
+
+CARD = JudgeCard(
+    vocabulary=model().card.vocabulary, image_px=64, widths=(8, 8), data="none", seed=0
+)
+
+
+class Knowing(Judge):
+    """Reads what the model reads, mixed with nothing by a share."""
+
+    sees = 1.0
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        return self.sees * model().read(x).labels
+
+
+class Blind(Knowing):
+    """Reads the same off every face."""
+
+    sees = 0.0
+
+
+@pytest.fixture(scope="module")
+def faces() -> Database:
+    return Database.open(run() / "faces")
+
+
+def _fitted(faces: Database, second: Callable[[JudgeCard], Judge]) -> dict[TrustName, TrustLevel]:
+    rng = np.random.default_rng(0)
+    return fit_trust(model(), Judges(Knowing(CARD), second(CARD)), [faces], "validation", 40, rng)
+
+
+def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_none(
+    faces: Database,
+) -> None:
+    levels = _fitted(faces, Knowing)
+    assert levels["high"].earned[0].confirmed == 1 and levels["high"].earned[0].answers >= 29
+    assert _fitted(faces, Blind) == {}
+
+
+def test_without_a_split_to_fit_on_there_are_no_levels(faces: Database) -> None:
+    judges = Judges(Knowing(CARD), Knowing(CARD))
+    assert fit_trust(model(), judges, [faces], "nowhere", 4, np.random.default_rng(0)) == {}
+
+
+def test_figures_are_of_the_answers_that_are_served(faces: Database) -> None:
+    judges, rng = Judges(Knowing(CARD), Knowing(CARD)), np.random.default_rng(0)
+    found = measure_domain(model(), judges, faces, "test", 20, rng)
+    assert found.questions >= 12 and sum(count for count, _ in found.levels.values()) == (
+        found.questions
+    )
+    assert found.validity.value > 0.5 and found.confirmed.value == 1
+    assert 0 <= found.steady_in_crop.value <= 1 and found.labels_changed.value >= 0
+    assert found.levels["high"] == (0, None)  # a card without levels never says so

@@ -1,0 +1,78 @@
+"""A level of trust begins where a second judge confirms it often enough, and nowhere else."""
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from training.evaluation.explanation.trust_levels import (
+    Confirmations,
+    earned,
+    fit_levels,
+    least_score,
+    lower_bound,
+)
+
+
+def _answers(count: int = 400, *, seed: int = 0, right_from: float = 0.5) -> Confirmations:
+    """Scores at random; above `right_from` .97 are confirmed, below it a third."""
+    rng = np.random.default_rng(seed)
+    score = rng.uniform(0.01, 1, count).round(3)
+    confirmed = rng.random(count) < np.where(score >= right_from, 0.97, 0.33)
+    return Confirmations(
+        "faces", score, np.ones(count, np.bool_), confirmed, np.arange(count).astype(str)
+    )
+
+
+def test_a_level_begins_where_answers_are_confirmed() -> None:
+    levels = fit_levels([_answers()])
+    assert 0.4 < levels["high"].least < 0.55 and levels["medium"].least < levels["high"].least
+    (one,) = levels["high"].earned
+    assert one.confirmed > 0.9 and one.low <= one.confirmed <= one.high
+
+
+def test_a_level_that_one_kind_of_faces_does_not_earn_is_not_named() -> None:
+    hopeless = Confirmations(
+        "photographs",
+        np.linspace(0.1, 1, 100),
+        np.ones(100, np.bool_),
+        np.arange(100) % 2 == 0,
+        np.arange(100),
+    )
+    assert fit_levels([_answers(), hopeless]) == {} and fit_levels([]) == {}
+
+
+def test_the_stricter_of_two_kinds_of_faces_sets_the_level() -> None:
+    strict = _answers(right_from=0.8)
+    both = fit_levels([_answers(), strict])["high"].least
+    assert both == pytest.approx(least_score(strict, "high", 0.9), abs=1e-3)
+
+
+def test_few_answers_earn_nothing_however_good_they_are() -> None:
+    few = Confirmations(
+        "faces", np.full(20, 0.9), np.ones(20, np.bool_), np.ones(20, np.bool_), np.arange(20)
+    )
+    assert least_score(few, "high", 0.9) is None
+
+
+def test_what_lies_outside_the_domain_is_not_counted_for_high() -> None:
+    found = _answers()
+    outside = Confirmations(
+        "faces", found.score, found.score < 0.2, found.confirmed, found.identity
+    )
+    assert "high" not in fit_levels([outside]) and "medium" in fit_levels([outside])
+    assert earned(outside, "high", 0.1).answers < earned(outside, "medium", 0.1).answers
+
+
+@pytest.mark.parametrize(("right", "count"), [(83, 86), (40, 40), (1, 30)])
+def test_the_bound_is_clopper_and_pearsons_where_answers_are_of_different_people(
+    right: int, count: int
+) -> None:
+    confirmed = np.arange(count) < right
+    low = binomtest(right, count).proportion_ci(0.9, "exact").low
+    assert lower_bound(confirmed, np.arange(count)) == pytest.approx(low, abs=0.02)
+
+
+def test_answers_about_one_person_count_for_less() -> None:
+    confirmed = np.repeat(np.arange(20) > 1, 10)
+    people = np.repeat(np.arange(20), 10)
+    assert lower_bound(confirmed, people) < lower_bound(confirmed, np.arange(200)) - 0.05

@@ -1,0 +1,148 @@
+"""Explanations of one kind of faces, renders or photographs, as they are served, graded by a second
+judge.
+
+What is measured on renders and on photographs answers different questions, so each kind has its
+own figures, beside each other and never mixed. N questions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from affect.card import TrustLevel, TrustName
+from affect.judge import Judge
+from affect.model import AffectModel
+from training.database.reader import Database
+from training.evaluation.core import metrics
+from training.evaluation.core.metrics import Interval, mean_interval
+from training.evaluation.core.predictions import U8, Floats, load_faces
+from training.evaluation.explanation.grading import CHANGED, margins
+from training.evaluation.explanation.questions import AnsweredQuestions, ask
+from training.evaluation.explanation.trust_levels import Confirmations, confirm, fit_levels
+from training.evaluation.judge.evaluator import JudgeEvaluator
+from training.evaluation.recognition import robustness
+
+LEVELS = ("high", "medium", "low")
+NOISE, CROP = 1.5, 3.0  # percent of full scale, of the side
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Who is asked when serving, and who grades."""
+
+    served: Judge
+    second: Judge
+
+
+@dataclass(frozen=True)
+class DomainFigures:
+    """Means over questions about one kind of faces, intervals over people."""
+
+    on: str
+    questions: int
+    people: int
+    validity: Interval
+    confirmed: Interval  # of valid ones: the second judge follows
+    identity: Interval  # cosine, the model's own embedding
+    labels_changed: Interval  # AUs beside the asked that the second judge sees move by over 0.1
+    steady_in_noise: Interval  # of valid ones: the decision stays under noise
+    steady_in_crop: Interval  # and when the crop moves
+    # level -> answers, share that the second judge confirms
+    levels: dict[str, tuple[int, Interval | None]]
+    high_of_confirmed: Interval  # share of the confirmed answers that get "high"
+
+
+def fit_trust(
+    model: AffectModel,
+    judges: Judges,
+    databases: Sequence[Database],
+    split: str,
+    count: int,
+    rng: Generator,
+) -> dict[TrustName, TrustLevel]:
+    """The levels that answers earn on every database; none where one lacks the split."""
+    sets = [
+        _confirmed(model, judges, one, split, count, rng)[1]
+        for one in databases
+        if one.count(split)
+    ]
+    return fit_levels(sets) if len(sets) == len(databases) else {}
+
+
+def measure_domain(
+    model: AffectModel,
+    judges: Judges,
+    database: Database,
+    split: str,
+    count: int,
+    rng: Generator,
+) -> DomainFigures:
+    """About `count` questions about the faces of a split."""
+    answered, found = _confirmed(model, judges, database, split, count, rng)
+    weights = metrics.resamplings(found.identity, rng)
+    valid = np.array([one.valid for one in answered.answers])
+    confirmed = found.confirmed.astype(np.float64)
+    trust = np.array([one.trust for one in answered.answers])
+
+    def mean(values: Floats, among: NDArray[np.bool_] | None = None) -> Interval:
+        kept = values if among is None else np.where(among, values, np.nan)
+        return mean_interval(kept, weights)
+
+    return DomainFigures(
+        on=found.on,
+        questions=len(valid),
+        people=len(np.unique(found.identity)),
+        validity=mean(valid.astype(np.float64)),
+        confirmed=mean(confirmed, valid),
+        identity=mean(np.array([one.scores["identity"] for one in answered.answers])),
+        labels_changed=mean(_others_changed(model, judges.second, answered)),
+        steady_in_noise=mean(_steady(model, answered, robustness.noise, NOISE, rng), valid),
+        steady_in_crop=mean(_steady(model, answered, robustness.shift, CROP, rng), valid),
+        levels={
+            level: (
+                int((trust == level).sum()),
+                mean(confirmed, trust == level) if (trust == level).any() else None,
+            )
+            for level in LEVELS
+        },
+        high_of_confirmed=mean((trust == "high").astype(np.float64), found.confirmed),
+    )
+
+
+def _confirmed(
+    model: AffectModel, judges: Judges, database: Database, split: str, count: int, rng: Generator
+) -> tuple[AnsweredQuestions, Confirmations]:
+    """Answers about at most `count` faces; fewer faces are asked about several times."""
+    faces = load_faces(database, model, split, database.count(split), rng)
+    rounds = max(1, round(count / len(faces)))
+    rows = np.concatenate([rng.permutation(len(faces))[:count] for _ in range(rounds)])
+    answered = ask(model, faces.take(rows), rng, judges.served)
+    return answered, confirm(model, judges.second, answered, f"{database.card.name}, {split}")
+
+
+def _others_changed(model: AffectModel, second: Judge, answered: AnsweredQuestions) -> Floats:
+    """(N,) AUs beside the asked whose reading by the second judge moves visibly."""
+    evaluator, aus = JudgeEvaluator(second, model), len(model.card.vocabulary)
+    before, after = (
+        evaluator.read(images)[0][:, :aus]
+        for images in (answered.faces.images, answered.counterfactuals)
+    )
+    changed = np.abs(after - before) > CHANGED
+    asked = answered.column < aus
+    changed[np.flatnonzero(asked), answered.column[asked]] = False
+    return np.asarray(changed.sum(1), np.float64)
+
+
+def _steady(
+    model: AffectModel,
+    answered: AnsweredQuestions,
+    change: Callable[[U8, float, Generator], U8],
+    strength: float,
+    rng: Generator,
+) -> Floats:
+    """(N,) whether an answer is read as was asked after a change of its picture."""
+    changed = np.stack([change(image, strength, rng) for image in answered.counterfactuals])
+    return (margins(model, answered, changed) > 0).astype(np.float64)

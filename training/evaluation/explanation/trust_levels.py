@@ -1,0 +1,118 @@
+"""Trust that is earned: from which score on a second judge confirms what the first was asked about.
+
+The score of an answer is made as when serving, with the judge beside the model; whether it holds is
+asked of a second judge (another seed, other renders, other photographs), by the same rule. A level
+is the least score from which on the lower bound of the share that is confirmed is high enough, on
+every kind of faces alone (selective classification with guaranteed risk, Geifman & El-Yaniv 2017,
+arXiv 1705.08500, without its correction for the scores tried: what a level earns is measured again
+on faces that it was not fitted to). The bound is the smaller of Clopper-Pearson's for answers and a
+bootstrap over people, since answers about one person are alike. N answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from affect.card import EarnedTrust, TrustLevel, TrustName
+from affect.counterfactual.judge_agreement import judge_agreements
+from affect.judge import Judge
+from affect.model import AffectModel
+from training.evaluation.core import metrics
+from training.evaluation.core.metrics import mean_interval
+from training.evaluation.core.predictions import Floats, batches
+from training.evaluation.explanation.questions import AnsweredQuestions
+
+WANTED: Mapping[TrustName, float] = {"high": 0.9, "medium": 0.7}
+RISK = 0.05  # that a share is in truth below its bound
+
+
+@dataclass(frozen=True)
+class Confirmations:
+    """Answers about one kind of faces, and what a second judge says of them. Rows N."""
+
+    on: str
+    score: Floats  # (N,) in [0, 1]
+    in_domain: NDArray[np.bool_]  # (N,) else never "high"
+    confirmed: NDArray[np.bool_]  # (N,) by the second judge
+    identity: NDArray[np.generic]  # (N,) who it is
+
+    def of(self, level: TrustName, least: float) -> NDArray[np.bool_]:
+        """(N,) the answers of that level or a higher one, if it began at this score."""
+        enough = (self.score > 0) & (self.score >= least)
+        return enough & self.in_domain if level == "high" else enough
+
+
+def confirm(
+    model: AffectModel, second: Judge, answered: AnsweredQuestions, on: str
+) -> Confirmations:
+    """What the second judge says of answers."""
+    answers, seen = answered.answers, list[bool]()
+    for rows in batches(len(answers)):
+        some, device = answers[rows], model.platt.device
+        faces, changed = (
+            model.to_pixels(torch.from_numpy(images[rows]).to(device))
+            for images in (answered.faces.images, answered.counterfactuals)
+        )
+        labels = [str(one.question.label) for one in some]
+        moved = [one.scores["moved"] for one in some]
+        found = judge_agreements(second, faces, changed, labels, moved)
+        seen += [one is not None and one.agrees for one in found]
+    return Confirmations(
+        on,
+        np.array([one.scores["trust"] for one in answers]),
+        np.array([one.scores["in_domain"] == 1 for one in answers]),
+        np.array(seen),
+        answered.faces.identity,
+    )
+
+
+def fit_levels(sets: Sequence[Confirmations]) -> dict[TrustName, TrustLevel]:
+    """The levels that are earned on every one of the sets; one that is not is left out."""
+    levels = dict[TrustName, TrustLevel]()
+    for name, wanted in WANTED.items():
+        found = [least_score(one, name, wanted) for one in sets]
+        scores = [one for one in found if one is not None]
+        if scores and len(scores) == len(sets):
+            least = max(scores)
+            levels[name] = TrustLevel(
+                least=round(least, 4), earned=tuple(earned(one, name, least) for one in sets)
+            )
+    return levels
+
+
+def least_score(found: Confirmations, level: TrustName, wanted: float) -> float | None:
+    """The least score from which the share of confirmed answers is at least `wanted`, by its lower
+    bound; None where there is none.
+    """
+    for score in np.unique(found.score[found.of(level, 0.0)]):
+        chosen = found.of(level, score)
+        if lower_bound(found.confirmed[chosen], found.identity[chosen]) >= wanted:
+            return float(score)
+    return None
+
+
+def lower_bound(confirmed: NDArray[np.bool_], identity: NDArray[np.generic]) -> float:
+    """Of the share of confirmed answers (N,), one-sided, at a confidence of 1 - RISK."""
+    count, right = len(confirmed), int(confirmed.sum())
+    exact = float(beta.ppf(RISK, right, count - right + 1)) if right else 0.0
+    weights = metrics.resamplings(identity, np.random.default_rng(0))[1:]
+    shares = weights @ confirmed / weights.sum(1)
+    return min(exact, float(np.quantile(shares, RISK)))
+
+
+def earned(found: Confirmations, level: TrustName, least: float) -> EarnedTrust:
+    """What the answers from a score on earned."""
+    chosen = found.of(level, least)
+    weights = metrics.resamplings(found.identity[chosen], np.random.default_rng(0))
+    share = mean_interval(found.confirmed[chosen].astype(np.float64), weights)
+    return EarnedTrust(
+        on=found.on,
+        answers=int(chosen.sum()),
+        confirmed=round(share.value, 4),
+        low=round(share.low, 4),
+        high=round(share.high, 4),
+    )
