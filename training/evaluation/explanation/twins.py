@@ -7,6 +7,7 @@ Shape letters: P pairs, S side in px, K Action Units.
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,7 @@ from training.evaluation.recognition.recognition import presence
 APART, ALIKE = 0.3, 0.15  # the one AU differs by at least, every other by at most
 TRULY_CHANGED = 8 / 255  # a pixel that differs by more between twins has truly changed
 MOST_PAIRS = 200
+AVERAGED_PARTS = 32  # of the side, over one of which a change is averaged
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class TwinFigures:
     # the same of squares: sensor noise, which no answer can foresee, weighs less
     energy_explained: Interval
     direction: Interval  # cosine of the answer's change and the true change
+    # the same of signed changes averaged over a 32nd of the side: grain and pixel noise, which no
+    # answer can foresee, are averaged away
+    direction_averaged: Interval
+    nearer: Interval  # averaged so, the answer is nearer to the twin than the untouched face is
     map_auc: Interval  # area under the ROC curve of the map against the pixels that truly changed
     pointing: Interval  # the brightest pixel of the map has truly changed
     by_chance: Interval  # share of pixels that truly changed: what pointing scores by chance
@@ -108,6 +114,9 @@ def _against(start: U8, goal: U8, drawn: U8, maps: U8) -> dict[str, Floats]:
     left, right, ours = (image.astype(np.float64) / 255 for image in (start, goal, drawn))
     change, truth = (ours - left).reshape(len(left), -1), (right - left).reshape(len(left), -1)
     lengths = np.linalg.norm(change, axis=1) * np.linalg.norm(truth, axis=1)
+    smooth, smooth_truth = (_averaged(image - left) for image in (ours, right))
+    smooth_lengths = np.linalg.norm(smooth, axis=1) * np.linalg.norm(smooth_truth, axis=1)
+    apart = np.linalg.norm(smooth - smooth_truth, axis=1)
     moved = np.abs(right - left).max(3) > TRULY_CHANGED  # (P, S, S)
     brightest = maps.reshape(len(maps), -1).argmax(1)
     flat = moved.reshape(len(moved), -1)
@@ -116,6 +125,8 @@ def _against(start: U8, goal: U8, drawn: U8, maps: U8) -> dict[str, Floats]:
         - np.abs(ours - right).mean((1, 2, 3)) / np.abs(left - right).mean((1, 2, 3)).clip(1e-9),
         "energy_explained": 1 - ((change - truth) ** 2).sum(1) / (truth**2).sum(1).clip(1e-9),
         "direction": (change * truth).sum(1) / lengths.clip(1e-9),
+        "direction_averaged": (smooth * smooth_truth).sum(1) / smooth_lengths.clip(1e-9),
+        "nearer": (apart < np.linalg.norm(smooth_truth, axis=1)).astype(np.float64),
         "map_auc": np.array(
             [
                 metrics.auc(m.astype(np.float64), g.ravel())[0]
@@ -125,6 +136,13 @@ def _against(start: U8, goal: U8, drawn: U8, maps: U8) -> dict[str, Floats]:
         "pointing": flat[np.arange(len(flat)), brightest].astype(np.float64),
         "by_chance": flat.mean(1),
     }
+
+
+def _averaged(changes: Floats) -> Floats:
+    """(P, S * S * 3) signed changes (P, S, S, 3), each pixel the mean over a 32nd of the side."""
+    width = max(changes.shape[1] // AVERAGED_PARTS, 1)
+    averaged = np.stack([cv2.blur(change, (width, width)) for change in changes])
+    return averaged.reshape(len(averaged), -1)
 
 
 def _judged(

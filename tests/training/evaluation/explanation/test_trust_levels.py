@@ -42,7 +42,7 @@ def test_a_level_that_one_kind_of_faces_does_not_earn_is_not_named() -> None:
 
 
 def test_the_stricter_of_two_kinds_of_faces_sets_the_level() -> None:
-    strict = _answers(right_from=0.8)
+    strict = _answers(right_from=0.6)
     both = fit_levels([_answers(), strict])["high"].least
     assert both == pytest.approx(least_score(strict, "high", 0.9), abs=1e-3)
 

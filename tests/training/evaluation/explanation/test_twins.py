@@ -52,7 +52,8 @@ def truly_changed() -> np.ndarray:
 def test_the_true_picture_explains_the_whole_change() -> None:
     found = columns(face("sadness"), truly_changed())
     assert found["change_explained"] == pytest.approx(1)
-    assert found["direction"] == pytest.approx(1)
+    assert found["direction"] == found["direction_averaged"] == pytest.approx(1)
+    assert found["nearer"] == 1
     assert found["map_auc"] > 0.999
     assert found["pointing"] == 1
 
@@ -60,7 +61,7 @@ def test_the_true_picture_explains_the_whole_change() -> None:
 def test_doing_nothing_explains_nothing() -> None:
     found = columns(face("happiness"), np.zeros(face("happiness").shape[:2], np.uint8))
     assert found["change_explained"] == pytest.approx(0)
-    assert found["direction"] == 0
+    assert found["direction"] == found["direction_averaged"] == found["nearer"] == 0
     assert found["map_auc"] == pytest.approx(0.5)
 
 
@@ -76,3 +77,10 @@ def test_a_map_that_is_bright_where_nothing_changed_is_wrong() -> None:
     found = columns(face("sadness"), 255 - truly_changed())
     assert found["map_auc"] < 0.001
     assert found["pointing"] == 0
+
+
+def test_grain_that_no_answer_can_foresee_weighs_less_on_averages() -> None:
+    noise = np.random.default_rng(0).normal(0, 12, face("sadness").shape)
+    grained = np.clip(face("sadness") + noise, 0, 255).astype(np.uint8)
+    found = columns(grained, truly_changed())
+    assert found["direction"] < found["direction_averaged"] and found["nearer"] == 1
