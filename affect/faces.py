@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.cascade import NEIGHBOURS, HeadCascade, HeadSearch, Square
 from affect.images import LONGEST_PX, DecodedImage, Header, ImageError, decode_header, reduction_of
 
 U8 = NDArray[np.uint8]
@@ -41,18 +42,11 @@ NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
 SEARCHES_PX = (320, 640, 1280)
 SMALLEST_FACE_PX = 24
 # Least sides that are searched for one after the other when the largest face will do.
-DESCENT_PX = (96, 80, 64, 48, 36, SMALLEST_FACE_PX)
-# The hits that make up a box differ from its side by less than this factor: below it, some of them
-# may be too small to have been looked for yet.
-COMPLETE = 1.7
+DESCENT_PX = (128, 96, 64, 48, 36, SMALLEST_FACE_PX)
 # A picture is decoded at a fraction that leaves so many sides of a crop, and faces of LARGE_FACE_PX
 # of the first search are cut from it: twice as long there, so no crop is scaled up.
 LARGE_FACE_PX, LARGE_FACE_CROPS = 64, 5
 ALIGNED_CROPS = 4  # the same of a picture that is a crop already
-NEIGHBOURS, SIMILAR = (
-    3,
-    0.2,
-)  # hits that make a box, and how much they may differ (as OpenCV has it)
 LEAST_CONFIDENCE = 0.7
 PROFILE_CONFIDENCE = 0.9  # what a head needs that only the cascade of profiles found
 SURE = 0.999  # what a face needs that no finder found: round things that fill a picture reach 0.99
@@ -171,16 +165,20 @@ class Landmarks:
         network errs to one side.
         """
         for _ in range(APPROACHES):
-            points, _ = self._look(image, box)
+            points, _ = self._look(*cut(image, box))
             box = box_of_points(points)
-        looks = [self._look(image, box, mirrored=mirrored) for mirrored in (False, True)]
+        crop, transform = cut(image, box)
+        looks = [self._look(crop, transform, mirrored=mirrored) for mirrored in (False, True)]
         points = np.mean([points for points, _ in looks], axis=0, dtype=np.float32)
         confidence, *doubts = np.mean([shares for _, shares in looks], axis=0).tolist()
         return Refined(points, confidence, Doubts(*doubts))
 
-    def _look(self, image: U8, box: Box, *, mirrored: bool = False) -> tuple[Floats, Floats]:
-        """Points (5, 2), and (4,) the probabilities of a face and of each doubt."""
-        crop, transform = cut(image, box)
+    def _look(
+        self, crop: U8, transform: NDArray[np.float64], *, mirrored: bool = False
+    ) -> tuple[Floats, Floats]:
+        """Points (5, 2) in the picture that a crop was cut from by the transform (`cut`), and (4,)
+        the probabilities of a face and of each doubt.
+        """
         if mirrored:
             crop = crop[:, ::-1]
         blob = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 127.5 - 1
@@ -223,20 +221,20 @@ class FaceFinder:
         *,
         thorough: bool = False,
         checkpoint: Callable[[], None] = _go_on,
-        hits: Sequence[Sequence[int]] | None = None,
+        search: HeadSearch | None = None,
     ) -> list[Face]:
         """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none.
 
         The search stops at the first scale that shows a face; a thorough one looks for small faces
         beside large ones too. `checkpoint` is called every second or so; whatever it raises ends
-        the search. `hits` are what the first search of the first scale gave, where it is done.
+        the search. `search` is the one of upright heads at the first scale, where it has begun.
         """
         self._local.checkpoint = checkpoint
         faces: list[Face] = []
         for longest in SEARCHES_PX:
             small, scale = _shrunk(image, longest)
-            boxes = [box.scaled(1 / scale) for box in self._boxes(small, hits)]
-            faces, hits = faces + self._refined(image, boxes), None
+            boxes = [box.scaled(1 / scale) for box in self._boxes(small, search)]
+            faces, search = faces + self._refined(image, boxes), None
             if scale == 1.0 or (faces and not thorough):
                 break
         for otherwise in (self._profiles, self._tilted):
@@ -262,14 +260,16 @@ class FaceFinder:
             return self.find(image, checkpoint=checkpoint)
         self._local.checkpoint = checkpoint
         small, scale = _shrunk(image, SEARCHES_PX[0])
-        hits: list[list[int]] = []
-        for box in self._descent(_grey(small), least_px, hits):
+        search = HeadSearch(
+            self._heads(), _grey(small), smallest_px=SMALLEST_FACE_PX, checkpoint=checkpoint
+        )
+        for box in self._descent(search, least_px):
             face = self._refined(image, [box.scaled(1 / scale)])
             if face and face[0].firm:
                 return face
         if least_px > SMALLEST_FACE_PX:
             return []
-        return self.find(image, checkpoint=checkpoint, hits=hits)
+        return self.find(image, checkpoint=checkpoint, search=search)
 
     def follow(self, image: U8, before: Sequence[Face]) -> list[Face]:
         """The faces of a moment ago, found from where they were, which costs a tenth of a search.
@@ -295,9 +295,10 @@ class FaceFinder:
                 NEIGHBOURS,
                 minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
             )
-            for box in map(_box, found):
-                x = even.shape[1] - box.x if mirrored else box.x
-                boxes.append(replace(box, x=x).scaled(1 / scale))
+            for x, y, side, _ in found:
+                box = _box(Square(int(x), int(y), int(side)))
+                middle = even.shape[1] - box.x if mirrored else box.x
+                boxes.append(replace(box, x=middle).scaled(1 / scale))
         return self._refined(image, boxes, PROFILE_CONFIDENCE)
 
     def _tilted(self, image: U8) -> list[Face]:
@@ -356,19 +357,19 @@ class FaceFinder:
                 faces.append(_face(refined))
         return faces
 
-    def _boxes(self, image: U8, hits: Sequence[Sequence[int]] | None = None) -> list[Box]:
-        """Rough boxes of heads; `hits` are those of the first cascade, where they are known."""
+    def _boxes(self, image: U8, search: HeadSearch | None = None) -> list[Box]:
+        """Rough boxes of heads; `search` is that of the first cascade, where it has begun."""
         if self.yunet is not None:
             return self._yunet_boxes(image)
-        if hits is not None and (boxes := _grouped(hits)):
-            return boxes
+        if search is not None and (boxes := search.all_boxes()):
+            return [_box(box) for box in boxes]
         grey = _grey(image)
         searches: list[tuple[str, Callable[[], object], int]] = [
             ("frontalface_alt2", lambda: grey, NEIGHBOURS),
             ("frontalface_alt2", lambda: cv2.equalizeHist(grey), 2),
             ("frontalface_default", lambda: cv2.equalizeHist(grey), NEIGHBOURS),
         ]
-        for name, picture, neighbours in searches[0 if hits is None else 1 :]:
+        for name, picture, neighbours in searches[0 if search is None else 1 :]:
             self._local.checkpoint()
             found = self._cascade(name).detectMultiScale(
                 np.asarray(picture(), np.uint8),
@@ -377,33 +378,22 @@ class FaceFinder:
                 minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
             )
             if len(found):
-                return [_box(hit) for hit in found]
+                return [_box(Square(x, y, side)) for x, y, side, _ in found.tolist()]
         return []
 
-    def _descent(self, grey: U8, least_px: int, hits: list[list[int]]) -> Iterator[Box]:
-        """Boxes of heads as the first cascade has them, those of large ones first. `hits` gathers
-        what they are made of.
-        """
-        most, given = max(grey.shape), set[Box]()
+    def _descent(self, search: HeadSearch, least_px: int) -> Iterator[Box]:
+        """Boxes of upright heads, those of large ones first."""
+        given = set[Square]()
         for least in (side for side in DESCENT_PX if side >= least_px):
-            if least <= min(grey.shape):
-                hits[:] = _united(hits, self._hits(grey, least, most))
-                most = least - 1
-            complete = COMPLETE * least if least > SMALLEST_FACE_PX else 0
-            boxes = {box for box in _grouped(hits) if box.side >= complete} - given
-            given |= boxes
-            yield from sorted(boxes, key=lambda box: -box.side)
+            boxes = [box for box in search.boxes(least) if box not in given]
+            given |= set(boxes)
+            yield from map(_box, boxes)
 
-    def _hits(self, grey: U8, least: int, most: int) -> Sequence[Sequence[int]]:
-        """Where the first cascade sees a head with a side from `least` to `most` px, again and
-        again for the same head.
-        """
-        self._local.checkpoint()
-        found = self._cascade("frontalface_alt2").detectMultiScale(
-            grey, 1.1, 0, minSize=(least, least), maxSize=(most, most)
-        )
-        # They are squares; OpenCV cuts off what a rounded one has beyond the picture.
-        return [[int(x), int(y), int(max(w, h)), int(max(w, h))] for x, y, w, h in found]
+    def _heads(self) -> HeadCascade:
+        if not hasattr(self._local, "heads"):
+            self._local.heads = HeadCascade(CASCADES / "haarcascade_frontalface_alt2.xml")
+        heads: HeadCascade = self._local.heads
+        return heads
 
     def _cascade(
         self, name: str
@@ -426,20 +416,9 @@ class FaceFinder:
         )
 
 
-def _united(hits: Sequence[Sequence[int]], more: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Each hit once: where no size lies between two limits, OpenCV tries the nearest."""
-    return [list(hit) for hit in sorted({tuple(hit) for hit in (*hits, *more)})]
-
-
-def _grouped(hits: Sequence[Sequence[int]]) -> list[Box]:
-    """A box for each place that has enough hits."""
-    boxes, _ = cv2.groupRectangles(hits, NEIGHBOURS, SIMILAR) if hits else ((), ())
-    return [_box(hit) for hit in boxes]
-
-
-def _box(hit: Sequence[int]) -> Box:
-    x, y, width, height = hit
-    return Box(float(x + width / 2), float(y + height / 2), float(width))
+def _box(square: Square) -> Box:
+    x, y, side = square
+    return Box(x + side / 2, y + side / 2, float(side))
 
 
 @lru_cache(maxsize=1)

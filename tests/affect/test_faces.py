@@ -1,7 +1,6 @@
 """From photograph to aligned crop: one face, several, turned, small, none."""
 
 import io
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -12,7 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
+from affect.cascade import HeadCascade, HeadSearch, Square
 from affect.faces import (
+    CASCADES,
     EYES,
     SMALLEST_FACE_PX,
     Box,
@@ -306,21 +307,32 @@ def test_a_crop_of_a_file_decoded_at_a_fraction_is_that_of_the_whole_file(
     assert np.abs(crop.astype(int) - whole).mean() < 8
 
 
+class _CountedCascade(HeadCascade):
+    """Notes the least windows that whole pictures are searched for."""
+
+    def __init__(self) -> None:
+        super().__init__(CASCADES / "haarcascade_frontalface_alt2.xml")
+        self.least: list[int] = []
+
+    def hits(self, grey: U8, step: float, least_px: int, most_px: int) -> set[Square]:
+        self.least.append(least_px)
+        return super().hits(grey, step, least_px, most_px)
+
+
 class _Counted(FaceFinder):
-    """Notes what is searched for: the least sizes, and pictures searched for every size."""
+    """Notes what is searched for, and pictures searched for every size."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.least: list[int] = []
+        self.cascade = _CountedCascade()
         self.boxes: list[U8] = []
 
-    def _hits(self, grey: U8, least: int, most: int) -> Sequence[Sequence[int]]:
-        self.least.append(least)
-        return super()._hits(grey, least, most)
+    def _heads(self) -> HeadCascade:
+        return self.cascade
 
-    def _boxes(self, image: U8, hits: Sequence[Sequence[int]] | None = None) -> list[Box]:
+    def _boxes(self, image: U8, search: HeadSearch | None = None) -> list[Box]:
         self.boxes.append(image)
-        return super()._boxes(image, hits)
+        return super()._boxes(image, search)
 
 
 @pytest.mark.parametrize("side", [300, 512, 2000])
@@ -328,7 +340,7 @@ def test_a_portrait_is_not_searched_for_small_faces(portrait: NDArray[np.uint8],
     counted = _Counted()
     head = cv2.resize(portrait[20:240, 110:330], (side, side), interpolation=cv2.INTER_AREA)
     crops(counted, np.asarray(head, np.uint8), size_px=64)
-    assert min(counted.least) >= 64 and counted.boxes == []
+    assert min(counted.cascade.least) >= 64 and counted.boxes == []
 
 
 def test_a_search_ends_at_its_next_checkpoint(finder: FaceFinder) -> None:
