@@ -5,23 +5,18 @@ python -m benchmarks [--skip serving] [--weights weights] [--history benchmarks/
 Times are of a processor (user and system, of all processes of a server) and are told as multiples
 of what Pillow takes to decode a 512 px JPEG in the same run too: that ratio is comparable between
 machines, and between hours of a busy one. Pin it to a core: `taskset -c 0 python -m benchmarks`.
-Servers of others, training and overload have verbs of their own (docs/speed.md).
+Servers of others and training have verbs of their own (docs/speed.md).
 """
 
-import base64
 import io
 import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -33,21 +28,35 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image
-from skimage import data
 
 from affect.allocator import keep_freed_memory
 from affect.batches import generate, predict
 from affect.counterfactual import CounterfactualQuestion, explain
 from affect.faces import FaceFinder, Faces, crops
 from affect.factory import load_model
-from affect.images import checked_header, encode
+from affect.images import checked_header
 from affect.model import AffectModel
 from affect.runtime import READER_FILE, as_onnx, choose_runtime
+from benchmarks.portraits import jpeg_group, jpeg_portrait
+from benchmarks.serving import (
+    CROP,
+    MANY,
+    PORT,
+    PORTRAIT,
+    ROOT,
+    Answers,
+    Kind,
+    Server,
+    archive,
+    closed_loop,
+    large_request,
+    loaded,
+    served,
+    unserved,
+)
 
-START_SECONDS = 120.0
-CLIENTS = 8
-REQUESTS = 160  # of each kind, after as many as there are clients
-MANY = 64  # pictures of one large request
+CLIENTS = 32
+ROUND_SECONDS = 5.0
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -81,7 +90,7 @@ def main(weights: Path, skip: tuple[str, ...], history: Path) -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     keep_freed_memory()
-    content = portrait(512)
+    content = jpeg_portrait(512)
     decode_ms = cpu_ms(lambda: Image.open(io.BytesIO(content)).load())
     figures = [Figure("pictures", "Pillow decodes a 512 px JPEG", decode_ms, "CPU ms")]
     before = _last(history)
@@ -93,6 +102,7 @@ def main(weights: Path, skip: tuple[str, ...], history: Path) -> None:
                 figures.append(figure)
                 click.echo(_row(figure, decode_ms, before))
     line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "machine": _machine()}
+    line["commit"] = _commit()
     with history.open("a") as out:
         out.write(json.dumps(line | {"figures": [asdict(figure) for figure in figures]}) + "\n")
 
@@ -112,20 +122,6 @@ def cpu_ms(work: Callable[[], object], *, repeats: int = 5, least_seconds: float
     return 1000 * best
 
 
-def portrait(side: int) -> bytes:
-    """A public-domain portrait (scikit-image's), as a JPEG."""
-    return _jpeg(Image.fromarray(data.astronaut()[:256, 96:352]).resize((side, side)))
-
-
-def group() -> bytes:
-    """Five of them, of different sizes, in 12 megapixels."""
-    picture = Image.new("RGB", (4000, 3000), (120, 120, 110))
-    for number, side in enumerate((1100, 900, 800, 700, 600)):
-        one = Image.fromarray(data.astronaut()[:256, 96:352]).resize((side, side))
-        picture.paste(one, (100 + number % 3 * 1250, 200 + number // 3 * 1400))
-    return _jpeg(picture)
-
-
 def pictures(_: Path) -> Iterator[Figure]:
     """Decoding, finding and aligning in this process."""
     finder = FaceFinder()
@@ -134,11 +130,11 @@ def pictures(_: Path) -> Iterator[Figure]:
         return cpu_ms(lambda: crops(finder, checked_header(content), faces=faces, size_px=128))
 
     kinds: tuple[tuple[str, bytes, Faces], ...] = (
-        ("a 512 px portrait", portrait(512), "largest"),
-        ("a 3000 px portrait", portrait(3000), "largest"),
-        ("a 12-megapixel group of five, the largest", group(), "largest"),
-        ("the same, all five", group(), "all"),
-        ("an aligned crop", portrait(128), "none"),
+        ("a 512 px portrait", jpeg_portrait(512), "largest"),
+        ("a 3000 px portrait", jpeg_portrait(3000), "largest"),
+        ("a 12-megapixel group of five, the largest", jpeg_group(), "largest"),
+        ("the same, all five", jpeg_group(), "all"),
+        ("an aligned crop", jpeg_portrait(128), "none"),
     )
     for name, content, faces in kinds:
         yield Figure("pictures", f"decode, find, align {name}", found(content, faces), "CPU ms")
@@ -175,29 +171,31 @@ def _drawn(network: AffectModel) -> Iterator[Figure]:
 
 def serving(weights: Path) -> Iterator[Figure]:
     """`affectgan serve` from outside: what it takes of the processor with all its processes."""
-    start = time.monotonic()
-    with _served(weights) as (url, process):
-        yield Figure("serving", "ready after", time.monotonic() - start, "s")
-        kinds = {
-            "a 512 px portrait": (portrait(512), "largest"),
-            "a 224 px portrait": (portrait(224), "largest"),
-            "an aligned 128 px crop": (portrait(128), "none"),
-        }
-        for name, (content, faces) in kinds.items():
-            body = json.dumps(_body([content], faces)).encode()
-            _asked(url, body, CLIENTS)
-            before, begun = _cpu_seconds(process), time.monotonic()
-            _asked(url, body, REQUESTS)
-            seconds, spent = time.monotonic() - begun, _cpu_seconds(process) - before
-            yield Figure("serving", f"{name} over HTTP", 1000 * spent / REQUESTS, "CPU ms")
-            yield Figure("serving", f"{name}, {CLIENTS} clients", REQUESTS / seconds, "answers/s")
-        body = json.dumps(_body([portrait(512)] * MANY, "largest")).encode()
-        before, begun = _cpu_seconds(process), time.monotonic()
-        _asked(url, body, 1)
-        spent = 1000 * (_cpu_seconds(process) - before) / MANY
-        yield Figure("serving", f"a picture of {MANY} in one request", spent, "CPU ms")
-        rate = MANY / (time.monotonic() - begun)
-        yield Figure("serving", f"one request of {MANY} pictures", rate, "pictures/s")
+    with ExitStack() as stack:
+        models = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "models"
+        archive(ROOT, weights, models)
+        server = stack.enter_context(served("now", ROOT, models, PORT))
+        yield Figure("serving", "ready after", server.ready_seconds, "s")
+        for kind in (PORTRAIT, CROP):
+            yield from _answered(server, weights, kind)
+        one = loaded(server, clients=CLIENTS, seconds=ROUND_SECONDS)
+        yield Figure("serving", "p99 to p50 at four fifths", one.p99_ms / one.p50_ms, "times")
+        yield Figure("serving", "goodput to capacity at three times", one.goodput, "times")
+        yield Figure("serving", "refusal, median", one.refusal_p50_ms, "ms")
+
+
+def _answered(server: Server, weights: Path, kind: Kind) -> Iterator[Figure]:
+    answers, name = Answers(), kind.name
+    for taken in (Answers(), answers):
+        closed_loop(server, kind, taken, clients=CLIENTS, seconds=ROUND_SECONDS)
+    rate, cpu = answers.rates[0], float(answers.cpu_ms[0].sum())
+    most, _ = unserved(weights, kind, ROUND_SECONDS)
+    large_request(server, kind)
+    many, _ = large_request(server, kind)
+    yield Figure("serving", f"{name} over HTTP", cpu, "CPU ms")
+    yield Figure("serving", f"{name}, {CLIENTS} clients", rate, "answers/s")
+    yield Figure("serving", f"{name}, share of the rate without a server", rate / most, "")
+    yield Figure("serving", f"{name}, {MANY} in one request, share of it", many / most, "")
 
 
 PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
@@ -205,66 +203,6 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "model": model,
     "serving": serving,
 }
-
-
-@contextmanager
-def _served(weights: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """A gateway with its model server. Raises ClickException when it is not ready in time."""
-    url = "http://127.0.0.1:8077"
-    command = [sys.executable, "-m", "affect.cli", "serve", "--weights", str(weights)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
-            [*command, "--port", url.rpartition(":")[2]], env=environment, stdout=log, stderr=log
-        )
-        try:
-            end = time.monotonic() + START_SECONDS
-            while not _is_ready(url):
-                if child.poll() is not None or time.monotonic() > end:
-                    log.seek(0)
-                    raise click.ClickException(f"no server: {log.read().decode()[-2000:]}")
-                time.sleep(0.05)
-            yield url, psutil.Process(child.pid)
-        finally:
-            child.terminate()
-            child.wait(60)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5):
-            return True
-    except (urllib.error.URLError, TimeoutError):
-        return False
-
-
-def _body(contents: list[bytes], faces: str) -> dict[str, object]:
-    images = [{"content": base64.b64encode(content).decode()} for content in contents]
-    return {"images": images, "options": {"faces": faces}}
-
-
-def _asked(url: str, body: bytes, requests: int) -> None:
-    """The same request again and again, from a few clients; none is answered from the cache."""
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-
-    def ask(_: int) -> None:
-        request = urllib.request.Request(f"{url}/v1/predict", body, headers)
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            if b'"status":"ok"' not in answer.read():
-                raise click.ClickException("a picture was not read")
-
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        list(pool.map(ask, range(requests)))
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    """Of a process and all that it started."""
-    times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
-    return float(sum(used.user + used.system for used in times))
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    return encode(np.asarray(picture, np.uint8), "image/jpeg", quality=90)
 
 
 def _machine() -> str:
@@ -275,6 +213,13 @@ def _machine() -> str:
         name = platform.processor() or platform.machine()
     cores = len(psutil.Process().cpu_affinity() or ()) or psutil.cpu_count()
     return f"{name}, {cores} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def _commit() -> str:
+    """What is measured; "+" where files differ from the commit."""
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "no checkout"
 
 
 def _last(history: Path) -> dict[str, float]:

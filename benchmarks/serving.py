@@ -7,7 +7,7 @@ A PART is one of
 - ready: seconds from the start until /readyz says yes;
 - clients: many clients with one request each at a time, portraits and aligned crops: answers/s and
   processor time of an answer, and the same work in processes without a server;
-- many: one request of 64 pictures, beside the same work without a server;
+- many: one request of 64 pictures;
 - overload: p50 and p99 at four fifths of the capacity, then goodput, refusals at three times it.
 
 `--before` is a checkout of another commit (`git worktree add`). Both servers run from the start and
@@ -35,18 +35,21 @@ import aiohttp
 import click
 import numpy as np
 import psutil
+from numpy.typing import NDArray
 
 from affect.faces import Faces
 from benchmarks.load import AFRESH
 from benchmarks.portraits import jpeg_portrait
 from benchmarks.unserved import work_unserved
 
+Floats = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
 AFFECTGAN = [sys.executable, "-m", "affect.cli"]
 PORT = 8077  # and the next one
 START_SECONDS = 120.0
 MANY = 64  # pictures of one large request
 LOAD, OVERLOAD = 0.8, 3.0  # of the capacity
+REFUSED_SECONDS = 0.1  # that a refused client waits
 DEADLINE_SECONDS = 2.0  # of each request of an overload
 
 
@@ -76,11 +79,14 @@ class Server:
     process: psutil.Process
     ready_seconds: float
 
-    def cpu_seconds(self) -> float:
-        """Of all its processes."""
-        members = (self.process, *self.process.children(recursive=True))
-        times = [member.cpu_times() for member in members]
-        return float(sum(used.user + used.system for used in times))
+    def cpu_seconds(self) -> Floats:
+        """(3,) user and system time of the gateway, of Java and of the workers."""
+        seconds = np.zeros(3)
+        for member in (self.process, *self.process.children(recursive=True)):
+            part = 0 if member == self.process else 1 if member.name() == "java" else 2
+            used = member.cpu_times()
+            seconds[part] += used.user + used.system
+        return seconds
 
 
 @dataclass
@@ -88,8 +94,9 @@ class Answers:
     """Of one server to one kind: a value a round, and the time of each answer."""
 
     rates: list[float] = field(default_factory=list)  # answers/s
-    cpu_ms: list[float] = field(default_factory=list)  # of an answer
+    cpu_ms: list[Floats] = field(default_factory=list)  # (3,) of an answer
     seconds: list[float] = field(default_factory=list)
+    refused: int = 0
 
 
 @click.command()
@@ -130,11 +137,11 @@ def main(
             for server in servers:
                 click.echo(f"| {server.name} | {server.ready_seconds:.2f} |")
         if "clients" in parts:
-            asyncio.run(_clients(servers, ROOT / weights, clients, seconds, rounds))
+            _print_clients(servers, ROOT / weights, clients, seconds, rounds)
         if "many" in parts:
-            asyncio.run(_many(servers, ROOT / weights, rounds))
+            _print_many(servers, rounds)
         if "overload" in parts:
-            asyncio.run(_overload(servers, clients, seconds))
+            _print_overload(servers, clients, seconds)
 
 
 def archive(tree: Path, weights: Path, out: Path) -> None:
@@ -185,25 +192,57 @@ async def _ready(url: str, child: subprocess.Popen[bytes], end: float) -> None:
 # -- many clients ----------------------------------------------------------------------------------
 
 
-async def _clients(
+def _print_clients(
     servers: list[Server], weights: Path, clients: int, seconds: float, rounds: int
 ) -> None:
     click.echo(
-        "| what | where | answers/s | CPU, ms | p50, ms | p99, ms |\n|---|---|---|---|---|---|"
+        "| what | where | answers/s | CPU, ms | gateway + Java + workers | p50, ms | p99, ms | "
+        "refused |\n|---|---|---|---|---|---|---|---|"
     )
     for kind in (PORTRAIT, CROP):
         taken = {server.name: Answers() for server in servers}
-        async with _session() as session:
-            for number in range(rounds + 1):
-                for server in servers:
-                    answers = taken[server.name] if number else Answers()
-                    await _round(session, server, kind, clients, seconds, answers)
+        for number in range(rounds + 1):
+            for server in servers:
+                answers = taken[server.name] if number else Answers()
+                closed_loop(server, kind, answers, clients=clients, seconds=seconds)
         for name, answers in taken.items():
             p50, p99 = 1000 * np.percentile(answers.seconds, (50, 99))
-            rate, cpu = np.median(answers.rates), np.median(answers.cpu_ms)
-            click.echo(f"| {kind.name} | {name} | {rate:.1f} | {cpu:.1f} | {p50:.0f} | {p99:.0f} |")
-        rate, cpu = unserved(weights, kind, seconds)
-        click.echo(f"| {kind.name} | no server | {rate:.1f} | {cpu:.1f} | | |")
+            cpu = np.median(answers.cpu_ms, axis=0)
+            click.echo(
+                f"| {kind.name} | {name} | {np.median(answers.rates):.1f} | {cpu.sum():.1f} | "
+                f"{' + '.join(f'{part:.1f}' for part in cpu)} | {p50:.0f} | {p99:.0f} | "
+                f"{answers.refused} |"
+            )
+        rate, used = unserved(weights, kind, seconds)
+        click.echo(f"| {kind.name} | no server | {rate:.1f} | {used:.1f} | | | | |")
+
+
+def closed_loop(
+    server: Server, kind: Kind, answers: Answers, *, clients: int, seconds: float
+) -> None:
+    """Add a round: clients that wait for an answer before they ask again."""
+    asyncio.run(_closed_loop(server, kind, answers, clients, seconds))
+
+
+async def _closed_loop(
+    server: Server, kind: Kind, answers: Answers, clients: int, seconds: float
+) -> None:
+    body, already = kind.body(), len(answers.seconds)
+    start, cpu = time.monotonic(), server.cpu_seconds()
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        while (sent := time.monotonic()) < start + seconds:
+            if await _is_answered(session, server, body):
+                answers.seconds.append(time.monotonic() - sent)
+            else:
+                answers.refused += 1
+                await asyncio.sleep(REFUSED_SECONDS)
+
+    async with _session() as session:
+        await asyncio.gather(*(client(session) for _ in range(clients)))
+    done = len(answers.seconds) - already
+    answers.rates.append(done / (time.monotonic() - start))
+    answers.cpu_ms.append(1000 * (server.cpu_seconds() - cpu) / max(done, 1))
 
 
 def _session() -> aiohttp.ClientSession:
@@ -212,35 +251,13 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, headers=headers)
 
 
-async def _round(
-    session: aiohttp.ClientSession,
-    server: Server,
-    kind: Kind,
-    clients: int,
-    seconds: float,
-    answers: Answers,
-) -> None:
-    """Clients that wait for an answer before they ask again."""
-    body, done = kind.body(), 0
-    start, cpu = time.monotonic(), server.cpu_seconds()
-
-    async def client() -> None:
-        nonlocal done
-        while (sent := time.monotonic()) < start + seconds:
-            await _asked(session, server, body)
-            answers.seconds.append(time.monotonic() - sent)
-            done += 1
-
-    await asyncio.gather(*(client() for _ in range(clients)))
-    answers.rates.append(done / (time.monotonic() - start))
-    answers.cpu_ms.append(1000 * (server.cpu_seconds() - cpu) / done)
-
-
-async def _asked(session: aiohttp.ClientSession, server: Server, body: bytes) -> None:
+async def _is_answered(session: aiohttp.ClientSession, server: Server, body: bytes) -> bool:
+    """Not when it was refused. Raises ClickException for anything else."""
     async with session.post(f"{server.url}/v1/predict", data=body) as answer:
         content = await answer.read()
-    if answer.status != 200 or b'"status":"ok"' not in content:
+    if answer.status != 503 and (answer.status != 200 or b'"status":"ok"' not in content):
         raise click.ClickException(f"{server.name}: {answer.status}: {content[:500]!r}")
+    return answer.status == 200
 
 
 def unserved(weights: Path, kind: Kind, seconds: float) -> tuple[float, float]:
@@ -256,25 +273,30 @@ def unserved(weights: Path, kind: Kind, seconds: float) -> tuple[float, float]:
 # -- one large request -----------------------------------------------------------------------------
 
 
-async def _many(servers: list[Server], weights: Path, rounds: int) -> None:
+def _print_many(servers: list[Server], rounds: int) -> None:
     click.echo("| what | where | pictures/s | CPU of a picture, ms |\n|---|---|---|---|")
     for kind in (PORTRAIT, CROP):
-        body = kind.body(MANY)
         taken: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
-        async with _session() as session:
-            for number in range(3 * rounds + 1):
-                for server in servers:
-                    start, cpu = time.monotonic(), server.cpu_seconds()
-                    await _asked(session, server, body)
-                    seconds = time.monotonic() - start
-                    if number:
-                        used = 1000 * (server.cpu_seconds() - cpu) / MANY
-                        taken[server.name].append((MANY / seconds, used))
+        for number in range(rounds + 1):
+            for server in servers:
+                one = large_request(server, kind)
+                taken[server.name] += [one] if number else []
         for name, values in taken.items():
             rate, used = np.median(values, axis=0)
             click.echo(f"| {MANY} of {kind.name} | {name} | {rate:.1f} | {used:.1f} |")
-        rate, used = unserved(weights, kind, 4.0)
-        click.echo(f"| {kind.name} | no server | {rate:.1f} | {used:.1f} |")
+
+
+def large_request(server: Server, kind: Kind) -> tuple[float, float]:
+    """Pictures/s, and CPU of a picture in ms, of MANY pictures in one request."""
+    return asyncio.run(_large_request(server, kind))
+
+
+async def _large_request(server: Server, kind: Kind) -> tuple[float, float]:
+    async with _session() as session:
+        start, cpu = time.monotonic(), server.cpu_seconds()
+        await _is_answered(session, server, kind.body(MANY))
+        seconds = time.monotonic() - start
+    return MANY / seconds, 1000 * float((server.cpu_seconds() - cpu).sum()) / MANY
 
 
 # -- at the limit and beyond -----------------------------------------------------------------------
@@ -287,41 +309,59 @@ class Sent(NamedTuple):
     status: int
 
 
-async def _overload(servers: list[Server], clients: int, seconds: float) -> None:
+@dataclass(frozen=True)
+class Loaded:
+    """A server at four fifths of its capacity, and at three times it."""
+
+    capacity: float  # answers/s
+    p50_ms: float  # at four fifths
+    p99_ms: float
+    goodput: float  # share of the capacity that is answered in time, at three times
+    refusals: int
+    refusal_p50_ms: float
+    refusal_p99_ms: float
+
+
+def _print_overload(servers: list[Server], clients: int, seconds: float) -> None:
     click.echo(
         "| where | capacity/s | p50 at 80 %, ms | p99, ms | p99 / p50 | goodput at 3 times | "
         "refused | refusal p50, ms | p99, ms |\n|---|---|---|---|---|---|---|---|---|"
     )
     for server in servers:
-        capacity = Answers()
-        async with _session() as session:
-            for answers in (Answers(), capacity):
-                await _round(session, server, PORTRAIT, clients, seconds, answers)
-            most = capacity.rates[0]
-            calm = await _flood(session, server, LOAD * most, 2 * seconds)
-            flood = await _flood(session, server, OVERLOAD * most, 2 * seconds)
-        p50, p99 = 1000 * np.percentile(
-            [one.seconds for one in calm if one.status == 200], (50, 99)
-        )
-        good = sum(one.status == 200 for one in flood) / (2 * seconds + DEADLINE_SECONDS)
-        refused = [1000 * one.seconds for one in flood if one.status == 503]
-        r50, r99 = np.percentile(refused, (50, 99)) if refused else (np.nan, np.nan)
+        one = loaded(server, clients=clients, seconds=seconds)
         click.echo(
-            f"| {server.name} | {most:.1f} | {p50:.0f} | {p99:.0f} | {p99 / p50:.1f} | "
-            f"{good / most:.2f} | {len(refused)} of {len(flood)} | {r50:.0f} | {r99:.0f} |"
+            f"| {server.name} | {one.capacity:.1f} | {one.p50_ms:.0f} | {one.p99_ms:.0f} | "
+            f"{one.p99_ms / one.p50_ms:.1f} | {one.goodput:.2f} | {one.refusals} | "
+            f"{one.refusal_p50_ms:.0f} | {one.refusal_p99_ms:.0f} |"
         )
 
 
-async def _flood(
-    session: aiohttp.ClientSession, server: Server, rate: float, seconds: float
-) -> list[Sent]:
-    """Requests at random moments, whether answers come or not."""
+def loaded(server: Server, *, clients: int, seconds: float) -> Loaded:
+    """Portraits: the capacity first, then twice `seconds` at either load."""
+    capacity = Answers()
+    for answers in (Answers(), capacity):
+        closed_loop(server, PORTRAIT, answers, clients=clients, seconds=seconds)
+    most = capacity.rates[0]
+    calm = asyncio.run(_open_loop(server, LOAD * most, 2 * seconds))
+    flood = asyncio.run(_open_loop(server, OVERLOAD * most, 2 * seconds))
+    p50, p99 = np.percentile([1000 * one.seconds for one in calm if one.status == 200], (50, 99))
+    good = sum(one.status == 200 for one in flood) / (2 * seconds + DEADLINE_SECONDS)
+    refused = [1000 * one.seconds for one in flood if one.status == 503] or [np.nan]
+    return Loaded(
+        most, p50, p99, good / most, len(refused), *map(float, np.percentile(refused, (50, 99)))
+    )
+
+
+async def _open_loop(server: Server, rate: float, seconds: float) -> list[Sent]:
+    """Portraits at random moments, whether answers come or not."""
     gaps = np.random.default_rng(0).exponential(1 / rate, int(rate * seconds))
-    body, start, tasks = PORTRAIT.body(), time.monotonic(), []
-    for moment in start + np.cumsum(gaps):
-        await asyncio.sleep(max(0.0, moment - time.monotonic()))
-        tasks.append(asyncio.create_task(_sent(session, server, body)))
-    return list(await asyncio.gather(*tasks))
+    body, start = PORTRAIT.body(), time.monotonic()
+    async with _session() as session, asyncio.TaskGroup() as group:
+        tasks = []
+        for moment in start + np.cumsum(gaps):
+            await asyncio.sleep(max(0.0, moment - time.monotonic()))
+            tasks.append(group.create_task(_sent(session, server, body)))
+        return [await task for task in tasks]
 
 
 async def _sent(session: aiohttp.ClientSession, server: Server, body: bytes) -> Sent:

@@ -24,7 +24,8 @@ class ExplainHandler:
     """The questions of all requests of a batch are searched together."""
 
     def initialize(self, context: Context) -> None:
-        """Load the archive's model, and its judge if it has one, and explain once.
+        """Load the archive's model, and its judge if it has one; on a GPU explain once, for there
+        a first pass costs much more than others.
 
         Raises CardError or JudgeError when they do not fit.
         """
@@ -36,6 +37,8 @@ class ExplainHandler:
         # As `AffectModel.to_pixels` lays faces out; it halves a pass in bfloat16 on a processor.
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.judge = Judge.load(folder, device=device) if (folder / JUDGE_FILE).is_file() else None
+        if self.model.platt.device.type == "cpu":
+            return
         side = self.model.card.image_px
         blank = np.zeros((1, side, side, 3), dtype=np.uint8)
         self.run([ExplainRequest.of(blank, ANY_LABEL, np.nan, gradients=True)])

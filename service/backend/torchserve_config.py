@@ -99,6 +99,7 @@ def command(folder: Path, models: Path) -> list[str]:
         f"-Dlog4j.configurationFile={(folder / LOG_CONFIG_FILE).as_uri()}",
         f"-Djava.io.tmpdir={folder}",
         "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # it moves bytes; compiling again for speed costs its start
     ]
     main = ["-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"]
     arguments = ["--python", sys.executable, "-f", str(folder / CONFIG_FILE), "-s", str(models)]

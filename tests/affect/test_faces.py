@@ -19,6 +19,7 @@ from affect.faces import (
     Box,
     Face,
     FaceFinder,
+    Landmarks,
     NoFaceError,
     NoSuchFaceError,
     align,
@@ -341,6 +342,26 @@ def test_a_portrait_is_not_searched_for_small_faces(portrait: NDArray[np.uint8],
     head = cv2.resize(portrait[20:240, 110:330], (side, side), interpolation=cv2.INTER_AREA)
     crops(counted, np.asarray(head, np.uint8), size_px=64)
     assert min(counted.cascade.least) >= 64 and counted.boxes == []
+
+
+class _CountedLandmarks(Landmarks):
+    """Counts passes of the network."""
+
+    passes = 0
+
+    def _look(
+        self, crop: U8, transform: NDArray[np.float64], *, mirrored: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.passes += 1
+        return super()._look(crop, transform, mirrored=mirrored)
+
+
+def test_a_portrait_takes_four_passes_of_the_landmark_network(
+    portrait: NDArray[np.uint8],
+) -> None:
+    landmarks = _CountedLandmarks()
+    FaceFinder(landmarks=landmarks).largest(portrait)
+    assert landmarks.passes == 4
 
 
 def test_a_search_ends_at_its_next_checkpoint(finder: FaceFinder) -> None:
