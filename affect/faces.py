@@ -378,7 +378,7 @@ class FaceFinder:
                 minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
             )
             if len(found):
-                return [_box(Square(x, y, side)) for x, y, side, _ in found.tolist()]
+                return [_box(Square(int(x), int(y), int(side))) for x, y, side, _ in found]
         return []
 
     def _descent(self, search: HeadSearch, least_px: int) -> Iterator[Box]:

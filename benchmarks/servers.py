@@ -7,7 +7,7 @@ python -m benchmarks.servers [--weights weights] [--clients 16] [--seconds 10] [
 
 Each gets the same 224 px JPEG, decodes it, finds and aligns the face, reads it in batches of up to
 32 and answers JSON; each has as many workers for the forward pass, all with the decoding, finding
-and allocator settings of ours, but with torch. All run from the start and take
+and allocator settings and the runtime of ours. All run from the start and take
 turns, so that what else the machine does falls on all of them. BentoML needs another OpenTelemetry
 than ours, so LitServe and BentoML get an environment of their own, made at the first
 run, which borrows torch and the rest from this one. Our gateway decodes in two threads of its own,
@@ -256,11 +256,13 @@ def _end(process: psutil.Process) -> None:
 
 
 async def _rounds(servers: list[Server], clients: int, seconds: float, rounds: int) -> None:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+    async with aiohttp.ClientSession() as session:
         for server in servers:
             await _ready(session, server)
-        for number in range(rounds + 1):
-            for server in servers:
+    for number in range(rounds + 1):
+        for server in servers:
+            # new connections: some servers close those that nothing came over for five seconds
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
                 await _round(session, server, clients, seconds, counts=number > 0)
 
 
