@@ -34,7 +34,7 @@ class Square(NamedTuple):
     side: int
 
 
-class Level(NamedTuple):
+class PyramidLevel(NamedTuple):
     """A level of the pyramid: how many times smaller it is, and the side of its window in px of the
     picture.
     """
@@ -58,7 +58,7 @@ class HeadCascade:
         # OpenCV cuts off what a rounded square has beyond the picture.
         return {Square(int(x), int(y), int(max(w, h))) for x, y, w, h in found}
 
-    def hits_near(self, grey: U8, box: Square, level: Level) -> set[Square]:
+    def hits_near(self, grey: U8, box: Square, level: PyramidLevel) -> set[Square]:
         """Windows of one level in the middle of the box."""
         factor, (height, width) = level.factor, grey.shape
         size = round(width / factor), round(height / factor)
@@ -120,13 +120,13 @@ class HeadSearch:
         return sorted(_grouped(self._hits, NEIGHBOURS + 1), key=lambda box: -box.side)
 
 
-def _levels(smallest_px: int, largest_px: int) -> dict[int, Level]:
+def _levels(smallest_px: int, largest_px: int) -> dict[int, PyramidLevel]:
     """Of windows of these sides, by their place in the pyramid."""
-    levels: dict[int, Level] = {}
+    levels: dict[int, PyramidLevel] = {}
     factor, number = 1.0, 0
     while (side := round(WINDOW_PX * factor)) <= largest_px:
         if side >= smallest_px:
-            levels[number] = Level(factor, side)
+            levels[number] = PyramidLevel(factor, side)
         factor, number = factor * STEP, number + 1
     return levels
 

@@ -46,7 +46,7 @@ from benchmarks.serving import (
     ROOT,
     Answers,
     Kind,
-    Server,
+    MeasuredServer,
     archive,
     closed_loop,
     large_request,
@@ -184,7 +184,7 @@ def serving(weights: Path) -> Iterator[Figure]:
         yield Figure("serving", "refusal, median", one.refusal_p50_ms, "ms")
 
 
-def _answered(server: Server, weights: Path, kind: Kind) -> Iterator[Figure]:
+def _answered(server: MeasuredServer, weights: Path, kind: Kind) -> Iterator[Figure]:
     answers, name = Answers(), kind.name
     for taken in (Answers(), answers):
         closed_loop(server, kind, taken, clients=CLIENTS, seconds=ROUND_SECONDS)

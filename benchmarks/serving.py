@@ -71,7 +71,7 @@ CROP = Kind("aligned 128 px crop", jpeg_portrait(128), "none")
 
 
 @dataclass
-class Server:
+class MeasuredServer:
     """A gateway with its model server."""
 
     name: str
@@ -156,7 +156,7 @@ def _environment(tree: Path) -> dict[str, str]:
 
 
 @contextmanager
-def served(name: str, tree: Path, models: Path, port: int) -> Iterator[Server]:
+def served(name: str, tree: Path, models: Path, port: int) -> Iterator[MeasuredServer]:
     """The gateway of a checkout with its model server, ready. Raises ClickException when it is not
     in time.
     """
@@ -167,7 +167,7 @@ def served(name: str, tree: Path, models: Path, port: int) -> Iterator[Server]:
         child = subprocess.Popen(command, cwd=tree, env=_environment(tree), stdout=log, stderr=log)
         try:
             asyncio.run(_ready(url, child, start + START_SECONDS))
-            yield Server(name, url, psutil.Process(child.pid), time.monotonic() - start)
+            yield MeasuredServer(name, url, psutil.Process(child.pid), time.monotonic() - start)
         except TimeoutError as error:
             log.seek(0)
             raise click.ClickException(f"{name}: {log.read().decode()[-2000:]}") from error
@@ -193,7 +193,7 @@ async def _ready(url: str, child: subprocess.Popen[bytes], end: float) -> None:
 
 
 def _print_clients(
-    servers: list[Server], weights: Path, clients: int, seconds: float, rounds: int
+    servers: list[MeasuredServer], weights: Path, clients: int, seconds: float, rounds: int
 ) -> None:
     click.echo(
         "| what | where | answers/s | CPU, ms | gateway + Java + workers | p50, ms | p99, ms | "
@@ -218,14 +218,14 @@ def _print_clients(
 
 
 def closed_loop(
-    server: Server, kind: Kind, answers: Answers, *, clients: int, seconds: float
+    server: MeasuredServer, kind: Kind, answers: Answers, *, clients: int, seconds: float
 ) -> None:
     """Add a round: clients that wait for an answer before they ask again."""
     asyncio.run(_closed_loop(server, kind, answers, clients, seconds))
 
 
 async def _closed_loop(
-    server: Server, kind: Kind, answers: Answers, clients: int, seconds: float
+    server: MeasuredServer, kind: Kind, answers: Answers, clients: int, seconds: float
 ) -> None:
     body, already = kind.body(), len(answers.seconds)
     start, cpu = time.monotonic(), server.cpu_seconds()
@@ -251,7 +251,7 @@ def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(connector=connector, headers=headers)
 
 
-async def _is_answered(session: aiohttp.ClientSession, server: Server, body: bytes) -> bool:
+async def _is_answered(session: aiohttp.ClientSession, server: MeasuredServer, body: bytes) -> bool:
     """Not when it was refused. Raises ClickException for anything else."""
     async with session.post(f"{server.url}/v1/predict", data=body) as answer:
         content = await answer.read()
@@ -273,7 +273,7 @@ def unserved(weights: Path, kind: Kind, seconds: float) -> tuple[float, float]:
 # -- one large request -----------------------------------------------------------------------------
 
 
-def _print_many(servers: list[Server], rounds: int) -> None:
+def _print_many(servers: list[MeasuredServer], rounds: int) -> None:
     click.echo("| what | where | pictures/s | CPU of a picture, ms |\n|---|---|---|---|")
     for kind in (PORTRAIT, CROP):
         taken: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
@@ -286,12 +286,12 @@ def _print_many(servers: list[Server], rounds: int) -> None:
             click.echo(f"| {MANY} of {kind.name} | {name} | {rate:.1f} | {used:.1f} |")
 
 
-def large_request(server: Server, kind: Kind) -> tuple[float, float]:
+def large_request(server: MeasuredServer, kind: Kind) -> tuple[float, float]:
     """Pictures/s, and CPU of a picture in ms, of MANY pictures in one request."""
     return asyncio.run(_large_request(server, kind))
 
 
-async def _large_request(server: Server, kind: Kind) -> tuple[float, float]:
+async def _large_request(server: MeasuredServer, kind: Kind) -> tuple[float, float]:
     async with _session() as session:
         start, cpu = time.monotonic(), server.cpu_seconds()
         await _is_answered(session, server, kind.body(MANY))
@@ -302,7 +302,7 @@ async def _large_request(server: Server, kind: Kind) -> tuple[float, float]:
 # -- at the limit and beyond -----------------------------------------------------------------------
 
 
-class Sent(NamedTuple):
+class TimedRequest(NamedTuple):
     """A request of a flood: how long it took, and its status."""
 
     seconds: float
@@ -310,7 +310,7 @@ class Sent(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadFigures:
     """A server at four fifths of its capacity, and at three times it."""
 
     capacity: float  # answers/s
@@ -322,7 +322,7 @@ class Loaded:
     refusal_p99_ms: float
 
 
-def _print_overload(servers: list[Server], clients: int, seconds: float) -> None:
+def _print_overload(servers: list[MeasuredServer], clients: int, seconds: float) -> None:
     click.echo(
         "| where | capacity/s | p50 at 80 %, ms | p99, ms | p99 / p50 | goodput at 3 times | "
         "refused | refusal p50, ms | p99, ms |\n|---|---|---|---|---|---|---|---|---|"
@@ -336,7 +336,7 @@ def _print_overload(servers: list[Server], clients: int, seconds: float) -> None
         )
 
 
-def loaded(server: Server, *, clients: int, seconds: float) -> Loaded:
+def loaded(server: MeasuredServer, *, clients: int, seconds: float) -> LoadFigures:
     """Portraits: the capacity first, then twice `seconds` at either load."""
     capacity = Answers()
     for answers in (Answers(), capacity):
@@ -347,12 +347,12 @@ def loaded(server: Server, *, clients: int, seconds: float) -> Loaded:
     p50, p99 = np.percentile([1000 * one.seconds for one in calm if one.status == 200], (50, 99))
     good = sum(one.status == 200 for one in flood) / (2 * seconds + DEADLINE_SECONDS)
     refused = [1000 * one.seconds for one in flood if one.status == 503] or [np.nan]
-    return Loaded(
+    return LoadFigures(
         most, p50, p99, good / most, len(refused), *map(float, np.percentile(refused, (50, 99)))
     )
 
 
-async def _open_loop(server: Server, rate: float, seconds: float) -> list[Sent]:
+async def _open_loop(server: MeasuredServer, rate: float, seconds: float) -> list[TimedRequest]:
     """Portraits at random moments, whether answers come or not."""
     gaps = np.random.default_rng(0).exponential(1 / rate, int(rate * seconds))
     body, start = PORTRAIT.body(), time.monotonic()
@@ -360,16 +360,18 @@ async def _open_loop(server: Server, rate: float, seconds: float) -> list[Sent]:
         tasks = []
         for moment in start + np.cumsum(gaps):
             await asyncio.sleep(max(0.0, moment - time.monotonic()))
-            tasks.append(group.create_task(_sent(session, server, body)))
+            tasks.append(group.create_task(_timed(session, server, body)))
         return [await task for task in tasks]
 
 
-async def _sent(session: aiohttp.ClientSession, server: Server, body: bytes) -> Sent:
+async def _timed(
+    session: aiohttp.ClientSession, server: MeasuredServer, body: bytes
+) -> TimedRequest:
     start = time.monotonic()
     headers = {"X-Deadline-Seconds": str(DEADLINE_SECONDS)}
     async with session.post(f"{server.url}/v1/predict", data=body, headers=headers) as answer:
         await answer.read()
-    return Sent(time.monotonic() - start, answer.status)
+    return TimedRequest(time.monotonic() - start, answer.status)
 
 
 if __name__ == "__main__":

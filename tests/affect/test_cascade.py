@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from affect.cascade import HeadCascade, HeadSearch, Level, Square
+from affect.cascade import HeadCascade, HeadSearch, PyramidLevel, Square
 from affect.faces import CASCADES
 
 HEADS = CASCADES / "haarcascade_frontalface_alt2.xml"
@@ -46,7 +46,7 @@ def test_hits_around_a_box_are_those_of_the_whole_level(
 ) -> None:
     scaled = cv2.resize(grey, None, fx=STEP ** (number - 19), fy=STEP ** (number - 19))
     cascade, (box, *_) = HeadCascade(HEADS), search_of(np.asarray(scaled, np.uint8)).all_boxes()
-    level = Level(STEP**number, round(20 * STEP**number))
+    level = PyramidLevel(STEP**number, round(20 * STEP**number))
     whole = cascade.hits(np.asarray(scaled, np.uint8), STEP, level.side, level.side)
     assert cascade.hits_near(np.asarray(scaled, np.uint8), box, level) == whole
     assert whole
@@ -54,7 +54,7 @@ def test_hits_around_a_box_are_those_of_the_whole_level(
 
 def test_nothing_is_hit_around_a_box_at_the_edge(grey: NDArray[np.uint8]) -> None:
     corner = Square(300, 300, 60)
-    assert HeadCascade(HEADS).hits_near(grey, corner, Level(STEP**12, 63)) == set()
+    assert HeadCascade(HEADS).hits_near(grey, corner, PyramidLevel(STEP**12, 63)) == set()
 
 
 def test_a_picture_smaller_than_a_window_has_no_boxes() -> None:
