@@ -8,7 +8,7 @@ BIN := .venv/bin
 # One thread a process: two on busy cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: mesh setup lint check check-openapi test test-slow test-gpu fuzz faults attacks demo serve \
+.PHONY: mesh setup lint check check-openapi test test-slow test-gpu repeat fuzz faults attacks demo serve \
 	clean
 
 # The demo and the server need less than the tests do, so they wait for less.
@@ -62,6 +62,15 @@ test-slow: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
+
+# The tests that start processes of their own (TorchServe, Redis, commands, browsers), again and
+# again until one fails: what fails once in twenty runs is a bug too.
+TIMES ?= 20
+FILES ?= $$(grep -rl 'mark\.processes' tests --include='test_*.py')
+repeat: setup
+	for time in $$(seq $(TIMES)); do echo "$$time of $(TIMES)"; \
+		$(BIN)/python -m pytest -x -n $(TEST_PROCESSES) --dist loadfile $(FILES) || exit 1; \
+	done
 
 # Pictures and requests that nearly are some, for so long, and then schemathesis at length.
 FUZZ_MINUTES ?= 10

@@ -1,13 +1,16 @@
 """Imports flow one way, the gateway stays light, and Action Units are spelled in one file."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import networkx
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -77,13 +80,18 @@ HEAVY = (
 )
 
 
+@cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def _files() -> list[Path]:
     return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def _imports(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -98,6 +106,7 @@ def test_imports_flow_one_way(package: str) -> None:
         assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
 
 
+@cache
 def _modules() -> dict[str, Path]:
     """Every file by the name under which it is imported."""
     paths = ((path, path.relative_to(ROOT).with_suffix("").parts) for path in _files())
@@ -107,7 +116,7 @@ def _modules() -> dict[str, Path]:
 def _imported_modules(path: Path, modules: Mapping[str, Path]) -> set[str]:
     """The files that a file imports, also those it imports names of."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -140,10 +149,29 @@ def _place(module: str, package: str) -> str:
     return "" if outside else module.removeprefix(f"{package}.").split(".")[0]
 
 
+def _arrows(package: str) -> set[tuple[str, str]]:
+    """Imports between the files and packages directly in a package ("": between packages), without
+    those that follow from others.
+    """
+    modules, graph = _modules(), networkx.DiGraph()
+    for name, path in modules.items():
+        for other in _imported_modules(path, modules):
+            ends = [_place(one, package) if package else one.split(".")[0] for one in (name, other)]
+            if all(ends) and ends[0] != ends[1]:
+                graph.add_edge(*ends)
+    return set(networkx.transitive_reduction(graph).edges)
+
+
+def test_the_picture_in_contributing_shows_the_imports() -> None:
+    picture = (ROOT / "CONTRIBUTING.md").read_text().split("```mermaid")[1].split("```")[0]
+    drawn = set(re.findall(r"(\w+) --> (\w+)", picture))
+    assert drawn == _arrows("") | _arrows("service") | _arrows("training")
+
+
 def test_no_two_classes_have_the_same_name() -> None:
     files: dict[str, list[str]] = {}
     for path in _files():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes(path):
             if isinstance(node, ast.ClassDef):
                 files.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     twice = {name: paths for name, paths in files.items() if len(paths) > 1}
@@ -165,39 +193,26 @@ def test_action_units_are_spelled_in_one_file() -> None:
     assert spelled <= SPELL_AUS, spelled - SPELL_AUS
 
 
+def _texts() -> Iterator[Path]:
+    """Every text of the project, and none of what was installed or made beside it."""
+    made = {".venv", ".venv-mesh", ".git", "demo", "runs", "build"}
+    suffixes = {".py", ".md", ".toml", ".txt", ".yaml", ".json"}
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in made]
+        for path in (Path(folder) / name for name in files):
+            if path.suffix in suffixes or path.name in ("Makefile", "Dockerfile"):
+                yield path
+
+
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
-    place = re.compile(r"/(?:work|root|home)/[a-z]")
-    texts = [
-        path
-        for pattern in (
-            "*.py",
-            "*.md",
-            "*.toml",
-            "*.txt",
-            "*.yaml",
-            "*.json",
-            "Makefile",
-            "Dockerfile",
-        )
-        for path in ROOT.rglob(pattern)
-    ]
-    ours = [
-        path
-        for path in texts
-        if not {".venv", ".venv-mesh", ".git", "demo", "runs", "build"}
-        & set(path.relative_to(ROOT).parts)
-        and path != Path(__file__)
-    ]
-    assert ours and not [
-        str(path.relative_to(ROOT))
-        for path in ours
-        if place.search(path.read_text(errors="ignore"))
-    ]
+    place, own = re.compile(r"/(?:work|root|home)/[a-z]"), Path(__file__)
+    texts = {path: path.read_text(errors="ignore") for path in _texts() if path != own}
+    assert texts and not [path for path, text in texts.items() if place.search(text)]
 
 
 def test_no_function_is_a_stub() -> None:
     for path in _files():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in _nodes(path):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name | ast.Call):
                 name = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
                 assert not (isinstance(name, ast.Name) and name.id == "NotImplementedError"), path

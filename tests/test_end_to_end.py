@@ -22,6 +22,8 @@ from tests.support.gateway_process import serving
 from tests.support.programs import LIMIT_SECONDS, output
 from training.database.reader import Database
 
+pytestmark = pytest.mark.processes
+
 
 @dataclass
 class Service:

@@ -20,6 +20,8 @@ from tests.support.archives import tiny_archives
 from tests.support.waiting import until
 from training.push import push as push_command
 
+pytestmark = pytest.mark.processes
+
 REGISTRY = """
 version: 0.1
 storage: {{filesystem: {{rootdirectory: {folder}}}}}

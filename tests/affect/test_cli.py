@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.programs import command, run
 
+pytestmark = pytest.mark.processes
+
 HIDDEN = """
 import sys
 from importlib.abc import MetaPathFinder

@@ -17,6 +17,8 @@ from tests.support.tables import rows_of
 from tests.support.tiny import tiny_card
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_video_is_a_row_a_frame(run: Run, clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.csv"

@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.gateway import TRACE
@@ -14,6 +15,8 @@ from tests.support.jobs import JOBS_KEY
 from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.processes
 
 BODY = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
 

@@ -19,6 +19,8 @@ from tests.support.gateway import Gateway, open_gateway
 from tests.support.keys import add_key, post_with_key
 from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.processes
+
 ANN = Principal("key:ann", frozenset({"predict"}))
 WAIT = 2.0  # for Redis on a busy machine
 

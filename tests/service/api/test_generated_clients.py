@@ -17,6 +17,8 @@ from tests.support.browser import EXAMPLES
 from tests.support.gateway import Gateway
 from tests.support.node import TYPESCRIPT, node, npm_install
 
+pytestmark = pytest.mark.processes
+
 SMILE = EXAMPLES / "smile.jpg"
 # The generator knows files by one media type only.
 OVERRIDES = "content_type_overrides:\n" + "".join(
@@ -111,5 +113,5 @@ def test_a_typescript_client_is_typed_and_asks_for_everything(
         *("node_modules/.bin/tsc", "--strict", "--module", "nodenext", "--target", "es2022"),
         *("--skipLibCheck", "client.mts"),
     )
-    told = run("client.mjs", gateway.url, str(SMILE))
-    assert told.split() == ["read", "explained", "drawn", "refused"]
+    output = run("client.mjs", gateway.url, str(SMILE))
+    assert output.split() == ["read", "explained", "drawn", "refused"]

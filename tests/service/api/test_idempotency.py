@@ -18,6 +18,8 @@ from tests.support.pictures import FACE, FILE, FORM, PREDICT_BODY, encoded, form
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.processes
+
 DRAWN: dict[str, Any] = {"items": [{}]}  # without a seed: each time it is done, it is another face
 
 

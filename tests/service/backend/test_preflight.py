@@ -16,6 +16,8 @@ from service.backend.preflight import check_archive, check_folder, check_space
 from service.backend.torchserve_config import TorchServeError, config
 from tests.support.archives import copied
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def archive(models: Path, tmp_path: Path) -> Path:

@@ -34,7 +34,7 @@ from tests.support.gateway import open_gateway
 from tests.support.tiny import tiny_model
 
 LIMIT_SECONDS = 240.0
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 CROPS = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
 
 

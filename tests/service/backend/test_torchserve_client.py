@@ -36,7 +36,7 @@ from service.backend.torchserve_process import TorchServeProcess
 from tests.support.tiny import tiny_card, tiny_model
 
 LIMIT_SECONDS = 240.0  # reached only by what hangs, on a machine however busy
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass

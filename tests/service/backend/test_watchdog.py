@@ -20,15 +20,16 @@ import pytest_asyncio
 from affect.archive import Operation, archive_of
 from affect.protocol.messages import PredictRequest
 from service.backend.interface import BackendError
+from service.backend.process_states import STOPPED_SECONDS
 from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_management import list_workers
 from service.backend.torchserve_process import TorchServeProcess
-from service.backend.watchdog import FAILURES, POLL_SECONDS, STOPPED_SECONDS, Watchdog
+from service.backend.watchdog import FAILURES, POLL_SECONDS, Watchdog
 from tests.support.archives import altered_archive, copied
 
 LIMIT_SECONDS = 240.0  # reached only by what hangs, on a machine however busy
 IDLE_SECONDS = 1.5  # of the watchdog here, so that a test need not wait for five
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 JOB, BIG = (PredictRequest(np.zeros((n, 32, 32, 3), dtype=np.uint8)) for n in (2, 1024))
 
 

@@ -20,6 +20,8 @@ from tests.support.gateway_process import fetch, status
 from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.processes
+
 BODY = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
 GOOD = {"affectgan": {"versions": {"1.0": "/models/1.0"}, "default": "1.0"}}
 

@@ -9,6 +9,8 @@ from affect.images import decode
 from tests.support.programs import output, run
 from tests.support.tiny import tiny_run
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:

@@ -7,9 +7,13 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
+
 from tests.support.gateway_process import held_gateway, in_flight, status
 from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.processes
 
 BODY = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
 

@@ -20,6 +20,8 @@ from tests.support.tiny import tiny_run
 from tests.support.waiting import until
 from training.archive import write_archives
 
+pytestmark = pytest.mark.processes
+
 
 def test_a_port_in_use_is_said_with_a_remedy() -> None:
     taken = listen("127.0.0.1", 0)

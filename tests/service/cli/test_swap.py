@@ -15,6 +15,8 @@ from tests.support.gateway_process import serving
 from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.programs import Program, command
 
+pytestmark = pytest.mark.processes
+
 BODY = orjson.dumps({"images": packed(encoded(FACE)), "options": CROPS})
 HEADERS = {"Content-Type": "application/json"}
 

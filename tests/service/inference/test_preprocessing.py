@@ -24,6 +24,8 @@ from service.schemas import NotBase64
 from tests.support.pictures import encoded
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.mark.skipif(
     sys.platform != "linux", reason="threads have a niceness of their own on Linux only"

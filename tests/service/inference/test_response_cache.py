@@ -34,6 +34,8 @@ from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.tiny import tiny_card
 from tests.support.waiting import Clock, until
 
+pytestmark = pytest.mark.processes
+
 ANN, BOB = (Principal(name, frozenset({"predict"})) for name in ("ann", "bob"))
 SECRET = "of all gateways of this test"
 CARD = tiny_card()

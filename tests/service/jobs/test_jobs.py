@@ -37,6 +37,8 @@ from tests.support.pictures import CROPS, FACE, encoded, packed
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def gateway() -> Iterator[Gateway]:

@@ -19,6 +19,8 @@ from tests.support.jobs import (
 from tests.support.redis_server import RedisServer, lying_line
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.processes
+
 LIES = [
     b":1\r\n",
     b"$-1\r\n",
@@ -50,7 +52,8 @@ DAMAGE: list[Callable[["Redis"], object]] = [
 
 def _put(redis: "Redis", **fields: bytes) -> None:
     """A job that is none, in the queue."""
-    whole = {"status": b"queued", "told": b"none", "fixed": b"{}", "expires": b"9e9"} | fields
+    whole = {"status": b"queued", "webhook_status": b"none", "fixed": b"{}", "expires": b"9e9"}
+    whole |= fields
     for name, value in whole.items():
         redis.hset("affectgan:{jobs}:job:x", name, value)
     redis.set("affectgan:{jobs}:call:x", "no request")

@@ -1,6 +1,7 @@
 """Webhooks: a real receiver is called when a job ends, signed; nobody else is called."""
 
 import base64
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,16 +10,19 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from service.jobs.webhook_targets import Target, is_public
 from service.jobs.webhooks import Webhooks
 from service.observability.metrics import Metrics
 from service.settings import Settings
-from tests.support.gateway import Gateway, serve
+from tests.support.gateway import Gateway, open_gateway, serve
 from tests.support.jobs import ASYNC, FIVE_PICTURES, finished_job, redis_settings, start_job
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.processes
 
 SECRET, OTHER_SECRET = (
     "whsec_" + base64.b64encode(bytes([number] * 32)).decode() for number in (1, 2)
@@ -65,6 +69,12 @@ def calling(receiver: Receiver, **more: Any) -> Settings:
     )
 
 
+def calling_over_redis(server: RedisServer, receiver: Receiver, **more: Any) -> Settings:
+    names = ("webhook_private_targets", "webhook_secret")
+    chosen = {name: getattr(calling(receiver), name) for name in names}
+    return redis_settings(server, **chosen, **more)
+
+
 def retries(hooks: Webhooks) -> float:
     labels = {"outcome": "retried"}
     registry = hooks.metrics.registry
@@ -76,15 +86,8 @@ def gateway(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Gate
     if request.param == "memory":
         yield from serve(calling(receiver, job_slice_images=1))
     else:
-        shared = redis_settings(request.getfixturevalue("redis_server"))
-        yield from serve(
-            shared.model_copy(
-                update={
-                    name: getattr(calling(receiver), name)
-                    for name in ("webhook_private_targets", "webhook_secret")
-                }
-            )
-        )
+        server = request.getfixturevalue("redis_server")
+        yield from serve(calling_over_redis(server, receiver))
 
 
 def webhook_status(gateway: Gateway, path: str) -> str:
@@ -251,16 +254,37 @@ def test_a_webhook_that_a_dead_gateway_owes_is_called_by_another(
     redis_server: RedisServer, receiver: Receiver
 ) -> None:
     """The first gateway finishes the job and dies while the receiver does not answer."""
-    chosen = {
-        name: getattr(calling(receiver), name)
-        for name in ("webhook_private_targets", "webhook_secret")
-    }
     receiver.statuses = [503] * 3
-    first = serve(redis_settings(redis_server, job_lease_seconds=0.5, webhook_seconds=60, **chosen))
+    first = serve(
+        calling_over_redis(redis_server, receiver, job_lease_seconds=0.5, webhook_seconds=60)
+    )
     gateway = next(first)
     path = start_job(gateway, **{"X-Webhook-URL": receiver.url})
     until(lambda: len(receiver.received) >= 1)
     first.close()
-    second = serve(redis_settings(redis_server, job_lease_seconds=0.5, **chosen))
+    second = serve(calling_over_redis(redis_server, receiver, job_lease_seconds=0.5))
     assert webhook_status(next(second), path) == "delivered"
     second.close()
+
+
+def test_a_job_that_an_earlier_gateway_stored_is_done_and_its_webhook_called(
+    redis_server: RedisServer, receiver: Receiver
+) -> None:
+    with open_gateway(calling_over_redis(redis_server, receiver, job_workers=0)) as accepting:
+        path = start_job(accepting, **{"X-Webhook-URL": receiver.url})
+        with Redis.from_url(redis_server.url) as client:
+            _store_as_earlier_gateways_did(client)
+        assert accepting.get(path).json["webhook"]["status"] == "waiting"
+        with open_gateway(calling_over_redis(redis_server, receiver)) as working:
+            document = finished_job(working, path)
+            assert document["status"] == "done" and document["progress"]["of"] == 5
+            assert webhook_status(working, path) == "delivered"
+
+
+def _store_as_earlier_gateways_did(client: Any) -> None:
+    (job,) = client.keys("affectgan:{jobs}:job:*")
+    fixed = json.loads(client.hget(job, "fixed"))
+    fixed["of"], fixed["wanted"] = fixed.pop("images"), fixed.pop("response_media_type")
+    client.hset(job, "fixed", json.dumps(fixed))
+    client.hset(job, "told", client.hget(job, "webhook_status"))
+    client.hdel(job, "webhook_status")

@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, Page, Route
 from tests.support.browser import EXAMPLES, PHONE, Gate, Visit, visit
 from tests.support.gateway import Gateway
 
+pytestmark = pytest.mark.processes
+
 FAR_TOO_WIDE = "() => document.documentElement.scrollWidth > document.documentElement.clientWidth"
 
 

@@ -13,6 +13,8 @@ from playwright.sync_api import Page
 from tests.support.browser import Visit
 from tests.support.tiny import tiny_card
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def page(tab: Visit) -> Page:

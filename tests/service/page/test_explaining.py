@@ -8,6 +8,8 @@ from playwright.sync_api import Page
 from tests.support.browser import Visit
 from tests.support.tiny import tiny_card
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def explained(tab: Visit) -> Page:
@@ -19,8 +21,8 @@ def explained(tab: Visit) -> Page:
 
 
 def test_it_says_in_a_sentence_what_would_change_and_how_far_to_trust_it(explained: Page) -> None:
-    told = explained.inner_text(".explanation > .sentence")
-    assert told.endswith(".") and re.search(r"AU\d+|Valence|Arousal", told)
+    sentence = explained.inner_text(".explanation > .sentence")
+    assert sentence.endswith(".") and re.search(r"AU\d+|Valence|Arousal", sentence)
     assert "Trust in this explanation" in explained.inner_text(".trust")
     assert explained.locator(".trust li").count() >= 1
 
@@ -86,8 +88,8 @@ def test_what_should_not_matter_has_a_tab_of_its_own(explained: Page) -> None:
     assert not explained.query_selector(".explanation .trust")
     explained.click("#ask")
     explained.wait_for_selector(".explanation .trust")
-    told = explained.inner_text(".explanation > .sentence")
-    assert re.search(r"light|skin|action unit", told, re.I)
+    sentence = explained.inner_text(".explanation > .sentence")
+    assert re.search(r"light|skin|action unit", sentence, re.I)
     explained.click("#tab-expression")
     assert explained.query_selector(".explanation .trust")
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser
 
 from affect.card import WarningLimits
@@ -15,6 +16,8 @@ from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.trust import Evidence, outside, trust
 from tests.support.browser import Visit, visit
 from tests.support.gateway import Gateway
+
+pytestmark = pytest.mark.processes
 
 PAGE = Path(__file__).parents[3] / "service" / "page"
 # Given in English by the catalogue, the card and the server.
@@ -59,15 +62,15 @@ def _reasons() -> set[str]:
     good = {"validity_margin": 0.5, "identity": 0.99, "realism": 0.9, "stability": 1.0}
     good |= {"reconstruction_percentile": 0.1, "outside": 0.0, "sparsity": 1.0, "support": 0.9}
     shifted = [good | {"identity": identity / 100} for identity in range(100)]
-    opinions = [None, *(JudgeAgreement(0.9, 0.1, agrees) for agrees in (True, False))]
+    agreements = [None, *(JudgeAgreement(0.9, 0.1, agrees) for agrees in (True, False))]
     elsewhere = outside(WarningLimits(), 0.01, (60.0, 0.0, 0.0))
     return {
         reason
         for scores in (bad, good, *shifted)
-        for opinion in opinions
+        for agreement in agreements
         for family in ("expression", "nuisance")
         for reason in trust(
-            Evidence(scores is not bad, scores, opinion, family, elsewhere * (scores is bad)), {}
+            Evidence(scores is not bad, scores, agreement, family, elsewhere * (scores is bad)), {}
         ).reasons
     }
 
@@ -80,13 +83,13 @@ def test_german_has_every_reason_for_trust() -> None:
 
 def test_a_german_warning_has_german_figures(tab: Visit) -> None:
     tab.open("/?lang=de")
-    told = tab.page.evaluate(
+    sentence = tab.page.evaluate(
         """async () => {
           const { translated } = await import("/page/js/strings.js");
           return translated("the finder is sure of a face by 0.81; 0.90 is firm");
         }"""
     )
-    assert told == "Die Suche ist sich eines Gesichts zu 0,81 sicher; 0,9 ist verlässlich."
+    assert sentence == "Die Suche ist sich eines Gesichts zu 0,81 sicher; 0,9 ist verlässlich."
 
 
 def test_a_german_browser_gets_german(browser: Browser, gateway: Gateway) -> None:

@@ -11,6 +11,8 @@ from playwright.sync_api import Error, Page
 from tests.support.browser import Visit
 from tests.support.gateway import Gateway
 
+pytestmark = pytest.mark.processes
+
 PAGE = Path(__file__).parents[3] / "service" / "page"
 
 
@@ -50,8 +52,8 @@ def test_the_browser_refuses_to_ask_elsewhere(tab: Visit, attempt: str) -> None:
     page = tab.open()
     refused = page.evaluate(
         f"""async () => {{
-          const violation = new Promise(told =>
-            addEventListener("securitypolicyviolation", event => told(event.blockedURI)));
+          const violation = new Promise(resolve =>
+            addEventListener("securitypolicyviolation", event => resolve(event.blockedURI)));
           await {attempt}.catch(() => null);
           return violation;
         }}"""

@@ -2,7 +2,11 @@
 comes.
 """
 
+import pytest
+
 from tests.support.browser import EXAMPLES, Gate, Visit
+
+pytestmark = pytest.mark.processes
 
 
 def test_a_late_reading_does_not_stand_beside_another_picture(tab: Visit) -> None:

@@ -9,6 +9,8 @@ from tests.support.gateway import Gateway
 from tests.support.pictures import packed
 from tests.support.tiny import tiny_card
 
+pytestmark = pytest.mark.processes
+
 SMILE = EXAMPLES / "smile.jpg"
 AT_REST = {"probability": 0.02, "intensity": 0.0, "present": False}
 
@@ -41,8 +43,8 @@ def _shown(tab: Visit, reading: dict[str, Any], selector: str = ".reading") -> s
 
 def test_a_reading_is_one_sentence_in_plain_words(tab: Visit) -> None:
     aus = {"AU12": _unit(0.97, 0.9), "AU6": AT_REST, "AU4": _unit(0.45, 0.2)}
-    told = _shown(tab, {"valence": 0.62, "arousal": -0.2, "aus": aus}, ".sentence")
-    assert told == ("Broad smile, eyes relaxed; very pleasant, calm; unsure about: the brows.")
+    text = _shown(tab, {"valence": 0.62, "arousal": -0.2, "aus": aus}, ".sentence")
+    assert text == ("Broad smile, eyes relaxed; very pleasant, calm; unsure about: the brows.")
 
 
 @pytest.mark.parametrize(
@@ -61,12 +63,12 @@ def test_movements_that_go_together_have_one_word(
 
 def test_warnings_come_first(tab: Visit) -> None:
     warning = {"code": "brand_new", "detail": "the face is upside down"}
-    told = _shown(tab, {"aus": {"AU12": AT_REST}, "warnings": [warning]})
-    assert told.startswith("Do not trust this reading") and "upside down" in told[:80]
+    text = _shown(tab, {"aus": {"AU12": AT_REST}, "warnings": [warning]})
+    assert text.startswith("Do not trust this reading") and "upside down" in text[:80]
 
 
 def test_expression_pose_and_sides_are_told_where_the_model_has_them(tab: Visit) -> None:
-    told = _shown(
+    text = _shown(
         tab,
         {
             "expression": {"label": "happiness", "probabilities": {"happiness": 0.8}},
@@ -74,15 +76,15 @@ def test_expression_pose_and_sides_are_told_where_the_model_has_them(tab: Visit)
             "aus": {"AU12": _unit(0.9, 0.6, left=0.7, right=0.5)},
         },
     )
-    assert "happiness 80%" in told and "turned 12° to the picture's left, raised 3°" in told
-    assert "tilted" not in told and "left\n0.70" in told and "right\n0.50" in told
+    assert "happiness 80%" in text and "turned 12° to the picture's left, raised 3°" in text
+    assert "tilted" not in text and "left\n0.70" in text and "right\n0.50" in text
 
 
 def test_every_number_has_its_unit(tab: Visit) -> None:
     aus = {"AU12": _unit(0.9, 0.6, left=0.7, right=0.5)}
-    told = _shown(tab, {"valence": 0.2, "arousal": 0.1, "aus": aus, "pose": {"yaw": 0.2}})
-    assert told.count("to +1") == 2 and "Intensity\n0 to 1" in told and "90%" in told
-    assert "Left, right\n0 to 1" in told and "less than 1°" in told
+    text = _shown(tab, {"valence": 0.2, "arousal": 0.1, "aus": aus, "pose": {"yaw": 0.2}})
+    assert text.count("to +1") == 2 and "Intensity\n0 to 1" in text and "90%" in text
+    assert "Left, right\n0 to 1" in text and "less than 1°" in text
 
 
 @pytest.mark.parametrize(
@@ -98,8 +100,8 @@ def test_every_warning_is_said_in_plain_words_with_its_figures(
     tab: Visit, code: str, words: str
 ) -> None:
     warning = {"code": code, "detail": "the measured figure is 2"}
-    told = _shown(tab, {"aus": {"AU12": AT_REST}, "warnings": [warning]}, ".warnings")
-    assert words in told and "the measured figure is 2" in told
+    text = _shown(tab, {"aus": {"AU12": AT_REST}, "warnings": [warning]}, ".warnings")
+    assert words in text and "the measured figure is 2" in text
 
 
 def test_a_model_of_one_kind_of_label_shows_that_kind(tab: Visit) -> None:
@@ -109,8 +111,8 @@ def test_a_model_of_one_kind_of_label_shows_that_kind(tab: Visit) -> None:
 
 def test_each_unit_has_its_name_muscle_bar_and_threshold(tab: Visit) -> None:
     tab.open()
-    told = tab.read("smile")
-    assert "lip corner puller" in told and "zygomaticus major" in told
+    text = tab.read("smile")
+    assert "lip corner puller" in text and "zygomaticus major" in text
     card = tiny_card()
     marks = tab.page.locator(".units .mark").evaluate_all(
         "marks => marks.map(mark => Number(mark.getAttribute('x1')))"

@@ -13,6 +13,8 @@ from service.settings import Settings
 from tests.support.browser import EXAMPLES, Visit, visit
 from tests.support.gateway import serve
 
+pytestmark = pytest.mark.processes
+
 SMILE, SADNESS = EXAMPLES / "smile.jpg", EXAMPLES / "sadness.jpg"
 
 

@@ -13,6 +13,8 @@ from tests.support.browser import Visit, visit
 from tests.support.gateway import Gateway, serve
 from tests.support.keys import add_key
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, str]]:
@@ -62,10 +64,10 @@ def test_the_key_is_kept_nowhere(locked_tab: Visit, locked: tuple[Gateway, str])
     page.fill("input[type=password]", locked[1])
     page.click(".key button")
     locked_tab.reading()
-    kept = page.evaluate(
+    stored = page.evaluate(
         "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
     )
-    assert locked[1] not in kept
+    assert locked[1] not in stored
 
 
 def test_a_server_that_is_gone_is_said_and_asked_again(tab: Visit) -> None:
@@ -98,8 +100,8 @@ def test_a_busy_server_is_said_with_the_time_it_asks_for(
     with monkeypatch.context() as now:
         now.setattr(gateway.backend, "predict", full)
         page.click("[data-example=smile]")
-        told = page.inner_text("[data-kind=busy]")
-    assert "busy" in told and "wait 1 s" in told
+        text = page.inner_text("[data-kind=busy]")
+    assert "busy" in text and "wait 1 s" in text
     page.click("button:has-text('Try again')")
     tab.reading()
 

@@ -11,6 +11,8 @@ from service.storage.redis import PAUSE_SECONDS, Redis, RedisUnavailable
 from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.waiting import Clock
 
+pytestmark = pytest.mark.processes
+
 
 async def ping(client: Client) -> bool:
     return bool(await client.ping())

@@ -9,6 +9,8 @@ from service.storage.redis import PAUSE_SECONDS, Redis, RedisUnavailable
 from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
 from tests.support.waiting import Clock
 
+pytestmark = pytest.mark.processes
+
 
 async def echoed(redis: Redis, *texts: str) -> list[bytes]:
     sent = [redis.send("ECHO", text) for text in texts]

@@ -20,6 +20,8 @@ from training.database.sample import SPLITS, Sample, split_of
 from training.database.stream import Stream
 from training.database.writer import DatabaseWriter, written_shards
 
+pytestmark = pytest.mark.processes
+
 CARD = DataCard(
     name="test", vocabulary=("AU1", "AU12"), image_px=16, sources=("made",), licence="CC0-1.0"
 )
@@ -247,8 +249,8 @@ def test_decoding_ahead_in_threads_changes_nothing(folder: Path) -> None:
 def test_a_split_too_large_to_keep_gives_the_same_batches(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _stream(folder) as kept:
-        first = [kept.batch(number).images for number in range(3)]
+    with _stream(folder) as cached:
+        first = [cached.batch(number).images for number in range(3)]
     monkeypatch.setattr(stream, "CACHE_BYTES", 0)
     with _stream(folder) as read:
         assert all(np.array_equal(read.batch(number).images, first[number]) for number in range(3))

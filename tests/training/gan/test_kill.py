@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from training.gan.checkpoint import CHECKPOINT_FILE
+
+pytestmark = pytest.mark.processes
 
 BEGIN = """
 import sys
@@ -36,11 +39,11 @@ def _process(script: Path, data: Path, run: Path) -> subprocess.Popen[bytes]:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(__file__).parents[3]),
     }
-    with (script.parent / f"{run.name}.txt").open("ab") as told:
+    with (script.parent / f"{run.name}.txt").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, str(script), str(data), str(run)],
-            stdout=told,
-            stderr=told,
+            stdout=log,
+            stderr=log,
             env=environment,
         )
 
