@@ -3,17 +3,21 @@
 KEYS of every script: stream, job, request, response. A script answers 0 when it changed nothing.
 """
 
+# Jobs that earlier gateways stored have it as `told`.
+_WEBHOOK_STATUS = (
+    "(redis.call('HGET', KEYS[2], 'webhook_status') or redis.call('HGET', KEYS[2], 'told'))"
+)
 _ADD = """
 if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3])
 local entry = redis.call('XADD', KEYS[1], '*', 'id', ARGV[4])
-redis.call('HSET', KEYS[2], 'fixed', ARGV[5], 'status', 'queued', 'told', ARGV[6],
-           'expires', ARGV[7], 'entry', entry)
+redis.call('HSET', KEYS[2], 'fixed', ARGV[5], 'status', 'queued',
+           'webhook_status', ARGV[6], 'expires', ARGV[7], 'entry', entry)
 redis.call('PEXPIRE', KEYS[2], 2 * ARGV[3])
 return 1
 """
-_BEGIN = """
-local status, webhook = unpack(redis.call('HMGET', KEYS[2], 'status', 'told'))
+_BEGIN = f"""
+local status, webhook = redis.call('HGET', KEYS[2], 'status'), {_WEBHOOK_STATUS}
 local open = status == 'queued' or status == 'running'
 local ended = status == 'done' or status == 'failed'
 if (open and redis.call('EXISTS', KEYS[3]) == 1) or (ended and webhook == 'waiting') then
@@ -46,11 +50,11 @@ redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[5])
 redis.call('DEL', KEYS[3])
 redis.call('HSET', KEYS[2], 'status', ARGV[6], 'finished', ARGV[7], 'expires', ARGV[8])
 redis.call('PEXPIRE', KEYS[2], 2 * ARGV[5])
-if redis.call('HGET', KEYS[2], 'told') ~= 'waiting' then {_REMOVE_ENTRY} end
+if {_WEBHOOK_STATUS} ~= 'waiting' then {_REMOVE_ENTRY} end
 return 1
 """
 _RECORD_WEBHOOK = f"""{_HELD}
-redis.call('HSET', KEYS[2], 'told', ARGV[4])
+redis.call('HSET', KEYS[2], 'webhook_status', ARGV[4])
 redis.call('HDEL', KEYS[2], 'token')
 {_REMOVE_ENTRY}
 return 1
@@ -69,7 +73,8 @@ local status, entry = unpack(redis.call('HMGET', KEYS[2], 'status', 'entry'))
 if not status then return 0 end
 redis.call('DEL', KEYS[3], KEYS[4])
 if status == 'queued' or status == 'running' then
-  redis.call('HSET', KEYS[2], 'status', 'cancelled', 'finished', ARGV[1], 'told', 'none')
+  redis.call('HSET', KEYS[2], 'status', 'cancelled', 'finished', ARGV[1],
+             'webhook_status', 'none')
 elseif status ~= 'cancelled' then
   redis.call('HSET', KEYS[2], 'status', 'expired')
 end

@@ -33,16 +33,10 @@ from service.jobs.redis_scripts import SCRIPTS
 from service.storage.encryption import Cipher, DecryptionError
 from service.storage.redis import open_client
 
-# What never changes about a job, by its attribute and the name that it has in Redis.
-STORED_NAMES = {
-    "id": "id",
-    "owner": "owner",
-    "operation": "operation",
-    "images": "of",
-    "created": "created",
-    "response_media_type": "wanted",
-    "webhook": "webhook",
-}
+# What never changes about a job.
+FIXED = ("id", "owner", "operation", "images", "created", "response_media_type", "webhook")
+# The names of attributes in jobs that earlier gateways stored.
+EARLIER_NAMES = {"images": "of", "response_media_type": "wanted", "webhook_status": "told"}
 PREFIX = "affectgan:{jobs}:"
 STREAM, GROUP = f"{PREFIX}stream", "gateways"
 BLOCK_SECONDS, TIMEOUT_SECONDS = 0.5, 5.0  # a job may be 64 MB
@@ -74,7 +68,7 @@ class RedisJobStore:
 
     async def add(self, job: Job, request: bytes) -> None:
         """Encrypt and queue it."""
-        fixed = {stored: getattr(job, name) for name, stored in STORED_NAMES.items()}
+        fixed = {name: getattr(job, name) for name in FIXED}
         encrypted = await asyncio.to_thread(self.cipher.encrypt, request, f"call {job.id}")
         content = encrypted, _milliseconds(job.expires - job.created)
         state = orjson.dumps(fixed), job.webhook_status, job.expires
@@ -266,12 +260,16 @@ def _job(stored: dict[bytes, bytes]) -> Job:
 def _read_job(stored: dict[bytes, bytes]) -> Job:
     texts = {name.decode(): value for name, value in stored.items()}
     fixed = orjson.loads(texts["fixed"])
-    fields: dict[str, Any] = {name: fixed[stored] for name, stored in STORED_NAMES.items()}
+    fields = {name: _by_either_name(fixed, name) for name in FIXED}
     times = ("expires", "started", "finished")
     fields |= {name: float(texts[name]) for name in times if name in texts}
     fields |= {name: int(texts[name]) for name in ("done", "attempts") if name in texts}
     return Job(
         **fields,
         status=cast(Status, texts["status"].decode()),
-        webhook_status=cast(WebhookStatus, texts["told"].decode()),
+        webhook_status=cast(WebhookStatus, _by_either_name(texts, "webhook_status").decode()),
     )
+
+
+def _by_either_name(stored: dict[str, Any], name: str) -> Any:
+    return stored[name if name in stored else EARLIER_NAMES.get(name, name)]
