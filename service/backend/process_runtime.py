@@ -30,10 +30,10 @@ from service.backend import handler_process
 from service.backend.interface import BackendOverloaded, BackendUnavailable
 from service.backend.message_backend import MessageBackend, error_from_response
 from service.backend.preflight import check_archive, check_space
-from service.backend.torchserve_management import is_gone, is_stopped
+from service.backend.process_states import STOPPED_SECONDS, is_gone, is_stopped
 
 FOLDER_PREFIX = "affectgan-process-"
-POLL_SECONDS, STOPPED_SECONDS = 0.25, 1.0
+POLL_SECONDS = 0.25
 NO_BATCHING: Mapping[str, Mapping[str, int]] = {}
 RELOAD_SECONDS = 1.0  # between tries to load a model anew
 log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import aiohttp
-import psutil
 
 from affect.archive import Operation, model_name
+from service.backend.process_states import is_running
 
 TIMEOUT_SECONDS = 1.0  # of a management request
 
@@ -60,25 +60,3 @@ async def has_ready_worker(
     """
     workers = await list_workers(management, operation)
     return any(worker.ready and worker.pid not in excluding for worker in workers)
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal or a debugger."""
-    return _status(pid) in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked how."""
-    return _status(pid) in (None, psutil.STATUS_ZOMBIE)
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process exists and is not stopped."""
-    return not is_gone(pid) and not is_stopped(pid)
-
-
-def _status(pid: int) -> str | None:
-    try:
-        return str(psutil.Process(pid).status())
-    except psutil.Error:
-        return None

@@ -16,12 +16,12 @@ import aiohttp
 import psutil
 
 from affect.archive import OPERATIONS, Operation
+from service.backend.process_states import STOPPED_SECONDS, is_gone, is_stopped
 from service.backend.torchserve_client import TorchServeBackend
-from service.backend.torchserve_management import Worker, is_gone, is_stopped, list_workers
+from service.backend.torchserve_management import Worker, list_workers
 from service.backend.torchserve_process import TorchServeProcess
 
 POLL_SECONDS = 0.5
-STOPPED_SECONDS = 1.0  # stopped for this long
 IDLE_SECONDS = 5.0  # a request waits for this long and its worker has not used the processor
 # Requests in a row that a living worker failed: it will not recover (no memory, a broken GPU).
 FAILURES = 5

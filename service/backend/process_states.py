@@ -1,0 +1,27 @@
+"""What the operating system says of a worker's process."""
+
+import psutil
+
+STOPPED_SECONDS = 1.0  # a process stopped for this long is killed: it will not go on by itself
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped by a signal or a debugger."""
+    return _status(pid) in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has asked how."""
+    return _status(pid) in (None, psutil.STATUS_ZOMBIE)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is not stopped."""
+    return not is_gone(pid) and not is_stopped(pid)
+
+
+def _status(pid: int) -> str | None:
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.Error:
+        return None
