@@ -176,5 +176,5 @@ def _moments(tensors: dict[str, Tensor]) -> dict[int, dict[str, Any]]:
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Exponential moving average of every parameter; buffers are copied."""
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
-    for kept, current in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(current)
+    for averaged, current in zip(average.buffers(), model.buffers(), strict=True):
+        averaged.copy_(current)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from affect.card import NetworkSize
 
 Labels = Literal["au", "va", "both"]
+# Fields whose name in an older config.json differs from today's.
+EARLIER_NAMES = {"veil": "moved_noise"}
 READER_CHANNELS = (24, 48, 96, 160, 224)  # of the reading network at 128 px
 
 
@@ -82,7 +84,7 @@ class TrainConfig:
     moved: float = 0.5
     # sd of the noise (pixels in [-1, 1]) on such a face before it is read: as much as a poor camera
     # adds
-    veil: float = 0.05
+    moved_noise: float = 0.05
     # share of the other faces whose input is blurred, noised or partly hidden; the target stays
     # clean
     corrupted: float = 0.5
@@ -320,8 +322,14 @@ def preset(name: str) -> TrainConfig:
     return PRESETS[name]()
 
 
+def current_names(values: dict[str, Any]) -> dict[str, Any]:
+    """The same settings; those that an older config.json spells otherwise under today's name."""
+    return {EARLIER_NAMES.get(name, name): value for name, value in values.items()}
+
+
 def from_json(values: dict[str, Any]) -> TrainConfig:
-    """The inverse of `TrainConfig.as_json`."""
+    """The inverse of `TrainConfig.as_json`; also of what an older config.json holds."""
+    values = current_names(values)
     return TrainConfig(
         **(values | {"network": NetworkSize(**values["network"]), "betas": tuple(values["betas"])})
     )

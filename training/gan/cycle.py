@@ -6,6 +6,8 @@ labels are read off it, its person must be recognised in it, and moved back it m
 came from. Shape letters: B faces, S side in px, K Action Units.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -29,27 +31,29 @@ def add_noise(drawn: Tensor, moved: Tensor, config: TrainConfig, rng: StepRandom
     reader sees, or that tell the way back, do not get through it (Bashkirova et al. 2019).
     """
     copies = drawn[: len(moved)]
-    noise = config.veil * rng.pixel_noise(copies) * moved[:, None, None, None]
+    noise = config.moved_noise * rng.pixel_noise(copies) * moved[:, None, None, None]
     return torch.cat([(copies + noise).clamp(-1, 1), drawn[len(moved) :]])
 
 
-def cycle_loss(
-    model: AffectModel,
-    x: Tensor,
-    y: Tensor,
-    face: ModelOutput,
-    drawn: Tensor,
-    read: ModelOutput,
-    *,
-    edits: Tensor,
-    moved: Tensor,
-) -> Tensor:
+@dataclass(frozen=True)
+class MovedFaces:
+    """Faces before a move."""
+
+    x: Tensor  # (B, 3, S, S)
+    y: Tensor  # (B, K + 2) their state; NaN = not annotated
+    face: ModelOutput  # as they were read
+    edits: Tensor  # (B,) bool
+    moved: Tensor  # (B,) bool: which of them move
+
+
+def cycle_loss(model: AffectModel, start: MovedFaces, drawn: Tensor, read: ModelOutput) -> Tensor:
     """|G(G(x, y'), y) - x|, mean over all B rows, nothing from those that did not move.
 
-    x (B, 3, S, S) in state y (B, K + 2; as read in `face` where not annotated), `drawn` after its
-    move, `read` what was read off it there.
+    `drawn` (B, 3, S, S) after the move, `read` what was read off it there. A state that is not
+    annotated is taken as it was read.
     """
-    goal = torch.where(torch.isnan(y), face.labels, y).detach()
+    x, y, edits, moved = start.x, start.y, start.edits, start.moved
+    goal = torch.where(torch.isnan(y), start.face.labels, y).detach()
     move = (goal - read.labels.detach()) * edits[:, None]
     condition = model.decoder_condition(model.mask(goal), model.mask(move))
     new, change = model.decoder(read.latent, condition, read.maps, edits.to(x.dtype))

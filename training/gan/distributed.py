@@ -75,9 +75,9 @@ class Ranks:
         """Whether the flag is up on any rank: all stop after the same step."""
         if self.world == 1:
             return flag
-        told = torch.tensor([int(flag)])
-        dist.all_reduce(told, op=dist.ReduceOp.MAX, group=self.control)
-        return bool(told)
+        largest = torch.tensor([int(flag)])
+        dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(largest)
 
 
 SINGLE_PROCESS = Ranks()

@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,12 +38,24 @@ from training.gan.checkpoint import (
 from training.gan.config import TrainConfig, from_json
 from training.gan.distributed import Ranks, StepRandom, join, restarted
 from training.gan.feed import Feed
-from training.gan.learner import learner_of
+from training.gan.learner import Learner, learner_of
 from training.gan.post_training import new_card, post_train
 from training.gan.run_folder import CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES_FOLDER
+from training.gan.step import Pairs
 from training.gan.weight_transfer import check, network_begun, transfer_weights
 
 STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is made of, and the folder it lies in."""
+
+    config: TrainConfig
+    data: Path
+    run: Path
+    init: Path | None = None  # a model's folder whose weights it begins with
+    photographs: Path | None = None  # a database of people
 
 
 def start(
@@ -73,10 +85,11 @@ def start(
         if not config.draws:
             network = network_begun(config.network, config.image_px, init)
             config = replace(config, network=network)
+    plan = Plan(config, data, run, init, photographs)
     with _alone(run, ranks):
         if ranks.first:
-            _note(config, data, run, init, photographs)
-        train(config, data, run, resume=False, init=init, photographs=photographs)
+            _note(plan)
+        train(plan, resume=False)
 
 
 def _alone(run: Path, ranks: Ranks) -> AbstractContextManager[None]:
@@ -84,17 +97,16 @@ def _alone(run: Path, ranks: Ranks) -> AbstractContextManager[None]:
     return locked(run, RunError) if ranks.first else nullcontext()
 
 
-def _note(
-    config: TrainConfig, data: Path, run: Path, init: Path | None, photographs: Path | None
-) -> None:
+def _note(plan: Plan) -> None:
     """Write what the run is, in one rename: a kill leaves no half of it."""
-    run.mkdir(parents=True, exist_ok=True)
+    plan.run.mkdir(parents=True, exist_ok=True)
     begun: dict[str, Any] = {}
-    if init:
-        begun["init"] = {"model": str(init), "digest": ModelCard.load(init).digest}
-    if photographs:
-        begun["photographs"] = str(photographs.resolve())
-    _write(run / CONFIG_FILE, {"data": str(data.resolve()), **begun, **config.as_json()})
+    if plan.init:
+        begun["init"] = {"model": str(plan.init), "digest": ModelCard.load(plan.init).digest}
+    if plan.photographs:
+        begun["photographs"] = str(plan.photographs.resolve())
+    data = {"data": str(plan.data.resolve())}
+    _write(plan.run / CONFIG_FILE, {**data, **begun, **plan.config.as_json()})
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
@@ -133,113 +145,153 @@ def _resume(run: Path, images: int | None) -> None:
     init = values.pop("init", None)
     photographs = values.pop("photographs", None)
     saved = (run / CHECKPOINT_FILE).is_file()
-    train(
+    plan = Plan(
         from_json(values),
         data,
         run,
-        resume=saved,
         init=Path(init["model"]) if init and not saved else None,
         photographs=Path(photographs) if photographs else None,
     )
+    train(plan, resume=saved)
 
 
-def train(
-    config: TrainConfig,
-    data: Path,
-    run: Path,
-    *,
-    resume: bool,
-    init: Path | None = None,
-    photographs: Path | None = None,
-) -> None:
+def train(plan: Plan, *, resume: bool) -> None:
     """Train to the end of the schedule, or until SIGINT or SIGTERM, which save and leave."""
-    ranks = join()
-    device = (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
     torch.set_flush_denormal(True)
-    database = Database.open(data)
-    people = Database.open(photographs) if photographs else None
-    begin = position_of(run).step if resume else 0
-    feed = Feed(config, database, people, ranks=ranks, device=device, start_batch=begin)
-    model = initialise_model(new_card(config, database.card, feed.annotated), seed=config.seed).to(
-        device, memory_format=torch.channels_last
-    )  # type: ignore[call-overload]
-    if init is not None and not resume:
-        counts = transfer_weights(model, init, fitted=not config.draws)
-        print("took over {} of {} tensors from {}".format(*counts, init))
-    learner = learner_of(model, config, ranks)
-    average = learner.average
-    position = Position(0, 0, 0.0)
-    if resume:
-        position = load_checkpoint(run, model=model, average=average, optimisers=learner.optimisers)
-        if ranks.first:
-            _trim_log(run / LOG_FILE, position.step)
-    per_step = config.step_images
-    last_step = math.ceil(config.total_images / per_step)
-    began = saved = time.monotonic()
-    spent = position.seconds
-    step = position.step
-    means = _Means()
-
-    def save() -> None:
-        now = Position(step, step * per_step, spent + time.monotonic() - began)
-        save_checkpoint(run, now, model=model, average=average, optimisers=learner.optimisers)
-
-    with (
-        _Journal(run, config, position, silent=not ranks.first) as journal,
-        _stop_signals() as signals,
-        feed,
-    ):
-        for step, pairs in zip(range(position.step + 1, last_step + 1), feed, strict=False):
-            rng = StepRandom(config.seed * STEP_SEEDS + step, ranks=ranks, device=device)
-            means.add(
-                learner.step(
-                    pairs,
-                    progress=step / last_step,
-                    step=step,
-                    rng=rng,
-                )
-            )
-            seen, last = step * per_step, step == last_step
-            journal.advance(per_step)
-            stopped = ranks.any(bool(signals))
-            due = ranks.first and time.monotonic() - saved > config.checkpoint_seconds
-            if _crossed(seen, per_step, config.log_images) or last:
-                journal.write(
-                    step,
-                    seen,
-                    rate=per_step * (step - position.step) / (time.monotonic() - began),
-                    values=means.read(),
-                )
-            # before a save: a checkpoint that cannot be gone on with is none
-            if (due or last or stopped) and not means.finite():
-                raise RunError(
-                    f"a gradient up to step {step} is not finite: lower learning_rate, "
-                    f"then --resume {run}"
-                )
-            if ranks.first and (_crossed(seen, per_step, config.sample_images) or last):
-                samples.write(
-                    average, database, run / SAMPLES_FOLDER, seen_images=seen, board=journal.board
-                )
-            if ranks.first and (due or last or stopped):
-                save()
-                saved = time.monotonic()
-            if stopped:
-                if ranks.first:
-                    print(f"stopped at {seen} images; go on with: affectgan train --resume {run}")
-                return
-    if ranks.first:
-        seen = last_step * per_step
-        post_train(average, database, config, seen_images=seen, photographs=people)
-        average.save(run / MODEL_FOLDER)
-        print(f"wrote {run}")
+    trainer = _Trainer.prepare(plan, resume=resume)
+    if trainer.train() and trainer.ranks.first:
+        trainer.finish()
 
 
-def _crossed(seen: int, per_step: int, every: int) -> bool:
-    return seen // every != (seen - per_step) // every
+@dataclass
+class _Trainer:
+    """A run from where this process takes it up."""
+
+    plan: Plan
+    ranks: Ranks
+    device: torch.device
+    data: Database
+    photographs: Database | None
+    feed: Feed
+    learner: Learner
+    begin: Position
+    began: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)  # when a checkpoint was last written
+
+    @classmethod
+    def prepare(cls, plan: Plan, *, resume: bool) -> "_Trainer":
+        """Data and networks as the run begins, or as its last checkpoint left them."""
+        config, ranks, device = plan.config, join(), _device()
+        data = Database.open(plan.data)
+        photographs = Database.open(plan.photographs) if plan.photographs else None
+        start_batch = position_of(plan.run).step if resume else 0
+        feed = Feed(config, data, photographs, ranks=ranks, device=device, start_batch=start_batch)
+        card = new_card(config, data.card, feed.annotated)
+        model = initialise_model(card, seed=config.seed)
+        model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if plan.init is not None and not resume:
+            counts = transfer_weights(model, plan.init, fitted=not config.draws)
+            print("took over {} of {} tensors from {}".format(*counts, plan.init))
+        learner, begin = learner_of(model, config, ranks), Position(0, 0, 0.0)
+        if resume:
+            begin = load_checkpoint(plan.run, **_networks(learner))
+            if ranks.first:
+                _trim_log(plan.run / LOG_FILE, begin.step)
+        return cls(plan, ranks, device, data, photographs, feed, learner, begin)
+
+    @property
+    def last_step(self) -> int:
+        return math.ceil(self.plan.config.total_images / self.plan.config.step_images)
+
+    def train(self) -> bool:
+        """Step by step; whether the end of the schedule was reached."""
+        steps, losses = range(self.begin.step + 1, self.last_step + 1), _Means()
+        with (
+            _Journal(self.plan, self.begin, silent=not self.ranks.first) as journal,
+            _stop_signals() as signals,
+            self.feed,
+        ):
+            for step, pairs in zip(steps, self.feed, strict=False):
+                losses.add(self._learn(step, pairs))
+                journal.advance(self.plan.config.step_images)
+                stopped = self.ranks.any(bool(signals))
+                saves = stopped or step == self.last_step or self._checkpoint_is_due()
+                self._log(step, losses, journal)
+                # before a save: a checkpoint that cannot be gone on with is none
+                if saves and not losses.finite():
+                    raise RunError(
+                        f"a gradient up to step {step} is not finite: lower learning_rate, "
+                        f"then --resume {self.plan.run}"
+                    )
+                self._draw_samples(step, journal)
+                if saves and self.ranks.first:
+                    self._save(step)
+                if stopped:
+                    self._say_how_to_go_on(step)
+                    return False
+        return True
+
+    def finish(self) -> None:
+        """The model's folder, after what follows the last step."""
+        config, average = self.plan.config, self.learner.average
+        seen = self.last_step * config.step_images
+        post_train(average, self.data, config, seen_images=seen, photographs=self.photographs)
+        average.save(self.plan.run / MODEL_FOLDER)
+        print(f"wrote {self.plan.run}")
+
+    # -- of each step ------------------------------------------------------------------------------
+
+    def _learn(self, step: int, pairs: Pairs) -> dict[str, Tensor]:
+        seed = self.plan.config.seed * STEP_SEEDS + step
+        rng = StepRandom(seed, ranks=self.ranks, device=self.device)
+        return self.learner.step(pairs, progress=step / self.last_step, step=step, rng=rng)
+
+    def _checkpoint_is_due(self) -> bool:
+        age_seconds = time.monotonic() - self.saved
+        return self.ranks.first and age_seconds > self.plan.config.checkpoint_seconds
+
+    def _log(self, step: int, losses: "_Means", journal: "_Journal") -> None:
+        if self._is_time(step, self.plan.config.log_images):
+            images = self.plan.config.step_images * (step - self.begin.step)
+            rate = images / (time.monotonic() - self.began)
+            journal.write(step, rate=rate, values=losses.read())
+
+    def _draw_samples(self, step: int, journal: "_Journal") -> None:
+        if self.ranks.first and self._is_time(step, self.plan.config.sample_images):
+            seen, folder = step * self.plan.config.step_images, self.plan.run / SAMPLES_FOLDER
+            average = self.learner.average
+            samples.write(average, self.data, folder, seen_images=seen, board=journal.board)
+
+    def _is_time(self, step: int, every_images: int) -> bool:
+        """Whether this step passed a multiple of so many pictures, or is the last."""
+        after, per_step = step * self.plan.config.step_images, self.plan.config.step_images
+        return step == self.last_step or after // every_images != (after - per_step) // every_images
+
+    def _save(self, step: int) -> None:
+        seen = step * self.plan.config.step_images
+        seconds = self.begin.seconds + time.monotonic() - self.began
+        save_checkpoint(self.plan.run, Position(step, seen, seconds), **_networks(self.learner))
+        self.saved = time.monotonic()
+
+    def _say_how_to_go_on(self, step: int) -> None:
+        if self.ranks.first:
+            seen = step * self.plan.config.step_images
+            print(f"stopped at {seen} images; go on with: affectgan train --resume {self.plan.run}")
+
+
+def _device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def _networks(learner: Learner) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    return {
+        "model": learner.model,
+        "average": learner.average,
+        "optimisers": learner.optimisers,
+    }
 
 
 class _Means:
@@ -280,8 +332,9 @@ class _Journal:
     A silent one tells nothing.
     """
 
-    def __init__(self, run: Path, config: TrainConfig, position: Position, *, silent: bool) -> None:
-        self.silent = silent
+    def __init__(self, plan: Plan, position: Position, *, silent: bool) -> None:
+        config, run = plan.config, plan.run
+        self.silent, self._step_images = silent, config.step_images
         total = math.ceil(config.total_images / config.step_images) * config.step_images
         self._bar = tqdm(
             total=total,
@@ -308,9 +361,10 @@ class _Journal:
     def advance(self, images: int) -> None:
         self._bar.update(images)
 
-    def write(self, step: int, seen: int, *, rate: float, values: dict[str, float]) -> None:
+    def write(self, step: int, *, rate: float, values: dict[str, float]) -> None:
         if self.silent:
             return
+        seen = step * self._step_images
         self._log.write(
             json.dumps({"step": step, "seen_images": seen, "rate": round(rate, 1), **values}) + "\n"
         )

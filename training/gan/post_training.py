@@ -110,24 +110,9 @@ def post_train(
     model.replace_card(
         model.card.model_copy(update={"mirrored": config.network.kind == "affectgan"})
     )  # the paper's model stays the paper's
-    rng = np.random.default_rng(config.seed)
     labels = mask_labels(database.labels("train"), config.labels)
-    rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
-    latents, read, _, features = _read(model, database, "train", rows, config.image_px)
-    fit_features(model, _with_people(model, features, photographs, "train", config.image_px))
-    if config.draws or bool(torch.isnan(model.label_table).all()):
-        fit_latents(model, latents)
-        _fill_table(model, labels[rows], read, rng)
-    split = "validation" if len(database.labels("validation")) else "train"
-    held = np.arange(len(database.labels(split)))[:READ_IMAGES]
-    _, seen, critic, features = _read(model, database, split, held, config.image_px)
-    features = _with_people(model, features, photographs, split, config.image_px)
-    reference = {
-        "critic": _quantiles(critic),
-        "strangeness": _quantiles(model.strangeness(features)),
-    }
-    for column, name in enumerate((*model.card.vocabulary, VALENCE, AROUSAL)):
-        reference[name] = _quantiles(seen[:, column])
+    _fit(model, database, labels, config, photographs)
+    reference = _reference(model, database, config, photographs)
     of_people = photographs.card if photographs else None
     model.replace_card(
         model.card.model_copy(
@@ -139,6 +124,44 @@ def post_train(
             }
         )
     )
+
+
+def _fit(
+    model: AffectModel,
+    database: Database,
+    labels: np.ndarray,
+    config: TrainConfig,
+    photographs: Database | None,
+) -> None:
+    """How strange a face is; and, where what draws was trained or never fitted, the latent's
+    Gaussian and the label table.
+    """
+    rng, side_px = np.random.default_rng(config.seed), config.image_px
+    rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
+    if config.draws or bool(torch.isnan(model.label_table).all()):
+        latents, read, _, features = _read(model, database, "train", rows, side_px)
+        fit_latents(model, latents)
+        _fill_table(model, labels[rows], read, rng)
+    else:  # the latents of before hold still
+        features = _features(model, database, "train", rows, side_px)
+    fit_features(model, _with_people(model, features, photographs, "train", side_px))
+
+
+def _reference(
+    model: AffectModel, database: Database, config: TrainConfig, photographs: Database | None
+) -> dict[str, list[float]]:
+    """Quantiles of what the model reads off faces that it did not learn from, by name."""
+    split = "validation" if len(database.labels("validation")) else "train"
+    held = np.arange(len(database.labels(split)))[:READ_IMAGES]
+    _, read, critic, features = _read(model, database, split, held, config.image_px)
+    features = _with_people(model, features, photographs, split, config.image_px)
+    reference = {
+        "critic": _quantiles(critic),
+        "strangeness": _quantiles(model.strangeness(features)),
+    }
+    for column, name in enumerate((*model.card.vocabulary, VALENCE, AROUSAL)):
+        reference[name] = _quantiles(read[:, column])
+    return reference
 
 
 def _summary(data: DataSummary, images: int, photographs: DataCard | None) -> DataSummary:
@@ -181,7 +204,7 @@ def _with_people(
     if photographs is None or not photographs.count(split):
         return features
     rows = np.arange(photographs.count(split))[:READ_IMAGES]
-    people = _read(model, photographs, split, rows, side_px)[3]
+    people = _features(model, photographs, split, rows, side_px)
     return torch.cat([features, people.repeat(max(1, len(features) // len(people)), 1)])
 
 
@@ -222,22 +245,25 @@ def _read(
     model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int
 ) -> list[Tensor]:
     """Latents, label rows, critic's scores and features of the given rows of a split."""
-    return [
-        torch.cat(parts)
-        for parts in zip(*_chunks(model, database, split, rows, side_px), strict=True)
-    ]
+    outputs = (model.read(x) for x in _pixels(model, database, split, rows, side_px))
+    parts = ((one.latent, one.labels, one.critic, one.features) for one in outputs)
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
-def _chunks(
+def _features(
     model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int
-) -> Iterator[tuple[Tensor, ...]]:
-    device = model.platt.device
+) -> Tensor:
+    """The features of `_read` alone: where a reading network gives them, the trunk sees nothing."""
+    pixels = _pixels(model, database, split, rows, side_px)
+    return torch.cat([model.read_state(x).features for x in pixels])
+
+
+def _pixels(
+    model: AffectModel, database: Database, split: str, rows: np.ndarray, side_px: int
+) -> Iterator[Tensor]:
     for start in range(0, len(rows), CHUNK_IMAGES):
-        images = torch.from_numpy(
-            database.images(split, rows[start : start + CHUNK_IMAGES], side_px)
-        ).to(device)
-        output = model.read(model.to_pixels(images))
-        yield output.latent, output.labels, output.critic, output.features
+        images = database.images(split, rows[start : start + CHUNK_IMAGES], side_px)
+        yield model.to_pixels(torch.from_numpy(images).to(model.platt.device))
 
 
 def _quantiles(values: Tensor) -> list[float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from affect.card import CARD_FILE, Measured, ModelCard
 from training.gan.checkpoint import RunError
-from training.gan.config import TrainConfig
+from training.gan.config import TrainConfig, current_names
 from training.gan.run_folder import CONFIG_FILE, LOG_FILE, MODEL_FOLDER
 
 PROGRESS = ("step", "seen_images", "rate")  # of a line of the log; the rest are losses
@@ -44,7 +44,7 @@ class Run:
             if (folder / MODEL_FOLDER / CARD_FILE).is_file()
             else None
         )
-        config = dict(_flat(DEFAULTS | json.loads(path.read_text())))
+        config = dict(_flat(DEFAULTS | current_names(json.loads(path.read_text()))))
         return cls(folder, config, _last_line(folder / LOG_FILE), card)
 
     @property
@@ -140,7 +140,7 @@ def as_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _settings(runs: Sequence[Run]) -> list[list[str]]:
     names = dict.fromkeys(name for run in runs for name in run.config)
-    rows = [[name, *(_told(run.config.get(name, NOTHING)) for run in runs)] for name in names]
+    rows = [[name, *(_text(run.config.get(name, NOTHING)) for run in runs)] for name in names]
     return [row for row in rows if len(set(row[1:])) > 1]
 
 
@@ -170,10 +170,10 @@ def _title(text: str) -> list[list[str]]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    told = [row for row in rows if len(row) > 1]
+    full = [row for row in rows if len(row) > 1]
     widths = [
-        max(len(row[place]) for row in told if len(row) > place)
-        for place in range(max(len(row) for row in told))
+        max(len(row[place]) for row in full if len(row) > place)
+        for place in range(max(len(row) for row in full))
     ]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
@@ -184,7 +184,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     # a length given anew while it ran
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return f"{len(value)} x, last at {value[-1]['seen_images']:,}"

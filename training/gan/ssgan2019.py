@@ -30,13 +30,13 @@ def discriminator_loss(model: Ssgan2019, x: Tensor, y: Tensor, drawn: Tensor) ->
     """Labels and "not drawn" of real faces x (B, 3, 32, 32), y (B, K + 2); zeros and "drawn" of
     drawn ones; all weights 1.
     """
-    labels, told, _ = model.outputs(x)
-    fake_labels, fake_told, _ = model.outputs(drawn)
+    labels, logit, _ = model.outputs(x)
+    fake_labels, fake_logit, _ = model.outputs(drawn)
     zeros = torch.where(model.known, 0.0, float("nan")).expand_as(fake_labels)
     return {
         "label": _labels(labels, y),
         "drawn_label": _labels(fake_labels, zeros),
-        "critic": _told(told, 0.0) + _told(fake_told, 1.0),
+        "critic": _cross_entropy(logit, 0.0) + _cross_entropy(fake_logit, 1.0),
     }
 
 
@@ -104,5 +104,5 @@ def _labels(outputs: Tensor, y: Tensor) -> Tensor:
     return losses.au_loss(outputs[:, :-2], y[:, :-2]) + squared.sum() / known.sum().clamp(min=1)
 
 
-def _told(logit: Tensor, drawn: float) -> Tensor:
+def _cross_entropy(logit: Tensor, drawn: float) -> Tensor:
     return F.binary_cross_entropy_with_logits(logit, torch.full_like(logit, drawn))

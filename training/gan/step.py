@@ -24,7 +24,7 @@ from affect.rows import take_rows
 from training.gan import losses
 from training.gan.augmentation import augment_pairs, corrupt
 from training.gan.config import TrainConfig
-from training.gan.cycle import add_noise, cycle_loss, moving
+from training.gan.cycle import MovedFaces, add_noise, cycle_loss, moving
 from training.gan.distributed import Ranks, StepRandom
 from training.gan.reading_augmentation import augment_strongly
 from training.gan.reading_losses import (
@@ -64,9 +64,50 @@ class GeneratorOutput:
     z: Tensor  # (R, Z) its latent
     real: Tensor  # (R,) index of the pair whose twin is its relativistic opponent
     edited: Tensor  # (R,) bool: through the skips of its pair's face, not from the latent alone
-    # the first `copies` rows should equal their pair's twin, unless they moved; the others are new
-    # people
-    copies: int
+    # (B, 3, S, S) the first rows of x: each should equal its pair's twin, unless it moved; the
+    # others are new people
+    copy: Tensor
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What every part of a step knows of it."""
+
+    model: AffectModel
+    config: TrainConfig
+    rng: StepRandom
+    progress: float  # in [0, 1]
+    number: int
+
+    @property
+    def ranks(self) -> Ranks:
+        return self.rng.ranks
+
+    @property
+    def adversarial(self) -> bool:
+        return self.progress >= self.config.adversary_from
+
+
+@dataclass(frozen=True)
+class _Views:
+    """The pairs as the networks see them in this step, and what becomes of each face."""
+
+    x: Tensor  # (B, 3, S, S) augmented
+    seen: Tensor  # (B, 3, S, S) x, of which some are spoilt
+    y: Tensor  # (B, K + 2)
+    twin: Tensor  # (B, 3, S, S)
+    twin_y: Tensor  # (B, K + 2)
+    edits: Tensor  # (B,) bool: drawn through the skips of the face
+    still: Tensor  # (B,) bool: edits that ask for no change
+    moved: Tensor | None  # (B,) bool: without a twin, to another state; None where all have one
+    rendered: int  # so many first rows may be drawn anew
+
+    def goal(self, own: Tensor, others: Tensor, found: Tensor) -> Tensor:
+        """What a drawn row should equal; what moved should equal nothing that is known, so it is
+        held against itself.
+        """
+        wanted = _either(self.still, own, others)
+        return wanted if self.moved is None else _either(self.moved, found.detach(), wanted)
 
 
 def step_losses(
@@ -81,113 +122,70 @@ def step_losses(
     """Weighted losses by name (scalars); their sum is what to minimise. `progress` in [0, 1] opens
     reader and critic.
     """
-    ranks = rng.ranks
-    values = {} if model.reader is None else _reading(model, pairs, config, rng)
+    this = _Step(model, config, rng, progress, step)
+    values = {} if model.reader is None else _reading(this, pairs)
     if not config.draws and model.reader is not None:
         return values
-    x, twin = augment_pairs(pairs.x, pairs.twin, config, rng)
-    photograph = torch.arange(len(x), device=x.device) >= len(x) - pairs.photographs
-    edits = (rng.rand(len(x)) < config.edited) | photograph
-    still = edits & (rng.rand(len(x)) < config.still)
-    spoilt = ~edits & (rng.rand(len(x)) < config.corrupted)
-    seen = torch.where(spoilt[:, None, None, None], corrupt(x, rng), x)
-    twin_y, moved = pairs.twin_y, None
-    if pairs.twinless and config.draws:
-        moved = moving(pairs.paired, edits, still, config, rng) & (progress >= config.reader_from)
-        own = ~pairs.paired & ~moved  # its own twin: to be drawn as it is
-        twin, twin_y = _either(own, x, twin), torch.where(own[:, None], pairs.y, twin_y)
-
-    both = torch.cat([pairs.y, twin_y])
-    output = model.encode(torch.cat([seen, twin]), both, None)
-    face, other = take_rows(output, slice(0, len(x))), take_rows(output, slice(len(x), None))
-    values |= {
-        "label": _label_loss(output, both, config, ranks),
-        "identity": config.identity_weight
-        * losses.identity_loss(
-            ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)
-        ),
-    }
-    if model.reader is not None:
-        face = _as_read(model, face, seen)
+    views = _views(this, pairs)
+    face, other, read_off = _encode(this, pairs, views)
+    values |= read_off
     if not config.draws:
         return values
-    adversarial = progress >= config.adversary_from
-    newcomers = (len(x) - pairs.photographs) // 2
-    y = torch.where(still[:, None], face.labels.detach(), _jitter(twin_y, config.label_jitter, rng))
-    drawn = _draw(model, seen, face, y, edits, newcomers=newcomers if adversarial else 0, rng=rng)
-    copy = drawn.x[: drawn.copies]
-
-    def goal(own: Tensor, others: Tensor, found: Tensor) -> Tensor:
-        """What a drawn row should equal; what moved should equal nothing that is known, so it is
-        held against itself.
-        """
-        wanted = _either(still, own, others)
-        return wanted if moved is None else _either(moved, found.detach(), wanted)
-
-    pixels = torch.where(edits, 1.0, config.latent_reconstruction)
-    values["reconstruction"] = config.reconstruction_weight * ranks.mean(
-        losses.reconstruction_loss(copy, goal(x, twin, copy), x, pixels)
-    )
+    if model.reader is not None:
+        face = _as_read(model, face, views.seen)
+    drawn = _draw(this, views, face)
+    values["reconstruction"] = _reconstruction(this, views, drawn)
     if progress >= config.reader_from:
-        with frozen(model.trunk, model.heads, model.condition, *_more(model)):
-            read = model.read(
-                drawn.x if moved is None else add_noise(drawn.x, moved, config, rng), drawn.y
-            )
-        copied = take_rows(read, slice(0, drawn.copies))
-        values["drawn_label"] = config.drawn_label_weight * _label_loss(
-            read, drawn.y, config, ranks
-        )
-        values["features"] = (
-            config.feature_weight
-            * losses.feature_loss(
-                copied.maps[
-                    1:
-                ],  # the first is hardly more than the pixels, and the dearest to compare
-                [
-                    goal(*maps).detach()
-                    for maps in zip(face.maps[1:], other.maps[1:], copied.maps[1:], strict=True)
-                ],
-                ranks.mean,
-            )
-        )
-        values["latent"] = config.latent_weight * losses.latent_loss(
-            ranks.gather(read.latent), ranks.gather(drawn.z.detach())
-        )
-        if moved is not None:
-            values |= _unpaired(model, x, pairs.y, face, copy, copied, edits, moved, config, ranks)
-        if adversarial:
-            values |= _adversary(model, twin, other, drawn, read, config, step, ranks)
+        values |= _read_back(this, views, face, other, drawn)
     return values
 
 
-def _reading(
-    model: AffectModel, pairs: Pairs, config: TrainConfig, rng: StepRandom
-) -> dict[str, Tensor]:
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def _reading(step: _Step, pairs: Pairs) -> dict[str, Tensor]:
     """What the reading network learns from: both faces of each pair, photographs in two views."""
-    assert model.reader is not None and pairs.targets is not None
-    count, people, ranks = len(pairs.x), pairs.photographs, rng.ranks
+    reader, config, ranks = step.model.reader, step.config, step.ranks
+    assert reader is not None and pairs.targets is not None
+    count, people = len(pairs.x), pairs.photographs
     again = torch.arange(count - people, count, device=pairs.x.device)
     rows = torch.cat([torch.arange(2 * count, device=pairs.x.device), again, again + count])
     faces = torch.cat([pairs.x, pairs.twin])[rows]
-    seen, turned = augment_strongly(faces, rng, config.reader_augmentation)
+    seen, turned = augment_strongly(faces, step.rng, config.reader_augmentation)
     targets = pairs.targets.map(lambda column: column[rows])
     targets = targets.turned(turned.mirrored, turned.degrees).map(ranks.gather)
-    with learning(model.reader):
-        output = model.reader(seen.contiguous(memory_format=torch.channels_last)).map(ranks.gather)
-    paired, count = ranks.gather(pairs.paired), count * ranks.world
+    with learning(reader):
+        output = reader(seen.contiguous(memory_format=torch.channels_last)).map(ranks.gather)
     values = {
         "reading": reading_loss(output, targets, config.au_weight, config.va_weight),
-        "twins": config.twin_weight * twin_loss(output, targets.labels, paired),
+        "twins": config.twin_weight * twin_loss(output, targets.labels, ranks.gather(pairs.paired)),
     }
     if people:
-        people *= ranks.world
-        first = torch.cat(
-            [torch.arange(count - people, count), torch.arange(2 * count - people, 2 * count)]
-        )
-        first = first.to(seen.device)
-        views = (_cut(output, first), _cut(output, slice(2 * count, None)))
+        views = _two_views(output, count * ranks.world, people * ranks.world)
         values["consistency"] = config.consistency_weight * consistency_loss(*views)
     return values
+
+
+def _two_views(
+    output: ReadingOutput, count: int, people: int
+) -> tuple[ReadingOutput, ReadingOutput]:
+    """The last `people` of `count` faces and of their twins, as seen first and as seen again."""
+    first = torch.cat(
+        [torch.arange(count - people, count), torch.arange(2 * count - people, 2 * count)]
+    )
+    return _cut(output, first.to(output.logits.device)), _cut(output, slice(2 * count, None))
+
+
+@contextmanager
+def learning(network: nn.Module) -> Iterator[None]:
+    """Within, batch statistics are of the batch and are gathered; elsewhere the network only
+    reads.
+    """
+    network.train()
+    try:
+        yield
+    finally:
+        network.eval()
 
 
 def _cut(output: ReadingOutput, rows: Tensor | slice) -> ReadingOutput:
@@ -208,35 +206,57 @@ def _more(model: AffectModel) -> list[nn.Module]:
     return [network for network in (model.reader, model.patch_critic) if network is not None]
 
 
-@contextmanager
-def learning(network: nn.Module) -> Iterator[None]:
-    """Within, batch statistics are of the batch and are gathered; elsewhere the network only
-    reads.
-    """
-    network.train()
-    try:
-        yield
-    finally:
-        network.eval()
+def _views(step: _Step, pairs: Pairs) -> _Views:
+    """Augment the pairs, and choose by chance what becomes of each face."""
+    config, rng = step.config, step.rng
+    x, twin = augment_pairs(pairs.x, pairs.twin, config, rng)
+    rendered = len(x) - pairs.photographs
+    photograph = torch.arange(len(x), device=x.device) >= rendered
+    edits = (rng.rand(len(x)) < config.edited) | photograph
+    still = edits & (rng.rand(len(x)) < config.still)
+    spoilt = ~edits & (rng.rand(len(x)) < config.corrupted)
+    seen = torch.where(spoilt[:, None, None, None], corrupt(x, rng), x)
+    twin_y, moved = pairs.twin_y, None
+    if pairs.twinless and config.draws:
+        moved = moving(pairs.paired, edits, still, config, rng)
+        moved = moved & (step.progress >= config.reader_from)
+        own = ~pairs.paired & ~moved  # its own twin: to be drawn as it is
+        twin, twin_y = _either(own, x, twin), torch.where(own[:, None], pairs.y, twin_y)
+    return _Views(x, seen, pairs.y, twin, twin_y, edits, still, moved, rendered)
 
 
-def _draw(
-    model: AffectModel,
-    seen: Tensor,
-    face: ModelOutput,
-    y: Tensor,
-    edits: Tensor,
-    *,
-    newcomers: int,
-    rng: StepRandom,
-) -> GeneratorOutput:
-    """Each face moved to its state y (through the skips where `edits`), then `newcomers` people in
-    the same states.
+def _encode(
+    step: _Step, pairs: Pairs, views: _Views
+) -> tuple[ModelOutput, ModelOutput, dict[str, Tensor]]:
+    """Faces and twins as the trunk encodes them, and the losses of their labels and persons."""
+    config, ranks, count = step.config, step.ranks, len(views.x)
+    both = torch.cat([views.y, views.twin_y])
+    output = step.model.encode(torch.cat([views.seen, views.twin]), both, None)
+    face, other = take_rows(output, slice(0, count)), take_rows(output, slice(count, None))
+    values = {
+        "label": _label_loss(step, output, both),
+        "identity": config.identity_weight
+        * losses.identity_loss(
+            ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)
+        ),
+    }
+    return face, other, values
+
+
+# -- drawing ---------------------------------------------------------------------------------------
+
+
+def _draw(step: _Step, views: _Views, face: ModelOutput) -> GeneratorOutput:
+    """Each face moved to its twin's state (through the skips where it is an edit), then new people
+    in the same states.
     """
-    count = len(seen)
-    move = (y - face.labels.detach()) * edits[:, None]
-    z = face.latent
-    real = torch.arange(count, device=seen.device)
+    model, rng, count = step.model, step.rng, len(views.x)
+    jittered = _jitter(views.twin_y, step.config.label_jitter, rng)
+    y = torch.where(views.still[:, None], face.labels.detach(), jittered)
+    newcomers = views.rendered // 2 if step.adversarial else 0
+    move = (y - face.labels.detach()) * views.edits[:, None]
+    z, maps = face.latent, list(face.maps)
+    real, edited = torch.arange(count, device=y.device), views.edits
     if newcomers:
         people = model.latents_of(rng.randn(newcomers, len(model.latent_mean)))
         z, y, real = (
@@ -244,53 +264,89 @@ def _draw(
             torch.cat([y, y[:newcomers]]),
             torch.cat([real, real[:newcomers]]),
         )
-        move = torch.cat([move, torch.zeros_like(move[:newcomers])])
-    edited = torch.cat([edits, edits.new_zeros(newcomers)])
-    maps = [
-        torch.cat([level, level.new_zeros(newcomers, *level.shape[1:])]) if newcomers else level
-        for level in face.maps
-    ]
+        move, edited = (
+            torch.cat([rows, torch.zeros_like(rows[:newcomers])]) for rows in (move, edited)
+        )
+        maps = [torch.cat([level, level.new_zeros(newcomers, *level.shape[1:])]) for level in maps]
     condition = model.decoder_condition(model.mask(y), model.mask(move))
-    new, change = model.decoder(z, condition, maps, edited.to(seen.dtype))
-    copies = _either(edits, (seen + change[:count].float()).clamp(-1, 1), new[:count].float())
-    return GeneratorOutput(torch.cat([copies, new[count:].float()]), y, z, real, edited, count)
+    new, change = model.decoder(z, condition, maps, edited.to(views.seen.dtype))
+    edit = (views.seen + change[:count].float()).clamp(-1, 1)
+    copies = _either(views.edits, edit, new[:count].float())
+    x = torch.cat([copies, new[count:].float()])
+    return GeneratorOutput(x, y, z, real, edited, x[:count])
+
+
+def _reconstruction(step: _Step, views: _Views, drawn: GeneratorOutput) -> Tensor:
+    """How far each copy is from its pair's twin, in pixels."""
+    config = step.config
+    weight = torch.where(views.edits, 1.0, config.latent_reconstruction)
+    goal = views.goal(views.x, views.twin, drawn.copy)
+    off = losses.reconstruction_loss(drawn.copy, goal, views.x, weight)
+    return config.reconstruction_weight * step.ranks.mean(off)
+
+
+# -- reading what was drawn ------------------------------------------------------------------------
+
+
+def _read_back(
+    step: _Step, views: _Views, face: ModelOutput, other: ModelOutput, drawn: GeneratorOutput
+) -> dict[str, Tensor]:
+    """What the decoder learns from the networks that read its pictures and are held still."""
+    model, config, ranks = step.model, step.config, step.ranks
+    with frozen(model.trunk, model.heads, model.condition, *_more(model)):
+        shown = (
+            drawn.x if views.moved is None else add_noise(drawn.x, views.moved, config, step.rng)
+        )
+        read = model.read(shown, drawn.y)
+    copied = take_rows(read, slice(0, len(drawn.copy)))
+    values = {
+        "drawn_label": config.drawn_label_weight * _label_loss(step, read, drawn.y),
+        "features": config.feature_weight * _features(step, views, face, other, copied),
+        "latent": config.latent_weight
+        * losses.latent_loss(ranks.gather(read.latent), ranks.gather(drawn.z.detach())),
+    }
+    if views.moved is not None:
+        start = MovedFaces(views.x, views.y, face, views.edits, views.moved)
+        values |= _unpaired(step, start, drawn.copy, copied)
+    if step.adversarial:
+        values |= _adversary(step, views.twin, other, drawn, read)
+    return values
+
+
+def _features(
+    step: _Step, views: _Views, face: ModelOutput, other: ModelOutput, copied: ModelOutput
+) -> Tensor:
+    """How far the copies' feature maps are from those of what they should equal."""
+    # the first is hardly more than the pixels, and the dearest to compare
+    own, others, found = (output.maps[1:] for output in (face, other, copied))
+    goals = [views.goal(*maps).detach() for maps in zip(own, others, found, strict=True)]
+    return losses.feature_loss(found, goals, step.ranks.mean)
 
 
 def _unpaired(
-    model: AffectModel,
-    x: Tensor,
-    y: Tensor,
-    face: ModelOutput,
-    copy: Tensor,
-    copied: ModelOutput,
-    edits: Tensor,
-    moved: Tensor,
-    config: TrainConfig,
-    ranks: Ranks,
+    step: _Step, start: MovedFaces, copy: Tensor, copied: ModelOutput
 ) -> dict[str, Tensor]:
     """What moved without a twin to compare with must come back, and be known for the same person:
     its picture stands in for the twin.
     """
-    back = cycle_loss(model, x, y, face, copy, copied, edits=edits, moved=moved)
+    ranks, config = step.ranks, step.config
+    back = cycle_loss(step.model, start, copy, copied)
     known = losses.identity_loss(
-        ranks.gather(face.identity), ranks.gather(copied.identity), ranks.gather(moved)
+        ranks.gather(start.face.identity), ranks.gather(copied.identity), ranks.gather(start.moved)
     )
-    return {"cycle": config.cycle_weight * ranks.mean(back), "kept": config.identity_weight * known}
+    return {
+        "cycle": config.cycle_weight * ranks.mean(back),
+        "cycle_identity": config.identity_weight * known,
+    }
 
 
 def _adversary(
-    model: AffectModel,
-    twin: Tensor,
-    other: ModelOutput,
-    drawn: GeneratorOutput,
-    read: ModelOutput,
-    config: TrainConfig,
-    step: int,
-    ranks: Ranks,
+    step: _Step, twin: Tensor, other: ModelOutput, drawn: GeneratorOutput, read: ModelOutput
 ) -> dict[str, Tensor]:
     """The game: the critic on real twins against drawn faces in the same state, and the decoder
     against the frozen critic.
     """
+    model, config, ranks = step.model, step.config, step.ranks
     fake = drawn.x.detach()
     found = model.encode(fake, drawn.y, None)
     weight = torch.where(drawn.edited, config.adversary_weight, config.latent_adversary_weight)
@@ -309,7 +365,7 @@ def _adversary(
             + losses.relativistic(wanted, places.detach(), weight)
         ),
     }
-    if step % config.penalty_every == 0:
+    if step.number % config.penalty_every == 0:
         rows = min(ranks.share(config.penalty_rows, "penalty_rows"), len(twin))
         with torch.autocast(fake.device.type, enabled=False):
             penalty = _penalty(model, twin[:rows], drawn.y[:rows]) + _penalty(
@@ -319,8 +375,9 @@ def _adversary(
     return values
 
 
-def _label_loss(output: ModelOutput, y: Tensor, config: TrainConfig, ranks: Ranks) -> Tensor:
-    logits, va, y = (ranks.gather(rows) for rows in (output.logits, output.va, y))
+def _label_loss(step: _Step, output: ModelOutput, y: Tensor) -> Tensor:
+    config, gather = step.config, step.ranks.gather
+    logits, va, y = (gather(rows) for rows in (output.logits, output.va, y))
     return losses.label_loss(logits, va, y, config.au_weight, config.va_weight)
 
 

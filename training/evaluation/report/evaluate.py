@@ -23,6 +23,7 @@ from training.database.reader import Database
 from training.database.sample import VALIDATION
 from training.evaluation.bias import nuisance_directions
 from training.evaluation.core import metrics
+from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8, Faces, Floats, Read, load_faces, read
 from training.evaluation.explanation.domains import (
     DomainFigures,
@@ -42,9 +43,9 @@ from training.evaluation.recognition.card_calibration import (
     learn_features,
 )
 from training.evaluation.recognition.pairwise_ranking import pairwise_rankings
-from training.evaluation.recognition.photographs import measure_photographs
+from training.evaluation.recognition.photographs import Photographs, measure_photographs
 from training.evaluation.recognition.recognition import GroupTable, Recognition
-from training.evaluation.recognition.robustness import Curve
+from training.evaluation.recognition.robustness import Curve, OutOfDistribution
 from training.evaluation.report import pictures, plots
 from training.evaluation.report.contents import Generated, Illustrations, Report, quality
 from training.gan.run_folder import MODEL_FOLDER
@@ -124,8 +125,22 @@ class _Drawn:
     twin_edits: fidelity.TwinEdit | None
     explanations: Benchmark | None
     examples: list[ExplanationExample]
-    memory: fidelity.Memory | None
+    memory: fidelity.Memorisation | None
     nearest: list[tuple[U8, U8]]  # drawn faces beside their nearest training faces
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What all stages found."""
+
+    calibrated_on: int  # faces
+    recognised: _Recognised
+    photographs: tuple[Photographs, ...]
+    drawn: _Drawn
+    explained_domains: tuple[DomainFigures, ...]
+    robustness: tuple[Curve, ...]
+    out_of_distribution: tuple[OutOfDistribution, ...]
+    milliseconds: dict[str, Interval]  # a face
 
 
 def evaluate(
@@ -144,58 +159,13 @@ def evaluate(
     """
     torch.set_flush_denormal(True)
     work, stages = _open(run, data, photographs, (judge_folder, second_judge), config), _Stages(15)
-    calibrated_on = _prepare(work, stages)
-    known = _recognise(work, stages, data)
-    with stages("photographs"):
-        of_people = tuple(
-            measure_photographs(work.model, one, config.split, config.most_images, work.rng)
-            for one in work.photographs
-        )
-    drawn = _draw(work, stages, known)
-    with stages("trust"):
-        domains = _measure_trust(work)
-    with stages("robustness"):
-        some = np.sort(work.rng.permutation(len(known.faces))[: config.corrupted_images])
-        curves = robustness.curves(work.model, known.faces.take(some), work.rng)
-    with stages("out of distribution"):
-        strange = robustness.out_of_distribution(
-            work.model, known.faces, known.read, config.out_of_distribution_images, work.rng
-        )
-    with stages("speed"):
-        milliseconds = speed.speed(work.model)
+    figures = _measure(work, stages, data)
     with stages("pictures"):
-        illustrations = _illustrate(work, known, drawn, curves)
+        illustrations = _illustrate(work, figures)
     stages.bar.close()
-
-    card = work.model.card
-    report = Report(
-        run=run.resolve().name,
-        card=card,
-        data=work.database.card.name,
-        split=config.split,
-        faces=len(known.faces),
-        people=len(np.unique(known.faces.identity)),
-        at_home=work.database.card.name == card.data.name,
-        wrote_card=work.writes_card,
-        calibrated_on=calibrated_on,
-        recognition=known.recognition,
-        attributes=known.attributes,
-        photographs=of_people,
-        groups=known.groups,
-        pairwise_rankings=pairwise_rankings(card, known.faces, known.read),
-        generated=drawn.generated,
-        explanations=drawn.explanations,
-        explained_domains=domains,
-        twin_edits=drawn.twin_edits,
-        memory=drawn.memory,
-        robustness=curves,
-        out_of_distribution=strange,
-        milliseconds=milliseconds,
-        machine=_machine(str(work.model.platt.device)),
-        seconds=stages.seconds,
-    )
+    report = _report(work, figures, stages.seconds)
     if work.writes_card:
-        report.card = card.model_copy(update={"quality": quality(report)})
+        report.card = report.card.model_copy(update={"quality": quality(report)})
         report.card.save(work.folder)
     return report, illustrations
 
@@ -227,6 +197,31 @@ def _open(
         rng=np.random.default_rng(config.seed),
         generator=torch.Generator().manual_seed(config.seed),
     )
+
+
+def _measure(work: _Evaluation, stages: _Stages, data: Path) -> _Figures:
+    """All stages in their order, the pictures aside."""
+    config, rng = work.config, work.rng
+    calibrated_on = _prepare(work, stages)
+    known = _recognise(work, stages, data)
+    with stages("photographs"):
+        of_people = tuple(
+            measure_photographs(work.model, one, config.split, config.most_images, rng)
+            for one in work.photographs
+        )
+    drawn = _draw(work, stages, known)
+    with stages("trust"):
+        domains = _measure_trust(work)
+    with stages("robustness"):
+        some = np.sort(rng.permutation(len(known.faces))[: config.corrupted_images])
+        curves = robustness.curves(work.model, known.faces.take(some), rng)
+    with stages("out of distribution"):
+        strange = robustness.out_of_distribution(
+            work.model, known.faces, known.read, config.out_of_distribution_images, rng
+        )
+    with stages("speed"):
+        milliseconds = speed.speed(work.model)
+    return _Figures(calibrated_on, known, of_people, drawn, domains, curves, strange, milliseconds)
 
 
 def _prepare(work: _Evaluation, stages: _Stages) -> int:
@@ -361,14 +356,13 @@ def _measure_trust(work: _Evaluation) -> tuple[DomainFigures, ...]:
     )
 
 
-def _illustrate(
-    work: _Evaluation, known: _Recognised, drawn: _Drawn, curves: tuple[Curve, ...]
-) -> Illustrations:
-    model, faces, generator = work.model, known.faces, work.generator
+def _illustrate(work: _Evaluation, figures: _Figures) -> Illustrations:
+    model, generator = work.model, work.generator
+    faces, drawn = figures.recognised.faces, figures.drawn
     first_of_person = np.unique(faces.identity, return_index=True)[1][:10]
     around = [pictures.circumplex_sheet(model, generator) for _ in range(2)]
     return Illustrations(
-        plots=_plots(model.card, known, drawn.generated, curves),
+        plots=_plots(model.card, figures.recognised, drawn.generated, figures.robustness),
         random=pictures.random_sheet(model, drawn.asked, generator),
         sweeps=pictures.au_sweeps(model, generator),
         circumplex=[sheet for sheet in around if sheet is not None],
@@ -399,9 +393,37 @@ def _plots(
     return made
 
 
-def _machine(device: str) -> str:
-    return (
-        torch.cuda.get_device_name()
-        if device.startswith("cuda")
-        else f"CPU, {torch.get_num_threads()} thread(s)"
+def _report(work: _Evaluation, figures: _Figures, seconds: dict[str, float]) -> Report:
+    card, known, drawn = work.model.card, figures.recognised, figures.drawn
+    return Report(
+        run=work.folder.parent.resolve().name,
+        card=card,
+        data=work.database.card.name,
+        split=work.config.split,
+        faces=len(known.faces),
+        people=len(np.unique(known.faces.identity)),
+        at_home=work.database.card.name == card.data.name,
+        wrote_card=work.writes_card,
+        calibrated_on=figures.calibrated_on,
+        recognition=known.recognition,
+        attributes=known.attributes,
+        photographs=figures.photographs,
+        groups=known.groups,
+        pairwise_rankings=pairwise_rankings(card, known.faces, known.read),
+        generated=drawn.generated,
+        explanations=drawn.explanations,
+        explained_domains=figures.explained_domains,
+        twin_edits=drawn.twin_edits,
+        memory=drawn.memory,
+        robustness=figures.robustness,
+        out_of_distribution=figures.out_of_distribution,
+        milliseconds=figures.milliseconds,
+        machine=_machine(work.model.platt.device),
+        seconds=seconds,
     )
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name())
+    return f"CPU, {torch.get_num_threads()} thread(s)"
