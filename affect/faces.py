@@ -637,11 +637,11 @@ def _ordered(faces: Sequence[Face]) -> list[Face]:
 
 def _distinct(faces: Sequence[Face]) -> list[Face]:
     """One face for every place: the most confident."""
-    kept: list[Face] = []
+    distinct: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.confidence):
-        if all(_overlap(face.box, other.box) < SAME_FACE for other in kept):
-            kept.append(face)
-    return kept
+        if all(_overlap(face.box, other.box) < SAME_FACE for other in distinct):
+            distinct.append(face)
+    return distinct
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:

@@ -137,7 +137,7 @@ def orientation_of(exif: bytes) -> int:
 
 def _jpeg(content: bytes) -> Header:
     """Segments up to the first scan; the rest is the decoder's, but its scans are counted."""
-    kept, exif, frame, place = [content[:2]], b"", None, 2
+    segments, exif, frame, place = [content[:2]], b"", None, 2
     for _ in range(MOST_PARTS):
         marker, start, place = _marker(content, place)
         if marker == START_OF_SCAN:
@@ -150,7 +150,7 @@ def _jpeg(content: bytes) -> Header:
         if marker == APP1 and not exif and content[place + 2 : place + 8] == b"Exif\x00\x00":
             exif = content[place + 2 : end]
         if marker in (APP0, ADOBE) or not (APP0 <= marker < 0xF0 or marker == COMMENT):
-            kept.append(content[start:end])
+            segments.append(content[start:end])
         place = end
     else:
         raise _too_many_parts("segments")
@@ -164,7 +164,7 @@ def _jpeg(content: bytes) -> Header:
         channels=channels,
         orientation=orientation_of(exif),
         scans=content.count(b"\xff\xda", start),
-        content=b"".join([*kept, content[start:]]),
+        content=b"".join([*segments, content[start:]]),
     )
 
 
@@ -205,14 +205,14 @@ def _length(content: bytes, place: int) -> int:
 
 def _png(content: bytes) -> Header:
     width, height, _, colour = struct.unpack_from(">IIBB", content, 16)
-    kept, exif, frames, place = [PNG_START], b"", 1, 8
+    segments, exif, frames, place = [PNG_START], b"", 1, 8
     for _ in range(MOST_PARTS):
         if place + 8 > len(content):
             break
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 12 + length
         if kind in PNG_KEPT:
-            kept.append(content[place:end])
+            segments.append(content[place:end])
         elif kind == b"eXIf":
             exif = exif or content[place + 8 : end - 4]
         elif kind == b"acTL":
@@ -229,7 +229,7 @@ def _png(content: bytes) -> Header:
         channels=PNG_CHANNELS.get(colour, 4),
         orientation=orientation_of(exif),
         frames=frames,
-        content=b"".join(kept),
+        content=b"".join(segments),
     )
 
 

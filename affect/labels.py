@@ -123,9 +123,9 @@ def mask_labels(rows: np.ndarray, labels: str) -> np.ndarray:
     """
     if labels not in (AU_ONLY, VA_ONLY, BOTH):
         raise LabelError("labels", labels, f"choose {AU_ONLY}, {VA_ONLY} or {BOTH}")
-    kept = rows.copy()
+    visible = rows.copy()
     if labels == AU_ONLY:
-        kept[:, -2:] = np.nan
+        visible[:, -2:] = np.nan
     if labels == VA_ONLY:
-        kept[:, :-2] = np.nan
-    return kept
+        visible[:, :-2] = np.nan
+    return visible

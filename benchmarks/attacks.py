@@ -82,7 +82,7 @@ class Target:
 
 
 @dataclass
-class Seen:
+class Observed:
     """What came back: to the attacker (status, bytes, seconds), to the witness (status,
     seconds).
     """
@@ -96,21 +96,23 @@ class Seen:
     def row(self, name: str) -> str:
         """One line of the table."""
         statuses = Counter(status for status, *_ in self.answers)
-        told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+        answers = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
         if self.answers:
             largest, longest = (max(answer[i] for answer in self.answers) for i in (1, 2))
-            told += f"; {largest:,} bytes, {longest:.1f} s"
+            answers += f"; {largest:,} bytes, {longest:.1f} s"
         others = Counter(status for status, _ in self.witnessed + self.health)
-        others_told = ", ".join(f"{count} x {status}" for status, count in sorted(others.items()))
+        others_answers = ", ".join(
+            f"{count} x {status}" for status, count in sorted(others.items())
+        )
         waits, health = ([seconds for _, seconds in one] for one in (self.witnessed, self.health))
         return (
-            f"| {name} | {'; '.join(filter(None, (told, self.note)))} | {np.median(waits):.2f}, "
-            f"{max(waits):.2f} s | {max(health):.2f} s | {others_told} | "
+            f"| {name} | {'; '.join(filter(None, (answers, self.note)))} | {np.median(waits):.2f}, "
+            f"{max(waits):.2f} s | {max(health):.2f} s | {others_answers} | "
             f"+{self.peak_bytes / MIB:.0f} MiB |"
         )
 
 
-Attack = Callable[[Target, aiohttp.ClientSession, Seen], Awaitable[None]]
+Attack = Callable[[Target, aiohttp.ClientSession, Observed], Awaitable[None]]
 
 
 async def nothing(*_: object) -> None:
@@ -120,7 +122,7 @@ async def nothing(*_: object) -> None:
 def body_of(path: str, make: Callable[[], bytes], *, times: int = 1) -> Attack:
     """The same JSON, so many times at once."""
 
-    async def attack(target: Target, session: aiohttp.ClientSession, seen: Seen) -> None:
+    async def attack(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
         headers = target.attacker | {"Content-Type": "application/json"}
         body = make()
         await asyncio.gather(
@@ -133,7 +135,7 @@ def body_of(path: str, make: Callable[[], bytes], *, times: int = 1) -> Attack:
 def picture_of(make: Callable[[], bytes], *, times: int) -> Attack:
     """The same picture as a raw body, so many times at once."""
 
-    async def attack(target: Target, session: aiohttp.ClientSession, seen: Seen) -> None:
+    async def attack(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
         headers = target.attacker | {"Content-Type": "image/png"}  # the bytes decide
         picture = await asyncio.to_thread(make)
         url = f"{target.url}/v1/predict"
@@ -142,7 +144,7 @@ def picture_of(make: Callable[[], bytes], *, times: int) -> Attack:
     return attack
 
 
-async def slow_bodies(target: Target, _: object, seen: Seen) -> None:
+async def slow_bodies(target: Target, _: object, seen: Observed) -> None:
     """200 bodies of a key worth five requests an hour, a byte a second for twenty seconds."""
     head = (
         f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {target.slow['X-API-Key']}\r\n"
@@ -151,17 +153,17 @@ async def slow_bodies(target: Target, _: object, seen: Seen) -> None:
     await _trickle(target, 200, head.encode(), seen)
 
 
-async def half_headers(target: Target, _: object, seen: Seen) -> None:
+async def half_headers(target: Target, _: object, seen: Observed) -> None:
     """900 heads that never end."""
     await _trickle(target, 900, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", seen)
 
 
-async def idle_connections(target: Target, _: object, seen: Seen) -> None:
+async def idle_connections(target: Target, _: object, seen: Observed) -> None:
     """300 at a gateway that may open 128 files."""
     await _trickle(target, 300, b"", seen)
 
 
-async def many_pictures(target: Target, session: aiohttp.ClientSession, seen: Seen) -> None:
+async def many_pictures(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
     """Four clients with 64 portraits each, and single portraits beside them."""
     content = base64.b64encode(portrait()).decode()
     body = json.dumps({"images": [{"content": content}] * 64}).encode()
@@ -244,14 +246,14 @@ def main(only: str) -> None:
 
 
 async def _measure(name: str, attack: Attack) -> str:
-    seen = Seen()
+    seen = Observed()
     async with (
         _running(descriptors=128 if name == FEW_FILES else None) as target,
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(150)
         ) as session,
     ):
-        await _witness_once(target, session, Seen())
+        await _witness_once(target, session, Observed())
         before = target.memory_bytes()
         watching = asyncio.create_task(_watch(target, before, seen))
         witness = asyncio.create_task(_witness(target, session, seen))
@@ -304,21 +306,21 @@ async def _address(server: "subprocess.Popen[bytes]", log: Path) -> str:
     raise click.ClickException(f"the gateway ended: {log.read_text()}")
 
 
-async def _watch(target: Target, before: int, seen: Seen) -> None:
+async def _watch(target: Target, before: int, seen: Observed) -> None:
     while True:
         seen.peak_bytes = max(seen.peak_bytes, target.memory_bytes() - before)
         await asyncio.sleep(0.05)
 
 
-async def _witness(target: Target, session: aiohttp.ClientSession, seen: Seen) -> None:
+async def _witness(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
     while True:
         await _witness_once(target, session, seen)
         await asyncio.sleep(WITNESS_SECONDS)
 
 
-async def _witness_once(target: Target, session: aiohttp.ClientSession, seen: Seen) -> None:
+async def _witness_once(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
     """A portrait, as a person would send it: it has to be decoded and searched too."""
-    own = Seen()
+    own = Observed()
     headers = target.witness | {"Content-Type": "image/jpeg"}
     await _post(session, f"{target.url}/v1/predict", portrait(), headers, own)
     status, _, seconds = own.answers[0]
@@ -333,7 +335,7 @@ async def _witness_once(target: Target, session: aiohttp.ClientSession, seen: Se
 
 
 async def _post(
-    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str], seen: Seen
+    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str], seen: Observed
 ) -> None:
     start, size = time.monotonic(), 0
     try:
@@ -344,7 +346,7 @@ async def _post(
     seen.answers.append((status, size, time.monotonic() - start))
 
 
-async def _trickle(target: Target, count: int, head: bytes, seen: Seen) -> None:
+async def _trickle(target: Target, count: int, head: bytes, seen: Observed) -> None:
     """So many connections that send this, and then a byte a second for twenty seconds."""
     host, port = target.url.removeprefix("http://").split(":")
     opened = await asyncio.gather(

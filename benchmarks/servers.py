@@ -215,13 +215,13 @@ def _torchserve(folder: Path) -> list[str]:
     )
     torchserve_config.write_settings(folder, folder)
     replaced = ("inference_address=", "load_models=")
-    kept = [
+    common = [
         line
         for line in torchserve_config.config(folder, folder).splitlines()
         if not line.startswith(replaced)
     ]
     own = [f"inference_address=http://127.0.0.1:{PORTS}", "load_models=bare.mar"]
-    (folder / "config.properties").write_text("\n".join([*kept, *own]) + "\n")
+    (folder / "config.properties").write_text("\n".join([*common, *own]) + "\n")
     return torchserve_config.command(folder, folder)
 
 

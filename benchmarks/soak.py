@@ -38,7 +38,9 @@ SMALLEST_MIB = 0.01  # a minute: less is a page or two
 CAPACITY_SECONDS = 20.0
 START_SECONDS = 180.0
 MIB = 2**20
-Memory = dict[str, list[tuple[float, float]]]  # name of a process: (seconds since the start, MiB)
+MemorySamples = dict[
+    str, list[tuple[float, float]]
+]  # name of a process: (seconds since the start, MiB)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class SoakReport:
     """What was report. Times of requests and samples are seconds since the start."""
 
     requests: list[Sent] = field(default_factory=list)
-    memory: Memory = field(default_factory=lambda: defaultdict(list))
+    memory: MemorySamples = field(default_factory=lambda: defaultdict(list))
 
     def lines(self, warm_seconds: float) -> Iterator[str]:
         """A table of minutes, one of processes, and the verdict."""
@@ -270,7 +272,7 @@ async def _redis(url: str) -> dict[str, psutil.Process]:
 
 
 async def _sample(
-    gateway: psutil.Process, others: dict[str, psutil.Process], memory: Memory
+    gateway: psutil.Process, others: dict[str, psutil.Process], memory: MemorySamples
 ) -> None:
     """Resident memory of gateway, model server and workers, until cancelled."""
     parts = {"gateway": gateway, **dict(map(_named, gateway.children(recursive=True))), **others}

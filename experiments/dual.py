@@ -192,13 +192,13 @@ def thinned(labels: NDArray[np.float32], person: str, share: float) -> NDArray[n
     """(K + 2,) labels of a picture after its person's fate: none, Action Units only, valence and
     arousal only, or both.
     """
-    kept = labels.copy()
+    thinned_labels = labels.copy()
     fate = int(3 * place_of("kind", person))
     if place_of("share", person) >= share or fate == 0:
-        kept[-len(DIMENSIONS) :] = np.nan
+        thinned_labels[-len(DIMENSIONS) :] = np.nan
     if place_of("share", person) >= share or fate == 1:
-        kept[: -len(DIMENSIONS)] = np.nan
-    return kept
+        thinned_labels[: -len(DIMENSIONS)] = np.nan
+    return thinned_labels
 
 
 # -- runs ------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def score(inputs: tuple[str, ...], **given: Any) -> None:
     except (SourceError, TableError, JournalError, CardError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(_told(error, options)) from error
+        raise click.ClickException(_disk_full(error, options)) from error
     _finish(summary, options)
 
 
@@ -138,7 +138,7 @@ def _finish(summary: Summary | None, options: ScoreOptions) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _told(error: OSError, options: ScoreOptions) -> str:
+def _disk_full(error: OSError, options: ScoreOptions) -> str:
     place = error.filename or options.out
     if error.errno == errno.ENOSPC:
         return (

@@ -7,7 +7,7 @@ from training.gan.config import preset
 
 
 def test_a_preset_has_a_row_with_both_rates_and_its_memory() -> None:
-    told = row(replace(preset("smoke"), batch_pairs=4, penalty_rows=4), seconds=0.01, threads=1)
-    name, side, step, before, after, memory = (cell.strip() for cell in told.strip("|").split("|"))
+    line = row(replace(preset("smoke"), batch_pairs=4, penalty_rows=4), seconds=0.01, threads=1)
+    name, side, step, before, after, memory = (cell.strip() for cell in line.strip("|").split("|"))
     assert (name, side, step) == ("smoke", "32 px", "8 pictures")
     assert float(before) > 0 and float(after) > 0 and memory.endswith("GiB")

@@ -32,7 +32,7 @@ class Verification:
     """What was found in one picture. None: no such mark."""
 
     manifest: Manifest | None
-    watermark: watermark.Found | None
+    watermark: watermark.Detection | None
     model: str | None  # name and version of the watermark's model, where it is known here
     metadata: bool  # unsigned metadata says that a model made it
     verdict: Verdict

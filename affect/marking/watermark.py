@@ -48,7 +48,7 @@ U8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Found:
+class Detection:
     """What was found in a picture."""
 
     payload: int  # 32 bits
@@ -166,7 +166,7 @@ def _pattern(chips: Floats) -> Floats:
 # -- finding ---------------------------------------------------------------------------------------
 
 
-def find(image: U8) -> Found | None:
+def find(image: U8) -> Detection | None:
     """What a picture (H, W, 3) carries; None when nothing is found at the threshold."""
     whole = _whole(image)
     if whole.score >= THRESHOLD:
@@ -189,12 +189,12 @@ TRIALS = 1 + sum(_places(share) ** 2 for share in SHARES)
 THRESHOLD = float(np.sqrt(2 / CHIPS * np.log(2.0**PAYLOAD_BITS * TRIALS / FALSE_POSITIVES)))
 
 
-def _whole(image: U8) -> Found:
+def _whole(image: U8) -> Detection:
     """What a picture that was not cropped carries, at any score."""
     return _best(_coordinates(_whitened(_canvas(image))[0])[None], 1.0)
 
 
-def _crop(image: U8, share: float) -> Found:
+def _crop(image: U8, share: float) -> Detection:
     """The best place of a picture that is `share` of the marked one's sides."""
     side = round(CANVAS * share)
     inner, _ = _whitened(_resized(_luma(image), side))
@@ -208,7 +208,7 @@ def _crop(image: U8, share: float) -> Found:
     return _best(np.concatenate([moved.real, moved.imag], axis=1), share)
 
 
-def _best(coordinates: Floats, share: float) -> Found:
+def _best(coordinates: Floats, share: float) -> Detection:
     """Of P places (P, D) the one whose chips come nearest to a codeword."""
     chips = _chips(coordinates)
     typical = np.median(np.abs(chips), axis=1, keepdims=True) * LIMIT
@@ -222,7 +222,7 @@ def _best(coordinates: Floats, share: float) -> Found:
     score = flat.max(2).sum(1) / (np.linalg.norm(chips, axis=1) * np.sqrt(CHIPS)).clip(1e-9)
     at = int(score.argmax())
     bits = sum(int(word) << (WORD_BITS * place) for place, word in enumerate(chosen[at]))
-    return Found(bits >> SPARE_BITS, float(score[at]), share)
+    return Detection(bits >> SPARE_BITS, float(score[at]), share)
 
 
 # -- a picture's chips -----------------------------------------------------------------------------

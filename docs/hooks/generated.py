@@ -78,8 +78,8 @@ def _operation(method: str, path: str, operation: Json) -> str:
     if operation.get("parameters"):
         lines += ["\n| parameter | in | type | |\n|---|---|---|---|"]
         for one in operation["parameters"]:
-            told = _cell(one.get("description", ""))
-            lines.append(f"| `{one['name']}` | {one['in']} | {_type(one['schema'])} | {told} |")
+            text = _cell(one.get("description", ""))
+            lines.append(f"| `{one['name']}` | {one['in']} | {_type(one['schema'])} | {text} |")
     lines += ["\n| status | |\n|---|---|"]
     for status, answer in operation["responses"].items():
         kinds = [

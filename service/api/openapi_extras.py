@@ -200,9 +200,9 @@ def _describe_errors(operation: Json, path: str, method: str) -> None:
     if statuses is not None and 422 not in statuses:
         responses.pop("422", None)  # FastAPI's: texts in a path are never wrong
     for status in statuses or ():
-        kept = responses.get(str(status), {})
+        declared = responses.get(str(status), {})
         response = _tensor_error(status) if path.startswith(OPEN_INFERENCE) else _problem(status)
-        own = {name: kept[name] for name in ("description", "headers") if name in kept}
+        own = {name: declared[name] for name in ("description", "headers") if name in declared}
         responses[str(status)] = response | own
 
 

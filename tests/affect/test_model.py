@@ -128,10 +128,10 @@ def test_what_is_asked_is_kept_and_the_rest_comes_from_real_rows(model: AffectMo
 
 def test_asking_nothing_of_a_face_keeps_its_state(model: AffectModel) -> None:
     read = torch.rand(3, 10)
-    kept = model.target_labels(
+    edited = model.target_labels(
         read, torch.full((3, 10), float("nan")), torch.Generator().manual_seed(2)
     )
-    assert torch.equal(kept, read)
+    assert torch.equal(edited, read)
 
 
 def test_asking_one_action_unit_keeps_the_others(model: AffectModel) -> None:

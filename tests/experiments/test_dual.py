@@ -21,8 +21,10 @@ LABELS = np.array([0.1, 0.2, 0.3, 0.4], np.float32)  # two Action Units, valence
 
 def _known(share: float) -> dict[str, tuple[bool, bool]]:
     """Whether Action Units, and valence and arousal, are left of each of 3,000 people."""
-    kept = {str(person): ~np.isnan(thinned(LABELS, str(person), share)) for person in range(3_000)}
-    return {person: (bool(known[0]), bool(known[3])) for person, known in kept.items()}
+    labelled = {
+        str(person): ~np.isnan(thinned(LABELS, str(person), share)) for person in range(3_000)
+    }
+    return {person: (bool(known[0]), bool(known[3])) for person, known in labelled.items()}
 
 
 def test_a_third_of_the_people_keep_aus_a_third_valence_and_arousal_a_third_both() -> None:
@@ -66,11 +68,14 @@ def test_comparisons_pair_by_seed_and_are_corrected_within_their_question() -> N
         Condition("affectgan", "au"): worse,
         Condition("multitask", "both"): worse,
     }
-    told = {(c.question, c.figure): c for c in comparisons(found)}
-    assert set(told) == {("both or one", "AU AUC"), ("model", "AU AUC")}  # nobody else has valence
+    by_question = {(c.question, c.figure): c for c in comparisons(found)}
+    assert set(by_question) == {
+        ("both or one", "AU AUC"),
+        ("model", "AU AUC"),
+    }  # nobody else has valence
     assert all(
         c.difference.mean == pytest.approx(0.021) and c.p_holm == pytest.approx(c.difference.p)
-        for c in told.values()
+        for c in by_question.values()
     )
 
 

@@ -67,7 +67,7 @@ def _mutated_value(rng: random.Random, value: Any) -> Any:
         other = rng.choice(("", "x", name + " ", "é", "__proto__", "a" * 3000))
         return {**value, other: rng.choice(VALUES)}
     if rng.random() < 0.2:
-        return {key: kept for key, kept in value.items() if key != name}
+        return {key: item for key, item in value.items() if key != name}
     return {**value, name: _mutated_value(rng, value[name])}
 
 

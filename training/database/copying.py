@@ -38,15 +38,17 @@ def samples(database: Database) -> Iterator[Sample]:
             database.labels(split),
             database.weights(split),
         )
-        for row, told in enumerate(database.table(split, [*texts, "groups", "truth"]).to_pylist()):
+        for row, columns in enumerate(
+            database.table(split, [*texts, "groups", "truth"]).to_pylist()
+        ):
             yield Sample(
-                **{name: told[name] or "" for name in texts},
+                **{name: columns[name] or "" for name in texts},
                 image=database.read_bytes(
                     int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row])
                 ),
                 labels=labels[row],
-                groups=json.loads(told["groups"]),
-                truth=json.loads(told["truth"]),
+                groups=json.loads(columns["groups"]),
+                truth=json.loads(columns["truth"]),
                 weight=float(weights[row]),
                 assigned=split,
             )

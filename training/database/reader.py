@@ -123,11 +123,11 @@ class Database:
         if name in (*schema(self.card).names, "shard"):
             return np.asarray(self.table(split, [name])[name].to_numpy(zero_copy_only=False))
         # few different ones: each is parsed once
-        told = self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()
+        encoded = self.table(split, ["groups"])["groups"].combine_chunks().dictionary_encode()
         values = np.array(
-            [json.loads(text).get(name, "") for text in told.dictionary.to_pylist()] or [""]
+            [json.loads(text).get(name, "") for text in encoded.dictionary.to_pylist()] or [""]
         )
-        return np.asarray(values[told.indices.to_numpy()])
+        return np.asarray(values[encoded.indices.to_numpy()])
 
     def truth(self, split: str) -> list[dict[str, object]]:
         """What else is true of each row."""

@@ -195,8 +195,8 @@ class Stream:
 
     def _image(self, row: int) -> NDArray[np.uint8]:
         if self._cache is not None and self._cached[row]:
-            kept: NDArray[np.uint8] = self._cache[row]
-            return kept
+            cached: NDArray[np.uint8] = self._cache[row]
+            return cached
         image = self.database.read_row(self._offsets, row, self.size_px)
         if self._cache is not None:
             self._cache[row] = image

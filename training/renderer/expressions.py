@@ -218,8 +218,8 @@ def annotated(rng: Generator, state: State) -> State:
 def can_turn(state: State, code: str) -> bool:
     """Whether one AU can come or go alone: nothing that shuts it out is there."""
     number = int(code.removeprefix("AU"))
-    rivals = (f"AU{b if a == number else a}" for a, b in NEVER if number in (a, b))
-    return all(state.intensities.get(rival, 0.0) < SHOWN for rival in rivals)
+    excluded = (f"AU{b if a == number else a}" for a, b in NEVER if number in (a, b))
+    return all(state.intensities.get(rival, 0.0) < SHOWN for rival in excluded)
 
 
 def turned(rng: Generator, state: State, code: str) -> State:
@@ -317,11 +317,11 @@ def _free(rng: Generator) -> State:
 
 
 def _compatible(rng: Generator, chosen: set[int]) -> list[int]:
-    kept = sorted(chosen)
+    compatible = sorted(chosen)
     for a, b in NEVER:
-        if a in kept and b in kept:
-            kept.remove(a if rng.random() < 0.5 else b)
-    return kept
+        if a in compatible and b in compatible:
+            compatible.remove(a if rng.random() < 0.5 else b)
+    return compatible
 
 
 def _finish(rng: Generator, meant: Mapping[int, float], emotion: str | None) -> State:

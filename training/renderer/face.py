@@ -124,7 +124,7 @@ class _Studio:
     resting: Floats  # the neutral head with the person's own lids, brows and lips
     balls: Eyeballs
     still: list[Part]
-    veil: list[Part]  # what lets light through: hair and lenses
+    translucent: list[Part]  # what lets light through: hair and lenses
     background: Floats
     metering: float  # gain of the camera that looks at this face
 
@@ -174,19 +174,19 @@ def _set_up(person: Person, scene: Scene, size_px: int, side: int, framing: Fram
     neutral = load_basis().neutral(person.coefficients)
     balls = meshes.eyeballs(neutral)
     still = [*meshes.eyes(balls, scene.gaze), accessories.shoulders(neutral, scene.collar)]
-    veil = accessories.hair(person, neutral)
+    translucent = accessories.hair(person, neutral)
     if person.cover is not None:
-        veil = accessories.cover(person.cover, neutral)
+        translucent = accessories.cover(person.cover, neutral)
     if scene.scarf is not None:
-        veil.append(accessories.scarf(scene.scarf, neutral))
+        translucent.append(accessories.scarf(scene.scarf, neutral))
     if scene.hand is not None:
-        veil.extend(accessories.hand(scene.hand, neutral))
+        translucent.extend(accessories.hand(scene.hand, neutral))
     if person.glasses is not None:
         frame = accessories.glasses(person.glasses, neutral, balls)
-        still, veil = [*still, *frame], [*veil, *accessories.lenses(frame)]
+        still, translucent = [*still, *frame], [*translucent, *accessories.lenses(frame)]
     return _Studio(
         person, scene, _camera(scene, balls, side, framing), side, paint(person), neutral,
-        load_basis().moved(neutral, person.motion.rest), balls, still, veil,
+        load_basis().moved(neutral, person.motion.rest), balls, still, translucent,
         background(np.random.default_rng(scene.seed), size_px, outdoors=scene.outdoors),
         metering(person, scene),
     )  # fmt: skip
@@ -258,7 +258,7 @@ def _draw(
         ],
         studio.camera,
     )
-    strands = _assemble(studio.veil, studio.camera) if studio.veil else None
+    strands = _assemble(studio.translucent, studio.camera) if studio.translucent else None
     shadow, frame = _shadow(studio.scene, [solid] if strands is None else [solid, strands])
     furrows = creases(person.seed, _crease_depths(person, studio.scene, state))[..., None]
     materials = shading.Paint(studio.paint, _strands(), _colours(studio, side))
@@ -267,12 +267,14 @@ def _draw(
     if strands is None:
         picture = _light(seen, studio.camera, furrows, materials, lights)
         return picture, _is_face(seen.materials), seen.materials
-    veil = _see(strands, studio.camera, side)
-    veil.materials[veil.depth >= seen.depth] = -1  # what is behind something solid need not be lit
-    over = _light(veil, studio.camera, furrows, materials, lights)
+    translucent = _see(strands, studio.camera, side)
+    translucent.materials[
+        translucent.depth >= seen.depth
+    ] = -1  # what is behind something solid need not be lit
+    over = _light(translucent, studio.camera, furrows, materials, lights)
     hidden = over[..., 3] > OPAQUE
     face = _is_face(seen.materials) * (1 - over[..., 3])
-    shown = np.where(over[..., 3] > 0.5, veil.materials, seen.materials)
+    shown = np.where(over[..., 3] > 0.5, translucent.materials, seen.materials)
     seen.materials[cv2.erode(hidden.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0] = -1
     picture = _light(seen, studio.camera, furrows, materials, lights)
     shading.lay_over(picture, over)

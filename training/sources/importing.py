@@ -295,12 +295,12 @@ def _finished(out: Path, number: int) -> ImportReport | None:
     path = out / REPORT.format(number)
     if not path.is_file():
         return None
-    told = json.loads(path.read_bytes())
+    stored = json.loads(path.read_bytes())
     return ImportReport(
-        told["read"],
-        told["kept"],
-        Counter(told["masked"]),
-        [(a, b, c) for a, b, c in told["refused"]],
+        stored["read"],
+        stored["kept"],
+        Counter(stored["masked"]),
+        [(a, b, c) for a, b, c in stored["refused"]],
     )
 
 

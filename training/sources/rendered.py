@@ -77,12 +77,12 @@ def pairs(
             code: after.intensities.get(code, 0.0) - before.intensities.get(code, 0.0)
             for code in AU_CODES
         }
-        told = {
+        changed = {
             "aus": {code: round(by, 4) for code, by in moved.items() if by},
             "mask": encode(changed_mask(*faces)),
         }
         second = _sample(seed, group, 1, person, scene, after, faces[1])
-        yield replace(second, truth=second.truth | {"changed": told})
+        yield replace(second, truth=second.truth | {"changed": changed})
 
 
 def _change(rng: Generator, change: Sequence[str]) -> tuple[State, State]:

@@ -82,10 +82,10 @@ class Teacher:
 
     def _kept_in_order(self, values: Floats) -> Floats:
         """AUs that people show more of than any render end at 1, the more the nearer."""
-        aus, kept = values[:, self.targets.au], values.copy()
+        aus, capped = values[:, self.targets.au], values.copy()
         beyond = np.maximum(aus - KNEE, 0) / (2 * (1 - KNEE))
-        kept[:, self.targets.au] = np.minimum(aus, KNEE) + (1 - KNEE) * (1 - np.exp(-beyond))
-        return kept
+        capped[:, self.targets.au] = np.minimum(aus, KNEE) + (1 - KNEE) * (1 - np.exp(-beyond))
+        return capped
 
     def _range(self) -> tuple[Floats, Floats]:
         low, high = np.full(len(self.slope), -1.0), np.ones(len(self.slope))

@@ -120,9 +120,9 @@ function unitTables(aus) {
   const rows = Object.entries(aus).sort(
     ([, a], [, b]) => b.present - a.present || b.probability - a.probability,
   );
-  const told = ([code, unit]) => unit.present || isUnsure(code, unit);
-  const rest = rows.filter((row) => !told(row));
-  return html`${unitTable("shown", t("units.caption"), rows.filter(told))}
+  const isToBeShown = ([code, unit]) => unit.present || isUnsure(code, unit);
+  const rest = rows.filter((row) => !isToBeShown(row));
+  return html`${unitTable("shown", t("units.caption"), rows.filter(isToBeShown))}
     ${rest.length
       ? html`<details>
           <summary>${t("units.rest", { count: rest.length })}</summary>

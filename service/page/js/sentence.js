@@ -3,10 +3,10 @@
 import { state } from "./store.js";
 import { known, listed, number, percent, several, signed, t } from "./strings.js";
 
-const MOST_TOLD = 3;
-const STRONG = 0.66; // intensity from which a movement is told as strong; below 1 - STRONG as slight
+const MOST_MOVEMENTS = 3;
+const STRONG = 0.66; // intensity from which a movement is called strong; below 1 - STRONG as slight
 const UNSURE = 0.15; // a probability this near to its threshold is a doubt
-const NEUTRAL = 0.15; // valence and arousal that are told as neither
+const NEUTRAL = 0.15; // valence and arousal that are called neither
 const MUCH = 0.5;
 // Movements that people have one word for, when all of them are there. The longer come first.
 const TOGETHER = [
@@ -42,9 +42,11 @@ function moving(reading) {
     .filter(([, unit]) => unit.present)
     .map(([code, unit]) => ({ key: code, intensity: unit.intensity ?? unit.probability }));
   if (!shown.length) return t("sentence.nothing");
-  const told = together(shown).sort((a, b) => b.intensity - a.intensity);
-  const words = told.slice(0, MOST_TOLD).map(({ key, intensity }) => degree(key, intensity));
-  if (told.length > MOST_TOLD) words.push(t("sentence.more", { count: told.length - MOST_TOLD }));
+  const movements = together(shown).sort((a, b) => b.intensity - a.intensity);
+  const strongest = movements.slice(0, MOST_MOVEMENTS);
+  const words = strongest.map(({ key, intensity }) => degree(key, intensity));
+  const more = movements.length - strongest.length;
+  if (more) words.push(t("sentence.more", { count: more }));
   else if (reading.aus.AU12?.present && reading.aus.AU6 && !reading.aus.AU6.present)
     words.push(t("sentence.eyes_relaxed"));
   return words.join(", ");
@@ -96,7 +98,7 @@ export function changeSentence(question, change, causes, valid, family) {
   const effect = question.au
     ? t(`change.${question.present ? "appears" : "goes"}`, values)
     : t(`change.${change.to >= change.from ? "rises" : "falls"}`, values);
-  const parts = causes.slice(0, MOST_TOLD).map((cause) => causeWords(cause, family));
+  const parts = causes.slice(0, MOST_MOVEMENTS).map((cause) => causeWords(cause, family));
   const why = parts.length ? t("change.if", { causes: listed(parts) }) : t("change.unnamed");
   return `${capital(effect)} ${why}${valid ? "." : t("change.not_enough")}`;
 }

@@ -35,8 +35,10 @@ def _bare(schema: object) -> object:
     if isinstance(schema, str):
         return " ".join(schema.split())
     if isinstance(schema, dict):
-        kept = {key: part for key, part in schema.items() if key not in ("default", "examples")}
-        return {key: _bare(part) for key, part in kept.items()}
+        described = {
+            key: part for key, part in schema.items() if key not in ("default", "examples")
+        }
+        return {key: _bare(part) for key, part in described.items()}
     return [_bare(part) for part in schema] if isinstance(schema, list) else schema
 
 

@@ -5,30 +5,30 @@ from affect.counterfactual import verbalization
 
 def test_valence_is_told_with_the_units_that_moved_it() -> None:
     units = [("AU12", 0.62, 0.22), ("AU15", 0.0, 0.2), ("AU4", 0.1, 0.11)]
-    told = verbalization.sentence(
+    text = verbalization.sentence(
         "valence", ("valence", 0.42, -0.10), units, {"AU12": -0.6, "AU15": 0.5, "AU4": 0.3}, True
     )
-    assert told == (
+    assert text == (
         "Valence would fall from 0.42 to -0.10 if AU12 (lip corner puller) were reduced by 0.40 "
         "and AU15 (lip corner depressor) were raised by 0.20."
     )
 
 
 def test_a_unit_that_moved_against_the_search_is_not_named_as_its_cause() -> None:
-    told = verbalization.sentence(
+    text = verbalization.sentence(
         "arousal", ("arousal", 0.0, 0.2), [("AU5", 0.4, 0.1)], {"AU5": 0.5}, True
     )
-    assert "AU5" not in told
+    assert "AU5" not in text
     assert (
-        told
+        text
         == "Arousal would rise from 0.00 to 0.20 by a change that no Action Unit's reading tells."
     )
 
 
 def test_what_should_not_matter_is_told_by_its_ends_and_the_way_between_them() -> None:
     causes = [("light: dim to bright", 0.2, 0.8), ("skin: light to dark", 0.9, 0.5)]
-    told = verbalization.nuisance_sentence("AU12", ("AU12", 0.81, 0.32), causes, True)
-    assert told == (
+    text = verbalization.nuisance_sentence("AU12", ("AU12", 0.81, 0.32), causes, True)
+    assert text == (
         "AU12 (lip corner puller) would go from 0.81 to 0.32 in probability, in the same "
         "expression, "
         "if light went 60% of the way from dim to bright and skin went 40% of the way from "
@@ -37,11 +37,11 @@ def test_what_should_not_matter_is_told_by_its_ends_and_the_way_between_them() -
 
 
 def test_a_try_that_falls_short_says_so() -> None:
-    told = verbalization.sentence(
+    text = verbalization.sentence(
         "AU12", ("AU12", 0.9, 0.6), [("AU12", 0.8, 0.6)], {"AU12": -0.8}, False
     )
-    assert told.endswith("; that is not enough to change the decision.")
-    assert "from 0.90 to 0.60 in probability" in told
+    assert text.endswith("; that is not enough to change the decision.")
+    assert "from 0.90 to 0.60 in probability" in text
 
 
 def test_movements_that_do_not_make_valence_are_named_in_the_sentence() -> None:

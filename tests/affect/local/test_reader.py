@@ -110,17 +110,17 @@ def test_predictions_are_those_of_the_gateway(
     reader: Reader, gateway: Gateway, portrait: U8
 ) -> None:
     content = encoded(portrait, "JPEG")
-    (told,) = gateway.post("/v1/predict", {"images": [_packed(content)]}).json["results"][0][
+    (served,) = gateway.post("/v1/predict", {"images": [_packed(content)]}).json["results"][0][
         "faces"
     ]
     (one,) = reader.read(content)
-    assert one.box == pytest.approx(told["box"], abs=CLOSE)
+    assert one.box == pytest.approx(served["box"], abs=CLOSE)
     assert (one.valence, one.arousal, one.realism) == pytest.approx(
-        (told["valence"], told["arousal"], told["realism"]), abs=CLOSE
+        (served["valence"], served["arousal"], served["realism"]), abs=CLOSE
     )
     for code, unit in one.aus.items():
         assert (unit.probability, unit.intensity, unit.present) == pytest.approx(
-            tuple(told["aus"][code][key] for key in ("probability", "intensity", "present")),
+            tuple(served["aus"][code][key] for key in ("probability", "intensity", "present")),
             abs=CLOSE,
         )
 
@@ -132,14 +132,14 @@ def test_expression_pose_sides_and_warnings_are_those_of_the_gateway(
     reader = Reader(tiny_run(tmp_path / "run", tiny_card(reader=True)), device="cpu")
     with open_gateway(Settings(cache_bytes=0), reader=True) as gateway:
         body = {"images": [_packed(content)]}
-        (told,) = gateway.post("/v1/predict", body).json["results"][0]["faces"]
+        (served,) = gateway.post("/v1/predict", body).json["results"][0]["faces"]
     (one,) = reader.read(content)
-    assert one.expression == told["expression"]["label"]
-    assert one.expressions == pytest.approx(told["expression"]["probabilities"], abs=CLOSE)
-    assert one.pose == pytest.approx(told["pose"], abs=1e-2)  # degrees, told with two decimals
-    assert list(one.warnings) == [warning["code"] for warning in told["warnings"]]
+    assert one.expression == served["expression"]["label"]
+    assert one.expressions == pytest.approx(served["expression"]["probabilities"], abs=CLOSE)
+    assert one.pose == pytest.approx(served["pose"], abs=1e-2)  # degrees, told with two decimals
+    assert list(one.warnings) == [warning["code"] for warning in served["warnings"]]
     for code, unit in one.aus.items():
-        sides = [told["aus"][code].get(side) for side in ("left", "right")]
+        sides = [served["aus"][code].get(side) for side in ("left", "right")]
         assert [unit.left, unit.right] == pytest.approx(sides, abs=CLOSE)
 
 
@@ -149,8 +149,8 @@ def test_drawn_faces_are_those_of_the_gateway(
     wish = {"aus": {"AU12": 0.9}, "valence": 0.7, "seed": 7}
     drawings = reader.generate([wish, {**wish, "reference": portrait}])
     items = [wish, {**wish, "reference": _packed(encoded(portrait))}]
-    told = gateway.post("/v1/generate", {"items": items}).json["results"]
-    for one, result in zip(drawings, told, strict=True):
+    served = gateway.post("/v1/generate", {"items": items}).json["results"]
+    for one, result in zip(drawings, served, strict=True):
         content = base64.b64decode(result["image"]["content"])
         assert one.measured is not None and one.image is not None
         marked = watermark.embed(
@@ -169,12 +169,12 @@ def test_explanations_are_those_of_the_gateway(
         "images": [_packed(content)],
         "options": {"question": {"valence": 0.9}, "answers": 2},
     }
-    (told,) = gateway.post("/v1/explain", body).json["results"]
+    (served,) = gateway.post("/v1/explain", body).json["results"]
     assert one.explanation is not None
-    assert one.explanation.sentence == told["sentence"]
-    assert one.explanation.scores == pytest.approx(told["scores"], abs=CLOSE)
-    assert one.factual.valence == pytest.approx(told["factual"]["valence"], abs=CLOSE)
-    assert len(one.explanation.alternatives) == len(told["alternatives"])
+    assert one.explanation.sentence == served["sentence"]
+    assert one.explanation.scores == pytest.approx(served["scores"], abs=CLOSE)
+    assert one.factual.valence == pytest.approx(served["factual"]["valence"], abs=CLOSE)
+    assert len(one.explanation.alternatives) == len(served["alternatives"])
 
 
 def test_a_wish_that_makes_no_sense_is_refused_by_name(reader: Reader) -> None:

@@ -111,8 +111,8 @@ def test_lines_about_what_is_no_http_are_rare_and_others_stay() -> None:
         return bool(rare.filter(record))
 
     rare = InvalidRequestFilter()
-    told = [passes("Invalid HTTP request received.") for _ in range(9)]
-    assert told == [True] + [False] * 8 and passes("another line")
+    passed = [passes("Invalid HTTP request received.") for _ in range(9)]
+    assert passed == [True] + [False] * 8 and passes("another line")
 
 
 def test_an_ipv6_address_is_bracketed() -> None:

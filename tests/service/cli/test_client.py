@@ -210,8 +210,8 @@ def test_a_reference_is_a_photograph_of_the_person_to_keep(
     for name, more in (("anyone", ()), ("kept", ("--reference", photograph))):
         done = _run(generate, gateway, *more, "--seed", 3, "--out", tmp_path / name)
         assert done.exit_code == 0, done.output
-    anyone, kept = (tmp_path / name / "face-3.png" for name in ("anyone", "kept"))
-    assert anyone.read_bytes() != kept.read_bytes()
+    anyone, same_person = (tmp_path / name / "face-3.png" for name in ("anyone", "kept"))
+    assert anyone.read_bytes() != same_person.read_bytes()
 
 
 def test_an_intensity_that_is_no_number_is_refused_with_an_example(

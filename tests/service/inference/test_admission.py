@@ -206,14 +206,14 @@ def test_a_gateway_that_has_finished_nothing_tells_of_its_backlog_all_the_same()
     limiter = ConcurrencyLimiter("explain", 8, metrics, clock)
     labels = {"operation": "explain"}
 
-    def told() -> float | None:
+    def reported() -> float | None:
         return metrics.registry.get_sample_value("affectgan_backlog_seconds", labels)
 
-    assert told() == 0
+    assert reported() == 0
     limiter.enter(60.0)
     limiter.enter(60.0)
     clock.now = 3.0
-    assert told() == 2 * 3.0
+    assert reported() == 2 * 3.0
     limiter.leave(1, done=True)
     limiter.leave(1, done=True)
-    assert told() == 0
+    assert reported() == 0

@@ -49,7 +49,7 @@ def test_a_finder_that_is_astray_gives_other_readings(model: AffectModel) -> Non
 
 def test_the_command_prints_the_cost(model: AffectModel, tmp_path: Path) -> None:
     model.save(tmp_path)
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         misalignment, [str(tmp_path), "--heads", "16", "--size", "160"], catch_exceptions=False
     )
-    assert "by true eyes" in told.output and "16 heads" in told.output
+    assert "by true eyes" in result.output and "16 heads" in result.output

@@ -59,11 +59,11 @@ def test_prevalence_and_co_occurrence(found: Survey) -> None:
 
 
 def test_problems_are_named(found: Survey) -> None:
-    told = "\n".join(found.problems)
+    problems = "\n".join(found.problems)
     assert (
-        "AU4 is never annotated" in told
-        and "1 pictures are copies" in told
-        and "AU12 is present in 50" not in told
+        "AU4 is never annotated" in problems
+        and "1 pictures are copies" in problems
+        and "AU12 is present in 50" not in problems
     )
 
 

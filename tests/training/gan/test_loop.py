@@ -146,6 +146,12 @@ def test_a_config_survives_its_json(name: str) -> None:
     assert from_json(json.loads(json.dumps(config.as_json()))) == config
 
 
+def test_a_config_that_an_older_run_wrote_is_read() -> None:
+    values = CONFIG.as_json()
+    values["veil"] = values.pop("moved_noise")
+    assert from_json(values) == CONFIG
+
+
 def test_an_unknown_preset_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(ValueError, match="choose one of smoke, faces64"):
         preset("large")

@@ -1,9 +1,12 @@
 """What the card of a finished run says of what it learnt from."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from affect.factory import initialise_model
-from affect.model import smoke_card
+from affect.model import AffectModel, smoke_card
 from tests.support.made_database import card, make
 from training.database.reader import Database
 from training.gan.config import preset
@@ -36,3 +39,32 @@ def test_the_card_names_photographs_beside_the_data(
     data = model.card.data
     assert data.sources[-1] == "pictures" and data.licence.endswith("photographs: CC BY 4.0")
     assert model.card.limits == limits_of(database.card.sources, ["pictures"])
+
+
+def _ended(database: Database, *, draws: bool) -> tuple[AffectModel, int]:
+    """A model with a reading network after a run, and how many faces its trunk encoded then."""
+    card = smoke_card(vocabulary=database.card.vocabulary, reader=True)
+    model, encoded = initialise_model(card, seed=0).eval(), 0
+    model.label_table.zero_()  # an earlier run that drew filled it
+
+    def count(_: object, given: tuple[torch.Tensor]) -> None:
+        nonlocal encoded
+        encoded += len(given[0])
+
+    model.trunk.register_forward_pre_hook(count)
+    config = replace(preset("smoke"), draws=draws, network=card.network)
+    post_train(model, database, config, seen_images=0)
+    return model, encoded
+
+
+def test_a_run_that_trains_no_generator_encodes_no_training_face(
+    faces_of_made_people: Path,
+) -> None:
+    database = Database.open(faces_of_made_people)
+    (drawing, all_faces), (reading, held) = (
+        _ended(database, draws=draws) for draws in (True, False)
+    )
+    assert (all_faces - held, held) == (database.count("train"), database.count("validation"))
+    assert torch.equal(reading.feature_whitener, drawing.feature_whitener)
+    assert reading.card.reference == drawing.card.reference
+    assert not reading.label_table.any() and drawing.label_table.any()

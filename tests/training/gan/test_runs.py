@@ -105,10 +105,10 @@ def test_the_command_lists_a_folder_and_compares_runs(two: tuple[Path, Path]) ->
         and "50.0 %" in listed
     )
     assert "network.latent" in CliRunner().invoke(runs, [str(folder) for folder in two]).output
-    told = json.loads(CliRunner().invoke(runs, ["--json", *map(str, two)]).output)
-    assert [one["quality"]["au_f1"]["value"] for one in told] == [0.6, 0.7] and told[1]["config"][
-        "network.latent"
-    ] == 64
+    compared = json.loads(CliRunner().invoke(runs, ["--json", *map(str, two)]).output)
+    assert [one["quality"]["au_f1"]["value"] for one in compared] == [0.6, 0.7] and compared[1][
+        "config"
+    ]["network.latent"] == 64
 
 
 def test_a_run_that_has_just_begun_is_listed(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_the_discriminator_learns_labels_of_real_faces_zeros_of_drawn_ones_and_w
         name: value.item()
         for name, value in ssgan2019.discriminator_loss(model, x, y, drawn).items()
     }
-    (real, real_told), (fake, fake_told) = (
+    (real, real_logit), (fake, fake_logit) = (
         (a.numpy(), b.numpy()) for a, b, _ in map(model.outputs, (x, drawn))
     )
     aus, va, truth = real[:, :-2], real[:, -2:], y.numpy()
@@ -78,7 +78,7 @@ def test_the_discriminator_learns_labels_of_real_faces_zeros_of_drawn_ones_and_w
         _cross_entropy(fake[:, :-2], 0.0).mean() + (fake[:, -2:] ** 2).mean(), rel=1e-5
     )
     assert found["critic"] == pytest.approx(
-        _cross_entropy(real_told, 0.0).mean() + _cross_entropy(fake_told, 1.0).mean(), rel=1e-5
+        _cross_entropy(real_logit, 0.0).mean() + _cross_entropy(fake_logit, 1.0).mean(), rel=1e-5
     )
 
 
@@ -92,11 +92,11 @@ def test_the_generator_makes_drawn_unlikely_and_is_pulled_to_real_faces_for_1500
         name: value.item()
         for name, value in ssgan2019.generator_loss(model, x, drawn, step).items()
     }
-    told, off = (
+    logit, off = (
         model.outputs(drawn)[1].numpy().astype(np.float64),
         np.abs((drawn - x).numpy().astype(np.float64)),
     )
-    assert found["generator"] == pytest.approx(np.log(1 / (1 + np.exp(-told))).mean(), rel=1e-5)
+    assert found["generator"] == pytest.approx(np.log(1 / (1 + np.exp(-logit))).mean(), rel=1e-5)
     assert found["huber"] == pytest.approx(
         weight * np.where(off < 1, 0.5 * off**2, off - 0.5).mean(), rel=1e-5
     )
@@ -148,11 +148,11 @@ def test_a_large_gradient_is_clipped_and_its_own_norm_is_told() -> None:
     values = {
         "label": 1e6 * ssgan2019.discriminator_loss(model, _faces(), _labels(), _faces(5))["label"]
     }
-    told = ssgan2019.descend(Adam(model.discriminator.parameters(), lr=0.0), values, 20.0)
-    kept = torch.cat(
+    reported = ssgan2019.descend(Adam(model.discriminator.parameters(), lr=0.0), values, 20.0)
+    norm = torch.cat(
         [p.grad.flatten() for p in model.discriminator.parameters() if p.grad is not None]
     ).norm()
-    assert told > 1e3 and kept.item() == pytest.approx(20.0, rel=1e-3)
+    assert reported > 1e3 and norm.item() == pytest.approx(20.0, rel=1e-3)
 
 
 def _pairs() -> Pairs:
@@ -172,8 +172,10 @@ def test_a_face_and_its_twin_are_two_real_pictures_and_what_is_served_is_what_wa
     assert {name: value.item() for name, value in values.items()} == {
         name: value.item() for name, value in same.items()
     }
-    kept, trained = learner.average.state_dict(), learner.model.state_dict()
-    assert all(torch.equal(kept[name].nan_to_num(9), trained[name].nan_to_num(9)) for name in kept)
+    averaged, trained = learner.average.state_dict(), learner.model.state_dict()
+    assert all(
+        torch.equal(averaged[name].nan_to_num(9), trained[name].nan_to_num(9)) for name in averaged
+    )
     assert learner.model.training and not learner.average.training
 
 

@@ -53,13 +53,13 @@ def test_frames_and_clips_that_cannot_be_are_refused(tmp_path: Path) -> None:
     )
     _clip(tmp_path / "set", "003", {"00000": _frame(1, 1)})
     report, _ = bring_in(AfewVa(tmp_path / "set"), tmp_path / "out")
-    told = refusals(report)
+    refused = refusals(report)
     assert (
-        "valence is 1.1" in told["001/001.json frame 00001"]
-        and "arousal" in told["001/001.json frame 00002"]
+        "valence is 1.1" in refused["001/001.json frame 00001"]
+        and "arousal" in refused["001/001.json frame 00002"]
     )
-    assert "001/001.json frame 00003" in told and "not a clip" in told["002/002.json"]
-    assert told["001/001.json frame 00000"].startswith("broken image") and (
+    assert "001/001.json frame 00003" in refused and "not a clip" in refused["002/002.json"]
+    assert refused["001/001.json frame 00000"].startswith("broken image") and (
         report.read,
         report.kept,
     ) == (6, 1)

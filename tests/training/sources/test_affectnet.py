@@ -93,16 +93,17 @@ def test_invalid_affect_and_faceless_pictures_are_refused(tmp_path: Path) -> Non
         "4.jpg,0,0",
     ]
     write(tmp_path / "set/validation.csv", HEADER, *rows)
-    report, kept = bring_in(AffectNet(tmp_path / "set"), tmp_path / "out", splits="official")
-    told = refusals(report)
+    report, imported = bring_in(AffectNet(tmp_path / "set"), tmp_path / "out", splits="official")
+    refused = refusals(report)
     assert (
-        told["validation.csv:3"].startswith("no label is known")
-        and "saw no face" in told["validation.csv:4"]
+        refused["validation.csv:3"].startswith("no label is known")
+        and "saw no face" in refused["validation.csv:4"]
     )
     assert (
-        "expression is 11" in told["validation.csv:5"] and "is missing" in told["validation.csv:6"]
+        "expression is 11" in refused["validation.csv:5"]
+        and "is missing" in refused["validation.csv:6"]
     )
-    assert [row["split"] for row in kept.values()] == ["test"]
+    assert [row["split"] for row in imported.values()] == ["test"]
 
 
 def _folder(root: Path, part: str, number: int, **labels: object) -> None:
@@ -132,9 +133,9 @@ def test_a_label_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None
     (tmp_path / "set/train_set/annotations/1_aro.npy").unlink()
     (tmp_path / "set/train_set/annotations/2_val.npy").write_bytes(b"")
     report, _ = bring_in(AffectNet(tmp_path / "set"), tmp_path / "out")
-    told = refusals(report)
-    assert "1_aro.npy is missing" in told["train_set/annotations/1_val.npy"]
-    assert "2_val.npy holds no number" in told["train_set/annotations/2_val.npy"]
+    refused = refusals(report)
+    assert "1_aro.npy is missing" in refused["train_set/annotations/1_val.npy"]
+    assert "2_val.npy holds no number" in refused["train_set/annotations/2_val.npy"]
 
 
 def test_the_face_in_the_box_is_taken_from_a_crowd(tmp_path: Path) -> None:

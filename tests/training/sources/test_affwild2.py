@@ -61,10 +61,10 @@ def test_unknown_labels_are_masked_one_by_one(old: Path, tmp_path: Path) -> None
 
 def test_lines_without_crops_and_without_labels_are_named(old: Path, tmp_path: Path) -> None:
     report, _ = bring_in(AffWild2(old), tmp_path / "out")
-    told = refusals(report)
+    refused = refusals(report)
     assert (report.read, report.kept) == (4, 2)
-    assert told["annotations/AU_Set/Training_Set/clip.txt:3"].startswith("no label is known")
-    assert told["annotations/AU_Set/Training_Set/clip.txt:5"].startswith(
+    assert refused["annotations/AU_Set/Training_Set/clip.txt:3"].startswith("no label is known")
+    assert refused["annotations/AU_Set/Training_Set/clip.txt:5"].startswith(
         "the picture is missing: 00004.jpg: expected at "
     )
 
@@ -121,10 +121,10 @@ def test_lines_that_are_no_labels_are_refused_and_the_other_task_stays(
         "0.5,0.5",
     )
     report, rows = bring_in(AffWild2(old), tmp_path / "out")
-    told = refusals(report)
-    assert "AU1 is 2.0" in told["annotations/AU_Set/Training_Set/clip.txt:3"]
-    assert "8 numbers" in told["annotations/AU_Set/Training_Set/clip.txt:4"]
-    assert "valence is 1.5" in told["annotations/VA_Set/Training_Set/clip.txt:2"]
+    refused = refusals(report)
+    assert "AU1 is 2.0" in refused["annotations/AU_Set/Training_Set/clip.txt:3"]
+    assert "8 numbers" in refused["annotations/AU_Set/Training_Set/clip.txt:4"]
+    assert "valence is 1.5" in refused["annotations/VA_Set/Training_Set/clip.txt:2"]
     assert rows["clip/00002.jpg"]["labels"] == {"valence": 0.5, "arousal": 0.5}
 
 

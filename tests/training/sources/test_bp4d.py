@@ -56,10 +56,10 @@ def test_other_values_and_short_lines_are_refused(tmp_path: Path) -> None:
     source = _set(tmp_path / "set", F001_T1=["0,1,2", "1,1,0", "2,3,0", "3,1"])
     shoot(tmp_path / "set/2D+3D/F001/T1/0001.jpg")
     report, _ = bring_in(source, tmp_path / "out")
-    told = refusals(report)
+    refused = refusals(report)
     assert (
-        "AU1 is 3" in told["AUCoding/AU_OCC/F001_T1.csv:3"]
-        and "does not fit" in told["AUCoding/AU_OCC/F001_T1.csv:4"]
+        "AU1 is 3" in refused["AUCoding/AU_OCC/F001_T1.csv:3"]
+        and "does not fit" in refused["AUCoding/AU_OCC/F001_T1.csv:4"]
     )
 
 

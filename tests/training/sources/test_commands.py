@@ -49,7 +49,7 @@ def test_render_import_merge_and_describe(tmp_path: Path) -> None:
         "1.png,,0.5,0.5",
         "2.png,3,0,0",
     )
-    told = _run(
+    output = _run(
         "import",
         "csv",
         tmp_path / "set/labels.csv",
@@ -59,7 +59,7 @@ def test_render_import_merge_and_describe(tmp_path: Path) -> None:
         "--size",
         32,
     )
-    assert "kept            2" in told and "labels.csv:4" in told
+    assert "kept            2" in output and "labels.csv:4" in output
     assert "read 6 pictures, kept 6" in _run(
         "merge",
         tmp_path / "drawn",
@@ -130,7 +130,7 @@ def test_the_import_command_knows_every_format() -> None:
 
 
 def test_twins_are_a_database_with_masks(tmp_path: Path) -> None:
-    told = _run("twins", "--out", tmp_path / "twins", "--pairs", 3, "--au", "AU12", "--size", 32)
+    output = _run("twins", "--out", tmp_path / "twins", "--pairs", 3, "--au", "AU12", "--size", 32)
     database = Database.open(tmp_path / "twins")
     changed = [
         change["aus"]
@@ -139,7 +139,7 @@ def test_twins_are_a_database_with_masks(tmp_path: Path) -> None:
         if isinstance(change := truth.get("changed"), dict)
     ]
     assert (
-        "6 pictures" in told
+        "6 pictures" in output
         and [set(aus) for aus in changed] == [{"AU12"}] * 3
         and (tmp_path / "twins/twins.png").is_file()
     )
@@ -163,5 +163,5 @@ def test_help_is_complete(command: str) -> None:
         for parameter in data.commands[command].params
         if isinstance(parameter, click.Option)
     ]
-    told = _run(command, "--help")
-    assert options and all(option.help and option.opts[0] in told for option in options)
+    output = _run(command, "--help")
+    assert options and all(option.help and option.opts[0] in output for option in options)

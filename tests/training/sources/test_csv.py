@@ -152,9 +152,9 @@ def test_a_line_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
         "2.jpg,1,z",
     ]
     report, rows = bring_in(_set(tmp_path / "set", *lines), tmp_path / "out")
-    told = refusals(report)
-    assert set(rows) == {"1.jpg/1.jpg"} and "field larger" in told["labels.csv:2"]
-    assert "quotation mark" in told["labels.csv:4-5"]
+    refused = refusals(report)
+    assert set(rows) == {"1.jpg/1.jpg"} and "field larger" in refused["labels.csv:2"]
+    assert "quotation mark" in refused["labels.csv:4-5"]
 
 
 def test_lines_that_contradict_each_other_are_all_refused_and_repetitions_but_one(
@@ -162,10 +162,10 @@ def test_lines_that_contradict_each_other_are_all_refused_and_repetitions_but_on
 ) -> None:
     lines = ["image,AU1,valence", "0.jpg,1,", "0.jpg,,0.5", "0.jpg,0,", "1.jpg,1,", ".\\1.jpg,1,"]
     report, _ = bring_in(_set(tmp_path / "set", *lines), tmp_path / "out")
-    told = refusals(report)
-    assert set(told) == {"labels.csv:2", "labels.csv:4", "labels.csv:6"}
-    assert "contradicts labels.csv:4" in told["labels.csv:2"]
-    assert "repeats labels.csv:5" in told["labels.csv:6"] and report.kept == 2
+    refused = refusals(report)
+    assert set(refused) == {"labels.csv:2", "labels.csv:4", "labels.csv:6"}
+    assert "contradicts labels.csv:4" in refused["labels.csv:2"]
+    assert "repeats labels.csv:5" in refused["labels.csv:6"] and report.kept == 2
 
 
 def test_two_faces_of_one_picture_are_no_contradiction(tmp_path: Path) -> None:

@@ -61,8 +61,10 @@ def test_rows_of_another_length_and_addresses_without_a_picture_are_refused(tmp_
         _tsv("", AU1=1),
     )
     report, _ = bring_in(EmotioNet(tmp_path / "set"), tmp_path / "out")
-    told = refusals(report)
-    assert "63 fields, not 62" in told["list.txt:2"] and "names no picture" in told["list.txt:3"]
+    refused = refusals(report)
+    assert (
+        "63 fields, not 62" in refused["list.txt:2"] and "names no picture" in refused["list.txt:3"]
+    )
 
 
 def test_a_folder_without_a_list_is_refused(tmp_path: Path) -> None:

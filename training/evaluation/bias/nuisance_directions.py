@@ -40,8 +40,10 @@ def learn(model: AffectModel, *, people: int, seed: int) -> dict[str, float]:
     directions, probes = (torch.from_numpy(rows).float() for rows in fit(both))
     model.learn_nuisances([one.name for one in TAUGHT], directions, probes)
     reached = [_reached(model, before, axis) for axis, (before, _) in enumerate(pairs)]
-    kept = [axis for axis, share in enumerate(reached) if share >= REACHED]
-    model.learn_nuisances([TAUGHT[axis].name for axis in kept], directions[kept], probes[kept])
+    learned = [axis for axis, share in enumerate(reached) if share >= REACHED]
+    model.learn_nuisances(
+        [TAUGHT[axis].name for axis in learned], directions[learned], probes[learned]
+    )
     return {one.name: share for one, share in zip(TAUGHT, reached, strict=True)}
 
 

@@ -58,8 +58,8 @@ def render_pairs(
     for number in range(people):
         rng = np.random.default_rng((seed, number))
         person, scene, state = draw_person(rng), draw_scene(rng), draw_state(rng)
-        for version, kept in ((nuisance.before, before), (nuisance.after, after)):
-            kept.append(render_face(*version(person, scene), state, size_px=size_px).image)
+        for version, images in ((nuisance.before, before), (nuisance.after, after)):
+            images.append(render_face(*version(person, scene), state, size_px=size_px).image)
         states.append(state)
     return NuisancePairs(np.stack(before), np.stack(after), states)
 

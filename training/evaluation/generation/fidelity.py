@@ -39,7 +39,7 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memorisation:
     """Whether drawn faces are nearer to training faces than faces of unseen people are."""
 
     training_faces: int
@@ -95,7 +95,7 @@ def measure_distances(
 
 def memory(
     database: Database, drawn: U8, unseen: Faces, training_images: int, rng: np.random.Generator
-) -> tuple[Memory | None, list[tuple[U8, U8]]]:
+) -> tuple[Memorisation | None, list[tuple[U8, U8]]]:
     """Nearest training faces of drawn faces and of unseen people, and the closest pairs (drawn,
     training) to look at.
     """
@@ -121,7 +121,7 @@ def memory(
     closest = np.argsort(drawn_distance)[:8]
     full = database.images("train", rows[neighbour[closest]], drawn.shape[1])
     pairs = [(drawn[i], picture) for i, picture in zip(closest, full, strict=True)]
-    return Memory(len(rows), drawn_median, unseen_median, summary(nearer)), pairs
+    return Memorisation(len(rows), drawn_median, unseen_median, summary(nearer)), pairs
 
 
 def _thumbnails(images: U8) -> Floats:

@@ -88,7 +88,7 @@ def _learn(
     generator = Generator().manual_seed(config.seed)
     device = next(judge.parameters()).device
     judge.train()
-    recent, told = 0.0, 0.0
+    recent, reported = 0.0, 0.0
     bar = tqdm(
         total=steps * config.batch_images,
         unit="img",
@@ -110,8 +110,8 @@ def _learn(
             optimiser.step()
             schedule.step()
             bar.update(config.batch_images)
-            if time.monotonic() - told > 1:  # seldom: reading a loss waits for the device
-                recent, told = float(loss.detach()), time.monotonic()
+            if time.monotonic() - reported > 1:  # seldom: reading a loss waits for the device
+                recent, reported = float(loss.detach()), time.monotonic()
                 bar.set_postfix_str(f"loss={recent:.3f}")
     return steps * config.batch_images
 

@@ -12,7 +12,7 @@ from training.evaluation.explanation.domains import DomainFigures
 from training.evaluation.explanation.examples import ExplanationExample
 from training.evaluation.explanation.explanations import Benchmark
 from training.evaluation.generation.control import CircumplexPoint, CrossTalk, Direction
-from training.evaluation.generation.fidelity import Distances, Memory, TwinEdit
+from training.evaluation.generation.fidelity import Distances, Memorisation, TwinEdit
 from training.evaluation.judge.evaluator import Control
 from training.evaluation.recognition.attributes import AttributeFigures
 from training.evaluation.recognition.pairwise_ranking import PairwiseRanking
@@ -61,7 +61,7 @@ class Report:
     explanations: Benchmark | None
     explained_domains: tuple[DomainFigures, ...]  # each kind of faces apart
     twin_edits: TwinEdit | None
-    memory: Memory | None
+    memory: Memorisation | None
     robustness: tuple[Curve, ...]
     out_of_distribution: tuple[OutOfDistribution, ...]
     milliseconds: dict[str, Interval]  # a face: median, fastest, slowest

@@ -40,7 +40,7 @@ def answered() -> AnsweredQuestions:
     return found
 
 
-def told(answered: AnsweredQuestions, gain: float) -> AttributionFigures:
+def figures(answered: AnsweredQuestions, gain: float) -> AttributionFigures:
     """The figures when every answer attributes `gain` times what the rule says."""
     aus, answers = len(CODES), []
     for i, one in enumerate(answered.answers):
@@ -65,13 +65,13 @@ def test_taking_a_smile_away_lowers_valence_and_adding_one_to_sorrow_raises_it()
 
 
 def test_an_attribution_that_is_the_rule_agrees_wholly(answered: AnsweredQuestions) -> None:
-    found = told(answered, 3.0)
+    found = figures(answered, 3.0)
     assert found.signed.value == pytest.approx(1) and found.size.value == pytest.approx(1)
     assert found.ahead.value == pytest.approx(1 - found.gradients.value)
 
 
 def test_the_opposite_of_the_rule_agrees_in_size_alone(answered: AnsweredQuestions) -> None:
-    found = told(answered, -1.0)
+    found = figures(answered, -1.0)
     assert found.signed.value == pytest.approx(-1) and found.size.value == pytest.approx(1)
 
 

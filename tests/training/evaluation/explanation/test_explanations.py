@@ -128,11 +128,11 @@ def test_what_went_worst_is_shown(answered: AnsweredQuestions) -> None:
     count = len(answered.answers)
     columns = {"agreement": np.ones(count), "moved": np.ones(count)}
     columns["moved"][7], columns["agreement"][3] = 0, 0
-    told = examples.choose(answered, columns)
-    failed = [one for one in told if one.failed]
-    assert len(told) - len(failed) == examples.GOOD
+    chosen = examples.choose(answered, columns)
+    failed = [one for one in chosen if one.failed]
+    assert len(chosen) - len(failed) == examples.GOOD
     verdicts = [one.verdict for one in failed]
     assert "the judge sees it move the other way" in verdicts
     assert "the judge sees it move that way, but not turn" in verdicts
-    sheet = examples.as_sheet(told)
-    assert sheet.shape[0] == len(told) * examples.TILE_PX
+    sheet = examples.as_sheet(chosen)
+    assert sheet.shape[0] == len(chosen) * examples.TILE_PX
