@@ -4,7 +4,6 @@ Tests that need a model which knows something use this one, so that none leans o
 weights that are shipped.
 """
 
-import tempfile
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from affect.factory import load_model
 from affect.model import AffectModel
 from tests.support import cartoons
+from tests.support.once import made_once
 from training.database.reader import Database
 from training.evaluation.recognition.card_calibration import CalibrationData, calibrate
 from training.gan import loop
@@ -30,7 +30,10 @@ STRANGER = 10_001  # a person whom training never saw
 @cache
 def run() -> Path:
     """The run folder, calibrated, beside its database `faces`."""
-    folder = Path(tempfile.mkdtemp(prefix="affectgan-trained-"))
+    return made_once("trained", _train) / "run"
+
+
+def _train(folder: Path) -> None:
     data = cartoons.write(folder / "faces")
     config = replace(
         smoke(),
@@ -50,7 +53,6 @@ def run() -> Path:
     model = load_model(folder / "run" / MODEL_FOLDER)
     calibrate(model, CalibrationData(Database.open(data), (), 1_000), np.random.default_rng(0))
     model.save(folder / "run" / MODEL_FOLDER)
-    return folder / "run"
 
 
 @cache

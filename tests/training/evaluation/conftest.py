@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from affect.labels import Vocabulary
+from tests.support.once import made_once
 from training.database.card import DataCard
 from training.database.sample import Sample
 from training.database.writer import DatabaseWriter
@@ -77,9 +78,12 @@ def samples(people: int, states: int) -> list[Sample]:
 
 
 @pytest.fixture(scope="session")
-def drawn_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_database() -> Path:
     """About 600 faces of 150 people."""
-    folder = tmp_path_factory.mktemp("drawn")
+    return made_once("drawn", _write_drawn)
+
+
+def _write_drawn(folder: Path) -> None:
     card = DataCard(
         name="drawn",
         vocabulary=VOCABULARY.aus,
@@ -90,7 +94,6 @@ def drawn_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with DatabaseWriter(folder, card, shard_images=200) as writer:
         for sample in samples(150, 4):
             writer.add(sample)
-    return folder
 
 
 def as_labelled_by_a_teacher(sample: Sample) -> Sample:
@@ -127,8 +130,6 @@ def photograph_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def judge_folder(drawn_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judge_folder(drawn_database: Path) -> Path:
     """A judge that learnt from the drawn faces."""
-    folder = tmp_path_factory.mktemp("judge")
-    train_judge(drawn_database, folder, QUICK_JUDGE)
-    return folder
+    return made_once("judge", lambda folder: train_judge(drawn_database, folder, QUICK_JUDGE))
