@@ -78,7 +78,7 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
 
 
-class SlowLine:
+class SlowProxy:
     """A proxy in front of Redis that passes every answer on `seconds` late.
 
     `asked`: how often something came to be passed on.
@@ -87,7 +87,7 @@ class SlowLine:
     def __init__(self, port: int) -> None:
         self.port, self.seconds, self.url, self.asked = port, 0.0, "", 0
 
-    async def __aenter__(self) -> "SlowLine":
+    async def __aenter__(self) -> "SlowProxy":
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.url = f"redis://127.0.0.1:{self.server.sockets[0].getsockname()[1]}/0"
         return self
@@ -114,18 +114,18 @@ class SlowLine:
 
 
 @dataclass
-class LyingLine:
+class LyingProxy:
     """A proxy in front of Redis that gives `lie`, while there is one, in the place of answers."""
 
     url: str = ""
     lie: bytes = b""
-    lies_told: int = 0
+    lies: int = 0
 
 
 @contextmanager
-def lying_line(port: int) -> Iterator[LyingLine]:
+def lying_proxy(port: int) -> Iterator[LyingProxy]:
     """The proxy, in threads of its own."""
-    line = LyingLine()
+    proxy = LyingProxy()
 
     class Carrier(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -140,8 +140,8 @@ def lying_line(port: int) -> Iterator[LyingLine]:
         def _answer(self, redis: socket.socket) -> None:
             with suppress(OSError):  # either end may leave at any time
                 while answer := redis.recv(65536):
-                    line.lies_told += bool(line.lie)
-                    self.request.sendall(line.lie or answer)
+                    proxy.lies += bool(proxy.lie)
+                    self.request.sendall(proxy.lie or answer)
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
@@ -151,7 +151,7 @@ def lying_line(port: int) -> Iterator[LyingLine]:
             """A connection that ends in the middle is no news here."""
 
     with Server(("127.0.0.1", 0), Carrier) as server:
-        line.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+        proxy.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield line
+        yield proxy
         server.shutdown()

@@ -104,21 +104,24 @@ def import_database(
     with locked(out, DataError):
         DatabaseWriter(out, card)  # says at once when the folder cannot be written
         _same_settings(out, settings)
-        report = _import(source, out, card, cropping, splits, workers, shard_lines)
+        target = _Target(out, card, cropping, splits)
+        report = _import(source, target, workers, shard_lines)
     if not report.kept:
         raise DataError(f"nothing of {source.root} could be used:\n{report.table()}")
     return report
 
 
-def _import(
-    source: Source,
-    out: Path,
-    card: DataCard,
-    cropping: Cropping,
-    splits: str,
-    workers: int,
-    shard_lines: int,
-) -> ImportReport:
+@dataclass(frozen=True)
+class _Target:
+    """The folder that a set is imported into, and how its pictures are cut and divided."""
+
+    out: Path
+    card: DataCard
+    cropping: Cropping
+    splits: str
+
+
+def _import(source: Source, target: _Target, workers: int, shard_lines: int) -> ImportReport:
     total, units = survey(source.items())
     items = (
         replace(item, unit=units.get(item.unit, item.unit)) if isinstance(item, Record) else item
@@ -126,29 +129,20 @@ def _import(
     )
     report = ImportReport(remarks=source.remarks())
     with tqdm(total=total, unit="line", desc=f"import {source.name}") as bar:
-        for part in _shards(out, card, _chunks(items, shard_lines), cropping, splits, workers):
+        for part in _shards(target, _chunks(items, shard_lines), workers):
             report.add(part)
             bar.update(part.read)
-    _write_refused(out / REFUSED_FILE, report)
+    _write_refused(target.out / REFUSED_FILE, report)
     return report
 
 
-def import_shard(
-    out: Path,
-    card: DataCard,
-    number: int,
-    first: int,
-    items: Sequence[Item],
-    cropping: Cropping,
-    splits: str,
-) -> ImportReport:
+def _import_shard(target: _Target, number: int, first: int, items: Sequence[Item]) -> ImportReport:
     """Make one shard and its report."""
+    out, card = target.out, target.card
     report, vocabulary = ImportReport(read=len(items)), Vocabulary(card.vocabulary)
     with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
         for place, item in enumerate(items, start=first):
-            made = sample_of(
-                item, f"{card.name}-{place:09d}", vocabulary, card.sources[0], cropping, splits
-            )
+            made = _sample_of(item, f"{card.name}-{place:09d}", target)
             if isinstance(made, Sample):
                 writer.add(made)
                 report.kept += 1
@@ -169,9 +163,7 @@ def import_shard(
     return report
 
 
-def sample_of(
-    item: Item, key: str, vocabulary: Vocabulary, source: str, cropping: Cropping, splits: str
-) -> Sample | tuple[str, str, str]:
+def _sample_of(item: Item, key: str, target: _Target) -> Sample | tuple[str, str, str]:
     """The sample that an item becomes, or (where, kind, reason) of its refusal."""
     if isinstance(item, Refusal):
         return (item.where, "line not understood", item.reason)
@@ -179,7 +171,7 @@ def sample_of(
     if item.annotated and not known:
         return (item.where, NO_LABEL, f"all of {', '.join(item.labels) or 'nothing'}")
     try:
-        image = cropping.crop(item)
+        image = target.cropping.crop(item)
     except NoFaceError as error:
         return (
             item.where,
@@ -188,22 +180,24 @@ def sample_of(
         )
     except ImageError as error:
         return (item.where, error.title.lower(), f"{item.picture.name}: {error.detail}")
-    unit = item.unit or item.video or item.identity or key
+    unit, source = item.unit or item.video or item.identity or key, target.card.sources[0]
     return Sample(
         key=key,
         image=image,
-        labels=vocabulary.row(known),
+        labels=Vocabulary(target.card.vocabulary).row(known),
         source=source,
         identity=item.identity,
         video=item.video,
         groups=item.groups,
         truth={"picture": item.picture.name} | item.truth,
-        assigned=TEST
-        if splits == TEST
-        else official_split(source, unit, item.official)
-        if splits == OFFICIAL
-        else split_of(source, unit),
+        assigned=_split(target.splits, source, unit, item.official),
     )
+
+
+def _split(splits: str, source: str, unit: str, official: str) -> str:
+    if splits == TEST:
+        return TEST
+    return official_split(source, unit, official) if splits == OFFICIAL else split_of(source, unit)
 
 
 def official_split(source: str, unit: str, official: str) -> str:
@@ -256,27 +250,20 @@ def _chunks(items: Iterator[Item], size: int) -> Iterator[tuple[int, list[Item]]
 
 
 def _shards(
-    out: Path,
-    card: DataCard,
-    chunks: Iterable[tuple[int, Sequence[Item]]],
-    cropping: Cropping,
-    splits: str,
-    workers: int,
+    target: _Target, chunks: Iterable[tuple[int, Sequence[Item]]], workers: int
 ) -> Iterator[ImportReport]:
     """Reports of all shards in order; what is there already is not made again."""
     if workers == 1:
         for number, (first, items) in enumerate(chunks):
-            yield _finished(out, number) or import_shard(
-                out, card, number, first, items, cropping, splits
-            )
+            yield _finished(target.out, number) or _import_shard(target, number, first, items)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ahead: deque[ImportReport | Future[ImportReport]] = deque()
         try:
             for number, (first, items) in enumerate(chunks):
                 ahead.append(
-                    _finished(out, number)
-                    or pool.submit(import_shard, out, card, number, first, items, cropping, splits)
+                    _finished(target.out, number)
+                    or pool.submit(_import_shard, target, number, first, items)
                 )
                 while len(ahead) > 2 * workers:
                     yield _result(ahead.popleft())

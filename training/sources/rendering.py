@@ -108,7 +108,7 @@ def _render(
         unit="img",
         desc="render",
     ) as bar:
-        for count, memory in _work(folder, card, todo, twins, change, workers):
+        for count, memory in _work(folder, card, todo, change, workers):
             drawn += count
             peak = max(peak, memory)
             bar.update(count)
@@ -119,13 +119,12 @@ def _work(
     folder: Path,
     card: DataCard,
     todo: list[tuple[int, int, int]],
-    twins: int,
     change: tuple[str, ...] | None,
     workers: int,
 ) -> Iterator[tuple[int, int]]:
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(render_shard, folder, card, *shard, twins, change) for shard in todo]
+        futures = [pool.submit(_render_shard, folder, card, shard, change) for shard in todo]
         try:
             for future in futures:
                 yield future.result()
@@ -134,24 +133,21 @@ def _work(
             raise
 
 
-def render_shard(
-    folder: Path,
-    card: DataCard,
-    number: int,
-    first: int,
-    groups: int,
-    twins: int,
-    change: tuple[str, ...] | None = None,
+def _render_shard(
+    folder: Path, card: DataCard, shard: tuple[int, int, int], change: tuple[str, ...] | None
 ) -> tuple[int, int]:
-    """Render one shard; returns its pictures and the worker's peak memory in bytes."""
+    """Render the shard (its number, first group, groups); returns its pictures and the worker's
+    peak memory in bytes.
+    """
     import cv2
 
     from training.sources.rendered import pairs, samples
 
     cv2.setNumThreads(1)
-    assert card.seed is not None
+    assert card.seed is not None and card.twins is not None
+    number, first, groups = shard
     where = {"seed": card.seed, "first": first, "count": groups, "size_px": card.image_px}
-    drawn = samples(**where, twins=twins) if change is None else pairs(**where, change=change)
+    drawn = samples(**where, twins=card.twins) if change is None else pairs(**where, change=change)
     count = 0
     with DatabaseWriter(folder, card, shard_images=2**31, first_shard=number) as writer:
         for sample in drawn:

@@ -7,7 +7,7 @@ photographs only those that are known to show people at rest help to fit, and of
 training split.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -27,7 +27,7 @@ from training.database.annotations import (
 from training.database.card import DataCard, DataError
 from training.database.copying import samples
 from training.database.reader import Database
-from training.database.sample import SPLITS, TRAIN
+from training.database.sample import SPLITS, TRAIN, Sample
 from training.database.writer import DatabaseWriter, written_shards
 from training.renderer.affect_rule import affect_of
 from training.teacher.expression import ExpressionOfAus
@@ -111,7 +111,9 @@ def teach_photographs(request: Request) -> TeachingReport:
         labels = mixed(labels, _readings(request.student, people.images, targets), targets)
     expression = ExpressionOfAus.fit(renders)
     card = _card(photos.card, renders, request, int(fitted_on.sum()), len(train.points))
-    _write(photos, card, request.out, people, labels, targets, teacher, expression)
+    with DatabaseWriter(request.out, card) as writer:
+        for sample in _labelled(photos, people, labels, teacher, expression):
+            writer.add(sample)
     return _report(photos, renders.card.positive_intensity, people, labels, teacher)
 
 
@@ -238,31 +240,28 @@ def _card(
     )
 
 
-def _write(
+def _labelled(
     photos: Database,
-    card: DataCard,
-    out: Path,
     people: MeshRows,
     labels: Labels,
-    targets: Targets,
     teacher: Teacher,
     expression: "ExpressionOfAus | None",
-) -> None:
+) -> Iterator[Sample]:
+    """All photographs, those with a mesh labelled."""
     rows = {key: row for row, key in enumerate(people.keys)}
-    unknown = np.full(len(targets.aus) + 2, np.nan, np.float32)
-    with DatabaseWriter(out, card) as writer:
-        for sample in samples(photos):
-            row = rows.get(sample.key)
-            made = replace(sample, image=_lossless(sample.image), labels=unknown)
-            if row is not None:
-                values = labels.values[row]
-                made = replace(
-                    made,
-                    labels=values[: len(unknown)].round(DECIMALS).astype(np.float32),
-                    truth=made.truth
-                    | truth_of(values, labels.confidence[row], teacher, expression),
-                )
-            writer.add(made)
+    unknown = np.full(len(teacher.targets.aus) + 2, np.nan, np.float32)
+    for sample in samples(photos):
+        row = rows.get(sample.key)
+        made = replace(sample, image=_lossless(sample.image), labels=unknown)
+        if row is not None:
+            values = labels.values[row]
+            truth = truth_of(values, labels.confidence[row], teacher, expression)
+            made = replace(
+                made,
+                labels=values[: len(unknown)].round(DECIMALS).astype(np.float32),
+                truth=made.truth | truth,
+            )
+        yield made
 
 
 def truth_of(

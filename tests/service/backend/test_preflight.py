@@ -102,7 +102,7 @@ from pathlib import Path
 from service.backend.torchserve_process import TorchServeProcess
 
 async def main():
-    async with TorchServeProcess(Path(sys.argv[1])) as server:
+    async with TorchServeProcess(Path(sys.argv[1]), start_seconds=240) as server:
         print("ready", flush=True)
 
 asyncio.run(main())

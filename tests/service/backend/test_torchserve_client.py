@@ -57,7 +57,7 @@ class Live:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def live(models: Path) -> AsyncIterator[Live]:
     async with (
-        TorchServeProcess(models) as server,
+        TorchServeProcess(models, start_seconds=LIMIT_SECONDS) as server,
         TorchServeBackend.from_folder(models, server.inference, server.management) as backend,
     ):
         backend.restart_seconds = LIMIT_SECONDS  # a busy machine restarts it in its own time

@@ -27,7 +27,7 @@ from pathlib import Path
 from service.backend.torchserve_process import TorchServeProcess
 
 async def main():
-    async with TorchServeProcess(Path(sys.argv[1])) as server:
+    async with TorchServeProcess(Path(sys.argv[1]), start_seconds=240) as server:
         print(server.folder, flush=True)
         await asyncio.Event().wait()
 
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def server(models: Path) -> AsyncIterator[TorchServeProcess]:
-    async with TorchServeProcess(models) as server:
+    async with TorchServeProcess(models, start_seconds=LIMIT_SECONDS) as server:
         yield server
 
 
@@ -130,7 +130,7 @@ async def test_a_dead_front_end_is_replaced(server: TorchServeProcess) -> None:
 
 
 async def test_no_process_and_no_file_is_left_after_leaving(models: Path) -> None:
-    async with TorchServeProcess(models) as server:
+    async with TorchServeProcess(models, start_seconds=LIMIT_SECONDS) as server:
         process = front_end(server.folder)
         assert process is not None
         family = [process, *process.children(recursive=True)]
@@ -187,7 +187,7 @@ async def test_a_model_that_does_not_load_is_shown_with_its_traceback(
     altered_archive(
         archive_of(folder, "explain"), "weights.safetensors", lambda old: old[:-4] + b"\1\1\1\1"
     )
-    server = TorchServeProcess(folder)
+    server = TorchServeProcess(folder, start_seconds=LIMIT_SECONDS)
     with pytest.raises(TorchServeError) as raised:
         await server.__aenter__()
     reason, traceback = str(raised.value).split("\n", 1)

@@ -82,7 +82,7 @@ async def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Asy
     folder = copied(models, tmp_path_factory.mktemp("hanging"))
     hanging(folder, folder / "hang")
     async with (
-        TorchServeProcess(folder) as server,
+        TorchServeProcess(folder, start_seconds=LIMIT_SECONDS) as server,
         TorchServeBackend.from_folder(folder, server.inference, server.management) as backend,
     ):
         backend.restart_seconds = LIMIT_SECONDS  # a busy machine restarts it in its own time

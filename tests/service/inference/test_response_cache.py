@@ -30,7 +30,7 @@ from service.settings import Settings
 from service.storage.redis import PAUSE_SECONDS, Redis
 from tests.support.gateway import Gateway, Reply, open_gateway, serve
 from tests.support.pictures import encoded
-from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
+from tests.support.redis_server import TIMEOUT, RedisServer, SlowProxy, failures
 from tests.support.tiny import tiny_card
 from tests.support.waiting import Clock, until
 
@@ -408,29 +408,29 @@ async def test_a_list_in_the_place_of_a_result_is_a_miss(redis_server: RedisServ
 
 
 async def test_quota_and_answer_are_asked_in_one_go(redis_server: RedisServer) -> None:
-    async with SlowLine(redis_server.port) as line:
+    async with SlowProxy(redis_server.port) as proxy:
         settings = Settings(
-            redis_url=line.url,
+            redis_url=proxy.url,
             redis_timeout_seconds=TIMEOUT,
             cache_bytes=1 << 20,
             cache_secret=SECRET,
             quota_requests=100,
         )
-        questions = await asyncio.to_thread(questions_a_request, settings, redis_server, line)
+        questions = await asyncio.to_thread(questions_a_request, settings, redis_server, proxy)
         assert questions[1:] == [2, 2]  # the first connects
 
 
-def questions_a_request(settings: Settings, server: RedisServer, line: SlowLine) -> list[int]:
+def questions_a_request(settings: Settings, server: RedisServer, proxy: SlowProxy) -> list[int]:
     """How often Redis is asked for each of three different requests, and their answers stored."""
     questions = []
     with SyncClient.from_url(server.url) as client, open_gateway(settings) as gateway:
         for shade in range(3):
-            before = line.asked
+            before = proxy.asked
             reply = gateway.post("/v1/predict", crop(shade))
             assert status(reply) == "AffectGAN; fwd=miss" and reply.headers["RateLimit"]
             # The answer is written afterwards, when nobody waits for it.
             until(lambda: len(client.keys("affectgan:cache:*")) > shade)  # noqa: B023
-            questions.append(line.asked - before)
+            questions.append(proxy.asked - before)
     return questions
 
 

@@ -16,7 +16,7 @@ from tests.support.jobs import (
     redis_settings,
     start_job,
 )
-from tests.support.redis_server import RedisServer, lying_line
+from tests.support.redis_server import RedisServer, lying_proxy
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -79,15 +79,15 @@ def test_whatever_redis_answers_no_request_fails_and_a_worker_takes_the_next_job
         jobs_key=JOBS_KEY, cache_bytes=2**20, cache_secret="x" * 32, quota_requests=10_000
     )
     with (
-        lying_line(redis_server.port) as line,
-        open_gateway(settings.model_copy(update={"redis_url": SecretStr(line.url)})) as gateway,
+        lying_proxy(redis_server.port) as proxy,
+        open_gateway(settings.model_copy(update={"redis_url": SecretStr(proxy.url)})) as gateway,
     ):
-        line.lie = lie
-        until(lambda: line.lies_told > 2)
+        proxy.lie = lie
+        until(lambda: proxy.lies > 2)
         for headers in ({}, {"Idempotency-Key": "one"}, {"Idempotency-Key": "two", **ASYNC}):
             assert gateway.post("/v1/predict", FIVE_PICTURES, **headers).status in (200, 202, 503)
         assert gateway.get("/v1/jobs/x").status in (404, 503)
-        line.lie = b""
+        proxy.lie = b""
         until(lambda: job_is_done(gateway))
         assert gateway.get("/readyz").status == 200
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis as Client
 
 from service.observability.metrics import Metrics
 from service.storage.redis import PAUSE_SECONDS, Redis, RedisUnavailable
-from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
+from tests.support.redis_server import TIMEOUT, RedisServer, SlowProxy, failures
 from tests.support.waiting import Clock
 
 pytestmark = pytest.mark.processes
@@ -67,13 +67,13 @@ async def test_an_answer_that_comes_late_is_not_taken_for_the_next_one(
     redis_server: RedisServer,
 ) -> None:
     clock = Clock()
-    async with SlowLine(redis_server.port) as line:
-        redis = Redis(line.url, Metrics(), timeout_seconds=TIMEOUT, clock=clock)
+    async with SlowProxy(redis_server.port) as proxy:
+        redis = Redis(proxy.url, Metrics(), timeout_seconds=TIMEOUT, clock=clock)
         assert await redis.execute("test", ping)
         # It stops waiting; the answer comes, to nobody.
-        redis.timeout_seconds, line.seconds = 0.1, 0.5
+        redis.timeout_seconds, proxy.seconds = 0.1, 0.5
         assert await refused(redis) == "slow"
-        redis.timeout_seconds, line.seconds = TIMEOUT, 0.0
+        redis.timeout_seconds, proxy.seconds = TIMEOUT, 0.0
         clock.now += PAUSE_SECONDS + 0.1
         assert await redis.execute("test", lambda client: client.echo("now")) == b"now"
         await redis.close()

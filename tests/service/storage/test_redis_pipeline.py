@@ -6,7 +6,7 @@ import pytest
 
 from service.observability.metrics import Metrics
 from service.storage.redis import PAUSE_SECONDS, Redis, RedisUnavailable
-from tests.support.redis_server import TIMEOUT, RedisServer, SlowLine, failures
+from tests.support.redis_server import TIMEOUT, RedisServer, SlowProxy, failures
 from tests.support.waiting import Clock
 
 pytestmark = pytest.mark.processes
@@ -18,18 +18,18 @@ async def echoed(redis: Redis, *texts: str) -> list[bytes]:
 
 
 async def test_what_is_asked_together_goes_together(redis_server: RedisServer) -> None:
-    async with SlowLine(redis_server.port) as line:
-        redis = Redis(line.url, Metrics(), timeout_seconds=TIMEOUT)
+    async with SlowProxy(redis_server.port) as proxy:
+        redis = Redis(proxy.url, Metrics(), timeout_seconds=TIMEOUT)
         await echoed(redis, "connected")
-        before, line.seconds = line.asked, 0.1
+        before, proxy.seconds = proxy.asked, 0.1
         first = asyncio.create_task(echoed(redis, "a", "b"))
-        while line.asked == before:
+        while proxy.asked == before:
             await asyncio.sleep(0)
         # While the first two are under way:
         others = await asyncio.gather(*(echoed(redis, str(number)) for number in range(50)))
         assert await first == [b"a", b"b"]
         assert others == [[str(number).encode()] for number in range(50)]
-        assert line.asked == before + 2
+        assert proxy.asked == before + 2
         await redis.close()
 
 
