@@ -19,7 +19,8 @@ from skimage.data import astronaut
 from tritonclient import http as triton
 
 from tests.support.gateway_process import serving
-from tests.support.programs import LIMIT_SECONDS, output
+from tests.support.programs import output
+from tests.support.waiting import LIMIT_SECONDS
 from training.database.reader import Database
 
 pytestmark = pytest.mark.processes

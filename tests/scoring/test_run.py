@@ -15,7 +15,7 @@ from affect.local.table import columns
 from tests.scoring.conftest import FRAMES, Run
 from tests.support.tables import rows_of
 from tests.support.tiny import tiny_card
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT_SECONDS, until
 
 pytestmark = pytest.mark.processes
 
@@ -104,7 +104,7 @@ class Killable:
 
     def stop(self, number: int) -> str:
         self.process.send_signal(number)
-        return self.process.communicate(timeout=60)[1]
+        return self.process.communicate(timeout=LIMIT_SECONDS)[1]
 
 
 @pytest.fixture
@@ -119,12 +119,12 @@ def test_a_killed_run_goes_on_to_the_same_table(
 ) -> None:
     out = tmp_path / "t.csv"
     killed = Killable(long_clip, out, model_folder)
-    until(lambda: killed.parts() > 0, 120)
+    until(lambda: killed.parts() > 0)
     killed.stop(signal.SIGKILL)
     again = Killable(long_clip, out, model_folder)
     assert "--resume" in again.process.communicate()[1] and again.process.returncode == 1
     after = Killable(long_clip, out, model_folder, "--resume")
-    assert after.process.wait(120) == 0 and rows_of(out) == whole
+    assert after.process.wait(LIMIT_SECONDS) == 0 and rows_of(out) == whole
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -133,13 +133,13 @@ def test_a_stopped_run_leaves_a_valid_table_and_goes_on(
 ) -> None:
     out = tmp_path / f"t.{suffix}"
     stopped = Killable(long_clip, out, model_folder)
-    until(lambda: stopped.parts() > 0, 120)
+    until(lambda: stopped.parts() > 0)
     said = stopped.stop(signal.SIGINT)
     assert stopped.process.returncode == 130 and "--resume goes on" in said
     frames = _frames(out)
     assert 0 < len(frames) < len(whole) and frames == list(range(len(frames)))
     after = Killable(long_clip, out, model_folder, "--resume")
-    assert after.process.wait(120) == 0 and _frames(out) == list(range(len(whole)))
+    assert after.process.wait(LIMIT_SECONDS) == 0 and _frames(out) == list(range(len(whole)))
 
 
 def test_another_command_does_not_go_on_with_it(
@@ -147,7 +147,7 @@ def test_another_command_does_not_go_on_with_it(
 ) -> None:
     out = tmp_path / "t.csv"
     killed = Killable(long_clip, out, model_folder)
-    until(lambda: killed.parts() > 0, 120)
+    until(lambda: killed.parts() > 0)
     killed.stop(signal.SIGKILL)
     other = Killable(long_clip, out, model_folder, "--resume", "--every", "2")
     assert "another every (1, now 2)" in other.process.communicate()[1]
@@ -158,14 +158,14 @@ def test_whoever_dies_is_replaced(
 ) -> None:
     out = tmp_path / "t.csv"
     running = Killable(long_clip, out, model_folder)
-    until(lambda: running.parts() > 0, 120)
+    until(lambda: running.parts() > 0)
     readers = [
         child
         for child in psutil.Process(running.process.pid).children()
         if "spawn_main" in " ".join(child.cmdline())
     ]
     readers[0].kill()
-    assert running.process.wait(120) == 0 and rows_of(out) == whole
+    assert running.process.wait(LIMIT_SECONDS) == 0 and rows_of(out) == whole
 
 
 def _frames(path: Path) -> list[int]:

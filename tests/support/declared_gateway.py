@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.gateway_process import status
-from tests.support.programs import LIMIT_SECONDS, Program, started
-from tests.support.waiting import until
+from tests.support.programs import Program, started
+from tests.support.waiting import LIMIT_SECONDS, until
 
 SERVER = """
 import asyncio, sys

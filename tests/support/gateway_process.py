@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.support.programs import LIMIT_SECONDS, Program, command, started
-from tests.support.waiting import until
+from tests.support.programs import Program, command, started
+from tests.support.waiting import LIMIT_SECONDS, until
 
 # Run with the folder of a file called "hold" and a number: so many requests to predict are
 # answered, the others wait as long as the file is there.

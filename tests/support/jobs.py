@@ -28,7 +28,7 @@ def start_job(
     return reply.headers["Location"]
 
 
-def finished_job(gateway: Gateway, path: str, seconds: float = 30.0) -> Any:
+def finished_job(gateway: Gateway, path: str) -> Any:
     """The document of a job, once it is over."""
-    until(lambda: gateway.get(path).json["status"] not in ("queued", "running"), seconds)
+    until(lambda: gateway.get(path).json["status"] not in ("queued", "running"))
     return gateway.get(path).json

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
-# Of starts and stops, on a machine however busy: reached only by what hangs.
-LIMIT_SECONDS = 240
 
 
 def command(*arguments: object) -> list[str]:

@@ -32,8 +32,8 @@ from service.settings import Settings
 from tests.support.archives import altered_archive, copied
 from tests.support.gateway import open_gateway
 from tests.support.tiny import tiny_model
+from tests.support.waiting import LIMIT_SECONDS
 
-LIMIT_SECONDS = 240.0
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 CROPS = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), dtype=np.uint8)
 

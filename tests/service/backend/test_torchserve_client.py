@@ -34,8 +34,8 @@ from service.backend.interface import (
 from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_process import TorchServeProcess
 from tests.support.tiny import tiny_card, tiny_model
+from tests.support.waiting import LIMIT_SECONDS
 
-LIMIT_SECONDS = 240.0  # reached only by what hangs, on a machine however busy
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 
 

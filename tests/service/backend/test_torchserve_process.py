@@ -19,8 +19,8 @@ from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_management import connect, has_ready_worker
 from service.backend.torchserve_process import FOLDER_PREFIX, TorchServeProcess
 from tests.support.archives import altered_archive, copied
+from tests.support.waiting import LIMIT_SECONDS
 
-LIMIT_SECONDS = 240.0  # reached only by what hangs, on a machine however busy
 HOLDER = """
 import asyncio, sys
 from pathlib import Path

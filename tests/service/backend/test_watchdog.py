@@ -26,8 +26,8 @@ from service.backend.torchserve_management import list_workers
 from service.backend.torchserve_process import TorchServeProcess
 from service.backend.watchdog import FAILURES, POLL_SECONDS, Watchdog
 from tests.support.archives import altered_archive, copied
+from tests.support.waiting import LIMIT_SECONDS
 
-LIMIT_SECONDS = 240.0  # reached only by what hangs, on a machine however busy
 IDLE_SECONDS = 1.5  # of the watchdog here, so that a test need not wait for five
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 JOB, BIG = (PredictRequest(np.zeros((n, 32, 32, 3), dtype=np.uint8)) for n in (2, 1024))

@@ -15,9 +15,9 @@ from fastapi import FastAPI
 from service.cli.serve import serve
 from service.cli.server import GatewayServer, listen
 from service.settings import check_names
-from tests.support.programs import LIMIT_SECONDS, command, started
+from tests.support.programs import command, started
 from tests.support.tiny import tiny_run
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT_SECONDS, until
 from training.archive import write_archives
 
 pytestmark = pytest.mark.processes

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.support.waiting import LIMIT_SECONDS
 from training.gan.checkpoint import CHECKPOINT_FILE
 
 pytestmark = pytest.mark.processes
@@ -54,7 +55,7 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_that_was_not(
     script = tmp_path / "begin.py"
     script.write_text(BEGIN)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert _process(script, faces_of_made_people, whole).wait(120) == 0
+    assert _process(script, faces_of_made_people, whole).wait(LIMIT_SECONDS) == 0
     chance = np.random.default_rng(0)
     while_saving = 0
     for kill in range(KILLS):
@@ -69,7 +70,7 @@ def test_a_run_killed_again_and_again_ends_with_the_bits_of_one_that_was_not(
         process.wait()
         while_saving += half.exists()
     assert while_saving, "no kill met a checkpoint that was being written"
-    assert _process(script, faces_of_made_people, killed).wait(120) == 0, (
+    assert _process(script, faces_of_made_people, killed).wait(LIMIT_SECONDS) == 0, (
         tmp_path / "killed.txt"
     ).read_text()[-3000:]
     one, other = (load_file(run / "model" / "weights.safetensors") for run in (whole, killed))
@@ -81,10 +82,10 @@ def _mark(path: Path) -> int:
 
 
 def _wait(condition: object, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + LIMIT_SECONDS
     while not condition():  # type: ignore[operator]
         assert process.poll() is None, (
             "the run ended before it could be killed: give it more pictures"
         )
-        assert time.monotonic() < end, "no checkpoint within 60 s"
+        assert time.monotonic() < end, "no checkpoint came"
         time.sleep(0.0005)
