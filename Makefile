@@ -52,8 +52,8 @@ vendor:
 		directives/live.js directives/repeat.js $(CURDIR)/service/page/vendor/lit-html/
 	git diff --exit-code --stat service/page/vendor
 
-# Two processes: most tests wait for a process of their own most of the time.
-TEST_PROCESSES ?= 2
+# Three processes, also on two cores: many tests wait for a process of their own.
+TEST_PROCESSES ?= 3
 test: lint
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
