@@ -22,7 +22,7 @@ THIN_SUPPORT = 0.02
 POOR_RECONSTRUCTION = 0.95  # percentile
 OUTSIDE = 0.35  # share of the change
 SIDE_EFFECTS = 4  # labels changed beside the asked
-NOBODY_ASKED = "nobody independent was asked"
+NO_JUDGE = "nobody independent was asked"
 HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
 
 Levels = Mapping[TrustName, TrustLevel]
@@ -55,9 +55,9 @@ def trust(evidence: Evidence, levels: Levels) -> TrustVerdict:
     """As the card's levels have it."""
     # skin, age or shape may well be what was changed
     expression = evidence.family == "expression"
-    kept = evidence.scores if expression else {**evidence.scores, "identity": 1.0}
-    serious = [text for text, holds in _serious(evidence.valid, kept) if holds]
-    mild = [*evidence.outside, *(text for text, holds in _mild(kept) if holds)]
+    complete = evidence.scores if expression else {**evidence.scores, "identity": 1.0}
+    serious = [text for text, holds in _serious(evidence.valid, complete) if holds]
+    mild = [*evidence.outside, *(text for text, holds in _mild(complete) if holds)]
     what = "the person" if expression else "the expression"
     doubts = [*serious, *mild] or [
         f"the question is met, {what} is kept, and slight noise does not undo it"
@@ -66,7 +66,7 @@ def trust(evidence: Evidence, levels: Levels) -> TrustVerdict:
     in_domain = expression and not evidence.outside and _by_the_rule(evidence.scores)
     level = "low" if serious else _level(score, in_domain, levels) if expression else "medium"
     return TrustVerdict(
-        level, score, in_domain, (*doubts, _heard(evidence.agreement, evidence.family))
+        level, score, in_domain, (*doubts, _judge_clause(evidence.agreement, evidence.family))
     )
 
 
@@ -104,9 +104,9 @@ def _by_the_rule(scores: Mapping[str, float]) -> bool:
     return scores.get("rule", 1.0) >= HOLDS and not scores.get("bystanders", 0.0)
 
 
-def _heard(agreement: JudgeAgreement | None, family: Family) -> str:
+def _judge_clause(agreement: JudgeAgreement | None, family: Family) -> str:
     if agreement is None:
-        return NOBODY_ASKED
+        return NO_JUDGE
     seen = f"({agreement.before:.2f} to {agreement.after:.2f})"
     if family == "nuisance":
         own = f"an independent judge does not follow {seen}: the weakness is this model's own"

@@ -93,12 +93,12 @@ def visit(browser: Browser, url: str, **options: Any) -> Iterator[Visit]:
     tab = Visit(context.new_page(), url)
     tab.page.on("request", lambda request: tab.requests.append(request.url))
     tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.page.on("console", lambda message: _heard(tab, message.type, message.text))
+    tab.page.on("console", lambda message: _record(tab, message.type, message.text))
     yield tab
     context.close()
 
 
-def _heard(tab: Visit, kind: str, text: str) -> None:
+def _record(tab: Visit, kind: str, text: str) -> None:
     if kind == "error" and "Failed to load resource" not in text:  # a refusal is no fault
         tab.complaints.append(text)
 

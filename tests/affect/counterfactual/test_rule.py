@@ -71,5 +71,5 @@ def test_an_answer_says_how_much_of_it_the_rule_explains() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     (found,) = explain(_model(), crops, [CounterfactualQuestion("valence", 0.9)])
     assert isinstance(found, Explanation)
-    told = "By the rule that the model learnt from" in found.sentence
-    assert told == (found.scores["rule"] < 0.5)
+    said = "By the rule that the model learnt from" in found.sentence
+    assert said == (found.scores["rule"] < 0.5)

@@ -45,8 +45,8 @@ def test_a_try_that_falls_short_says_so() -> None:
 
 
 def test_movements_that_do_not_make_valence_are_named_in_the_sentence() -> None:
-    told = verbalization.shortcut_sentence("valence", 0.1, [("AU43", 0.1, 0.7)])
-    assert told == (
+    text = verbalization.shortcut_sentence("valence", 0.1, [("AU43", 0.1, 0.7)])
+    assert text == (
         " By the rule that the model learnt from, these movements make only 10% of it. "
         "AU43 (eyes closed) rises by 0.60, which has no part in valence."
     )

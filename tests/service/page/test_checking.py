@@ -4,10 +4,14 @@ import base64
 import json
 from pathlib import Path
 
+import pytest
+
 from affect.images import encode
 from tests.support.browser import EXAMPLES, Visit
 from tests.support.gateway import Gateway
 from tests.support.pictures import FACE
+
+pytestmark = pytest.mark.processes
 
 PAGE = Path(__file__).parents[3] / "service" / "page"
 
@@ -29,17 +33,17 @@ def _drawn(gateway: Gateway, folder: Path) -> Path:
 def test_what_was_drawn_here_is_said_with_signer_model_and_deed(
     tab: Visit, gateway: Gateway, tmp_path: Path
 ) -> None:
-    told = _checked(tab, _drawn(gateway, tmp_path))
-    assert "Made here" in told and "Signed by AffectGAN development certificate" in told
-    assert "names the model affectgan 1.0" in told and "drawn from nothing" in told
+    text = _checked(tab, _drawn(gateway, tmp_path))
+    assert "Made here" in text and "Signed by AffectGAN development certificate" in text
+    assert "names the model affectgan 1.0" in text and "drawn from nothing" in text
 
 
 def test_a_plain_picture_is_unknown_and_its_lack_of_marks_is_named(
     tab: Visit, tmp_path: Path
 ) -> None:
     (tmp_path / "plain.png").write_bytes(encode(FACE))
-    told = _checked(tab, tmp_path / "plain.png", "/?lang=de#check")
-    assert "Unbekannt" in told and "nicht signiert" in told and "kein Kennzeichen zu finden" in told
+    text = _checked(tab, tmp_path / "plain.png", "/?lang=de#check")
+    assert "Unbekannt" in text and "nicht signiert" in text and "kein Kennzeichen zu finden" in text
 
 
 def test_a_bad_file_is_said_and_the_next_is_checked(tab: Visit, tmp_path: Path) -> None:

@@ -88,8 +88,8 @@ def measure_domain(
     trust = np.array([one.trust for one in answered.answers])
 
     def mean(values: Floats, among: NDArray[np.bool_] | None = None) -> Interval:
-        kept = values if among is None else np.where(among, values, np.nan)
-        return mean_interval(kept, weights)
+        chosen = values if among is None else np.where(among, values, np.nan)
+        return mean_interval(chosen, weights)
 
     return DomainFigures(
         on=found.on,

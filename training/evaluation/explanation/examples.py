@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from affect.counterfactual import Explanation
-from affect.counterfactual.trust import NOBODY_ASKED
+from affect.counterfactual.trust import NO_JUDGE
 from training.evaluation.core.predictions import U8, Floats
 from training.evaluation.explanation.questions import AnsweredQuestions
 
@@ -76,7 +76,7 @@ def _example(
         [answered.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
     )
     # here the judge is asked afterwards: see the verdict
-    reasons = tuple(reason for reason in one.reasons if reason != NOBODY_ASKED)
+    reasons = tuple(reason for reason in one.reasons if reason != NO_JUDGE)
     return ExplanationExample(
         pictures,
         one.sentence,
