@@ -139,7 +139,8 @@ def merged_card(
         vocabulary = vocabulary.union(Vocabulary(card.vocabulary))
     by_licence: dict[str, list[str]] = {}
     for card in cards:
-        by_licence.setdefault(card.licence, []).extend(card.sources)
+        for sources, licence in _licences(card):
+            by_licence.setdefault(licence, []).extend(sources)
     return DataCard(
         name=name or "+".join(card.name for card in cards),
         vocabulary=vocabulary.aus,
@@ -158,6 +159,14 @@ def merged_card(
         ),
         labelled="; ".join(dict.fromkeys(card.labelled for card in cards if card.labelled)),
     )
+
+
+def _licences(card: DataCard) -> list[tuple[Sequence[str], str]]:
+    """Sources and their licence: of a merged set, which names its sources, each by itself."""
+    parts = [part.partition(": ") for part in card.licence.split("; ")]
+    if all(set(named.split(", ")) <= set(card.sources) for named, _, _ in parts):
+        return [(named.split(", "), licence) for named, _, licence in parts]
+    return [(card.sources, card.licence)]
 
 
 def rescale(intensity: NDArray[np.float32], start: float, goal: float) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.made_database import card, make
 from training.database.card import DataError
-from training.database.merging import balance, merge_databases, rescale
+from training.database.merging import balance, merge_databases, merged_card, rescale
 from training.database.reader import Database
 from training.database.sample import SPLITS, split_of
 from training.database.stream import Stream
@@ -39,6 +39,12 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return make(tmp_path / "aus", card("AU1", "AU12", source="aus"), aus), make(
         tmp_path / "va", card(source="va"), affect
     )
+
+
+def test_a_merge_of_merges_names_each_source_and_licence_once(two: tuple[Path, Path]) -> None:
+    first, second = (Database.open(folder).card for folder in two)
+    once = merged_card([first, second])
+    assert merged_card([once, first, once]).licence == once.licence
 
 
 def test_a_picture_in_both_gets_the_labels_of_both(two: tuple[Path, Path], tmp_path: Path) -> None:
