@@ -35,6 +35,9 @@ LIMITS = (
     "inferring emotions at work and in education, and other emotion recognition is "
     "high-risk (Annex III)",
     "Arousal from still pictures is weakly supported in the literature",
+    "Pictures drawn with it are marked by signed claims, which any re-encoding loses, and by a "
+    "watermark, which JPEG 60 and half the size do not remove, but turning, mirroring and crops "
+    "below three quarters of a side do; no mark is no proof",
 )
 ONLY_RENDERED = (
     "Trained on rendered faces only; on photographs its readings have not been measured",

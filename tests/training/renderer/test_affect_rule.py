@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.renderer.affect_rule import RULE, WEIGHTS, affect_of, rated, rater
+from training.renderer.affect_rule import RULE, WEIGHTS, affect_of, rated, rater, weights_of
 from training.renderer.expressions import AU_CODES, EMOTIONS, draw_state
 
 STATES = [draw_state(np.random.default_rng((1, i))) for i in range(4000)]
@@ -91,3 +91,8 @@ def test_the_noise_of_a_sample_depends_on_its_key_alone() -> None:
         rated(rater(key), (0.1, 0.2), {"AU12": 0.5}) for key in ("s1-g0-0", "s1-g0-0", "s1-g0-1")
     )
     assert first == again != other
+
+
+def test_a_card_gets_the_weights_of_the_rule_that_its_data_follow_and_no_other() -> None:
+    assert weights_of(RULE, ("AU12", "AU99")) == {"AU12": WEIGHTS["AU12"]}
+    assert weights_of("another", ("AU12",)) == {}
