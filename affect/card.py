@@ -141,6 +141,8 @@ class TrustLevel(_Frozen):
     """The score, `scores.trust` of an explanation."""
     earned: tuple[EarnedTrust, ...]
     """One for each database."""
+    judge: str = ""
+    """SHA-256 of the judge that was asked: with another one the level means nothing."""
 
 
 class ModelCard(_Frozen):

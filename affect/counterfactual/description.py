@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affect.card import TrustLevel, TrustName
 from affect.counterfactual import measure, rule, verbalization
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.judge_agreement import JudgeAgreement, judge_agreements
@@ -71,6 +72,13 @@ class Task:
     space: Expression | Nuisance
     frames: int
     judge: Judge | None
+
+    @property
+    def levels(self) -> dict[TrustName, TrustLevel]:
+        """Of trust, which hold for the judge that they were fitted with."""
+        asked = self.judge.card.sha256 if self.judge else None
+        levels = self.model.card.trust_levels
+        return {name: one for name, one in levels.items() if one.judge == asked}
 
 
 @dataclass(frozen=True)
@@ -211,7 +219,7 @@ def _explanation(task: Task, findings: _Findings, i: int) -> Explanation:
     card, realism = task.model.card, float(before.realism[0])
     doubts = outside(card.warning_limits, realism, before.pose[0].tolist())
     evidence = Evidence(valid, scores, f.agreements[i], question.family, doubts)
-    trusted = trust(evidence, card.trust_levels)
+    trusted = trust(evidence, task.levels)
     return Explanation(
         question=question,
         factual=before,

@@ -1,12 +1,17 @@
 """The independent judge beside an explanation: it agrees only when its own reading follows."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from affect.card import TrustLevel
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
+from affect.counterfactual.description import Task
 from affect.counterfactual.judge_agreement import follows, judge_agreements
 from affect.judge import Judge, JudgeCard
+from tests.support.tiny import tiny_card, tiny_model
 from tests.support.trained import face, model
 
 
@@ -48,6 +53,16 @@ def test_without_a_judge_an_answer_says_so_and_is_not_trusted_highly() -> None:
     assert found.judge_agreement is None
     assert found.reasons[-1] == "nobody independent was asked"
     assert found.trust != "high"
+
+
+def test_levels_hold_only_for_the_judge_that_they_were_fitted_with() -> None:
+    for judge, levels in ((JUDGE.card.sha256, 1), ("another", 0)):
+        card = tiny_card().model_copy(
+            update={"trust_levels": {"high": TrustLevel(least=0.5, earned=(), judge=judge)}}
+        )
+        rows: Any = None
+        task = Task(tiny_model(card), rows, (), rows, 2, JUDGE)
+        assert len(task.levels) == levels
 
 
 def test_the_judge_sees_the_pictures_that_are_shown() -> None:

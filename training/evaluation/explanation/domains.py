@@ -69,7 +69,7 @@ def fit_trust(
         for one in databases
         if one.count(split)
     ]
-    return fit_levels(sets) if len(sets) == len(databases) else {}
+    return fit_levels(sets, judges.served.card.sha256) if len(sets) == len(databases) else {}
 
 
 def measure_domain(

@@ -70,17 +70,18 @@ def confirm(
     )
 
 
-def fit_levels(sets: Sequence[Confirmations]) -> dict[TrustName, TrustLevel]:
-    """The levels that are earned on every one of the sets; one that is not is left out."""
+def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName, TrustLevel]:
+    """The levels that are earned on every one of the sets; one that is not is left out. `judge` is
+    the SHA-256 of the one that was asked.
+    """
     levels = dict[TrustName, TrustLevel]()
     for name, wanted in WANTED.items():
         found = [least_score(one, name, wanted) for one in sets]
         scores = [one for one in found if one is not None]
         if scores and len(scores) == len(sets):
             least = max(scores)
-            levels[name] = TrustLevel(
-                least=round(least, 4), earned=tuple(earned(one, name, least) for one in sets)
-            )
+            shares = tuple(earned(one, name, least) for one in sets)
+            levels[name] = TrustLevel(least=round(least, 4), earned=shares, judge=judge)
     return levels
 
 

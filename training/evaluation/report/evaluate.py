@@ -321,13 +321,13 @@ def _explain(work: _Evaluation, faces: Faces) -> tuple[Benchmark | None, list[Ex
 
 
 def _served_judge(work: _Evaluation) -> Judge | None:
-    """The judge beside the model, which sets trust when serving; None where it is the one that
-    grades, for nobody is graded by himself: then nothing gets "high".
+    """The judge beside the model, else --judge, which sets trust when serving; None where it is the
+    one that grades, for nobody is graded by himself: then nothing gets "high".
     """
-    folder = judge_of(work.folder)
-    if folder is None or work.second is None:
+    folder, device = judge_of(work.folder), str(work.model.platt.device)
+    if work.evaluator is None or work.second is None:
         return None
-    served = Judge.load(folder, device=str(work.model.platt.device))
+    served = Judge.load(folder, device=device) if folder else work.evaluator.judge
     return None if served.card.sha256 == work.second.card.sha256 else served
 
 
