@@ -183,6 +183,25 @@ def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
     assert json.loads((tmp_path / "report.json").read_text())["generated"] is None
 
 
+def test_explanations_of_renders_and_of_photographs_are_graded_apart_by_a_second_judge(
+    tmp_path: Path, drawn_database: Path, photograph_database: Path, judge_folder: Path
+) -> None:
+    untrained_run(tmp_path, drawn_database)
+    Judge(Judge.load(judge_folder).card).save(tmp_path / "second")
+    given = ["--data", str(drawn_database), "--photographs", str(photograph_database)]
+    judges = ["--judge", str(judge_folder), "--second-judge", str(tmp_path / "second")]
+    answer = CliRunner().invoke(
+        command, [str(tmp_path), *given, *judges, "--explanations", "12", "--images", "64"]
+    )
+    assert answer.exit_code == 0, answer.output
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert [one["on"] for one in found["explained_domains"]] == ["drawn, test", "people, test"]
+    assert all(one["levels"]["high"][0] == 0 for one in found["explained_domains"])
+    assert found["explanations"]["trusted"]["high"][0] == 0  # nothing earned it
+    assert "No level was earned" in (tmp_path / "report.html").read_text()
+    assert ModelCard.load(tmp_path / "model").trust_levels == {}
+
+
 def test_photographs_are_measured_apart_and_hold_the_thresholds(
     tmp_path: Path, drawn_database: Path, photograph_database: Path
 ) -> None:
