@@ -12,10 +12,6 @@ from tests.support.trained import model, run
 from training.database.reader import Database
 from training.evaluation.explanation.domains import Judges, fit_trust, measure_domain
 
-CARD = JudgeCard(
-    vocabulary=model().card.vocabulary, image_px=64, widths=(8, 8), data="none", seed=0
-)
-
 
 class Knowing(Judge):
     """Reads what the model reads, mixed with nothing by a share."""
@@ -32,6 +28,11 @@ class Blind(Knowing):
     sees = 0.0
 
 
+def _judge(kind: Callable[[JudgeCard], Judge]) -> Judge:
+    vocabulary = model().card.vocabulary
+    return kind(JudgeCard(vocabulary=vocabulary, image_px=64, widths=(8, 8), data="none", seed=0))
+
+
 @pytest.fixture(scope="module")
 def faces() -> Database:
     return Database.open(run().parent / "faces")
@@ -39,7 +40,9 @@ def faces() -> Database:
 
 def _fitted(faces: Database, second: Callable[[JudgeCard], Judge]) -> dict[TrustName, TrustLevel]:
     rng = np.random.default_rng(0)
-    return fit_trust(model(), Judges(Knowing(CARD), second(CARD)), [faces], "validation", 100, rng)
+    return fit_trust(
+        model(), Judges(_judge(Knowing), _judge(second)), [faces], "validation", 100, rng
+    )
 
 
 def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_none(
@@ -51,7 +54,7 @@ def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_n
 
 
 def test_figures_are_of_the_answers_that_are_served(faces: Database) -> None:
-    judges, rng = Judges(Knowing(CARD), Knowing(CARD)), np.random.default_rng(0)
+    judges, rng = Judges(_judge(Knowing), _judge(Knowing)), np.random.default_rng(0)
     found = measure_domain(model(), judges, faces, "test", 20, rng)
     assert found.questions >= 12 and sum(count for count, _ in found.levels.values()) == (
         found.questions
