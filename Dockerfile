@@ -1,42 +1,48 @@
 # One image: the gateway and, as its private child, TorchServe with the shipped weights. Nothing but the gateway's port is open.
-#   docker build -t affectgan .                                  for processors
-#   docker build -t affectgan:cuda --build-arg VARIANT=cu126 .   for GPUs
-# For scoring on Ray (k8s/components/ray): --build-arg EXTRAS=serving,local,ray -t affectgan-scoring
-# For training (k8s/training): --build-arg EXTRAS=serving,tracing,training,artefacts -t affectgan-training
-#
-# BASE by what it is rather than what it is called: --build-arg BASE=python@sha256:... as the release does.
-ARG BASE=python:3.11-slim-bookworm
+#   docker build -t affectgan .                                              for processors
+#   docker build -t affectgan:cuda --build-arg TARGET=cuda .                 for GPUs
+#   docker build -t affectgan-training --build-arg TARGET=training .         for k8s/overlays/training
+#   docker build -t affectgan-scoring --build-arg TARGET=scoring .           for k8s/components/ray
+# What each installs, to the hash: image/TARGET.txt (make lock).
+ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 FROM ${BASE} AS dependencies
-ARG VARIANT=cpu
-ARG EXTRAS=serving,tracing,artefacts
-WORKDIR /src
+ARG TARGET=cpu
+# Where torch for processors is. A mirror of your own: mount a pip.conf at /etc.
+ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python -m venv --without-pip /opt/affectgan
-# What others wrote, before what is ours: this layer changes with pyproject.toml and constraints.txt alone.
-COPY pyproject.toml constraints.txt ./
-RUN python -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-    print(*p['dependencies'], *(d for e in sys.argv[1].split(',') for d in p['optional-dependencies'][e]), sep='\n')" \
-    "$EXTRAS" > requirements.txt \
-    && pip --python /opt/affectgan/bin/python install -r requirements.txt -c constraints.txt \
-    --extra-index-url "https://download.pytorch.org/whl/${VARIANT}" \
-    && echo /opt/app > "$(ls -d /opt/affectgan/lib/python3*/site-packages)/app.pth"
+RUN python -m venv /opt/pip && python -m venv --without-pip /opt/affectgan \
+    && apt-get update && apt-get install -y --no-install-recommends binutils
+WORKDIR /src
+# What others wrote, before what is ours: this layer changes with the lock alone.
+COPY image/${TARGET}.txt requirements.txt
+RUN /opt/pip/bin/pip --python /opt/affectgan/bin/python install --require-hashes --no-deps --no-compile -r requirements.txt
+# What no server runs is left out: tests, headers, debug symbols, plugins for GPUs where there is none. Bytecode is written of what
+# is imported here, and not of the rest, of which there is twice as much.
+RUN cd /opt/affectgan/lib/python3*/site-packages && echo /opt/app > app.pth \
+    && rm -rf torch/test torch/include torch/bin/*test* torch/bin/*Test* torch/bin/protoc* c2pa/libs/*.rlib \
+    torch/lib/*test*.so openvino/include openvino/libs/*_gpu_plugin.so openvino/libs/*_npu_plugin.so openvino/libs/cache.json \
+    openvino/libs/libopenvino_paddle_* openvino/libs/libopenvino_tensorflow_* openvino/libs/libopenvino_jax_* \
+    && find botocore/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts -exec rm -rf {} + \
+    && find . -name tests -type d -prune -exec rm -rf {} + \
+    && strip --strip-unneeded torch/lib/*.so \
+    && /opt/affectgan/bin/python -c "import torch, numpy, cv2, fastapi, uvicorn, aiohttp, redis, pydantic_settings, c2pa"
 
 FROM dependencies AS code
-COPY setup.py README.md LICENSE ./
+COPY setup.py pyproject.toml README.md LICENSE ./
 COPY affect affect
 COPY training training
 COPY handlers handlers
 COPY service service
 COPY scoring scoring
 COPY weights weights
-RUN pip --python /opt/affectgan/bin/python install --no-deps --target /opt/app . \
+RUN /opt/pip/bin/pip --python /opt/affectgan/bin/python install --no-deps --target /opt/app . \
     && /opt/affectgan/bin/python -m affect.cli archive weights --out /models
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="AffectGAN" org.opencontainers.image.licenses="Apache-2.0"
-# tini is process 1: it takes in orphans, and signals reach a process that is not the first.
-RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* \
-    && python -m pip uninstall -y -q pip setuptools wheel \
+# tini is process 1: it takes in orphans, and signals reach a process that is not the first. No pip is left in.
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+    && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin affectgan
 COPY --from=dependencies /opt/affectgan /opt/affectgan
 COPY --from=code /opt/app /opt/app

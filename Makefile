@@ -8,7 +8,8 @@ BIN := .venv/bin
 # One thread a process: two on busy cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: mesh setup lint check check-openapi test test-slow test-gpu repeat fuzz faults attacks demo serve \
+.PHONY: mesh setup lint check check-openapi test test-slow test-gpu test-image image lock repeat \
+	fuzz faults attacks demo serve \
 	clean
 
 # The demo and the server need less than the tests do, so they wait for less.
@@ -71,6 +72,24 @@ repeat: setup
 	for time in $$(seq $(TIMES)); do echo "$$time of $(TIMES)"; \
 		$(BIN)/python -m pytest -x -n $(TEST_PROCESSES) --dist loadfile $(FILES) || exit 1; \
 	done
+
+# The image, built on a base of Debian's packages unless AFFECTGAN_TEST_BASE names another, and run
+# confined. Needs root; a quarter of an hour and 12 GB in TMPDIR.
+test-image: setup
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+		--no-install-recommends podman buildah runc debootstrap fuse-overlayfs > /dev/null
+	$(BIN)/python -m pytest -m image tests/image
+
+# The image with the builder that is there: TARGET is one of cpu, cuda, training, scoring.
+TARGET ?= cpu
+BUILDER ?= $(firstword $(notdir $(wildcard $(addsuffix /docker,$(subst :, ,$(PATH))))) podman)
+image:
+	$(BUILDER) build --build-arg TARGET=$(TARGET) --tag affectgan:$(TARGET) .
+
+# What images install, to the hash, after a change of pyproject.toml or constraints.txt.
+lock:
+	$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet 'pip>=25'
+	build/lock/bin/python image/lock.py
 
 # Pictures and requests that nearly are some, for so long, and then schemathesis at length.
 FUZZ_MINUTES ?= 10

@@ -1,0 +1,68 @@
+"""The image for processors, built and run (`make test-image`)."""
+
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.browser import EXAMPLES
+from tests.support.gateway_process import status
+from tests.support.images import Builder, builder
+from tests.support.programs import LIMIT_SECONDS
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.image
+PORT = 8477
+LARGEST_BYTES = 1_400_000_000  # measured: see docs/operating.md
+SERVE = ("affectgan", "serve", "--models", "/models", "--port", str(PORT))
+
+
+@pytest.fixture(scope="module")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    return builder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="module")
+def image(podman: Builder) -> str:
+    return podman.build("cpu")
+
+
+@pytest.fixture
+def container(podman: Builder, image: str) -> Iterator[str]:
+    """A server with a read-only root, no capabilities and a user that the image does not know."""
+    with podman.running(image, *SERVE) as name:
+        until(lambda: status(f"http://127.0.0.1:{PORT}/readyz") == 200, LIMIT_SECONDS)
+        yield name
+
+
+def test_it_serves_confined_and_ends_well(podman: Builder, container: str) -> None:
+    url, headers = f"http://127.0.0.1:{PORT}/v1/predict", {"Content-Type": "image/jpeg"}
+    picture = Path(EXAMPLES / "smile.jpg").read_bytes()
+    with urllib.request.urlopen(urllib.request.Request(url, picture, headers)) as answer:
+        assert answer.status == 200
+    podman.run("stop", "--time", "120", container)
+    assert podman.run("inspect", container, "--format", "{{.State.ExitCode}}").strip() == "0"
+
+
+def test_it_can_do_nothing_but_serve(podman: Builder, container: str) -> None:
+    def inside(script: str) -> str:
+        return podman.run("exec", container, "sh", "-c", script).strip()
+
+    assert inside("id -u") == "12345"
+    assert inside("grep CapEff /proc/1/status").split() == ["CapEff:", "0" * 16]
+    assert inside("touch /models/x 2>/dev/null || echo refused") == "refused"
+    assert inside("python -c 'import pip' 2>/dev/null || echo missing") == "missing"
+    assert inside("cat /proc/1/comm") == "tini"
+
+
+def test_it_is_no_larger_than_it_was(podman: Builder, image: str) -> None:
+    size = int(podman.run("image", "inspect", image, "--format", "{{.Size}}"))
+    assert size < LARGEST_BYTES, f"{size / 1e9:.2f} GB"
+
+
+def test_what_a_change_of_the_code_changes_is_small(podman: Builder, image: str) -> None:
+    """Layers above that of the dependencies: the code and the models."""
+    layers = podman.run("history", image, "--format", "{{.Size}} {{.CreatedBy}}", "--human=false")
+    sizes = [int(line.split()[0]) for line in layers.splitlines() if "COPY" in line]
+    assert len(sizes) == 3 and sum(sizes) - max(sizes) < 150_000_000
