@@ -20,7 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from affect.archive import OPERATIONS
+from affect.archive import OPERATIONS, Operation
 from affect.marking.credentials import MarkingSettings
 
 PREFIX, SECRETS_DIR = "AFFECTGAN_", "AFFECTGAN_SECRETS_DIR"
@@ -35,6 +35,7 @@ NO_SETTINGS = {SECRETS_DIR} | {
         "MODELS_CACHE",
         "TRUSTED_KEY",
         "VERSIONS",
+        "LAST_GOOD",
         "RUNTIME",
     )
 }
@@ -60,6 +61,11 @@ def _origin(text: str) -> str:
     return text
 
 
+Operations = Annotated[
+    tuple[Operation, ...],
+    NoDecode,
+    BeforeValidator(lambda text: text.replace(",", " ").split() if isinstance(text, str) else text),
+]
 Origins = Annotated[Targets, AfterValidator(lambda given: tuple(map(_origin, given)))]
 
 
@@ -104,6 +110,11 @@ class Settings(BaseSettings):
     )
     max_deadline_seconds: float = Field(
         default=120.0, gt=0, description="longest time a request may ask for"
+    )
+    operations: Operations = Field(
+        default=OPERATIONS,
+        min_length=1,
+        description="those that get workers here; others are refused, and are another tier's",
     )
     predict_capacity: int = Field(
         default=128, ge=1, description="predict requests in flight before new ones are refused"

@@ -76,5 +76,7 @@ class Backend(Protocol):
         ...
 
     async def ready(self) -> dict[str, bool]:
-        """For each operation whether a worker can serve it now; at most a second old."""
+        """For each operation that has workers here whether one can serve it now; at most a second
+        old.
+        """
         ...

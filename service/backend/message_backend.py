@@ -2,11 +2,12 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TypeVar
 
 import orjson
 
-from affect.archive import Operation
+from affect.archive import OPERATIONS, Operation
 from affect.card import ModelCard
 from affect.protocol.messages import (
     ExplainRequest,
@@ -34,6 +35,7 @@ class MessageBackend(ABC):
 
     served: ModelCard
     archives: str
+    operations: Sequence[Operation] = OPERATIONS  # those that have workers here
 
     async def card(self) -> ModelCard:
         """The card of the archives."""
@@ -59,7 +61,7 @@ class MessageBackend(ABC):
 
     @abstractmethod
     async def ready(self) -> dict[str, bool]:
-        """For each operation whether a worker can serve it now."""
+        """For each of `operations` whether a worker can serve it now."""
 
     @abstractmethod
     async def _send(self, operation: Operation, content: bytes) -> bytes:
@@ -68,6 +70,8 @@ class MessageBackend(ABC):
     async def _infer(
         self, operation: Operation, request: Message, kind: type[R], timeout_seconds: float
     ) -> R:
+        if operation not in self.operations:
+            raise BackendUnavailable(f"{operation} has no workers here (AFFECTGAN_OPERATIONS)")
         try:
             content = request.to_bytes(self.served)
         except ProtocolError as error:

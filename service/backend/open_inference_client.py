@@ -10,6 +10,7 @@ tensor of one row in and out: the message of affect/protocol. A gateway of ours 
 import asyncio
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -46,17 +47,25 @@ class OpenInferenceBackend(MessageBackend):
     served: ModelCard
     archives: str
     key: str | None = None
+    operations: Sequence[Operation] = OPERATIONS
     _session: aiohttp.ClientSession = field(init=False)
     _ready: dict[str, bool] = field(init=False, default_factory=dict)
     _ready_at: float = field(init=False, default=-READY_SECONDS)
 
     @classmethod
-    def from_folder(cls, models: Path, address: str, key: str | None = None) -> Self:
+    def from_folder(
+        cls,
+        models: Path,
+        address: str,
+        key: str | None = None,
+        operations: Sequence[Operation] = OPERATIONS,
+    ) -> Self:
         """The card and the archives' digest of a folder. Raises ValueError for an address."""
         scheme, _, host = address.partition("://")
         if scheme not in SCHEMES or not host:
             raise ValueError(f"runtime is {address!r}; write oip://HOST:PORT, or oips:// for TLS")
-        return cls(f"{SCHEMES[scheme]}://{host}", ModelCard.load(models), digest_of(models), key)
+        card, archives = ModelCard.load(models), digest_of(models)
+        return cls(f"{SCHEMES[scheme]}://{host}", card, archives, key, operations)
 
     async def __aenter__(self) -> Self:
         headers = {"X-API-Key": self.key} if self.key else {}
@@ -71,8 +80,8 @@ class OpenInferenceBackend(MessageBackend):
     async def ready(self) -> dict[str, bool]:
         """As the server there says."""
         if time.monotonic() - self._ready_at > READY_SECONDS:
-            states = await asyncio.gather(*map(self._is_ready, OPERATIONS))
-            self._ready = dict(zip(OPERATIONS, states, strict=True))
+            states = await asyncio.gather(*map(self._is_ready, self.operations))
+            self._ready = dict(zip(self.operations, states, strict=True))
             self._ready_at = time.monotonic()
         return self._ready
 

@@ -46,8 +46,12 @@ async def open_torchserve(
         metrics.worker_deaths.labels(operation, *model).inc()
 
     async with (
-        TorchServeProcess(folder, on_restart=restarts.inc) as server,
-        TorchServeBackend.from_folder(folder, server.inference, server.management) as backend,
+        TorchServeProcess(
+            folder, on_restart=restarts.inc, operations=settings.operations
+        ) as server,
+        TorchServeBackend.from_folder(
+            folder, server.inference, server.management, settings.operations
+        ) as backend,
         Watchdog(server, backend, count_kill, count_death).watching(),
     ):
         yield backend
@@ -70,16 +74,22 @@ async def open_process(
             log.error("%s of %s is %s: killed", operation, card.version, event)
 
     async with ProcessBackend(
-        folder, count, batching=settings.batching, gpus=settings.gpus
+        folder,
+        count,
+        batching=settings.batching,
+        gpus=settings.gpus,
+        operations=settings.operations,
     ) as backend:
         yield backend
 
 
 @asynccontextmanager
-async def open_remote(folder: Path, *, address: str, key: str | None) -> AsyncIterator[Backend]:
+async def open_remote(folder: Path, *, address: str, settings: Settings) -> AsyncIterator[Backend]:
     """The model of a folder on the server at `address`. Raises ValueError."""
     check_model_folder(folder)
-    async with OpenInferenceBackend.from_folder(folder, address, key) as backend:
+    key = settings.remote_key.get_secret_value() if settings.remote_key else None
+    opened = OpenInferenceBackend.from_folder(folder, address, key, settings.operations)
+    async with opened as backend:
         if not any((await backend.ready()).values()):
             log.warning("%s does not serve %s yet", address, backend.served.version)
         yield backend
@@ -98,8 +108,7 @@ def opener_of(runtime: str, metrics: Metrics, settings: Settings) -> Opener:
             "the archive: `affectgan archive --workers`"
         )
     if runtime.startswith(REMOTE):
-        key = settings.remote_key.get_secret_value() if settings.remote_key else None
-        return partial(open_remote, address=runtime, key=key)
+        return partial(open_remote, address=runtime, settings=settings)
     if runtime not in RUNTIMES:
         names = ", ".join(RUNTIMES)
         raise ValueError(f"runtime is {runtime!r}; write one of {names}, or oip://HOST:PORT")

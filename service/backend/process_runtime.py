@@ -14,7 +14,7 @@ import signal
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -193,7 +193,7 @@ def _settle(one: _QueuedRequest, answer: tuple[int, bytes]) -> None:
 
 
 class ProcessBackend(MessageBackend):
-    """`async with ProcessBackend(folder)`: every operation has a worker that is ready.
+    """`async with ProcessBackend(folder)`: each of `operations` has a worker that is ready.
 
     `batching` goes before what the archive's model-config.yaml says of an operation; workers share
     the `gpus` in turn. `on_event` is called with "ended" for a worker that ended, "hung" or
@@ -207,8 +207,9 @@ class ProcessBackend(MessageBackend):
         *,
         batching: Mapping[str, Mapping[str, int]] = NO_BATCHING,
         gpus: int = 0,
+        operations: Sequence[Operation] = OPERATIONS,
     ) -> None:
-        self.models, self._on_event = models, on_event
+        self.models, self._on_event, self.operations = models, on_event, operations
         self._batching, self._gpus = batching, gpus
         self.served, self.archives = ModelCard.load(models), digest_of(models)
         self._queues: dict[Operation, _Queue] = {}
@@ -217,7 +218,7 @@ class ProcessBackend(MessageBackend):
     async def __aenter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
         try:
-            for operation in OPERATIONS:
+            for operation in self.operations:
                 archive = await asyncio.to_thread(self._unpack, operation)
                 workers = archive.config["minWorkers"]
                 started = [

@@ -7,7 +7,7 @@ dies had taken, and answers nothing while its front end is being restarted.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -70,6 +70,7 @@ class TorchServeBackend(MessageBackend):
     served: ModelCard
     archives: str = ""
     restart_seconds: float = RESTART_SECONDS
+    operations: Sequence[Operation] = OPERATIONS
     killed_pids: set[int] = field(init=False, default_factory=set)
     _inference_session: aiohttp.ClientSession = field(init=False)
     _management_session: aiohttp.ClientSession = field(init=False)
@@ -82,9 +83,16 @@ class TorchServeBackend(MessageBackend):
     _numbers: Iterator[int] = field(init=False, default_factory=count)
 
     @classmethod
-    def from_folder(cls, models: Path, inference: str, management: str) -> Self:
+    def from_folder(
+        cls,
+        models: Path,
+        inference: str,
+        management: str,
+        operations: Sequence[Operation] = OPERATIONS,
+    ) -> Self:
         """The backend for the archives of a folder, whose card lies beside them."""
-        return cls(inference, management, ModelCard.load(models), digest_of(models))
+        card, archives = ModelCard.load(models), digest_of(models)
+        return cls(inference, management, card, archives, operations=operations)
 
     async def __aenter__(self) -> Self:
         self._inference_session = connect(self.inference)
@@ -101,9 +109,9 @@ class TorchServeBackend(MessageBackend):
         if time.monotonic() - self._ready_at > READY_SECONDS:
             session, killed = self._management_session, self.killed_pids
             states = await asyncio.gather(
-                *(has_ready_worker(session, one, excluding=killed) for one in OPERATIONS)
+                *(has_ready_worker(session, one, excluding=killed) for one in self.operations)
             )
-            self._ready = dict(zip(OPERATIONS, states, strict=True))
+            self._ready = dict(zip(self.operations, states, strict=True))
             self._ready_at = time.monotonic()
         return self._ready
 

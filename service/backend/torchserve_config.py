@@ -7,9 +7,10 @@ import importlib.util
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from affect.archive import OPERATIONS, archive_of
+from affect.archive import OPERATIONS, Operation, archive_of
 
 CONFIG_FILE, LOG_CONFIG_FILE = "config.properties", "log4j2.xml"
 MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES = 64 << 20, 512 << 20
@@ -50,13 +51,15 @@ def management(folder: Path) -> str:
     return f"unix:{folder / 'management.sock'}"
 
 
-def write_settings(folder: Path, models: Path) -> None:
+def write_settings(
+    folder: Path, models: Path, operations: Sequence[Operation] = OPERATIONS
+) -> None:
     """The files that `command` names."""
-    (folder / CONFIG_FILE).write_text(config(folder, models))
+    (folder / CONFIG_FILE).write_text(config(folder, models, operations))
     (folder / LOG_CONFIG_FILE).write_text(LOG4J2)
 
 
-def config(folder: Path, models: Path) -> str:
+def config(folder: Path, models: Path, operations: Sequence[Operation] = OPERATIONS) -> str:
     """config.properties."""
     inference_port, management_port = _free_ports(2)
     settings = {
@@ -67,7 +70,7 @@ def config(folder: Path, models: Path) -> str:
         "grpc_inference_port": inference_port,
         "grpc_management_port": management_port,
         "model_store": models,
-        "load_models": ",".join(archive_of(models, operation).name for operation in OPERATIONS),
+        "load_models": ",".join(archive_of(models, operation).name for operation in operations),
         "allowed_urls": "none",  # models come from the store alone
         "enable_model_api": "false",
         "disable_token_authorization": "true",

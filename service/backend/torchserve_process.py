@@ -13,14 +13,14 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 import aiohttp
 
-from affect.archive import OPERATIONS, archive_of
+from affect.archive import OPERATIONS, Operation, archive_of
 from service.backend import torchserve_config
 from service.backend.child_process import configure_child
 from service.backend.preflight import check_folder
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class TorchServeProcess:
-    """`async with TorchServeProcess(models) as server`: every operation has a READY worker inside.
+    """`async with TorchServeProcess(models) as server`: inside, `operations` have READY workers.
 
     `models` holds affectgan-{predict,generate,explain}.mar. `inference` and `management` are its
     private addresses. `on_restart` is called whenever the front end had ended. Raises
@@ -53,9 +53,10 @@ class TorchServeProcess:
         *,
         start_seconds: float = 120.0,
         on_restart: Callable[[], None] = lambda: None,
+        operations: Sequence[Operation] = OPERATIONS,
     ) -> None:
-        self.models = models.resolve()
-        self.archives = [archive_of(self.models, operation) for operation in OPERATIONS]
+        self.models, self.operations = models.resolve(), operations
+        self.archives = [archive_of(self.models, operation) for operation in operations]
         missing = next((archive for archive in self.archives if not archive.is_file()), None)
         if missing:
             raise TorchServeError(
@@ -116,7 +117,7 @@ class TorchServeProcess:
         for leftover in self.folder.glob("*.sock"):
             leftover.unlink()
         self.lines.clear()
-        torchserve_config.write_settings(self.folder, self.models)
+        torchserve_config.write_settings(self.folder, self.models, self.operations)
         self._process = await asyncio.create_subprocess_exec(
             *torchserve_config.command(self.folder, self.models),
             cwd=self.folder,
@@ -177,7 +178,7 @@ class TorchServeProcess:
     ) -> None:
         deadline = time.monotonic() + self.start_seconds
         async with connect(self.management) as session:
-            while not all([await has_ready_worker(session, operation) for operation in OPERATIONS]):
+            while not all([await has_ready_worker(session, one) for one in self.operations]):
                 if worker := failed_worker(self.lines):
                     failure = failure_of(worker, self.lines)
                     raise TorchServeError(f"a model of {self.models} does not load: {failure}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import aiohttp
 import psutil
 
-from affect.archive import OPERATIONS, Operation
+from affect.archive import Operation
 from service.backend.process_states import STOPPED_SECONDS, is_gone, is_stopped
 from service.backend.torchserve_client import TorchServeBackend
 from service.backend.torchserve_management import Worker, list_workers
@@ -101,8 +101,9 @@ class Watchdog:
 
     async def _check_all(self, session: aiohttp.ClientSession) -> None:
         listed = await asyncio.gather(
-            *(list_workers(session, operation) for operation in OPERATIONS)
+            *(list_workers(session, operation) for operation in self.backend.operations)
         )
+        workers_of = dict(zip(self.backend.operations, listed, strict=True))
         now = time.monotonic()
         if any(listed):
             self._last_answer = now
@@ -110,12 +111,12 @@ class Watchdog:
         self._count_deaths(
             {
                 worker.pid: operation
-                for operation, workers in zip(OPERATIONS, listed, strict=True)
+                for operation, workers in workers_of.items()
                 for worker in workers
                 if worker.pid > 0
             }
         )
-        for operation, workers in zip(OPERATIONS, listed, strict=True):
+        for operation, workers in workers_of.items():
             self._check_workers(operation, self._in_service(workers), now)
         living = {worker.pid for workers in listed for worker in workers} | {self.server.pid}
         self.backend.killed_pids &= living

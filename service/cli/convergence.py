@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,11 +29,17 @@ def fetch_declared(declaration: Declaration) -> list[Path]:
 
 @dataclass(frozen=True)
 class DeclaredFile:
-    """A file as it was when it was read; `digest` is that of its bytes."""
+    """A file as it was when it was read; `digest` is that of its bytes.
+
+    `last_good`: where the last declaration that was followed is kept; `followed`: this one is that
+    of `path`, and not the one that was kept.
+    """
 
     path: Path
     declaration: Declaration
     digest: str
+    last_good: Path | None = None
+    followed: bool = True
 
     @classmethod
     def read(cls, path: Path) -> "DeclaredFile":
@@ -44,6 +50,33 @@ class DeclaredFile:
             raise RoutingError(f"{path} cannot be read: {error.strerror}") from error
         declaration = Declaration.parse(content.decode(errors="replace"), str(path))
         return cls(path, declaration, sha256(content).hexdigest())
+
+    @classmethod
+    def open(cls, path: Path, last_good: Path | None) -> tuple["DeclaredFile", list[Path]]:
+        """The file and the folders of its versions; of the one kept at `last_good` when this one
+        cannot be followed. Raises ArtefactError, CardError, RoutingError, TorchServeError.
+        """
+        try:
+            declared = cls.read(path)
+            folders = fetch_declared(declared.declaration)
+        except ValueError as error:
+            if last_good is None or not last_good.is_file():
+                raise
+            log.error("%s: serving what was declared before, %s", error, last_good)
+            kept = cls.read(last_good)
+            folders = fetch_declared(kept.declaration)
+            declared = cls(path, kept.declaration, kept.digest, followed=False)
+        return replace(declared, last_good=last_good), folders
+
+    def keep(self) -> None:
+        """As the last one that was followed."""
+        if self.last_good is None:
+            return
+        try:
+            self.last_good.parent.mkdir(parents=True, exist_ok=True)
+            self.declaration.save(self.last_good)
+        except OSError as error:
+            log.error("%s cannot be written: %s", self.last_good, error.strerror)
 
 
 class Convergence:
@@ -61,9 +94,12 @@ class Convergence:
         poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self.path, self.pool, self._models, self.metrics = opened.path, pool, models, metrics
+        self._opened = opened
         self.poll_seconds = poll_seconds
         self._followed, self._digest, self._seen = opened.declaration, opened.digest, opened.digest
-        self._tell(followed=True)
+        if opened.followed:
+            opened.keep()
+        self._tell(followed=opened.followed)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -96,8 +132,10 @@ class Convergence:
             return
         try:
             text = content.decode(errors="replace")
-            await self._converge(Declaration.parse(text, str(self.path)))
+            declared = Declaration.parse(text, str(self.path))
+            await self._converge(declared)
             self._digest = digest
+            replace(self._opened, declaration=declared).keep()
             self._tell(followed=True)
         except ValueError as error:  # of the file, of a model, of a reference
             log.error("the versions stay as they were: %s", error)

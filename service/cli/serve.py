@@ -15,7 +15,7 @@ from affect.artefacts import fetch
 from affect.cli import command
 from service.backend.pool import check_model_folders, opener_of
 from service.cli.checks import check_metrics_port, check_settings
-from service.cli.convergence import DeclaredFile, fetch_declared
+from service.cli.convergence import DeclaredFile
 from service.cli.server import listen, run
 from service.inference.routing import NO_ROUTING, Routing
 from service.observability.metrics import Metrics
@@ -41,6 +41,13 @@ SWITCH_SECONDS = 0.001
     help="YAML: versions by reference, default, weights and shadow; followed when it changes",
 )
 @click.option(
+    "--last-good",
+    envvar="AFFECTGAN_LAST_GOOD",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="file in which the last --versions that could be followed are kept; a start with a file "
+    "that cannot be followed goes on with these",
+)
+@click.option(
     "--weights",
     type=click.Path(path_type=Path, file_okay=False),
     help="model folder; it is archived first",
@@ -63,6 +70,7 @@ SWITCH_SECONDS = 0.001
 def serve(
     models: tuple[str, ...],
     versions: Path | None,
+    last_good: Path | None,
     weights: Path | None,
     routing: Path | None,
     runtime: str,
@@ -77,6 +85,8 @@ def serve(
         )
     if versions and routing:
         raise click.UsageError("--versions has routes of its own: leave out --routing")
+    if last_good and not versions:
+        raise click.UsageError("--last-good keeps --versions: give both")
     signal.signal(signal.SIGTERM, _leave)
     try:
         check_names(os.environ)
@@ -85,8 +95,8 @@ def serve(
         opener_of(runtime, Metrics(), settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    declared = DeclaredFile.read(versions) if versions else None
-    folders = fetch_declared(declared.declaration) if declared else [fetch(one) for one in models]
+    declared, folders = DeclaredFile.open(versions, last_good) if versions else (None, [])
+    folders = folders or [fetch(one) for one in models]
     check_model_folders(folders)
     routes = (
         Routing.load(routing)

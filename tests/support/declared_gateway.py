@@ -16,7 +16,7 @@ import asyncio, sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from affect.card import ModelCard
-from service.cli.convergence import DeclaredFile, fetch_declared
+from service.cli.convergence import DeclaredFile
 from service.cli.server import listen, run
 from tests.support.gateway import local_backend
 
@@ -24,8 +24,7 @@ from tests.support.gateway import local_backend
 async def open_backend(folder):
     yield local_backend(ModelCard.load(folder).version)
 
-declared = DeclaredFile.read(Path(sys.argv[1]))
-folders = fetch_declared(declared.declaration)
+declared, folders = DeclaredFile.open(Path(sys.argv[1]), Path(sys.argv[2]))
 routing = declared.declaration.routing
 asyncio.run(run(folders, listen("127.0.0.1", 0), routing, opener=open_backend, declared=declared))
 """
@@ -33,9 +32,10 @@ asyncio.run(run(folders, listen("127.0.0.1", 0), routing, opener=open_backend, d
 
 @contextmanager
 def following(file: Path, folder: Path) -> Iterator[tuple[Program, str]]:
-    """The gateway and its address, once it is ready."""
+    """The gateway and its address, once it is ready. What it followed last is kept in `folder`."""
     environment = {"TMPDIR": str(folder), "AFFECTGAN_CACHE_BYTES": "0"}
-    with started([sys.executable, "-c", SERVER, str(file)], environment) as program:
+    arguments = [sys.executable, "-c", SERVER, str(file), str(folder / "last-good.yaml")]
+    with started(arguments, environment) as program:
         url = program.word("http://")
         until(lambda: status(f"{url}/readyz") == 200, LIMIT_SECONDS)
         yield program, url

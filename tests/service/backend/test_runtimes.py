@@ -135,6 +135,20 @@ async def test_workers_and_batches_are_as_the_settings_say(models: Path) -> None
         assert {work.batch_jobs for work in works if work} == {1}
 
 
+@pytest.mark.parametrize("runtime", [*RUNTIMES, "oip"])
+async def test_a_tier_has_workers_of_its_operations_alone(models: Path, runtime: str) -> None:
+    settings = Settings(operations=("predict",))
+    with open_gateway(Settings(), card=ModelCard.load(models)) as gateway:
+        runtime = gateway.url.replace("http", "oip") if runtime == "oip" else runtime
+        async with opener_of(runtime, Metrics(), settings)(models) as backend:
+            assert await backend.ready() == {"predict": True}
+            answer = await backend.predict(PredictRequest(CROPS), timeout_seconds=LIMIT_SECONDS)
+            assert len(answer.read) == 3
+            question = ExplainRequest.of(CROPS[:1], ANY_LABEL, np.nan, gradients=False)
+            with pytest.raises(BackendUnavailable, match="no workers here"):
+                await backend.explain(question, timeout_seconds=LIMIT_SECONDS)
+
+
 async def test_settings_that_a_runtime_does_not_have_are_refused() -> None:
     with pytest.raises(ValueError, match="settings of --runtime process"):
         opener_of("torchserve", Metrics(), Settings(gpus=1))

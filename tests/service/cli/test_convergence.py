@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from service.cli.convergence import DeclaredFile
 from service.cli.models import models as models_command
 from service.inference.declaration import Declaration
 from service.inference.routing import RoutingError
@@ -81,6 +82,25 @@ def test_two_gateways_change_a_version_under_load_and_lose_nothing(
         until(lambda: "affectgan_declaration_followed 0.0" in figures(one))
         assert served(one) == {("1.1", True)} and status(f"{one}/v1/predict", BODY) == 200
         assert any("the versions stay as they were" in line for line in first.lines)
+    with following(file, tmp_path) as (again, url):
+        assert served(url) == {("1.1", True)} and "declaration_followed 0.0" in figures(url)
+        assert any("serving what was declared before" in line for line in again.lines)
+
+
+def test_a_start_with_a_bad_file_goes_on_from_the_last_good_one(
+    models: Path, tmp_path: Path
+) -> None:
+    file, kept = tmp_path / "versions.yaml", tmp_path / "kept" / "versions.yaml"
+    declared = {"affectgan": {"versions": {"1.0": str(models)}, "default": "1.0"}}
+    Declaration.model_validate(declared).save(file)
+    opened, folders = DeclaredFile.open(file, kept)
+    opened.keep()
+    file.write_text("[")
+    again, same = DeclaredFile.open(file, kept)
+    assert again.declaration == opened.declaration and same == folders == [models]
+    assert opened.followed and not again.followed
+    with pytest.raises(RoutingError, match="is not YAML"):
+        DeclaredFile.open(file, None)
 
 
 @pytest.mark.parametrize(
