@@ -13,6 +13,7 @@ from tests.support.pictures import FACE
 
 pytestmark = pytest.mark.processes
 
+pytestmark = pytest.mark.processes
 PAGE = Path(__file__).parents[3] / "service" / "page"
 
 

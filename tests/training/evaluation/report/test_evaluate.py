@@ -17,7 +17,7 @@ from PIL import Image
 
 from affect.card import Calibration, ModelCard
 from affect.factory import initialise_model, load_model
-from affect.judge import Judge
+from affect.judge import Judge, JudgeCard
 from training.database.card import DataCard
 from training.database.reader import Database
 from training.evaluation.commands import evaluate as command
@@ -184,22 +184,23 @@ def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
 
 
 def test_explanations_of_renders_and_of_photographs_are_graded_apart_by_a_second_judge(
-    tmp_path: Path, drawn_database: Path, photograph_database: Path, judge_folder: Path
+    tmp_path: Path, drawn_database: Path, photograph_database: Path
 ) -> None:
-    untrained_run(tmp_path, drawn_database)
-    Judge(Judge.load(judge_folder).card).save(tmp_path / "second")
-    given = ["--data", str(drawn_database), "--photographs", str(photograph_database)]
-    judges = ["--judge", str(judge_folder), "--second-judge", str(tmp_path / "second")]
-    answer = CliRunner().invoke(
-        command, [str(tmp_path), *given, *judges, "--explanations", "12", "--images", "64"]
+    run, judges = untrained_run(tmp_path, drawn_database), (tmp_path / "first", tmp_path / "second")
+    for folder in judges:  # neither knows anything
+        card = JudgeCard(vocabulary=("AU4", "AU12"), image_px=32, widths=(8, 8), data="no", seed=0)
+        Judge(card).save(folder)
+    measured, art = evaluate(
+        *(run, drawn_database, judges[0], QUICK),
+        photographs=[photograph_database],
+        second_judge=judges[1],
     )
-    assert answer.exit_code == 0, answer.output
-    found = json.loads((tmp_path / "report.json").read_text())
-    assert [one["on"] for one in found["explained_domains"]] == ["drawn, test", "people, test"]
-    assert all(one["levels"]["high"][0] == 0 for one in found["explained_domains"])
-    assert found["explanations"]["trusted"]["high"][0] == 0  # nothing earned it
-    assert "No level was earned" in (tmp_path / "report.html").read_text()
-    assert ModelCard.load(tmp_path / "model").trust_levels == {}
+    report.write(measured, art, run)
+    assert [one.on for one in measured.explained_domains] == ["drawn, test", "people, test"]
+    assert all(one.levels["high"] == (0, None) for one in measured.explained_domains)
+    assert measured.explanations and measured.explanations.trusted["high"][0] == 0
+    assert "No level was earned" in (run / "report.html").read_text()
+    assert ModelCard.load(run / "model").trust_levels == {}
 
 
 def test_photographs_are_measured_apart_and_hold_the_thresholds(
