@@ -30,6 +30,7 @@ import click
 import numpy as np
 import yaml
 from matplotlib import pyplot
+from numpy.typing import NDArray
 
 from affect.cli import command
 from service.observability.dashboard import ROWS
@@ -38,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "service/page/examples/smile.jpg"
 HEADERS = {"Content-Type": "image/jpeg", "Cache-Control": "no-store"}
 SERVER, METRICS, PROMETHEUS = 8474, 8475, 8476  # ports
-QUIET_SECONDS, FLOOD_SECONDS = 25.0, 50.0
+QUIET_SECONDS, FLOOD_SECONDS = 15.0, 40.0
 PACE_SECONDS, FLOODING = 0.5, 12  # between predictions; clients that ask for explanations
 STEP_SECONDS = 1
 START_SECONDS = 120.0
@@ -125,7 +126,9 @@ def prometheus(folder: Path) -> list[str]:
     return ["prometheus", *options, f"--web.listen-address=127.0.0.1:{PROMETHEUS}"]
 
 
-def series(query: str, start: float, end: float) -> list[tuple[dict[str, str], np.ndarray]]:
+def series(
+    query: str, start: float, end: float
+) -> list[tuple[dict[str, str], NDArray[np.float64]]]:
     """Labels and (time, value) rows of what a query finds in a span of time."""
     parameters = {"query": query, "start": start, "end": end, "step": STEP_SECONDS}
     url = f"http://127.0.0.1:{PROMETHEUS}/api/v1/query_range?{urllib.parse.urlencode(parameters)}"
@@ -171,6 +174,7 @@ def drawn(start: float, end: float, path: Path) -> None:
         axes.set_title(f"{panel.title} ({panel.unit})", fontsize=10)
         axes.tick_params(labelsize=8)
         axes.set_ylim(bottom=0)
+        axes.set_xlim(0, end - start)
         if 0 < len(axes.lines) <= 8:
             axes.legend(fontsize=7, loc="upper left")
     figure.supxlabel("seconds", fontsize=9)

@@ -95,8 +95,10 @@ def serve(
         opener_of(runtime, Metrics(), settings)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    declared, folders = DeclaredFile.open(versions, last_good) if versions else (None, [])
-    folders = folders or [fetch(one) for one in models]
+    declared: DeclaredFile | None = None
+    folders = [fetch(one) for one in models]
+    if versions:
+        declared, folders = DeclaredFile.open(versions, last_good)
     check_model_folders(folders)
     routes = (
         Routing.load(routing)
