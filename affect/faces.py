@@ -40,9 +40,11 @@ NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
 # Longest sides searched, one after the other until a face is found: the cost of a search grows with
 # the area.
 SEARCHES_PX = (320, 640, 1280)
+FINEST_PX = 2000  # the same of the search for small faces in a large picture
 SMALLEST_FACE_PX = 24
 # Least sides that are searched for one after the other when the largest face will do.
 DESCENT_PX = (128, 96, 64, 48, 36, SMALLEST_FACE_PX)
+OVERLAP = 1.25  # of the sizes that two searches look for: hits of a face differ by as much
 # A picture is decoded at a fraction that leaves so many sides of a crop, and faces of LARGE_FACE_PX
 # of the first search are cut from it: twice as long there, so no crop is scaled up.
 LARGE_FACE_PX, LARGE_FACE_CROPS = 64, 5
@@ -63,8 +65,8 @@ class NoFaceError(ValueError):
 
     code, title = "no_face", "No face found"
 
-    def __init__(self, width: int, height: int) -> None:
-        least = smallest_face_px(width, height)
+    def __init__(self, width: int, height: int, reduction: int = 1) -> None:
+        least = smallest_face_px(width, height, reduction)
         self.detail = (
             f"no face of at least {least} px in {width} x {height} px; send an "
             "upright face that is mostly visible, "
@@ -225,9 +227,10 @@ class FaceFinder:
     ) -> list[Face]:
         """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none.
 
-        The search stops at the first scale that shows a face; a thorough one looks for small faces
-        beside large ones too. `checkpoint` is called every second or so; whatever it raises ends
-        the search. `search` is the one of upright heads at the first scale, where it has begun.
+        The search stops at the first scale that shows a face, and looks for the smallest faces
+        last; a thorough one looks for small faces beside large ones too. `checkpoint` is called
+        every second or so; whatever it raises ends the search. `search` is the one of upright heads
+        at the first scale, where it has begun.
         """
         self._local.checkpoint = checkpoint
         faces: list[Face] = []
@@ -242,7 +245,8 @@ class FaceFinder:
                 break
             more = otherwise(image)
             faces = more if not faces or any(face.firm for face in more) else faces
-        return _ordered(faces or self._filling(image))
+        faces = faces or self._filling(image)
+        return _ordered(faces + self._small(image) if thorough or not faces else faces)
 
     def largest(
         self,
@@ -339,6 +343,28 @@ class FaceFinder:
             SURE,
         )
 
+    def _small(self, image: U8) -> list[Face]:
+        """Faces too small for the searches of a large picture. It is searched by the first cascade
+        alone, and these must be firm: texture is more of what there is to see at this size.
+        """
+        longest = max(image.shape[:2])
+        if longest <= SEARCHES_PX[-1]:
+            return []
+        small, scale = _shrunk(image, FINEST_PX)
+        most = math.ceil(OVERLAP * SMALLEST_FACE_PX * max(small.shape[:2]) / SEARCHES_PX[-1])
+        if self.yunet is not None:
+            boxes = self._yunet_boxes(small)
+        else:
+            hits = self._cascade("frontalface_alt2").detectMultiScale(
+                _grey(small),
+                1.1,
+                NEIGHBOURS,
+                minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
+                maxSize=(most, most),
+            )
+            boxes = [_box(Square(int(x), int(y), int(side))) for x, y, side, _ in hits]
+        return self._refined(image, [box.scaled(1 / scale) for box in boxes], FIRM)
+
     def _refined(
         self, image: U8, boxes: Sequence[Box], least: float = LEAST_CONFIDENCE
     ) -> list[Face]:
@@ -427,11 +453,11 @@ def default_landmarks() -> Landmarks:
     return Landmarks()
 
 
-def smallest_face_px(width: int, height: int) -> int:
-    """The least face that is looked for in a picture: large pictures are searched at a smaller
-    size.
+def smallest_face_px(width: int, height: int, reduction: int = 1) -> int:
+    """The least face that is looked for in a picture, which may be read so many times smaller:
+    large pictures are searched at a smaller size.
     """
-    return math.ceil(SMALLEST_FACE_PX * max(1.0, max(width, height) / SEARCHES_PX[-1]))
+    return math.ceil(SMALLEST_FACE_PX * max(float(reduction), max(width, height) / FINEST_PX))
 
 
 def crops(
@@ -498,7 +524,7 @@ def crops_of(
 ) -> list[tuple[Face | None, U8]]:
     """The same of faces that are found already. Raises NoFaceError when there are none."""
     if not found:
-        raise NoFaceError(picture.width, picture.height)
+        raise NoFaceError(picture.width, picture.height, picture.reduction)
     return [
         (face.enlarged(picture.reduction), align(picture.pixels, face.points, size_px))
         for face in _chosen(found, faces)

@@ -9,6 +9,7 @@ to the decoder.
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
@@ -25,6 +26,8 @@ JUMBF = b"jumb"
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+INTERLACED_CHANNELS = 4  # palettes and transparent colours are written out
+COEFFICIENT_BYTES = 2  # of a channel: JPEGs of several scans are held as coefficients
 
 # Any number of bytes 0xff may precede it; a repetition here would take the square of their number.
 MARKER = re.compile(rb"\xff([^\x00\xff])")
@@ -67,6 +70,8 @@ class Header:
     orientation: int = 1  # EXIF: 1 is upright
     scans: int = 1  # passes over the pixels, of a JPEG
     frames: int = 1
+    # that a decoder holds of every pixel until the last one is read, even if it gives fewer
+    pixel_bytes: int = 0
     content: bytes  # the file without metadata
 
     @property
@@ -137,7 +142,8 @@ def orientation_of(exif: bytes) -> int:
 
 def _jpeg(content: bytes) -> Header:
     """Segments up to the first scan; the rest is the decoder's, but its scans are counted."""
-    segments, exif, frame, place = [content[:2]], b"", None, 2
+    view = memoryview(content)
+    segments, exif, frame, place = [view[:2]], b"", None, 2
     for _ in range(MOST_PARTS):
         marker, start, place = _marker(content, place)
         if marker == START_OF_SCAN:
@@ -150,21 +156,23 @@ def _jpeg(content: bytes) -> Header:
         if marker == APP1 and not exif and content[place + 2 : place + 8] == b"Exif\x00\x00":
             exif = content[place + 2 : end]
         if marker in (APP0, ADOBE) or not (APP0 <= marker < 0xF0 or marker == COMMENT):
-            segments.append(content[start:end])
+            segments.append(view[start:end])
         place = end
     else:
         raise _too_many_parts("segments")
     if frame is None:
         raise IndexError("no frame before the first scan")
     height, width, channels = frame
+    scans = content.count(b"\xff\xda", start)
     return Header(
         media_type=JPEG,
         width=width,
         height=height,
         channels=channels,
         orientation=orientation_of(exif),
-        scans=content.count(b"\xff\xda", start),
-        content=b"".join([*segments, content[start:]]),
+        scans=scans,
+        pixel_bytes=COEFFICIENT_BYTES * channels if scans > 1 else 0,
+        content=_joined([*segments, view[start:]], content),
     )
 
 
@@ -176,13 +184,13 @@ def with_exact_scans(header: Header, most: int) -> Header:
     while scans <= most:
         try:
             marker, _, place = _marker(header.content, place)
-        except IndexError:
+            length = 0 if marker in WITHOUT_LENGTH else _length(header.content, place)
+        except (IndexError, struct.error):  # cut: what is there is counted
             break
         if marker == END_OF_IMAGE:
             break
         scans += marker == START_OF_SCAN
-        if marker not in WITHOUT_LENGTH:
-            place += _length(header.content, place)
+        place += length
     return replace(header, scans=scans)
 
 
@@ -204,15 +212,17 @@ def _length(content: bytes, place: int) -> int:
 
 
 def _png(content: bytes) -> Header:
-    width, height, _, colour = struct.unpack_from(">IIBB", content, 16)
-    segments, exif, frames, place = [PNG_START], b"", 1, 8
+    width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
+    channels, interlaced = PNG_CHANNELS.get(colour, 4), content[28]
+    view = memoryview(content)
+    segments, exif, frames, place = [view[:8]], b"", 1, 8
     for _ in range(MOST_PARTS):
         if place + 8 > len(content):
             break
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 12 + length
         if kind in PNG_KEPT:
-            segments.append(content[place:end])
+            segments.append(view[place:end])
         elif kind == b"eXIf":
             exif = exif or content[place + 8 : end - 4]
         elif kind == b"acTL":
@@ -226,10 +236,11 @@ def _png(content: bytes) -> Header:
         media_type=PNG,
         width=width,
         height=height,
-        channels=PNG_CHANNELS.get(colour, 4),
+        channels=channels,
         orientation=orientation_of(exif),
         frames=frames,
-        content=b"".join(segments),
+        pixel_bytes=INTERLACED_CHANNELS * max(1, depth // 8) if interlaced else 0,
+        content=_joined(segments, content),
     )
 
 
@@ -246,6 +257,7 @@ def _webp(content: bytes) -> Header:
         width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (24, 27))
         alpha, frames = bool(flags & 0x10), 2 if flags & 0x02 else 1
         exif = _webp_chunk(content, b"EXIF")
+    lossless = kind == b"VP8L" or (kind == b"VP8X" and bool(_webp_chunk(content, b"VP8L")))
     return Header(
         media_type=WEBP,
         width=width,
@@ -253,6 +265,7 @@ def _webp(content: bytes) -> Header:
         channels=4 if alpha else 3,
         orientation=orientation_of(exif),
         frames=frames,
+        pixel_bytes=4 if lossless else int(alpha),
         content=content,
     )
 
@@ -268,6 +281,12 @@ def _webp_chunk(content: bytes, wanted: bytes) -> bytes:
             return content[place + 8 : place + 8 + length]
         place += 8 + length + length % 2
     raise _too_many_parts("chunks")
+
+
+def _joined(kept: Sequence[memoryview], content: bytes) -> bytes:
+    """What is kept of the content; the content itself, uncopied, when that is all of it."""
+    whole = sum(map(len, kept)) == len(content)
+    return content if whole else b"".join(kept)
 
 
 def _too_many_parts(what: str) -> ImageError:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from affect.image_headers import (
     JPEG,
     MEDIA_TYPES,
     ORIENTATION,
     ORIENTATIONS,
-    WEBP,
+    PNG,
     Header,
     ImageError,
     media_type,
@@ -32,6 +32,7 @@ __all__ = [
     "checked_header",
     "decode",
     "decode_header",
+    "decoding_bytes",
     "decoding_seconds",
     "encode",
     "media_type",
@@ -54,6 +55,9 @@ REDUCTIONS = (8, 4, 2, 1)
 # Larger photographs are decoded at a fraction: enough to find faces and cut crops.
 LONGEST_PX = 1600
 SCAN_PIXEL_SECONDS, FIRST_SCAN_SECONDS, PIXEL_SECONDS = 1.5e-9, 5e-9, 35e-9
+# Of a pixel that is given: as the decoder has it, as RGB, and on its way to another process.
+GIVEN_PIXEL_BYTES = 10
+FILE_COPIES = 2  # on its way to another process, and in it
 # What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50)
 # look for such marks.
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -107,6 +111,16 @@ def decoding_seconds(header: Header) -> float:
     return header.pixels * (FIRST_SCAN_SECONDS + header.scans * SCAN_PIXEL_SECONDS)
 
 
+def decoding_bytes(header: Header, longest_px: int | None) -> int:
+    """About how much memory it takes to decode it, at its peak (measured, rounded up)."""
+    reduction = reduction_of(header, longest_px)
+    whole = header.pixel_bytes
+    if header.media_type != JPEG and reduction == 1:
+        whole = max(whole, header.channels)
+    given = header.pixels // reduction**2 * GIVEN_PIXEL_BYTES
+    return FILE_COPIES * len(header.content) + header.pixels * whole + given
+
+
 def reduction_of(header: Header, longest_px: int | None) -> int:
     """How many times smaller `decode_header` gives the picture."""
     longest = max(header.width, header.height)
@@ -122,32 +136,48 @@ def decode_header(header: Header, *, longest_px: int | None = None) -> DecodedIm
     """
     reduction = reduction_of(header, longest_px)
     try:
-        decoder = _decoded_webp if header.media_type == WEBP else _decoded
-        pixels = _upright(decoder(header, reduction), header.orientation)
+        pixels = _upright(_decoded(header, reduction), header.orientation)
     except Exception as error:  # Pillow's plugins raise whatever their parsing meets
         raise ImageError(
             "truncated",
             "Broken image",
-            f"the picture ends early or is damaged ({error}); send the whole file",
+            f"the picture ends early or is damaged ({_reason(error)}); send the whole file",
         ) from error
     sides = (header.width, header.height)
     width, height = sides[::-1] if header.orientation > 4 else sides
     return DecodedImage(pixels, width, height, reduction)
 
 
+def _reason(error: Exception) -> str:
+    """The decoder's words, in one line."""
+    if isinstance(error, UnidentifiedImageError):  # it would name a place in memory
+        return "the decoder does not know this kind of it"
+    return " ".join(str(error).split())
+
+
 def _decoded(header: Header, reduction: int) -> NDArray[np.uint8]:
-    """JPEG at a fraction of its size, PNG averaged to it."""
+    """As stored, so many times smaller, by whoever needs least memory for it."""
+    if header.media_type == JPEG or (header.media_type == PNG and reduction == 1):
+        return _decoded_by_pillow(header, reduction)
+    if reduction == 1:
+        return _decoded_webp(header)
+    from affect.large_images import decode_smaller  # libvips is loaded where it is needed
+
+    return decode_smaller(header, reduction)
+
+
+def _decoded_by_pillow(header: Header, reduction: int) -> NDArray[np.uint8]:
+    """JPEG at a fraction of its size, PNG whole."""
     with Image.open(io.BytesIO(header.content), formats=["JPEG", "PNG"]) as picture:
         if picture.size != (header.width, header.height):
             raise ValueError(f"it holds {picture.size[0]} x {picture.size[1]} px")
         if picture.format == "JPEG":
             picture.draft("RGB", (header.width // reduction, header.height // reduction))
         picture.load()
-        left = reduction if picture.format == "PNG" else 1
-        return _in_bands(picture.size, left, lambda top, end: _rows(picture, top, end))
+        return _in_bands(picture.size, lambda top, end: _rows(picture, top, end))
 
 
-def _decoded_webp(header: Header, reduction: int) -> NDArray[np.uint8]:
+def _decoded_webp(header: Header) -> NDArray[np.uint8]:
     """OpenCV's reader of WebP keeps the picture once; Pillow's keeps it five times."""
     content = np.frombuffer(header.content, np.uint8)
     found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -156,7 +186,6 @@ def _decoded_webp(header: Header, reduction: int) -> NDArray[np.uint8]:
     to_front = [2, 1, 0, 3][: found.shape[2]]  # from BGR or BGRA
     return _in_bands(
         (header.width, header.height),
-        reduction,
         lambda top, end: Image.fromarray(np.asarray(found[top:end, :, to_front], np.uint8)),
     )
 
@@ -166,31 +195,17 @@ def _rows(picture: Image.Image, top: int, end: int) -> Image.Image:
     return picture if whole else picture.crop((0, top, picture.width, end))
 
 
-def _in_bands(
-    size: tuple[int, int], reduction: int, rows: Callable[[int, int], Image.Image]
-) -> NDArray[np.uint8]:
-    """(h, w, 3) of a picture of that size (width, height), converted and averaged some rows at a
-    time.
-    """
+def _in_bands(size: tuple[int, int], rows: Callable[[int, int], Image.Image]) -> NDArray[np.uint8]:
+    """(h, w, 3) of a picture of that size (width, height), converted some rows at a time."""
     width, height = size
-    step = reduction * max(1, BAND_PIXELS // (width * reduction))
-
-    def part(top: int) -> NDArray[np.uint8]:
-        band = to_rgb(rows(top, min(top + step, height)))
-        return np.asarray(band.reduce(reduction) if reduction > 1 else band, np.uint8)
-
+    step = max(1, BAND_PIXELS // width)
     if step >= height:
-        return part(0)
-    out = np.empty((*_reduced((height, width), reduction), 3), np.uint8)
+        return np.asarray(to_rgb(rows(0, height)), np.uint8)
+    out = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, step):
-        rows_out = part(top)
-        out[top // reduction : top // reduction + len(rows_out)] = rows_out
+        end = min(top + step, height)
+        out[top:end] = np.asarray(to_rgb(rows(top, end)), np.uint8)
     return out
-
-
-def _reduced(sides: tuple[int, int], reduction: int) -> tuple[int, int]:
-    """Both sides at a fraction, rounded up as JPEG decoders do."""
-    return (-(-sides[0] // reduction), -(-sides[1] // reduction))
 
 
 def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:

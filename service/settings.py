@@ -159,6 +159,11 @@ class Settings(BaseSettings):
         default=0, ge=0, description="GPUs that workers of --runtime process share; 0: none"
     )
     decode_threads: int = Field(default=2, ge=1, description="threads that decode, find and align")
+    decode_bytes: int = Field(
+        default=512 * 2**20,
+        ge=2**20,
+        description="most that large pictures may take together while they are decoded",
+    )
     metrics_port: int | None = Field(
         default=None,
         ge=0,

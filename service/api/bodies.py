@@ -49,7 +49,7 @@ class BodyReader:
             held.release()
 
     async def _whole(self, request: Request[Any], principal: Principal, held: "_Held") -> bytes:
-        encoding = request.headers.get("content-encoding", "identity").strip().lower()
+        encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
         if encoding not in ("identity", "gzip", "x-gzip"):
             raise Problem(
                 "unsupported_media_type",

@@ -3,6 +3,7 @@
 Starlette's own parser writes what is large to disk, and takes a body that was cut for a whole one.
 """
 
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from service.problems import Problem
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
+# It would write a line for every broken form, also of who may not be served: its user is told why.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 MOST_PARTS = 1024  # how many may be pictures is checked, and said, later
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 
 from affect.archive import Operation
+from affect.images import ImageError, media_type
 from service.api.forms import parse_form
 from service.inference.inference_request import InferenceRequest
 from service.problems import Problem, invalid, problem_from_validation
@@ -33,6 +34,7 @@ RAW = (
     *("image/jpeg", "image/jpg", "image/pjpeg", "image/png", "image/x-png", "image/webp"),
     *("image/*", "application/octet-stream"),
 )
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TAKEN = f"{FORM}, {JSON}, or one picture as image/jpeg, image/png or image/webp"
 # Of JSON: commas and brackets, which bound what is built of it. An item with forty Action Units has
 # about fifty.
@@ -126,12 +128,24 @@ def _images(body: ReceivedBody, model: type[M], options: type[BaseModel], most: 
     if body.kind == FORM:
         _refuse_query(body)
         images, chosen = _of_form(body, options)
-    elif body.kind in RAW:
+    elif body.kind in RAW or _is_mislabelled_picture(body):
         images, chosen = [body.content], _of_query(body.query, options)
     else:
         raise _not_taken(body.kind, TAKEN)
     check_count("images", len(images), most)
     return model.model_construct(images=image_contents(images), options=chosen)
+
+
+def _is_mislabelled_picture(body: ReceivedBody) -> bool:
+    """A picture we read under another picture's name (telephones call JPEG image/heic), that of any
+    file (stores of objects say binary/octet-stream), or none.
+    """
+    if body.kind and not body.kind.startswith("image/") and not body.kind.endswith("/octet-stream"):
+        return False
+    try:
+        return bool(media_type(body.content))
+    except ImageError:
+        return False
 
 
 def _counted_json(content: bytes, model: type[M], field: str, most: int) -> M:
@@ -189,7 +203,7 @@ def _not_taken(kind: str, taken: str) -> Problem:
 
 def _json(content: bytes, field: str) -> Mapping[str, Any]:
     try:
-        value = orjson.loads(content)
+        value = orjson.loads(content.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
         raise Problem(
             "malformed",

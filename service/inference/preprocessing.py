@@ -29,6 +29,7 @@ from affect.images import (
     ImageError,
     checked_header,
     decode_header,
+    decoding_bytes,
     decoding_seconds,
 )
 from service.inference.fair_slots import FairSlots
@@ -43,8 +44,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 NICENESS = 5  # of the threads, beside the event loop
-# What is estimated to decode for longer goes to a process: photographs of telephones take a tenth.
-SLOW_SECONDS = 0.3
+# What is estimated to decode for longer, or with more memory, goes to a process: photographs of
+# telephones take a tenth.
+SLOW_SECONDS, HEAVY_BYTES = 0.3, 64 * 2**20
 NOT_BASE64 = "{!r} is no base64; send the bytes of the picture's file in base64"
 
 
@@ -60,12 +62,18 @@ class Preprocessor:
     """Decodes, finds and aligns: `with Preprocessor(...)` has its threads. Nothing is kept."""
 
     def __init__(
-        self, metrics: Metrics, *, threads: int, max_pixels: int, finder: FaceFinder
+        self,
+        metrics: Metrics,
+        *,
+        threads: int,
+        max_pixels: int,
+        finder: FaceFinder,
+        most_bytes: int = 512 * 2**20,
     ) -> None:
         cv2.setNumThreads(1)
         keep_freed_memory()
         self.metrics, self.max_pixels, self.finder = metrics, max_pixels, finder
-        self.slow = SlowDecoder(max(1, threads // 2))
+        self.slow = SlowDecoder(max(1, threads // 2), most_bytes=most_bytes)
         self._pool = ThreadPoolExecutor(
             threads, thread_name_prefix="pictures", initializer=_lower_priority
         )
@@ -79,6 +87,7 @@ class Preprocessor:
             threads=settings.decode_threads,
             max_pixels=settings.max_pixels,
             finder=FaceFinder(yunet=settings.yunet),
+            most_bytes=settings.decode_bytes,
         )
 
     def __enter__(self) -> Self:
@@ -110,7 +119,7 @@ class Preprocessor:
         if isinstance(content, NotBase64):
             raise ImageError("not_base64", "Not base64", NOT_BASE64.format(content.text))
         header = await self.run(checked_header, content, max_pixels=self.max_pixels)
-        if decoding_seconds(header) > SLOW_SECONDS:
+        if _slow(header):
             return await self.slow.decode(header, longest_px=LONGEST_PX)
         return await self.run(decode_header, header, longest_px=LONGEST_PX)
 
@@ -135,7 +144,7 @@ class Preprocessor:
             return found
         except (ImageError, NoFaceError) as error:
             return self.problem(error)
-        except (cv2.error, ArithmeticError, ValueError, LookupError) as error:
+        except Exception as error:  # of decoders and finders, whatever it is
             log.exception("a picture of %d bytes cannot be prepared", len(content))
             self.metrics.rejected.labels("unusable").inc()
             detail = f"no face can be cut from it ({type(error).__name__}); send another picture"
@@ -157,7 +166,7 @@ class Preprocessor:
         """In a thread: the crops, or the header of what decodes too slowly for a thread."""
         with search.measured():
             header = checked_header(content, max_pixels=self.max_pixels)
-            if decoding_seconds(header) > SLOW_SECONDS:
+            if _slow(header):
                 return header
         return search.crops(header)
 
@@ -200,6 +209,12 @@ class _Search:
     def _checkpoint(self) -> None:
         if self.cancelled:
             raise _SearchEnded
+
+
+def _slow(header: Header) -> bool:
+    """Whether a thread would be held for too long, or hold too much."""
+    heavy = decoding_bytes(header, LONGEST_PX) > HEAVY_BYTES
+    return heavy or decoding_seconds(header) > SLOW_SECONDS
 
 
 def _lower_priority() -> None:

@@ -1,7 +1,8 @@
 """Pictures that take long to decode, in processes of their own: a thread cannot be ended, they can.
 
 The first such picture starts them. One that takes too long, or whose client goes, ends its process;
-so does every hundredth, and with it what decoders keep of memory.
+so does every hundredth, and with it what decoders keep of memory. What they hold together is
+bounded: a picture waits until there is room for it, and one that will never have it is refused.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from multiprocessing import get_context
 
 from pebble import ProcessExpired, ProcessPool
 
-from affect.images import DecodedImage, Header, ImageError, decode_header
+from affect.images import DecodedImage, Header, ImageError, decode_header, decoding_bytes
 from service.inference.fair_slots import FairSlots
 
 NICENESS = 5  # beside the event loop
@@ -23,11 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class SlowDecoder:
-    """`with SlowDecoder(processes) as decoder:` ends them."""
+    """So many processes, whose pictures take at most so much memory together. `close` ends them."""
 
-    def __init__(self, processes: int, *, limit_seconds: float = LIMIT_SECONDS) -> None:
-        self.processes, self.limit_seconds = processes, limit_seconds
-        self._slots = FairSlots(processes)
+    def __init__(
+        self, processes: int, *, most_bytes: int, limit_seconds: float = LIMIT_SECONDS
+    ) -> None:
+        self.processes, self.most_bytes, self.limit_seconds = processes, most_bytes, limit_seconds
+        self._slots, self._memory = FairSlots(processes), FairSlots(most_bytes)
         self._pool: ProcessPool | None = None
 
     def close(self) -> None:
@@ -37,7 +40,10 @@ class SlowDecoder:
 
     async def decode(self, header: Header, *, longest_px: int) -> DecodedImage:
         """As `decode_header` does. Raises ImageError, also for what takes too long or too much."""
-        async with self._slots.turn():
+        size = decoding_bytes(header, longest_px)
+        if size > self.most_bytes:
+            raise self._too_much(header, size)
+        async with self._slots.turn(), self._memory.turn(size):
             for _ in range(ATTEMPTS):
                 pool = self._working_pool()
                 try:
@@ -74,6 +80,15 @@ class SlowDecoder:
             "Image too complex",
             f"{header.width} x {header.height} px took longer than {self.limit_seconds:g} s to "
             "decode, or too much memory; send a smaller or simpler picture",
+        )
+
+    def _too_much(self, header: Header, size: int) -> ImageError:
+        return ImageError(
+            "too_complex",
+            "Image too complex",
+            f"{header.width} x {header.height} px take {size / 1e6:,.0f} MB to decode as they are "
+            f"stored, more than the {self.most_bytes / 1e6:,.0f} MB that there are for it; save "
+            "the picture smaller, and neither progressive nor interlaced",
         )
 
 

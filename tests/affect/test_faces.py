@@ -267,12 +267,28 @@ def test_the_largest_firm_face_wins_and_the_largest_where_none_is(
 
 
 @pytest.mark.parametrize(
-    ("size", "least"), [((400, 300), SMALLEST_FACE_PX), ((4000, 3000), 75), ((3000, 4000), 75)]
+    ("size", "least"), [((400, 300), SMALLEST_FACE_PX), ((4000, 3000), 48), ((3000, 4000), 48)]
 )
 def test_who_finds_no_face_says_from_what_size_on_one_is_found(
     size: tuple[int, int], least: int
 ) -> None:
     assert f"at least {least} px in {size[0]} x {size[1]} px" in str(NoFaceError(*size))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_small_faces_of_a_large_picture_are_found_where_there_is_no_larger_one(
+    portrait: NDArray[np.uint8], finder: FaceFinder, kind: str
+) -> None:
+    head = Image.fromarray(portrait[20:240, 110:340]).resize((143, 137), Image.Resampling.BOX)
+    picture, places = Image.new("RGB", (4000, 3000), (90, 110, 120)), (300, 1700, 3400)
+    for x in places:
+        picture.paste(head, (x, 1500))
+    out = io.BytesIO()
+    picture.save(out, kind)
+    found = crops(finder, checked_header(out.getvalue()), faces="all", size_px=32)
+    boxes = sorted(face.box for face, _ in found if face is not None)
+    assert len(boxes) == len(places) and all(50 < width < 70 for *_, width in boxes)
+    assert all(x < box[0] < x + 100 for x, box in zip(places, boxes, strict=True))
 
 
 @pytest.mark.parametrize("side", [60, 190, 512, 900])

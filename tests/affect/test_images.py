@@ -2,7 +2,10 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from affect.images import (
     checked_header,
     decode,
     decode_header,
+    decoding_bytes,
     encode,
 )
 
@@ -117,6 +121,26 @@ def test_a_long_run_of_fill_bytes_is_read_once() -> None:
     assert np.array_equal(decode(JPEG[:2] + fill + JPEG[2:]), decode(JPEG))
     with pytest.raises(ImageError, match="promises a picture"):
         decode(JPEG[:2] + fill + b"\x00")
+
+
+def test_scans_are_counted_in_a_file_that_ends_at_a_marker() -> None:
+    """Found by fuzzing: this raised what is no ImageError."""
+    cut = _progressive(16, 120)[:-2] + b"\xff\xc4"
+    with pytest.raises(ImageError, match="may have 100 scans"):
+        checked_header(cut)
+    few = _progressive(16, 20)
+    comments = b"\xff\xfe\x01\x02" + b"\xff\xda" * 128
+    assert checked_header(few[:-2] + comments + b"\xff\xc4").scans == 20
+
+
+def test_what_a_decoder_says_is_one_line_without_addresses() -> None:
+    twelve_bits = bytearray(JPEG)
+    twelve_bits[SIZE - 1] = 12
+    large = _bytes(Image.new("RGB", (90, 90)), "PNG")
+    for content in (bytes(twelve_bits), large[:33] + large[8:33] + large[33:]):
+        with pytest.raises(ImageError, match="Broken image") as caught:
+            decode_smaller(content, 20)
+        assert " at 0x" not in caught.value.detail and "\n" not in caught.value.detail
 
 
 def test_png_survives_both_ways() -> None:
@@ -284,12 +308,93 @@ def test_webp_is_read_to_the_pixels_that_its_writer_meant(mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_a_picture_read_at_a_fraction_is_the_mean_of_its_pixels(kind: str) -> None:
-    drawn = np.random.default_rng(2).integers(0, 256, (1501, 2003, 3), dtype=np.uint8)
+    drawn = np.random.default_rng(2).integers(0, 256, (1501, 2002, 3), dtype=np.uint8)
     content = _bytes(Image.fromarray(drawn), kind, lossless=True)
     picture = decode_smaller(content, 1000)
-    means = drawn[:1500, :2002].reshape(750, 2, 1001, 2, 3).mean((1, 3))
-    assert picture.pixels.shape == (751, 1002, 3) and picture.reduction == 2
-    assert np.abs(picture.pixels[:750, :1001] - means).max() <= 1
+    means = drawn[:1500].reshape(750, 2, 1001, 2, 3).mean((1, 3))
+    sides = {"PNG": (751, 1001, 3), "WEBP": (750, 1001, 3)}  # rounded up, rounded
+    assert picture.pixels.shape == sides[kind] and picture.reduction == 2
+    assert np.abs(picture.pixels[:700] - means[:700]).mean() <= (1 if kind == "PNG" else 30)
+
+
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_png_of_any_mode_read_at_a_fraction_is_the_whole_one_averaged(mode: str) -> None:
+    seed = Image.fromarray(np.random.default_rng(3).integers(0, 256, (9, 13, 4), dtype=np.uint8))
+    drawn = seed.resize((1301, 903), Image.Resampling.BICUBIC)
+    picture = {
+        "P": lambda: drawn.convert("RGB").quantize(90),
+        "I;16": lambda: Image.fromarray(np.asarray(drawn.convert("L")).astype(np.uint16) * 256),
+    }.get(mode, lambda: drawn.convert(mode))()
+    content = _bytes(picture, "PNG", **({"transparency": 3} if mode == "P" else {}))
+    whole = np.asarray(Image.fromarray(decode(content)).reduce(4), int)
+    apart = np.abs(decode_smaller(content, 320).pixels - whole)
+    assert apart.shape == (226, 326, 3) and apart[:-1, :-1].max() <= 2
+
+
+def test_colour_of_sixteen_bits_with_transparency_is_read_at_a_fraction_too() -> None:
+    deep = np.full((800, 1600, 4), (10_000, 20_000, 30_000, 65_535), np.uint16)
+    deep[:, 800:, 3] = 0
+    done, code = cv2.imencode(".png", deep)
+    pixels = decode_smaller(code.tobytes(), 400).pixels
+    assert done and np.all(pixels[:, :199] == [30_000 >> 8, 20_000 >> 8, 10_000 >> 8])
+    assert np.all(pixels[:, 201:] == 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("left", [0.1, 0.5, 0.99])
+def test_a_large_picture_that_is_cut_is_refused_and_writes_nothing(
+    kind: str, left: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drawn = np.random.default_rng(4).integers(0, 256, (400, 800, 3), dtype=np.uint8)
+    content = _bytes(Image.fromarray(drawn), kind)
+    with pytest.raises(ImageError, match="Broken image"):
+        decode_smaller(content[: int(left * len(content))], 200)
+    assert capfd.readouterr() == ("", "")
+
+
+MEMORY = """
+import io, resource
+from PIL import Image
+from affect.images import checked_header, decode_header
+out = io.BytesIO()
+Image.new("RGBA", (300, 300)).save(out, "PNG")
+small = checked_header(out.getvalue())
+decode_header(small, longest_px=100)  # what libraries take once
+content = open("large.png", "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+decode_header(checked_header(content), longest_px=1600)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_a_large_png_is_never_whole_in_memory(tmp_path: Path) -> None:
+    Image.new("RGBA", (6400, 6400), (9, 9, 9, 9)).save(tmp_path / "large.png")
+    run = subprocess.run(
+        [sys.executable, "-c", MEMORY], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) < 80_000  # KiB; whole it would be 160,000
+
+
+def test_what_a_picture_takes_is_known_from_its_header() -> None:
+    drawn = Image.new("RGB", (3600, 3600))
+    plain, progressive = (_bytes(drawn, "JPEG", progressive=way) for way in (False, True))
+    lossy, lossless = (_bytes(drawn, "WEBP", lossless=way, method=0) for way in (False, True))
+    taken = [
+        decoding_bytes(checked_header(content), 1600)
+        for content in (plain, progressive, lossy, lossless)
+    ]
+    pixels = 3600 * 3600
+    assert taken[0] < 3 * pixels < 8 * pixels < taken[1]
+    assert taken[2] < 3 * pixels < 6 * pixels < taken[3]
+
+
+def test_only_what_has_metadata_is_copied() -> None:
+    assert checked_header(JPEG).content is JPEG
+    with_comment = JPEG[:2] + b"\xff\xfe\x00\x05abc" + JPEG[2:]
+    assert checked_header(with_comment).content == JPEG
 
 
 def test_a_picture_that_is_another_size_than_its_header_says_is_refused() -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from urllib.error import URLError
 
 import psutil
 import pytest
@@ -133,7 +134,14 @@ def gateway() -> Iterator[Gateway]:
 def posted(gateway: Gateway, path: str, body: bytes, **headers: str) -> str:
     """The status; fails on one that is a fault of ours."""
     kind = headers.pop("Content-Type", "application/json")
-    reply = gateway.post(path, body, kind=kind, **headers)
+    try:
+        reply = gateway.post(path, body, kind=kind, **headers)
+    except URLError as error:
+        # a head that is none is answered at once, and the connection closed before its body is sent
+        broken = isinstance(error.reason, BrokenPipeError | ConnectionResetError)
+        if not broken or all(value.isprintable() for value in headers.values()):
+            raise
+        return "closed"
     assert reply.status in MEANT or reply.status < 400, reply.body[:2000]
     assert reply.status < 300 or len(reply.body) < 64_000
     return str(reply.status)

@@ -1,6 +1,6 @@
 """A plain CSV, for sets without a format of their own, and what OpenFace and py-feat write.
 
-One header line, then one line a picture; comma, semicolon or tab; decimal points or commas.
+One header line, then one line a picture; comma, semicolon, tab or `|`; decimal points or commas.
 Columns, in any order and any subset; others are named and skipped:
 
     image          path of the picture, from the CSV's folder (or --pictures); `input` means the

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-DELIMITERS = ",;\t"
+from training.database.card import DataError
+
+DELIMITERS = ",;\t|"
 SEPARATOR_LINE = "sep="  # first line by which spreadsheets say what separates
 MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF32_LE: "utf-32",
@@ -17,6 +19,7 @@ MARKS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+NO_TEXT = {b"PK\x03\x04": "a workbook or an archive", b"\x1f\x8b": "packed by gzip"}
 CHUNK_BYTES = 1 << 20
 
 
@@ -51,11 +54,14 @@ def rows_of(path: Path) -> Iterator[Row]:
 
 def encoding_of(path: Path) -> str:
     """By its mark, its zeros or its bytes: UTF-8, UTF-16, UTF-32, or else Windows-1252, which reads
-    Latin-1 too.
+    Latin-1 too. Raises DataError for what is no text.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         start = file.read(CHUNK_BYTES)
+        for mark, name in NO_TEXT.items():
+            if start.startswith(mark):
+                raise DataError(f"{path} is {name}, not a table in text; unpack or export it")
         for mark, name in MARKS.items():
             if start.startswith(mark):
                 return name

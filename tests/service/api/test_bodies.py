@@ -138,6 +138,19 @@ def test_a_form_that_is_none_is_refused(
     assert gateway.post("/v1/predict", body, kind=kind).status == status
 
 
+def test_a_broken_form_writes_nothing_to_the_log(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    for body in (b"--other--", form(PICTURE).replace(b"\r\n", b"\n"), b"--edge\r\n" * 2000):
+        assert gateway.post("/v1/predict", body, kind=FORM).status == 400
+    assert [record for record in caplog.records if record.levelno > 20] == []
+
+
+def test_an_empty_content_encoding_is_none(gateway: Gateway) -> None:
+    body = json.dumps(PREDICT_BODY).encode()
+    assert gateway.post("/v1/predict", body, **{"Content-Encoding": ""}).status == 200
+
+
 async def test_large_bodies_are_read_beside_the_event_loop() -> None:
     here = threading.get_ident()
     assert await off_the_loop(b"", threading.get_ident) == here

@@ -134,11 +134,27 @@ def test_a_row_that_is_no_base64_fails_alone(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["image/jpg", "image/pjpeg", "image/x-png", "application/octet-stream", "image/*"]
+    "kind",
+    [
+        *("image/jpg", "image/pjpeg", "image/x-png", "image/*", "image/heic", "IMAGE/JPEG; q=1"),
+        *("application/octet-stream", "binary/octet-stream", ""),
+    ],
 )
 def test_bytes_decide_what_a_picture_is(gateway: Gateway, kind: str) -> None:
     reply = gateway.post("/v1/predict?faces=none", encoded(FACE, "WEBP"), kind=kind)
     assert reply.status == 200 and reply.json["results"][0]["status"] == "ok"
+
+
+@pytest.mark.parametrize("kind", ["image/gif", "text/plain", "binary/octet-stream", ""])
+def test_bytes_that_are_no_picture_of_ours_keep_the_answer_of_their_type(
+    gateway: Gateway, kind: str
+) -> None:
+    assert gateway.post("/v1/predict", encoded(FACE, "GIF"), kind=kind).status == 415
+
+
+def test_json_may_begin_with_a_byte_order_mark(gateway: Gateway) -> None:
+    body = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode("utf-8-sig")
+    assert gateway.post("/v1/predict", body).json["results"][0]["status"] == "ok"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from PIL import Image
 from skimage import data
 
 from affect.faces import Face, FaceFinder
-from affect.images import ImageError, checked_header
+from affect.images import ImageError, checked_header, decoding_bytes
 from service.inference.preprocessing import NICENESS, Preprocessor
 from service.inference.slow_decoding import SlowDecoder
 from service.observability.metrics import Metrics
@@ -25,6 +25,7 @@ from tests.support.pictures import encoded
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
+PLENTY = 2**30  # bytes
 
 
 @pytest.mark.skipif(
@@ -72,7 +73,7 @@ async def test_a_picture_that_decodes_slowly_gives_the_crops_of_one_that_does_no
 
 
 async def test_a_picture_that_takes_too_long_ends_alone_and_with_its_process() -> None:
-    decoder = SlowDecoder(1, limit_seconds=0.05)
+    decoder = SlowDecoder(1, most_bytes=PLENTY, limit_seconds=0.05)
     try:
         with pytest.raises(ImageError, match="took longer") as caught:
             await decoder.decode(checked_header(repeated_scans(4000, 90)), longest_px=1600)
@@ -85,7 +86,7 @@ async def test_a_picture_that_takes_too_long_ends_alone_and_with_its_process() -
 
 
 async def test_decoding_goes_on_after_its_idle_processes_were_killed() -> None:
-    decoder, header = SlowDecoder(2), checked_header(repeated_scans(64, 20))
+    decoder, header = SlowDecoder(2, most_bytes=PLENTY), checked_header(repeated_scans(64, 20))
     try:
         await decoder.decode(header, longest_px=1600)
         for _ in range(2):
@@ -103,7 +104,7 @@ async def test_decoding_goes_on_after_its_idle_processes_were_killed() -> None:
 
 
 async def test_a_picture_that_nobody_waits_for_is_not_decoded_to_its_end() -> None:
-    decoder = SlowDecoder(1)
+    decoder = SlowDecoder(1, most_bytes=PLENTY)
     try:
         await decoder.decode(checked_header(repeated_scans(64, 20)), longest_px=1600)
         me = psutil.Process()
@@ -114,6 +115,28 @@ async def test_a_picture_that_nobody_waits_for_is_not_decoded_to_its_end() -> No
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         await asyncio.to_thread(until, lambda: not worker.is_running(), 5)
+    finally:
+        decoder.close()
+
+
+async def test_a_picture_that_can_never_have_the_memory_is_refused_at_once() -> None:
+    decoder = SlowDecoder(1, most_bytes=2**20)
+    with pytest.raises(ImageError, match="more than the 1 MB") as caught:
+        await decoder.decode(checked_header(repeated_scans(3000, 20)), longest_px=1600)
+    assert caught.value.code == "too_complex" and decoder._pool is None
+
+
+async def test_pictures_wait_until_there_is_memory_for_them() -> None:
+    header = checked_header(repeated_scans(2000, 20))
+    size = decoding_bytes(header, 1600)
+    decoder, held = SlowDecoder(3, most_bytes=2 * size), []
+    try:
+        work = [asyncio.create_task(decoder.decode(header, longest_px=1600)) for _ in range(5)]
+        while not all(task.done() for task in work):
+            held.append(decoder._memory.in_use)
+            await asyncio.sleep(0.01)
+        assert [(await task).width for task in work] == [2000] * 5
+        assert max(held) == 2 * size and decoder._memory.in_use == 0
     finally:
         decoder.close()
 

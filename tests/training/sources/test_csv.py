@@ -39,6 +39,7 @@ def test_any_subset_of_columns_in_any_order(tmp_path: Path) -> None:
         ("\ufeffimage;AU01;valence", "0.jpg;1;-5"),
         ("Image\tau1\tValence", "0.jpg\t1.0\t-2"),
         ("image,AU 1", "0.jpg,1"),
+        ("image|AU1", "0.jpg|1"),
     ],
 )
 def test_spellings_of_header_and_separator(tmp_path: Path, lines: tuple[str, ...]) -> None:
@@ -84,6 +85,14 @@ def test_lines_that_cannot_be_are_refused(tmp_path: Path) -> None:
 def test_a_header_that_means_nothing_is_refused(tmp_path: Path, header: str, fault: str) -> None:
     with pytest.raises(DataError, match=fault):
         _set(tmp_path / "set", header).vocabulary()
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x1f\x8b\x08\x00"])
+def test_a_workbook_or_a_packed_table_is_named_as_such(tmp_path: Path, start: bytes) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(start + bytes(60))
+    with pytest.raises(DataError, match="not a table in text; unpack or export it"):
+        PlainCsv(path).vocabulary()
 
 
 def test_a_video_with_two_people_draws_both_into_one_split(tmp_path: Path) -> None:
