@@ -7,6 +7,7 @@ one fails alone.
 
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,7 +124,7 @@ def expand(
         if isinstance(one, InputPicture):
             yield one
         elif isinstance(one, str | os.PathLike):
-            yield from (InputPicture(str(path), path) for path in files(Path(one), suffixes))
+            yield from (InputPicture(_text(path), path) for path in files(Path(one), suffixes))
         elif isinstance(one, bytes):
             yield InputPicture(f"bytes-{number}", one)
         elif isinstance(one, np.ndarray):
@@ -161,15 +162,32 @@ def _walk(folder: Path, suffixes: frozenset[str], inside: frozenset[Path]) -> It
         path = folder / entry.name
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             if path.resolve() not in inside:  # a link to a folder around it would never end
                 yield from _walk(path, suffixes, inside)
         elif path.suffix.lower() in suffixes:
             yield path
 
 
+def _text(path: Path) -> str:
+    """A path that can be printed and written as JSON: bytes that are no UTF-8 as \\xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """A link that leads to itself is none, and fails when it is read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def _read(path: Path) -> bytes:
     try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+        # what may never end is read where the system has it (/dev/stdin, `<(command)`) only
+        if kind not in (stat.S_IFREG, stat.S_IFDIR) and path.parts[:2] != ("/", "dev"):
+            raise OSError("it is a pipe, a socket or a device, and no file")
         return path.read_bytes()
     except OSError as error:
         raise ImageError(

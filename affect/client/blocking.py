@@ -160,4 +160,6 @@ class Client:
             while (row := self._do(following())) is not None:
                 yield row[0]
         finally:
-            self._do(rows.aclose())  # type: ignore[attr-defined]
+            # who left the client between two answers may give up the iterator afterwards
+            if self._loop.is_running():
+                self._do(rows.aclose())  # type: ignore[attr-defined]

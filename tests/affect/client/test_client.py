@@ -204,6 +204,14 @@ def test_a_proxy_is_not_asked_for_this_machine(
         assert client.ready()
 
 
+def test_who_leaves_between_two_answers_waits_for_nothing(gateway: Gateway) -> None:
+    """A full disk ended the command in the middle, and then it waited for ever."""
+    with Client(gateway.url) as client:
+        rows = client.predict_each([encoded(FACE)] * 3, faces="none")
+        next(rows)
+    rows.close()
+
+
 def test_a_program_that_forgets_to_close_its_client_ends(gateway: Gateway) -> None:
     client = Client(gateway.url)
     client.models()

@@ -75,6 +75,10 @@ def test_what_cannot_be_opened_fails_alone(gateway: Gateway, tmp_path: Path) -> 
     (folder / "gone.jpg").symlink_to(tmp_path / "nowhere")
     (folder / "shut.jpg").write_bytes(encoded(FACE))
     (folder / "shut.jpg").chmod(0)
+    (folder / "loop.jpg").symlink_to("loop.jpg")
+    (folder / "zeros.jpg").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(encoded(FACE))
     (folder / "z.jfif").write_bytes(encoded(FACE, "JPEG"))
     (folder / "z.bmp").write_bytes(encoded(FACE, "BMP"))
     done = _run(predict, gateway, folder, *CROP, "--out", tmp_path / "out")
@@ -88,6 +92,10 @@ def test_what_cannot_be_opened_fails_alone(gateway: Gateway, tmp_path: Path) -> 
         "inside.png": "ok",
         "gone.jpg": "error",
         "shut.jpg": unreadable,
+        "loop.jpg": "error",
+        "zeros.jpg": "error",
+        "pipe.jpg": "error",
+        "caf\\xe9.png": "ok",
         "z.bmp": "error",
         "z.jfif": "ok",
     }
