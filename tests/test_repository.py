@@ -65,7 +65,8 @@ def test_every_command_has_help(command: str) -> None:
 
 
 def test_documents_end_their_lines_at_100_columns() -> None:
-    tracked = subprocess.check_output(["git", "ls-files", "*.md"], cwd=ROOT, text=True).splitlines()
+    listing = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, text=True, capture_output=True)
+    tracked = listing.stdout.splitlines()
     if not tracked:
         pytest.skip("not in a git repository")
     for name in tracked:
