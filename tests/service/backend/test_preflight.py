@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
@@ -59,19 +60,19 @@ def test_a_folder_without_room_for_the_archives_says_how_much_they_take(tmp_path
 
 
 @pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def mount() -> Iterator[Callable[[str], Path]]:
     """Mounts a small file system with these options; only root may."""
-    folder = tmp_path / "mounted"
-    folder.mkdir()
+    # however long TMPDIR is: a path too long for sockets would be said first
+    with tempfile.TemporaryDirectory(prefix="ag-", dir="/tmp") as folder:
 
-    def mounted(options: str) -> Path:
-        arguments = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
-        if subprocess.run(arguments, capture_output=True, check=False).returncode:
-            pytest.skip("mounting is not allowed here")
-        return folder
+        def mounted(options: str) -> Path:
+            arguments = ["mount", "-t", "tmpfs", "-o", options, "none", folder]
+            if subprocess.run(arguments, capture_output=True, check=False).returncode:
+                pytest.skip("mounting is not allowed here")
+            return Path(folder)
 
-    yield mounted
-    subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+        yield mounted
+        subprocess.run(["umount", folder], capture_output=True, check=False)
 
 
 def test_a_small_folder_for_temporary_files_is_named(
