@@ -8,6 +8,7 @@ itself says when it has come to the end.
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 _FAILED = re.compile(r"\w+ +(?P<worker>W-\S+) Load model failed")
 _ENDED = "Stopped Scanner - {worker}-stdout"
@@ -27,11 +28,13 @@ def failed_worker(lines: Sequence[str]) -> str | None:
 def failure_of(worker: str, lines: Sequence[str]) -> str:
     """The error that ended a worker in one line, and the traceback that led to it below.
 
-    Without a traceback, as of a process that was killed: the last lines that it wrote.
+    Without a traceback, as of a process that was killed: the last lines that it wrote. TorchServe
+    starts a worker of the same name anew; what that one writes is not read.
     """
+    end = _ENDED.format(worker=worker)
+    written = list(takewhile(lambda line: not line.endswith(end), lines))
     prefix = re.compile(rf"\w+ +{re.escape(worker)}-std(out|err) ")
-    output = [prefix.sub("", line) for line in lines if prefix.match(line)]
-    output = [line for line in output if not line.startswith("Stopped Scanner")]
+    output = [prefix.sub("", line) for line in written if prefix.match(line)]
     starts = [number for number, line in enumerate(output) if line.startswith("Traceback (most")]
     if not starts:
         last = "\n".join(output[-MOST_LINES:])

@@ -45,6 +45,12 @@ def test_the_cause_comes_first_and_lines_of_neighbours_are_left_out() -> None:
     assert failure_of(WORKER, lines).split("\n") == [traceback[-1], *traceback]
 
 
+def test_what_the_next_worker_of_that_name_writes_does_not_hide_the_cause() -> None:
+    first = ["Traceback (most recent call last):", '  File "x.py"', "CardError: the digest differs"]
+    again = printed("loading", "Traceback (most recent call last):", '  File "x.py"')
+    assert failure_of(WORKER, [*printed(*first), FAILED, ENDED, *again]).startswith(first[-1])
+
+
 def test_a_worker_that_was_killed_is_shown_with_what_it_wrote() -> None:
     failure = failure_of(WORKER, [*printed("loading", "out of memory"), FAILED, ENDED])
     assert "without an error of its own" in failure
