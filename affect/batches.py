@@ -96,14 +96,10 @@ def generate(
 
 @torch.inference_mode()
 def identities(model: AffectModel, crops: U8, sizes: Sequence[int]) -> F32:
-    """(N, E) of length 1: crops (N, S, S, 3) of one person lie near each other. The trunk knows
-    people; the state is not read.
-    """
+    """(N, E) of length 1: crops (N, S, S, 3) of one person lie near each other."""
     images = torch.from_numpy(crops).to(model.platt.device)
     found = [
-        model.encode(model.to_pixels(pad(images[start:stop], size)), None, None).identity[
-            : stop - start
-        ]
+        model.identify(model.to_pixels(pad(images[start:stop], size)))[: stop - start]
         for start, stop, size in passes(len(crops), sizes)
     ]
     people: F32 = torch.cat(found).float().cpu().numpy()

@@ -86,8 +86,9 @@ class AffectModel(nn.Module):
         size, labels = card.network, len(card.vocabulary) + 2
         self.card = card
         self._networks(card)
-        # In place of `reader` where no gradients are wanted (affect.runtime).
+        # In place of networks where no gradients are wanted (affect.runtime).
         self.forward_reader: Callable[[Tensor], ReadingOutput] | None = None
+        self.forward_identity: Callable[[Tensor], Tensor] | None = None
         self.register_buffer("label_table", torch.full((TABLE_ROWS, labels), float("nan")))
         self.register_buffer("latent_mean", torch.zeros(size.latent))
         self.register_buffer("latent_factor", torch.eye(size.latent))
@@ -269,6 +270,15 @@ class AffectModel(nn.Module):
         if not self.card.mirrored:
             return reader(x)
         return with_mirrored(reader(torch.cat([x, x.flip(3)])), len(x))
+
+    def identify(self, x: Tensor) -> Tensor:
+        """(B, E) of length 1: faces (B, 3, S, S) of one person lie near each other. The state is
+        not read.
+        """
+        if self.forward_identity is not None and not torch.is_grad_enabled():
+            return self.forward_identity(x)
+        identity: Tensor = self.heads.identify(self.trunk(x)[-1]).float()
+        return identity
 
     def encode(self, x: Tensor, y: Tensor | None, state: ReadingOutput | None) -> ModelOutput:
         """Trunk and heads of B faces, with the state as read elsewhere, or as the trunk's heads

@@ -195,9 +195,16 @@ class Heads(nn.Module):
             self.aus(h),
             torch.tanh(self.va(h)),
             self.latent(flat),
-            F.normalize(self.identity(flat), dim=1),
+            self._identity(flat),
             h,
         )
+
+    def identify(self, last: Tensor) -> Tensor:
+        """(B, C, 4, 4) -> the identity (B, E) alone."""
+        return self._identity(activate(last).flatten(1))
+
+    def _identity(self, flat: Tensor) -> Tensor:
+        return F.normalize(self.identity(flat), dim=1)
 
     def score(self, h: Tensor, condition: Tensor) -> Tensor:
         """Projection critic (Miyato & Koyama, cGANs with Projection Discriminator, 2018): w.h +

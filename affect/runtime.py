@@ -2,12 +2,15 @@
 
 OpenVINO (Apache-2.0) takes the network as ONNX, in this process and memory, and answers the same to
 1e-5 in less than half of torch's time (docs/speed.md). An archive holds the ONNX file, so that a
-worker neither traces nor converts. A GPU, gradients, drawing and explaining keep torch.
+worker neither traces nor converts; a process that reads by itself traces the network when it
+starts, which takes a fifth of a second. A GPU, gradients, drawing and explaining keep torch.
 """
 
 import importlib.util
+import logging
 import sys
 import tempfile
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +25,8 @@ from affect.reading_network import ReadingNetwork, ReadingOutput
 Runtime = Literal["auto", "torch", "openvino"]
 READER_FILE = "reader.onnx"  # in a model's archive
 OPSET = 17
+LOCAL_PACKAGES = ("openvino", "onnx")  # that a process without an archive needs
+log = logging.getLogger(__name__)
 
 
 def choose_runtime(
@@ -41,6 +46,27 @@ def choose_runtime(
         model.forward_reader = OpenVinoReader(model.reader, folder / READER_FILE, threads=threads)
 
 
+def choose_local_runtime(model: AffectModel, *, streams: int = 1) -> None:
+    """The same for a process without an archive: on a processor the reading network, and the trunk
+    where it knows people again, are traced here and computed by OpenVINO, for so many threads at a
+    time. Where a package is missing torch reads, and a warning says so.
+    """
+    model.forward_reader = model.forward_identity = None
+    if model.platt.device.type != "cpu":
+        return
+    missing = [name for name in LOCAL_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        log.warning(
+            "torch reads, which takes twice as long, as %s is not installed: "
+            "pip install 'affectgan[local]'",
+            " and ".join(missing),
+        )
+        return
+    if model.reader is not None:
+        model.forward_reader = OpenVinoReader(model.reader, as_onnx(model), streams=streams)
+    model.forward_identity = OpenVinoIdentity(_identity_as_onnx(model), streams=streams)
+
+
 def _why_not_openvino(model: AffectModel, folder: Path) -> str | None:
     if model.reader is None:
         return "this model has no reading network"
@@ -53,27 +79,52 @@ def _why_not_openvino(model: AffectModel, folder: Path) -> str | None:
     return None
 
 
-class OpenVinoReader:
-    """A reading network compiled by OpenVINO for any number of faces. For one thread at a time."""
+class _Compiled:
+    """A network that OpenVINO computes for any number of faces: in each of `streams` threads that
+    call at the same time, by `threads` of its own.
+    """
 
-    def __init__(self, reader: ReadingNetwork, graph: Path, *, threads: int) -> None:
+    def __init__(self, graph: Path | bytes, *, threads: int = 1, streams: int = 1) -> None:
         options = {
             # bfloat16, its own choice where the processor has it, moves answers by up to 0.004.
             "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads * streams,
+            "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # several workers share the cores
         }
+        core = _openvino().Core()
+        network = core.read_model(graph) if isinstance(graph, bytes) else graph
+        self._network = core.compile_model(network, "CPU", options)
+        self._of_thread = threading.local()
+
+    def compute(self, x: Tensor) -> list[Tensor]:
+        """Every output, of faces (B, 3, S, S) in [-1, 1]."""
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._network.create_infer_request()
+        results = self._of_thread.request.infer({0: np.ascontiguousarray(x.numpy())})
+        return [torch.from_numpy(result.copy()) for result in results.values()]
+
+
+class OpenVinoReader(_Compiled):
+    """A reading network."""
+
+    def __init__(
+        self, reader: ReadingNetwork, graph: Path | bytes, *, threads: int = 1, streams: int = 1
+    ) -> None:
+        super().__init__(graph, threads=threads, streams=streams)
         self._reader = reader
-        self._request = (
-            _openvino().Core().compile_model(graph, "CPU", options).create_infer_request()
-        )
 
     def __call__(self, x: Tensor) -> ReadingOutput:
         """Faces (B, 3, S, S) in [-1, 1]."""
-        results = self._request.infer({0: np.ascontiguousarray(x.numpy())})
-        answers, features = (torch.from_numpy(results[place].copy()) for place in (0, 1))
-        return self._reader.output(answers, features)
+        return self._reader.output(*self.compute(x))
+
+
+class OpenVinoIdentity(_Compiled):
+    """The trunk and the head that knows people again."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, E) of length 1, of faces (B, 3, S, S) in [-1, 1]."""
+        return self.compute(x)[0]
 
 
 def _openvino() -> Any:
@@ -96,23 +147,43 @@ class _Compute(nn.Module):
         return self.reader.compute(x)
 
 
+class _Identify(nn.Module):
+    """The way from a face to its identity, as a module."""
+
+    def __init__(self, model: AffectModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, E) of faces (B, 3, S, S)."""
+        return self.model.identify(x)
+
+
 def as_onnx(model: AffectModel) -> bytes:
     """`ReadingNetwork.compute` of a model that has one as an ONNX file, for any number of faces.
     Needs the package onnx.
     """
     assert model.reader is not None
-    side = model.card.image_px
+    return _onnx(_Compute(model.reader), model.card.image_px, ["answers", "features"])
+
+
+def _identity_as_onnx(model: AffectModel) -> bytes:
+    return _onnx(_Identify(model), model.card.image_px, ["identity"])
+
+
+def _onnx(network: nn.Module, side: int, outputs: list[str]) -> bytes:
+    """A network of faces (B, 3, S, S), for any B."""
     folder = tempfile.TemporaryDirectory()
     with folder, warnings.catch_warnings(), torch.no_grad():
         path = Path(folder.name, READER_FILE)
         warnings.simplefilter("ignore")  # what the tracer takes for constants is constant
         torch.onnx.export(
-            _Compute(model.reader).eval(),
+            network.eval(),
             (torch.zeros(2, 3, side, side),),
             path,
             input_names=["faces"],
-            output_names=["answers", "features"],
-            dynamic_axes={name: {0: "rows"} for name in ("faces", "answers", "features")},
+            output_names=outputs,
+            dynamic_axes={name: {0: "rows"} for name in ("faces", *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )

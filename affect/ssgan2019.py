@@ -66,6 +66,10 @@ class Ssgan2019(AffectModel):
             *_nothing_more(features),
         )
 
+    def identify(self, x: Tensor) -> Tensor:
+        """As `AffectModel.identify`."""
+        return self.read(x).identity
+
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
         """Faces (B, 3, 32, 32) of z (B, Z); the state y changes nothing."""
         drawn: Tensor = self.generator(z)

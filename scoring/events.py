@@ -95,9 +95,10 @@ def save_events(events: list[Event], path: Path) -> None:
     schema = pa.schema([(name, kinds[kind]) for name, kind in zip(COLUMNS, types, strict=True)])
     rows: list[dict[str, Any]] = [asdict(event) for event in events]
     table = pa.Table.from_pylist(rows, schema=schema)
-    if path.suffix == ".parquet":
+    kind = path.suffix.lower()
+    if kind == ".parquet":
         parquet.write_table(table, path)
-    elif path.suffix == ".csv":
+    elif kind == ".csv":
         csv.write_csv(table, path)
     else:
         table.to_pandas().to_json(path, orient="records", lines=True)

@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 
+from affect.allocator import keep_freed_memory
 from affect.faces import Faces
 from affect.images import ImageError
 from affect.local.reading import LocalReading, failed
@@ -45,6 +46,7 @@ class ChunkReader:
 
         from affect.local.reader import Reader
 
+        keep_freed_memory()
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         self.options = options

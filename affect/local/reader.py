@@ -1,13 +1,15 @@
-"""`Reader`: the model in this process. Decoding and finding run in threads beside the network,
-memory stays flat.
+"""`Reader`: the model in this process. Every thread decodes, finds and reads a few pictures at a
+time, so that no core waits for another; memory stays flat.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,14 +32,17 @@ from affect.local.readings import Readings
 from affect.local.video import VideoFrame, read_frames
 from affect.model import AffectModel
 from affect.model_folders import judge_folder, model_folder, shipped_weights
+from affect.runtime import choose_local_runtime
 
 U8 = NDArray[np.uint8]
 SIZES = (1, 2, 4, 8, 16, 32)  # faces of a forward pass; a batch is cut and padded to these
-WAITING_BYTES, LEAST_BYTES = 64 * 2**20, 2**20  # of pictures that wait for the next forward pass
+# Pictures that a thread takes at a time: on a processor passes of more faces are no faster
+# (docs/speed.md). Of decoded ones no more than so many bytes.
+TOGETHER, TOGETHER_ON_GPU, TOGETHER_BYTES = 8, SIZES[-1], 16 * 2**20
+AHEAD = 2  # such groups wait for a thread
 OneCrop = tuple[Face | None, U8]
 Crops = list[OneCrop]
-T = TypeVar("T")
-R = TypeVar("R")
+Read = tuple[InputPicture, list[LocalReading]]
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,9 @@ class Reader:
     ) -> None:
         """`model` is a run or model folder (default: the shipped weights), `device` "cpu", "cuda",
         "cuda:1" or "auto" (a GPU if there is one). `faces` is what `read` does unless told
-        otherwise: "largest", "all", or "none" for pictures that are aligned crops. `threads` decode
-        and find. Raises CardError when there is no such model, SignatureError when a key is trusted
-        that did not sign it, ValueError for a wrong device.
+        otherwise: "largest", "all", or "none" for pictures that are aligned crops. `threads`
+        decode, find and read. Raises CardError when there is no such model, SignatureError when a
+        key is trusted that did not sign it, ValueError for a wrong device.
         """
         self.folder = shipped_weights() if model is None else model_folder(Path(model))
         self.device = chosen_device(device)
@@ -75,6 +80,9 @@ class Reader:
         self.model: AffectModel = load_model(self.folder, device=self.device)
         self.faces: Faces = faces
         self.threads = threads or cores()
+        # The same weights; as in the workers of a server, what draws and explains keeps torch.
+        self._predictor = copy(self.model)
+        choose_local_runtime(self._predictor, streams=self.threads)
         self.finder = FaceFinder()
         self._judge: Judge | None = None
 
@@ -135,27 +143,20 @@ class Reader:
                 found.append(one)
         return self._entries(pictures, found, identity=identity, keep=keep)
 
-    def _read(
-        self, pictures: Iterable[InputPicture], faces: Faces
-    ) -> Iterator[tuple[InputPicture, list[LocalReading]]]:
-        waiting: list[tuple[InputPicture, Crops | LocalReading]] = []
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="faces") as pool:
-            for picture, found in _in_order(
-                pool, lambda one: self._crops(one, faces), pictures, 2 * self.threads
-            ):
-                waiting.append((picture, found))
-                if _faces_in(waiting) >= SIZES[-1] or _bytes_in(waiting) >= WAITING_BYTES:
-                    yield from self._ready(waiting)
-                    waiting = []
-        yield from self._ready(waiting)
+    def _read(self, pictures: Iterable[InputPicture], faces: Faces) -> Iterator[Read]:
+        """Pictures with their entries, in order; few are taken before they are wanted."""
+        waiting: deque[Future[list[Read]]] = deque()
+        with _one_core_each(self.threads) as pool:
+            for group in _groups(pictures, TOGETHER if self.device == "cpu" else TOGETHER_ON_GPU):
+                waiting.append(pool.submit(self._read_group, group, faces))
+                if len(waiting) > AHEAD + self.threads:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
 
-    def _ready(
-        self, waiting: Sequence[tuple[InputPicture, Crops | LocalReading]]
-    ) -> Iterator[tuple[InputPicture, list[LocalReading]]]:
-        pictures = [picture for picture, _ in waiting]
-        yield from zip(
-            pictures, self._entries(pictures, [found for _, found in waiting]), strict=True
-        )
+    def _read_group(self, pictures: Sequence[InputPicture], faces: Faces) -> list[Read]:
+        found = [self._crops(picture, faces) for picture in pictures]
+        return list(zip(pictures, self._entries(pictures, found), strict=True))
 
     def _crops(self, picture: InputPicture, faces: Faces) -> Crops | LocalReading:
         """Decode, find, align; the entry that says why not, when not."""
@@ -191,8 +192,8 @@ class Reader:
         if not flat:
             return [[one] for one in found if isinstance(one, LocalReading)]
         images = np.stack(flat)
-        read = predict(self.model, images, SIZES)
-        people = identities(self.model, images, SIZES) if identity else None
+        read = predict(self._predictor, images, SIZES)
+        people = identities(self._predictor, images, SIZES) if identity else None
         entries, row = [], 0
         for picture, one in zip(pictures, found, strict=True):
             if isinstance(one, LocalReading):
@@ -281,36 +282,32 @@ def chosen_device(device: str) -> str:
     return device
 
 
-def _faces_in(waiting: Sequence[tuple[InputPicture, Crops | LocalReading]]) -> int:
-    return sum(len(found) for _, found in waiting if isinstance(found, list))
-
-
-def _bytes_in(waiting: Sequence[tuple[InputPicture, Crops | LocalReading]]) -> int:
-    """What is held of pictures that wait for others; a picture without a face counts too, or they
-    would pile up.
+@contextmanager
+def _one_core_each(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads in each of which torch computes by itself: its own threads would wait in loops for
+    each other. Other threads of the program keep what they have.
     """
-    sources = (picture.source for picture, _ in waiting)
-    return sum(
-        source.nbytes if isinstance(source, np.ndarray) else LEAST_BYTES for source in sources
-    )
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, "reader", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever stops listening waits for no more
+        torch.set_num_threads(before)  # also what threads begin with from now on
+
+
+def _groups(pictures: Iterable[InputPicture], most: int) -> Iterator[list[InputPicture]]:
+    """So many at a time, or fewer large ones."""
+    group, size = list[InputPicture](), 0
+    for picture in pictures:
+        group.append(picture)
+        size += picture.source.nbytes if isinstance(picture.source, np.ndarray) else 0
+        if len(group) == most or size >= TOGETHER_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _as_picture(name: str, frame: VideoFrame) -> InputPicture:
     return InputPicture(name, frame.pixels, frame.number, frame.time_seconds)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[T], R], rows: Iterable[T], ahead: int
-) -> Iterator[tuple[T, R]]:
-    """What the pool makes of each row, in their order; never more than `ahead` rows are taken
-    before they are wanted.
-    """
-    waiting: deque[tuple[T, Future[R]]] = deque()
-    for row in rows:
-        waiting.append((row, pool.submit(work, row)))
-        if len(waiting) >= ahead:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    while waiting:
-        first, future = waiting.popleft()
-        yield first, future.result()

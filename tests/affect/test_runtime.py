@@ -2,15 +2,23 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from affect.batches import predict
+from affect import runtime
+from affect.batches import identities, predict
 from affect.model import AffectModel
-from affect.runtime import READER_FILE, OpenVinoReader, as_onnx, choose_runtime
+from affect.runtime import (
+    READER_FILE,
+    OpenVinoReader,
+    as_onnx,
+    choose_local_runtime,
+    choose_runtime,
+)
 from tests.support.tiny import tiny_card, tiny_model
 
 STRANGENESS = {"strangeness": [float(score) for score in range(0, 200, 10)]}
@@ -38,6 +46,35 @@ def test_openvino_reads_what_torch_reads(model: AffectModel, folder: Path, faces
     after = predict(model, crops, (1, 4))
     for name in ("intensity", "probability", "va", "realism", "expression"):
         assert np.abs(getattr(after, name) - getattr(before, name)).max() < 1e-3, name
+
+
+def test_a_process_without_an_archive_reads_by_openvino_too(model: AffectModel) -> None:
+    side = model.card.image_px
+    crops = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
+    before, people = predict(model, crops, (1, 4)), identities(model, crops, (1, 4))
+    choose_local_runtime(model)
+    assert isinstance(model.forward_reader, OpenVinoReader)
+    assert np.abs(predict(model, crops, (1, 4)).probability - before.probability).max() < 1e-3
+    assert np.abs(identities(model, crops, (1, 4)) - people).max() < 1e-4
+
+
+def test_threads_may_share_a_compiled_network(model: AffectModel) -> None:
+    choose_local_runtime(model)
+    side = model.card.image_px
+    crops = np.random.default_rng(0).integers(0, 256, (8, side, side, 3), dtype=np.uint8)
+    alone = [predict(model, crop[None], (1,)).va for crop in crops]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda crop: predict(model, crop[None], (1,)).va, crops))
+    assert np.array_equal(alone, together)
+
+
+def test_without_the_package_torch_reads_and_a_warning_says_so(
+    model: AffectModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(runtime, "LOCAL_PACKAGES", ("openvino_of_elsewhere",))
+    choose_local_runtime(model)
+    assert model.forward_reader is None
+    assert "openvino_of_elsewhere is not installed" in caplog.text
 
 
 def test_gradients_go_through_torch(model: AffectModel, folder: Path) -> None:

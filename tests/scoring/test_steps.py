@@ -4,6 +4,7 @@ blinks.
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from affect.card import ModelCard
 from affect.local.reading import LocalReading
 from affect.model import smoke_card
 from scoring.baseline import Medians, Neutral, corrected
-from scoring.events import Blinks
+from scoring.events import COLUMNS, Blinks, save_events
 from scoring.smoothing import Smoother
 from scoring.tracking import SURVIVES, People
 from tests.support.readings import CLOSED_EYES, SMILE, reading
@@ -154,3 +155,10 @@ def test_eyes_that_nobody_saw_open_end_with_their_video() -> None:
     assert not list(blinks.add(reading(0, closed=0.9)))
     (event,) = blinks.add(replace(reading(0, closed=0.1), input="next.mp4"))
     assert event.input == "clip.mp4" and event.length_seconds == 0
+
+
+@pytest.mark.parametrize("name", ["blinks.csv", "BLINKS.CSV"])
+def test_a_table_of_events_is_of_the_kind_that_its_name_says(name: str, tmp_path: Path) -> None:
+    save_events([], tmp_path / name)
+    head = (tmp_path / name).read_text().splitlines()[0]
+    assert head.replace('"', "") == ",".join(COLUMNS)

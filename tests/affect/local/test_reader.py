@@ -6,17 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from affect import Reader
 from affect.inputs import U8, InputPicture
 from affect.labels import LabelError
 from affect.local import Readings
-from affect.local.reader import chosen_device
+from affect.local.reader import AHEAD, TOGETHER, chosen_device
 from affect.marking import watermark
 from affect.marking.marker import short_digest
 from service.settings import Settings
@@ -104,6 +106,27 @@ def test_more_pictures_than_fit_stream_in_order(reader: Reader, portrait: U8) ->
     pictures = (encoded(portrait) if n % 3 else b"broken" for n in range(40))
     names = [one.input for one in reader.stream(pictures)]
     assert names == [f"bytes-{n}" for n in range(40)]
+
+
+def test_pictures_are_taken_as_they_are_wanted(reader: Reader, portrait: U8) -> None:
+    taken = list[int]()
+    pictures = (taken.append(n) or encoded(portrait) for n in range(90))
+    next(reader.stream(pictures))
+    assert len(taken) == TOGETHER * (AHEAD + reader.threads + 1)
+
+
+def test_frames_of_a_large_video_do_not_pile_up(reader: Reader) -> None:
+    taken = list[int]()
+    large = np.zeros((2160, 3840, 3), np.uint8)  # 4K, 24 MiB
+    next(reader.stream(taken.append(n) or large for n in range(60)))
+    assert len(taken) == AHEAD + reader.threads + 1
+
+
+def test_threads_of_the_program_keep_their_number(reader: Reader, portrait: U8) -> None:
+    before = torch.get_num_threads()
+    reader.read(portrait)
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == before == torch.get_num_threads()
 
 
 def test_predictions_are_those_of_the_gateway(
