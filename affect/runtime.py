@@ -1,9 +1,9 @@
 """What computes the reading network on a processor: torch, or OpenVINO where it is installed.
 
 OpenVINO (Apache-2.0) takes the network as ONNX, in this process and memory, and answers the same to
-1e-5 in less than half of torch's time (docs/speed.md). An archive holds the ONNX file, so that a
-worker neither traces nor converts; a process that reads by itself traces the network when it
-starts, which takes a fifth of a second. A GPU, gradients, drawing and explaining keep torch.
+1e-5 in less time than torch (docs/speed.md). An archive holds the ONNX file, so that a worker
+neither traces nor converts; a process that reads by itself traces the network when it starts, which
+takes a third of a second of a core. A GPU, gradients, drawing and explaining keep torch.
 """
 
 import importlib.util
@@ -57,7 +57,7 @@ def choose_local_runtime(model: AffectModel, *, streams: int = 1) -> None:
     missing = [name for name in LOCAL_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         log.warning(
-            "torch reads, which takes twice as long, as %s is not installed: "
+            "torch reads, which takes longer, as %s is not installed: "
             "pip install 'affectgan[local]'",
             " and ".join(missing),
         )

@@ -1,5 +1,5 @@
 """`Reader`: the model in this process. Every thread decodes, finds and reads a few pictures at a
-time, so that no core waits for another; memory stays flat.
+time; memory stays flat.
 """
 
 from collections import deque
@@ -284,8 +284,8 @@ def chosen_device(device: str) -> str:
 
 @contextmanager
 def _one_core_each(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads in each of which torch computes by itself: its own threads would wait in loops for
-    each other. Other threads of the program keep what they have.
+    """Threads in each of which torch computes by itself, on one core. Other threads of the program
+    keep what they have.
     """
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "reader", initializer=torch.set_num_threads, initargs=(1,))

@@ -5,7 +5,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -108,17 +108,22 @@ def test_more_pictures_than_fit_stream_in_order(reader: Reader, portrait: U8) ->
     assert names == [f"bytes-{n}" for n in range(40)]
 
 
+def noted(pictures: Sequence[U8], taken: list[U8]) -> Iterator[U8]:
+    for picture in pictures:
+        taken.append(picture)
+        yield picture
+
+
 def test_pictures_are_taken_as_they_are_wanted(reader: Reader, portrait: U8) -> None:
-    taken = list[int]()
-    pictures = (taken.append(n) or encoded(portrait) for n in range(90))
-    next(reader.stream(pictures))
+    taken = list[U8]()
+    next(reader.stream(noted([portrait] * 90, taken)))
     assert len(taken) == TOGETHER * (AHEAD + reader.threads + 1)
 
 
 def test_frames_of_a_large_video_do_not_pile_up(reader: Reader) -> None:
-    taken = list[int]()
+    taken = list[U8]()
     large = np.zeros((2160, 3840, 3), np.uint8)  # 4K, 24 MiB
-    next(reader.stream(taken.append(n) or large for n in range(60)))
+    next(reader.stream(noted([large] * 60, taken)))
     assert len(taken) == AHEAD + reader.threads + 1
 
 
