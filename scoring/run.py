@@ -94,12 +94,18 @@ class Summary:
                 continue
             self.errors[entry.error] += 1
             if entry.error != "no_face" and len(self.said) < SHOWN_ERRORS:
-                self.said.append(f"{entry.input}: {entry.detail}")
+                self.said.append(_sentence(entry))
 
     @property
     def broken(self) -> int:
         """Pictures that could not be read at all."""
         return self.errors.total() - self.errors["no_face"]
+
+
+def _sentence(entry: LocalReading) -> str:
+    """Why an input has no reading; many reasons name it themselves."""
+    detail = entry.detail or ""
+    return detail if detail.startswith(entry.input) else f"{entry.input}: {detail}"
 
 
 @dataclass

@@ -2,8 +2,10 @@
 them in memory.
 """
 
+import re
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -46,6 +48,7 @@ WEBCAMS = {
     "darwin": ("{}", "avfoundation"),
     "win32": ("video={}", "dshow"),
 }
+DURATION = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 WHOLE = 0.98  # of the frames that a container promises; encoders miscount by a few
 
 
@@ -117,24 +120,47 @@ def read_frames(
     if every < 1:
         raise ValueError(f"every is {every}; give 1 for all frames, 2 for every other, and so on")
     with _opened(str(path)) as (container, stream):
-        number, promised = 0, stream.frames
+        number, times = 0, deque[float | None](maxlen=2)
         if after is not None:
             number = after.number
             container.seek(after.pts, stream=stream, backward=True)
         for frame in _decoded(container, stream, path):
+            times.append(frame.time)
             if after is not None and (frame.pts or 0) <= after.pts:
                 continue
             if number % every == 0:
                 yield _as_frame(frame, number, stream)
             number += 1
-        if number == 0:
-            raise VideoError(
-                "no_frames", f"{path} has a video stream without a frame; export it again"
-            )
-        if number < promised * WHOLE:
-            raise VideoError(
-                "truncated", f"{path} ends after {number} of {promised} frames; copy the whole file"
-            )
+        _check_whole(path, stream, number, times)
+
+
+def _check_whole(
+    path: str | Path, stream: VideoStream, frames: int, times: Sequence[float | None]
+) -> None:
+    """Whether so many frames, the last two at these times, are what the container promises. Raises
+    VideoError.
+    """
+    if frames == 0:
+        raise VideoError("no_frames", f"{path} has a video stream without a frame; export it again")
+    if frames < stream.frames * WHOLE:
+        detail = f"{path} ends after {frames} of {stream.frames} frames; copy the whole file"
+        raise VideoError("truncated", detail)
+    # Matroska and WebM do not count frames. The last one is taken to be shown as long as the one
+    # before it; where only one was decoded nothing is claimed.
+    promised = _promised_seconds(stream)
+    before, last = times if len(times) == 2 else (None, None)
+    if before is not None and last is not None and 2 * last - before < promised * WHOLE:
+        detail = f"{path} ends after {last:.1f} of {promised:.1f} seconds; copy the whole file"
+        raise VideoError("truncated", detail)
+
+
+def _promised_seconds(stream: VideoStream) -> float:
+    """The end of the stream by its own DURATION tag (HH:MM:SS.fff), 0 without one."""
+    tag = DURATION.match(stream.metadata.get("DURATION", ""))
+    if tag is None:
+        return 0.0
+    hours, minutes, seconds = map(float, tag.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def read_webcam(number: int = 0) -> Iterator[VideoFrame]:
