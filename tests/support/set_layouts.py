@@ -46,6 +46,12 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
+def as_packed_on_a_mac(root: Path) -> None:
+    """Beside every file what macOS writes of it into an archive."""
+    for path in [path for path in root.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07Mac OS X")
+
+
 def bring_in(
     source: Source, out: Path, *, splits: str = "hash", workers: int = 1, shard_lines: int = 1024
 ) -> tuple[ImportReport, dict[str, dict[str, Any]]]:

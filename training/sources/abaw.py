@@ -29,6 +29,7 @@ from training.sources.record import (
     numbers,
     occurrences,
     text_lines,
+    visible,
 )
 
 CODES = LABEL_SETS["affwild2"]
@@ -55,7 +56,7 @@ class Abaw(Source):
     def _lists(self) -> list[tuple[Path, str]]:
         found = [] if self.root.is_dir() else [self.root]
         for folder in (self.root, self.root / "MTL_Challenge", self.root / "annotations"):
-            found += sorted(path for path in folder.glob("*_set*.txt") if _part(path) in OFFICIAL)
+            found += visible(path for path in folder.glob("*_set*.txt") if _part(path) in OFFICIAL)
         if not found:
             raise DataError(
                 f"{self.root} holds no training_set_annotations.txt, "

@@ -9,7 +9,7 @@ from typing import Any
 
 from affect.labels import DIMENSIONS, LabelError, check
 from training.database.card import DataError
-from training.sources.record import Item, Labels, Record, Refusal, Source, picture_of
+from training.sources.record import Item, Labels, Record, Refusal, Source, picture_of, visible
 
 SCALE = 10
 
@@ -37,7 +37,7 @@ class AfewVa(Source):
                 yield self._record(path, name, frames[name], actor)
 
     def _clips(self) -> list[Path]:
-        found = sorted(path for path in self.root.rglob("*.json") if path.stem == path.parent.name)
+        found = visible(path for path in self.root.rglob("*.json") if path.stem == path.parent.name)
         if not found:
             raise DataError(f"{self.root} holds no <clip>/<clip>.json of AFEW-VA")
         return found

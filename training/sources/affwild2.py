@@ -29,6 +29,7 @@ from training.sources.record import (
     numbers,
     occurrences,
     text_lines,
+    visible,
 )
 
 AU, VA, EXPRESSION = TASKS = ("AU", "VA", "EXPR")
@@ -145,7 +146,7 @@ def _files_in(base: Path) -> dict[str, dict[str, tuple[Path, str]]]:
     """
     found: dict[str, dict[str, tuple[Path, str]]] = {task: {} for task in TASKS}
     for task in TASKS:
-        for path in sorted(base.glob(f"{task}_*/*_[Ss]et/*.txt")):
+        for path in visible(base.glob(f"{task}_*/*_[Ss]et/*.txt")):
             part = path.parts[-2].lower().removesuffix("_set")
             if part in OFFICIAL:
                 found[task][path.stem] = (path, OFFICIAL[part])

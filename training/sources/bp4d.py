@@ -18,6 +18,7 @@ from training.sources.record import (
     numbers,
     occurrences,
     text_lines,
+    visible,
 )
 
 UNKNOWN = 9
@@ -43,7 +44,7 @@ class Bp4d(Source):
 
     def _files(self) -> list[Path]:
         for folder in (self.root / "AUCoding" / "AU_OCC", self.root / "AU_OCC", self.root):
-            if found := sorted(path for path in folder.glob("*_*.csv")):
+            if found := visible(path for path in folder.glob("*_*.csv")):
                 return found
         raise DataError(f"{self.root} holds no AUCoding/AU_OCC/<person>_<task>.csv")
 

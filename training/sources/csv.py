@@ -61,6 +61,7 @@ from training.sources.record import (
     frame_number,
     in_facs_order,
     number_of,
+    visible,
 )
 from training.sources.text_tables import Row, rows_of
 
@@ -96,7 +97,7 @@ class PlainCsv(Source):
     @cached_property
     def _files(self) -> list[tuple[Path, Columns]]:
         """The files, each with what its columns mean. Raises DataError."""
-        paths = [self.root] if self.root.is_file() else sorted(self.root.glob("*.csv"))
+        paths = [self.root] if self.root.is_file() else visible(self.root.glob("*.csv"))
         if not paths:
             raise DataError(f"{self.root} holds no .csv file")
         empty = Row("1", [])

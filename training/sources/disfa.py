@@ -21,6 +21,7 @@ from training.sources.record import (
     in_facs_order,
     numbers,
     text_lines,
+    visible,
 )
 
 STRONGEST = 5
@@ -58,7 +59,7 @@ class Disfa(Source):
             else self.root
         )
         found: dict[str, dict[str, Path]] = {}
-        for path in sorted(base.glob("*/*_au*.txt")):
+        for path in visible(base.glob("*/*_au*.txt")):
             if code := code_of(path.stem.rsplit("_au", 1)[1]):
                 found.setdefault(path.parent.name, {})[code] = path
         if not found:
@@ -82,7 +83,7 @@ class Disfa(Source):
         """Pictures `<person>/<frame>.jpg`, or frames of the person's video, which are counted from
         0.
         """
-        videos = sorted(
+        videos = visible(
             path for path in pictures.glob(f"*{person}*") if path.suffix.lower() in (".avi", ".mp4")
         )
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from training.database.card import DataError
-from training.sources.record import Item, Record, Refusal, Source, code_of, in_facs_order
+from training.sources.record import Item, Record, Refusal, Source, code_of, in_facs_order, visible
 
 ADDRESS = "URL"
 COLUMNS = (ADDRESS, "URL_orig", *(f"AU{number}" for number in range(1, 61)))
@@ -50,7 +50,7 @@ class EmotioNet(Source):
         found = (
             [self.root]
             if self.root.is_file()
-            else sorted(p for p in self.root.iterdir() if p.suffix in (".txt", ".tsv", ".csv"))
+            else visible(p for p in self.root.iterdir() if p.suffix in (".txt", ".tsv", ".csv"))
         )
         if not found:
             raise DataError(f"{self.root} holds no .txt, .tsv or .csv file of EmotioNet")

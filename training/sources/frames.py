@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from training.sources.record import PICTURE_SUFFIXES
+from training.sources.record import PICTURE_SUFFIXES, visible
 
 
 class NumberingError(ValueError):
@@ -15,7 +15,7 @@ class NumberingError(ValueError):
 def numbered(folder: Path) -> Mapping[int, Path]:
     """Pictures of a folder by the number their names end with, whatever the padding."""
     found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in visible(folder.iterdir()) if folder.is_dir() else []:
         digits = path.stem[len(path.stem.rstrip("0123456789")) :]
         if digits.isascii() and digits and path.suffix.lower() in PICTURE_SUFFIXES:
             found.setdefault(int(digits), path)

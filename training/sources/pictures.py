@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from training.database.card import DataError
-from training.sources.record import PICTURE_SUFFIXES, Item, Record, Refusal, Source
+from training.sources.record import PICTURE_SUFFIXES, Item, Record, Refusal, Source, visible
 
 IMAGE, IDENTITY = "image", "identity"
 
@@ -57,7 +57,7 @@ class Pictures(Source):
 
     @cached_property
     def _paths(self) -> list[Path]:
-        return sorted(
+        return visible(
             path
             for path in self.root.rglob("*")
             if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()

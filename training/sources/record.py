@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -144,6 +144,13 @@ def numbers(fields: list[str]) -> list[float] | None:
 
 class LineError(ValueError):
     """A line that cannot be used, and why."""
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """In order, without names that begin with a dot: macOS puts a `._name` beside every file of an
+    archive.
+    """
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def number_of(text: str) -> float | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.set_layouts import bring_in, refusals, shoot, write
+from tests.support.set_layouts import as_packed_on_a_mac, bring_in, refusals, shoot, write
 from training.database.card import DataError
 from training.sources.affwild2 import AffWild2
 from training.sources.record import Record
@@ -37,6 +37,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def test_the_tasks_of_a_frame_meet_in_one_row(old: Path, tmp_path: Path) -> None:
+    as_packed_on_a_mac(old)
     _, rows = bring_in(AffWild2(old), tmp_path / "out")
     assert rows["clip/00001.jpg"]["labels"] == {
         "AU1": 1, "AU2": 0, "AU4": 0, "AU6": 1, "AU12": 1, "AU15": 0, "AU20": 0, "AU25": 1,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.set_layouts import bring_in, face, refusals, shoot, write
+from tests.support.set_layouts import as_packed_on_a_mac, bring_in, face, refusals, shoot, write
 from training.database.card import DataError
 from training.database.reader import Database
 from training.sources.disfa import Disfa
@@ -23,6 +23,7 @@ def test_intensities_of_several_files_meet_by_frame(tmp_path: Path) -> None:
     _labels(root, "SN001", au1=["1,0", "2,5"], au12=["1,3", "2,0", "3,1"])
     for frame in (1, 2, 3):
         shoot(root / f"Images/SN001/{frame}.jpg", frame)
+    as_packed_on_a_mac(root)
     report, rows = bring_in(Disfa(root), tmp_path / "out")
     assert rows["SN001/1.jpg"]["labels"] == pytest.approx({"AU1": 0, "AU12": 0.6})
     assert (
