@@ -12,7 +12,7 @@ from tests.support.images import Builder, builder
 from tests.support.programs import LIMIT_SECONDS
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.image
+pytestmark = [pytest.mark.processes, pytest.mark.image]
 PORT = 8477
 LARGEST_BYTES = 1_400_000_000  # measured: see docs/operating.md
 SERVE = ("affectgan", "serve", "--models", "/models", "--port", str(PORT))

@@ -22,7 +22,7 @@ from tests.support.waiting import until
 ROOT = Path(__file__).parents[3]
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 TRIES = 8  # of a node; backoffLimit of the Job
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.processes, pytest.mark.slow]
 
 # In the place of `affect.cli train`, which trains for hours: the same loop, for 800 pictures.
 TRAIN = """
