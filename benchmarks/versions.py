@@ -26,7 +26,7 @@ PICTURE = Path(__file__).parents[1] / "service/page/examples/smile.jpg"
 PORTS = (8472, 8473)
 CLIENTS = 2  # of each gateway
 LIMIT_SECONDS = 240.0
-AFTER_SECONDS = 5.0  # for which the new version is asked alone
+AFTER_SECONDS = 4.0  # for which the new version is asked alone
 
 
 class Load:

@@ -9,8 +9,12 @@ if [ -e "$run/checkpoint.safetensors" ]; then
 else
   set -- --data /database --labels "$AFFECTGAN_LABELS" --out "$run"
 fi
+# Of several nodes each ends when one is lost, and all come back together: torchrun counts restarts on each node for itself, and
+# nodes with different counts wait for each other in vain.
+restarts=3
+[ "$NODES" = 1 ] || restarts=0
 python -m torch.distributed.run --nnodes "$NODES" --nproc-per-node "$PROCESSES" --node-rank "$NODE" \
-  --master-addr "$LEADER" --master-port 29400 --max-restarts 3 -m affect.cli train "$@"
+  --master-addr "$LEADER" --master-port 29400 --max-restarts $restarts -m affect.cli train "$@"
 [ "$NODE" = 0 ] || exit 0
 affectgan evaluate "$run"
 affectgan push "$run" "$AFFECTGAN_PUSH"
