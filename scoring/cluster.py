@@ -20,6 +20,9 @@ from scoring.workers import ChunkReader, Readings, ReadOptions
 
 CONNECT_SECONDS = 5.0
 OPENING_CPUS = 0.25  # of a core, for a task that opens shards: decoding beside the models that read
+# Of a core, for a model. Ray spreads models over the nodes; half of what is left of a core lets the
+# models of a node that died begin again on those that are left, where Ray would wait for a new one.
+MODEL_CPUS = (1 - OPENING_CPUS) / 2
 Row = dict[str, Any]
 
 
@@ -99,7 +102,7 @@ def _dataset(ray: Any, cluster: Cluster, rows: Sequence[Row], every: int) -> Any
         fn_constructor_args=(cluster.options,),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=cluster.models),
-        num_cpus=1 - OPENING_CPUS,
+        num_cpus=MODEL_CPUS,
         num_gpus=int(cluster.options.device.startswith("cuda")),
     )
 
