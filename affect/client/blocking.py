@@ -4,7 +4,7 @@ its own.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -65,7 +65,7 @@ class Client:
 
     def predict_each(
         self, pictures: Pictures, *, progress: Progress | None = None, **options: Any
-    ) -> Iterator[tuple[str, PredictResult]]:
+    ) -> Generator[tuple[str, PredictResult], None, None]:
         """See `AsyncClient.predict_each`."""
         return self._each(self._client.predict_each(pictures, progress=progress, **options))
 
@@ -91,7 +91,7 @@ class Client:
         *,
         progress: Progress | None = None,
         **options: Any,
-    ) -> Iterator[tuple[str, ExplainResult]]:
+    ) -> Generator[tuple[str, ExplainResult], None, None]:
         """See `AsyncClient.explain_each`."""
         each = self._client.explain_each(pictures, question, progress=progress, **options)
         return self._each(each)
@@ -149,7 +149,7 @@ class Client:
             future.cancel()
             raise
 
-    def _each(self, rows: AsyncIterator[T]) -> Iterator[T]:
+    def _each(self, rows: AsyncIterator[T]) -> Generator[T, None, None]:
         async def following() -> tuple[T] | None:
             try:
                 return (await anext(rows),)

@@ -9,8 +9,7 @@ import pytest
 from tests.support.browser import EXAMPLES
 from tests.support.gateway_process import status
 from tests.support.images import Builder, builder
-from tests.support.programs import LIMIT_SECONDS
-from tests.support.waiting import until
+from tests.support.waiting import LIMIT_SECONDS, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.image]
 PORT = 8477

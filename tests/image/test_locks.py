@@ -19,7 +19,7 @@ OF_TORCH = ("nvidia-", "cuda-", "triton")
 def locked(target: str) -> dict[str, str]:
     """Name and version of everything that a target installs."""
     text = (ROOT / "image" / f"{target}.txt").read_text()
-    found = {canonicalize_name(name): version for name, version in ENTRY.findall(text)}
+    found = {str(canonicalize_name(name)): version for name, version in ENTRY.findall(text)}
     assert len(found) == text.count("==")  # nothing without a hash
     return found
 
@@ -28,7 +28,7 @@ def locked(target: str) -> dict[str, str]:
 def test_versions_are_those_of_the_constraints(target: str) -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = dict(line.split("==") for line in lines if "==" in line and line[0] != "#")
-    constrained = {canonicalize_name(name): version for name, version in pinned.items()}
+    constrained = {str(canonicalize_name(name)): version for name, version in pinned.items()}
     for name, version in locked(target).items():
         if not name.startswith(OF_TORCH):
             assert Version(version).public == constrained.get(name, ""), name
