@@ -132,7 +132,7 @@ class EarnedTrust(_Frozen):
     """Upper end of it."""
 
 
-class TrustLevel(_Frozen):
+class TrustRequirement(_Frozen):
     """From which score on an answer is named so, and what such answers earned where the score was
     fitted: on each kind of faces alone.
     """
@@ -198,7 +198,7 @@ class ModelCard(_Frozen):
         default={},
         description="by that rule, what a full AU adds to valence and to arousal before tanh",
     )
-    trust_levels: dict[TrustName, TrustLevel] = Field(
+    trust_levels: dict[TrustName, TrustRequirement] = Field(
         default={},
         description="what an explanation must score to be trusted so; a level that is missing was "
         "not earned, and without any nothing is trusted highly",

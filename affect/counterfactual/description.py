@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from affect.card import TrustLevel, TrustName
+from affect.card import TrustName, TrustRequirement
 from affect.counterfactual import measure, rule, verbalization
 from affect.counterfactual.expression import Expression
 from affect.counterfactual.judge_agreement import JudgeAgreement, judge_agreements
@@ -74,7 +74,7 @@ class Task:
     judge: Judge | None
 
     @property
-    def levels(self) -> dict[TrustName, TrustLevel]:
+    def levels(self) -> dict[TrustName, TrustRequirement]:
         """Of trust, which hold for the judge that they were fitted with."""
         asked = self.judge.card.sha256 if self.judge else None
         levels = self.model.card.trust_levels

@@ -11,7 +11,7 @@ and changes of what should not matter.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from affect.card import TrustLevel, TrustName, WarningLimits
+from affect.card import TrustName, TrustRequirement, WarningLimits
 from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.question import Family
 from affect.counterfactual.rule import HOLDS
@@ -25,7 +25,7 @@ SIDE_EFFECTS = 4  # labels changed beside the asked
 NO_JUDGE = "nobody independent was asked"
 HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
 
-Levels = Mapping[TrustName, TrustLevel]
+Levels = Mapping[TrustName, TrustRequirement]
 
 
 @dataclass(frozen=True)

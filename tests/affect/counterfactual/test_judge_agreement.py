@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from affect.card import TrustLevel
+from affect.card import TrustRequirement
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.description import Task
 from affect.counterfactual.judge_agreement import follows, judge_agreements
@@ -58,7 +58,7 @@ def test_without_a_judge_an_answer_says_so_and_is_not_trusted_highly() -> None:
 def test_levels_hold_only_for_the_judge_that_they_were_fitted_with() -> None:
     for judge, levels in ((JUDGE.card.sha256, 1), ("another", 0)):
         card = tiny_card().model_copy(
-            update={"trust_levels": {"high": TrustLevel(least=0.5, earned=(), judge=judge)}}
+            update={"trust_levels": {"high": TrustRequirement(least=0.5, earned=(), judge=judge)}}
         )
         rows: Any = None
         task = Task(tiny_model(card), rows, (), rows, 2, JUDGE)

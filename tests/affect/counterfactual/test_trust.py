@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from affect.card import TrustLevel, TrustName, WarningLimits
+from affect.card import TrustName, TrustRequirement, WarningLimits
 from affect.counterfactual import JudgeAgreement
 from affect.counterfactual.trust import Evidence, outside, trust, trust_score
 
@@ -19,9 +19,9 @@ FINE = {
     "outside": 0.05,
     "sparsity": 1.0,
 }
-LEVELS: dict[TrustName, TrustLevel] = {
-    "high": TrustLevel(least=0.8, earned=()),
-    "medium": TrustLevel(least=0.4, earned=()),
+LEVELS: dict[TrustName, TrustRequirement] = {
+    "high": TrustRequirement(least=0.8, earned=()),
+    "medium": TrustRequirement(least=0.4, earned=()),
 }
 SEES, SEES_HALF, BLIND = (
     JudgeAgreement(0.7, after, agrees)
@@ -46,7 +46,7 @@ def test_a_card_without_levels_never_says_high() -> None:
 
 
 def test_a_level_that_was_not_earned_is_not_named() -> None:
-    only_medium: dict[TrustName, TrustLevel] = {"medium": LEVELS["medium"]}
+    only_medium: dict[TrustName, TrustRequirement] = {"medium": LEVELS["medium"]}
     assert trust(EVIDENCE, only_medium).level == "medium"
     assert trust(EVIDENCE, {"high": LEVELS["high"]}).level == "high"
     assert trust(replace(EVIDENCE, agreement=SEES_HALF), {"high": LEVELS["high"]}).level == "low"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from affect.card import TrustLevel, TrustName
+from affect.card import TrustName, TrustRequirement
 from affect.judge import Judge
 from affect.model import AffectModel
 from training.database.reader import Database
@@ -62,7 +62,7 @@ def fit_trust(
     split: str,
     count: int,
     rng: Generator,
-) -> dict[TrustName, TrustLevel]:
+) -> dict[TrustName, TrustRequirement]:
     """The levels that answers earn on every database; none where one lacks the split."""
     sets = [
         _confirmed(model, judges, one, split, count, rng)[1]

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from affect.card import EarnedTrust, TrustLevel, TrustName
+from affect.card import EarnedTrust, TrustName, TrustRequirement
 from affect.counterfactual.judge_agreement import judge_agreements
 from affect.judge import Judge
 from affect.model import AffectModel
@@ -70,18 +70,18 @@ def confirm(
     )
 
 
-def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName, TrustLevel]:
+def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName, TrustRequirement]:
     """The levels that are earned on every one of the sets; one that is not is left out. `judge` is
     the SHA-256 of the one that was asked.
     """
-    levels = dict[TrustName, TrustLevel]()
+    levels = dict[TrustName, TrustRequirement]()
     for name, wanted in WANTED.items():
         found = [least_score(one, name, wanted) for one in sets]
         scores = [one for one in found if one is not None]
         if scores and len(scores) == len(sets):
             least = max(scores)
             shares = tuple(earned(one, name, least) for one in sets)
-            levels[name] = TrustLevel(least=round(least, 4), earned=shares, judge=judge)
+            levels[name] = TrustRequirement(least=round(least, 4), earned=shares, judge=judge)
     return levels
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from affect.card import TrustLevel, TrustName
+from affect.card import TrustName, TrustRequirement
 from affect.judge import Judge, JudgeCard
 from tests.support.trained import model, run
 from training.database.reader import Database
@@ -38,7 +38,9 @@ def faces() -> Database:
     return Database.open(run().parent / "faces")
 
 
-def _fitted(faces: Database, second: Callable[[JudgeCard], Judge]) -> dict[TrustName, TrustLevel]:
+def _fitted(
+    faces: Database, second: Callable[[JudgeCard], Judge]
+) -> dict[TrustName, TrustRequirement]:
     rng = np.random.default_rng(0)
     return fit_trust(
         model(), Judges(_judge(Knowing), _judge(second)), [faces], "validation", 100, rng
