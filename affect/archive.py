@@ -28,14 +28,19 @@ def archive_of(models: Path, operation: Operation) -> Path:
     return models / f"{model_name(operation)}.mar"
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
 def digest_of(models: Path) -> str:
     """SHA-256 over the three archives of a folder, hexadecimal: the same code, weights and settings
     give the same answers.
     """
     whole = sha256()
     for operation in OPERATIONS:
-        with archive_of(models, operation).open("rb") as archive:
-            whole.update(file_digest(archive, "sha256").digest())
+        whole.update(bytes.fromhex(sha256_of(archive_of(models, operation))))
     return whole.hexdigest()
 
 

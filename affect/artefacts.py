@@ -19,12 +19,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from affect import signatures
-from affect.archive import OPERATIONS, archive_of
+from affect.archive import OPERATIONS, archive_of, sha256_of
 from affect.card import CARD_FILE, ModelCard
 
 MANIFEST_FILE = "manifest.json"
@@ -152,10 +152,7 @@ def _fetch_into(folder: Path, reference: Reference) -> None:
             if Path(name).name != name:
                 raise ArtefactError(f"{reference.url} has a file called {name!r}, which is a path")
             store.download(name, folder / name)
-            with (folder / name).open("rb") as file:
-                _check(
-                    f"{name} of {reference.url}", file_digest(file, "sha256").hexdigest(), digest
-                )
+            _check(f"{name} of {reference.url}", sha256_of(folder / name), digest)
     except ArtefactError:
         raise
     except ImportError as error:

@@ -113,6 +113,14 @@ class WarningLimits(_Frozen):
     mouth_hidden: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
     drawn: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
 
+    def is_unlike(self, realism: float) -> bool:
+        """Whether a picture is unlike training's faces."""
+        return realism < self.realism
+
+    def is_turned(self, yaw: float, pitch: float) -> bool:
+        """Whether a head is turned further than readings hold."""
+        return abs(yaw) > self.yaw_degrees or abs(pitch) > self.pitch_degrees
+
 
 TrustName = Literal["high", "medium"]  # that must be earned; what is neither is "low"
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affect.labels import Vocabulary
+from affect.model_folders import JUDGE_FILE, JUDGE_WEIGHTS_FILE
 from affect.precision import shortest
 
-JUDGE_FILE, JUDGE_WEIGHTS_FILE = "judge.json", "judge.safetensors"
 SQUEEZED, FEATURES = 32, 160
 WIDENED = 4  # times the channels, inside an inverted block
 

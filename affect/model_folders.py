@@ -10,6 +10,7 @@ from affect.card import CARD_FILE, CardError
 VARIABLE = "AFFECTGAN_WEIGHTS"
 MODEL_FOLDER = "model"  # in the folder of a run
 JUDGE_FOLDER = "judge"  # in a model folder: the independent network that explanations ask
+JUDGE_FILE, JUDGE_WEIGHTS_FILE = "judge.json", "judge.safetensors"  # in the folder of a judge
 PACKAGE = "affectgan_weights"  # setup.py puts the folder `weights` into the wheel under this name
 
 

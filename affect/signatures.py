@@ -11,7 +11,6 @@ Without that variable nothing is checked. The writer and the reader are here; no
 import json
 import os
 from collections.abc import Mapping
-from hashlib import file_digest
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -19,13 +18,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from affect.archive import OPERATIONS, archive_of
+from affect.archive import OPERATIONS, archive_of, sha256_of
 from affect.card import CARD_FILE, WEIGHTS_FILE
-from affect.model_folders import JUDGE_FOLDER
+from affect.model_folders import JUDGE_FILE, JUDGE_FOLDER, JUDGE_WEIGHTS_FILE
 
 SIGNATURE_FILE = "signature.json"
 KEY_VARIABLE = "AFFECTGAN_TRUSTED_KEY"
-JUDGE_FILES = ("judge.json", "judge.safetensors")
 
 
 class SignatureError(ValueError):
@@ -70,7 +68,7 @@ def new_key(path: Path) -> Path:
 
 def sign(folder: Path, key: Path) -> Path:
     """Write signature.json of a folder of weights or archives. Raises SignatureError."""
-    files = {name: _digest(folder / name) for name in _files(folder)}
+    files = {name: sha256_of(folder / name) for name in _files(folder)}
     if CARD_FILE not in files:
         raise SignatureError(f"{folder} holds no {CARD_FILE}: give a folder of weights or archives")
     signed = Signature(files=files, signature=_private(key).sign(_statement(files)).hex())
@@ -100,7 +98,7 @@ def check(folder: Path, environment: Mapping[str, str] = os.environ) -> None:
         ) from error
     present = set(_files(folder))
     for name in sorted(present | signed.files.keys()):
-        if name not in present or signed.files.get(name) != _digest(folder / name):
+        if name not in present or signed.files.get(name) != sha256_of(folder / name):
             raise SignatureError(
                 f"{folder / name} is not what was signed; nothing of {folder} is used"
             )
@@ -108,16 +106,11 @@ def check(folder: Path, environment: Mapping[str, str] = os.environ) -> None:
 
 def _files(folder: Path) -> list[str]:
     """Every file that is loaded from a folder of weights or archives and is there, by its path."""
-    judge = (f"{JUDGE_FOLDER}/{name}" for name in JUDGE_FILES)
+    judge = (f"{JUDGE_FOLDER}/{name}" for name in (JUDGE_FILE, JUDGE_WEIGHTS_FILE))
     archives = (archive_of(folder, operation).name for operation in OPERATIONS)
     return [
         name for name in (CARD_FILE, WEIGHTS_FILE, *judge, *archives) if (folder / name).is_file()
     ]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def _statement(files: Mapping[str, str]) -> bytes:

@@ -16,8 +16,9 @@ import torch
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.factory import load_model
 from affect.images import decode
-from affect.judge import JUDGE_FILE, Judge
+from affect.judge import Judge
 from affect.model import AffectModel
+from affect.model_folders import JUDGE_FILE
 
 EXAMPLES = Path(__file__).parents[1] / "service" / "cli" / "examples"
 

@@ -40,6 +40,8 @@ from training.evaluation.core.predictions import in_batches
 from training.evaluation.recognition.calibration import best_threshold
 from training.gan import loop
 from training.gan.config import TrainConfig, preset
+from training.gan.losses import au_loss
+from training.gan.losses import ccc as ccc_of_columns
 from training.gan.run_folder import CONFIG_FILE, MODEL_FOLDER
 from training.sources.rendering import render_database
 
@@ -210,12 +212,8 @@ def _pixels(images: NDArray[np.uint8]) -> Tensor:
 
 def _loss(out: Tensor, labels: Tensor, aus: int) -> Tensor:
     """Cross-entropy of the intensities, and 1 - CCC of both dimensions."""
-    presence = nn.functional.binary_cross_entropy_with_logits(out[:, :aus], labels[:, :aus])
-    guess, truth = out[:, aus:].tanh(), labels[:, aus:]
-    apart = (guess.mean(0) - truth.mean(0)).square()
-    together = ((guess - guess.mean(0)) * (truth - truth.mean(0))).mean(0)
-    spread = guess.var(0, unbiased=False) + truth.var(0, unbiased=False)
-    return presence + (1 - 2 * together / (spread + apart)).mean()
+    dimensions = 1 - ccc_of_columns(out[:, aus:].tanh(), labels[:, aus:])
+    return au_loss(out[:, :aus], labels[:, :aus]) + dimensions.mean()
 
 
 @torch.inference_mode()
@@ -244,9 +242,8 @@ def main() -> None:
     config = replace(preset("reader128"), total_images=options.images)
 
     def figures_of(folder: Path) -> dict[str, float]:
-        both = (read_by_model(folder, names, split) for split in (held, test))
-        held_read, read = both
-        return figures(held, held_read, test, read, len(names))
+        held_read, test_read = (read_by_model(folder, names, split) for split in (held, test))
+        return figures(held, held_read, test, test_read, len(names))
 
     table: dict[str, dict[str, float]] = {"shipped": figures_of(options.weights)}
     seconds = 0.0

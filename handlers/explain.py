@@ -10,7 +10,8 @@ from affect.allocator import keep_freed_memory
 from affect.archive import Context, device_of, folder_of, settings_of
 from affect.counterfactual import CounterfactualQuestion, explain
 from affect.factory import load_model
-from affect.judge import JUDGE_FILE, Judge
+from affect.judge import Judge
+from affect.model_folders import JUDGE_FILE
 from affect.protocol.explanations import (
     questions_from_request,
     response_from_results,

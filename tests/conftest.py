@@ -8,9 +8,6 @@ import pytest
 
 from tests.support.once import FOLDER
 
-# TorchServe is started often and never for long: Java's first compiler alone is a second quicker.
-os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
-
 
 def pytest_configure(config: pytest.Config) -> None:
     if FOLDER not in os.environ:  # the first process; those that it starts inherit it

@@ -20,8 +20,8 @@ from affect import signatures
 from affect.archive import CONFIG_FILE, OPERATIONS, HandlerSettings, Operation, model_name
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
 from affect.factory import load_model
-from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge
-from affect.model_folders import judge_folder, model_folder
+from affect.judge import Judge
+from affect.model_folders import JUDGE_FILE, JUDGE_WEIGHTS_FILE, judge_folder, model_folder
 from affect.runtime import READER_FILE, as_onnx
 
 STORED = (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE, READER_FILE)  # weights hardly compress

@@ -81,9 +81,9 @@ def trust_score(evidence: Evidence) -> float:
 def outside(limits: WarningLimits, realism: float, pose: Sequence[float]) -> tuple[str, ...]:
     """Why trust was not measured on such a face; `pose` (yaw, pitch, ...) may be empty."""
     found = []
-    if realism < limits.realism:
+    if limits.is_unlike(realism):
         found.append(f"the face is unlike those that trust was measured on (realism {realism:.2f})")
-    if len(pose) and (abs(pose[0]) > limits.yaw_degrees or abs(pose[1]) > limits.pitch_degrees):
+    if len(pose) and limits.is_turned(pose[0], pose[1]):
         found.append(
             "the head is turned further than trust was measured for "
             f"(yaw {pose[0]:.0f}, pitch {pose[1]:.0f} degrees)"

@@ -51,7 +51,7 @@ def trust_held_back(
 
 def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[RowWarning]:
     limits, realism = card.warning_limits, float(read.realism[row])
-    if realism < limits.realism:
+    if limits.is_unlike(realism):
         detail = (
             f"of the faces that the model learnt from, {realism:.0%} look at least as strange; "
             f"below {limits.realism:.0%} it may be no face, or unlike any it knows"
@@ -59,7 +59,7 @@ def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[RowWar
         yield RowWarning(UNLIKE_TRAINING, detail)
     if card.pose:
         yaw, pitch = (float(angle) for angle in read.pose[row, :2])
-        if abs(yaw) > limits.yaw_degrees or abs(pitch) > limits.pitch_degrees:
+        if limits.is_turned(yaw, pitch):
             detail = (
                 f"the head is turned by {yaw:.0f} and raised by {pitch:.0f} degrees; readings hold "
                 f"up to {limits.yaw_degrees:.0f} and {limits.pitch_degrees:.0f} either way"

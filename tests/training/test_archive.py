@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from affect.archive import HandlerSettings, digest_of
 from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCard
-from affect.judge import JUDGE_FILE, JUDGE_WEIGHTS_FILE, Judge, JudgeCard, JudgeError
+from affect.judge import Judge, JudgeCard, JudgeError
+from affect.model_folders import JUDGE_FILE, JUDGE_WEIGHTS_FILE
 from tests.support.tiny import tiny_card, tiny_model, tiny_run
 from training.archive import ArchiveError, archive, write_archives
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from affect.judge import JUDGE_WEIGHTS_FILE, Judge, JudgeError
+from affect.judge import Judge, JudgeError
 from affect.model import AffectModel
+from affect.model_folders import JUDGE_WEIGHTS_FILE
 from tests.training.evaluation.conftest import QUICK_JUDGE
 from training.database.reader import Database
 from training.evaluation.judge.training import (
