@@ -26,6 +26,8 @@ from affect.precision import shortest
 SQUEEZED, FEATURES = 32, 160
 WIDENED = 4  # times the channels, inside an inverted block
 
+JudgeKind = Literal["residual", "inverted", "plain"]
+
 
 class JudgeError(ValueError):
     """A judge that cannot be read: says which file and what to do."""
@@ -39,7 +41,7 @@ class JudgeCard(BaseModel):
     vocabulary: tuple[str, ...]
     image_px: int = Field(ge=16)
     widths: tuple[int, ...]
-    kind: Literal["residual", "inverted"] = Field(
+    kind: JudgeKind = Field(
         default="residual", description="of its blocks; another than the reading network's"
     )
     data: str = Field(description="name of the database it learnt from")
@@ -108,8 +110,26 @@ class _InvertedBlock(nn.Module):
         return x + y if self.skips else y
 
 
+class _PlainBlock(nn.Sequential):
+    """Two convolutions without a shortcut (VGG, Simonyan and Zisserman 2015, arXiv 1409.1556) with
+    batch norm; halves the side when the width changes. (B, a, h, w) -> (B, b, h / 1 or 2, w / 1 or
+    2).
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        stride = 1 if inputs == outputs else 2
+        super().__init__(
+            *(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)),
+            *(nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)),
+            *(nn.BatchNorm2d(outputs), nn.ReLU()),
+        )
+
+
+BLOCKS = {"residual": _JudgeBlock, "inverted": _InvertedBlock, "plain": _PlainBlock}
+
+
 class Judge(nn.Module):
-    """A small residual network. Build with a card, or `load`."""
+    """A small convolutional network. Build with a card, or `load`."""
 
     def __init__(self, card: JudgeCard) -> None:
         super().__init__()
@@ -118,7 +138,7 @@ class Judge(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(3, stem, 5, 2, 2, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
         )
-        block = _JudgeBlock if card.kind == "residual" else _InvertedBlock
+        block = BLOCKS[card.kind]
         blocks: list[nn.Module] = [block(stem, stem)]
         for inputs, outputs in pairwise(card.widths):
             blocks += [block(inputs, outputs), block(outputs, outputs)]

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from affect.judge import JudgeKind
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -37,7 +40,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 )
 @click.option(
     "--kind",
-    type=click.Choice(["inverted", "residual"]),
+    type=click.Choice(["inverted", "plain", "residual"]),
     default="inverted",
     show_default=True,
     help="blocks of the network: of two judges, each another kind",
@@ -52,7 +55,7 @@ def judge(
     images: int | None,
     size_px: int,
     photographs: Path | None,
-    kind: Literal["inverted", "residual"],
+    kind: "JudgeKind",
     seed: int | None,
     threads: int,
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from affect.judge import Judge, JudgeCard
+from affect.judge import Judge, JudgeCard, JudgeKind
 from affect.labels import DIMENSIONS
 from affect.model import AffectModel
 from affect.precision import mixed, round_to_bfloat16
@@ -41,7 +41,7 @@ class JudgeConfig:
     widths: tuple[int, ...] = (24, 48, 96, 160)  # 1.3 M parameters
     learning_rate: float = 2e-3  # at the top of the one-cycle schedule (AdamW)
     weight_decay: float = 0.05
-    kind: Literal["residual", "inverted"] = "inverted"
+    kind: JudgeKind = "inverted"
     photograph_share: float = 0.25  # of each batch, where photographs are given
     seed: int = 7919
 

@@ -1,21 +1,23 @@
 """The judge learns from a database, says how well it did on people it never saw, and comes back
-from pathlib import Path
 from its files as it was.
 """
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import click
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from affect.judge import Judge, JudgeError
+from affect.judge import BLOCKS, Judge, JudgeError, JudgeKind
 from affect.model import AffectModel
 from affect.model_folders import JUDGE_WEIGHTS_FILE
 from tests.training.evaluation.conftest import QUICK_JUDGE
 from training.database.reader import Database
+from training.evaluation.commands import judge as judge_command
 from training.evaluation.judge.training import (
     augment,
     judge_loss,
@@ -60,6 +62,19 @@ def test_a_judge_reads_a_face_and_its_mirror_image_alike(judge_folder: Path) -> 
     assert torch.allclose(judge.read(faces), judge.read(faces.flip(3)), atol=1e-5)
     assert torch.allclose(judge.read(faces)[:, :-2], torch.sigmoid(both[:, :-2]), atol=1e-5)
     assert torch.allclose(judge.features(faces), judge(faces)[1], atol=1e-5)
+
+
+def test_every_kind_that_the_command_offers_learns_and_comes_back(
+    drawn_database: Path, tmp_path: Path
+) -> None:
+    offered = next(option for option in judge_command.params if option.name == "kind").type
+    assert isinstance(offered, click.Choice)
+    assert set(offered.choices) == set(BLOCKS)
+    faces = torch.rand(2, 3, 32, 32) * 2 - 1
+    for kind in get_args(JudgeKind):
+        config = replace(QUICK_JUDGE, images=64, kind=kind)
+        trained = train_judge(drawn_database, tmp_path / kind, config)
+        assert torch.equal(Judge.load(tmp_path / kind).read(faces), trained.read(faces))
 
 
 def test_a_judge_whose_weights_were_swapped_is_refused(judge_folder: Path, tmp_path: Path) -> None:
