@@ -61,7 +61,8 @@ class HandlerSettings(BaseModel):
     )
     runtime: Literal["auto", "torch", "openvino"] = Field(
         default="auto",
-        description="what computes the reading network; auto: OpenVINO on a processor that has it",
+        description="what computes the reading network and the decoder; auto: OpenVINO on a "
+        "processor that has it",
     )
     frames: int = Field(
         default=5, ge=2, description="pictures on the way from a face to its counterfactual"

@@ -89,6 +89,7 @@ class AffectModel(nn.Module):
         # In place of networks where no gradients are wanted (affect.runtime).
         self.forward_reader: Callable[[Tensor], ReadingOutput] | None = None
         self.forward_identity: Callable[[Tensor], Tensor] | None = None
+        self.forward_decoder: Callable[[Tensor, Tensor], Tensor] | None = None
         self.register_buffer("label_table", torch.full((TABLE_ROWS, labels), float("nan")))
         self.register_buffer("latent_mean", torch.zeros(size.latent))
         self.register_buffer("latent_factor", torch.eye(size.latent))
@@ -378,7 +379,10 @@ class AffectModel(nn.Module):
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
         """Faces (B, 3, S, S) of persons z (B, Z) in states y (B, K + 2; NaN = unknown)."""
-        drawn: Tensor = self.decoder(z, self.decoder_condition(self.mask(y)))[0]
+        condition = self.decoder_condition(self.mask(y))
+        if self.forward_decoder is not None and not torch.is_grad_enabled():
+            return self.forward_decoder(z, condition)
+        drawn: Tensor = self.decoder(z, condition)[0]
         return drawn
 
     def edit(

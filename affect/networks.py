@@ -155,7 +155,7 @@ class Decoder(nn.Module):
         """
         code = torch.cat([z, c], dim=1)
         style = self.style(code)  # (B, 2 * condition)
-        x = self.start(code).view(len(z), -1, SMALLEST_PX, SMALLEST_PX)  # (B, C0, 4, 4)
+        x = self.start(code).unflatten(1, (-1, SMALLEST_PX, SMALLEST_PX))  # (B, C0, 4, 4)
         for level, (block, modulate) in enumerate(zip(self.blocks, self.modulate, strict=True)):
             if level:
                 x = double(self.narrow[level - 1](x))

@@ -1,9 +1,10 @@
-"""What computes the reading network on a processor: torch, or OpenVINO where it is installed.
+"""What computes the reading network and the decoder on a processor: torch, or OpenVINO where it is
+installed.
 
-OpenVINO (Apache-2.0) takes the network as ONNX, in this process and memory, and answers the same to
+OpenVINO (Apache-2.0) takes a network as ONNX, in this process and memory, and answers the same to
 1e-5 in less time than torch (docs/speed.md). An archive holds the ONNX file, so that a worker
 neither traces nor converts; a process that reads by itself traces the network when it starts, which
-takes a third of a second of a core. A GPU, gradients, drawing and explaining keep torch.
+takes a third of a second of a core. A GPU, gradients and the editing of a given face keep torch.
 """
 
 import importlib.util
@@ -20,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from affect.model import AffectModel
+from affect.networks import Decoder
 from affect.reading_network import ReadingNetwork, ReadingOutput
 
 Runtime = Literal["auto", "torch", "openvino"]
-READER_FILE = "reader.onnx"  # in a model's archive
+READER_FILE, DECODER_FILE = "reader.onnx", "decoder.onnx"  # in a model's archive
 OPSET = 17
 LOCAL_PACKAGES = ("openvino", "onnx")  # that a process without an archive needs
 log = logging.getLogger(__name__)
@@ -32,7 +34,8 @@ log = logging.getLogger(__name__)
 def choose_runtime(
     model: AffectModel, folder: Path, runtime: Runtime = "auto", *, threads: int = 1
 ) -> None:
-    """Let the model compute its reading network, where no gradients are wanted, with that runtime.
+    """Let the model compute its reading network, and its decoder where `folder` holds DECODER_FILE,
+    with that runtime, where no gradients are wanted.
 
     "auto" is OpenVINO where the package is installed, the model is on a processor, and `folder`
     holds READER_FILE; else torch. Raises ValueError for a runtime that cannot be had.
@@ -40,10 +43,12 @@ def choose_runtime(
     why_not = _why_not_openvino(model, folder)
     if runtime == "openvino" and why_not:
         raise ValueError(f"runtime is 'openvino': {why_not}; give auto or torch")
-    model.forward_reader = None
+    model.forward_reader = model.forward_decoder = None
     if runtime != "torch" and not why_not:
         assert model.reader is not None
         model.forward_reader = OpenVinoReader(model.reader, folder / READER_FILE, threads=threads)
+        if (folder / DECODER_FILE).is_file():
+            model.forward_decoder = OpenVinoDecoder(folder / DECODER_FILE, threads=threads)
 
 
 def choose_local_runtime(model: AffectModel, *, streams: int = 1) -> None:
@@ -65,6 +70,14 @@ def choose_local_runtime(model: AffectModel, *, streams: int = 1) -> None:
     if model.reader is not None:
         model.forward_reader = OpenVinoReader(model.reader, as_onnx(model), streams=streams)
     model.forward_identity = OpenVinoIdentity(_identity_as_onnx(model), streams=streams)
+
+
+def choose_local_decoder(model: AffectModel) -> None:
+    """Let a process without an archive draw as a worker does, where `choose_local_runtime` chose
+    OpenVINO to read.
+    """
+    if model.forward_reader is not None:
+        model.forward_decoder = OpenVinoDecoder(decoder_as_onnx(model))
 
 
 def _why_not_openvino(model: AffectModel, folder: Path) -> str | None:
@@ -97,11 +110,12 @@ class _Compiled:
         self._network = core.compile_model(network, "CPU", options)
         self._of_thread = threading.local()
 
-    def compute(self, x: Tensor) -> list[Tensor]:
-        """Every output, of faces (B, 3, S, S) in [-1, 1]."""
+    def compute(self, *inputs: Tensor) -> list[Tensor]:
+        """Every output, of B rows of every input."""
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._network.create_infer_request()
-        results = self._of_thread.request.infer({0: np.ascontiguousarray(x.numpy())})
+        arrays = {place: np.ascontiguousarray(x.numpy()) for place, x in enumerate(inputs)}
+        results = self._of_thread.request.infer(arrays)
         return [torch.from_numpy(result.copy()) for result in results.values()]
 
 
@@ -117,6 +131,14 @@ class OpenVinoReader(_Compiled):
     def __call__(self, x: Tensor) -> ReadingOutput:
         """Faces (B, 3, S, S) in [-1, 1]."""
         return self._reader.output(*self.compute(x))
+
+
+class OpenVinoDecoder(_Compiled):
+    """The decoder, as it draws from a latent code alone."""
+
+    def __call__(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Faces (B, 3, S, S) of persons z (B, Z) and embedded states (B, condition)."""
+        return self.compute(z, condition)[0]
 
 
 class OpenVinoIdentity(_Compiled):
@@ -147,6 +169,19 @@ class _Compute(nn.Module):
         return self.reader.compute(x)
 
 
+class _Draw(nn.Module):
+    """The decoder without feature maps of a given face, as a module."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Faces (B, 3, S, S) of z (B, Z) and condition (B, condition)."""
+        drawn: Tensor = self.decoder(z, condition)[0]
+        return drawn
+
+
 class _Identify(nn.Module):
     """The way from a face to its identity, as a module."""
 
@@ -164,26 +199,40 @@ def as_onnx(model: AffectModel) -> bytes:
     Needs the package onnx.
     """
     assert model.reader is not None
-    return _onnx(_Compute(model.reader), model.card.image_px, ["answers", "features"])
+    return _onnx(_Compute(model.reader), _faces(model), ["answers", "features"])
+
+
+def decoder_as_onnx(model: AffectModel) -> bytes:
+    """The decoder as it draws from a latent code, as an ONNX file for any number of faces. Needs
+    the package onnx.
+    """
+    size = model.card.network
+    inputs = {"latents": torch.zeros(2, size.latent), "states": torch.zeros(2, size.condition)}
+    return _onnx(_Draw(model.decoder), inputs, ["faces"])
 
 
 def _identity_as_onnx(model: AffectModel) -> bytes:
-    return _onnx(_Identify(model), model.card.image_px, ["identity"])
+    return _onnx(_Identify(model), _faces(model), ["identity"])
 
 
-def _onnx(network: nn.Module, side: int, outputs: list[str]) -> bytes:
-    """A network of faces (B, 3, S, S), for any B."""
+def _faces(model: AffectModel) -> dict[str, Tensor]:
+    side = model.card.image_px
+    return {"faces": torch.zeros(2, 3, side, side)}
+
+
+def _onnx(network: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> bytes:
+    """A network of so many inputs, for any number of rows."""
     folder = tempfile.TemporaryDirectory()
     with folder, warnings.catch_warnings(), torch.no_grad():
         path = Path(folder.name, READER_FILE)
         warnings.simplefilter("ignore")  # what the tracer takes for constants is constant
         torch.onnx.export(
             network.eval(),
-            (torch.zeros(2, 3, side, side),),
+            tuple(inputs.values()),
             path,
-            input_names=["faces"],
+            input_names=list(inputs),
             output_names=outputs,
-            dynamic_axes={name: {0: "rows"} for name in ("faces", *outputs)},
+            dynamic_axes={name: {0: "rows"} for name in (*inputs, *outputs)},
             opset_version=OPSET,
             dynamo=False,
         )

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import cv2
@@ -36,7 +37,13 @@ from affect.faces import FaceFinder, Faces, crops
 from affect.factory import load_model
 from affect.images import checked_header
 from affect.model import AffectModel
-from affect.runtime import READER_FILE, as_onnx, choose_runtime
+from affect.runtime import (
+    DECODER_FILE,
+    READER_FILE,
+    as_onnx,
+    choose_runtime,
+    decoder_as_onnx,
+)
 from benchmarks.portraits import jpeg_group, jpeg_portrait
 from benchmarks.serving import (
     CROP,
@@ -148,25 +155,26 @@ def model(weights: Path) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         if network.reader is not None:
             Path(folder, READER_FILE).write_bytes(as_onnx(network))
+            Path(folder, DECODER_FILE).write_bytes(decoder_as_onnx(network))
         for runtime in ("torch", "openvino") if network.reader is not None else ("torch",):
             choose_runtime(network, Path(folder), runtime)
             for batch in (1, 8, 32):
                 spent = cpu_ms(partial(predict, network, faces[:batch], SIZES)) / batch
                 yield Figure("model", f"read a face, {runtime}, batch of {batch}", spent, "CPU ms")
+            spent = cpu_ms(_draw_25(network), repeats=3)
+            yield Figure("model", f"draw 25 faces and read them, {runtime}", spent, "CPU ms")
     choose_runtime(network, Path(), "torch")
-    yield from _drawn(network)
-
-
-def _drawn(network: AffectModel) -> Iterator[Figure]:
-    names, side = len(network.card.labels_of.names), network.card.image_px
-    asked = np.full((25, names), np.nan, np.float32)
-    nobody, none = np.zeros((0, side, side, 3), np.uint8), np.full(25, -1, np.int32)
-    draw = partial(generate, network, asked, np.arange(25), nobody, none)
-    people = draw()[0][:16]
-    yield Figure("model", "draw 25 faces", cpu_ms(draw, repeats=3), "CPU ms")
+    people = _draw_25(network)()[0][:16]
     questions = [CounterfactualQuestion()] * len(people)
     spent = cpu_ms(lambda: explain(network, people, questions), repeats=2) / len(people)
     yield Figure("model", "explain a face (16 at once, no judge)", spent, "CPU ms")
+
+
+def _draw_25(network: AffectModel) -> Callable[[], tuple[Any, ...]]:
+    names, side = len(network.card.labels_of.names), network.card.image_px
+    asked = np.full((25, names), np.nan, np.float32)
+    nobody, none = np.zeros((0, side, side, 3), np.uint8), np.full(25, -1, np.int32)
+    return partial(generate, network, asked, np.arange(25), nobody, none)
 
 
 def serving(weights: Path) -> Iterator[Figure]:

@@ -12,6 +12,7 @@ from affect.batches import generate
 from affect.factory import load_model
 from affect.protocol.messages import NO_REFERENCE, GenerateRequest, GenerateResponse
 from affect.protocol.torchserve_batch import RequestBatch
+from affect.runtime import choose_runtime
 
 
 class GenerateHandler:
@@ -25,7 +26,9 @@ class GenerateHandler:
         self.settings = settings_of(context, "generate")
         torch.set_num_threads(self.settings.threads)
         keep_freed_memory()
-        self.model = load_model(folder_of(context), device=device_of(context))
+        folder = folder_of(context)
+        self.model = load_model(folder, device=device_of(context))
+        choose_runtime(self.model, folder, self.settings.runtime, threads=self.settings.threads)
         side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
         anything, seeds = np.full((2, labels), np.nan, np.float32), np.zeros(2, np.int64)
         blank = np.zeros((1, side, side, 3), dtype=np.uint8)

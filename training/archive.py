@@ -22,9 +22,9 @@ from affect.card import CARD_FILE, WEIGHTS_FILE, Calibration, CardError, ModelCa
 from affect.factory import load_model
 from affect.judge import Judge
 from affect.model_folders import JUDGE_FILE, JUDGE_WEIGHTS_FILE, judge_folder, model_folder
-from affect.runtime import READER_FILE, as_onnx
+from affect.runtime import DECODER_FILE, READER_FILE, as_onnx, decoder_as_onnx
 
-STORED = (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE, READER_FILE)  # weights hardly compress
+STORED = (WEIGHTS_FILE, JUDGE_WEIGHTS_FILE, READER_FILE, DECODER_FILE)  # weights hardly compress
 MANIFEST_FILE = "MAR-INF/MANIFEST.json"
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # The earliest date a zip can hold: archives of the same run are the same bytes whenever they are
@@ -201,8 +201,11 @@ def _entries(
     yield CONFIG_FILE, yaml.safe_dump(model_config(operation, workers), sort_keys=False).encode()
     yield CARD_FILE, card.to_bytes()
     yield WEIGHTS_FILE, (folder / WEIGHTS_FILE).read_bytes()
-    if card.network.reader and operation == "predict":
-        yield READER_FILE, as_onnx(load_model(folder))
+    if card.network.reader and operation in ("predict", "generate"):
+        model = load_model(folder)
+        yield READER_FILE, as_onnx(model)
+        if operation == "generate":
+            yield DECODER_FILE, decoder_as_onnx(model)
     if judge and operation == "explain":
         for name in (JUDGE_FILE, JUDGE_WEIGHTS_FILE):
             yield name, (judge / name).read_bytes()

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ from affect.local.readings import Readings
 from affect.local.video import VideoFrame, read_frames
 from affect.model import AffectModel
 from affect.model_folders import judge_folder, model_folder, shipped_weights
-from affect.runtime import choose_local_runtime
+from affect.runtime import choose_local_decoder, choose_local_runtime
 
 U8 = NDArray[np.uint8]
 SIZES = (1, 2, 4, 8, 16, 32)  # faces of a forward pass; a batch is cut and padded to these
@@ -80,7 +81,7 @@ class Reader:
         self.model: AffectModel = load_model(self.folder, device=self.device)
         self.faces: Faces = faces
         self.threads = threads or cores()
-        # The same weights; as in the workers of a server, what draws and explains keeps torch.
+        # The same weights; as in the workers of a server, what explains keeps torch.
         self._predictor = copy(self.model)
         choose_local_runtime(self._predictor, streams=self.threads)
         self.finder = FaceFinder()
@@ -231,7 +232,7 @@ class Reader:
             None if wish.reference is None else self._one_crop(wish.reference, faces)
             for wish in wishes
         ]
-        return generating.draw(self.model, wishes, found)
+        return generating.draw(self._drawer, wishes, found)
 
     def explain(
         self,
@@ -261,6 +262,13 @@ class Reader:
         if self._judge is None and folder is not None:
             self._judge = Judge.load(folder, device=self.device)
         return self._judge
+
+    @cached_property
+    def _drawer(self) -> AffectModel:
+        """The same weights; the decoder is traced for whoever draws."""
+        drawer = copy(self._predictor)
+        choose_local_decoder(drawer)
+        return drawer
 
     def _one_crop(self, picture: InputPicture, faces: Faces) -> OneCrop | LocalReading:
         found = self._crops(picture, faces)

@@ -10,14 +10,18 @@ import pytest
 import torch
 
 from affect import runtime
-from affect.batches import identities, predict
+from affect.batches import generate, identities, predict
 from affect.model import AffectModel
 from affect.runtime import (
+    DECODER_FILE,
     READER_FILE,
+    OpenVinoDecoder,
     OpenVinoReader,
     as_onnx,
+    choose_local_decoder,
     choose_local_runtime,
     choose_runtime,
+    decoder_as_onnx,
 )
 from tests.support.tiny import tiny_card, tiny_model
 
@@ -46,6 +50,34 @@ def test_openvino_reads_what_torch_reads(model: AffectModel, folder: Path, faces
     after = predict(model, crops, (1, 4))
     for name in ("intensity", "probability", "va", "realism", "expression"):
         assert np.abs(getattr(after, name) - getattr(before, name)).max() < 1e-3, name
+
+
+def _drawn(model: AffectModel) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    side, labels = model.card.image_px, len(model.card.labels_of.names)
+    asked, nobody = np.full((3, labels), 0.5, np.float32), np.zeros((0, side, side, 3), np.uint8)
+    return generate(model, asked, np.arange(3), nobody, np.full(3, -1, np.int32))[0]
+
+
+def test_openvino_draws_what_torch_draws(model: AffectModel, folder: Path) -> None:
+    before = _drawn(model)
+    (folder / DECODER_FILE).write_bytes(decoder_as_onnx(model))
+    choose_runtime(model, folder, "openvino")
+    assert isinstance(model.forward_decoder, OpenVinoDecoder)
+    after = _drawn(model)
+    assert len(np.unique(after.reshape(3, -1), axis=0)) == 3
+    assert np.abs(after.astype(int) - before.astype(int)).max() <= 1  # a last bit may round
+
+
+def test_a_process_without_an_archive_draws_the_same_bytes_as_a_worker(
+    model: AffectModel, folder: Path
+) -> None:
+    local = tiny_model(model.card)
+    local.load_state_dict(model.state_dict())
+    (folder / DECODER_FILE).write_bytes(decoder_as_onnx(model))
+    choose_runtime(model, folder, "openvino")
+    choose_local_runtime(local)
+    choose_local_decoder(local)
+    assert np.array_equal(_drawn(local), _drawn(model))
 
 
 def test_a_process_without_an_archive_reads_by_openvino_too(model: AffectModel) -> None:
