@@ -36,6 +36,10 @@ class _ConnectionFailed(BackendUnavailable):
     """The front end is not there, or ended before it answered."""
 
 
+class _RequestLost(BackendUnavailable):
+    """No worker has it: it was lost on the way to one that was replaced."""
+
+
 @dataclass
 class _PendingRequest:
     """A request that waits for its answer. `sent` is a time of time.monotonic.
@@ -151,11 +155,12 @@ class TorchServeBackend(MessageBackend):
     # -- sending ---------------------------------------------------------------------------------
 
     async def _send(self, operation: Operation, content: bytes) -> bytes:
-        """Post a request; again, once, when the worker died under it: inference changes nothing.
+        """Post a request; again when it was lost, and once when the worker died under it: inference
+        changes nothing, but may be what the worker died of.
 
         While nobody listens, because the front end is being restarted, wait for it a little.
         """
-        restarted_by, resent = time.monotonic() + self.restart_seconds, False
+        restarted_by, worker_died = time.monotonic() + self.restart_seconds, False
         while True:
             try:
                 return await self._post(operation, content)
@@ -163,10 +168,12 @@ class TorchServeBackend(MessageBackend):
                 if time.monotonic() > restarted_by:
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
+            except _RequestLost:
+                continue  # it killed nobody; until its sender's deadline
             except BackendUnavailable:
-                if resent:
+                if worker_died:
                     raise
-                resent = True
+                worker_died = True
 
     async def _post(self, operation: Operation, content: bytes) -> bytes:
         number = next(self._numbers)
@@ -176,7 +183,7 @@ class TorchServeBackend(MessageBackend):
                 self._pending[operation][number] = request
                 status, body = await self._exchange(operation, content)
         except TimeoutError as error:
-            raise BackendUnavailable(
+            raise _RequestLost(
                 f"{operation}: the request was lost when its worker was replaced"
             ) from error
         finally:

@@ -4,18 +4,21 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
 import torch
+from aiohttp import web
 from numpy.typing import NDArray
 
 from affect.archive import OPERATIONS
+from affect.batches import predict
 from affect.card import ModelCard
 from affect.protocol.messages import (
     ANY_LABEL,
@@ -23,6 +26,7 @@ from affect.protocol.messages import (
     ExplainRequest,
     GenerateRequest,
     PredictRequest,
+    PredictResponse,
 )
 from service.backend.interface import (
     BackendError,
@@ -221,29 +225,67 @@ async def test_without_a_server_nothing_is_ready_and_calls_say_so(tmp_path: Path
             await backend.predict(PredictRequest(faces(1)), timeout_seconds=LIMIT_SECONDS)
 
 
+@asynccontextmanager
+async def stand_in(
+    folder: Path, *answers: Literal["died", "lost", "read"]
+) -> AsyncIterator[tuple[TorchServeBackend, asyncio.Queue[str]]]:
+    """A backend of a TorchServe that answers one request after the other so, and what it is about
+    to answer.
+    """
+    numbers, arrived = iter(answers), asyncio.Queue[str]()
+    read = PredictResponse(predict(tiny_model(), faces(1), (1,))).to_bytes(tiny_card())
+
+    async def answer(_: web.Request) -> web.Response:
+        what = next(numbers)
+        arrived.put_nowait(what)
+        if what == "lost":
+            await asyncio.Event().wait()
+        if what == "died":
+            return web.json_response({"message": "Worker died."}, status=500)
+        return web.Response(body=read)
+
+    app, path = web.Application(), folder / "stand-in.sock"
+    app.router.add_post("/predictions/{name}", answer)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    await web.UnixSite(runner, path).start()
+    address = f"unix:{path}"
+    try:
+        async with TorchServeBackend(address, address, tiny_card()) as backend:
+            yield backend, arrived
+    finally:
+        await runner.cleanup()
+
+
+def ask(backend: TorchServeBackend) -> asyncio.Task[PredictResponse]:
+    request = PredictRequest(faces(1))
+    return asyncio.create_task(backend.predict(request, timeout_seconds=LIMIT_SECONDS))
+
+
 async def test_a_lost_request_may_be_given_up_at_any_moment(tmp_path: Path) -> None:
     """Also twice, and while it is ending: it is sent again, and its answer is an answer."""
-    sent = asyncio.Event()
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sent.set()
-        await reader.read()
-        writer.close()
-
-    path = tmp_path / "silent.sock"
-    async with (
-        await asyncio.start_unix_server(silent, path) as _,
-        TorchServeBackend(f"unix:{path}", f"unix:{path}", tiny_card()) as backend,
-    ):
-        asked = asyncio.create_task(
-            backend.predict(PredictRequest(faces(1)), timeout_seconds=LIMIT_SECONDS)
-        )
-        for _ in range(2):  # a request is sent twice
-            await sent.wait()
-            sent.clear()
+    async with stand_in(tmp_path, "lost", "lost", "read") as (backend, arrived):
+        asked = ask(backend)
+        for _ in range(2):
+            assert await arrived.get() == "lost"
             backend.mark_suspect("predict", before=np.inf)
             for _ in range(20):
                 backend.resend_lost("predict", before=np.inf)
                 await asyncio.sleep(0)
-        with pytest.raises(BackendUnavailable, match="lost when its worker was replaced"):
-            await asked
+        assert len((await asked).read) == 1
+
+
+async def test_what_died_with_its_worker_and_is_lost_then_is_answered_too(tmp_path: Path) -> None:
+    """It was sent again before the next worker was there, so it may be taken for lost."""
+    async with stand_in(tmp_path, "died", "lost", "read") as (backend, arrived):
+        asked = ask(backend)
+        assert [await arrived.get(), await arrived.get()] == ["died", "lost"]
+        backend.mark_suspect("predict", before=np.inf)
+        assert backend.resend_lost("predict", before=np.inf) == 1
+        assert len((await asked).read) == 1
+
+
+async def test_what_two_workers_died_of_is_sent_to_no_third(tmp_path: Path) -> None:
+    async with stand_in(tmp_path, "died", "died") as (backend, _):
+        with pytest.raises(BackendUnavailable, match="Worker died"):
+            await ask(backend)
