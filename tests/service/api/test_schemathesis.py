@@ -8,13 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import schemathesis
 
 from service.settings import Settings
+from tests.support import schemathesis_hooks
 from tests.support.gateway import Gateway, serve
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
+OPENAPI = Path(__file__).parents[3] / "openapi.yaml"
+HOOKS = schemathesis_hooks.__file__
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def cases(gateway: Gateway, folder: Path, *options: str) -> int:
         "run",
         f"{gateway.url}/openapi.json",
     ]
-    environment = {**os.environ, "NO_COLOR": "1"}
+    environment = {**os.environ, "NO_COLOR": "1", "SCHEMATHESIS_HOOKS": HOOKS}
     done = subprocess.run(
         [*command, *options], capture_output=True, text=True, cwd=folder, env=environment
     )
@@ -42,6 +47,25 @@ def cases(gateway: Gateway, folder: Path, *options: str) -> int:
 
 def test_no_request_gets_an_answer_that_is_not_declared(gateway: Gateway, tmp_path: Path) -> None:
     assert cases(gateway, tmp_path, "--max-examples", "5", "--seed", "1") > 300
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "sent"),
+    [
+        ("multipart/form-data", {"images": [b"x"], "options": []}, False),
+        ("multipart/form-data", {"images": [b"x"], "options": {}}, False),
+        ("multipart/form-data", {"images": [b"x"], "options": [1]}, True),
+        ("multipart/form-data", {"images": [], "options": "{}"}, True),
+        ("multipart/form-data", {"images": [b"x"]}, True),
+        ("application/json", {"images": [], "options": []}, True),
+    ],
+)
+def test_only_forms_with_empty_options_are_not_sent(kind: str, body: Any, sent: bool) -> None:
+    """A form without them is a right one, so that its answer would be called wrong."""
+    predict = schemathesis.openapi.from_path(OPENAPI)["/v1/predict"]["POST"]
+    case = predict.Case(media_type=kind, body=body)
+    context = schemathesis.HookContext(operation=predict)
+    assert schemathesis_hooks.filter_case(context, case) is sent
 
 
 @pytest.mark.slow
