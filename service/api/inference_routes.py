@@ -48,7 +48,8 @@ PARAMETERS: list[dict[str, Any]] = [
         "in": "header",
         "required": False,
         "schema": {"type": "number", "exclusiveMinimum": 0},
-        "description": "seconds in which the answer must be there; then it is a 504",
+        "description": "seconds, once the request is through, in which the answer must be there; "
+        "then it is a 504",
     },
     {
         "name": "If-None-Match",

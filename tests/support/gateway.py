@@ -5,11 +5,12 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from fastapi import FastAPI
@@ -34,6 +35,7 @@ from service.inference.routing import NO_ROUTING, Routing
 from service.settings import Settings
 from tests.support.tiny import tiny_card, tiny_model
 
+T = TypeVar("T")
 # A W3C traceparent, as a client sends it.
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -53,7 +55,8 @@ class Reply:
 
 @dataclass
 class LocalBackend:
-    """The Backend protocol over a model in this process.
+    """The Backend protocol over a model in this process, in a thread of its own: like a worker it
+    does one request at a time, and the event loop goes on.
 
     `delay_seconds` and `down` let a test make it slow or absent.
     """
@@ -63,6 +66,7 @@ class LocalBackend:
     down: bool = False
     broken: frozenset[Operation] = frozenset()  # operations without a worker
     predicted: list[int] = field(default_factory=list)
+    _worker: ThreadPoolExecutor = field(init=False, default_factory=lambda: ThreadPoolExecutor(1))
 
     async def card(self) -> ModelCard:
         return self.model.card
@@ -76,19 +80,23 @@ class LocalBackend:
     async def predict(self, request: PredictRequest, *, timeout_seconds: float) -> PredictResponse:
         self.predicted.append(len(request))
         await asyncio.sleep(self.delay_seconds)
-        return PredictResponse(predict(self.model, request.crops, (1, 8, 64)))
+        read = await self._work(predict, self.model, request.crops, (1, 8, 64))
+        return PredictResponse(read)
 
     async def generate(
         self, request: GenerateRequest, *, timeout_seconds: float
     ) -> GenerateResponse:
         handler = GenerateHandler()
         handler.model, handler.settings = self.model, _settings("generate")
-        return handler.run([request])[0]
+        return (await self._work(handler.run, [request]))[0]
 
     async def explain(self, request: ExplainRequest, *, timeout_seconds: float) -> ExplainResponse:
         handler = ExplainHandler()
         handler.model, handler.judge, handler.settings = self.model, None, _settings("explain")
-        return handler.run([request])[0]
+        return (await self._work(handler.run, [request]))[0]
+
+    async def _work(self, work: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work, *args)
 
 
 def _settings(operation: Operation) -> HandlerSettings:
