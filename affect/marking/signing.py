@@ -37,7 +37,7 @@ class Manifest:
     serial: str
     generator: str  # name and version of the program that signed
     actions: tuple[dict[str, Any], ...]  # those of the last manifest, each with its `action`
-    model: dict[str, Any]  # our assertion about the model; empty: not by us
+    model: dict[str, str]  # our assertion about the model; empty: not by us
     ingredients: int  # pictures that it was made from and that are named
     failures: tuple[str, ...]  # C2PA's codes of what does not hold
 
@@ -122,24 +122,39 @@ class ManifestReader:
 
 
 def _manifest(store: dict[str, Any], state: str) -> Manifest:
-    last = store["manifests"][store["active_manifest"]]
-    signed = last.get("signature_info") or {}
-    made_with = (last.get("claim_generator_info") or [{}])[0]
-    assertions = {one["label"]: one.get("data") or {} for one in last.get("assertions", ())}
+    """Whoever has a certificate may sign what he likes: nothing is what it should be."""
+    last = _object(_object(store.get("manifests")).get(str(store.get("active_manifest"))))
+    signed = _object(last.get("signature_info"))
+    made_with = _objects(last.get("claim_generator_info"))[:1]
+    assertions = {
+        str(one.get("label")): _object(one.get("data")) for one in _objects(last.get("assertions"))
+    }
     actions = next(
         (data for label, data in assertions.items() if label.startswith("c2pa.actions")), {}
     )
-    checked = (store.get("validation_results") or {}).get("activeManifest") or {}
+    checked = _object(_object(store.get("validation_results")).get("activeManifest"))
     return Manifest(
         valid=state in ("Valid", "Trusted"),
         trusted=state == "Trusted",
         issuer=str(signed.get("issuer") or ""),
         serial=str(signed.get("cert_serial_number") or ""),
         generator=" ".join(
-            str(made_with[name]) for name in ("name", "version") if name in made_with
+            str(one[name]) for one in made_with for name in ("name", "version") if name in one
         ),
-        actions=tuple(actions.get("actions") or ()),
-        model=assertions.get(MODEL_LABEL) or {},
-        ingredients=len(last.get("ingredients") or ()),
-        failures=tuple(str(one.get("code")) for one in checked.get("failure") or ()),
+        actions=tuple(_objects(actions.get("actions"))),
+        model=_texts(assertions.get(MODEL_LABEL)),
+        ingredients=len(_objects(last.get("ingredients"))),
+        failures=tuple(str(one.get("code")) for one in _objects(checked.get("failure"))),
     )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {name: text for name, text in _object(value).items() if isinstance(text, str)}

@@ -14,6 +14,7 @@ from service.api.json_answers import json_response
 from service.api.pipeline import admit, authenticate, receive
 from service.api.request_parsing import ReceivedBody, parse_verification
 from service.api.state import ApiRequest
+from service.inference.fair_slots import Flow, current_flow
 from service.inference.verification import verify_pictures
 from service.problems import RATE_LIMIT, STATUSES, openapi_response
 
@@ -37,13 +38,15 @@ async def verify(request: ApiRequest) -> Response:
     """
     state = request.state
     principal = await authenticate(request, PERMISSION)
+    current_flow.set(Flow(principal.id))
     async with (
         receive(request, PERMISSION, principal) as content,
-        admit(request, PERMISSION, principal),
+        admit(request, PERMISSION, principal) as permit,
     ):
         body = ReceivedBody(content, request.headers.get("content-type", ""), request.query_params)
         most = state["settings"].max_images
         parsed = await off_the_loop(content, lambda: parse_verification(body, max_images=most))
+        permit.reserve(len(parsed.images))
         await state["rate_limiter"].take(principal, len(parsed.images), request)
         images = [image.content for image in parsed.images]
         results = await verify_pictures(state["models"], images)

@@ -128,6 +128,13 @@ class Preprocessor:
         self.metrics.rejected.labels(error.code).inc()
         return row_problem(error.code, error.title, error.detail)
 
+    def unusable(self, error: Exception, size_bytes: int, why: str) -> RowProblem:
+        """Of a picture that raised what was not foreseen: logged and counted."""
+        log.error("a picture of %d bytes cannot be used: %s", size_bytes, why, exc_info=error)
+        self.metrics.rejected.labels("unusable").inc()
+        detail = f"{why} ({type(error).__name__}); send another picture"
+        return row_problem("unusable", "Unusable image", detail)
+
     async def _crops_of(
         self, content: bytes, faces: Faces, size_px: int
     ) -> list[Crop] | RowProblem:
@@ -145,10 +152,7 @@ class Preprocessor:
         except (ImageError, NoFaceError) as error:
             return self.problem(error)
         except Exception as error:  # of decoders and finders, whatever it is
-            log.exception("a picture of %d bytes cannot be prepared", len(content))
-            self.metrics.rejected.labels("unusable").inc()
-            detail = f"no face can be cut from it ({type(error).__name__}); send another picture"
-            return row_problem("unusable", "Unusable image", detail)
+            return self.unusable(error, len(content), "no face can be cut from it")
         finally:
             self.metrics.picture_seconds.observe(search.seconds)
 

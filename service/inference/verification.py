@@ -29,11 +29,15 @@ async def _verified(
     try:
         image = await preprocessor.decoded(content)
         found = await preprocessor.run(verifier.verify, content, image.pixels)
+        result = verification_result(index, found)
     except ImageError as error:
         problem = preprocessor.problem(error)
         return VerifyResult(index=index, status="error", error=problem)
+    except Exception as error:  # of decoders and readers of manifests, whatever it is
+        problem = preprocessor.unusable(error, len(content), "it cannot be searched for marks")
+        return VerifyResult(index=index, status="error", error=problem)
     models.metrics.verified.labels(found.verdict).inc()
-    return verification_result(index, found)
+    return result
 
 
 def verification_result(index: int, found: Verification) -> VerifyResult:
@@ -57,7 +61,7 @@ def _signed(manifest: Manifest) -> SignedManifest:
     sources = {str(one["digitalSourceType"]) for one in actions if "digitalSourceType" in one}
     claim = SignedClaim(
         generator=manifest.generator,
-        model=f"{model.get('name')} {model.get('version')}" if model else None,
+        model=" ".join(model[part] for part in ("name", "version") if part in model) or None,
         digest=model.get("digest"),
         actions=[str(one.get("action")) for one in actions],
         sources=sorted(sources),

@@ -12,6 +12,7 @@ from affect.marking import Claim, CredentialsError, Marker, MarkingSettings
 from affect.marking.claims import DRAWN, EDITED
 from affect.marking.credentials import NOBODY, credentials, development_credentials
 from affect.marking.signing import Manifest, ManifestReader, Signer
+from tests.support.signed import HOSTILE_MODELS, signed_png
 
 FACE = np.random.default_rng(0).integers(60, 200, (64, 64, 3)).astype(np.uint8)
 CLAIM = Claim("affectgan", "1.0", "ab" * 32)
@@ -66,6 +67,15 @@ def test_a_broken_manifest_of_somebody_else_does_not_hinder_ours(signer: Signer)
     at = sent.index(b"c2pa") + 300
     sent[at : at + 100] = bytes(100)
     assert _read(signer, signer.sign(encode(FACE), "image/png", EDIT, bytes(sent))).valid
+
+
+@pytest.mark.parametrize("model", HOSTILE_MODELS, ids=str)
+def test_a_strangers_claim_about_our_model_is_taken_for_no_more_than_texts(
+    signer: Signer, model: object
+) -> None:
+    found = _read(signer, signed_png(model))
+    assert found.valid and found.actions[0]["action"] == "c2pa.created"
+    assert all(isinstance(text, str) for text in found.model.values())
 
 
 def test_changed_pixels_break_the_signature(signer: Signer) -> None:

@@ -1,11 +1,19 @@
 """POST /v1/verify: a picture in each of the three forms, good and bad."""
 
 import base64
+import json
+import socket
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
 
 from affect.images import encode
 from service.settings import Settings
-from tests.support.gateway import Gateway, serve
+from tests.support.gateway import Gateway, open_gateway, serve
 from tests.support.pictures import FACE, encoded, packed
+from tests.support.signed import HOSTILE_MODELS, signed_png
+from tests.support.waiting import until
 
 
 def test_what_the_gateway_drew_is_made_here(gateway: Gateway) -> None:
@@ -34,6 +42,29 @@ def test_a_bad_picture_fails_alone_and_a_plain_one_is_unknown(gateway: Gateway) 
     bad, plain = gateway.post("/v1/verify", {"images": images}).json["results"]
     assert bad["status"] == "error" and bad["error"]["status"] == 415
     assert plain["verdict"] == "unknown" and not plain["watermark"]["found"]
+
+
+@pytest.mark.parametrize("model", HOSTILE_MODELS, ids=str)
+def test_a_picture_signed_by_a_stranger_costs_no_other_its_answer(
+    gateway: Gateway, model: object
+) -> None:
+    reply = gateway.post("/v1/verify", {"images": packed(signed_png(model), encode(FACE))})
+    signed, plain = reply.json["results"]
+    assert signed["signed"]["valid"] and signed["verdict"] == "made by AI"
+    assert plain["verdict"] == "unknown"
+
+
+def test_the_search_for_marks_ends_when_its_client_has_gone() -> None:
+    gone = 'affectgan_requests_refused_total{operation="predict",reason="client_gone"}'
+    large = encode(np.full((1500, 1500, 3), 90, np.uint8))
+    body = json.dumps({"images": packed(large) * 64}).encode()
+    head = b"POST /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with open_gateway(Settings()) as server:
+        address = urlsplit(server.url)
+        with socket.create_connection((address.hostname, address.port)) as client:
+            client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            until(lambda: server.metric('affectgan_requests_in_flight{operation="predict"}') == 1)
+        until(lambda: server.metric(gone) == 1)
 
 
 def test_no_picture_at_all_is_refused(gateway: Gateway) -> None:
