@@ -25,7 +25,15 @@ from affect.answers import (
     VerifyResult,
 )
 from affect.card import ModelCard
-from affect.client.batches import BATCH_BYTES, BATCH_IMAGES, Loaded, batches, form, packed
+from affect.client.batches import (
+    BATCH_BYTES,
+    BATCH_IMAGES,
+    Loaded,
+    batches,
+    form,
+    packed,
+    row_problem,
+)
 from affect.client.transport import Answer, ApiError, OnWait, Transport, cancel
 from affect.inputs import Pictures
 
@@ -40,7 +48,7 @@ ANSWERS: dict[Operation, type[FinalAnswer]] = {
     "explain": ExplainAnswer,
 }
 POLL_SECONDS = 1.0
-TOO_LARGE = 413
+TOO_LARGE, TOO_LATE = 413, "deadline"
 
 
 @dataclass(frozen=True)
@@ -291,14 +299,14 @@ class AsyncClient:
     async def _batch(
         self, reading: _PictureOperation[R], batch: Sequence[Loaded], options: Mapping[str, Any]
     ) -> list[_Answered[R]]:
-        """The answer for each picture of a batch; what is too large in one request is asked
-        in two.
+        """The answer for each picture of a batch; what is too large in one request, or not done in
+        time, is asked in two.
         """
         good = [one for one in batch if isinstance(one.content, bytes)]
         try:
             answers = await self._ask(reading, good, options) if good else {}
         except ApiError as error:
-            if error.status != TOO_LARGE:
+            if error.status != TOO_LARGE and error.code != TOO_LATE:
                 raise
             if len(good) > 1:
                 half = len(batch) // 2
@@ -356,8 +364,9 @@ def _failed(reading: _PictureOperation[R], one: Loaded, problem: RowProblem) -> 
 
 def _as_row(error: ApiError) -> RowProblem:
     """A refusal of a request with one picture is that picture's."""
-    assert error.problem is not None
     about = error.problem
+    if about is None:  # by a proxy on the way, which has a limit of its own
+        return row_problem("body_too_large", "Request too large", str(error), error.status)
     return RowProblem(
         type=about.type,
         title=about.title,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 from pydantic import ValidationError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_before_delay
 from tenacity.wait import wait_exponential_jitter
 
 from affect.answers import ProblemBody
@@ -75,7 +75,7 @@ class Answer:
 
 class Transport:
     """Connections to one gateway. `patience_seconds` is how long a request is tried again while the
-    gateway is busy; `on_wait(seconds, why)` is called before each wait.
+    gateway is busy, and no wait goes beyond it; `on_wait(seconds, why)` is called before each wait.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class Transport:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Busy),
             wait=self._wait,
-            stop=stop_after_delay(self._patience_seconds),
+            stop=stop_before_delay(self._patience_seconds),
             before_sleep=self._tell,
             reraise=True,
         )
@@ -200,11 +200,11 @@ def _seconds(retry_after: str | None) -> float | None:
     """Retry-After as RFC 9110 has it: seconds, or a date."""
     if retry_after is None:
         return None
-    if retry_after.isdigit():
-        return float(retry_after)
     try:
+        if retry_after.isdecimal():
+            return float(retry_after)
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -28,6 +28,7 @@ from affect.inputs import PICTURE_SUFFIXES, InputPicture, expand
 R = TypeVar("R", PredictResult, ExplainResult)
 C = TypeVar("C", bound="Connection")
 EXTENSIONS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+PATIENCE_SECONDS = 86_400.0  # who watches can stop it, and go on with --resume
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 URL = click.option(
     "--url",
@@ -205,9 +206,10 @@ class AnswerLog:
 @as_object(PredictArguments)
 def predict(options: PredictArguments) -> None:
     """Read the faces of pictures; one JSON line each."""
-    with _log(options, "predictions.jsonl") as log, _client(options) as client:
+    pictures = named_pictures(options.paths)
+    with _log(options, "predictions.jsonl") as log, connected(options) as client:
         answers = _progressing(
-            options.paths, log, lambda pictures: client.predict_each(pictures, faces=options.faces)
+            pictures, log, lambda left: client.predict_each(left, faces=options.faces)
         )
         for name, result in answers:
             log.write({"file": name, **_as_json(result)}, failed=result.status != "ok")
@@ -245,7 +247,7 @@ def predict(options: PredictArguments) -> None:
 def generate(options: GenerateArguments) -> None:
     """Draw faces in a wanted state."""
     items = options.items()
-    with _log(options, "faces.jsonl") as log, _client(options) as client:
+    with _log(options, "faces.jsonl") as log, connected(options) as client:
         for result in client.generate(items).results:
             line = _as_json(result)
             line.pop("image", None)
@@ -295,9 +297,11 @@ def explain(options: ExplainArguments) -> None:
     The pictures of a/b.jpg go into OUT/a/b.jpg/.
     """
     question, more = options.question(), options.request_options()
-    with _log(options, "explanations.jsonl") as log, _client(options) as client:
+    pictures = _distinct(named_pictures(options.paths))
+    _check_places(options, pictures)
+    with _log(options, "explanations.jsonl") as log, connected(options) as client:
         answers = _progressing(
-            options.paths, log, lambda pictures: client.explain_each(pictures, question, **more)
+            pictures, log, lambda left: client.explain_each(left, question, **more)
         )
         for name, result in answers:
             line = {"file": name, **_explained(log, name, result, options.paths)}
@@ -346,19 +350,33 @@ def _log(options: PredictArguments | GenerateArguments | ExplainArguments, name:
 
 
 def _answered(path: Path) -> frozenset[str]:
-    """Files with a whole line; half a line, of a run that was killed, is cut off."""
+    """Files with a whole line; half a line, of a run that was killed, is cut off. Raises
+    ClickException for a line that is no answer.
+    """
     content = path.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
+    try:
+        done = frozenset(str(orjson.loads(line)["file"]) for line in whole.splitlines())
+    except (ValueError, TypeError, KeyError) as error:
+        raise click.ClickException(
+            f"{path} has lines that are no answers of this command: choose another --out, or "
+            "--overwrite"
+        ) from error
     if whole != content:
         path.write_bytes(whole)
-    return frozenset(str(orjson.loads(line)["file"]) for line in whole.splitlines())
+    return done
 
 
 @contextmanager
-def _client(connection: Connection) -> Iterator[Client]:
+def connected(connection: Connection) -> Iterator[Client]:
     """A client that says when it waits, and whose errors are one line."""
     try:
-        with Client(connection.url, api_key=connection.key, on_wait=_waiting) as client:
+        with Client(
+            connection.url,
+            api_key=connection.key,
+            patience_seconds=PATIENCE_SECONDS,
+            on_wait=_waiting,
+        ) as client:
             yield client
     except ApiError as error:
         raise GatewayError(str(error)) from error
@@ -371,19 +389,41 @@ def _waiting(seconds: float, why: str) -> None:
     click.echo(f"waiting {seconds:.0f} s: {why}", err=True)
 
 
-def _progressing(
-    paths: Sequence[Path],
-    log: AnswerLog,
-    ask: Callable[[Sequence[InputPicture]], Iterator[tuple[str, R]]],
-) -> Iterator[tuple[str, R]]:
-    """Answers as they come, beside a bar on stderr. Raises ClickException when there is no
-    picture.
-    """
+def named_pictures(paths: Sequence[Path]) -> list[InputPicture]:
+    """Raises ClickException when there are none."""
     pictures = list(expand(paths))
     if not pictures:
         raise click.ClickException(
             f"no picture found; give files or folders of {', '.join(sorted(PICTURE_SUFFIXES))}"
         )
+    return pictures
+
+
+def _distinct(pictures: Sequence[InputPicture]) -> list[InputPicture]:
+    """Each file once, however often and by whatever path it is named."""
+    return list({os.path.abspath(one.name): one for one in reversed(pictures)}.values())[::-1]
+
+
+def _check_places(options: ExplainArguments, pictures: Sequence[InputPicture]) -> None:
+    """Whether the pictures of each answer have a folder to go to, before anything is asked. Raises
+    ClickException.
+    """
+    for picture in pictures:
+        place = options.out / _place(picture.name, options.paths)
+        if place.exists() and not place.is_dir():
+            raise click.ClickException(
+                f"{place} is a file, and a folder of this name is needed: choose another --out"
+            )
+        if place.exists() and not (options.overwrite or options.resume):
+            raise click.ClickException(f"{place} exists: choose another --out, or --overwrite")
+
+
+def _progressing(
+    pictures: Sequence[InputPicture],
+    log: AnswerLog,
+    ask: Callable[[Sequence[InputPicture]], Iterator[tuple[str, R]]],
+) -> Iterator[tuple[str, R]]:
+    """Answers as they come, beside a bar on stderr."""
     left = [picture for picture in pictures if picture.name not in log.done]
     with click.progressbar(length=len(pictures), label="pictures", file=sys.stderr) as bar:
         bar.update(len(pictures) - len(left))
@@ -429,7 +469,7 @@ def _place(name: str, paths: Sequence[Path]) -> Path:
     """Where the pictures of a file go: its path below what all that was named has in common, so
     that no two share one.
     """
-    common = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+    common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     return Path(os.path.relpath(os.path.abspath(name), common))
 
 

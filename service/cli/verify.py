@@ -1,18 +1,19 @@
 """`affectgan verify`: which marks pictures have, in this process or asked of a gateway."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
-from affect.answers import VerifyResult
-from affect.client import Client
 from affect.images import ImageError
-from affect.inputs import InputPicture, expand
+from affect.inputs import InputPicture
 from affect.marking.verification import verify as verify_here
-from service.cli.client import KEY, PATHS
+from service.cli.client import KEY, PATHS, Connection, connected, named_pictures
 from service.inference.verification import verification_result
+
+Line = dict[str, Any]
 
 
 @click.command()
@@ -24,22 +25,27 @@ def verify(paths: tuple[Path, ...], url: str | None, key: str | None) -> None:
 
     "unknown" is no promise that no model did. Ends with status 1 when a picture cannot be read.
     """
-    failed = False
-    for picture in expand(paths):
-        try:
-            result = _verified(picture, url, key)
-        except ImageError as error:
-            line: dict[str, Any] = {"status": "error", "detail": str(error)}
-        else:
-            line = result.model_dump(mode="json", exclude_none=True)
+    pictures, failed = named_pictures(paths), False
+    lines = _here(pictures) if url is None else _asked(Connection(url=url, key=key), pictures)
+    for name, line in lines:
         failed |= line["status"] != "ok"
-        click.echo(orjson.dumps({"file": picture.name, **line}))
+        click.echo(orjson.dumps({"file": name, **line}))
     if failed:
         raise click.exceptions.Exit(1)
 
 
-def _verified(picture: InputPicture, url: str | None, key: str | None) -> VerifyResult:
-    if url is None:
-        return verification_result(0, verify_here(picture))
-    with Client(url, api_key=key) as client:
-        return client.verify(picture).results[0]
+def _here(pictures: Iterable[InputPicture]) -> Iterator[tuple[str, Line]]:
+    for picture in pictures:
+        try:
+            result = verification_result(0, verify_here(picture))
+        except ImageError as error:
+            yield picture.name, {"status": "error", "detail": str(error)}
+        else:
+            yield picture.name, result.model_dump(mode="json", exclude_none=True)
+
+
+def _asked(gateway: Connection, pictures: Iterable[InputPicture]) -> Iterator[tuple[str, Line]]:
+    with connected(gateway) as client:
+        for picture in pictures:
+            (result,) = client.verify(picture).results
+            yield picture.name, result.model_dump(mode="json", exclude_none=True)

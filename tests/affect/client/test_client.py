@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from affect.client import ApiError, Unreachable
 from affect.images import decode
 from service.settings import Settings
 from tests.support.gateway import Gateway, serve
+from tests.support.http_servers import Answer as HttpAnswer
 from tests.support.http_servers import answering, refusing_early
 from tests.support.pictures import FACE, encoded
 
@@ -125,6 +127,43 @@ def test_what_is_too_much_in_one_request_goes_in_two() -> None:
     assert answer.results[-1].error.code == "body_too_large"
 
 
+def _only_one(status: int, body: bytes, kind: str) -> Callable[[str, bytes], HttpAnswer]:
+    """A gateway that reads one picture in a request, and refuses two so."""
+    pictures = [{"index": 0, "status": "ok", "faces": []}]
+    model = {"name": "m", "version": "1", "labels": "both"}
+    read = json.dumps({"model": model, "results": pictures}).encode()
+
+    def answer(path: str, content: bytes) -> HttpAnswer:
+        if content.count(b'name="images"') == 1:
+            return 200, {}, read
+        return status, {"Content-Type": kind}, body
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (504, _problem(504, "deadline"), "application/problem+json"),
+        (413, b"<html>413 Request Entity Too Large</html>", "text/html"),
+    ],
+    ids=["deadline", "proxy"],
+)
+def test_two_pictures_that_are_too_much_are_asked_for_one_by_one(
+    status: int, body: bytes, kind: str
+) -> None:
+    with answering(_only_one(status, body, kind)) as url, Client(url) as client:
+        assert [one.status for one in client.predict([FACE] * 3).results] == ["ok"] * 3
+
+
+def test_a_picture_that_a_proxy_does_not_let_through_fails_alone() -> None:
+    with answering(lambda *_: (413, {}, b"<html>too large</html>")) as url, Client(url) as client:
+        errors = [one.error for _, one in client.predict_each([FACE] * 2)]
+    assert [error and (error.status, error.code) for error in errors] == [
+        (413, "body_too_large")
+    ] * 2
+
+
 @pytest.mark.parametrize("status", [401, 413])
 def test_an_answer_before_the_body_is_through_is_read(status: int) -> None:
     body = _problem(status, "unauthorized")
@@ -169,6 +208,22 @@ def test_patience_ends() -> None:
         pytest.raises(ApiError, match="because"),
     ):
         client.models()
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["3600", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT", "\u00c2\u00b2", "soon", "-1"],
+    ids=["hour", "digits", "date", "superscript", "word", "negative"],
+)
+def test_no_wait_goes_beyond_patience(after: str) -> None:
+    waits: list[float] = []
+    with (
+        answering(lambda *_: (429, {"Retry-After": after}, _problem(429, "quota_exceeded"))) as url,
+        Client(url, patience_seconds=0.5, on_wait=lambda s, _: waits.append(s)) as client,
+        pytest.raises(ApiError, match="because"),
+    ):
+        client.models()
+    assert not waits
 
 
 @pytest.mark.parametrize(

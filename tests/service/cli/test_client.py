@@ -167,6 +167,47 @@ def test_names_keep_the_path(gateway: Gateway, tmp_path: Path) -> None:
     assert len(written) == sum(1 + len(line["alternatives"]) for line in lines)
 
 
+def test_a_file_that_is_named_twice_is_explained_once(
+    gateway: Gateway, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "why"
+    asked = (*CROP, "--valence", 0.9, "--out", out)
+    done = _run(explain, gateway, photo, f"{tmp_path}/./photo.png", tmp_path, *asked)
+    assert done.exit_code == 0, done.output
+    assert len(_lines(out / "explanations.jsonl")) == 1
+
+
+def test_what_lies_around_the_working_folder_is_written_below_out_too(
+    gateway: Gateway, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    done = _run(explain, gateway, "..", *CROP, "--valence", 0.9, "--out", "why")
+    assert done.exit_code == 0, done.output
+    written = {path.parent for path in tmp_path.rglob("counterfactual.png")}
+    assert written == {tmp_path / "inner" / "why" / tmp_path.name / "photo.png"}
+
+
+def test_a_place_that_is_taken_is_said_before_anything_is_asked(
+    gateway: Gateway, photo: Path, tmp_path: Path
+) -> None:
+    asked = (photo, *CROP, "--valence", 0.9, "--out")
+    beside = _run(explain, gateway, *asked, tmp_path, "--overwrite")
+    assert beside.exit_code == 1 and "photo.png is a file" in beside.output
+    (tmp_path / "why" / "photo.png").mkdir(parents=True)
+    taken = _run(explain, gateway, *asked, tmp_path / "why")
+    assert taken.exit_code == 1 and "photo.png exists" in taken.output
+    assert not list(tmp_path.rglob("explanations.jsonl"))
+
+
+@pytest.mark.parametrize("line", ["no JSON", "[1]", "3", '{"name": "a"}'])
+def test_a_run_goes_on_only_with_its_own_lines(gateway: Gateway, photo: Path, line: str) -> None:
+    (photo.parent / "predictions.jsonl").write_text(f"{line}\n half")
+    done = _run(predict, gateway, photo, *CROP, "--out", photo.parent, "--resume")
+    assert done.exit_code == 1 and "no answers of this command" in done.output
+    assert (photo.parent / "predictions.jsonl").read_text() == f"{line}\n half"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
