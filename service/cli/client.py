@@ -180,8 +180,7 @@ class AnswerLog:
         stem = self.folder / stem
         path = stem.with_name(stem.name + EXTENSIONS.get(picture.media_type, ".png"))
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not self.overwrite:
-            raise click.ClickException(f"{path} exists: choose another --out, or --overwrite")
+        _check_free(path, replaced=self.overwrite)
         path.write_bytes(picture.to_bytes())
         return path
 
@@ -247,6 +246,8 @@ def predict(options: PredictArguments) -> None:
 def generate(options: GenerateArguments) -> None:
     """Draw faces in a wanted state."""
     items = options.items()
+    for item in items:
+        _check_free(options.out / f"face-{item['seed']}.png", replaced=options.overwrite)
     with _log(options, "faces.jsonl") as log, connected(options) as client:
         for result in client.generate(items).results:
             line = _as_json(result)
@@ -414,8 +415,12 @@ def _check_places(options: ExplainArguments, pictures: Sequence[InputPicture]) -
             raise click.ClickException(
                 f"{place} is a file, and a folder of this name is needed: choose another --out"
             )
-        if place.exists() and not (options.overwrite or options.resume):
-            raise click.ClickException(f"{place} exists: choose another --out, or --overwrite")
+        _check_free(place, replaced=options.overwrite or options.resume)
+
+
+def _check_free(place: Path, *, replaced: bool) -> None:
+    if place.exists() and not replaced:
+        raise click.ClickException(f"{place} exists: choose another --out, or --overwrite")
 
 
 def _progressing(

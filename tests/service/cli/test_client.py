@@ -197,7 +197,10 @@ def test_a_place_that_is_taken_is_said_before_anything_is_asked(
     (tmp_path / "why" / "photo.png").mkdir(parents=True)
     taken = _run(explain, gateway, *asked, tmp_path / "why")
     assert taken.exit_code == 1 and "photo.png exists" in taken.output
-    assert not list(tmp_path.rglob("explanations.jsonl"))
+    (tmp_path / "face-1.png").write_bytes(b"somebody's")
+    drawn = _run(generate, gateway, "--count", 2, "--out", tmp_path)
+    assert drawn.exit_code == 1 and "face-1.png exists" in drawn.output
+    assert not list(tmp_path.rglob("*.jsonl")) and not (tmp_path / "face-0.png").exists()
 
 
 @pytest.mark.parametrize("line", ["no JSON", "[1]", "3", '{"name": "a"}'])
