@@ -43,7 +43,6 @@ TYPES = {
 RAYJOB = Path(__file__).parent / "support" / "rayjob.d.ts"
 OPTIONS = ("--strict", "--noEmit", "--skipLibCheck", "--module", "es2022", "--target", "es2022")
 FOLDERS = [*(f"overlays/{name}" for name in OVERLAYS), "components/externalsecret"]
-FOLDERS += ["components/ray"]
 
 
 @pytest.fixture(scope="module")

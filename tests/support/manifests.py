@@ -20,13 +20,19 @@ from service.observability.metrics import Metrics
 
 K8S = Path(__file__).parents[2] / "k8s"
 OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
+PodTemplate = tuple[dict[str, str], dict[str, Any]]  # its labels, its spec
 SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""]}
 
 
 @cache
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
-    """Every object of a folder of k8s/, as `kubectl apply -k` would send it."""
-    command = [kubectl_path(), "kustomize", K8S / folder]
+    """Every object of a folder of k8s/."""
+    return kustomize(K8S / folder)
+
+
+def kustomize(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Every object of a folder, as `kubectl apply -k` would send it."""
+    command = [kubectl_path(), "kustomize", folder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return tuple(yaml.safe_load_all(done.stdout))
@@ -41,6 +47,19 @@ def the(folder: str, kind: str, name: str = "affectgan") -> dict[str, Any]:
 def _stem(manifest: dict[str, Any]) -> str:
     """Its name without the digest that kustomize puts behind generated ones."""
     return re.sub(r"-[a-z0-9]{10}$", "", manifest["metadata"]["name"])
+
+
+def pod_templates(node: Any) -> Iterator[PodTemplate]:
+    """Every pod template in a manifest, however deep an operator's kind holds it."""
+    if isinstance(node, dict):
+        spec = node.get("spec")
+        if isinstance(spec, dict) and "containers" in spec:
+            yield node.get("metadata", {}).get("labels", {}), spec
+        for value in node.values():
+            yield from pod_templates(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from pod_templates(value)
 
 
 @cache
