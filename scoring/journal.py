@@ -112,7 +112,7 @@ class Journal:
         journal = Journal(folder, parts=len(list(folder.glob("part-*.arrow"))))
         if journal.parts:
             with ipc.open_file(journal._path(journal.parts - 1)) as part:
-                journal.mark = _mark_of(part.schema)
+                journal.mark = mark_of(part.schema)
         return journal
 
     def replay(self) -> Iterator[list[LocalReading]]:
@@ -158,7 +158,8 @@ class Journal:
         return self.folder / f"part-{number:08d}.arrow"
 
 
-def _mark_of(schema: pa.Schema) -> Mark:
+def mark_of(schema: pa.Schema) -> Mark:
+    """Where a run stood when it had written this part."""
     return Mark(**json.loads(schema.metadata[b"mark"]))
 
 

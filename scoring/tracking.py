@@ -3,7 +3,9 @@
 norfair matches faces to people frame by frame: a Kalman filter follows each box (Bewley et al.
 2016, arXiv 1602.00763). What is near is ours to say: how far a face is from where a person is
 expected or was last, and how unlike the faces are, by the model's identity embedding (Wojke et al.
-2017, arXiv 1703.07402). Who is hidden stays expected for SURVIVES frames.
+2017, arXiv 1703.07402). The longer ago a person was seen, the less the place says and the more
+the looks decide: with few frames a second they decide alone. Who is hidden stays expected for
+SURVIVES frames and SURVIVES_SECONDS.
 """
 
 from collections.abc import Sequence
@@ -18,11 +20,11 @@ from numpy.typing import NDArray
 
 from affect.local.reading import LocalReading
 
-SURVIVES = 60  # frames that are read
+SURVIVES, SURVIVES_SECONDS = 60, 2.4  # frames that are read
 REMEMBERED = 12  # faces of a person whose mean is what that person looks like
 FARTHEST = 1.0  # distance beyond which a face is somebody new
-# box sides that a face may be away, and more for each frame that it was hidden
-REACH, REACH_GROWS = 1.0, 0.2
+# box sides that a face may be away at once, and more for each second since it was seen
+REACH, REACH_GROWS = 0.8, 5.0
 PLACE, UNLIKE = 0.5, 1.0  # weights of the distance in space, at the end of that reach, and in looks
 HIDDEN = 0.1  # farther is who was not seen in the frame before
 # A face of which another covers this share shows some of that one. Its distances count half: it is
@@ -45,9 +47,11 @@ class People:
         # The constructor takes names and scalar functions alone, and warns of the latter.
         self._tracker.distance_function = _PlaceAndLooks()
         self._numbers: dict[int, int] = {}
+        self._seconds = 0.0  # of the frame before
 
     def number(self, entries: Sequence[LocalReading]) -> list[LocalReading]:
         """The entries of a frame with their `track`: 0 for the first person seen, and so on."""
+        self._pass(entries[0].time_seconds or 0.0)
         found = _detections(entries)
         tracks: dict[int, int] = {}
         for person in self._tracker.update(found or None):
@@ -60,6 +64,14 @@ class People:
             for entry in entries
         ]
 
+    def _pass(self, seconds: float) -> None:
+        """Let norfair, which counts frames, expect for as long where there are more a second."""
+        step, self._seconds = seconds - self._seconds, seconds
+        frames = max(SURVIVES, round(SURVIVES_SECONDS / step)) if step > 0 else SURVIVES
+        self._tracker.hit_counter_max = frames
+        for person in self._tracker.tracked_objects:
+            person.hit_counter_max = frames
+
 
 @dataclass(frozen=True)
 class _Face:
@@ -67,6 +79,7 @@ class _Face:
 
     face: int | None
     covered: bool
+    seconds: float
 
 
 def _detections(entries: Sequence[LocalReading]) -> list[Detection]:
@@ -78,7 +91,11 @@ def _detections(entries: Sequence[LocalReading]) -> list[Detection]:
     np.fill_diagonal(shares, 0)
     covered = (shares > COVERED).any(1).tolist()
     return [
-        Detection(corners, data=_Face(entry.face, hidden), embedding=entry.identity)
+        Detection(
+            corners,
+            data=_Face(entry.face, hidden, entry.time_seconds or 0.0),
+            embedding=entry.identity,
+        )
         for corners, entry, hidden in zip(np.stack([low, high], 1), seen, covered, strict=True)
     ]
 
@@ -94,11 +111,13 @@ class _PlaceAndLooks(Distance):
 
 
 def _distance(face: Detection, person: TrackedObject) -> float:
-    hidden = person.age - (person.last_detection.age or 0) - 1
+    last = person.last_detection
+    hidden = person.age - (last.age or 0) > 1
     side = float(np.mean(face.points[1] - face.points[0]))
-    places = (person.estimate, person.last_detection.points)
+    places = (person.estimate, last.points)
     away = min(float(np.linalg.norm((face.points - place).mean(0))) for place in places) / side
-    share = away / (REACH + REACH_GROWS * hidden)
+    passed = max(0.0, face.data.seconds - last.data.seconds)  # streams may begin again
+    share = away / (REACH + REACH_GROWS * passed)
     if share > 1:
         return FARTHEST + share
     looks = UNLIKE * (1 - float(face.embedding @ _looks(person)))

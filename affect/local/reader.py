@@ -2,6 +2,7 @@
 time; memory stays flat.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +42,7 @@ SIZES = (1, 2, 4, 8, 16, 32)  # faces of a forward pass; a batch is cut and padd
 # (docs/speed.md). Of decoded ones no more than so many bytes.
 TOGETHER, TOGETHER_ON_GPU, TOGETHER_BYTES = 8, SIZES[-1], 16 * 2**20
 AHEAD = 2  # such groups wait for a thread
+FOLLOWED_SECONDS = 0.64  # of a video in which faces are followed before all of it is searched again
 OneCrop = tuple[Face | None, U8]
 Crops = list[OneCrop]
 Read = tuple[InputPicture, list[LocalReading]]
@@ -131,17 +133,22 @@ class Reader:
     ) -> list[list[LocalReading]]:
         """The entries of each of these pictures, read in one go without threads: the same pictures
         give the same bits. Frames of a video must follow each other: faces of one are looked for
-        where they were in the one before, and everywhere when one of them is gone.
+        where they were in the one before, and everywhere when one of them is gone, and again after
+        FOLLOWED_SECONDS.
 
         `identity` adds the embedding by which a person is known again, `keep` the aligned crops.
         """
         found, before = list[Crops | LocalReading](), list[Face]()
+        searched = -math.inf
         for picture in pictures:
             if picture.frame is None or faces == "none":
                 found.append(self._crops(picture, faces))
-            else:
-                one, before = self._followed(picture, faces, before)
-                found.append(one)
+                continue
+            seconds = picture.time_seconds or 0.0
+            if seconds - searched > FOLLOWED_SECONDS or not before:
+                before, searched = [], seconds
+            one, before = self._followed(picture, faces, before)
+            found.append(one)
         return self._entries(pictures, found, identity=identity, keep=keep)
 
     def _read(self, pictures: Iterable[InputPicture], faces: Faces) -> Iterator[Read]:

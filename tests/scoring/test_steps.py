@@ -68,13 +68,32 @@ def test_who_is_far_away_at_once_is_somebody_else() -> None:
     assert _tracks([[reading(0, x=0.0)], [reading(1, x=900.0)]]) == [[0], [1]]
 
 
+def test_two_who_walk_far_between_two_looks_keep_their_numbers() -> None:
+    frames = []
+    for look in range(20):
+        walked = 440 * (1 - math.cos(2 * math.pi * look / 10))  # up to 270 px in two seconds
+        places = enumerate((walked, 880 - walked))
+        frames.append([reading(50 * look, face=who, x=x, person=who) for who, x in places])
+    assert _tracks(frames) == [[0, 1]] * 20
+
+
+def test_somebody_new_is_new_between_two_looks_far_apart_too() -> None:
+    assert _tracks([[reading(0, person=0)], [reading(50, person=1)]]) == [[0], [1]]
+
+
+def test_who_is_hidden_is_expected_as_long_at_more_frames_a_second() -> None:
+    looks = [*range(150), *range(150 + SURVIVES + 40, 400)]  # hidden for 1.7 seconds of 60 frames
+    hidden = [[reading(n, seconds=n / 60) if n in looks else _nobody(n, 60)] for n in range(400)]
+    assert _tracks(hidden)[-1] == [0]
+
+
 def _who(entry: LocalReading) -> int:
     assert entry.identity is not None
     return int(np.argmax(entry.identity))
 
 
-def _nobody(frame: int) -> LocalReading:
-    return LocalReading("clip.mp4", frame, frame / 25, error="no_face")
+def _nobody(frame: int, rate: int = 25) -> LocalReading:
+    return LocalReading("clip.mp4", frame, frame / rate, error="no_face")
 
 
 # -- smoothing -------------------------------------------------------------------------------------

@@ -254,3 +254,11 @@ def test_a_face_that_goes_and_comes_is_not_followed_into_nothing(reader: Reader)
     pictures = [InputPicture("clip", one, number) for number, one in enumerate(pixels)]
     read = reader.read_together(pictures, faces="largest")
     assert [entries[0].error for entries in read] == [None, "no_face", None]
+
+
+def test_who_comes_between_two_frames_far_apart_is_seen_at_once(reader: Reader) -> None:
+    alone, two = frame(0), np.hstack([frame(0), frame(0)])
+    pixels = [np.hstack([alone, np.full_like(alone, 120)]), two]
+    pictures = [InputPicture("clip", one, 50 * n, 2.0 * n) for n, one in enumerate(pixels)]
+    read = reader.read_together(pictures, faces="all")
+    assert [len(entries) for entries in read] == [1, 2]
