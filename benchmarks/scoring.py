@@ -24,19 +24,19 @@ from typing import Any
 import click
 import numpy as np
 import psutil
-from pyarrow import parquet
+from pyarrow import ipc, parquet
 from sklearn.metrics import roc_auc_score
 
 from affect.cli import command
-from benchmarks.filmed import FILM_FILE, TRUTH_FILE
-from scoring.journal import Journal
+from benchmarks.filmed import FILM_FILE, RATE, TRUTH_FILE
+from scoring.journal import Journal, mark_of
 from training.evaluation.core.metrics import ccc
 
 BEHIND = 0.25  # of the side of a head: nearer to each other, nobody sees the first
 PRESENT = 0.3  # intensity from which an Action Unit is there
 LOOK_SECONDS = 1.0
 READING_SECONDS = 12.0  # of both nodes before one dies
-MINUTES = (0.5, 1, 2, 5, 10)
+MINUTES = (0.5, 1, 2, 4, 6, 8, 9.9)
 FILM = click.argument("film", type=click.Path(path_type=Path, exists=True, file_okay=False))
 TABLE = click.Path(path_type=Path, dir_okay=False)
 
@@ -44,14 +44,18 @@ TABLE = click.Path(path_type=Path, dir_okay=False)
 @dataclass
 class Course:
     """What a run was seen to need, every second: seconds, MB of all its processes, processor
-    seconds.
+    seconds; and the frames in its journal.
     """
 
     seen: list[tuple[float, float, float]] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
 
-    def megabytes(self, minute: float) -> float:
-        """At that time, or at the last look."""
-        return next((mb for at, mb, _ in self.seen if at >= 60 * minute), self.seen[-1][1])
+    def megabytes(self, frame: float) -> float | None:
+        """When that frame was done; None when it was done before, or never."""
+        if not self.frames or self.frames[0] > frame:
+            return None
+        looks = zip(self.frames, self.seen, strict=True)
+        return next((mb for done, (_, mb, _) in looks if done >= frame), None)
 
 
 @click.group()
@@ -82,14 +86,14 @@ def run(
     asked = ["score", str(film / FILM_FILE), "--out", str(out), "--faces", "all", "--track", flag]
     asked += ["--workers", str(workers), "--every", str(every), "--no-progress"]
     scoring = psutil.Popen([*command(asked)], stderr=subprocess.DEVNULL)
-    course = watched(scoring, kill_after, stop_after)
+    course = watched(scoring, kill_after, stop_after, out)
     frames = _frames_done(out) - before
     seconds, _, cpu = course.seen[-1]
+    held = {minute: course.megabytes(minute * 60 * RATE) for minute in MINUTES}
     print(
         f"frames {before} to {before + frames}: {frames / seconds:.1f}/s of wall time, "
-        f"{1000 * cpu / max(frames, 1):.1f} ms of processor each; MB of all processes at minute "
-        + ", ".join(f"{m:g}: {course.megabytes(m):.0f}" for m in MINUTES if 60 * m <= seconds)
-        + f", at the end ({seconds / 60:.1f}): {course.seen[-1][1]:.0f}",
+        f"{1000 * cpu / max(frames, 1):.1f} ms of processor each; MB of all processes at minute of "
+        "the film " + ", ".join(f"{m:g}: {mb:.0f}" for m, mb in held.items() if mb is not None),
         flush=True,
     )
 
@@ -108,7 +112,7 @@ def pictures(inputs: tuple[str, ...], out: Path, lose_a_node: bool) -> None:
         scoring = psutil.Popen([*command(asked)])
         if cluster is not None:
             threading.Thread(target=_kill_a_node, args=(cluster,), daemon=True).start()
-        course = watched(scoring, None, None)
+        course = watched(scoring, None, None, out)
     rows = parquet.read_metadata(out).num_rows
     seconds, _, cpu = course.seen[-1]
     print(f"{rows} rows in {seconds:.0f} s: {rows / seconds:.1f}/s", end="")
@@ -171,7 +175,9 @@ def _only(rows: list[dict[str, Any]], frames: set[int]) -> list[dict[str, Any]]:
     return [row for row in rows if row["frame"] in frames]
 
 
-def watched(process: psutil.Popen, kill_after: float | None, stop_after: float | None) -> Course:
+def watched(
+    process: psutil.Popen, kill_after: float | None, stop_after: float | None, out: Path
+) -> Course:
     """Look at a run every second until it ends, kill it or stop it."""
     course, begun, cpu = Course(), time.monotonic(), dict[int, float]()
     while process.poll() is None:
@@ -179,6 +185,7 @@ def watched(process: psutil.Popen, kill_after: float | None, stop_after: float |
         megabytes = sum(_megabytes(one, cpu) for one in processes)
         passed = time.monotonic() - begun
         course.seen.append((passed, megabytes, sum(cpu.values())))
+        course.frames.append(_frames_in_journal(out))
         if kill_after is not None and passed > kill_after:
             for one in processes:
                 one.send_signal(signal.SIGKILL)
@@ -199,6 +206,18 @@ def _frames_done(out: Path) -> int:
         return len(set(parquet.read_table(out, columns=["frame"])["frame"].to_pylist()))
     journal = Journal(folder, parts=len(list(folder.glob("part-*.arrow"))))
     return sum(1 for _ in journal.replay())
+
+
+def _frames_in_journal(out: Path) -> int:
+    """Behind which frame the newest part ends."""
+    parts = sorted(out.with_name(out.name + ".journal").glob("part-*.arrow"))
+    if not parts:
+        return 0
+    try:
+        with ipc.open_file(parts[-1]) as part:
+            return int(mark_of(part.schema).position.get("number", 0))
+    except OSError:  # the run ended meanwhile
+        return 0
 
 
 def _megabytes(process: psutil.Process, cpu: dict[int, float]) -> float:
@@ -229,7 +248,10 @@ def compare(rows: list[dict[str, Any]], truth: dict[str, Any]) -> None:
         pairs = np.array([(state[name], row[name]) for row, state in both])
         print(f"{name}: CCC {ccc(pairs[:, 0], pairs[:, 1])[0]:.3f}")
     areas = _areas(both)
+    agreed = {code: _agreement(code, both) for code in areas}
     print(f"Action Units: mean AUC {np.mean(list(areas.values())):.3f} over {len(areas)}")
+    print(f"their intensity: mean CCC {np.mean(list(agreed.values())):.3f}; ", end="")
+    print(", ".join(f"{code} {value:.2f}" for code, value in agreed.items()))
 
 
 def _who(row: dict[str, Any], truth: dict[str, Any]) -> int:
@@ -257,6 +279,14 @@ def _areas(both: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, float
         if 0 < sum(there) < len(there):
             areas[code] = float(roc_auc_score(there, [row[code] for row, _ in both]))
     return areas
+
+
+def _agreement(code: str, both: list[tuple[dict[str, Any], dict[str, Any]]]) -> float:
+    """CCC of the intensity of an Action Unit."""
+    pairs = np.array(
+        [(state["aus"].get(code, 0.0), row[f"{code}_intensity"]) for row, state in both]
+    )
+    return float(ccc(pairs[:, 0], pairs[:, 1])[0])
 
 
 if __name__ == "__main__":
