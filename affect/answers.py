@@ -88,7 +88,7 @@ class ActionUnitReading(_Answer):
     present: bool
     """Whether the probability reaches the card's threshold for this Action Unit."""
     left: Probability | None = None
-    """Intensity on the person's own left side; absent where the sides are not told apart."""
+    """Intensity on the person's own left side; absent where the sides are read as one."""
     right: Probability | None = None
     """The same of the right side."""
 

@@ -90,7 +90,7 @@ def fetch(text: str, cache: Path | None = None) -> Path:
     reference, cache = Reference.parse(text), cache or cache_folder()
     if reference.digest is None:
         raise ArtefactError(
-            f"{text} is not pinned: add @sha256: and the digest that `affectgan push` told"
+            f"{text} is not pinned: add @sha256: and the digest that `affectgan push` printed"
         )
     folder = cache / reference.digest
     if not folder.is_dir():

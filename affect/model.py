@@ -98,7 +98,7 @@ class AffectModel(nn.Module):
         self.register_buffer("nuisance_directions", torch.zeros(len(card.nuisances), size.latent))
         self.register_buffer("nuisance_probes", torch.zeros(len(card.nuisances), size.latent + 1))
         self.register_load_state_dict_pre_hook(_as_written_before)  # type: ignore[no-untyped-call]
-        # Absent in a run on one kind of label: told to both conditions as unknown, so that half is
+        # Absent in a run on one kind of label: given to both conditions as unknown, so that half is
         # never invented.
         known = torch.ones(labels, dtype=torch.bool)
         known[:-2] = card.learns_aus

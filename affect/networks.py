@@ -91,7 +91,7 @@ class Trunk(nn.Module):
 
 class Condition(nn.Module):
     """Embeds a label row with its mask: 0 is a value, "not known" is another thing, so both are
-    told.
+    given.
     """
 
     def __init__(self, labels: int, width: int) -> None:

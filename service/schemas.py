@@ -198,7 +198,7 @@ class GenerateItem(_Request):
     arousal: Signed | None = None
     """How excited the state shall look, from -1 to 1."""
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    """The same item and seed give the same pixels; left out: by chance, and told in the answer."""
+    """The same item and seed give the same pixels; left out: by chance, and given in the answer."""
     reference: ImageContent | None = Field(
         default=None, description="keep this person, change the state"
     )

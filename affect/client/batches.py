@@ -16,7 +16,7 @@ from affect.images import ImageError
 from affect.inputs import InputPicture, Pictures, expand
 
 BATCH_IMAGES = 16
-BATCH_BYTES = 16 * 2**20  # a gateway takes 64 MiB unless told otherwise
+BATCH_BYTES = 16 * 2**20  # a gateway takes 64 MiB unless set otherwise
 
 
 @dataclass(frozen=True)

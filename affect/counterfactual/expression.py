@@ -18,7 +18,7 @@ from affect.precision import mixed
 # How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of
 # the face than two.
 SETS = ((1, 1.0), (1, 1.75), (2, 1.0))
-VISIBLE = 0.05  # of an intensity: what is asked to move by less is not told
+VISIBLE = 0.05  # of an intensity: what is asked to move by less is not reported
 
 
 class Expression:

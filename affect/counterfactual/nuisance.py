@@ -17,7 +17,7 @@ from affect.model import AffectModel
 
 Step = Literal["one", "two", "all"]
 SETS: tuple[Step, ...] = ("one", "two", "all")
-VISIBLE = 0.05  # of the way: what is asked to move by less is not told
+VISIBLE = 0.05  # of the way: what is asked to move by less is not reported
 # a face that is nearly at an end already is asked for this much more of it: where it stands is only
 # estimated
 SMALLEST = 0.25

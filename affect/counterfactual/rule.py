@@ -2,7 +2,7 @@
 that the model learnt from (`rule_weights` of its card).
 
 A network may be pleased by what only goes along: eyes that close while people laugh do not make
-anybody happier. So such AUs are not moved on purpose, and what moves all the same is told.
+anybody happier. So such AUs are not moved on purpose, and what moves all the same is reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Unit = tuple[str, float, float]  # code, intensity before, after
 Weights = Mapping[str, tuple[float, float]]
 
 PART = 0.06  # an AU that adds less to a dimension has no part in it
-CLEARLY = 0.3  # of an intensity: a bystander that moves by less is not told
+CLEARLY = 0.3  # of an intensity: a bystander that moves by less is not reported
 HOLDS = 0.5  # share of a change that the rule must give to the movements
 
 

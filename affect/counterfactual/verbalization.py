@@ -7,7 +7,7 @@ from affect.counterfactual.nuisance import turned
 from affect.counterfactual.rule import HOLDS
 from affect.labels import DIMENSIONS
 
-VISIBLE = 0.05  # a reading that moves by less is not told
+VISIBLE = 0.05  # a reading that moves by less is not reported
 MAX_NAMED = 3
 
 Change = tuple[str, float, float]

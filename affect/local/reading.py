@@ -18,7 +18,7 @@ from affect.protocol.reading_warnings import reading_warnings
 @dataclass(frozen=True, slots=True)
 class ActionUnit:
     """One Action Unit of a face. `left` and `right` are intensities on the person's own sides, None
-    where not told apart.
+    where the sides are read as one.
     """
 
     probability: float  # calibrated, that it is present

@@ -34,7 +34,7 @@ FRESH_SECONDS = 300.0  # after which the published keys are fetched again
 PAUSE_SECONDS = 10.0  # between two fetches, however many unknown keys are named
 FETCH_SECONDS = 5.0
 LEEWAY_SECONDS = 30.0  # by which clocks may differ
-FOR_EVER_SECONDS = 2**40  # since 1970: no later end of a token is told from this one
+FOR_EVER_SECONDS = 2**40  # since 1970: a token that ends later never ends
 VERIFIED_SECONDS, VERIFIED_TOKENS = (
     30.0,
     4096,

@@ -31,7 +31,7 @@ class FormPart:
 
 @dataclass
 class _FormReader:
-    """The parser's callbacks. They are told pieces: a header or content may come in several."""
+    """The parser's callbacks. They are given pieces: a header or content may come in several."""
 
     parts: list[FormPart] = field(default_factory=list)
     disposition: bytes = b""

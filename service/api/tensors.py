@@ -89,7 +89,7 @@ class WantedOutput(_Message):
 
 
 class InferRequest(_Message):
-    """What is inferred, from what. Without `outputs` all are told; with the parameter
+    """What is inferred, from what. Without `outputs` all are given; with the parameter
     `binary_data_output` as bytes.
     """
 

@@ -19,7 +19,7 @@ _loaded: dict[str, Any] = {}
 
 @dataclass
 class WorkerContext:
-    """`affect.archive.Context`: what a handler is told, and what it says of each request."""
+    """`affect.archive.Context`: what a handler is given, and what it says of each request."""
 
     model_yaml_config: dict[str, Any]
     system_properties: dict[str, Any]

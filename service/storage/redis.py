@@ -68,7 +68,7 @@ def open_client(url: str, *, timeout_seconds: float, connections: int = CONNECTI
 class Redis:
     """A Redis that may fail, one for a gateway.
 
-    Its users are told apart by `purpose`, a label of the metric.
+    `purpose`, a label of the metric, names its user.
     """
 
     def __init__(
