@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 # The demo and the server need less than the tests do, so they wait for less.
 .venv/serving.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,demo]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serving,local,demo]'
 	touch $@
 
 .venv/all.stamp: .venv/serving.stamp
