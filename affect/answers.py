@@ -338,7 +338,9 @@ class Trust(_Answer):
     """How far to trust the explanation, and why."""
 
     level: Literal["high", "medium", "low"]
-    """`high`, `medium`: where the card's `trust_levels` say that such answers earned it."""
+    """`high`, `medium`: where the card's `trust_levels` say that such answers earned it; `medium`
+    also where that was never measured, `low` where it was and no level is earned (see reasons).
+    """
     reasons: list[str]
     """Measured reasons in words, the serious ones first."""
     judge: JudgeOpinion | None = None

@@ -145,10 +145,12 @@ class TrustRequirement(_Frozen):
     fitted: on each kind of faces alone.
     """
 
-    least: float
-    """The score, `scores.trust` of an explanation."""
+    least: float | None
+    """The score, `scores.trust` of an explanation; null: measured, and earned from no score on, so
+    no answer is named so.
+    """
     earned: tuple[EarnedTrust, ...]
-    """One for each database."""
+    """One for each database; of a level that was not earned, what all answers with a score did."""
     judge: str = ""
     """SHA-256 of the judge that was asked: with another one the level means nothing."""
 
@@ -208,8 +210,8 @@ class ModelCard(_Frozen):
     )
     trust_levels: dict[TrustName, TrustRequirement] = Field(
         default={},
-        description="what an explanation must score to be trusted so; a level that is missing was "
-        "not earned, and without any nothing is trusted highly",
+        description="what an explanation must score to be trusted so; empty: how often answers "
+        "hold was never measured, and nothing is trusted highly",
     )
     nuisances: tuple[str, ...] = Field(
         default=(),

@@ -3,9 +3,10 @@
 The score is how much of the model's change an independent judge sees. What only the model itself
 has looked at scores nothing: an attack on its pixels would please it as well. From which score on
 an answer is called "high" or "medium" stands in the card, fitted so that a second judge confirms
-such answers (training/evaluation/explanation/trust_levels.py); a card without levels calls nothing
-"high". Nor is anything else that was not measured: faces beyond the limits of the card's warnings,
-and changes of what should not matter.
+such answers (training/evaluation/explanation/trust_levels.py). Where that was measured and no level
+was earned, an answer is "low" and says so; a card without levels was never measured and calls
+nothing "high". Nor is anything else that was not measured: faces beyond the limits of the card's
+warnings, and changes of what should not matter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,10 @@ THIN_SUPPORT = 0.02
 POOR_RECONSTRUCTION = 0.95  # percentile
 OUTSIDE = 0.35  # share of the change
 SIDE_EFFECTS = 4  # labels changed beside the asked
+# Share of answers that a second judge must confirm, by its lower bound, on each kind of faces.
+WANTED: Mapping[TrustName, float] = {"high": 0.9, "medium": 0.7}
 NO_JUDGE = "nobody independent was asked"
+UNMEASURED = "how often such answers hold was not measured for this model and this judge"
 HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
 
 Levels = Mapping[TrustName, TrustRequirement]
@@ -65,9 +69,9 @@ def trust(evidence: Evidence, levels: Levels) -> TrustVerdict:
     score = 0.0 if serious else trust_score(evidence)
     in_domain = expression and not evidence.outside and _by_the_rule(evidence.scores)
     level = "low" if serious else _level(score, in_domain, levels) if expression else "medium"
-    return TrustVerdict(
-        level, score, in_domain, (*doubts, _judge_clause(evidence.agreement, evidence.family))
-    )
+    worth = _worth(levels) if expression and not serious and evidence.agreement else ()
+    clause = _judge_clause(evidence.agreement, evidence.family)
+    return TrustVerdict(level, score, in_domain, (*doubts, *worth, clause))
 
 
 def trust_score(evidence: Evidence) -> float:
@@ -94,10 +98,26 @@ def outside(limits: WarningLimits, realism: float, pose: Sequence[float]) -> tup
 def _level(score: float, in_domain: bool, levels: Levels) -> str:
     if not levels:
         return "medium"  # never measured
-    high, medium = levels.get("high"), levels.get("medium")
-    if in_domain and high and score >= high.least:
+    high, medium = (levels[name].least if name in levels else None for name in ("high", "medium"))
+    if in_domain and high is not None and score >= high:
         return "high"
-    return "medium" if (one := medium or high) and score >= one.least else "low"
+    least = high if medium is None else medium
+    return "medium" if least is not None and score >= least else "low"
+
+
+def _worth(levels: Levels) -> tuple[str, ...]:
+    """What is to be said where no level is named: it was not measured, or none was earned."""
+    if not levels:
+        return (UNMEASURED,)
+    figures = [one for level in levels.values() for one in level.earned]
+    if not figures or any(level.least is not None for level in levels.values()):
+        return ()
+    worst = min(figures, key=lambda one: one.low)
+    return (
+        f"no level of trust is earned: of {worst.answers} measured answers a second judge "
+        f"confirmed {worst.confirmed:.0%} ({worst.low:.0%} at least), and medium takes "
+        f"{WANTED['medium']:.0%}",
+    )
 
 
 def _by_the_rule(scores: Mapping[str, float]) -> bool:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from affect.card import TrustName, TrustRequirement, WarningLimits
+from affect.card import EarnedTrust, TrustName, TrustRequirement, WarningLimits
 from affect.counterfactual import JudgeAgreement
-from affect.counterfactual.trust import Evidence, outside, trust, trust_score
+from affect.counterfactual.trust import UNMEASURED, Evidence, outside, trust, trust_score
 
 FINE = {
     "moved": -0.5,
@@ -43,6 +43,42 @@ def test_the_level_is_how_much_of_the_change_the_judge_sees(
 
 def test_a_card_without_levels_never_says_high() -> None:
     assert trust(EVIDENCE, {}).level == "medium"
+
+
+def test_a_card_that_was_never_measured_says_so_where_a_judge_was_asked() -> None:
+    assert UNMEASURED in trust(EVIDENCE, {}).reasons
+    assert UNMEASURED not in trust(replace(EVIDENCE, agreement=None), {}).reasons
+    assert UNMEASURED not in trust(EVIDENCE, LEVELS).reasons
+
+
+def test_where_no_level_was_earned_an_answer_is_low_and_says_what_was_measured() -> None:
+    figures = (_figures(0.49, 0.39), _figures(0.72, 0.62))
+    unearned: dict[TrustName, TrustRequirement] = {
+        "high": TrustRequirement(least=None, earned=figures),
+        "medium": TrustRequirement(least=None, earned=figures),
+    }
+    found = trust(EVIDENCE, unearned)
+    assert (found.level, found.score) == ("low", 1.0)
+    assert "of 100 measured answers a second judge confirmed 49% (39% at least)" in found.reasons[1]
+    assert trust(replace(EVIDENCE, family="nuisance"), unearned).level == "medium"
+
+
+def test_a_card_of_before_still_says_from_which_score_on() -> None:
+    before = TrustRequirement.model_validate_json('{"least": 0.8, "earned": []}')
+    assert trust(EVIDENCE, {"high": before}).level == "high"
+
+
+def _figures(confirmed: float, low: float) -> EarnedTrust:
+    return EarnedTrust(on="faces", answers=100, confirmed=confirmed, low=low, high=confirmed + 0.1)
+
+
+def test_a_level_above_one_that_was_not_earned_is_named_all_the_same() -> None:
+    levels: dict[TrustName, TrustRequirement] = {
+        "high": TrustRequirement(least=None, earned=(_figures(0.8, 0.75),)),
+        "medium": LEVELS["medium"],
+    }
+    found = trust(EVIDENCE, levels)
+    assert found.level == "medium" and not any("no level" in one for one in found.reasons)
 
 
 def test_a_level_that_was_not_earned_is_not_named() -> None:

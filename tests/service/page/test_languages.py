@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from affect.card import WarningLimits
+from affect.card import EarnedTrust, TrustName, TrustRequirement, WarningLimits
 from affect.catalogue import CATALOGUE
 from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.trust import Evidence, outside, trust
@@ -64,13 +64,19 @@ def _reasons() -> set[str]:
     shifted = [good | {"identity": identity / 100} for identity in range(100)]
     agreements = [None, *(JudgeAgreement(0.9, 0.1, agrees) for agrees in (True, False))]
     elsewhere = outside(WarningLimits(), 0.01, (60.0, 0.0, 0.0))
+    measured = EarnedTrust(on="faces", answers=90, confirmed=0.5, low=0.4, high=0.6)
+    unearned: dict[TrustName, TrustRequirement] = {
+        "medium": TrustRequirement(least=None, earned=(measured,))
+    }
     return {
         reason
         for scores in (bad, good, *shifted)
         for agreement in agreements
         for family in ("expression", "nuisance")
+        for levels in ({}, unearned)
         for reason in trust(
-            Evidence(scores is not bad, scores, agreement, family, elsewhere * (scores is bad)), {}
+            Evidence(scores is not bad, scores, agreement, family, elsewhere * (scores is bad)),
+            levels,
         ).reasons
     }
 
@@ -78,7 +84,7 @@ def _reasons() -> set[str]:
 def test_german_has_every_reason_for_trust() -> None:
     words = _words("de")
     keys = {"said." + re.sub(r"-?\d+(?:\.\d+)?", "#", reason) for reason in _reasons()}
-    assert len(keys) == 21 and not keys - set(words)
+    assert len(keys) == 23 and not keys - set(words)
 
 
 def test_a_german_warning_has_german_figures(tab: Visit) -> None:

@@ -9,7 +9,7 @@ on faces that it was not fitted to). The bound is the smaller of Clopper-Pearson
 bootstrap over people, since answers about one person are alike. N answers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.stats import beta
 
 from affect.card import EarnedTrust, TrustName, TrustRequirement
 from affect.counterfactual.judge_agreement import judge_agreements
+from affect.counterfactual.trust import WANTED
 from affect.judge import Judge
 from affect.model import AffectModel
 from training.evaluation.core import metrics
@@ -26,7 +27,6 @@ from training.evaluation.core.metrics import mean_interval
 from training.evaluation.core.predictions import Floats, batches
 from training.evaluation.explanation.questions import AnsweredQuestions
 
-WANTED: Mapping[TrustName, float] = {"high": 0.9, "medium": 0.7}
 RISK = 0.05  # that a share is in truth below its bound
 
 
@@ -71,17 +71,16 @@ def confirm(
 
 
 def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName, TrustRequirement]:
-    """The levels that are earned on every one of the sets; one that is not is left out. `judge` is
-    the SHA-256 of the one that was asked.
+    """Every level with the score that earns it on every one of the sets, or without one; none where
+    nothing was measured. `judge` is the SHA-256 of the one that was asked.
     """
     levels = dict[TrustName, TrustRequirement]()
-    for name, wanted in WANTED.items():
-        found = [least_score(one, name, wanted) for one in sets]
-        scores = [one for one in found if one is not None]
-        if scores and len(scores) == len(sets):
-            least = max(scores)
-            shares = tuple(earned(one, name, least) for one in sets)
-            levels[name] = TrustRequirement(least=round(least, 4), earned=shares, judge=judge)
+    for name, wanted in WANTED.items() if sets else ():
+        scores = [least_score(one, name, wanted) for one in sets]
+        reached = [one for one in scores if one is not None]
+        least = round(max(reached), 4) if len(reached) == len(sets) else None
+        shares = tuple(earned(one, name, least or 0.0) for one in sets)
+        levels[name] = TrustRequirement(least=least, earned=shares, judge=judge)
     return levels
 
 
@@ -106,8 +105,10 @@ def lower_bound(confirmed: NDArray[np.bool_], identity: NDArray[np.generic]) -> 
 
 
 def earned(found: Confirmations, level: TrustName, least: float) -> EarnedTrust:
-    """What the answers from a score on earned."""
+    """What the answers from a score on earned; of none nothing is known."""
     chosen = found.of(level, least)
+    if not chosen.any():
+        return EarnedTrust(on=found.on, answers=0, confirmed=0.0, low=0.0, high=1.0)
     weights = metrics.resamplings(found.identity[chosen], np.random.default_rng(0))
     share = mean_interval(found.confirmed[chosen].astype(np.float64), weights)
     return EarnedTrust(

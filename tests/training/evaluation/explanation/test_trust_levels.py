@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from affect.card import TrustName, TrustRequirement
 from training.evaluation.explanation.trust_levels import (
     Confirmations,
     earned,
@@ -25,12 +26,19 @@ def _answers(count: int = 400, *, seed: int = 0, right_from: float = 0.5) -> Con
 
 def test_a_level_begins_where_answers_are_confirmed() -> None:
     levels = fit_levels([_answers()])
-    assert 0.4 < levels["high"].least < 0.55 and levels["medium"].least < levels["high"].least
+    high, medium = (_least(levels, name) for name in ("high", "medium"))
+    assert 0.4 < high < 0.55 and medium < high
     (one,) = levels["high"].earned
     assert one.confirmed > 0.9 and one.low <= one.confirmed <= one.high
 
 
-def test_a_level_that_one_kind_of_faces_does_not_earn_is_not_named() -> None:
+def _least(levels: dict[TrustName, TrustRequirement], name: TrustName) -> float:
+    least = levels[name].least
+    assert least is not None
+    return least
+
+
+def test_a_level_that_one_kind_of_faces_does_not_earn_has_no_score_but_its_figures() -> None:
     hopeless = Confirmations(
         "photographs",
         np.linspace(0.1, 1, 100),
@@ -38,12 +46,25 @@ def test_a_level_that_one_kind_of_faces_does_not_earn_is_not_named() -> None:
         np.arange(100) % 2 == 0,
         np.arange(100),
     )
-    assert fit_levels([_answers(), hopeless]) == {} and fit_levels([]) == {}
+    levels = fit_levels([_answers(), hopeless])
+    assert [one.least for one in levels.values()] == [None, None]
+    assert [one.answers for one in levels["medium"].earned] == [400, 100]
+    assert levels["medium"].earned[1].confirmed == 0.5
+
+
+def test_what_was_not_measured_has_no_levels_and_what_scores_nothing_no_figures() -> None:
+    assert fit_levels([]) == {}
+    blind = _answers()
+    nothing = Confirmations(
+        "faces", 0 * blind.score, blind.in_domain, blind.confirmed, blind.identity
+    )
+    (found,) = fit_levels([nothing])["high"].earned
+    assert (found.answers, found.low, found.high) == (0, 0.0, 1.0)
 
 
 def test_the_stricter_of_two_kinds_of_faces_sets_the_level() -> None:
     strict = _answers(right_from=0.6)
-    both = fit_levels([_answers(), strict])["high"].least
+    both = _least(fit_levels([_answers(), strict]), "high")
     assert both == pytest.approx(least_score(strict, "high", 0.9), abs=1e-3)
 
 
@@ -59,7 +80,8 @@ def test_what_lies_outside_the_domain_is_not_counted_for_high() -> None:
     outside = Confirmations(
         "faces", found.score, found.score < 0.2, found.confirmed, found.identity
     )
-    assert "high" not in fit_levels([outside]) and "medium" in fit_levels([outside])
+    levels = fit_levels([outside])
+    assert levels["high"].least is None and levels["medium"].least is not None
     assert earned(outside, "high", 0.1).answers < earned(outside, "medium", 0.1).answers
 
 
