@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.stats import norm
 
 from affect.marking import watermark
 from affect.marking.watermark import embed, find
@@ -90,6 +91,7 @@ def test_a_payload_of_more_than_32_bits_is_refused() -> None:
 
 
 def test_chance_finds_a_codeword_less_often_than_the_bound_allows() -> None:
-    exponent = watermark.CHIPS * watermark.THRESHOLD**2 / 2
-    bound = 2.0**watermark.PAYLOAD_BITS * watermark.TRIALS * np.exp(-exponent)
+    beyond = norm.sf(watermark.THRESHOLD * watermark.CHIPS**0.5)
+    bound = beyond / (4 * norm.sf(2**0.5)) * 2.0**watermark.PAYLOAD_BITS * watermark.TRIALS
     assert bound == pytest.approx(watermark.FALSE_POSITIVES, rel=1e-6)
+    assert watermark.FALSE_POSITIVES < 1e-6
