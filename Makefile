@@ -8,8 +8,8 @@ BIN := .venv/bin
 # One thread a process: two on busy cores are several times slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: mesh setup lint check check-openapi test test-slow test-gpu test-image image lock repeat \
-	fuzz faults attacks demo serve \
+.PHONY: mesh identity setup lint check check-openapi test test-slow test-gpu test-image image lock \
+	repeat fuzz faults attacks demo serve \
 	clean
 
 # The demo and the server need less than the tests do, so they wait for less.
@@ -129,6 +129,18 @@ check-openapi:
 mesh: .venv-mesh/stamp
 	.venv-mesh/bin/python -m training.teacher.facemesh $(DATA) $(OUT)
 
+# Whether a counterfactual of DATA's test split shows the same person, by a recognition network that
+# comes in a wheel; an environment of its own, an experiment only.
+.venv-identity/stamp:
+	$(PYTHON) -m venv .venv-identity
+	.venv-identity/bin/pip install --quiet --disable-pip-version-check \
+		dlib-bin==20.0.1.post1 face-recognition-models==0.3.0 'numpy<3' opencv-python-headless
+	touch $@
+
+identity: setup .venv-identity/stamp
+	$(BIN)/python -m experiments.identity ask --data $(DATA) --faces $(or $(FACES),100) --out $(OUT)
+	.venv-identity/bin/python -m experiments.identity compare $(OUT)
+
 # The book, in build/site. --strict: a link that leads nowhere ends it.
 site: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
@@ -140,4 +152,4 @@ serve: .venv/serving.stamp
 	$(BIN)/affectgan serve --weights weights --host $(HOST) --port $(PORT)
 
 clean:
-	rm -rf .venv .venv-mesh build dist *.egg-info demo
+	rm -rf .venv .venv-mesh .venv-identity build dist *.egg-info demo

@@ -195,7 +195,7 @@ def test_action_units_are_spelled_in_one_file() -> None:
 
 def _texts() -> Iterator[Path]:
     """Every text of the project, and none of what was installed or made beside it."""
-    made = {".venv", ".venv-mesh", ".git", "demo", "runs", "build"}
+    made = {".venv", ".venv-mesh", ".venv-identity", ".git", "demo", "runs", "build"}
     suffixes = {".py", ".md", ".toml", ".txt", ".yaml", ".json"}
     for folder, folders, files in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in made]
