@@ -213,7 +213,6 @@ class _Registry:
         repository = re.sub(r":[^:/]+$", "", named)
         digest = f"@sha256:{reference.digest}"
         self._container = self._client.get_container(repository + digest)
-        self._client.auth.load_configs(self._container)
         self._layers: dict[str, str] = {}
 
     def manifest(self) -> bytes:
@@ -236,11 +235,37 @@ class _Registry:
 
 
 def _oras(reference: Reference) -> Any:
-    """A client; without TLS for a registry on this machine."""
+    """A client, without TLS for a registry on this machine, with what `docker login` wrote. Raises
+    ArtefactError where a name and a password are asked for, and none is known.
+    """
     from oras.client import OrasClient
 
-    host = reference.place.split("/")[0].partition(":")[0]
-    return OrasClient(insecure=host in ("localhost", "127.0.0.1"), tls_verify=True)
+    registry = reference.place.split("/")[0]
+    insecure = registry.partition(":")[0] in ("localhost", "127.0.0.1")
+    basic = _challenge(f"{'http' if insecure else 'https'}://{registry}/v2/").startswith("Basic")
+    backend = "basic" if basic else "token"
+    client = OrasClient(insecure=insecure, tls_verify=True, auth_backend=backend)
+    container = client.get_container(reference.place.partition("@")[0])
+    client.auth.load_configs(container, configs=_logins())
+    if basic and not hasattr(client.auth, "_basic_auth"):
+        raise ArtefactError(f"{registry} asks who you are: `docker login {registry}`")
+    return client
+
+
+def _challenge(address: str) -> str:
+    """How a registry wants to be told who comes; nothing where nobody is."""
+    import requests
+
+    try:
+        return requests.get(address, timeout=30).headers.get("WWW-Authenticate", "")
+    except requests.RequestException:
+        return ""  # who asks next says so
+
+
+def _logins(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What `docker login` wrote where DOCKER_CONFIG says; oras reads ~/.docker anyway."""
+    folder = environment.get("DOCKER_CONFIG")
+    return [str(Path(folder) / "config.json")] if folder else []
 
 
 def _push_files(files: Mapping[str, Path], reference: Reference) -> Reference:

@@ -1,11 +1,14 @@
 """Models are fetched by reference, and only when they are what was pushed."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,9 +27,11 @@ pytestmark = pytest.mark.processes
 
 REGISTRY = """
 version: 0.1
-storage: {{filesystem: {{rootdirectory: {folder}}}}}
+storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
 http: {{addr: "127.0.0.1:{port}"}}
 """
+AUTHENTICATED = "auth: {{htpasswd: {{realm: it, path: {folder}/htpasswd}}}}\n"
+HTPASSWD = "operator:$2y$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW\n"
 
 
 @pytest.fixture(scope="module")
@@ -44,19 +49,26 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a registry of one's own."""
+@contextmanager
+def _serving(folder: Path, config: str) -> Iterator[str]:
+    """Address of a registry with its data in a folder."""
     if shutil.which("docker-registry") is None:
         message = "docker-registry is missing: `make setup` as root installs it"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
-    folder, port = tmp_path_factory.mktemp("registry"), _free_port()
-    (folder / "config.yml").write_text(REGISTRY.format(folder=folder / "data", port=port))
+    port = _free_port()
+    (folder / "config.yml").write_text(config.format(folder=folder, port=port))
     command = ["docker-registry", "serve", str(folder / "config.yml")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until(lambda: _listens(port))
         yield f"127.0.0.1:{port}"
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a registry of one's own."""
+    with _serving(tmp_path_factory.mktemp("registry"), REGISTRY) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +105,21 @@ def test_what_is_fetched_is_what_was_pushed(store: str, models: Path, tmp_path: 
     assert folder.name == pinned.digest
     for path in models.iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_registry_that_asks_who_it_is_gets_what_docker_login_wrote(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    with _serving(tmp_path, REGISTRY + AUTHENTICATED) as address:
+        login = {"auths": {address: {"auth": b64encode(b"operator:secret").decode()}}}
+        (tmp_path / "config.json").write_text(json.dumps(login))
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        pinned = push(models, f"oci://{address}/affectgan:1.0")
+        assert fetch(str(pinned), tmp_path / "cache").name == pinned.digest
+        monkeypatch.delenv("DOCKER_CONFIG")
+        with pytest.raises(ArtefactError, match=f"docker login {address}"):
+            fetch(str(pinned), tmp_path / "another")
 
 
 def test_what_is_in_the_cache_is_not_asked_for_again(models: Path, tmp_path: Path) -> None:
