@@ -21,7 +21,7 @@ TARGETS = {
     "cpu": (("serving", "tracing", "artefacts"), "+cpu"),
     "cuda": (("serving", "tracing", "artefacts"), ""),
     "training": (("serving", "tracing", "artefacts", "training"), ""),
-    "scoring": (("serving", "local", "ray"), "+cpu"),
+    "scoring": (("serving", "local", "ray", "artefacts"), "+cpu"),
 }
 
 

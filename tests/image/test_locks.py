@@ -46,6 +46,10 @@ def test_everything_that_is_required_is_locked(target: str) -> None:
     assert found["torch"].endswith("+cpu") is bool(build)
 
 
+def test_what_scores_an_archive_reads_object_stores_and_is_sent_jobs() -> None:
+    assert {"s3fs", "aiohttp-cors", "opencensus"} <= set(locked("scoring"))
+
+
 def test_the_dockerfile_installs_what_is_locked_and_nothing_else() -> None:
     text = (ROOT / "Dockerfile").read_text()
     (stage, rest) = text.split("FROM dependencies AS code")

@@ -1,4 +1,4 @@
-// What may be written in a RayJob (ray.io/v1), after the types of KubeRay 1.4 (Apache-2.0):
+// What may be written in a RayJob (ray.io/v1), after the types of KubeRay 1.5 (Apache-2.0):
 // ray-operator/apis/ray/v1/rayjob_types.go and raycluster_types.go. No package has them.
 import type { IObjectMeta } from "@kubernetes-models/apimachinery/apis/meta/v1/ObjectMeta";
 import type { IPodTemplateSpec } from "kubernetes-models/v1/PodTemplateSpec";
@@ -29,6 +29,7 @@ interface IRayClusterSpec {
   headGroupSpec: IHeadGroup;
   workerGroupSpecs?: IWorkerGroup[];
   rayVersion?: string;
+  authOptions?: { mode?: "disabled" | "token"; secretName?: string };
   enableInTreeAutoscaling?: boolean;
   autoscalerOptions?: {
     resources?: IResourceRequirements;
