@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from affect.local.reading import LocalReading
 
 SURVIVES, SURVIVES_SECONDS = 60, 2.4  # frames that are read
-REMEMBERED = 12  # faces of a person whose mean is what that person looks like
+REMEMBERED = 12  # faces of a person; what is like one of them is like that person
 FARTHEST = 1.0  # distance beyond which a face is somebody new
 # box sides that a face may be away at once, and more for each second since it was seen
 REACH, REACH_GROWS = 0.8, 5.0
 PLACE, UNLIKE = 0.5, 1.0  # weights of the distance in space, at the end of that reach, and in looks
-HIDDEN = 0.1  # farther is who was not seen in the frame before
+HIDDEN = 0.4  # farther is who was not seen in the frame before: strangers come as well
 # A face of which another covers this share shows some of that one. Its distances count half: it is
 # given to whoever is nearest and likest, and makes nobody new.
 COVERED, HALF = 0.02, 0.5
@@ -120,13 +120,14 @@ def _distance(face: Detection, person: TrackedObject) -> float:
     share = away / (REACH + REACH_GROWS * passed)
     if share > 1:
         return FARTHEST + share
-    looks = UNLIKE * (1 - float(face.embedding @ _looks(person)))
+    looks = UNLIKE * (1 - _likeness(face, person))
     distance = PLACE * share + looks + (HIDDEN if hidden else 0)
     return HALF * distance if face.data.covered else distance
 
 
-def _looks(person: TrackedObject) -> NDArray[np.float32]:
-    """(E,) of length 1: the mean of the faces that are remembered."""
-    mean = np.mean([seen.embedding for seen in person.past_detections], axis=0)
-    looks: NDArray[np.float32] = mean / np.linalg.norm(mean)
-    return looks
+def _likeness(face: Detection, person: TrackedObject) -> float:
+    """The largest cosine with a remembered face: the embedding follows expression and pose too, so
+    a mean is like none of them (Wojke et al. 2017, equation 2).
+    """
+    remembered = (person.last_detection, *person.past_detections)
+    return max(float(face.embedding @ one.embedding) for one in remembered)

@@ -77,6 +77,21 @@ def test_two_who_walk_far_between_two_looks_keep_their_numbers() -> None:
     assert _tracks(frames) == [[0, 1]] * 20
 
 
+def test_whose_looks_change_little_by_little_stays_the_same() -> None:
+    frames = []
+    for number, angle in enumerate(np.linspace(0, math.pi, 13)):
+        looks = np.array([math.cos(angle), math.sin(angle)], np.float32)
+        frames.append([replace(reading(number), identity=looks)])
+    assert _tracks(frames) == [[0]] * 13
+
+
+def test_who_comes_after_somebody_a_little_alike_went_is_somebody_else() -> None:
+    other = replace(reading(30), identity=np.eye(8, dtype=np.float32)[0])
+    alike = replace(other, identity=np.array([0.3, 0.954, *[0] * 6], np.float32))
+    seen = [[reading(step)] for step in range(20)] + [[_nobody(step)] for step in range(20, 30)]
+    assert _tracks([*seen, [other]])[-1] == [0] and _tracks([*seen, [alike]])[-1] == [1]
+
+
 def test_somebody_new_is_new_between_two_looks_far_apart_too() -> None:
     assert _tracks([[reading(0, person=0)], [reading(50, person=1)]]) == [[0], [1]]
 
