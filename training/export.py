@@ -14,7 +14,7 @@ from affect.card import ModelCard
 from affect.faces import EYES
 from affect.factory import load_model
 from affect.model import AffectModel, ModelOutput
-from affect.model_folders import model_folder
+from affect.model_folders import model_folder, shipped_weights
 from affect.reading_network import ReadingOutput, averaged
 
 INPUT, CARD_KEY = "crops", "affectgan.card"
@@ -22,7 +22,7 @@ OPSET = 17
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--onnx", "as_onnx", is_flag=True, required=True, help="the format (there is one)")
 @click.option(
     "--out",
@@ -31,8 +31,9 @@ OPSET = 17
     show_default=True,
 )
 @click.option("--overwrite", is_flag=True, help="replace a file that is there")
-def export(run: Path, as_onnx: bool, out: Path, overwrite: bool) -> None:
-    """Write the reader of RUN (a run or model folder) as ONNX, with its card in the metadata.
+def export(run: Path | None, as_onnx: bool, out: Path, overwrite: bool) -> None:
+    """Write the reader of RUN (a run or model folder; default: the shipped model) as ONNX, with its
+    card in the metadata.
 
     Input `crops`: uint8 (N, S, S, 3), aligned as training aligns. Outputs: intensity, probability,
     va, realism, and what else the model reads (expression, pose, sides), with the names that the
@@ -40,7 +41,8 @@ def export(run: Path, as_onnx: bool, out: Path, overwrite: bool) -> None:
     """
     if out.exists() and not overwrite:
         raise click.ClickException(f"{out} exists: give another --out, or --overwrite")
-    write_reader(load_model(model_folder(run)), out)
+    folder = shipped_weights() if run is None else model_folder(run)
+    write_reader(load_model(folder), out)
     click.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 

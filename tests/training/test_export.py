@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from affect.batches import predict
 from affect.card import ModelCard
 from affect.model import AffectModel
+from affect.model_folders import VARIABLE
 from tests.support import trained
 from tests.support.tiny import tiny_card, tiny_model
 from training.export import CARD_KEY, export, names, write_reader
@@ -62,3 +63,10 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     assert CliRunner().invoke(export, command).exit_code == 0
     assert CliRunner().invoke(export, command).exit_code == 1
     assert CliRunner().invoke(export, [*command, "--overwrite"]).exit_code == 0
+
+
+def test_the_shipped_model_needs_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tiny_model().save(tmp_path / "model")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "model"))
+    done = CliRunner().invoke(export, ["--onnx", "--out", str(tmp_path / "reader.onnx")])
+    assert done.exit_code == 0 and (tmp_path / "reader.onnx").exists()
