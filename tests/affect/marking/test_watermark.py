@@ -1,4 +1,5 @@
 import io
+from functools import cache
 
 import cv2
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import norm
+from skimage import data
 
 from affect.marking import watermark
 from affect.marking.watermark import embed, find
@@ -54,6 +56,22 @@ CHANGES = {
 def test_the_mark_is_found_after(change: str) -> None:
     found = find(CHANGES[change])
     assert found is not None and found.payload == PAYLOAD
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 26), (26, 0), (26, 26), (7, 19)])
+def test_the_mark_is_found_in_any_crop_of_a_picture_with_much_grain(
+    corner: tuple[int, int],
+) -> None:
+    top, left = corner
+    found = find(_marked_cat()[top : top + 102, left : left + 102])
+    assert found is not None and found.payload == PAYLOAD
+
+
+@cache
+def _marked_cat() -> U8:
+    """Of the square in the middle of skimage's picture."""
+    picture: U8 = data.cat()[:, 75:375]
+    return embed(cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA), PAYLOAD)
 
 
 @pytest.mark.parametrize("side", [128, 256, 512])
