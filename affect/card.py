@@ -111,7 +111,7 @@ class WarningLimits(_Frozen):
     face_px: float = Field(default=40.0, ge=0, description="warned below, side of the face's box")
     eyes_hidden: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
     mouth_hidden: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
-    drawn: float = Field(default=0.5, ge=0, le=1, description="warned from this probability")
+    drawn: float = Field(default=0.15, ge=0, le=1, description="warned from this probability")
 
     def is_unlike(self, realism: float) -> bool:
         """Whether a picture is unlike training's faces."""
