@@ -80,11 +80,14 @@ test-image: setup
 		--no-install-recommends podman buildah runc debootstrap fuse-overlayfs > /dev/null
 	$(BIN)/python -m pytest -m image tests/image
 
-# The image with the builder that is there: TARGET is one of cpu, cuda, training, scoring.
+# The image with the builder that is there: TARGET is one of cpu, cuda, training, scoring; for the
+# first two RUNTIME=process leaves Java out.
 TARGET ?= cpu
+RUNTIME ?= torchserve
 BUILDER ?= $(firstword $(notdir $(wildcard $(addsuffix /docker,$(subst :, ,$(PATH))))) podman)
 image:
-	$(BUILDER) build --build-arg TARGET=$(TARGET) --tag affectgan:$(TARGET) .
+	$(BUILDER) build --build-arg TARGET=$(TARGET) --build-arg RUNTIME=$(RUNTIME) \
+		--tag affectgan:$(TARGET)-$(RUNTIME) .
 
 # What images install, to the hash, after a change of pyproject.toml or constraints.txt.
 lock:

@@ -3,7 +3,7 @@
     python -m benchmarks.memory weights
 
 The sum of PSS (shared pages counted once) over the gateway and all that it started, after every
-operation was asked once.
+operation was asked once of every version.
 """
 
 import subprocess
@@ -19,6 +19,7 @@ from affect.cli import command
 from affect.client import Client
 
 VERSIONS = ("1.0", "1.1")
+PICTURE = Path(__file__).parents[1] / "service" / "page" / "examples" / "smile.jpg"
 
 
 def pss_mib(process: psutil.Process) -> float:
@@ -34,11 +35,19 @@ def measured(folders: list[Path], runtime: str, port: int) -> float:
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as server:
         try:
             _until_ready(port)
-            with Client(f"http://127.0.0.1:{port}") as client:
-                client.generate([{"aus": {"AU12": 0.8}}])
+            for version in (folder.name for folder in folders):
+                _ask_everything(f"http://127.0.0.1:{port}", version)
             return pss_mib(psutil.Process(server.pid))
         finally:
             server.terminate()
+
+
+def _ask_everything(url: str, version: str) -> None:
+    """Each operation once, of one version."""
+    with Client(url) as client:
+        client.predict([PICTURE], version=version)
+        client.explain([PICTURE], version=version)
+        client.generate([{"aus": {"AU12": 0.8}}], version=version)
 
 
 def _until_ready(port: int) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ class Builder:
     def environment(self) -> dict[str, str]:
         return os.environ | {"TMPDIR": str(self.folder), "BUILDAH_ISOLATION": "chroot"}
 
+    @cached_property
     def base(self) -> str:
         """The name of an image with Python to build on."""
         if named := os.environ.get(BASE_VARIABLE):
@@ -54,18 +56,22 @@ class Builder:
         archive.unlink()
         return "localhost/base"
 
-    def build(self, target: str) -> str:
-        """The name of the image of a target, out of wheels that this machine's pip gets."""
+    def build(self, target: str, runtime: str) -> str:
+        """The name of the image of a target with what a runtime needs, out of wheels that this
+        machine's pip gets.
+        """
         wheels, settings = self.folder / "wheels", self.folder / "pip.conf"
         lock = ROOT / "image" / f"{target}.txt"
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "-d", wheels, "-r", lock], check=True)
         settings.write_text("[global]\nfind-links = /wheels\nno-index = true\n")
-        options = ["--pull=never", "--format", "docker", "--tag", f"affectgan:{target}"]
+        name = f"affectgan:{target}-{runtime}"
+        options = ["--pull=never", "--layers", "--format", "docker", "--tag", name]
         options += ["--volume", f"{wheels}:/wheels:ro", "--volume", f"{settings}:/etc/pip.conf:ro"]
-        options += ["--build-arg", f"BASE={self.base()}", "--build-arg", f"TARGET={target}"]
+        arguments = {"BASE": self.base, "TARGET": target, "RUNTIME": runtime}
+        options += [part for one in arguments.items() for part in ("--build-arg", "=".join(one))]
         self.run("build", *options, str(ROOT))
-        return f"localhost/affectgan:{target}"
+        return f"localhost/{name}"
 
     @contextmanager
     def running(self, image: str, *command: str) -> Iterator[str]:
