@@ -14,6 +14,7 @@ import torch
 
 from affect.factory import load_model
 from affect.model import AffectModel
+from affect.precision import round_to_bfloat16
 
 
 @torch.no_grad()
@@ -29,6 +30,7 @@ def average_readers(before: AffectModel, after: AffectModel, share: float) -> Af
         if name.startswith("reader.") and tensor.is_floating_point():
             mean = torch.lerp(theirs[name].float(), tensor.float(), share)
             tensor.copy_(mean.to(tensor.dtype))
+    round_to_bfloat16(after)  # as training does, so that the file stays half as long
     return after
 
 
