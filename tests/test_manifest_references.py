@@ -198,11 +198,13 @@ def test_a_node_with_the_only_pod_can_be_drained(overlay: str) -> None:
         assert budget["spec"].get("maxUnavailable", 0) >= 1
 
 
-def test_pods_with_a_gpu_run_the_image_for_it() -> None:
-    def image(overlay: str) -> str:
-        (spec,) = [
-            spec for _, spec in pods(overlay) if spec["containers"][0]["name"] == "affectgan"
-        ]
-        return str(spec["containers"][0]["image"]).partition("@")[0]
+def test_pods_run_the_image_that_is_for_them() -> None:
+    def images(overlay: str) -> list[str]:
+        made = [one for _, spec in pods(overlay) for one in spec["containers"]]
+        found = [str(one["image"]) for one in made if one["name"] == "affectgan"]
+        assert all(re.search("@sha256:[0-9a-f]{64}$", one) for one in found)
+        return [one.partition("@")[0].rpartition("/")[2] for one in found]
 
-    assert image("gpu") == f"{image('production')}-cuda"
+    assert images("production") == ["affectgan"]
+    assert images("gpu") == ["affectgan-cuda"]
+    assert images("decoding") == ["affectgan-gateway", "affectgan"]

@@ -1,5 +1,6 @@
 """The image for processors, with each runtime, built and run (`make test-image`)."""
 
+import json
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,6 @@ def test_a_gateway_alone_is_small_and_asks_the_models_elsewhere(podman: Builder)
 
 def test_what_a_change_of_the_code_changes_is_small(podman: Builder, image: str) -> None:
     """Layers above that of the dependencies: the code and the models."""
-    layers = podman.run("history", image, "--format", "{{.Size}} {{.CreatedBy}}", "--human=false")
-    sizes = [int(line.split()[0]) for line in layers.splitlines() if "COPY" in line]
+    layers = json.loads(podman.run("history", image, "--format", "json"))
+    sizes = [layer["size"] for layer in layers if "COPY" in layer["CreatedBy"]]
     assert len(sizes) == 3 and sum(sizes) - max(sizes) < 150_000_000
