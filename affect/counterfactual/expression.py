@@ -25,6 +25,7 @@ class Expression:
     """Moves are changes of state (R, L); see `affect.counterfactual.search.Space`."""
 
     overdrive = 2.0
+    edits = 2
 
     def __init__(self, model: AffectModel) -> None:
         self.model = model

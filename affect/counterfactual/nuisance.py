@@ -29,6 +29,7 @@ class Nuisance:
     """
 
     overdrive = 1.0  # beyond their ends are no faces
+    edits = 1
 
     def __init__(self, model: AffectModel) -> None:
         self.model = model

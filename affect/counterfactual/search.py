@@ -8,9 +8,10 @@ hard row does not hold the others:
   telling together, in the sets that the space proposes (C tries) bisect to the smallest step that
   still flips it; where no set flips it, push the nearest further (BISECTIONS tries)
 
-Another answer to the same question repeats the last two rounds without what led the answers before
-it, so answers differ in their cause. A try is an edit, quantised to 8 bits, and its state read
-again. Shape letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
+Where that is not enough, the same rounds begin again at the nearest try, once. Another answer to
+the same question repeats the last two rounds without what led the answers before it, so answers
+differ in their cause. A try is an edit, quantised to 8 bits, and its state read again. Shape
+letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
 """
 
 from collections.abc import Sequence
@@ -91,6 +92,10 @@ class Space(Protocol):
     def overdrive(self) -> float:
         """How much larger than proposed a move may get where none is enough."""
 
+    @property
+    def edits(self) -> int:
+        """How many edits, one after the other, an answer may take where one is not enough."""
+
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces of R rows after their moves, which may be larger than what was
         ever seen.
@@ -143,14 +148,47 @@ def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) ->
     gain = _gain(model, rows, space)
     barred, found = space.barred(rows), list[SearchResult]()
     for number in range(answers):
-        moves = space.proposals(rows, gain, barred, first=number == 0)
-        best, move = _least(model, rows, space, moves)
-        output = replace(model.read(model.to_pixels(best.images)), maps=())
-        best = Candidates(best.images, *progress(model, output, rows))
-        one = SearchResult(best, output, move, gain)
+        one = _once(model, rows, space, gain, barred, first=number == 0)
+        for _ in range(space.edits - 1):
+            one = _further(model, rows, space, one, barred, first=number == 0)
         found.append(one)
         barred = barred | space.leading_axes(rows, gain, one.move)
     return found
+
+
+def _once(
+    model: AffectModel, rows: Rows, space: Space, gain: Tensor, barred: Tensor, *, first: bool
+) -> SearchResult:
+    """Every row's least change by one edit."""
+    best, move = _least(model, rows, space, space.proposals(rows, gain, barred, first=first))
+    output = replace(model.read(model.to_pixels(best.images)), maps=())
+    return SearchResult(Candidates(best.images, *progress(model, output, rows)), output, move, gain)
+
+
+def _further(
+    model: AffectModel,
+    rows: Rows,
+    space: Space,
+    found: SearchResult,
+    barred: Tensor,
+    *,
+    first: bool,
+) -> SearchResult:
+    """Rows whose question is not met yet are searched again, from the nearest try on: where one
+    edit of a photograph is at its end, a second goes on (LOG). It counts where it comes nearer.
+    """
+    unmet = (found.best.margin <= 0).nonzero().squeeze(1)
+    if not len(unmet):
+        return found
+    near = model.to_pixels(found.best.images[unmet])
+    start = Rows.of(near, model.read(near), rows.column[unmet], rows.target[unmet])
+    gain = _gain(model, start, space)
+    more = _once(model, start, space, gain, barred[unmet], first=first)
+    more = replace(more, move=found.move[unmet] + more.move, gain=found.gain[unmet])
+    nearer = more.best.margin > found.best.margin[unmet]
+    index = torch.arange(len(found.move), device=found.move.device)
+    index[unmet[nearer]] = len(index) + nearer.nonzero().squeeze(1)
+    return take_rows(join_rows([found, more], torch.cat), index)
 
 
 def progress(

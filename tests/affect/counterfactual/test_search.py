@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.expression import Expression
-from affect.counterfactual.search import AU_CLEARANCE, CHUNK_ROWS, Rows, progress
+from affect.counterfactual.search import AU_CLEARANCE, CHUNK_ROWS, Rows, progress, search
 from affect.model import AffectModel
 from tests.support.tiny import tiny_card, tiny_model
 from tests.support.trained import FACES, face, model
@@ -78,6 +78,27 @@ def test_a_wanted_valence_is_met_within_a_tenth(wanted: float) -> None:
     assert isinstance(found, Explanation)
     assert found.valid == (abs(float(found.counterfactual_read.va[0, 0]) - wanted) < 0.1)
     assert found.valid
+
+
+class Weak(Expression):
+    """Edits of a quarter of the strength, as those of a photograph may be."""
+
+    def draw(self, rows: Rows, move: torch.Tensor) -> torch.Tensor:
+        return super().draw(rows, move / 4)
+
+
+@torch.inference_mode()
+def test_where_one_edit_is_not_enough_a_second_goes_on_from_there() -> None:
+    x = model().to_pixels(torch.from_numpy(np.stack([face("happiness"), face("anger")])))
+    column = torch.tensor([model().card.vocabulary.index(code) for code in ("AU12", "AU12")])
+    rows = Rows.of(x, model().read(x), column, torch.tensor([0.0, 1.0]))
+    once, twice = Weak(model()), Weak(model())
+    once.edits = 1
+    before, after = (search(model(), rows, space)[0] for space in (once, twice))
+    unmet = before.best.margin <= 0
+    assert unmet.any() and (after.best.margin[unmet] > before.best.margin[unmet]).all()
+    assert torch.equal(after.best.images[~unmet], before.best.images[~unmet])
+    assert (after.move[unmet] != before.move[unmet]).any(1).all()
 
 
 def test_a_run_without_aus_names_none() -> None:
