@@ -198,6 +198,13 @@ def test_a_node_with_the_only_pod_can_be_drained(overlay: str) -> None:
         assert budget["spec"].get("maxUnavailable", 0) >= 1
 
 
+@every_overlay
+def test_pods_are_there_when_prometheus_is_not(overlay: str) -> None:
+    for scaler in (one["spec"] for one in of_kind(overlay, "ScaledObject")):
+        least, most = scaler["minReplicaCount"], scaler["maxReplicaCount"]
+        assert least <= scaler["fallback"]["replicas"] <= most
+
+
 def test_pods_run_the_image_that_is_for_them() -> None:
     def images(overlay: str) -> list[str]:
         made = [one for _, spec in pods(overlay) for one in spec["containers"]]
