@@ -26,7 +26,7 @@ FARTHEST = 1.0  # distance beyond which a face is somebody new
 # box sides that a face may be away at once, and more for each second since it was seen
 REACH, REACH_GROWS = 0.8, 5.0
 PLACE, UNLIKE = 0.5, 1.0  # weights of the distance in space, at the end of that reach, and in looks
-HIDDEN = 0.4  # farther is who was not seen in the frame before: strangers come as well
+HIDDEN = 0.2  # farther is who was not seen in the frame before: strangers come as well
 # A face of which another covers this share shows some of that one. Its distances count half: it is
 # given to whoever is nearest and likest, and makes nobody new.
 COVERED, HALF = 0.02, 0.5

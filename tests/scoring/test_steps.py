@@ -87,7 +87,7 @@ def test_whose_looks_change_little_by_little_stays_the_same() -> None:
 
 def test_who_comes_after_somebody_a_little_alike_went_is_somebody_else() -> None:
     other = replace(reading(30), identity=np.eye(8, dtype=np.float32)[0])
-    alike = replace(other, identity=np.array([0.3, 0.954, *[0] * 6], np.float32))
+    alike = replace(other, identity=np.array([0.15, 0.989, *[0] * 6], np.float32))
     seen = [[reading(step)] for step in range(20)] + [[_nobody(step)] for step in range(20, 30)]
     assert _tracks([*seen, [other]])[-1] == [0] and _tracks([*seen, [alike]])[-1] == [1]
 
