@@ -7,12 +7,14 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from service.backend.torchserve_config import TorchServeError
 
 LONGEST_SOCKET_PATH = 80  # bytes; a Unix socket's path has at most 107, and workers add their names
 SPARE_BYTES = 16 << 20  # beside the unpacked archives: native libraries, logs
 MANIFEST = "MAR-INF/MANIFEST.json"
+NAMED_FILES = ("handler", "serializedFile", "configFile")  # in the manifest
 DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
@@ -23,7 +25,8 @@ def check_archive(archive: Path) -> int:
             broken = opened.testzip()
             if broken is not None:
                 raise zipfile.BadZipFile(f"its member {broken} is damaged")
-            json.loads(opened.read(MANIFEST))
+            manifest = json.loads(opened.read(MANIFEST))
+            _check_manifest(manifest, archive.stem, frozenset(opened.namelist()))
             return sum(member.file_size for member in opened.infolist())
     except OSError as error:
         raise TorchServeError(f"{archive} cannot be read: {error.strerror or error}") from error
@@ -33,6 +36,20 @@ def check_archive(archive: Path) -> int:
         raise TorchServeError(
             f"{archive} is damaged ({error}): write it again with `affectgan archive`"
         ) from error
+
+
+def _check_manifest(manifest: Any, name: str, members: frozenset[str]) -> None:
+    """TorchServe leaves out an archive whose manifest it cannot use, and waits. Raises
+    ValueError.
+    """
+    model = manifest.get("model") if isinstance(manifest, dict) else None
+    if not isinstance(model, dict):
+        raise ValueError(f"{MANIFEST} describes no model")
+    if model.get("modelName") != name:
+        raise ValueError(f"it is the archive of {model.get('modelName')!r}")
+    for part in NAMED_FILES:
+        if model.get(part) not in members:
+            raise ValueError(f"it lacks its {part}, {model.get(part)!r}")
 
 
 def check_folder(folder: Path, archives: Sequence[Path]) -> None:

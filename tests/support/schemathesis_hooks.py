@@ -13,12 +13,15 @@ FORM = "multipart/form-data"
 
 @schemathesis.hook
 def filter_case(context: HookContext, case: schemathesis.Case[Any]) -> bool:
-    """Without forms whose optional part `options` is an empty list or object.
+    """Without forms that would be sent as other ones than were made, which may be right.
 
-    A form has none: the part is left out, and what is sent is another form, which is right.
-    schemathesis knows, but not beside pictures: its validator takes no bytes.
+    A form carries texts. An empty list is left out, and `options` that are no text become one, such
+    as `{}`. schemathesis knows, but not beside pictures: its validator takes no bytes.
     """
     if case.media_type != FORM or not isinstance(case.body, dict):
         return True
-    options = case.body.get("options")
-    return not isinstance(options, list | dict) or bool(options)
+    return not any(
+        value == [] or (name == "options" and not isinstance(value, str))
+        for name, value in case.body.items()
+        if name != "images"
+    )

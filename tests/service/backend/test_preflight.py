@@ -13,7 +13,7 @@ import pytest
 
 from affect.archive import archive_of
 from affect.cli import command
-from service.backend.preflight import check_archive, check_folder, check_space
+from service.backend.preflight import MANIFEST, check_archive, check_folder, check_space
 from service.backend.torchserve_config import TorchServeError, config
 from tests.support.archives import copied
 
@@ -52,6 +52,28 @@ def test_a_flipped_byte_in_an_archive_is_noticed_or_changes_nothing(archive: Pat
             with ZipFile(archive) as opened:
                 assert [opened.read(name) for name in opened.namelist()] == [*contents.values()]
     assert noticed > 20
+
+
+@pytest.mark.parametrize(
+    ("manifest", "gone", "why"),
+    [
+        (b"[1]", "", "describes no model"),
+        (b'{"model": 3}', "", "describes no model"),
+        (b'{"model": {"modelName": "affectgan-predict"}}', "", "archive of 'affectgan-predict'"),
+        (None, "explain.py", "lacks its handler, 'explain.py'"),
+        (None, "weights.safetensors", "lacks its serializedFile"),
+    ],
+)
+def test_an_archive_that_is_no_model_of_ours_says_why(
+    archive: Path, manifest: bytes | None, gone: str, why: str
+) -> None:
+    with ZipFile(archive) as opened:
+        contents = {name: opened.read(name) for name in opened.namelist() if name != gone}
+    with ZipFile(archive, "w") as written:
+        for name, content in contents.items():
+            written.writestr(name, manifest if manifest and name == MANIFEST else content)
+    with pytest.raises(TorchServeError, match=f"{archive.name} .*{why}"):
+        check_archive(archive)
 
 
 def test_a_folder_without_room_for_the_archives_says_how_much_they_take(tmp_path: Path) -> None:
