@@ -155,14 +155,12 @@ def _survives(marked: U8) -> bool:
     """Whether the mark is sure to be found in what becomes of a picture."""
     _, code = cv2.imencode(".jpg", marked, [cv2.IMWRITE_JPEG_QUALITY, 60])
     half = cv2.resize(marked, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    whole = (cv2.imdecode(code, cv2.IMREAD_COLOR_RGB), half)
     canvas = _canvas(marked)
     crops = [_coordinates(_placed(canvas, part)[0]) for part in PARTS[1:]]
-    return min(
-        _whole(np.asarray(one, np.uint8)).score for one in whole
-    ) >= THRESHOLD + RESERVE and (
-        min(_best(one[None], CROP).score for one in crops) >= THRESHOLD + RESERVE
-    )
+    whole = [np.asarray(one, np.uint8) for one in (cv2.imdecode(code, cv2.IMREAD_COLOR_RGB), half)]
+    scores = [_whole(one).score for one in whole]
+    scores += [_best(one[None], CROP).score for one in crops]
+    return min(scores) >= THRESHOLD + RESERVE
 
 
 def _missing(chips: Floats, most: float) -> Floats:
