@@ -116,7 +116,7 @@ def _distance(face: Detection, person: TrackedObject) -> float:
     side = float(np.mean(face.points[1] - face.points[0]))
     places = (person.estimate, last.points)
     away = min(float(np.linalg.norm((face.points - place).mean(0))) for place in places) / side
-    passed = max(0.0, face.data.seconds - last.data.seconds)  # streams may begin again
+    passed = float(max(0.0, face.data.seconds - last.data.seconds))  # streams may begin again
     share = away / (REACH + REACH_GROWS * passed)
     if share > 1:
         return FARTHEST + share
