@@ -109,7 +109,7 @@ def descended(model: AffectModel, rows: Rows, space: Expression, found: SearchRe
         taken = (reach >= 1) & (margin > 0) & (others < cost)
         best[taken], cost = images[taken], torch.where(taken, others.detach(), cost)
         optimiser.zero_grad()
-        ((1.15 - reach).clamp(min=0) + WEIGHT * others).sum().backward()  # type: ignore[no-untyped-call]
+        ((1.15 - reach).clamp(min=0) + WEIGHT * others).sum().backward()
         optimiser.step()
     return best.numpy()
 

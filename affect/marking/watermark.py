@@ -160,7 +160,7 @@ def _survives(marked: U8) -> bool:
     whole = [np.asarray(one, np.uint8) for one in (cv2.imdecode(code, cv2.IMREAD_COLOR_RGB), half)]
     scores = [_whole(one).score for one in whole]
     scores += [_best(one[None], CROP).score for one in crops]
-    return min(scores) >= THRESHOLD + RESERVE
+    return bool(min(scores) >= THRESHOLD + RESERVE)
 
 
 def _missing(chips: Floats, most: float) -> Floats:

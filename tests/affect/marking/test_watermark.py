@@ -71,7 +71,8 @@ def test_the_mark_is_found_in_any_crop_of_a_picture_with_much_grain(
 def _marked_cat() -> U8:
     """Of the square in the middle of skimage's picture."""
     picture: U8 = data.cat()[:, 75:375]
-    return embed(cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA), PAYLOAD)
+    small = cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA)
+    return embed(np.asarray(small, np.uint8), PAYLOAD)
 
 
 @pytest.mark.parametrize("side", [128, 256, 512])
