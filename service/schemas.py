@@ -6,13 +6,23 @@ import base64
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from affect.answers import Probability, Signed
 from affect.faces import Faces
 
 DATA_URL = re.compile(r"^\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 TO_STANDARD, WHITESPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
+TRUTHS = ("present", "integrated_gradients")  # fields that are true or false
 LONGEST_KEPT = 80  # characters of a text that is no base64
 
 
@@ -54,6 +64,15 @@ Base64 = Annotated[
 class _Request(BaseModel):
     # What stands under a field describes it, here and in openapi.yaml.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truths(cls, value: object, info: ValidationInfo) -> object:
+        """Left to itself, pydantic takes JSON's false for the number 0."""
+        values = value.values() if info.field_name == "aus" and isinstance(value, dict) else [value]
+        if info.field_name not in TRUTHS and any(isinstance(one, bool) for one in values):
+            raise ValueError("true and false are no numbers")
+        return value
 
 
 class ImageContent(_Request):

@@ -426,3 +426,20 @@ def test_what_is_not_done_by_its_deadline_is_given_up(busy: Gateway) -> None:
 def test_while_draining_the_balancer_is_told(busy: Gateway) -> None:
     busy.state.admission.draining = True
     assert busy.get("/readyz").json["draining"] and busy.get("/readyz").status == 503
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/generate", {"items": [{}], "face": False}),
+        ("/v1/generate", {"items": [{"seed": True}]}),
+        ("/v1/generate", {"items": [{"valence": False}]}),
+        ("/v1/generate", {"items": [{"aus": {"AU12": True}}]}),
+        ("/v1/explain", {**PREDICT_BODY, "options": {"faces": "none", "answers": True}}),
+        ("/v1/explain", {**PREDICT_BODY, "options": {"question": {"arousal": True}}}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value)[-40:],
+)
+def test_true_and_false_are_no_numbers(gateway: Gateway, path: str, body: Any) -> None:
+    reply = gateway.post(path, body)
+    assert reply.status == 422 and "no numbers" in reply.body.decode()
