@@ -162,7 +162,7 @@ class Watchdog:
             self._kill(pid, operation, "stopped")
         if stopped or not observed:
             return
-        for pid in set(observed) - self._known_pids.get(operation, set(observed)):
+        for pid in set(observed) - self._known_pids.get(operation, set()):  # also the first seen
             self.backend.mark_suspect(operation, before=observed[pid].started)
         self._known_pids[operation] = set(observed)
         reason = self._fault_of(operation, list(observed.values()), now)

@@ -1,6 +1,7 @@
 """What lives but does nothing, in a real TorchServe: it is noticed, killed, and started anew."""
 
 import asyncio
+import os
 import resource
 import signal
 import subprocess
@@ -140,6 +141,21 @@ async def test_a_death_is_counted_once_however_long_torchserve_lists_the_worker(
     for listed in ({ended.pid: "explain"}, {ended.pid: "explain"}, {}, {}):
         watchdog._count_deaths(cast(dict[int, Operation], listed))
     assert deaths == ["explain"]
+
+
+async def test_what_was_sent_before_the_first_worker_it_sees_may_be_lost() -> None:
+    """The worker before may have ended before the watchdog looked for the first time."""
+    marked: list[Operation] = []
+    backend = SimpleNamespace(
+        mark_suspect=lambda operation, *, before: marked.append(operation),
+        consecutive_failures=lambda operation: 0,
+        oldest_sent_at=lambda operation: None,
+    )
+    server = cast(TorchServeProcess, SimpleNamespace(up=True))
+    watchdog = Watchdog(server, cast(TorchServeBackend, backend))
+    for _ in range(2):
+        watchdog._check_workers("predict", [os.getpid()], time.monotonic())
+    assert marked == ["predict"]
 
 
 async def test_a_stop_is_noticed_within_two_seconds() -> None:
