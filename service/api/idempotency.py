@@ -8,6 +8,7 @@ changes nothing, so twice is only slower.
 """
 
 import asyncio
+import re
 import secrets
 import time
 from collections import OrderedDict
@@ -37,6 +38,7 @@ GRACE_SECONDS = (
     10.0  # over the longest deadline, for which the key of a gateway that died is blocked
 )
 RUNNING = b""
+_KEY = re.compile(r"[ -~]*[!-~][ -~]*")  # as openapi.yaml declares it; not spaces alone
 
 
 @dataclass(frozen=True)
@@ -303,12 +305,12 @@ def idempotency_from_settings(
 def parse_idempotency_key(text: str) -> str:
     """The key, quoted as the draft has it or bare. Raises Problem: 400."""
     key = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-    if not key.strip() or len(key) > LONGEST_KEY or not key.isprintable():
-        message = f"1 to {LONGEST_KEY} characters"
+    if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
+        message = f"1 to {LONGEST_KEY} printable ASCII characters"
         raise Problem(
             "malformed",
-            f"{HEADER} has {len(key)} characters; give 1 to {LONGEST_KEY} that can be printed, "
-            "such as a UUID",
+            f"{HEADER} has {len(key)} characters; give 1 to {LONGEST_KEY} printable ones of "
+            "ASCII, such as a UUID",
             errors=[{"field": HEADER, "value": len(key), "message": message}],
         )
     return key

@@ -112,7 +112,7 @@ def test_a_job_is_accepted_once(gateway: Gateway) -> None:
     ] == "done" and gateway.backend.predicted == [1]
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 256, '""'])
+@pytest.mark.parametrize("key", ["", " ", "é", "x" * 256, '""'])
 def test_a_key_that_is_none_is_refused(key: str) -> None:
     with pytest.raises(Problem, match="give 1 to 255"):
         parse_idempotency_key(key)
