@@ -38,7 +38,7 @@ GRACE_SECONDS = (
     10.0  # over the longest deadline, for which the key of a gateway that died is blocked
 )
 RUNNING = b""
-_KEY = re.compile(r"[ -~]*[!-~][ -~]*")  # as openapi.yaml declares it; not spaces alone
+KEY_PATTERN = "^[ -~]*[!-~][ -~]*$"  # printable ASCII, not spaces alone
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ def idempotency_from_settings(
 def parse_idempotency_key(text: str) -> str:
     """The key, quoted as the draft has it or bare. Raises Problem: 400."""
     key = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-    if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
+    if len(key) > LONGEST_KEY or not re.fullmatch(KEY_PATTERN, key):
         message = f"1 to {LONGEST_KEY} printable ASCII characters"
         raise Problem(
             "malformed",

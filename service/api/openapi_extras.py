@@ -115,7 +115,7 @@ HEADERS: list[Json] = [
             "type": "string",
             "minLength": 1,
             "maxLength": idempotency.LONGEST_KEY,
-            "pattern": "^[ -~]*[!-~][ -~]*$",
+            "pattern": idempotency.KEY_PATTERN,
         },
         "description": "Sent again with the same key, the request has the same answer",
         "example": "0b5e6f6c-6d1c-4d58-9b0e-2f3a4c5d6e7f",
