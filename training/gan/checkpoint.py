@@ -118,7 +118,8 @@ def _read(path: Path) -> tuple[Position, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             position, checksum = _position(file.metadata())
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()  # it is no dict, and cannot be walked through itself
+            tensors = {name: file.get_tensor(name) for name in names}
     except UNREADABLE as error:
         raise RunError(f"{path} is damaged ({error}): start the run again") from error
     if checksum and checksum != _sum(position, tensors):

@@ -51,13 +51,19 @@ class Ranks:
         """(B, ...) of every rank -> (B W, ...) in the order of the whole batch, the same
         everywhere; gradients flow to own rows only.
         """
-        return rows if self.world == 1 else _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
+        if self.world == 1:
+            return rows
+        gathered: Tensor = _Gather.apply(rows, self)  # type: ignore[no-untyped-call]
+        return gathered
 
     def mean(self, value: Tensor) -> Tensor:
         """Mean over the ranks of a value that is a mean over as many rows on each; gradients are
         this rank's share of it.
         """
-        return value if self.world == 1 else _Mean.apply(value, self)  # type: ignore[no-untyped-call]
+        if self.world == 1:
+            return value
+        mean: Tensor = _Mean.apply(value, self)  # type: ignore[no-untyped-call]
+        return mean
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Every gradient becomes the sum over the ranks, in one call."""

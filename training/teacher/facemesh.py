@@ -81,7 +81,8 @@ def _points(mesh: object, image: U8, room: float) -> NDArray[np.float32]:
     if border:
         around = (border, border, border, border)
         image = np.asarray(cv2.copyMakeBorder(image, *around, cv2.BORDER_REPLICATE), np.uint8)
-    faces = mesh.process(np.ascontiguousarray(image)).multi_face_landmarks  # type: ignore[attr-defined]
+    found = mesh.process(np.ascontiguousarray(image))  # type: ignore[attr-defined]
+    faces = found.multi_face_landmarks
     if not faces:
         return np.full((POINTS, 3), np.nan, np.float32)
     shares = np.array([(p.x, p.y, p.z) for p in faces[0].landmark])

@@ -64,7 +64,8 @@ def train_judge(
     )
     torch.manual_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    judge: Judge = Judge(card).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judge = Judge(card).to(device)
+    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     seen = _learn(judge, database, config, Database.open(photographs) if photographs else None)
     round_to_bfloat16(judge)
     judge.eval()
