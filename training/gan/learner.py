@@ -75,7 +75,7 @@ class CategoricalGan:
             self.optimisers["adam"] = Adam(
                 game, lr=config.learning_rate, betas=config.betas, fused=True
             )
-        if model.reader is not None:
+        if model.reader is not None and config.reads:
             synchronise_norms(model.reader, ranks)
             self.optimisers["reader"] = AdamW(
                 reader, lr=config.reader_rate, weight_decay=config.reader_decay, fused=True

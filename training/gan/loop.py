@@ -80,9 +80,13 @@ def start(
             f"{run} already holds a run: give another --out, or go on with --resume {run}"
         )
     Database.open(data)  # a wrong folder is said before anything is written
+    if not (config.reads or init):
+        raise RunError(
+            f"{config.preset} trains no reading network: give --init a model that has one"
+        )
     if init:
         check(init, config.network)
-        if not config.draws:
+        if not (config.draws and config.reads):
             network = network_begun(config.network, config.image_px, init)
             config = replace(config, network=network)
     plan = Plan(config, data, run, init, photographs)

@@ -123,7 +123,7 @@ def step_losses(
     reader and critic.
     """
     this = _Step(model, config, rng, progress, step)
-    values = {} if model.reader is None else _reading(this, pairs)
+    values = {} if model.reader is None or not config.reads else _reading(this, pairs)
     if not config.draws and model.reader is not None:
         return values
     views = _views(this, pairs)
