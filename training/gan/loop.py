@@ -79,11 +79,11 @@ def start(
         raise RunError(
             f"{run} already holds a run: give another --out, or go on with --resume {run}"
         )
-    Database.open(data)  # a wrong folder is said before anything is written
     if not (config.reads or init):
         raise RunError(
             f"{config.preset} trains no reading network: give --init a model that has one"
         )
+    Database.open(data)  # a wrong folder is said before anything is written
     if init:
         check(init, config.network)
         if not (config.draws and config.reads):
