@@ -58,18 +58,17 @@ class DomainFigures:
 def fit_trust(
     model: AffectModel,
     judges: Judges,
-    databases: Sequence[Database],
+    asked: Sequence[tuple[Database, int]],
     split: str,
-    count: int,
     rng: Generator,
 ) -> dict[TrustName, TrustRequirement]:
-    """The levels that answers earn on every database; none where one lacks the split."""
-    sets = [
-        _confirmed(model, judges, one, split, count, rng)[1]
-        for one in databases
-        if one.count(split)
-    ]
-    return fit_levels(sets, judges.served.card.sha256) if len(sets) == len(databases) else {}
+    """The levels that answers earn on every database, with about so many questions about each; none
+    where one lacks the split.
+    """
+    if not all(database.count(split) for database, _ in asked):
+        return {}
+    sets = [_confirmed(model, judges, one, split, count, rng)[1] for one, count in asked]
+    return fit_levels(sets, judges.served.card.sha256)
 
 
 def measure_domain(

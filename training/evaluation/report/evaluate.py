@@ -336,10 +336,10 @@ def _fit_trust(work: _Evaluation) -> None:
     served, count = _served_judge(work), work.config.explained_images
     if served is None or work.second is None or not count:
         return
-    databases = (work.database, *work.photographs)
+    asked = [(one, count) for one in (work.database, *work.photographs)]
     judges = Judges(served, work.second)
     rng = np.random.default_rng(work.config.seed)
-    levels = fit_trust(work.model, judges, databases, VALIDATION, count, rng)
+    levels = fit_trust(work.model, judges, asked, VALIDATION, rng)
     work.model.replace_card(work.model.card.model_copy(update={"trust_levels": levels}))
 
 

@@ -42,9 +42,8 @@ def _fitted(
     faces: Database, second: Callable[[JudgeCard], Judge]
 ) -> dict[TrustName, TrustRequirement]:
     rng = np.random.default_rng(0)
-    return fit_trust(
-        model(), Judges(_judge(Knowing), _judge(second)), [faces], "validation", 100, rng
-    )
+    judges = Judges(_judge(Knowing), _judge(second))
+    return fit_trust(model(), judges, [(faces, 100)], "validation", rng)
 
 
 def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_none(
