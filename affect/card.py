@@ -151,6 +151,10 @@ class TrustRequirement(_Frozen):
     """
     earned: tuple[EarnedTrust, ...]
     """One for each database; of a level that was not earned, what all answers with a score did."""
+    redrawn: float = Field(default=0.95, ge=0, le=1)
+    """Share of real faces that the generator draws with less error than the worst drawn that were
+    measured: no answer about a face beyond it is `high`.
+    """
     judge: str = ""
     """SHA-256 of the judge that was asked: with another one the level means nothing."""
 

@@ -6,7 +6,8 @@ an answer is called "high" or "medium" stands in the card, fitted so that a seco
 such answers (training/evaluation/explanation/trust_levels.py). Where that was measured and no level
 was earned, an answer is "low" and says so; a card without levels was never measured and calls
 nothing "high". Nor is anything else that was not measured: faces beyond the limits of the card's
-warnings, and changes of what should not matter.
+warnings, faces that the generator draws worse than those that were measured, and changes of what
+should not matter.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from affect.counterfactual.rule import HOLDS
 CHANGED_PERSON, SHIFTED_PERSON = 0.5, 0.8  # identity, cosine
 UNREAL = 0.02  # realism, percentile
 THIN_SUPPORT = 0.02
-POOR_RECONSTRUCTION = 0.95  # percentile
+POOR_RECONSTRUCTION = 0.95  # percentile, where the card has no level and so no limit
 OUTSIDE = 0.35  # share of the change
 SIDE_EFFECTS = 4  # labels changed beside the asked
 # Share of answers that a second judge must confirm, by its lower bound, on each kind of faces.
@@ -61,14 +62,16 @@ def trust(evidence: Evidence, levels: Levels) -> TrustVerdict:
     expression = evidence.family == "expression"
     complete = evidence.scores if expression else {**evidence.scores, "identity": 1.0}
     serious = [text for text, holds in _serious(evidence.valid, complete) if holds]
-    mild = [*evidence.outside, *(text for text, holds in _mild(complete) if holds)]
+    limit = levels["high"].redrawn if "high" in levels else POOR_RECONSTRUCTION
+    mild = [*evidence.outside, *(text for text, holds in _mild(complete, limit) if holds)]
     what = "the person" if expression else "the expression"
     doubts = [*serious, *mild] or [
         f"the question is met, {what} is kept, and slight noise does not undo it"
     ]
     score = 0.0 if serious else trust_score(evidence)
     in_domain = expression and not evidence.outside and _by_the_rule(evidence.scores)
-    level = "low" if serious else _level(score, in_domain, levels) if expression else "medium"
+    may_be_high = in_domain and evidence.scores["reconstruction_percentile"] <= limit
+    level = "low" if serious else _level(score, may_be_high, levels) if expression else "medium"
     worth = _worth(levels) if expression and not serious and evidence.agreement else ()
     clause = _judge_clause(evidence.agreement, evidence.family)
     return TrustVerdict(level, score, in_domain, (*doubts, *worth, clause))
@@ -95,11 +98,11 @@ def outside(limits: WarningLimits, realism: float, pose: Sequence[float]) -> tup
     return tuple(found)
 
 
-def _level(score: float, in_domain: bool, levels: Levels) -> str:
+def _level(score: float, may_be_high: bool, levels: Levels) -> str:
     if not levels:
         return "medium"  # never measured
     high, medium = (levels[name].least if name in levels else None for name in ("high", "medium"))
-    if in_domain and high is not None and score >= high:
+    if may_be_high and high is not None and score >= high:
         return "high"
     least = high if medium is None else medium
     return "medium" if least is not None and score >= least else "low"
@@ -160,9 +163,9 @@ def _serious(valid: bool, s: Mapping[str, float]) -> Sequence[tuple[str, bool]]:
     )
 
 
-def _mild(s: Mapping[str, float]) -> Sequence[tuple[str, bool]]:
+def _mild(s: Mapping[str, float], worst_redrawn: float) -> Sequence[tuple[str, bool]]:
     poor = (
-        "the generator draws this face poorly (error larger than for "
+        "the generator draws this face too poorly for high trust (error larger than for "
         f"{s['reconstruction_percentile']:.0%} of real faces)"
     )
     return (
@@ -174,7 +177,7 @@ def _mild(s: Mapping[str, float]) -> Sequence[tuple[str, bool]]:
             f"slight noise changes the decision (steady in {s['stability']:.0%} of tries)",
             s["stability"] < 1,
         ),
-        (poor, s["reconstruction_percentile"] > POOR_RECONSTRUCTION),
+        (poor, s["reconstruction_percentile"] > worst_redrawn),
         (f"{s['outside']:.0%} of the change lies outside the face", s["outside"] > OUTSIDE),
         (f"{s['sparsity']:.0f} other readings change with it", s["sparsity"] > SIDE_EFFECTS),
         (

@@ -116,6 +116,15 @@ def test_a_shortcut_is_not_trusted_highly(shortcut: dict[str, float]) -> None:
     )
 
 
+def test_a_face_that_is_drawn_worse_than_those_that_were_measured_is_not_trusted_highly() -> None:
+    measured = {**LEVELS, "high": LEVELS["high"].model_copy(update={"redrawn": 0.7})}
+    for percentile, level in ((0.7, "high"), (0.71, "medium")):
+        drawn = replace(EVIDENCE, scores=FINE | {"reconstruction_percentile": percentile})
+        found = trust(drawn, measured)
+        assert found.level == level
+        assert any("too poorly for high trust" in one for one in found.reasons) is (level != "high")
+
+
 def test_a_change_of_what_should_not_matter_was_never_measured() -> None:
     nuisance = replace(EVIDENCE, family="nuisance")
     assert trust(nuisance, LEVELS).level == "medium"
@@ -135,7 +144,7 @@ def test_another_skin_is_not_another_expression() -> None:
         ("identity", 0.7, "high", "0.70"),
         ("realism", 0.0, "low", "0.00"),
         ("stability", 0.5, "high", "50%"),
-        ("reconstruction_percentile", 0.98, "high", "98%"),
+        ("reconstruction_percentile", 0.98, "medium", "98%"),
         ("outside", 0.6, "high", "60%"),
         ("sparsity", 7.0, "high", "7 other"),
         ("support", 0.0, "high", "few real faces"),

@@ -10,7 +10,7 @@ bootstrap over people, since answers about one person are alike. N answers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from training.evaluation.core.predictions import Floats, batches
 from training.evaluation.explanation.questions import AnsweredQuestions
 
 RISK = 0.05  # that a share is in truth below its bound
+REDRAWN = 0.95  # share of the measured answers whose faces are drawn well enough for "high"
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,16 @@ class Confirmations:
     in_domain: NDArray[np.bool_]  # (N,) else never "high"
     confirmed: NDArray[np.bool_]  # (N,) by the second judge
     identity: NDArray[np.generic]  # (N,) who it is
+    redrawn: Floats  # (N,) share of real faces that the generator draws with less error
 
     def of(self, level: TrustName, least: float) -> NDArray[np.bool_]:
         """(N,) the answers of that level or a higher one, if it began at this score."""
         enough = (self.score > 0) & (self.score >= least)
         return enough & self.in_domain if level == "high" else enough
+
+    def drawn_within(self, limit: float) -> "Confirmations":
+        """The same, where what is drawn worse lies outside the domain."""
+        return replace(self, in_domain=self.in_domain & (self.redrawn <= limit))
 
 
 def confirm(
@@ -67,6 +73,7 @@ def confirm(
         np.array([one.scores["in_domain"] == 1 for one in answers]),
         np.array(seen),
         answered.faces.identity,
+        np.array([one.scores["reconstruction_percentile"] for one in answers]),
     )
 
 
@@ -74,14 +81,23 @@ def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName
     """Every level with the score that earns it on every one of the sets, or without one; none where
     nothing was measured. `judge` is the SHA-256 of the one that was asked.
     """
-    levels = dict[TrustName, TrustRequirement]()
+    levels, limit = dict[TrustName, TrustRequirement](), worst_redrawn(sets)
+    sets = [one.drawn_within(limit) for one in sets]
     for name, wanted in WANTED.items() if sets else ():
         scores = [least_score(one, name, wanted) for one in sets]
         reached = [one for one in scores if one is not None]
         least = round(max(reached), 4) if len(reached) == len(sets) else None
         shares = tuple(earned(one, name, least or 0.0) for one in sets)
-        levels[name] = TrustRequirement(least=least, earned=shares, judge=judge)
+        levels[name] = TrustRequirement(least=least, earned=shares, redrawn=limit, judge=judge)
     return levels
+
+
+def worst_redrawn(sets: Sequence[Confirmations]) -> float:
+    """Up to which error, as a share of real faces, answers in the domain were measured: all but the
+    last REDRAWN of those about that kind of faces which is drawn worse.
+    """
+    chosen = (one.redrawn[one.of("high", 0.0)] for one in sets)
+    return max((round(float(np.quantile(x, REDRAWN)), 4) for x in chosen if len(x)), default=1.0)
 
 
 def least_score(found: Confirmations, level: TrustName, wanted: float) -> float | None:

@@ -1,5 +1,7 @@
 """A level of trust begins where a second judge confirms it often enough, and nowhere else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -11,6 +13,7 @@ from training.evaluation.explanation.trust_levels import (
     fit_levels,
     least_score,
     lower_bound,
+    worst_redrawn,
 )
 
 
@@ -20,7 +23,12 @@ def _answers(count: int = 400, *, seed: int = 0, right_from: float = 0.5) -> Con
     score = rng.uniform(0.01, 1, count).round(3)
     confirmed = rng.random(count) < np.where(score >= right_from, 0.97, 0.33)
     return Confirmations(
-        "faces", score, np.ones(count, np.bool_), confirmed, np.arange(count).astype(str)
+        "faces",
+        score,
+        np.ones(count, np.bool_),
+        confirmed,
+        np.arange(count).astype(str),
+        np.full(count, 0.5),
     )
 
 
@@ -45,6 +53,7 @@ def test_a_level_that_one_kind_of_faces_does_not_earn_has_no_score_but_its_figur
         np.ones(100, np.bool_),
         np.arange(100) % 2 == 0,
         np.arange(100),
+        np.full(100, 0.5),
     )
     levels = fit_levels([_answers(), hopeless])
     assert [one.least for one in levels.values()] == [None, None]
@@ -55,9 +64,7 @@ def test_a_level_that_one_kind_of_faces_does_not_earn_has_no_score_but_its_figur
 def test_what_was_not_measured_has_no_levels_and_what_scores_nothing_no_figures() -> None:
     assert fit_levels([]) == {}
     blind = _answers()
-    nothing = Confirmations(
-        "faces", 0 * blind.score, blind.in_domain, blind.confirmed, blind.identity
-    )
+    nothing = replace(blind, score=0 * blind.score)
     (found,) = fit_levels([nothing])["high"].earned
     assert (found.answers, found.low, found.high) == (0, 0.0, 1.0)
 
@@ -69,20 +76,25 @@ def test_the_stricter_of_two_kinds_of_faces_sets_the_level() -> None:
 
 
 def test_few_answers_earn_nothing_however_good_they_are() -> None:
-    few = Confirmations(
-        "faces", np.full(20, 0.9), np.ones(20, np.bool_), np.ones(20, np.bool_), np.arange(20)
-    )
+    few = replace(_answers(20), score=np.full(20, 0.9), confirmed=np.ones(20, np.bool_))
     assert least_score(few, "high", 0.9) is None
 
 
 def test_what_lies_outside_the_domain_is_not_counted_for_high() -> None:
     found = _answers()
-    outside = Confirmations(
-        "faces", found.score, found.score < 0.2, found.confirmed, found.identity
-    )
+    outside = replace(found, in_domain=found.score < 0.2)
     levels = fit_levels([outside])
     assert levels["high"].least is None and levels["medium"].least is not None
     assert earned(outside, "high", 0.1).answers < earned(outside, "medium", 0.1).answers
+
+
+def test_faces_drawn_worse_than_nearly_all_that_were_measured_are_not_counted_for_high() -> None:
+    found = replace(_answers(100), redrawn=np.linspace(0, 1, 100))
+    better = replace(found, redrawn=0.5 * found.redrawn)
+    for sets, limit in (([found], 0.95), ([better], 0.475), ([found, better], 0.95)):
+        assert worst_redrawn(sets) == pytest.approx(limit, abs=1e-3)
+    (counted,) = fit_levels([replace(found, score=np.ones(100))])["high"].earned
+    assert counted.answers == 95
 
 
 @pytest.mark.parametrize(("right", "count"), [(83, 86), (40, 40), (1, 30)])
