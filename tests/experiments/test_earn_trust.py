@@ -51,9 +51,11 @@ def test_levels_are_fitted_measured_and_written_only_when_asked(
     shutil.copytree(run() / MODEL_FOLDER, weights)
     shutil.copytree(judges / "1", weights / JUDGE_FOLDER)
     before = ModelCard.load(weights)
-    main(_arguments(weights, judges, photographs))
+    given = _arguments(weights, judges, photographs)
+    main([*given, "--answers", "0"])
     assert ModelCard.load(weights) == before and "cartoons, test: " in capsys.readouterr().out
-    main([*_arguments(weights, judges, photographs), "--write"])
+    main([*given, "--tested", "0", "--write"])
+    assert "cartoons, test: " not in capsys.readouterr().out
     levels, served = ModelCard.load(weights).trust_levels, Judge.load(judges / "1").card.sha256
     assert {one.judge for one in levels.values()} == {served} and set(levels) == {"high", "medium"}
     assert [one.on for one in levels["high"].earned] == ["cartoons, validation"] * 2
