@@ -2,11 +2,12 @@
 
 The same in training and serving.
 
-OpenCV's cascade draws rough boxes; a small network (affect/data/landmarks.onnx, trained on renders
-and photographs) refines each into five points with a confidence, and says whether eyes or mouth are
-hidden or the face is drawn. "Eyes" are pupils throughout. Who wants the largest face alone searches
-large faces first, since a search costs the inverse square of the least face it looks for, and of a
-photograph that is much larger than a crop needs decodes a fraction.
+OpenCV's cascade draws rough boxes, and MediaPipe's BlazeFace where none of them is a firm face; a
+small network (affect/data/landmarks.onnx, trained on renders and photographs) refines each into
+five points with a confidence, and says whether eyes or mouth are hidden or the face is drawn.
+"Eyes" are pupils throughout. Who wants the largest face alone searches large faces first, since a
+search costs the inverse square of the least face it looks for, and of a photograph that is much
+larger than a crop needs decodes a fraction.
 """
 
 import math
@@ -21,6 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from affect.blazeface import default_blazeface
 from affect.cascade import NEIGHBOURS, HeadCascade, HeadSearch, Square
 from affect.images import LONGEST_PX, DecodedImage, Header, ImageError, decode_header, reduction_of
 
@@ -50,7 +52,7 @@ OVERLAP = 1.25  # of the sizes that two searches look for: hits of a face differ
 LARGE_FACE_PX, LARGE_FACE_CROPS = 64, 5
 ALIGNED_CROPS = 4  # the same of a picture that is a crop already
 LEAST_CONFIDENCE = 0.7
-PROFILE_CONFIDENCE = 0.9  # what a head needs that only the cascade of profiles found
+TURNED_CONFIDENCE = 0.9  # what a head needs that no cascade found
 SURE = 0.999  # what a face needs that no finder found: round things that fill a picture reach 0.99
 FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its shorter side
 FIRM = 0.99  # upright faces hardly ever have less
@@ -240,7 +242,7 @@ class FaceFinder:
             faces, search = faces + self._refined(image, boxes), None
             if scale == 1.0 or (faces and not thorough):
                 break
-        for otherwise in (self._profiles, self._tilted):
+        for otherwise in (self._turned, self._tilted):
             if any(face.firm for face in faces):
                 break
             more = otherwise(image)
@@ -284,26 +286,12 @@ class FaceFinder:
         boxes = [box_of_points(face.points) for face in before]
         return _ordered(self._refined(image, boxes, FIRM))
 
-    def _profiles(self, image: U8) -> list[Face]:
-        """Heads turned far to a side; the cascade knows one of them, so the picture is mirrored."""
+    def _turned(self, image: U8) -> list[Face]:
+        """Heads that the cascades do not know, most of them turned far to a side."""
         if self.yunet is not None:
             return []
-        small, scale = _shrunk(image, SEARCHES_PX[0])
-        even = np.asarray(cv2.equalizeHist(_grey(small)), np.uint8)
-        boxes: list[Box] = []
-        for mirrored in (False, True):
-            self._local.checkpoint()
-            found = self._cascade("profileface").detectMultiScale(
-                np.ascontiguousarray(even[:, ::-1]) if mirrored else even,
-                1.1,
-                NEIGHBOURS,
-                minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
-            )
-            for x, y, side, _ in found:
-                box = _box(Square(int(x), int(y), int(side)))
-                middle = even.shape[1] - box.x if mirrored else box.x
-                boxes.append(replace(box, x=middle).scaled(1 / scale))
-        return self._refined(image, boxes, PROFILE_CONFIDENCE)
+        boxes = [_box(square) for square in default_blazeface().boxes(image)]
+        return self._refined(image, boxes, TURNED_CONFIDENCE)
 
     def _tilted(self, image: U8) -> list[Face]:
         """Heads that lean to a side: the cascade knows upright ones only, so the picture is

@@ -132,6 +132,18 @@ def test_a_head_turned_far_aside_is_found_whole_or_not_at_all(finder: FaceFinder
         )
 
 
+def test_heads_turned_by_seventy_degrees_are_found(finder: FaceFinder) -> None:
+    found = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        scene = replace(draw_scene(rng), yaw=1.22 * (-1) ** seed, placement=(0.0, 0.0, 0.7))
+        head = render_face(draw_person(rng), scene, NEUTRAL_STATE, size_px=240, framing=LOOSE)
+        middle = box_of_points(head.points)
+        faces = [box_of_points(face.points) for face in finder.largest(head.image)]
+        found += any(np.hypot(f.x - middle.x, f.y - middle.y) < 0.3 * middle.side for f in faces)
+    assert found >= 5
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (8, 60_000), (60_000, 8), (1000, 9)])
 def test_a_picture_of_any_shape_is_searched(finder: FaceFinder, shape: tuple[int, int]) -> None:
     assert finder.find(np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)) == []
