@@ -117,6 +117,12 @@ def judge(
     help="database of photographs, pseudo-labelled or annotated: measured apart from the data, and "
     "people at rest in it hold the thresholds; may be given again",
 )
+@click.option(
+    "--nuisance-people",
+    type=click.IntRange(min=2),
+    help="rendered faces, in two versions of each thing that should not matter, from which weights "
+    "learn what that is; fewer are quicker and cruder  [default: 96]",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="torch threads"
@@ -131,6 +137,7 @@ def evaluate(
     calibrate: bool | None,
     explanations: int,
     images: int | None,
+    nuisance_people: int | None,
     seed: int,
     threads: int,
 ) -> None:
@@ -157,7 +164,11 @@ def evaluate(
         run,
         data,
         judge_folder,
-        replace(config, most_images=images or config.most_images),
+        replace(
+            config,
+            most_images=images or config.most_images,
+            nuisance_people=nuisance_people or config.nuisance_people,
+        ),
         photographs=photographs,
         second_judge=second_judge,
     )

@@ -40,6 +40,7 @@ QUICK = EvaluationConfig(
     explained_images=12,
     nuisance_people=2,
 )
+FEW = ("--images", "64", "--nuisance-people", "2")  # the same for the command
 
 
 def untrained_run(folder: Path, database_folder: Path, labels: str = "both") -> Path:
@@ -172,9 +173,7 @@ def test_a_run_on_one_kind_of_label_without_a_judge_says_so(
     labels: str, missing: str, tmp_path: Path, drawn_database: Path
 ) -> None:
     untrained_run(tmp_path, drawn_database, labels)
-    answer = CliRunner().invoke(
-        command, [str(tmp_path), "--data", str(drawn_database), "--images", "64"]
-    )
+    answer = CliRunner().invoke(command, [str(tmp_path), "--data", str(drawn_database), *FEW])
     assert answer.exit_code == 0, answer.output
     assert "give --judge" in answer.output
     text = (tmp_path / "report.html").read_text()
@@ -209,7 +208,7 @@ def test_photographs_are_measured_apart_and_hold_the_thresholds(
 ) -> None:
     untrained_run(tmp_path, drawn_database)
     given = ["--data", str(drawn_database), "--photographs", str(photograph_database)]
-    answer = CliRunner().invoke(command, [str(tmp_path), *given, "--images", "64"])
+    answer = CliRunner().invoke(command, [str(tmp_path), *given, *FEW])
     assert answer.exit_code == 0, answer.output
     (section,) = json.loads((tmp_path / "report.json").read_text())["photographs"]
     assert section["data"] == "people" and section["rest"]["faces"] > 0
@@ -290,7 +289,7 @@ def test_other_data_than_the_runs_own_leave_its_card_alone(
     named = DataCard.load(elsewhere).model_copy(update={"name": "elsewhere"})
     named.save(elsewhere)
     before = (run / "model" / "card.json").read_bytes()
-    answer = CliRunner().invoke(command, [str(run), "--data", str(elsewhere), "--images", "64"])
+    answer = CliRunner().invoke(command, [str(run), "--data", str(elsewhere), *FEW])
     assert answer.exit_code == 0, answer.output
     assert "left as they are" in answer.output
     assert (run / "model" / "card.json").read_bytes() == before
