@@ -107,7 +107,8 @@ def test_the_shipped_weights_load_and_are_calibrated() -> None:
 
 
 def test_every_test_that_starts_a_process_is_repeated_by_make_repeat() -> None:
-    starts = re.compile(r"Popen\(|TorchServeProcess\(|redis_server:|support\.programs|: Visit\b")
+    support = r"support\.(programs|\w*gateway_process)"
+    starts = re.compile(rf"Popen\(|TorchServeProcess\(|redis_server:|{support}|: Visit\b")
     files = {path: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     unmarked = [
         str(path.relative_to(ROOT))

@@ -125,7 +125,8 @@ from pathlib import Path
 from service.backend.torchserve_process import TorchServeProcess
 
 async def main():
-    async with TorchServeProcess(Path(sys.argv[1]), start_seconds=240) as server:
+    models = Path(sys.argv[1])
+    async with TorchServeProcess(models, start_seconds=240, operations=["predict"]) as server:
         print("ready", flush=True)
 
 asyncio.run(main())

@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 import pytest_asyncio
 
-from affect.archive import OPERATIONS, archive_of
+from affect.archive import OPERATIONS, Operation, archive_of
 from service.backend.child_process import NICENESS
 from service.backend.torchserve_config import TorchServeError
 from service.backend.torchserve_management import connect, has_ready_worker
@@ -27,12 +27,14 @@ from pathlib import Path
 from service.backend.torchserve_process import TorchServeProcess
 
 async def main():
-    async with TorchServeProcess(Path(sys.argv[1]), start_seconds=240) as server:
+    models = Path(sys.argv[1])
+    async with TorchServeProcess(models, start_seconds=240, operations=["predict"]) as server:
         print(server.folder, flush=True)
         await asyncio.Event().wait()
 
 asyncio.run(main())
 """
+ALONE: Sequence[Operation] = ("predict",)  # enough where a whole server is not asked for
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 
 
@@ -130,11 +132,12 @@ async def test_a_dead_front_end_is_replaced(server: TorchServeProcess) -> None:
 
 
 async def test_no_process_and_no_file_is_left_after_leaving(models: Path) -> None:
-    async with TorchServeProcess(models, start_seconds=LIMIT_SECONDS) as server:
+    alone = TorchServeProcess(models, start_seconds=LIMIT_SECONDS, operations=ALONE)
+    async with alone as server:
         process = front_end(server.folder)
         assert process is not None
         family = [process, *process.children(recursive=True)]
-        assert len(family) > len(OPERATIONS)
+        assert len(family) > len(ALONE)
     assert not running(family)
     assert not server.folder.exists()
 
@@ -187,7 +190,7 @@ async def test_a_model_that_does_not_load_is_shown_with_its_traceback(
     altered_archive(
         archive_of(folder, "explain"), "weights.safetensors", lambda old: old[:-4] + b"\1\1\1\1"
     )
-    server = TorchServeProcess(folder, start_seconds=LIMIT_SECONDS)
+    server = TorchServeProcess(folder, start_seconds=LIMIT_SECONDS, operations=("explain",))
     with pytest.raises(TorchServeError) as raised:
         await server.__aenter__()
     reason, traceback = str(raised.value).split("\n", 1)

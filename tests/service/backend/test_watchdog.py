@@ -6,7 +6,7 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from tests.support.archives import altered_archive, copied
 from tests.support.waiting import LIMIT_SECONDS
 
 IDLE_SECONDS = 1.5  # of the watchdog here, so that a test need not wait for five
+WATCHED: Sequence[Operation] = ("predict", "explain")  # two workers start sooner than three
 pytestmark = [pytest.mark.processes, pytest.mark.asyncio(loop_scope="module")]
 JOB, BIG = (PredictRequest(np.zeros((n, 32, 32, 3), dtype=np.uint8)) for n in (2, 1024))
 
@@ -83,8 +84,10 @@ async def running(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Asy
     folder = copied(models, tmp_path_factory.mktemp("hanging"))
     hanging(folder, folder / "hang")
     async with (
-        TorchServeProcess(folder, start_seconds=LIMIT_SECONDS) as server,
-        TorchServeBackend.from_folder(folder, server.inference, server.management) as backend,
+        TorchServeProcess(folder, start_seconds=LIMIT_SECONDS, operations=WATCHED) as server,
+        TorchServeBackend.from_folder(
+            folder, server.inference, server.management, WATCHED
+        ) as backend,
     ):
         backend.restart_seconds = LIMIT_SECONDS  # a busy machine restarts it in its own time
         live = Live(server, backend, folder / "hang")

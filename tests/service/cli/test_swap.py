@@ -23,7 +23,8 @@ HEADERS = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def server(models: Path) -> Iterator[tuple[Program, str]]:
-    with serving("--models", models) as (program, url):
+    only = {"AFFECTGAN_OPERATIONS": "predict"}  # what the clients ask
+    with serving("--models", models, environment=only) as (program, url):
         yield program, url
 
 

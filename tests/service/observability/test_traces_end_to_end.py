@@ -1,5 +1,5 @@
 """The spans of one request, of the gateway and of its worker, reach an OTLP server over HTTP, and
-are one trace there.
+are one trace there, which says nothing of the picture.
 """
 
 import json
@@ -13,12 +13,16 @@ from tests.support.gateway_process import fetch, serving
 from tests.support.http_servers import Answer, answering
 from tests.support.pictures import CROPS, FACE, encoded, packed
 
+pytestmark = pytest.mark.processes
+
 BODY = json.dumps({"images": packed(encoded(FACE)), "options": CROPS}).encode()
 CALLER, TRACE = "00f067aa0ba902b7", "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.mark.parametrize("runtime", ["process", "torchserve"])
-def test_the_spans_of_a_request_are_one_trace_in_the_backend(models: Path, runtime: str) -> None:
+def test_a_collector_gets_one_trace_from_the_caller_to_the_worker_and_nothing_of_the_picture(
+    models: Path, runtime: str
+) -> None:
     spans: list[Span] = []
 
     def take(path: str, content: bytes) -> Answer:
@@ -28,13 +32,20 @@ def test_the_spans_of_a_request_are_one_trace_in_the_backend(models: Path, runti
         return 200, {}, b""
 
     with answering(take) as backend:
-        environment = {"AFFECTGAN_TRACES_URL": f"{backend}/v1/traces"}
-        environment["AFFECTGAN_DRAIN_SECONDS"] = "0"
+        environment = {
+            "AFFECTGAN_TRACES_URL": f"{backend}/v1/traces",
+            "AFFECTGAN_OPERATIONS": "predict",
+        }
         options = ("--models", models, "--runtime", runtime)
         with serving(*options, environment=environment) as (_, url):
             fetch(f"{url}/v1/predict", BODY, traceparent=f"00-{TRACE}-{CALLER}-01")
     named = {span.name: span for span in spans if span.trace_id.hex() == TRACE}
+    assert set(named) == {"POST /v1/predict", "predict job", "handle"}
     request, job, work = (named[name] for name in ("POST /v1/predict", "predict job", "handle"))
     assert request.parent_span_id.hex() == CALLER
     assert job.parent_span_id == request.span_id and work.parent_span_id == job.span_id
-    assert request.start_time_unix_nano <= work.start_time_unix_nano < work.end_time_unix_nano
+    assert request.start_time_unix_nano <= job.start_time_unix_nano
+    assert job.start_time_unix_nano < work.start_time_unix_nano < work.end_time_unix_nano
+    exported = "".join(str(span) for span in spans)
+    for secret in ("AU12", "valence", packed(encoded(FACE))[0]["content"][:40]):
+        assert secret not in exported
