@@ -53,10 +53,12 @@ vendor:
 		directives/live.js directives/repeat.js $(CURDIR)/service/page/vendor/lit-html/
 	git diff --exit-code --stat service/page/vendor
 
-# Three processes, also on two cores: many tests wait for a process of their own.
+# Three processes, also on two cores: many tests wait for a process of their own. Files are handed
+# out in the order of tests/conftest.py.
 TEST_PROCESSES ?= 3
+TEST_ORDER := --dist loadfile --no-loadscope-reorder
 test: lint
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TEST_ORDER)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -70,7 +72,7 @@ TIMES ?= 20
 FILES ?= $$(grep -rl 'mark\.processes' tests --include='test_*.py')
 repeat: setup
 	for time in $$(seq $(TIMES)); do echo "$$time of $(TIMES)"; \
-		$(BIN)/python -m pytest -x -n $(TEST_PROCESSES) --dist loadfile $(FILES) || exit 1; \
+		$(BIN)/python -m pytest -x -n $(TEST_PROCESSES) $(TEST_ORDER) $(FILES) || exit 1; \
 	done
 
 # The image, built on a base of Debian's packages unless AFFECTGAN_TEST_BASE names another, and run
