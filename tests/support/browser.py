@@ -11,6 +11,8 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from tests.support.waiting import LIMIT_SECONDS
+
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -18,7 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "service" / "page" / "examples"
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 320, "height": 640}
 OF_THE_PAGE = ("data:", "blob:")
-TIMEOUT_MS = 120_000  # for what must happen; tests wait for states, never for a time
+TIMEOUT_MS = 1000 * LIMIT_SECONDS  # for what must happen; tests wait for states, never for a time
 
 
 @dataclass

@@ -34,6 +34,7 @@ from service.cli.server import gateway_config, listen
 from service.inference.routing import NO_ROUTING, Routing
 from service.settings import Settings
 from tests.support.tiny import tiny_card, tiny_model
+from tests.support.waiting import LIMIT_SECONDS
 
 T = TypeVar("T")
 # A W3C traceparent, as a client sends it.
@@ -142,7 +143,7 @@ class Gateway:
 
     def _send(self, request: urllib.request.Request) -> Reply:
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=LIMIT_SECONDS) as answer:
                 return Reply(answer.status, answer.headers, answer.read())
         except urllib.error.HTTPError as error:
             return Reply(error.code, error.headers, error.read())
