@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient", "Client", "Reader", "verify"]
 
-# Imported when they are asked for: `import affect` stays free of torch and of the network.
+# Imported on first use: `import affect` loads neither torch nor the HTTP client.
 _HOMES = {
     "Reader": "affect.local",
     "Client": "affect.client",

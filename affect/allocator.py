@@ -1,4 +1,4 @@
-"""What glibc's allocator does with memory that was freed."""
+"""Settings of glibc's allocator for memory that was freed."""
 
 import ctypes
 import sys
@@ -12,8 +12,8 @@ def keep_freed_memory() -> None:
     """Let this process keep freed memory for the next picture, up to KEPT_BYTES an arena.
 
     By default glibc maps a block for every larger array and unmaps it after use; the kernel then
-    zeroes the same pages again and again, which took half the time of decoding a photograph. For
-    processes that serve; elsewhere than with glibc nothing happens.
+    zeroes the same pages again and again, which took half the time of decoding a photograph. Meant
+    for serving processes; without glibc this does nothing.
     """
     if sys.platform != "linux":
         return

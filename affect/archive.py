@@ -38,10 +38,10 @@ def digest_of(models: Path) -> str:
     """SHA-256 over the three archives of a folder, hexadecimal: the same code, weights and settings
     give the same answers.
     """
-    whole = sha256()
+    digest = sha256()
     for operation in OPERATIONS:
-        whole.update(bytes.fromhex(sha256_of(archive_of(models, operation))))
-    return whole.hexdigest()
+        digest.update(bytes.fromhex(sha256_of(archive_of(models, operation))))
+    return digest.hexdigest()
 
 
 class HandlerSettings(BaseModel):

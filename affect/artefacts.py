@@ -7,7 +7,7 @@ digest.
                                                has anyway
 
 What comes from elsewhere is code that will run here. So a reference without a digest is refused,
-and a file that is not what the manifest says never gets where it would be served from. The writer
+and a file that does not match the manifest is never put where it would be served from. The writer
 and the reader are here.
 """
 
@@ -53,8 +53,8 @@ class Reference:
         """Raises ArtefactError."""
         match = _REFERENCE.fullmatch(text)
         if match is None or match["scheme"] not in SCHEMES:
-            known = ", ".join(f"{scheme}://" for scheme in SCHEMES[:5])
-            raise ArtefactError(f"{text!r} is no reference; begin with one of {known}")
+            schemes = ", ".join(f"{scheme}://" for scheme in SCHEMES[:5])
+            raise ArtefactError(f"{text!r} is no reference; begin with one of {schemes}")
         if match["digest"] and not _DIGEST.fullmatch(match["digest"]):
             raise ArtefactError(f"the digest of {text!r} is not 64 hexadecimal digits")
         return cls(match["scheme"], match["place"].rstrip("/"), match["digest"])
@@ -131,7 +131,7 @@ def _files(models: Path) -> Iterator[Path]:
 
 @contextmanager
 def _unfinished(folder: Path) -> Iterator[Path]:
-    """A folder that takes its name only when everything in it is whole."""
+    """A temporary folder that gets its final name only when everything in it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
     try:
@@ -166,10 +166,10 @@ def _fetch_into(folder: Path, reference: Reference) -> None:
         ) from error
 
 
-def _check(what: str, digest: str, expected: str | None) -> None:
+def _check(name: str, digest: str, expected: str | None) -> None:
     if digest != expected:
         raise ArtefactError(
-            f"{what} is not what was pushed: its SHA-256 is {digest}, not {expected}; nothing of "
+            f"{name} is not what was pushed: its SHA-256 is {digest}, not {expected}; nothing of "
             "it is used"
         )
 
@@ -209,8 +209,8 @@ class _Registry:
 
     def __init__(self, reference: Reference) -> None:
         self._client = _oras(reference)
-        named, _, _ = reference.place.partition("@")
-        repository = re.sub(r":[^:/]+$", "", named)
+        name, _, _ = reference.place.partition("@")
+        repository = re.sub(r":[^:/]+$", "", name)
         digest = f"@sha256:{reference.digest}"
         self._container = self._client.get_container(repository + digest)
         self._layers: dict[str, str] = {}
@@ -218,9 +218,9 @@ class _Registry:
     def manifest(self) -> bytes:
         address = f"{self._client.prefix}://{self._container.manifest_url()}"
         accepted = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
-        # Without its retries, which take two minutes to say that nobody is there.
-        once = type(self._client).do_request.__wrapped__
-        response = once(self._client, address, "GET", headers=accepted)
+        # Without its retries, which take two minutes to report that no server listens.
+        request_once = type(self._client).do_request.__wrapped__
+        response = request_once(self._client, address, "GET", headers=accepted)
         response.raise_for_status()
         content: bytes = response.content
         return content
@@ -253,7 +253,7 @@ def _oras(reference: Reference) -> Any:
 
 
 def _challenge(address: str) -> str:
-    """How a registry wants to be told who comes; nothing where nobody is."""
+    """The authentication that a registry asks for; empty where no registry answers."""
     import requests
 
     try:
@@ -280,7 +280,7 @@ def _push_files(files: Mapping[str, Path], reference: Reference) -> Reference:
         return pinned
     for name, content in contents.items():
         store.upload(name, content)
-    store.upload(MANIFEST_FILE, manifest)  # last: until then nobody takes it for a model
+    store.upload(MANIFEST_FILE, manifest)  # last: an incomplete upload is not taken for a model
     return pinned
 
 

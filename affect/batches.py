@@ -25,10 +25,10 @@ def passes(rows: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """
     start = 0
     while start < rows:
-        left = rows - start
-        size = min((size for size in sizes if size >= left), default=sizes[-1])
-        if size - left > PADDING * size:
-            size = max((smaller for smaller in sizes if smaller <= left), default=size)
+        remaining = rows - start
+        size = min((size for size in sizes if size >= remaining), default=sizes[-1])
+        if size - remaining > PADDING * size:
+            size = max((smaller for smaller in sizes if smaller <= remaining), default=size)
         stop = min(start + size, rows)
         yield start, stop, size
         start = stop
@@ -44,7 +44,7 @@ def pad(rows: Tensor, size: int) -> Tensor:
 
 
 def numpy_rows(prediction: Prediction, rows: int) -> Predictions:
-    """The first rows of a prediction as the wire carries it."""
+    """The first rows of a prediction as the protocol carries them."""
     names = ("intensity", "probability", "va", "realism", "expression", "pose", "sides")
     parts = {
         name: getattr(prediction, name)[:rows].detach().float().cpu().numpy() for name in names
@@ -69,23 +69,26 @@ def predict(model: AffectModel, crops: U8, sizes: Sequence[int]) -> Predictions:
 def generate(
     model: AffectModel, labels: F32, seeds: I64, references: U8, reference_of: I32
 ) -> tuple[U8, F32, Predictions]:
-    """Draw N faces; returns (images (N, S, S, 3), complete wishes (N, K + 2), what the predictor
-    reads off the images).
+    """Draw N faces; returns (images (N, S, S, 3), complete target labels (N, K + 2), what the
+    predictor reads off the images).
 
     Every row is its own forward pass: the last bits of a convolution depend on the size of its
-    batch, and the same seed must give the same bytes whoever else is being served.
+    batch, and the same seed must give the same bytes whatever else is in the batch.
     """
     device = model.platt.device
-    asked, people = torch.from_numpy(labels).to(device), torch.from_numpy(references).to(device)
+    wanted_labels, reference_images = (
+        torch.from_numpy(labels).to(device),
+        torch.from_numpy(references).to(device),
+    )
     images, requested, measured = [], [], []
     for row, seed in enumerate(seeds.tolist()):
         source = int(reference_of[row])
         draw = _keep if source >= 0 else _draw
         x, y = draw(
             model,
-            asked[row : row + 1],
+            wanted_labels[row : row + 1],
             torch.Generator().manual_seed(seed),
-            people[source : source + 1],
+            reference_images[source : source + 1],
         )
         image = model.to_images(x)  # (1, S, S, 3)
         images.append(image.cpu().numpy())
@@ -98,30 +101,30 @@ def generate(
 def identities(model: AffectModel, crops: U8, sizes: Sequence[int]) -> F32:
     """(N, E) of length 1: crops (N, S, S, 3) of one person lie near each other."""
     images = torch.from_numpy(crops).to(model.platt.device)
-    found = [
+    embeddings = [
         model.identify(model.to_pixels(pad(images[start:stop], size)))[: stop - start]
         for start, stop, size in passes(len(crops), sizes)
     ]
-    people: F32 = torch.cat(found).float().cpu().numpy()
-    return people
+    rows: F32 = torch.cat(embeddings).float().cpu().numpy()
+    return rows
 
 
 Draw = Callable[[AffectModel, Tensor, torch.Generator, Tensor], tuple[Tensor, Tensor]]
 
 
 def _draw(
-    model: AffectModel, asked: Tensor, generator: torch.Generator, _: Tensor
+    model: AffectModel, labels: Tensor, generator: torch.Generator, _: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A new person in the asked state (1, K + 2)."""
-    y = model.mask(model.sample_labels(asked, generator))
+    """A new person in the state of `labels` (1, K + 2)."""
+    y = model.mask(model.sample_labels(labels, generator))
     return model.generate(model.sample_latents(1, generator), y), y
 
 
 def _keep(
-    model: AffectModel, asked: Tensor, generator: torch.Generator, person: Tensor
+    model: AffectModel, labels: Tensor, generator: torch.Generator, reference: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The person of a crop (1, S, S, 3) moved to the asked state (1, K + 2)."""
-    x = model.to_pixels(person)
+    """The person of a crop `reference` (1, S, S, 3) moved to the state of `labels` (1, K + 2)."""
+    x = model.to_pixels(reference)
     output = model.read(x)
-    y = model.mask(model.target_labels(output.labels, asked, generator))
+    y = model.mask(model.target_labels(output.labels, labels, generator))
     return model.edit(x, y, output=output), y

@@ -20,7 +20,7 @@ WINDOW_PX = 20  # of OpenCV's cascades of heads
 STEP = 1.1  # from a level of the pyramid to the next
 EVERY_PLACE = 2.0  # from this factor on the cascade tries every place of a level, else every second
 NEIGHBOURS, SIMILAR = 3, 0.2  # hits that make a box, and how much they differ (as OpenCV has it)
-SUSPECTED = 2  # hits at every second level that are worth a look at the others
+SUSPECTED = 2  # hits at every second level from which the levels between are searched too
 # Of 1583 hits of heads in photographs 99 % are .66 to 1.44 times as large as the box of them, and
 # their middles no farther from its than .14 of its side. Boxes of some hits are larger.
 SMALLER, LARGER, AROUND = 0.4, 1.7, 0.2
@@ -52,34 +52,34 @@ class HeadCascade:
 
     def hits(self, grey: U8, step: float, least_px: int, most_px: int) -> set[Square]:
         """Windows with sides in [least_px, most_px] of a pyramid of that step."""
-        found = self._whole.detectMultiScale(
+        boxes = self._whole.detectMultiScale(
             grey, step, 0, minSize=(least_px, least_px), maxSize=(most_px, most_px)
         )
         # OpenCV cuts off what a rounded square has beyond the picture.
-        return {Square(int(x), int(y), int(max(w, h))) for x, y, w, h in found}
+        return {Square(int(x), int(y), int(max(w, h))) for x, y, w, h in boxes}
 
     def hits_near(self, grey: U8, box: Square, level: PyramidLevel) -> set[Square]:
         """Windows of one level in the middle of the box."""
         factor, (height, width) = level.factor, grey.shape
         size = round(width / factor), round(height / factor)
         small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR_EXACT))
-        inset, around = (box.side - level.side) / 2, AROUND * box.side
-        left, top = (max(0, int((at + inset - around) / factor) // 2 * 2) for at in box[:2])
-        right, end = (int((at + inset + around) / factor) + WINDOW_PX + 1 for at in box[:2])
+        inset, margin = (box.side - level.side) / 2, AROUND * box.side
+        left, top = (max(0, int((edge + inset - margin) / factor) // 2 * 2) for edge in box[:2])
+        right, end = (int((edge + inset + margin) / factor) + WINDOW_PX + 1 for edge in box[:2])
         part = small[top:end, left:right]
         if min(part.shape) < WINDOW_PX:
             return set()
         # Twice as large it is searched at the factor 2, and so at every place.
         times = 2 if factor >= EVERY_PLACE else 1
         side = WINDOW_PX * times
-        found = self._near.detectMultiScale(
+        boxes = self._near.detectMultiScale(
             part.repeat(times, 0).repeat(times, 1),
             EVERY_PLACE,
             0,
             minSize=(side, side),
             maxSize=(side, side),
         )
-        places = ((x // times + left, y // times + top) for x, y, _, _ in found)
+        places = ((x // times + left, y // times + top) for x, y, _, _ in boxes)
         return {Square(round(x * factor), round(y * factor), level.side) for x, y in places}
 
 

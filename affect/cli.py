@@ -102,9 +102,9 @@ def command(arguments: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line; a ValueError and what the system refuses (OSError) are the user's to
-    mend, so they are said in a line and end with status 2.
+    mend, so they are reported in one line and end with status 2.
     """
-    os.environ.setdefault(SAFE_PATH, "1")  # for every Python that this one starts
+    os.environ.setdefault(SAFE_PATH, "1")  # inherited by every Python process that this one starts
     try:
         # click hands an Exit's status back as if it were the command's value.
         sys.exit(cli(standalone_mode=False) or 0)
@@ -116,12 +116,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        file_name = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {file_name}{error.strerror or error}", err=True)
         sys.exit(2)
     except ValueError as error:
         click.echo(f"Error: {error}", err=True)

@@ -5,9 +5,9 @@ The same in training and serving.
 OpenCV's cascade draws rough boxes, and MediaPipe's BlazeFace where none of them is a firm face; a
 small network (affect/data/landmarks.onnx, trained on renders and photographs) refines each into
 five points with a confidence, and says whether eyes or mouth are hidden or the face is drawn.
-"Eyes" are pupils throughout. Who wants the largest face alone searches large faces first, since a
-search costs the inverse square of the least face it looks for, and of a photograph that is much
-larger than a crop needs decodes a fraction.
+"Eyes" are pupils throughout. Where only the largest face is needed, large faces are searched first,
+since the cost of a search grows with the inverse square of the smallest face; and a photograph much
+larger than a crop needs is decoded at a fraction.
 """
 
 import math
@@ -28,14 +28,14 @@ from affect.images import LONGEST_PX, DecodedImage, Header, ImageError, decode_h
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-# Which faces of a picture are meant; a number is the place among `all`, 0 the largest.
+# Which faces of a picture; a number is an index into `all`, 0 the largest.
 Faces = Literal["largest", "all", "none"] | int
 
 # Where the pupils of an aligned crop lie, x and y in shares of its side, the picture's left
 # eye first.
 EYES = ((0.32, 0.36), (0.68, 0.36))
 INPUT_PX = 64  # side of the landmark network's input
-APPROACHES = 2  # looks of the landmark network before the one that counts
+APPROACHES = 2  # passes of the landmark network that only centre the box
 OTHER_SIDE = [1, 0, 2, 4, 3]  # the five points of a mirrored face
 CASCADES = Path(cv2.__file__).parent / "data"  # ships inside the 4.x wheels
 NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
@@ -46,24 +46,25 @@ FINEST_PX = 2000  # the same of the search for small faces in a large picture
 SMALLEST_FACE_PX = 24
 # Least sides that are searched for one after the other when the largest face will do.
 DESCENT_PX = (128, 96, 64, 48, 36, SMALLEST_FACE_PX)
-OVERLAP = 1.25  # of the sizes that two searches look for: hits of a face differ by as much
+OVERLAP = 1.25  # ratio of the sizes that two searches share: hits of one face differ by as much
 # A picture is decoded at a fraction that leaves so many sides of a crop, and faces of LARGE_FACE_PX
 # of the first search are cut from it: twice as long there, so no crop is scaled up.
 LARGE_FACE_PX, LARGE_FACE_CROPS = 64, 5
 ALIGNED_CROPS = 4  # the same of a picture that is a crop already
 LEAST_CONFIDENCE = 0.7
-TURNED_CONFIDENCE = 0.9  # what a head needs that no cascade found
-SURE = 0.999  # what a face needs that no finder found: round things that fill a picture reach 0.99
+TURNED_CONFIDENCE = 0.9  # least confidence of a head that no cascade found
+# least confidence of a face that no finder found: round objects that fill a picture reach 0.99
+SURE = 0.999
 FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its shorter side
-FIRM = 0.99  # upright faces hardly ever have less
-TILTS = (-40.0, 40.0)  # degrees by which a box is turned where the landmark network has its doubts
+FIRM = 0.99  # upright faces rarely have a lower confidence
+TILTS = (-40.0, 40.0)  # degrees by which a box is turned where the landmark network is not sure
 TURNS = (-30.0, 30.0)  # degrees by which the picture is turned when no upright head was found
 BOX_TO_EYES = 2.4  # side of a box in inter-ocular distances
 SAME_FACE = 0.4  # boxes that share this much of their union are one face
 
 
 class NoFaceError(ValueError):
-    """Nothing in the picture was taken for a face."""
+    """No face was found in the picture."""
 
     code, title = "no_face", "No face found"
 
@@ -78,7 +79,7 @@ class NoFaceError(ValueError):
 
 
 class NoSuchFaceError(NoFaceError):
-    """The picture has faces, but fewer than were counted on."""
+    """The picture has fewer faces than the requested index."""
 
     code, title = "no_such_face", "No such face"
 
@@ -104,8 +105,8 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """What speaks against reading a face, each as a probability in [0, 1]."""
+class Defects:
+    """Probabilities in [0, 1] of what makes the reading of a face unreliable."""
 
     eyes_hidden: float = 0.0
     mouth_hidden: float = 0.0
@@ -113,11 +114,11 @@ class Doubts:
 
 
 class Refined(NamedTuple):
-    """What the landmark network says of a box."""
+    """The landmark network's output for a box."""
 
     points: Floats  # (5, 2) px of the picture, as in Face
     confidence: float  # that there is a face, in [0, 1]
-    doubts: Doubts
+    defects: Defects
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,11 @@ class Face:
     # corner
     points: Floats
     confidence: float  # of the landmark network that this is a face, in [0, 1]
-    doubts: Doubts = Doubts()
+    defects: Defects = Defects()
 
     @property
     def firm(self) -> bool:
-        """Whether it is hardly ever anything else."""
+        """Whether the confidence is that of an upright face."""
         return self.confidence >= FIRM
 
     def enlarged(self, times: int) -> "Face":
@@ -146,7 +147,7 @@ class Face:
 
 
 def _go_on() -> None:
-    """Nothing ends the search."""
+    """A checkpoint that never ends the search."""
 
 
 class Landmarks:
@@ -163,25 +164,25 @@ class Landmarks:
         self._local = threading.local()
 
     def refine(self, image: U8, box: Box) -> Refined:
-        """Five points, confidence and doubts from a rough box.
+        """Five points, confidence and defects from a rough box.
 
-        Two looks come closer; the third is a mean with its mirror image, which halves what the
-        network errs to one side.
+        Two passes centre the box; the third averages with the mirror image, which halves the
+        network's one-sided error.
         """
         for _ in range(APPROACHES):
             points, _ = self._look(*cut(image, box))
             box = box_of_points(points)
         crop, transform = cut(image, box)
-        looks = [self._look(crop, transform, mirrored=mirrored) for mirrored in (False, True)]
-        points = np.mean([points for points, _ in looks], axis=0, dtype=np.float32)
-        confidence, *doubts = np.mean([shares for _, shares in looks], axis=0).tolist()
-        return Refined(points, confidence, Doubts(*doubts))
+        outputs = [self._look(crop, transform, mirrored=mirrored) for mirrored in (False, True)]
+        points = np.mean([points for points, _ in outputs], axis=0, dtype=np.float32)
+        confidence, *defects = np.mean([shares for _, shares in outputs], axis=0).tolist()
+        return Refined(points, confidence, Defects(*defects))
 
     def _look(
         self, crop: U8, transform: NDArray[np.float64], *, mirrored: bool = False
     ) -> tuple[Floats, Floats]:
         """Points (5, 2) in the picture that a crop was cut from by the transform (`cut`), and (4,)
-        the probabilities of a face and of each doubt.
+        the probabilities of a face and of each defect.
         """
         if mirrored:
             crop = crop[:, ::-1]
@@ -245,8 +246,8 @@ class FaceFinder:
         for otherwise in (self._turned, self._tilted):
             if any(face.firm for face in faces):
                 break
-            more = otherwise(image)
-            faces = more if not faces or any(face.firm for face in more) else faces
+            further = otherwise(image)
+            faces = further if not faces or any(face.firm for face in further) else faces
         faces = faces or self._filling(image)
         return _ordered(faces + self._small(image) if thorough or not faces else faces)
 
@@ -277,13 +278,12 @@ class FaceFinder:
             return []
         return self.find(image, checkpoint=checkpoint, search=search)
 
-    def follow(self, image: U8, before: Sequence[Face]) -> list[Face]:
-        """The faces of a moment ago, found from where they were, which costs a tenth of a search.
-
-        Whoever is not firm there any more, or hidden behind another, is left out.
+    def follow(self, image: U8, previous: Sequence[Face]) -> list[Face]:
+        """The faces of the previous frame, found from where they were, at a tenth of the cost of a
+        search. Faces that are no longer firm, or hidden behind another, are left out.
         """
         self._local.checkpoint = _go_on
-        boxes = [box_of_points(face.points) for face in before]
+        boxes = [box_of_points(face.points) for face in previous]
         return _ordered(self._refined(image, boxes, FIRM))
 
     def _turned(self, image: U8) -> list[Face]:
@@ -294,21 +294,21 @@ class FaceFinder:
         return self._refined(image, boxes, TURNED_CONFIDENCE)
 
     def _tilted(self, image: U8) -> list[Face]:
-        """Heads that lean to a side: the cascade knows upright ones only, so the picture is
-        turned.
+        """Heads that lean to a side: the cascade detects upright heads only, so the picture is
+        rotated.
         """
         if self.yunet is not None:
             return []
         small, scale = _shrunk(image, SEARCHES_PX[0])
         height, width = small.shape[:2]
         for degrees in TURNS:
-            there = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-            turned = np.asarray(
-                cv2.warpAffine(small, there, (width, height), borderMode=cv2.BORDER_REPLICATE),
+            rotation = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+            rotated = np.asarray(
+                cv2.warpAffine(small, rotation, (width, height), borderMode=cv2.BORDER_REPLICATE),
                 np.uint8,
             )
-            back = cv2.invertAffineTransform(there)
-            boxes = [(box, back @ [box.x, box.y, 1.0] / scale) for box in self._boxes(turned)]
+            inverse = cv2.invertAffineTransform(rotation)
+            boxes = [(box, inverse @ [box.x, box.y, 1.0] / scale) for box in self._boxes(rotated)]
             faces = self._refined(
                 image,
                 [
@@ -321,8 +321,8 @@ class FaceFinder:
         return []
 
     def _filling(self, image: U8) -> list[Face]:
-        """A face that fills the picture, without the room around it that a cascade wants: the
-        landmark network alone must be sure.
+        """A face that fills the picture, without the margin that a cascade needs: the landmark
+        network alone decides.
         """
         height, width = image.shape[:2]
         return self._refined(
@@ -333,24 +333,24 @@ class FaceFinder:
 
     def _small(self, image: U8) -> list[Face]:
         """Faces too small for the searches of a large picture. It is searched by the first cascade
-        alone, and these must be firm: texture is more of what there is to see at this size.
+        alone, and these must be firm: at this size texture resembles faces more often.
         """
         longest = max(image.shape[:2])
         if longest <= SEARCHES_PX[-1]:
             return []
         small, scale = _shrunk(image, FINEST_PX)
-        most = math.ceil(OVERLAP * SMALLEST_FACE_PX * max(small.shape[:2]) / SEARCHES_PX[-1])
+        most_px = math.ceil(OVERLAP * SMALLEST_FACE_PX * max(small.shape[:2]) / SEARCHES_PX[-1])
         if self.yunet is not None:
             boxes = self._yunet_boxes(small)
         else:
-            hits = self._cascade("frontalface_alt2").detectMultiScale(
+            small_faces = self._cascade("frontalface_alt2").detectMultiScale(
                 _grey(small),
                 1.1,
                 NEIGHBOURS,
                 minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
-                maxSize=(most, most),
+                maxSize=(most_px, most_px),
             )
-            boxes = [_box(Square(int(x), int(y), int(side))) for x, y, side, _ in hits]
+            boxes = [_box(Square(int(x), int(y), int(side))) for x, y, side, _ in small_faces]
         return self._refined(image, [box.scaled(1 / scale) for box in boxes], FIRM)
 
     def _refined(
@@ -363,9 +363,9 @@ class FaceFinder:
             # the box may be that of a head that leans
             for degrees in TILTS if refined.confidence < FIRM else ():
                 leaning = replace(box, angle=box.angle + float(np.deg2rad(degrees)))
-                again = self.landmarks.refine(image, leaning)
-                if again.confidence >= FIRM:
-                    refined = again
+                upright = self.landmarks.refine(image, leaning)
+                if upright.confidence >= FIRM:
+                    refined = upright
                     break
             if refined.confidence >= least:
                 faces.append(_face(refined))
@@ -397,10 +397,10 @@ class FaceFinder:
 
     def _descent(self, search: HeadSearch, least_px: int) -> Iterator[Box]:
         """Boxes of upright heads, those of large ones first."""
-        given = set[Square]()
+        reported = set[Square]()
         for least in (side for side in DESCENT_PX if side >= least_px):
-            boxes = [box for box in search.boxes(least) if box not in given]
-            given |= set(boxes)
+            boxes = [box for box in search.boxes(least) if box not in reported]
+            reported |= set(boxes)
             yield from map(_box, boxes)
 
     def _heads(self) -> HeadCascade:
@@ -422,10 +422,10 @@ class FaceFinder:
         if not hasattr(self._local, "yunet"):
             self._local.yunet = cv2.FaceDetectorYN.create(str(self.yunet), "", (width, height), 0.6)
         self._local.yunet.setInputSize((width, height))
-        _, found = self._local.yunet.detect(np.ascontiguousarray(image[..., ::-1]))
+        _, detections = self._local.yunet.detect(np.ascontiguousarray(image[..., ::-1]))
         return (
-            [Box(x + w / 2, y + h / 2, float(max(w, h))) for x, y, w, h in found[:, :4]]
-            if found is not None
+            [Box(x + w / 2, y + h / 2, float(max(w, h))) for x, y, w, h in detections[:, :4]]
+            if detections is not None
             else []
         )
 
@@ -476,15 +476,20 @@ def crops(
                 f"a crop of {picture.width} x {picture.height} px; send {SMALLEST_FACE_PX} px "
                 "or more a side",
             )
-        way = cv2.INTER_AREA if max(pixels.shape[:2]) > size_px else cv2.INTER_CUBIC
+        interpolation = cv2.INTER_AREA if max(pixels.shape[:2]) > size_px else cv2.INTER_CUBIC
         return [
-            (None, np.ascontiguousarray(cv2.resize(pixels, (size_px, size_px), interpolation=way)))
+            (
+                None,
+                np.ascontiguousarray(
+                    cv2.resize(pixels, (size_px, size_px), interpolation=interpolation)
+                ),
+            )
         ]
     if faces == "largest":
-        found = finder.largest(pixels, checkpoint=checkpoint)
+        faces_found = finder.largest(pixels, checkpoint=checkpoint)
     else:
-        found = finder.find(pixels, thorough=True, checkpoint=checkpoint)
-    return crops_of(picture, found, faces=faces, size_px=size_px)
+        faces_found = finder.find(pixels, thorough=True, checkpoint=checkpoint)
+    return crops_of(picture, faces_found, faces=faces, size_px=size_px)
 
 
 def _crops_of_file(
@@ -546,8 +551,8 @@ def _spin(points: Floats, size_px: int) -> complex:
 
 
 def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
-    """The box as the landmark network's input (64, 64, 3), and the transform (2, 3) from px of the
-    picture to px of the crop.
+    """The box cut out as the landmark network's input (64, 64, 3), and the transform (2, 3) from px
+    of the picture to px of the crop.
     """
     scale = INPUT_PX / box.side
     cos, sin = np.cos(-box.angle) * scale, np.sin(-box.angle) * scale
@@ -562,8 +567,8 @@ def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
 
 
 def box_of_points(points: Floats) -> Box:
-    """The upright-on-the-face square around five points; its size follows eyes or mouth, whichever
-    the pose shortens less.
+    """The upright-on-the-face square around five points; its size follows the distance of the eyes
+    or of eyes and mouth, whichever the pose foreshortens less.
     """
     eyes, mouth = points[:2].mean(0), points[3:].mean(0)
     across = points[1] - points[0]
@@ -594,7 +599,7 @@ def _grey(image: U8) -> U8:
 
 def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float) -> U8:
     """Affine warp of the part of the picture that is needed, averaged first if it shrinks by more
-    than half: texture is no noise.
+    than half, so that texture does not alias.
     """
     factor = 1
     while scale * factor < 0.5 and min(image.shape[:2]) >= 4 * factor:
@@ -624,8 +629,10 @@ def _part(
     """What a warp to (size_px, size_px) can see of the picture, its sides multiples of `factor`,
     and where it starts (x, y).
     """
-    back = cv2.invertAffineTransform(transform)
-    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * size_px @ back[:, :2].T + back[:, 2]
+    inverse = cv2.invertAffineTransform(transform)
+    corners = (
+        np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * size_px @ inverse[:, :2].T + inverse[:, 2]
+    )
     cells = np.array(image.shape[1::-1]) // factor
     first = np.clip(np.floor(corners.min(0) / factor) - 2, 0, cells - 1).astype(np.int64)
     last = np.clip(np.ceil(corners.max(0) / factor) + 2, first + 1, cells).astype(np.int64)
@@ -635,8 +642,8 @@ def _part(
 
 def _face(refined: Refined) -> Face:
     box = _upright(box_of_points(refined.points))
-    doubts = Doubts(*(round(share, 4) for share in vars(refined.doubts).values()))
-    return Face(box, refined.points, round(refined.confidence, 4), doubts)
+    defects = Defects(*(round(share, 4) for share in vars(refined.defects).values()))
+    return Face(box, refined.points, round(refined.confidence, 4), defects)
 
 
 def _upright(box: Box) -> tuple[float, float, float, float]:

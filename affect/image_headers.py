@@ -1,5 +1,5 @@
-"""What the files of pictures say before a pixel is decoded, and the same files without what a
-decoder need not see.
+"""Headers of picture files, read before a pixel is decoded, and the same files without the parts
+that a decoder does not need.
 
 Decoders trust metadata: a broken tag makes them raise, many small parts cost them seconds. So the
 containers of JPEG, PNG and WebP are walked here, which costs microseconds: size, orientation and
@@ -70,7 +70,7 @@ class Header:
     orientation: int = 1  # EXIF: 1 is upright
     scans: int = 1  # passes over the pixels, of a JPEG
     frames: int = 1
-    # that a decoder holds of every pixel until the last one is read, even if it gives fewer
+    # bytes that a decoder holds of every pixel until the last one is read, even if it returns fewer
     pixel_bytes: int = 0
     content: bytes  # the file without metadata
 
@@ -81,7 +81,7 @@ class Header:
 
 
 def media_type(content: bytes) -> str:
-    """What the bytes are, whatever their name says.
+    """The media type of the bytes, whatever their name says.
 
     Raises ImageError unless they are JPEG, PNG or WebP.
     """
@@ -91,8 +91,10 @@ def media_type(content: bytes) -> str:
         return PNG
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return WEBP
-    known = {content[:8]: "a HEIC, AVIF or video file"} if content[4:8] == b"ftyp" else FOREIGN
-    for start, name in known.items():
+    other_formats = (
+        {content[:8]: "a HEIC, AVIF or video file"} if content[4:8] == b"ftyp" else FOREIGN
+    )
+    for start, name in other_formats.items():
         if content.startswith(start):
             raise ImageError(
                 "unsupported_type",
@@ -143,21 +145,21 @@ def orientation_of(exif: bytes) -> int:
 def _jpeg(content: bytes) -> Header:
     """Segments up to the first scan; the rest is the decoder's, but its scans are counted."""
     view = memoryview(content)
-    segments, exif, frame, place = [view[:2]], b"", None, 2
+    segments, exif, frame, offset = [view[:2]], b"", None, 2
     for _ in range(MOST_PARTS):
-        marker, start, place = _marker(content, place)
+        marker, start, offset = _marker(content, offset)
         if marker == START_OF_SCAN:
             break
         if marker in WITHOUT_LENGTH:
             continue
-        end = place + _length(content, place)
+        end = offset + _length(content, offset)
         if marker in START_OF_FRAME:
-            frame = frame or struct.unpack_from(">xHHB", content, place + 2)
-        if marker == APP1 and not exif and content[place + 2 : place + 8] == b"Exif\x00\x00":
-            exif = content[place + 2 : end]
+            frame = frame or struct.unpack_from(">xHHB", content, offset + 2)
+        if marker == APP1 and not exif and content[offset + 2 : offset + 8] == b"Exif\x00\x00":
+            exif = content[offset + 2 : end]
         if marker in (APP0, ADOBE) or not (APP0 <= marker < 0xF0 or marker == COMMENT):
             segments.append(view[start:end])
-        place = end
+        offset = end
     else:
         raise _too_many_parts("segments")
     if frame is None:
@@ -176,38 +178,40 @@ def _jpeg(content: bytes) -> Header:
     )
 
 
-def with_exact_scans(header: Header, most: int) -> Header:
-    """The header with its scans counted marker by marker, up to one more than `most`: what looks
-    like one may lie in a segment.
+def with_exact_scans(header: Header, most_scans: int) -> Header:
+    """The header with its scans counted marker by marker, up to one more than `most_scans`: a
+    segment's data may look like a marker.
     """
-    scans, place = 0, 2
-    while scans <= most:
+    scans, offset = 0, 2
+    while scans <= most_scans:
         try:
-            marker, _, place = _marker(header.content, place)
-            length = 0 if marker in WITHOUT_LENGTH else _length(header.content, place)
-        except (IndexError, struct.error):  # cut: what is there is counted
+            marker, _, offset = _marker(header.content, offset)
+            length = 0 if marker in WITHOUT_LENGTH else _length(header.content, offset)
+        except (IndexError, struct.error):  # truncated: the scans so far are counted
             break
         if marker == END_OF_IMAGE:
             break
         scans += marker == START_OF_SCAN
-        place += length
+        offset += length
     return replace(header, scans=scans)
 
 
-def _marker(content: bytes, place: int) -> tuple[int, int, int]:
+def _marker(content: bytes, offset: int) -> tuple[int, int, int]:
     """(marker, where it starts, where it ends) of the next marker.
 
     Raises IndexError at the end of the file.
     """
-    found = MARKER.search(content, place)
-    if found is None:
+    match = MARKER.search(content, offset)
+    if match is None:
         raise IndexError("the file ends before the picture")
-    return content[found.end() - 1], found.end() - 2, found.end()
+    return content[match.end() - 1], match.end() - 2, match.end()
 
 
-def _length(content: bytes, place: int) -> int:
-    """Bytes of the segment whose length stands at `place`, itself included. Raises struct.error."""
-    (length,) = struct.unpack_from(">H", content, place)
+def _length(content: bytes, offset: int) -> int:
+    """Bytes of the segment whose length is stored at `offset`, itself included. Raises
+    struct.error.
+    """
+    (length,) = struct.unpack_from(">H", content, offset)
     return max(int(length), 2)
 
 
@@ -215,19 +219,19 @@ def _png(content: bytes) -> Header:
     width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     channels, interlaced = PNG_CHANNELS.get(colour, 4), content[28]
     view = memoryview(content)
-    segments, exif, frames, place = [view[:8]], b"", 1, 8
+    segments, exif, frames, offset = [view[:8]], b"", 1, 8
     for _ in range(MOST_PARTS):
-        if place + 8 > len(content):
+        if offset + 8 > len(content):
             break
-        length, kind = struct.unpack_from(">I4s", content, place)
-        end = place + 12 + length
+        length, kind = struct.unpack_from(">I4s", content, offset)
+        end = offset + 12 + length
         if kind in PNG_KEPT:
-            segments.append(view[place:end])
+            segments.append(view[offset:end])
         elif kind == b"eXIf":
-            exif = exif or content[place + 8 : end - 4]
+            exif = exif or content[offset + 8 : end - 4]
         elif kind == b"acTL":
-            (frames,) = struct.unpack_from(">I", content, place + 8)
-        place = end
+            (frames,) = struct.unpack_from(">I", content, offset + 8)
+        offset = end
         if kind == b"IEND":
             break
     else:
@@ -254,7 +258,9 @@ def _webp(content: bytes) -> Header:
         width, height, alpha = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
     else:
         flags = content[20]
-        width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (24, 27))
+        width, height = (
+            1 + int.from_bytes(content[start : start + 3], "little") for start in (24, 27)
+        )
         alpha, frames = bool(flags & 0x10), 2 if flags & 0x02 else 1
         exif = _webp_chunk(content, b"EXIF")
     lossless = kind == b"VP8L" or (kind == b"VP8X" and bool(_webp_chunk(content, b"VP8L")))
@@ -270,28 +276,28 @@ def _webp(content: bytes) -> Header:
     )
 
 
-def _webp_chunk(content: bytes, wanted: bytes) -> bytes:
+def _webp_chunk(content: bytes, name: bytes) -> bytes:
     """The first chunk of that kind, b"" when there is none."""
-    place = 12
+    offset = 12
     for _ in range(MOST_PARTS):
-        if place + 8 > len(content):
+        if offset + 8 > len(content):
             return b""
-        kind, length = struct.unpack_from("<4sI", content, place)
-        if kind == wanted:
-            return content[place + 8 : place + 8 + length]
-        place += 8 + length + length % 2
+        kind, length = struct.unpack_from("<4sI", content, offset)
+        if kind == name:
+            return content[offset + 8 : offset + 8 + length]
+        offset += 8 + length + length % 2
     raise _too_many_parts("chunks")
 
 
-def _joined(kept: Sequence[memoryview], content: bytes) -> bytes:
-    """What is kept of the content; the content itself, uncopied, when that is all of it."""
-    whole = sum(map(len, kept)) == len(content)
-    return content if whole else b"".join(kept)
+def _joined(segments: Sequence[memoryview], content: bytes) -> bytes:
+    """The segments joined; the content itself, uncopied, when they are all of it."""
+    is_complete = sum(map(len, segments)) == len(content)
+    return content if is_complete else b"".join(segments)
 
 
-def _too_many_parts(what: str) -> ImageError:
+def _too_many_parts(parts: str) -> ImageError:
     return ImageError(
         "too_complex",
         "Image too complex",
-        f"the file has more than {MOST_PARTS:,} {what}; save the picture anew",
+        f"the file has more than {MOST_PARTS:,} {parts}; save the picture anew",
     )

@@ -1,5 +1,5 @@
-"""Pictures in and out: the same decoding for training and serving, strict about what it takes, and
-marked when we drew it.
+"""Decoding and encoding of pictures: the same for training and serving, strict about its input;
+generated pictures are marked.
 """
 
 import io
@@ -41,13 +41,14 @@ __all__ = [
 
 # Pillow would warn at one limit and refuse at twice that; `checked_header` has its own limit.
 Image.MAX_IMAGE_PIXELS = None
-# OpenCV would write five lines to standard error for a broken picture; its user is told why.
+# OpenCV would write five lines to standard error for a broken picture; the error goes to the user
+# instead.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 SMALLEST_PX = 8
 MAX_PIXELS = 50_000_000
 MAX_SCANS = 100  # of a JPEG; cameras and browsers' tools write about ten
-MAX_SCAN_PIXELS = 1_500_000_000  # pixels times scans: about two seconds of a core
+MAX_SCAN_PIXELS = 1_500_000_000  # pixels times scans: about two seconds of one core
 BAND_PIXELS = 1 << 20  # converted at a time, so that a large picture lies in memory once
 REDUCTIONS = (8, 4, 2, 1)
 # Seconds of a core for a pixel (measured, generously rounded up): of a JPEG for each pass, of
@@ -55,9 +56,9 @@ REDUCTIONS = (8, 4, 2, 1)
 # Larger photographs are decoded at a fraction: enough to find faces and cut crops.
 LONGEST_PX = 1600
 SCAN_PIXEL_SECONDS, FIRST_SCAN_SECONDS, PIXEL_SECONDS = 1.5e-9, 5e-9, 35e-9
-# Of a pixel that is given: as the decoder has it, as RGB, and on its way to another process.
+# Bytes of a returned pixel: in the decoder, as RGB, and in transfer to another process.
 GIVEN_PIXEL_BYTES = 10
-FILE_COPIES = 2  # on its way to another process, and in it
+FILE_COPIES = 2  # copies of the file: in transfer to another process, and in it
 # What IPTC calls a picture made by a trained model; readers of XMP (and the EU AI Act's Article 50)
 # look for such marks.
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -91,14 +92,14 @@ def checked_header(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
         raise ImageError(
             "animated", "Animated image", "it has several frames; send a still picture"
         )
-    most = min(MAX_SCANS, MAX_SCAN_PIXELS // header.pixels)
-    if header.scans > most:
-        header = with_exact_scans(header, most)
-    if header.scans > most:
+    most_scans = min(MAX_SCANS, MAX_SCAN_PIXELS // header.pixels)
+    if header.scans > most_scans:
+        header = with_exact_scans(header, most_scans)
+    if header.scans > most_scans:
         raise ImageError(
             "too_complex",
             "Image too complex",
-            f"a JPEG of {header.width} x {header.height} px may have {most} scans; save the "
+            f"a JPEG of {header.width} x {header.height} px may have {most_scans} scans; save the "
             "picture anew",
         )
     return header
@@ -114,15 +115,15 @@ def decoding_seconds(header: Header) -> float:
 def decoding_bytes(header: Header, longest_px: int | None) -> int:
     """About how much memory it takes to decode it, at its peak (measured, rounded up)."""
     reduction = reduction_of(header, longest_px)
-    whole = header.pixel_bytes
+    decoded_bytes = header.pixel_bytes
     if header.media_type != JPEG and reduction == 1:
-        whole = max(whole, header.channels)
-    given = header.pixels // reduction**2 * GIVEN_PIXEL_BYTES
-    return FILE_COPIES * len(header.content) + header.pixels * whole + given
+        decoded_bytes = max(decoded_bytes, header.channels)
+    result_bytes = header.pixels // reduction**2 * GIVEN_PIXEL_BYTES
+    return FILE_COPIES * len(header.content) + header.pixels * decoded_bytes + result_bytes
 
 
 def reduction_of(header: Header, longest_px: int | None) -> int:
-    """How many times smaller `decode_header` gives the picture."""
+    """How many times smaller `decode_header` returns the picture."""
     longest = max(header.width, header.height)
     return next((r for r in REDUCTIONS if longest_px and longest >= r * longest_px), 1)
 
@@ -149,14 +150,14 @@ def decode_header(header: Header, *, longest_px: int | None = None) -> DecodedIm
 
 
 def _reason(error: Exception) -> str:
-    """The decoder's words, in one line."""
-    if isinstance(error, UnidentifiedImageError):  # it would name a place in memory
+    """The decoder's message in one line."""
+    if isinstance(error, UnidentifiedImageError):  # it would name a memory address
         return "the decoder does not know this kind of it"
     return " ".join(str(error).split())
 
 
 def _decoded(header: Header, reduction: int) -> NDArray[np.uint8]:
-    """As stored, so many times smaller, by whoever needs least memory for it."""
+    """The picture as stored, so many times smaller, by the decoder that needs least memory."""
     if header.media_type == JPEG or (header.media_type == PNG and reduction == 1):
         return _decoded_by_pillow(header, reduction)
     if reduction == 1:
@@ -178,15 +179,15 @@ def _decoded_by_pillow(header: Header, reduction: int) -> NDArray[np.uint8]:
 
 
 def _decoded_webp(header: Header) -> NDArray[np.uint8]:
-    """OpenCV's reader of WebP keeps the picture once; Pillow's keeps it five times."""
+    """OpenCV's WebP decoder holds the picture in memory once; Pillow's five times."""
     content = np.frombuffer(header.content, np.uint8)
-    found = cv2.imdecode(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    if found is None or found.shape[:2] != (header.height, header.width):
+    image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None or image.shape[:2] != (header.height, header.width):
         raise ValueError("its pixels cannot be read")
-    to_front = [2, 1, 0, 3][: found.shape[2]]  # from BGR or BGRA
+    to_front = [2, 1, 0, 3][: image.shape[2]]  # from BGR or BGRA
     return _in_bands(
         (header.width, header.height),
-        lambda top, end: Image.fromarray(np.asarray(found[top:end, :, to_front], np.uint8)),
+        lambda top, end: Image.fromarray(np.asarray(image[top:end, :, to_front], np.uint8)),
     )
 
 
@@ -214,8 +215,8 @@ def pixels_of(picture: Image.Image) -> NDArray[np.uint8]:
         orientation = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # the pixels are whole, whatever is wrong with the rest
         orientation = 1
-    turned = orientation if orientation in ORIENTATIONS else 1
-    return _upright(np.asarray(to_rgb(picture), np.uint8), turned)
+    exif_orientation = orientation if orientation in ORIENTATIONS else 1
+    return _upright(np.asarray(to_rgb(picture), np.uint8), exif_orientation)
 
 
 def _upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -303,16 +304,16 @@ def to_rgb(picture: Image.Image) -> Image.Image:
             (np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8)
         ).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        seen = picture.convert("RGBA")
-        ground = Image.new("RGBA", seen.size, (255, 255, 255, 255))
-        return Image.alpha_composite(ground, seen).convert("RGB")
+        rgba = picture.convert("RGBA")
+        ground = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(ground, rgba).convert("RGB")
     return picture.convert("RGB")
 
 
-def _xmp(about: Mapping[str, str]) -> str:
+def _xmp(properties: Mapping[str, str]) -> str:
     from xml.sax.saxutils import quoteattr
 
-    made_by = quoteattr("; ".join(f"{key} {value}" for key, value in about.items()))
+    made_by = quoteattr("; ".join(f"{key} {value}" for key, value in properties.items()))
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
         'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

@@ -1,5 +1,4 @@
-"""What people hand in as pictures (paths, folders, bytes, arrays, PIL images), one after the other,
-each with a name.
+"""Picture inputs (paths, folders, bytes, arrays, PIL images) one after the other, each with a name.
 
 Nothing is opened before it is its turn, so a folder of a million costs what one costs, and a broken
 one fails alone.
@@ -32,8 +31,7 @@ from affect.images import (
 
 U8: TypeAlias = NDArray[np.uint8]
 
-# What is taken for a picture in a folder. Not all of these can be read: the others say why they
-# cannot.
+# Suffixes that count as pictures in a folder. Not all can be read; those fail with a reason.
 PICTURE_SUFFIXES = frozenset(
     [
         ".jpg",
@@ -115,9 +113,7 @@ Pictures: TypeAlias = PictureLike | Iterable[PictureLike]
 def expand(
     pictures: Pictures, *, suffixes: frozenset[str] = PICTURE_SUFFIXES
 ) -> Iterator[InputPicture]:
-    """Every picture of what was handed in; folders in the order of their names, with the folders in
-    them.
-    """
+    """Every picture of the inputs; folders recursively, in the order of names."""
     if isinstance(pictures, str | os.PathLike | bytes | np.ndarray | Image.Image | InputPicture):
         pictures = [pictures]
     for number, one in enumerate(pictures):
@@ -142,8 +138,8 @@ def files(path: Path, suffixes: frozenset[str] = PICTURE_SUFFIXES) -> Iterator[P
     """The path itself, or of a folder every file with such a suffix. Names that begin with a dot
     are left out.
 
-    What cannot be opened (a dangling link, a folder without permission) is handed out too, to fail
-    by itself.
+    What cannot be opened (a dangling link, a folder without permission) is yielded too, and fails
+    alone.
     """
     if path.is_dir():
         yield from _walk(path, suffixes, frozenset())
@@ -163,7 +159,7 @@ def _walk(folder: Path, suffixes: frozenset[str], inside: frozenset[Path]) -> It
         if entry.name.startswith("."):
             continue
         if _is_folder(entry):
-            if path.resolve() not in inside:  # a link to a folder around it would never end
+            if path.resolve() not in inside:  # a link to a parent folder would never end
                 yield from _walk(path, suffixes, inside)
         elif path.suffix.lower() in suffixes:
             yield path
@@ -185,7 +181,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _read(path: Path) -> bytes:
     try:
         kind = stat.S_IFMT(path.stat().st_mode)
-        # what may never end is read where the system has it (/dev/stdin, `<(command)`) only
+        # pipes and devices, which may never end, are read only as /dev/stdin and `<(command)`
         if kind not in (stat.S_IFREG, stat.S_IFDIR) and path.parts[:2] != ("/", "dev"):
             raise OSError("it is a pipe, a socket or a device, and no file")
         return path.read_bytes()

@@ -1,7 +1,8 @@
-"""The judge: a plain network of another kind than the model, which never meets it in training, and
-grades what it draws.
+"""The judge: a plain network of another kind than the model, trained apart from it, that grades
+what it draws.
 
-In evaluation it grades; in an archive of explanations it is asked whether it sees the change too.
+In evaluation it grades; in an explanation archive it checks whether the change is visible to it
+too.
 
 Shape letters: B faces, S the judge's image side in px, K Action Units, F features.
 """
@@ -143,8 +144,7 @@ class Judge(nn.Module):
         for inputs, outputs in pairwise(card.widths):
             blocks += [block(inputs, outputs), block(outputs, outputs)]
         self.blocks = nn.Sequential(*blocks)
-        # Where on the face something happens matters: the last 4 x 4 map is read as it lies, not
-        # averaged away.
+        # Position on the face matters: the last 4 x 4 map is flattened, not averaged.
         self.squeeze = nn.Sequential(
             nn.Conv2d(last, SQUEEZED, 1, bias=False), nn.BatchNorm2d(SQUEEZED), nn.ReLU()
         )
@@ -186,7 +186,7 @@ class Judge(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """Raises JudgeError when a file is missing, broken, or not the one that was measured."""
+        """Raises JudgeError when a file is missing, broken, or does not match its digest."""
         try:
             card = JudgeCard.model_validate_json((folder / JUDGE_FILE).read_bytes())
             weights = (folder / JUDGE_WEIGHTS_FILE).read_bytes()

@@ -2,7 +2,7 @@
 
 A row is a float32 vector [intensity of each AU in [0, 1] ..., valence, arousal in [-1, 1]] of
 length K + 2 in the order of a vocabulary of K Action Units. NaN is "not annotated": the mask
-travels inside the row, so no loss, metric or file can take a missing label for a zero.
+travels inside the row, so no loss, metric or file can mistake a missing label for a zero.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ AU_ONLY, VA_ONLY, BOTH = "au", "va", "both"
 
 
 class LabelError(ValueError):
-    """A label that cannot be: names the field, the value and the allowed range."""
+    """An invalid label: names the field, the value and the allowed range."""
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
         super().__init__(f"{field} is {value!r}; {remedy}")

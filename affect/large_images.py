@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from affect.image_headers import WEBP, Header
 
-# Read at the import of libvips: its user is told what is wrong with a picture, nobody else.
+# Read at the import of libvips: errors of a picture go to the user, not to standard error.
 os.environ.setdefault("VIPS_WARNING", "0")
 
 import pyvips
 
-pyvips.cache_set_max(0)  # pictures are never kept
-pyvips.concurrency_set(1)  # who calls has its own threads and processes
+pyvips.cache_set_max(0)  # no cache: pictures are never retained
+pyvips.concurrency_set(1)  # callers have threads and processes of their own
 
 
 def decode_smaller(header: Header, reduction: int) -> NDArray[np.uint8]:
@@ -30,14 +30,16 @@ def decode_smaller(header: Header, reduction: int) -> NDArray[np.uint8]:
     options: dict[str, Any] = {"access": "sequential", "fail_on": "truncated"}
     if header.media_type == WEBP:
         picture = pyvips.Image.webpload_buffer(header.content, scale=1 / reduction, **options)
-        left, size = 1, (header.width / reduction, header.height / reduction)
+        remaining, size = 1, (header.width / reduction, header.height / reduction)
     else:
         picture = pyvips.Image.pngload_buffer(header.content, **options)
-        left, size = reduction, (header.width, header.height)
+        remaining, size = reduction, (header.width, header.height)
     if max(abs(picture.width - size[0]), abs(picture.height - size[1])) >= 1:
         raise ValueError(f"it holds {picture.width} x {picture.height} px")
     rgb = _rgb(picture)
-    return np.asarray(rgb.shrink(left, left, ceil=True) if left > 1 else rgb, np.uint8)
+    return np.asarray(
+        rgb.shrink(remaining, remaining, ceil=True) if remaining > 1 else rgb, np.uint8
+    )
 
 
 def _rgb(picture: "pyvips.Image") -> "pyvips.Image":

@@ -64,7 +64,8 @@ class Prediction:
     probability: Tensor  # (B, K) calibrated probability that the AU is present
     present: Tensor  # (B, K) bool
     va: Tensor  # (B, 2) in [-1, 1]
-    realism: Tensor  # (B,) in [0, 1]: share of real faces that look at least as strange
+    # (B,) in [0, 1]: share of real faces at least as far from the training distribution
+    realism: Tensor
     expression: Tensor  # (B, E) probabilities of the card's expressions
     pose: Tensor  # (B, 3) degrees: yaw, pitch, roll; (B, 0) where not learnt
     sides: Tensor  # (B, 2, D) intensities of left, then right, of the card's one-sided AUs
@@ -86,7 +87,7 @@ class AffectModel(nn.Module):
         size, labels = card.network, len(card.vocabulary) + 2
         self.card = card
         self._networks(card)
-        # In place of networks where no gradients are wanted (affect.runtime).
+        # Used in place of the networks where no gradients are needed (affect.runtime).
         self.forward_reader: Callable[[Tensor], ReadingOutput] | None = None
         self.forward_identity: Callable[[Tensor], Tensor] | None = None
         self.forward_decoder: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -187,9 +188,7 @@ class AffectModel(nn.Module):
         self.card.save(folder)
 
     def replace_card(self, card: ModelCard) -> None:
-        """Put another card of the same networks (new calibration, quality, reference) in place of
-        this one.
-        """
+        """Replace the card by another of the same networks, with new calibration or reference."""
         self.card = card
         device = self.platt.device
         self._calibrate(card)
@@ -197,9 +196,9 @@ class AffectModel(nn.Module):
 
     @torch.no_grad()
     def learn_nuisances(self, names: Sequence[str], directions: Tensor, probes: Tensor) -> None:
-        """Take over what should not matter: for each of A names the way through the latent code
-        from its first end to its second (A, Z), and the line that tells from a latent code where
-        between them (0, 1) a face stands (A, Z + 1, the offset last).
+        """Store the nuisances: for each of A names the direction in latent space from its first end
+        to its second (A, Z), and the linear probe that maps a latent code to the position (0, 1)
+        between them (A, Z + 1, the offset last).
         """
         assert directions.shape == (len(names), len(self.latent_mean)) and probes.shape == (
             len(names),
@@ -240,7 +239,7 @@ class AffectModel(nn.Module):
     def read(self, x: Tensor, y: Tensor | None = None) -> ModelOutput:
         """Read B faces (B, 3, S, S).
 
-        The critic scores them as faces in state y (B, K + 2), or in the state it reads. What the
+        The critic scores them given state y (B, K + 2), or given the state it reads. What the
         card's reading network learnt is read off by it, else by the trunk.
 
         A card that says `mirrored` has the state read off each face and its mirror image, which
@@ -382,8 +381,8 @@ class AffectModel(nn.Module):
         condition = self.decoder_condition(self.mask(y))
         if self.forward_decoder is not None and not torch.is_grad_enabled():
             return self.forward_decoder(z, condition)
-        drawn: Tensor = self.decoder(z, condition)[0]
-        return drawn
+        images: Tensor = self.decoder(z, condition)[0]
+        return images
 
     def edit(
         self,
@@ -423,23 +422,23 @@ class AffectModel(nn.Module):
         latents: Tensor = self.latent_mean + noise @ self.latent_factor.T
         return latents
 
-    def sample_labels(self, asked: Tensor, generator: Generator) -> Tensor:
+    def sample_labels(self, requested: Tensor, generator: Generator) -> Tensor:
         """Complete (B, K + 2) wishes: what is NaN comes from a real face's row, likelier the nearer
         it is to the wish.
         """
         table = self.label_table[~torch.isnan(self.label_table[:, self.known]).any(1)]
         if not len(table):
             raise CardError("label_table is empty: the run that wrote these weights did not finish")
-        wished = ~torch.isnan(asked)
+        wished = ~torch.isnan(requested)
         distance: Tensor = (
             wished[:, None]
-            * (torch.nan_to_num(asked)[:, None] - torch.nan_to_num(table)[None]) ** 2
+            * (torch.nan_to_num(requested)[:, None] - torch.nan_to_num(table)[None]) ** 2
         ).sum(2)  # (B, M)
         weights = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1)
         rows = torch.multinomial(weights.to(generator.device), 1, generator=generator).squeeze(1)
-        return torch.where(wished, asked, table[rows.to(table.device)])
+        return torch.where(wished, requested, table[rows.to(table.device)])
 
-    def target_labels(self, read: Tensor, asked: Tensor, generator: Generator) -> Tensor:
+    def target_labels(self, read: Tensor, requested: Tensor, generator: Generator) -> Tensor:
         """The state a given face should move to.
 
         Shapes (B, K + 2); `asked` is NaN where nothing is asked.
@@ -448,13 +447,13 @@ class AffectModel(nn.Module):
         asked: then they follow a real face of that valence and arousal. Valence and arousal that
         are not asked follow the AUs in the same way.
         """
-        va_asked = ~torch.isnan(asked[:, -2:]).all(1, keepdim=True)
-        wish = asked.clone()
-        wish[:, :-2] = torch.where(
-            torch.isnan(asked[:, :-2]) & ~va_asked, read[:, :-2], asked[:, :-2]
+        va_asked = ~torch.isnan(requested[:, -2:]).all(1, keepdim=True)
+        target = requested.clone()
+        target[:, :-2] = torch.where(
+            torch.isnan(requested[:, :-2]) & ~va_asked, read[:, :-2], requested[:, :-2]
         )
-        nothing = torch.isnan(asked).all(1, keepdim=True)
-        return torch.where(nothing, read, self.sample_labels(wish, generator))
+        unconstrained = torch.isnan(requested).all(1, keepdim=True)
+        return torch.where(unconstrained, read, self.sample_labels(target, generator))
 
     def mask(self, y: Tensor) -> Tensor:
         """(B, K + 2) rows with NaN in place of the kind of label that this model was not trained

@@ -16,10 +16,10 @@ PACKAGE = "affectgan_weights"  # setup.py puts the folder `weights` into the whe
 
 def shipped_weights() -> Path:
     """The folder of the shipped model. Raises CardError when there is none."""
-    if named := os.environ.get(VARIABLE):
-        return model_folder(Path(named))
-    beside = Path(__file__).parents[1]
-    for folder in (beside / PACKAGE, beside / "weights"):
+    if configured := os.environ.get(VARIABLE):
+        return model_folder(Path(configured))
+    repository = Path(__file__).parents[1]
+    for folder in (repository / PACKAGE, repository / "weights"):
         if (folder / CARD_FILE).is_file():
             return folder
     raise CardError(

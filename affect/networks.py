@@ -108,10 +108,10 @@ class Condition(nn.Module):
         """(B, K + 2) labels, NaN = unknown, and the wanted change of state (B, K + 2) or none ->
         (B, width).
         """
-        known = ~torch.isnan(y)
+        is_known = ~torch.isnan(y)
         move = torch.zeros_like(y) if change is None else torch.nan_to_num(change)
         embedded: Tensor = self.net(
-            torch.cat([torch.nan_to_num(y), known.to(y.dtype), move], dim=1)
+            torch.cat([torch.nan_to_num(y), is_known.to(y.dtype), move], dim=1)
         )
         return embedded
 

@@ -16,10 +16,10 @@ def picture_grid(
     Returns (rows (H + gap) - gap, columns (W + gap) - gap, 3).
     """
     height, width = images[0].shape[:2]
-    down, right = height + gap_px, width + gap_px
+    step_y, step_x = height + gap_px, width + gap_px
     rows = -(-len(images) // columns)
-    sheet = np.full((rows * down - gap_px, columns * right - gap_px, 3), fill, np.uint8)
+    sheet = np.full((rows * step_y - gap_px, columns * step_x - gap_px, 3), fill, np.uint8)
     for number, image in enumerate(images):
-        top, left = number // columns * down, number % columns * right
+        top, left = number // columns * step_y, number % columns * step_x
         sheet[top : top + height, left : left + width] = image
     return sheet

@@ -1,10 +1,9 @@
 """The reading network: Action Units, valence, arousal, expression, pose and sides off a face.
 
-It shares no weights with the trunk, so the game between critic and decoder never moves it: from
-the same pictures a trunk that also encodes and criticises read worse than a plain network.
-A plain residual network with batch norm: measured on a processor, depthwise convolutions took two
-to three times as long.
-Shape letters: B faces, S side in px, K Action Units, D one-sided Action Units, H features.
+It shares no weights with the trunk, so adversarial training never changes it: from the same
+pictures a trunk that also encodes and criticises read worse than a plain network. A plain residual
+network with batch norm: measured on a processor, depthwise convolutions took two to three times as
+long. Shape letters: B faces, S side in px, K Action Units, D one-sided Action Units, H features.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from affect.card import NetworkSize
 from affect.networks import FEATURES, SMALLEST_PX, Trunk, activate
 from affect.rows import take_rows
 
-SQUEEZED = 32  # channels of the last map that are read as they lie, not averaged away
+SQUEEZED = 32  # channels of the last map that are flattened, not averaged
 DEPTH = (1, 1, 2, 1)  # residual blocks after each halving but the first
 DROPOUT = 0.1
 POSE_UNIT = 30.0  # degrees that one unit of the pose output stands for
@@ -66,7 +65,7 @@ def _halving(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 class _ResidualBody(nn.Module):
-    """Batch norm throughout; the last map is read as it lies and as its mean."""
+    """Batch norm throughout; the last map is used both flattened and averaged."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -93,7 +92,7 @@ class _ResidualBody(nn.Module):
 
 
 class _TrunkBody(nn.Module):
-    """The trunk's own shape, so that a trunk that read well can go on as a reading network."""
+    """The architecture of the trunk, so that a trained trunk can start a reading network."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -164,13 +163,18 @@ def with_mirrored(output: ReadingOutput, rows: int) -> ReadingOutput:
 
 
 def averaged(face: ReadingOutput, mirror: ReadingOutput) -> ReadingOutput:
-    """What is read off faces, and off their mirror images, as one.
+    """The average of the readings of faces and of their mirror images.
 
     A mirror image shows the same state with left and right exchanged, and yaw and roll negated.
     """
-    turned = mirror.pose * mirror.pose.new_tensor([-1.0, 1.0, -1.0])[: mirror.pose.shape[1]]
+    mirrored_pose = mirror.pose * mirror.pose.new_tensor([-1.0, 1.0, -1.0])[: mirror.pose.shape[1]]
     mirrored = ReadingOutput(
-        mirror.logits, mirror.va, mirror.expression, turned, mirror.sides.flip(1), mirror.features
+        mirror.logits,
+        mirror.va,
+        mirror.expression,
+        mirrored_pose,
+        mirror.sides.flip(1),
+        mirror.features,
     )
     names = [field.name for field in fields(face) if field.name != "features"]
     means = {name: (getattr(face, name) + getattr(mirrored, name)) / 2 for name in names}

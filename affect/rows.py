@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 def take_rows(data: T, rows: Any) -> T:
     """The rows `rows` (a slice, indices or a mask) of every field, in that order."""
-    taken: T = _every(lambda parts: parts[0][rows], [data])
-    return taken
+    selected: T = _every(lambda parts: parts[0][rows], [data])
+    return selected
 
 
 def join_rows(data: Sequence[T], join: Callable[[list[Any]], Any]) -> T:
@@ -28,11 +28,11 @@ def _every(function: Callable[[list[Any]], Any], parts: Sequence[Any]) -> Any:
     if first is None:
         return None
     if is_dataclass(first) and not isinstance(first, type):
-        named = {
+        fields_by_name = {
             field.name: _every(function, [getattr(part, field.name) for part in parts])
             for field in fields(first)
         }
-        return type(first)(**named)
+        return type(first)(**fields_by_name)
     if isinstance(first, tuple):
         return tuple(_every(function, column) for column in zip(*parts, strict=True))
     if isinstance(first, dict):

@@ -3,7 +3,7 @@ installed.
 
 OpenVINO (Apache-2.0) takes a network as ONNX, in this process and memory, and answers the same to
 1e-5 in less time than torch (docs/speed.md). An archive holds the ONNX file, so that a worker
-neither traces nor converts; a process that reads by itself traces the network when it starts, which
+neither traces nor converts; a process without an archive traces the network when it starts, which
 takes a third of a second of a core. A GPU, gradients and the editing of a given face keep torch.
 """
 
@@ -38,7 +38,7 @@ def choose_runtime(
     with that runtime, where no gradients are wanted.
 
     "auto" is OpenVINO where the package is installed, the model is on a processor, and `folder`
-    holds READER_FILE; else torch. Raises ValueError for a runtime that cannot be had.
+    holds READER_FILE; else torch. Raises ValueError for a runtime that is not available.
     """
     why_not = _why_not_openvino(model, folder)
     if runtime == "openvino" and why_not:
@@ -53,8 +53,8 @@ def choose_runtime(
 
 def choose_local_runtime(model: AffectModel, *, streams: int = 1) -> None:
     """The same for a process without an archive: on a processor the reading network, and the trunk
-    where it knows people again, are traced here and computed by OpenVINO, for so many threads at a
-    time. Where a package is missing torch reads, and a warning says so.
+    where it computes identity embeddings, are traced here and computed by OpenVINO, for so many
+    concurrent threads. Where a package is missing torch reads, and a warning says so.
     """
     model.forward_reader = model.forward_identity = None
     if model.platt.device.type != "cpu":
@@ -114,7 +114,7 @@ class _Compiled:
         """Every output, of B rows of every input."""
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._network.create_infer_request()
-        arrays = {place: np.ascontiguousarray(x.numpy()) for place, x in enumerate(inputs)}
+        arrays = {index: np.ascontiguousarray(x.numpy()) for index, x in enumerate(inputs)}
         results = self._of_thread.request.infer(arrays)
         return [torch.from_numpy(result.copy()) for result in results.values()]
 
@@ -142,7 +142,7 @@ class OpenVinoDecoder(_Compiled):
 
 
 class OpenVinoIdentity(_Compiled):
-    """The trunk and the head that knows people again."""
+    """The trunk and the identity head."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, E) of length 1, of faces (B, 3, S, S) in [-1, 1]."""
@@ -150,7 +150,7 @@ class OpenVinoIdentity(_Compiled):
 
 
 def _openvino() -> Any:
-    """The package, without the report to its makers that importing it would send."""
+    """The package, with the telemetry that its import would send turned off."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino  # an extra
 
@@ -178,12 +178,12 @@ class _Draw(nn.Module):
 
     def forward(self, z: Tensor, condition: Tensor) -> Tensor:
         """Faces (B, 3, S, S) of z (B, Z) and condition (B, condition)."""
-        drawn: Tensor = self.decoder(z, condition)[0]
-        return drawn
+        images: Tensor = self.decoder(z, condition)[0]
+        return images
 
 
 class _Identify(nn.Module):
-    """The way from a face to its identity, as a module."""
+    """From a face to its identity embedding, as a module."""
 
     def __init__(self, model: AffectModel) -> None:
         super().__init__()

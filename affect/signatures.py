@@ -42,14 +42,14 @@ class Signature(BaseModel):
 
 
 def new_key(path: Path) -> Path:
-    """Write a private key (PEM, for its owner alone) and beside it, as .pub, what to trust it by.
+    """Write a private key (PEM, for its owner alone) and beside it, as .pub, the public key.
 
     Raises SignatureError rather than write over a key.
     """
     public = path.with_suffix(".pub")
-    for taken in (path, public):
-        if taken.exists():
-            raise SignatureError(f"{taken} is there already; name a new file")
+    for existing in (path, public):
+        if existing.exists():
+            raise SignatureError(f"{existing} is there already; name a new file")
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(
         serialization.Encoding.PEM,

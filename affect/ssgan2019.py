@@ -3,8 +3,8 @@
 
 An unconditional generator of 32 px faces and a discriminator with one output a label and one for
 "drawn". They read and draw behind the same interface as `AffectModel`, so the same commands train,
-evaluate and archive them. What they cannot do they do not pretend: nothing is encoded (the latent
-of every face is 0), the wanted state is ignored, and an edit leaves a face as it is.
+evaluate and archive them. Unsupported operations are explicit: nothing is encoded (the latent of
+every face is 0), the wanted state is ignored, and an edit leaves a face as it is.
 
 Shape letters: B batch, K Action Units, Z latent.
 """
@@ -51,7 +51,7 @@ class Ssgan2019(AffectModel):
         VA is clamped: it is fitted without the tanh that the first author's code puts on at the
         end.
         """
-        labels, drawn, maps = self.outputs(x)
+        labels, images, maps = self.outputs(x)
         features = maps[-1].float().mean((2, 3))
         latent = features.new_zeros(len(x), self.card.network.latent)
         va = labels[:, -2:].float().clamp(-1, 1)
@@ -60,7 +60,7 @@ class Ssgan2019(AffectModel):
             va,
             latent,
             F.normalize(features, dim=1),
-            -drawn.float(),
+            -images.float(),
             features,
             tuple(maps),
             *_nothing_more(features),
@@ -72,8 +72,8 @@ class Ssgan2019(AffectModel):
 
     def generate(self, z: Tensor, y: Tensor) -> Tensor:
         """Faces (B, 3, 32, 32) of z (B, Z); the state y changes nothing."""
-        drawn: Tensor = self.generator(z)
-        return drawn
+        images: Tensor = self.generator(z)
+        return images
 
     def edit(
         self,
@@ -117,8 +117,8 @@ class _Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, Z) -> (B, 3, 32, 32) in [-1, 1]."""
-        drawn: Tensor = self.net(z[:, :, None, None])
-        return drawn
+        images: Tensor = self.net(z[:, :, None, None])
+        return images
 
 
 class _Discriminator(nn.Module):

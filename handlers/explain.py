@@ -58,7 +58,7 @@ class ExplainHandler:
         gradients = np.concatenate([request.gradients for request in requests]).astype(bool)
         rows = [row for request in requests for row in questions_from_request(request, card)]
         questions = {
-            place: row for place, row in enumerate(rows) if isinstance(row, CounterfactualQuestion)
+            index: row for index, row in enumerate(rows) if isinstance(row, CounterfactualQuestion)
         }
         explained = explain(
             self.model,

@@ -30,10 +30,10 @@ class GenerateHandler:
         self.model = load_model(folder, device=device_of(context))
         choose_runtime(self.model, folder, self.settings.runtime, threads=self.settings.threads)
         side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
-        anything, seeds = np.full((2, labels), np.nan, np.float32), np.zeros(2, np.int64)
+        unconstrained, seeds = np.full((2, labels), np.nan, np.float32), np.zeros(2, np.int64)
         blank = np.zeros((1, side, side, 3), dtype=np.uint8)
         reference_of = np.array([NO_REFERENCE, 0], np.int32)
-        self.run([GenerateRequest(anything, seeds, blank, reference_of)])
+        self.run([GenerateRequest(unconstrained, seeds, blank, reference_of)])
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Context) -> list[bytes]:
         """One body for each place of the batch.

@@ -65,8 +65,8 @@ class Medians:
 
 def _median(name: str, counts: NDArray[np.int64]) -> float:
     low, high = allowed_range(name)
-    place = int(np.searchsorted(np.cumsum(counts), (counts.sum() + 1) / 2))
-    return low + (place + 0.5) / BINS * (high - low)
+    bin_index = int(np.searchsorted(np.cumsum(counts), (counts.sum() + 1) / 2))
+    return low + (bin_index + 0.5) / BINS * (high - low)
 
 
 def corrected(entry: LocalReading, baseline: Baseline, card: ModelCard) -> LocalReading:
@@ -105,5 +105,5 @@ def _logit(share: float) -> float:
 
 def _values(entry: LocalReading) -> dict[str, float]:
     numbers = {VALENCE: entry.valence, AROUSAL: entry.arousal}
-    known = {name: value for name, value in numbers.items() if value is not None}
-    return known | {code: unit.intensity for code, unit in entry.aus.items()}
+    values = {name: value for name, value in numbers.items() if value is not None}
+    return values | {code: unit.intensity for code, unit in entry.aus.items()}

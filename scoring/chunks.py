@@ -46,11 +46,11 @@ def chunks(
     """The chunks of a shard, the `number`-th of its run, from a position on. The last one has no
     pictures.
     """
-    held, size, behind = list[InputPicture](), 0, position or {}
+    batch, size, behind = list[InputPicture](), 0, position or {}
     for picture, behind in pictures(shard, every=every, position=position):
-        held.append(picture)
+        batch.append(picture)
         size += picture.source.nbytes if isinstance(picture.source, np.ndarray) else 0
-        if len(held) == CHUNK_PICTURES or size >= CHUNK_BYTES:
-            yield Chunk(tuple(held), Mark(number, behind))
-            held, size = [], 0
-    yield Chunk(tuple(held), Mark(number, behind, complete=True))
+        if len(batch) == CHUNK_PICTURES or size >= CHUNK_BYTES:
+            yield Chunk(tuple(batch), Mark(number, behind))
+            batch, size = [], 0
+    yield Chunk(tuple(batch), Mark(number, behind, complete=True))

@@ -36,7 +36,7 @@ class Cluster:
 
 
 def read_on_ray(
-    cluster: Cluster, found: Sequence[Shard], every: int, first: int, position: Position | None
+    cluster: Cluster, all_shards: Sequence[Shard], every: int, first: int, position: Position | None
 ) -> Iterator[tuple[Chunk, Readings]]:
     """Chunks with their readings in order, from a position in the first shard on.
 
@@ -50,7 +50,7 @@ def read_on_ray(
     _connect(ray, cluster.address)
     rows = [
         {"number": number, "shard": pickle.dumps((shard, position if number == first else None))}
-        for number, shard in enumerate(found)
+        for number, shard in enumerate(all_shards)
         if number >= first
     ]
     try:
@@ -69,15 +69,15 @@ def _connect(ray: Any, address: str) -> None:
     """
     if ray.is_initialized():
         return
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    logging = {"log_to_driver": False, "logging_level": "ERROR"}
     if address != "auto":
         _check_listening(address)
     try:
-        ray.init(address=address, **quiet)
+        ray.init(address=address, **logging)
     except ConnectionError as error:
         if address != "auto":
             raise SourceError(f"no Ray cluster at {address}: {error}") from error
-        ray.init(include_dashboard=False, **quiet)
+        ray.init(include_dashboard=False, **logging)
 
 
 def _check_listening(address: str) -> None:
@@ -94,10 +94,10 @@ def _dataset(ray: Any, cluster: Cluster, rows: Sequence[Row], every: int) -> Any
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is the command's own
-    opened = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+    chunks = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         _open, batch_size=1, fn_kwargs={"every": every}, num_cpus=OPENING_CPUS
     )
-    return opened.map_batches(
+    return chunks.map_batches(
         _Actor,
         fn_constructor_args=(cluster.options,),
         batch_size=1,

@@ -78,15 +78,15 @@ FACES = click.option(
 @click.option("--progress/--no-progress", default=True, help="rate and time left")
 @MODEL
 @DEVICE
-def score(inputs: tuple[str, ...], **given: Any) -> None:
+def score(inputs: tuple[str, ...], **parameters: Any) -> None:
     """Read pictures and videos into a table: a row a face a frame.
 
     INPUT is a picture, a folder, a video or a stream's URL, webcam, a WebDataset .tar, a .parquet
     with a column of pictures, or a .txt with a path on each line; tars, tables and videos may lie
     on object storage (s3://...).
     """
-    given["smooth_seconds"] = given.pop("smooth")
-    options = ScoreOptions(inputs=inputs, **given)
+    parameters["smooth_seconds"] = parameters.pop("smooth")
+    options = ScoreOptions(inputs=inputs, **parameters)
     try:
         summary = run_score(options)
     except (SourceError, TableError, JournalError, CardError) as error:
@@ -139,9 +139,9 @@ def _finish(summary: Summary | None, options: ScoreOptions) -> None:
 
 
 def _disk_full(error: OSError, options: ScoreOptions) -> str:
-    place = error.filename or options.out
+    path = error.filename or options.out
     if error.errno == errno.ENOSPC:
         return (
-            f"{place}: the disk is full; free space and go on with --resume, what was read is kept"
+            f"{path}: the disk is full; free space and go on with --resume, what was read is kept"
         )
-    return f"{place} cannot be written: {error.strerror or error}"
+    return f"{path} cannot be written: {error.strerror or error}"

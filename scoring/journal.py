@@ -95,16 +95,16 @@ class Journal:
     def go_on(folder: Path, run: Mapping[str, Any]) -> "Journal":
         """An earlier run's. Raises JournalError when that was about something else."""
         try:
-            before = json.loads((folder / RUN_FILE).read_text())
+            stored = json.loads((folder / RUN_FILE).read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise JournalError(
                 f"{folder} is no journal of a run: begin again with --overwrite"
             ) from error
-        differing = sorted(name for name in before | dict(run) if before.get(name) != run.get(name))
+        differing = sorted(name for name in stored | dict(run) if stored.get(name) != run.get(name))
         if differing:
             name = differing[0]
             raise JournalError(
-                f"the run that was stopped had another {name} ({_short(before.get(name))}, now "
+                f"the run that was stopped had another {name} ({_short(stored.get(name))}, now "
                 f"{_short(run.get(name))}): repeat its command, or begin again with --overwrite"
             )
         for unfinished in folder.glob("*.tmp"):
@@ -135,8 +135,8 @@ class Journal:
         """Write what is not written yet. Raises OSError."""
         if self._next is None:
             return
-        about = {b"mark": json.dumps(self._next.__dict__).encode()}
-        table = pa.Table.from_pylist(self._rows, schema=SCHEMA.with_metadata(about))
+        metadata = {b"mark": json.dumps(self._next.__dict__).encode()}
+        table = pa.Table.from_pylist(self._rows, schema=SCHEMA.with_metadata(metadata))
         path = self._path(self.parts)
         unfinished = path.with_suffix(".tmp")
         with unfinished.open("wb") as file:

@@ -42,7 +42,7 @@ class Overlay:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._video is not None:
             self._video.close()

@@ -128,10 +128,10 @@ def score(options: ScoreOptions) -> Summary | None:
     Raises SourceError, TableError, JournalError and CardError for what makes no sense, before
     anything is read, and OSError when the disk is full or the like; what was written then stays.
     """
-    found = _checked(options)
+    all_shards = _checked(options)
     card = ModelCard.load(options.folder)
     baseline = None if options.baseline in (None, MEDIAN) else _neutral(options)
-    journal = _journal(options, found, card)
+    journal = _journal(options, all_shards, card)
     if journal is None:
         return None
     summary = Summary()
@@ -139,8 +139,8 @@ def score(options: ScoreOptions) -> Summary | None:
         stop = stack.enter_context(_stoppable())
         table = stack.enter_context(_table(options, card, journal))
         overlay = stack.enter_context(Overlay(options.pictures))
-        bar = stack.enter_context(_bar(options, found))
-        read = chain(_replayed(journal), _now(options, found, journal, stop))
+        bar = stack.enter_context(_bar(options, all_shards))
+        read = chain(_replayed(journal), _now(options, all_shards, journal, stop))
         counted = _counted(read, summary, bar)
         if options.baseline == MEDIAN:
             baseline, counted = _medians(counted, journal, options), _replayed(journal)
@@ -168,25 +168,27 @@ def _checked(options: ScoreOptions) -> list[Shard]:
                 raise TableError(f"{path} cannot be written: there is no folder {path.parent}")
     if options.resume and options.overwrite:
         raise TableError("--resume goes on and --overwrite begins again; give one of them")
-    found = list(shards(options.inputs))
-    if not found:
+    all_shards = list(shards(options.inputs))
+    if not all_shards:
         raise SourceError(f"nothing to score in {', '.join(options.inputs)}")
-    if any(shard.kind == "webcam" for shard in found) and (options.ray or options.resume):
+    if any(shard.kind == "webcam" for shard in all_shards) and (options.ray or options.resume):
         raise SourceError("a webcam is of this machine and this moment: no --ray, no --resume")
     if options.ray and options.pictures:
         raise SourceError("--pictures draws on what this machine reads: not together with --ray")
-    return found
+    return all_shards
 
 
-def _journal(options: ScoreOptions, found: Sequence[Shard], card: ModelCard) -> Journal | None:
+def _journal(options: ScoreOptions, all_shards: Sequence[Shard], card: ModelCard) -> Journal | None:
     """A journal to add to, None when the run is complete already. Raises TableError, JournalError
     and OSError.
     """
     digest = hashlib.sha256(card.to_bytes())
-    listed = hashlib.sha256("\n".join(path for shard in found for path in shard.paths).encode())
+    paths_digest = hashlib.sha256(
+        "\n".join(path for shard in all_shards for path in shard.paths).encode()
+    )
     run = {
         "inputs": list(options.inputs),
-        "list of files": listed.hexdigest(),
+        "list of files": paths_digest.hexdigest(),
         "model": digest.hexdigest(),
         "faces": options.faces,
         "every": options.every,
@@ -195,13 +197,15 @@ def _journal(options: ScoreOptions, found: Sequence[Shard], card: ModelCard) -> 
     stopped = options.journal.exists()
     if options.resume and stopped:
         return Journal.go_on(options.journal, run)
-    taken = [path for path in (options.out, options.events) if path is not None and path.exists()]
-    if taken and options.resume:
+    existing = [
+        path for path in (options.out, options.events) if path is not None and path.exists()
+    ]
+    if existing and options.resume:
         return None
-    if (taken or stopped) and not options.overwrite:
-        how = "a run into it was stopped: go on with --resume" if stopped else "go on elsewhere"
-        name = taken[0] if taken else options.out
-        raise TableError(f"{name} exists ({how}), or replace it with --overwrite")
+    if (existing or stopped) and not options.overwrite:
+        remedy = "a run into it was stopped: go on with --resume" if stopped else "go on elsewhere"
+        name = existing[0] if existing else options.out
+        raise TableError(f"{name} exists ({remedy}), or replace it with --overwrite")
     if stopped:
         Journal(options.journal).remove()
     return Journal.begin(options.journal, run)
@@ -227,11 +231,11 @@ def _replayed(journal: Journal) -> Iterator[Read]:
 
 
 def _now(
-    options: ScoreOptions, found: Sequence[Shard], journal: Journal, stop: Stop
+    options: ScoreOptions, all_shards: Sequence[Shard], journal: Journal, stop: Stop
 ) -> Iterator[Read]:
     """What is left to read, into the journal, until the user stops it."""
     try:
-        for chunk, readings in _engine(options, found, journal.mark):
+        for chunk, readings in _engine(options, all_shards, journal.mark):
             journal.add(readings, chunk.mark)
             yield from zip(readings, chunk.pictures, strict=True)
             if stop.asked:
@@ -241,25 +245,25 @@ def _now(
 
 
 def _engine(
-    options: ScoreOptions, found: Sequence[Shard], mark: Mark | None
+    options: ScoreOptions, all_shards: Sequence[Shard], mark: Mark | None
 ) -> Iterator[tuple[Chunk, Readings]]:
     """Chunks with their readings in order, from a mark on: by processes here, or by a cluster."""
     first, position = _left(mark)
     if options.ray is None:
-        todo = _chunks(found, options.every, first, position)
+        todo = _chunks(all_shards, options.every, first, position)
         yield from Pool(options.reading, options.workers).read(todo)
         return
     from scoring.cluster import Cluster, read_on_ray
 
     cluster = Cluster(options.ray, options.reading, options.workers)
-    yield from read_on_ray(cluster, found, options.every, first, position)
+    yield from read_on_ray(cluster, all_shards, options.every, first, position)
 
 
 def _chunks(
-    found: Sequence[Shard], every: int, first: int, position: Position | None
+    all_shards: Sequence[Shard], every: int, first: int, position: Position | None
 ) -> Iterator[Chunk]:
-    for number in range(first, len(found)):
-        yield from chunks(number, found[number], every=every, position=position)
+    for number in range(first, len(all_shards)):
+        yield from chunks(number, all_shards[number], every=every, position=position)
         position = None
 
 
@@ -354,24 +358,24 @@ def _table(options: ScoreOptions, card: ModelCard, journal: Journal) -> Iterator
 @contextmanager
 def _stoppable() -> Iterator[Stop]:
     stop = Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _bar(options: ScoreOptions, found: Sequence[Shard]) -> Any:
-    unit = "frame" if all(shard.kind in ("video", "webcam") for shard in found) else "picture"
-    total = _total(found, options.every) if options.progress else None
+def _bar(options: ScoreOptions, all_shards: Sequence[Shard]) -> Any:
+    unit = "frame" if all(shard.kind in ("video", "webcam") for shard in all_shards) else "picture"
+    total = _total(all_shards, options.every) if options.progress else None
     return tqdm(
         total=total, unit=unit, disable=not options.progress, file=sys.stderr, smoothing=0.1
     )
 
 
-def _total(found: Sequence[Shard], every: int) -> int | None:
-    if sum(shard.kind != "pictures" for shard in found) > COUNTED_VIDEOS:
+def _total(all_shards: Sequence[Shard], every: int) -> int | None:
+    if sum(shard.kind != "pictures" for shard in all_shards) > COUNTED_VIDEOS:
         return None
-    counts = [expected(shard, every) for shard in found]
+    counts = [expected(shard, every) for shard in all_shards]
     return None if None in counts else sum(count for count in counts if count is not None)

@@ -28,48 +28,48 @@ class Smoother:
         if entry.error is not None or entry.time_seconds is None:
             return entry
         person = person_of(entry)
-        before = self._last.pop(person, None)
-        if before is not None and before.time_seconds is not None:
-            passed = entry.time_seconds - before.time_seconds
+        previous = self._last.pop(person, None)
+        if previous is not None and previous.time_seconds is not None:
+            passed = entry.time_seconds - previous.time_seconds
             if 0 <= passed <= FORGOTTEN_SECONDS * self.seconds:
-                entry = self._mixed(before, entry, 1 - math.exp(-passed / self.seconds))
+                entry = self._mixed(previous, entry, 1 - math.exp(-passed / self.seconds))
         self._last[person] = entry
         if len(self._last) > MOST_PEOPLE:
             del self._last[next(iter(self._last))]  # seen longest ago
         return entry
 
-    def _mixed(self, before: LocalReading, now: LocalReading, share: float) -> LocalReading:
+    def _mixed(self, previous: LocalReading, now: LocalReading, share: float) -> LocalReading:
         return replace(
             now,
-            valence=_mix(before.valence, now.valence, share),
-            arousal=_mix(before.arousal, now.arousal, share),
-            expressions=_mix_all(before.expressions, now.expressions, share),
-            pose=_mix_all(before.pose, now.pose, share),
+            valence=_mix(previous.valence, now.valence, share),
+            arousal=_mix(previous.arousal, now.arousal, share),
+            expressions=_mix_all(previous.expressions, now.expressions, share),
+            pose=_mix_all(previous.pose, now.pose, share),
             aus={
-                code: self._unit(code, before.aus.get(code, unit), unit, share)
+                code: self._unit(code, previous.aus.get(code, unit), unit, share)
                 for code, unit in now.aus.items()
             },
         )
 
-    def _unit(self, code: str, before: ActionUnit, now: ActionUnit, share: float) -> ActionUnit:
-        probability = before.probability + share * (now.probability - before.probability)
+    def _unit(self, code: str, previous: ActionUnit, now: ActionUnit, share: float) -> ActionUnit:
+        probability = previous.probability + share * (now.probability - previous.probability)
         return ActionUnit(
             probability,
-            before.intensity + share * (now.intensity - before.intensity),
+            previous.intensity + share * (now.intensity - previous.intensity),
             probability >= self.card.calibration[code].threshold,
-            _mix(before.left, now.left, share),
-            _mix(before.right, now.right, share),
+            _mix(previous.left, now.left, share),
+            _mix(previous.right, now.right, share),
         )
 
 
-def _mix(before: float | None, now: float | None, share: float) -> float | None:
-    return now if before is None or now is None else before + share * (now - before)
+def _mix(previous: float | None, now: float | None, share: float) -> float | None:
+    return now if previous is None or now is None else previous + share * (now - previous)
 
 
 def _mix_all(
-    before: Mapping[str, float], now: Mapping[str, float], share: float
+    previous: Mapping[str, float], now: Mapping[str, float], share: float
 ) -> dict[str, float]:
     return {
-        name: before.get(name, value) + share * (value - before.get(name, value))
+        name: previous.get(name, value) + share * (value - previous.get(name, value))
         for name, value in now.items()
     }

@@ -47,7 +47,7 @@ class Shard:
 def shards(inputs: Sequence[str]) -> Iterator[Shard]:
     """Everything that was named, in order. Nothing is opened but folders and lists."""
     waiting: list[str] = []  # pictures that will be one shard
-    for kind, path in (pair for given in inputs for pair in _expanded(given)):
+    for kind, path in (pair for text in inputs for pair in _expanded(text)):
         if kind == "pictures":
             waiting.append(path)
         if waiting and (kind != "pictures" or len(waiting) == SHARD_PICTURES):
@@ -59,24 +59,24 @@ def shards(inputs: Sequence[str]) -> Iterator[Shard]:
         yield Shard("pictures", tuple(waiting))
 
 
-def _expanded(given: str) -> Iterator[tuple[Kind, str]]:
-    if WEBCAM.fullmatch(given):
-        yield "webcam", given
-    elif given.lower().endswith(LIST_SUFFIXES):
-        for line in _list(given):
+def _expanded(text: str) -> Iterator[tuple[Kind, str]]:
+    if WEBCAM.fullmatch(text):
+        yield "webcam", text
+    elif text.lower().endswith(LIST_SUFFIXES):
+        for line in _list(text):
             yield from _expanded(line)
-    elif "://" in given:
-        for path in _matching(given):
+    elif "://" in text:
+        for path in _matching(text):
             yield _kind(path), path
-    elif Path(given).is_dir():
+    elif Path(text).is_dir():
         suffixes = PICTURE_SUFFIXES | VIDEO_SUFFIXES | {*TAR_SUFFIXES, ".gz", *TABLE_SUFFIXES}
-        for file in files(Path(given), frozenset(suffixes)):
+        for file in files(Path(text), frozenset(suffixes)):
             if file.suffix != ".gz" or file.name.endswith(TAR_SUFFIXES):
                 yield _kind(str(file)), str(file)
-    elif not Path(given).exists() and not Path(given).is_symlink():
-        raise SourceError(f"{given}: no such file; give pictures, folders, videos, tars or tables")
+    elif not Path(text).exists() and not Path(text).is_symlink():
+        raise SourceError(f"{text}: no such file; give pictures, folders, videos, tars or tables")
     else:
-        yield _kind(given), given
+        yield _kind(text), text
 
 
 def _matching(pattern: str) -> list[str]:
@@ -85,12 +85,12 @@ def _matching(pattern: str) -> list[str]:
         return [pattern]
     try:
         storage, inside = fsspec.core.url_to_fs(pattern)
-        found = [storage.unstrip_protocol(path) for path in sorted(storage.glob(inside))]
+        matches = [storage.unstrip_protocol(path) for path in sorted(storage.glob(inside))]
     except (OSError, ImportError, ValueError) as error:
         raise SourceError(f"{pattern} cannot be listed: {error}") from error
-    if not found:
+    if not matches:
         raise SourceError(f"{pattern}: nothing there has such a name")
-    return found
+    return matches
 
 
 def _kind(path: str) -> Kind:
@@ -111,13 +111,13 @@ def _list(path: str) -> list[str]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read as a list of paths: {error}") from error
-    named = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    beside = Path(path).parent
+    entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    folder = Path(path).parent
     return [
         line
-        if "://" in line or Path(line).exists() or not (beside / line).exists()
-        else str(beside / line)
-        for line in named
+        if "://" in line or Path(line).exists() or not (folder / line).exists()
+        else str(folder / line)
+        for line in entries
     ]
 
 
@@ -172,9 +172,9 @@ def _remote(path: str) -> bytes | ImageError:
 
 def _video(path: str, every: int, start: Position) -> Iterator[tuple[InputPicture, Position]]:
     number = start.get("number", 0)
-    after = Place(number, start["pts"]) if "pts" in start else None
+    start_place = Place(number, start["pts"]) if "pts" in start else None
     try:
-        for frame in read_frames(path, every=every, after=after):
+        for frame in read_frames(path, every=every, after=start_place):
             number = frame.number + 1
             picture = InputPicture(path, frame.pixels, frame.number, frame.time_seconds)
             yield picture, {"number": number, "pts": frame.pts}
@@ -217,14 +217,14 @@ def _rows(shard: Shard) -> Iterator[InputPicture]:
     names = table.schema_arrow.names
     image = next((name for name in COLUMNS if name in names), None)
     if image is None:
-        have, known = ", ".join(names), ", ".join(COLUMNS)
-        detail = f"{path} has the columns {have}; name the pictures' column one of {known}"
+        present, known = ", ".join(names), ", ".join(COLUMNS)
+        detail = f"{path} has the columns {present}; name the pictures' column one of {known}"
         raise ImageError("not_an_image", "No pictures", detail)
-    named = next((name for name in NAMES if name in names), None)
+    column = next((name for name in NAMES if name in names), None)
     number = 0
-    for batch in table.iter_batches(batch_size=64, columns=[image] + ([named] if named else [])):
+    for batch in table.iter_batches(batch_size=64, columns=[image] + ([column] if column else [])):
         for row in batch.to_pylist():
-            yield _row(path, number, row[image], row.get(named) if named else None)
+            yield _row(path, number, row[image], row.get(column) if column else None)
             number += 1
 
 

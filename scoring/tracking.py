@@ -52,9 +52,9 @@ class People:
     def number(self, entries: Sequence[LocalReading]) -> list[LocalReading]:
         """The entries of a frame with their `track`: 0 for the first person seen, and so on."""
         self._pass(entries[0].time_seconds or 0.0)
-        found = _detections(entries)
+        detections = _detections(entries)
         tracks: dict[int, int] = {}
-        for person in self._tracker.update(found or None):
+        for person in self._tracker.update(detections or None):
             if person.last_detection.age == person.age:  # seen in this frame
                 assert person.id is not None
                 number = self._numbers.setdefault(person.id, len(self._numbers))
@@ -83,8 +83,8 @@ class _Face:
 
 
 def _detections(entries: Sequence[LocalReading]) -> list[Detection]:
-    seen = [entry for entry in entries if entry.box is not None]
-    boxes = np.array([entry.box for entry in seen]).reshape(-1, 4)
+    faces = [entry for entry in entries if entry.box is not None]
+    boxes = np.array([entry.box for entry in faces]).reshape(-1, 4)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)  # (F, F, 2)
     shares = shared.clip(0).prod(2) / boxes[:, 2:].prod(1)[:, None]
@@ -96,7 +96,7 @@ def _detections(entries: Sequence[LocalReading]) -> list[Detection]:
             data=_Face(entry.face, hidden, entry.time_seconds or 0.0),
             embedding=entry.identity,
         )
-        for corners, entry, hidden in zip(np.stack([low, high], 1), seen, covered, strict=True)
+        for corners, entry, hidden in zip(np.stack([low, high], 1), faces, covered, strict=True)
     ]
 
 
@@ -115,13 +115,13 @@ def _distance(face: Detection, person: TrackedObject) -> float:
     hidden = person.age - (last.age or 0) > 1
     side = float(np.mean(face.points[1] - face.points[0]))
     places = (person.estimate, last.points)
-    away = min(float(np.linalg.norm((face.points - place).mean(0))) for place in places) / side
+    shift = min(float(np.linalg.norm((face.points - points).mean(0))) for points in places) / side
     passed = float(max(0.0, face.data.seconds - last.data.seconds))  # streams may begin again
-    share = away / (REACH + REACH_GROWS * passed)
+    share = shift / (REACH + REACH_GROWS * passed)
     if share > 1:
         return FARTHEST + share
-    looks = UNLIKE * (1 - _likeness(face, person))
-    distance = PLACE * share + looks + (HIDDEN if hidden else 0)
+    difference = UNLIKE * (1 - _likeness(face, person))
+    distance = PLACE * share + difference + (HIDDEN if hidden else 0)
     return HALF * distance if face.data.covered else distance
 
 

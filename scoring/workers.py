@@ -159,14 +159,14 @@ class Pool:
 
     def _one_by_one(self, chunk: Chunk) -> Readings:
         """One picture of the chunk kills whoever reads it: only that one has no reading."""
-        readings, alone = [], self._processes(1)
+        readings, process = [], self._processes(1)
         for picture in chunk.pictures:
             try:
-                (entries,) = alone.submit(_read, Chunk((picture,), chunk.mark)).result()
+                (entries,) = process.submit(_read, Chunk((picture,), chunk.mark)).result()
             except BrokenProcessPool:
-                alone.shutdown(wait=False)
-                alone = self._processes(1)
+                process.shutdown(wait=False)
+                process = self._processes(1)
                 entries = [failed(picture, DIED)]
             readings.append(entries)
-        alone.shutdown(wait=False)
+        process.shutdown(wait=False)
         return readings

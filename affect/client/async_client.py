@@ -53,9 +53,7 @@ TOO_LARGE, TOO_LATE = 413, "deadline"
 
 @dataclass(frozen=True)
 class _PictureOperation(Generic[R]):
-    """An operation on pictures: where it is asked for, what one picture's answer is, and that of
-    a request.
-    """
+    """An operation on pictures: its path, the type of one picture's answer and of a request's."""
 
     operation: Literal["predict", "explain", "verify"]
     result: type[R]
@@ -115,12 +113,12 @@ class AsyncClient:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self.transport.close()
 
     # -- operations --------------------------------------------------------------------------------
@@ -131,9 +129,9 @@ class AsyncClient:
         """Read pictures; `options` are those of POST /v1/predict, such as faces="all". Answers
         stand in the pictures' order.
         """
-        each = [one async for one in self._each(PREDICT, pictures, options, progress)]
-        results = [one.result for one in each]
-        return PredictAnswer(model=await self._model_of(each), results=results)
+        answered = [one async for one in self._each(PREDICT, pictures, options, progress)]
+        results = [one.result for one in answered]
+        return PredictAnswer(model=await self._model_of(answered), results=results)
 
     async def predict_each(
         self, pictures: Pictures, *, progress: Progress | None = None, **options: Any
@@ -144,8 +142,8 @@ class AsyncClient:
 
     async def verify(self, pictures: Pictures, *, progress: Progress | None = None) -> VerifyAnswer:
         """Which marks pictures have: signed claims, a watermark. Answers stand in their order."""
-        each = [one async for one in self._each(VERIFY, pictures, {}, progress)]
-        return VerifyAnswer(results=[one.result for one in each])
+        answered = [one async for one in self._each(VERIFY, pictures, {}, progress)]
+        return VerifyAnswer(results=[one.result for one in answered])
 
     async def explain(
         self,
@@ -159,9 +157,9 @@ class AsyncClient:
         POST /v1/explain.
         """
         options["question"] = question or {}
-        each = [one async for one in self._each(EXPLAIN, pictures, options, progress)]
-        results = [one.result for one in each]
-        return ExplainAnswer(model=await self._model_of(each), results=results)
+        answered = [one async for one in self._each(EXPLAIN, pictures, options, progress)]
+        results = [one.result for one in answered]
+        return ExplainAnswer(model=await self._model_of(answered), results=results)
 
     async def explain_each(
         self,
@@ -195,14 +193,13 @@ class AsyncClient:
         webhook: str | None = None,
         **options: Any,
     ) -> JobDocument | FinalAnswer:
-        """Ask for pictures (or, for "generate", items) in one request and come back for the answer
-        with `wait`.
+        """Submit pictures (or, for "generate", items) as one job; `wait` fetches its answer.
 
-        A gateway that can keep no job just now answers at once. Raises ApiError when a picture
-        cannot be opened.
+        A gateway that cannot store a job at the moment answers at once. Raises ApiError when a
+        picture cannot be opened.
         """
-        asking = _drawing if operation == "generate" else _asking
-        body = await asking(cast(Any, inputs), options)
+        build_body = _drawing if operation == "generate" else _asking
+        body = await build_body(cast(Any, inputs), options)
         headers = {"Prefer": "respond-async"} | ({"X-Webhook": webhook} if webhook else {})
         answer = await self._post(f"/v1/{operation}", body, headers)
         if answer.status == 202:
@@ -245,7 +242,7 @@ class AsyncClient:
         return _parsed(ModelCard, await self.transport.send("GET", f"/v1/models/{name}"))
 
     async def ready(self) -> bool:
-        """Whether requests would be served now. Raises Unreachable when nobody is there."""
+        """Whether requests would be served now. Raises Unreachable when no server answers."""
         try:
             return _parsed(Readiness, await self.transport.once("GET", "/readyz")).ready
         except ApiError as error:
@@ -262,12 +259,12 @@ class AsyncClient:
     async def _post(
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
     ) -> Answer:
-        about = {"Content-Type": "application/json"} | dict(headers or {})
-        return await self.transport.send("POST", path, body=orjson.dumps(body), headers=about)
+        all_headers = {"Content-Type": "application/json"} | dict(headers or {})
+        return await self.transport.send("POST", path, body=orjson.dumps(body), headers=all_headers)
 
     async def _each(
         self,
-        reading: _PictureOperation[R],
+        operation: _PictureOperation[R],
         pictures: Pictures,
         options: Mapping[str, Any],
         progress: Progress | None,
@@ -284,8 +281,8 @@ class AsyncClient:
                     if batch is None:
                         more = False
                     else:
-                        asked = self._batch(reading, batch, options)
-                        under_way.append(asyncio.create_task(asked))
+                        request = self._batch(operation, batch, options)
+                        under_way.append(asyncio.create_task(request))
                 for one in await under_way[0] if under_way else ():
                     yield one
                     done += 1
@@ -297,56 +294,56 @@ class AsyncClient:
             await cancel(under_way)
 
     async def _batch(
-        self, reading: _PictureOperation[R], batch: Sequence[Loaded], options: Mapping[str, Any]
+        self, operation: _PictureOperation[R], batch: Sequence[Loaded], options: Mapping[str, Any]
     ) -> list[_Answered[R]]:
-        """The answer for each picture of a batch; what is too large in one request, or not done in
-        time, is asked in two.
+        """The answer for each picture of a batch; a batch that is too large, or not done in time,
+        is sent as two requests.
         """
-        good = [one for one in batch if isinstance(one.content, bytes)]
+        loaded = [one for one in batch if isinstance(one.content, bytes)]
         try:
-            answers = await self._ask(reading, good, options) if good else {}
+            answers = await self._ask(operation, loaded, options) if loaded else {}
         except ApiError as error:
             if error.status != TOO_LARGE and error.code != TOO_LATE:
                 raise
-            if len(good) > 1:
+            if len(loaded) > 1:
                 half = len(batch) // 2
                 parts = [
-                    await self._batch(reading, part, options)
+                    await self._batch(operation, part, options)
                     for part in (batch[:half], batch[half:])
                 ]
                 return parts[0] + parts[1]
-            answers = {good[0].index: _failed(reading, good[0], _as_row(error))}
+            answers = {loaded[0].index: _failed(operation, loaded[0], _as_row(error))}
         return [
-            _failed(reading, one, one.content)
+            _failed(operation, one, one.content)
             if isinstance(one.content, RowProblem)
             else answers[one.index]
             for one in batch
         ]
 
     async def _ask(
-        self, reading: _PictureOperation[R], good: Sequence[Loaded], options: Mapping[str, Any]
+        self, operation: _PictureOperation[R], loaded: Sequence[Loaded], options: Mapping[str, Any]
     ) -> dict[int, _Answered[R]]:
         body, headers = form(
-            [one.content for one in good if isinstance(one.content, bytes)], options
+            [one.content for one in loaded if isinstance(one.content, bytes)], options
         )
         reply = await self.transport.send(
-            "POST", f"/v1/{reading.operation}", body=body, headers=headers
+            "POST", f"/v1/{operation.operation}", body=body, headers=headers
         )
-        answer = _parsed(reading.answer, reply)
-        if len(answer.results) != len(good):
+        answer = _parsed(operation.answer, reply)
+        if len(answer.results) != len(loaded):
             raise ApiError(
-                f"{reply.url} answered {len(answer.results)} of {len(good)} pictures: is it the "
+                f"{reply.url} answered {len(answer.results)} of {len(loaded)} pictures: is it the "
                 "gateway?"
             )
         model = None if isinstance(answer, VerifyAnswer) else answer.model
         return {
-            one.index: _Answered(one.name, _renumbered(reading, result, one.index), model)
-            for one, result in zip(good, answer.results, strict=True)
+            one.index: _Answered(one.name, _renumbered(operation, result, one.index), model)
+            for one, result in zip(loaded, answer.results, strict=True)
         }
 
-    async def _model_of(self, each: Sequence[_Answered[R]]) -> ModelName:
-        """The model that answered; when nothing could be sent, the one that would have."""
-        for one in each:
+    async def _model_of(self, answered: Sequence[_Answered[R]]) -> ModelName:
+        """The model that answered; when nothing could be sent, the one that would have answered."""
+        for one in answered:
             if one.model is not None:
                 return one.model
         return (await self.models()).models[0]
@@ -364,15 +361,15 @@ def _failed(reading: _PictureOperation[R], one: Loaded, problem: RowProblem) -> 
 
 def _as_row(error: ApiError) -> RowProblem:
     """A refusal of a request with one picture is that picture's."""
-    about = error.problem
-    if about is None:  # by a proxy on the way, which has a limit of its own
+    problem = error.problem
+    if problem is None:  # from a proxy in between, which has a limit of its own
         return row_problem("body_too_large", "Request too large", str(error), error.status)
     return RowProblem(
-        type=about.type,
-        title=about.title,
-        status=about.status,
-        detail=about.detail,
-        code=about.code,
+        type=problem.type,
+        title=problem.title,
+        status=problem.status,
+        detail=problem.detail,
+        code=problem.code,
     )
 
 
@@ -383,9 +380,9 @@ def _parsed(model: type[M], answer: Answer) -> M:
         return model.model_validate_json(answer.body)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
+        field = ".".join(map(str, first["loc"])) or "the body"
         raise ApiError(
-            f"{answer.url} answered something else than {model.__name__} ({where}: "
+            f"{answer.url} answered something else than {model.__name__} ({field}: "
             f"{first['msg']}): is it the gateway?",
             answer.status,
         ) from error
@@ -399,11 +396,11 @@ async def _drawing(
     items: Mapping[str, Any] | Iterable[Mapping[str, Any]], options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The body of /v1/generate; a reference may be whatever a picture may be."""
-    wanted = [dict(item) for item in ([items] if isinstance(items, Mapping) else items)]
-    for item in wanted:
+    items_sent = [dict(item) for item in ([items] if isinstance(items, Mapping) else items)]
+    for item in items_sent:
         if item.get("reference") is not None:
             (item["reference"],) = await packed(item["reference"])
-    return {"items": wanted or [{}], **options}
+    return {"items": items_sent or [{}], **options}
 
 
 def _id(job: JobDocument | str) -> str:

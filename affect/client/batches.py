@@ -78,6 +78,8 @@ def form(contents: Sequence[bytes], options: Mapping[str, Any]) -> tuple[bytes, 
     return body, {"Content-Type": f"multipart/form-data; boundary={edge}"}
 
 
-def _part(edge: str, about: str, kind: str, content: bytes) -> bytes:
-    head = f"--{edge}\r\nContent-Disposition: form-data; {about}\r\nContent-Type: {kind}\r\n\r\n"
+def _part(edge: str, disposition: str, kind: str, content: bytes) -> bytes:
+    head = (
+        f"--{edge}\r\nContent-Disposition: form-data; {disposition}\r\nContent-Type: {kind}\r\n\r\n"
+    )
     return head.encode() + content + b"\r\n"

@@ -46,12 +46,12 @@ class Client:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if self._loop.is_running():
             self._do(self._client.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -93,8 +93,8 @@ class Client:
         **options: Any,
     ) -> Generator[tuple[str, ExplainResult], None, None]:
         """See `AsyncClient.explain_each`."""
-        each = self._client.explain_each(pictures, question, progress=progress, **options)
-        return self._each(each)
+        answers = self._client.explain_each(pictures, question, progress=progress, **options)
+        return self._each(answers)
 
     def generate(
         self, items: Mapping[str, Any] | Iterable[Mapping[str, Any]] = (), **options: Any
@@ -145,7 +145,7 @@ class Client:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except BaseException:  # Ctrl-C too: what is under way is not wanted any more
+        except BaseException:  # also on Ctrl-C: requests in flight are cancelled
             future.cancel()
             raise
 
@@ -153,13 +153,13 @@ class Client:
         async def following() -> tuple[T] | None:
             try:
                 return (await anext(rows),)
-            except StopAsyncIteration:  # may not cross the border between the threads
+            except StopAsyncIteration:  # StopIteration cannot be passed between threads
                 return None
 
         try:
             while (row := self._do(following())) is not None:
                 yield row[0]
         finally:
-            # who left the client between two answers may give up the iterator afterwards
+            # the client may have been closed before the iterator is
             if self._loop.is_running():
                 self._do(rows.aclose())  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
-"""One request to the gateway and its answer: retried while the gateway asks to wait, every failure
-one sentence.
+"""One request to the gateway and its answer: retried while the gateway asks to wait; every failure
+is one sentence.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from tenacity.wait import wait_exponential_jitter
 from affect.answers import ProblemBody
 from affect.version import __version__
 
-BUSY = (429, 503)  # the gateway says when to come again
-LONGEST_WAIT_SECONDS = 60.0  # between tries where it does not
+BUSY = (429, 503)  # the gateway sends Retry-After
+LONGEST_WAIT_SECONDS = 60.0  # between attempts where it does not
 OnWait = Callable[[float, str], None]
 
 
@@ -42,18 +42,18 @@ class ApiError(Exception):
 
 
 class Unreachable(ApiError):
-    """Nobody answered."""
+    """No server answered."""
 
 
 class _Busy(ApiError):
-    """To be asked again, `after` so many seconds."""
+    """The request may be sent again `after` so many seconds."""
 
     after: float | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """An HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -104,7 +104,7 @@ class Transport:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         await self.close()
 
@@ -122,8 +122,8 @@ class Transport:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """The answer of status 2xx. Raises ApiError for every other, Unreachable when there is
-        none.
+        """The answer of status 2xx. Raises ApiError for every other status, Unreachable without an
+        answer.
         """
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_Busy),
@@ -136,7 +136,7 @@ class Transport:
         return answer
 
     async def once(self, method: str, path: str) -> Answer:
-        """The same without a second try."""
+        """The same without retries."""
         return await self._once(method, path, None, {})
 
     async def _once(
@@ -183,7 +183,9 @@ def _unreachable(url: str, error: Exception) -> Unreachable:
 
 
 def _refusal(answer: Answer) -> ApiError:
-    """A status of 400 and above in the gateway's own words, where they are its."""
+    """The ApiError of a status of 400 and above, with the gateway's problem document if the body is
+    one.
+    """
     try:
         problem = ProblemBody.model_validate_json(answer.body)
         message = f"{problem.title}: {problem.detail}"
@@ -218,7 +220,7 @@ def _is_loopback(url: str) -> bool:
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Stop what is not wanted any more, and see it stopped."""
+    """Cancel tasks and wait until they have ended."""
     stopped = list(tasks)
     for task in stopped:
         task.cancel()

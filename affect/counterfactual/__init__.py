@@ -2,8 +2,8 @@
 
 The least change to *this* face, drawn by the generator, that changes the reading.
 
-`question` says what may be asked, `search` looks for the change, `measure` says what the change is,
-`verbalization` says it in words.
+`question` says what may be asked, `search` looks for the change, `measure` quantifies the change,
+`verbalization` puts it into words.
 """
 
 from affect.counterfactual.description import Explanation

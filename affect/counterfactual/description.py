@@ -1,4 +1,4 @@
-"""What is said about an answer: pictures, predictions, measures, causes and a sentence, row by row.
+"""The description of an answer: pictures, predictions, measures, causes and a sentence, row by row.
 
 Every flag is read off the final 8-bit picture.
 Shape letters: N rows, S image side in px, K Action Units, L = K + 2 labels, F frames.
@@ -32,14 +32,14 @@ CHANGED = 0.1  # a reading that moves by more than this is named as changed
 class Explanation:
     """One answer. Pictures are uint8 RGB in the frame of the crop; predictions have one row."""
 
-    question: CounterfactualQuestion  # as it was understood: label and target are set
+    question: CounterfactualQuestion  # resolved: label and target are set
     factual: Prediction
     reconstruction: U8  # (S, S, 3) the face as the generator alone would draw it
     reconstruction_read: Prediction
     reconstruction_error: float  # mean absolute difference of pixels in [0, 1]
     counterfactual: U8  # (S, S, 3)
     counterfactual_read: Prediction
-    valid: bool  # the counterfactual, as 8-bit picture, is read as was asked
+    valid: bool  # whether the counterfactual, as 8-bit picture, is read as the question asks
     # label, from, to: every reading that moved, the largest first
     changes: tuple[tuple[str, float, float], ...]
     map: U8  # (S, S) grey, 0 where nothing changed
@@ -54,7 +54,9 @@ class Explanation:
     scores: dict[str, float]
     trust: str  # high, medium or low
     reasons: tuple[str, ...]
-    judge_agreement: JudgeAgreement | None  # of an independent judge; None: nobody could be asked
+    judge_agreement: (
+        JudgeAgreement | None
+    )  # of an independent judge; None without a judge that knows the label
     sentence: str
     # (S, S) signed shares of the decision's number, when asked for
     integrated_gradients: Floats | None = None
@@ -76,14 +78,14 @@ class Task:
     @property
     def levels(self) -> dict[TrustName, TrustRequirement]:
         """Of trust, which hold for the judge that they were fitted with."""
-        asked = self.judge.card.sha256 if self.judge else None
+        judge_digest = self.judge.card.sha256 if self.judge else None
         levels = self.model.card.trust_levels
-        return {name: one for name, one in levels.items() if one.judge == asked}
+        return {name: one for name, one in levels.items() if one.judge == judge_digest}
 
 
 @dataclass(frozen=True)
 class _Findings:
-    """What is known of all N rows."""
+    """What was measured of all N rows."""
 
     facts: Tensor  # (N, S, S, 3) uint8, as the next two
     redrawn: Tensor
@@ -102,9 +104,7 @@ class _Findings:
 
 
 def describe(task: Task, result: SearchResult, gradients: Sequence[bool]) -> list[Explanation]:
-    """Everything that is said about each of the N rows; `gradients` says which want pixel
-    shares.
-    """
+    """The explanation of each of the N rows; `gradients` marks rows that request pixel shares."""
     findings = _find(task, result, gradients)
     return [_explanation(task, findings, i) for i in range(len(task.questions))]
 
@@ -148,10 +148,12 @@ def _frames(task: Task, result: SearchResult, facts: Tensor) -> Tensor:
 def _most_helpful_first(
     causes: list[list[Cause]], attribution: list[dict[str, float]]
 ) -> list[list[Cause]]:
-    """Several nuisances may go all the way, so their size says little: by what each does alone."""
+    """Causes sorted by the effect of each alone: several nuisances may move the full way, so the
+    size of a move says little.
+    """
     return [
-        sorted(row, key=lambda cause: -help_of(alone, cause))
-        for row, alone in zip(causes, attribution, strict=True)
+        sorted(row, key=lambda cause: -help_of(gains, cause))
+        for row, gains in zip(causes, attribution, strict=True)
     ]
 
 
@@ -177,9 +179,9 @@ def _gradients(
     chosen = [i for i, want in enumerate(wanted) if want]
     if not chosen:
         return {}
-    some = take_rows(rows, torch.tensor(chosen, device=rows.x.device))
-    shares, error = measure.integrated_gradients(model, some)
-    return {i: (shares[at].cpu().numpy(), float(error[at])) for at, i in enumerate(chosen)}
+    subset = take_rows(rows, torch.tensor(chosen, device=rows.x.device))
+    shares, error = measure.integrated_gradients(model, subset)
+    return {i: (shares[place].cpu().numpy(), float(error[place])) for place, i in enumerate(chosen)}
 
 
 def _agreements(task: Task, result: SearchResult) -> list[JudgeAgreement | None]:
@@ -248,7 +250,7 @@ def _explanation(task: Task, findings: _Findings, i: int) -> Explanation:
 
 @dataclass(frozen=True)
 class _ByRule:
-    """What the rule of valence and arousal says of an answer, in numbers and in words."""
+    """How an answer agrees with the rule of valence and arousal, in numbers and in words."""
 
     scores: dict[str, float]
     sentence: str
@@ -258,7 +260,7 @@ def _by_rule(
     model: AffectModel,
     question: CounterfactualQuestion,
     read: tuple[Prediction, Prediction],
-    moved: float,
+    change: float,
 ) -> _ByRule:
     """`read` is what is read before and after, one row each. Nothing where the rule is silent."""
     weights, label = model.card.rule_weights, question.label or ""
@@ -266,8 +268,8 @@ def _by_rule(
         return _ByRule({}, "")
     units = _units(model, read)
     share, others = (
-        rule.rule_share(weights, label, units, moved),
-        rule.bystanders(weights, label, units),
+        rule.rule_share(weights, label, units, change),
+        rule.unrelated_units(weights, label, units),
     )
     scores = {"rule": round(share, 4), "bystanders": float(len(others))}
     return _ByRule(scores, verbalization.shortcut_sentence(label, share, others))
@@ -288,12 +290,12 @@ def _changes(
     model: AffectModel, before: Tensor, after: Tensor
 ) -> tuple[tuple[str, float, float], ...]:
     names = model.card.labels_of.names
-    moved = [
+    changes = [
         (name, float(a), float(b))
-        for name, known, a, b in zip(names, model.known, before, after, strict=True)
-        if bool(known)
+        for name, is_learnt, a, b in zip(names, model.known, before, after, strict=True)
+        if bool(is_learnt)
     ]
-    named = [(name, round(a, 4), round(b, 4)) for name, a, b in moved if abs(b - a) > CHANGED]
+    named = [(name, round(a, 4), round(b, 4)) for name, a, b in changes if abs(b - a) > CHANGED]
     return tuple(sorted(named, key=lambda change: -abs(change[2] - change[1])))
 
 
@@ -314,8 +316,8 @@ def _sentence(
     if question.family == "nuisance":
         return verbalization.nuisance_sentence(label, change, causes, valid)
     units = _units(model, read)
-    asked = {code: end - start for code, start, end in causes}
-    return verbalization.sentence(label, change, units, asked, valid)
+    requested = {code: end - start for code, start, end in causes}
+    return verbalization.sentence(label, change, units, requested, valid)
 
 
 def _units(

@@ -35,7 +35,7 @@ def explain(
     """Answer one question about each of N aligned crops (N, S, S, 3).
 
     A question that makes no sense is answered by its error. `integrated_gradients` may be given for
-    each question. `judge` is asked whether it sees each change too.
+    each question. `judge` reads each change too.
     """
     assert len(crops) == len(questions), (len(crops), len(questions))
     if not len(crops):
@@ -52,12 +52,16 @@ def explain(
         if isinstance(integrated_gradients, bool)
         else list(integrated_gradients)
     )
-    for alike in _alike(answers):
-        asked = [one for i in alike if isinstance(one := answers[i], CounterfactualQuestion)]
-        chosen = torch.tensor(alike, device=x.device)
-        rows = _rows(model, x[chosen], take_rows(output, chosen), asked)
-        task = Task(model, rows, asked, _space(model, asked[0]), frames, judge)
-        for i, answer in zip(alike, _answer(task, [gradients[i] for i in alike]), strict=True):
+    for group in _alike(answers):
+        questions_of_group = [
+            one for i in group if isinstance(one := answers[i], CounterfactualQuestion)
+        ]
+        rows_of_group = torch.tensor(group, device=x.device)
+        rows = _rows(model, x[rows_of_group], take_rows(output, rows_of_group), questions_of_group)
+        task = Task(
+            model, rows, questions_of_group, _space(model, questions_of_group[0]), frames, judge
+        )
+        for i, answer in zip(group, _answer(task, [gradients[i] for i in group]), strict=True):
             answers[i] = answer
     return [one for one in answers if not isinstance(one, CounterfactualQuestion)]
 
@@ -86,11 +90,13 @@ def _space(model: AffectModel, question: CounterfactualQuestion) -> Expression |
 
 
 def _answer(task: Task, gradients: Sequence[bool]) -> list[Explanation]:
-    """One explanation a row, its other answers in it; pixel shares go with the first answer."""
+    """One explanation a row, with its alternatives; only the first answer has pixel shares."""
     results = search(task.model, task.rows, task.space, answers=task.questions[0].answers)
-    nothing = [False] * len(gradients)
-    each = [describe(task, one, nothing if n else gradients) for n, one in enumerate(results)]
-    return [_with_alternatives(*answers) for answers in zip(*each, strict=True)]
+    no_gradients = [False] * len(gradients)
+    described = [
+        describe(task, one, no_gradients if n else gradients) for n, one in enumerate(results)
+    ]
+    return [_with_alternatives(*answers) for answers in zip(*described, strict=True)]
 
 
 def _with_alternatives(first: Explanation, *others: Explanation) -> Explanation:
@@ -103,9 +109,9 @@ def _with_alternatives(first: Explanation, *others: Explanation) -> Explanation:
             distinct.append(other)
     if len(distinct) == 1:
         return first
-    apart = measure.diversity(first.frames[0], [one.counterfactual for one in distinct])
+    diversity = measure.diversity(first.frames[0], [one.counterfactual for one in distinct])
     return replace(
         first,
         alternatives=tuple(distinct[1:]),
-        scores=first.scores | {"diversity": round(apart, 4)},
+        scores=first.scores | {"diversity": round(diversity, 4)},
     )

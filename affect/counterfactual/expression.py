@@ -1,8 +1,8 @@
 """The space of expressions: Action Units are moved through the generator, the person and the scene
 stay.
 
-Valence and arousal follow the AUs as they do on real faces. Shape letters: N rows, R tries, K AUs
-(the axes), L = K + 2 labels (a move).
+Valence and arousal follow the AUs as they do on real faces. Shape letters: N rows, R candidates, K
+AUs (the axes), L = K + 2 labels (a move).
 """
 
 import torch
@@ -15,8 +15,8 @@ from affect.labels import DIMENSIONS
 from affect.model import NEIGHBOURHOOD, AffectModel
 from affect.precision import mixed
 
-# How many AUs are moved together, and how hard. One AU pushed beyond what was seen keeps more of
-# the face than two.
+# How many AUs are moved together, and how hard. One AU pushed beyond the training range preserves
+# more of the face than two.
 SETS = ((1, 1.0), (1, 1.75), (2, 1.0))
 VISIBLE = 0.05  # of an intensity: what is asked to move by less is not reported
 
@@ -32,8 +32,8 @@ class Expression:
         self.knows_aus = bool(model.known[0])
         # (K, 2) what each AU adds to valence and arousal by the rule that was learnt from; NaN
         # where there is none
-        nothing = (float("nan"), float("nan"))
-        rule = [model.card.rule_weights.get(code, nothing) for code in model.card.vocabulary]
+        no_rule = (float("nan"), float("nan"))
+        rule = [model.card.rule_weights.get(code, no_rule) for code in model.card.vocabulary]
         self.rule = torch.tensor(rule, device=model.platt.device).reshape(-1, 2)
         # (T, L) states of real faces
         self.table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)]
@@ -45,20 +45,20 @@ class Expression:
         aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
         # bfloat16 moves pixels by 2 of 255 at most, .02 in the mean, for half the time.
         with mixed(rows.x.device.type):
-            drawn = self.model.edit(rows.x, aim, aim - move, rows.output)
-        return self.model.to_images(drawn)
+            edited = self.model.edit(rows.x, aim, aim - move, rows.output)
+        return self.model.to_images(edited)
 
-    def barred(self, rows: Rows) -> Tensor:
-        """(N, K) the AUs that have no part in the asked valence or arousal: moving them would
-        answer the letter of the question, as when eyes close to look happier.
+    def excluded(self, rows: Rows) -> Tensor:
+        """(N, K) the AUs that have no part in the questioned valence or arousal: moving them would
+        change the reading without the meaning, as when eyes close to look happier.
         """
         if not self.knows_aus:
             return torch.zeros(len(rows.x), 0, dtype=torch.bool, device=rows.x.device)
         return self._rule_of(rows).abs() < PART
 
     def _rule_of(self, rows: Rows) -> Tensor:
-        """(N, K) what each AU adds to the asked dimension, in the direction that was asked; NaN for
-        questions about AUs, and where no rule is known.
+        """(N, K) what each AU adds to the questioned dimension, in the direction of the question;
+        NaN for questions about AUs, and where no rule is known.
         """
         aus = rows.output.logits.shape[1]
         weights = self.rule.T[(rows.column - aus).clamp(min=0)] * rows.direction[:, None]
@@ -70,40 +70,43 @@ class Expression:
         count, aus = len(state), state.shape[1] - 2
         if not self.knows_aus:
             return state.new_zeros(count, 0, state.shape[1])
-        moved = state[:, None].repeat(1, aus, 1)
+        moved_states = state[:, None].repeat(1, aus, 1)
         diagonal = torch.arange(aus, device=state.device)
-        moved[:, diagonal, diagonal] = _far_end(state[:, :-2])
-        ends = self._with_va(state.repeat_interleave(aus, 0), moved.flatten(0, 1))
-        return ends.view_as(moved) - state[:, None]
+        moved_states[:, diagonal, diagonal] = _far_end(state[:, :-2])
+        ends = self._with_va(state.repeat_interleave(aus, 0), moved_states.flatten(0, 1))
+        return ends.view_as(moved_states) - state[:, None]
 
-    def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
-        """(N, C, L) the most telling AUs in SETS, then as real faces move.
+    def proposals(self, rows: Rows, gain: Tensor, excluded: Tensor, *, first: bool) -> Tensor:
+        """(N, C, L) the AUs of the largest gain in the sizes of SETS, then the move of real faces.
 
-        An asked AU goes alone in the first answer only.
+        A questioned AU moves alone in the first answer only.
         """
         state = rows.output.labels
         if not self.knows_aus:
             return (_to_target(rows, state) - state)[:, None]
-        order, ends = _rank(rows, state, gain, barred, self._rule_of(rows))
-        company = torch.zeros_like(rows.column) if first else (rows.column < gain.shape[1]).long()
+        order, ends = _rank(rows, state, gain, excluded, self._rule_of(rows))
+        extra = torch.zeros_like(rows.column) if first else (rows.column < gain.shape[1]).long()
         moves = [
-            push * (self._end_state(rows, state, order, ends, size + company) - state)
+            push * (self._end_state(rows, state, order, ends, size + extra) - state)
             for size, push in SETS
         ]
-        moves.append(self._as_real_faces_move(rows, state, barred) - state)
+        moves.append(self._as_real_faces_move(rows, state, excluded) - state)
         return torch.stack(moves, dim=1)
 
     def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
-        """(N, K) the AU that did most of it, beside one that was asked about itself."""
+        """(N, K) the AU of the largest contribution, a questioned AU itself left out."""
         if not self.knows_aus:
             return torch.zeros_like(gain, dtype=torch.bool)
         aus = rows.output.labels[:, :-2]
         # (N, K) of the way to the far end; behind it, the near end
         share = (move[:, :-2] / (_far_end(aus) - aus)).clamp(min=-1)
-        asked = torch.arange(aus.shape[1], device=aus.device)[None] == rows.column[:, None]
-        done = (share * gain).masked_fill(asked, -torch.inf)
-        one: Tensor = F.one_hot(done.argmax(1), aus.shape[1]).bool() & (done.amax(1) > 0)[:, None]
-        return one
+        questioned = torch.arange(aus.shape[1], device=aus.device)[None] == rows.column[:, None]
+        contribution = (share * gain).masked_fill(questioned, -torch.inf)
+        leading: Tensor = (
+            F.one_hot(contribution.argmax(1), aus.shape[1]).bool()
+            & (contribution.amax(1) > 0)[:, None]
+        )
+        return leading
 
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
         """By AU, in a run that knows them."""
@@ -136,22 +139,22 @@ class Expression:
         )
         return _to_target(rows, self._with_va(state, end))
 
-    def _as_real_faces_move(self, rows: Rows, state: Tensor, barred: Tensor) -> Tensor:
+    def _as_real_faces_move(self, rows: Rows, state: Tensor, excluded: Tensor) -> Tensor:
         """(N, L) the state of real faces that meet the question, as near to this one as there are
         (kernel regression).
         """
         if not len(self.table):
             return _to_target(rows, state)
-        # What is asked counts as much as everything else together: rows that meet the question, and
-        # among them the nearest.
+        # The questioned label weighs as much as all others together: rows that meet the question,
+        # and among them the nearest.
         weight = torch.full_like(state, 1 / state.shape[1]) * self.model.known
         weight.scatter_(1, rows.column[:, None], 1.0)
-        wish = _to_target(rows, state)
+        goal = _to_target(rows, state)
         # (N, T)
-        distance = (weight[:, None] * (wish[:, None] - self.table.nan_to_num()[None]) ** 2).sum(2)
+        distance = (weight[:, None] * (goal[:, None] - self.table.nan_to_num()[None]) ** 2).sum(2)
         end = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1) @ self.table.nan_to_num()
-        held = torch.cat([barred, torch.zeros_like(barred[:, :2])], dim=1) | ~self.model.known
-        return _to_target(rows, torch.where(held, state, end))
+        fixed = torch.cat([excluded, torch.zeros_like(excluded[:, :2])], dim=1) | ~self.model.known
+        return _to_target(rows, torch.where(fixed, state, end))
 
     def _with_va(self, start: Tensor, end: Tensor) -> Tensor:
         """`end` (R, L) with valence and arousal moved as real faces' move with those AUs (kernel
@@ -177,26 +180,26 @@ def _far_end(aus: Tensor) -> Tensor:
 
 
 def _rank(
-    rows: Rows, state: Tensor, gain: Tensor, barred: Tensor, rule: Tensor
+    rows: Rows, state: Tensor, gain: Tensor, excluded: Tensor, rule: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """AUs from the most telling on (N, K), an AU that is itself questioned first, and to which end
-    each helps (N, K).
+    """AUs by falling gain (N, K), a questioned AU first, and the end to which each must move to
+    help (N, K).
 
     An AU whose move to the far end harms helps, in proportion, by moving to the near end. Where a
     `rule` (N, K) is known, an AU moves its way only.
     """
     aus, far = state[:, :-2], _far_end(state[:, :-2])
-    back = -gain * (aus - (1 - far)).abs() / (aus - far).abs().clamp(min=0.5)
-    to_far = torch.where(rule.isnan(), gain >= back, (rule > 0) == (far > 0.5))
+    gain_at_near = -gain * (aus - (1 - far)).abs() / (aus - far).abs().clamp(min=0.5)
+    to_far = torch.where(rule.isnan(), gain >= gain_at_near, (rule > 0) == (far > 0.5))
     ends = torch.where(to_far, far, 1 - far)
-    worth = torch.where(to_far, gain, back).masked_fill(barred, -torch.inf)
-    ends = torch.where(worth > 0, ends, aus)  # an AU that cannot help, or is barred, stays
-    own = (rows.column < aus.shape[1]).nonzero().squeeze(1)
-    worth[own, rows.column[own]] = torch.inf
-    ends[own, rows.column[own]] = rows.target[own]
+    worth = torch.where(to_far, gain, gain_at_near).masked_fill(excluded, -torch.inf)
+    ends = torch.where(worth > 0, ends, aus)  # an AU that cannot help, or is excluded, stays
+    rows_of_aus = (rows.column < aus.shape[1]).nonzero().squeeze(1)
+    worth[rows_of_aus, rows.column[rows_of_aus]] = torch.inf
+    ends[rows_of_aus, rows.column[rows_of_aus]] = rows.target[rows_of_aus]
     return worth.argsort(dim=1, descending=True), ends
 
 
 def _to_target(rows: Rows, end: Tensor) -> Tensor:
-    """(N, L) the states with the questioned label where the question wants it."""
+    """(N, L) the states with the questioned label at its target."""
     return end.scatter(1, rows.column[:, None], rows.target[:, None])

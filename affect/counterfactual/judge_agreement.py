@@ -1,4 +1,4 @@
-"""What an independent judge says of a counterfactual: does it see the change too?
+"""Whether an independent judge reads the change of a counterfactual too.
 
 Shape letters: N rows, S side in px, L labels of the judge.
 """
@@ -14,16 +14,17 @@ from affect.judge import Judge
 
 Floats = NDArray[np.floating] | np.floating
 
-# the judge agrees when its reading moves the same way by at least this share of what the model's
-# does
+# the judge agrees when its reading moves in the same direction by at least this share of the
+# model's move
 FOLLOWS = 0.5
 
 
-def follows(seen: Floats, moved: Floats) -> NDArray[np.bool_]:
-    """Whether a judge's reading that moved by `seen` follows a model's that moved by `moved`: the
-    one rule, by which trust is given when serving and graded when measuring. Any shape.
+def follows(observed: Floats, requested: Floats) -> NDArray[np.bool_]:
+    """Whether a judge's reading that changed by `observed` follows a model's that changed by
+    `requested`: the one rule, by which trust is given when serving and graded when measuring. Any
+    shape.
     """
-    return (seen * moved > 0) & (np.abs(seen) >= FOLLOWS * np.abs(moved))
+    return (observed * requested > 0) & (np.abs(observed) >= FOLLOWS * np.abs(requested))
 
 
 @dataclass(frozen=True)
@@ -42,26 +43,25 @@ def judge_agreements(
     faces: Tensor,
     changed: Tensor,
     labels: Sequence[str],
-    moved: Sequence[float],
+    requested: Sequence[float],
 ) -> list[JudgeAgreement | None]:
-    """What the judge says of N faces and their counterfactuals (N, 3, S, S); `moved` is by how much
-    the model's reading moved.
-
-    None where nobody can be asked: there is no judge, or it does not know the label.
+    """The judge's agreement on N faces and their counterfactuals (N, 3, S, S); `requested` is the
+    change of the model's reading. None where no judge applies: there is no judge, or it does not
+    know the label.
     """
     if judge is None:
         return [None] * len(labels)
     before, after = (judge.read(x) for x in (faces, changed))  # (N, L)
     names = judge.vocabulary.names
     return [
-        _judge_agreement(before[i, names.index(label)], after[i, names.index(label)], moved[i])
+        _judge_agreement(before[i, names.index(label)], after[i, names.index(label)], requested[i])
         if label in names
         else None
         for i, label in enumerate(labels)
     ]
 
 
-def _judge_agreement(before: Tensor, after: Tensor, moved: float) -> JudgeAgreement:
-    seen = float(after - before)
-    agrees = bool(follows(np.float64(seen), np.float64(moved)))
+def _judge_agreement(before: Tensor, after: Tensor, requested: float) -> JudgeAgreement:
+    observed = float(after - before)
+    agrees = bool(follows(np.float64(observed), np.float64(requested)))
     return JudgeAgreement(round(float(before), 4), round(float(after), 4), agrees)

@@ -1,4 +1,4 @@
-"""What a counterfactual is like: where it changed, how steadily it is read, how the prediction
+"""Measures of a counterfactual: where it changed, how stable its reading is, how the prediction
 spreads over the pixels.
 
 Shape letters: N rows, S side in px, F frames, L labels. Pixel differences are shares of full scale.
@@ -25,9 +25,9 @@ MAP_BLUR, SIGNED_BLUR = (
     64,
     128,
 )  # parts of the side over which the map and the signed maps are blurred
-NOISE_SD = 4 / 255  # of the stability probe
+NOISE_SD = 4 / 255  # standard deviation of the noise of `stability`
 GRADIENT_STEPS = 8
-SUPPORT_ROWS = 256  # real label rows whose distance to their neighbours is the yardstick of support
+SUPPORT_ROWS = 256  # real label rows whose distance to their neighbours scales `support`
 
 
 def region_masks(side: int) -> dict[str, NDArray[np.bool_]]:
@@ -125,9 +125,9 @@ def interpolate_frames(
     return torch.stack([ends[0], *steps, ends[1]], dim=1)
 
 
-def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Tensor:
-    """(N,) share of two slightly noised copies of the counterfactuals that are decided as they are
-    (`met`, bool (N,)).
+def stability(model: AffectModel, rows: Rows, images: Tensor, satisfied: Tensor) -> Tensor:
+    """(N,) share of two slightly noised copies of the counterfactuals whose decision is the same
+    (`satisfied`, bool (N,)).
     """
     x = model.to_pixels(images)
     noise = (
@@ -136,7 +136,7 @@ def stability(model: AffectModel, rows: Rows, images: Tensor, met: Tensor) -> Te
     agree = torch.zeros(len(x), device=x.device)
     for sign in (1, -1):
         margin, _ = progress(model, model.read_state((x + sign * noise).clamp(-1, 1)), rows)
-        agree += ((margin > 0) == met).float() / 2
+        agree += ((margin > 0) == satisfied).float() / 2
     return agree
 
 
@@ -150,9 +150,9 @@ def support(model: AffectModel, after: Tensor) -> Tensor:
     if len(table) < 2:
         return torch.full((len(after),), 0.5, device=after.device)
     # the nearest is the row itself
-    own = torch.cdist(table[:SUPPORT_ROWS], table).kthvalue(2, dim=1).values
+    neighbour_distance = torch.cdist(table[:SUPPORT_ROWS], table).kthvalue(2, dim=1).values
     nearest = torch.cdist(after[:, model.known], table).amin(1)
-    return (own[None] >= nearest[:, None]).float().mean(1)
+    return (neighbour_distance[None] >= nearest[:, None]).float().mean(1)
 
 
 def integrated_gradients(model: AffectModel, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -167,9 +167,9 @@ def integrated_gradients(model: AffectModel, rows: Rows) -> tuple[Tensor, Tensor
         x, column = rows.x.clone(), rows.column.clone()
         total = torch.zeros_like(x)
         for step in range(GRADIENT_STEPS):
-            between = (x * (step + 0.5) / GRADIENT_STEPS).requires_grad_(True)
+            interpolated = (x * (step + 0.5) / GRADIENT_STEPS).requires_grad_(True)
             (gradient,) = torch.autograd.grad(
-                _number(model.read_state(between), column).sum(), between
+                _number(model.read_state(interpolated), column).sum(), interpolated
             )
             total += gradient / GRADIENT_STEPS
         shares = (total * x).sum(1)
@@ -183,7 +183,7 @@ def _number(output: ModelOutput | ReadingOutput, column: Tensor) -> Tensor:
 
 
 def diversity(fact: U8, counters: Sequence[U8]) -> float:
-    """How far several answers about one face lie apart: 1 - cosine of their changes of pixels, mean
+    """The diversity of several answers about one face: 1 - cosine of their changes of pixels, mean
     over pairs; 0 alike, 1 unrelated.
     """
     changes = np.stack([(counter.astype(np.float64) - fact).ravel() for counter in counters])

@@ -3,7 +3,7 @@ latent code, the state stays.
 
 A face is changed by what the generator draws differently, x + G(z + d, y) - G(z, y), so its own
 detail stays where the generator sees no reason to change it. The directions are of the model's
-weights (`training/evaluation/bias/nuisance_directions.py`). Shape letters: N rows, R tries, A
+weights (`training/evaluation/bias/nuisance_directions.py`). Shape letters: N rows, R candidates, A
 nuisances (the axes, and a move), Z latent.
 """
 
@@ -17,9 +17,9 @@ from affect.model import AffectModel
 
 Step = Literal["one", "two", "all"]
 SETS: tuple[Step, ...] = ("one", "two", "all")
-VISIBLE = 0.05  # of the way: what is asked to move by less is not reported
-# a face that is nearly at an end already is asked for this much more of it: where it stands is only
-# estimated
+VISIBLE = 0.05  # of the way: smaller moves are not reported
+# a face that is nearly at an end already is moved by at least this much: its position is only an
+# estimate
 SMALLEST = 0.25
 
 
@@ -28,7 +28,7 @@ class Nuisance:
     `affect.counterfactual.search.Space`.
     """
 
-    overdrive = 1.0  # beyond their ends are no faces
+    overdrive = 1.0  # faces beyond the ends were never learnt
     edits = 1
 
     def __init__(self, model: AffectModel) -> None:
@@ -42,7 +42,7 @@ class Nuisance:
         change = self.model.generate(z + move @ self.model.nuisance_directions, y) - start
         return self.model.to_images((rows.x + change).clamp(-1, 1))
 
-    def barred(self, rows: Rows) -> Tensor:
+    def excluded(self, rows: Rows) -> Tensor:
         """(N, A) none."""
         return torch.zeros(len(rows.x), len(self.names), dtype=torch.bool, device=rows.x.device)
 
@@ -51,32 +51,34 @@ class Nuisance:
         far, _ = self._ways(rows)
         return torch.diag_embed(far)
 
-    def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
-        """(N, C, A) the most telling nuisance to the end that helps, two of them, all that help."""
-        help_, way = self._best_ends(rows, gain)
-        help_ = help_.masked_fill(barred, -torch.inf)
+    def proposals(self, rows: Rows, gain: Tensor, excluded: Tensor, *, first: bool) -> Tensor:
+        """(N, C, A) the nuisance of the largest gain to the end that helps, two of them, all that
+        help.
+        """
+        help_, offset = self._best_ends(rows, gain)
+        help_ = help_.masked_fill(excluded, -torch.inf)
         rank = help_.argsort(dim=1, descending=True).argsort(dim=1)
         most = {"one": 1, "two": 2, "all": help_.shape[1]}
-        # At least the best one moves, even when it does not help: an honest failure shows the
-        # nearest try.
-        moves = [way * ((rank == 0) | ((rank < most[step]) & (help_ > 0))) for step in SETS]
+        # At least the best one moves, even when it does not help: a failed answer shows the nearest
+        # candidate.
+        moves = [offset * ((rank == 0) | ((rank < most[step]) & (help_ > 0))) for step in SETS]
         return torch.stack(moves, dim=1)
 
     def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
-        """(N, A) the nuisance that did most of it."""
+        """(N, A) the nuisance of the largest contribution."""
         help_, _ = self._best_ends(rows, gain)
-        leader = torch.where(move != 0, help_, -torch.inf).argmax(1)
-        return torch.zeros_like(move, dtype=torch.bool).scatter(1, leader[:, None], True)
+        leading = torch.where(move != 0, help_, -torch.inf).argmax(1)
+        return torch.zeros_like(move, dtype=torch.bool).scatter(1, leading[:, None], True)
 
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
-        """By nuisance in the direction in which it was tried: "light: bright to dim"."""
-        up = (self._ways(rows)[0] > 0).tolist()
+        """By nuisance in the direction in which it was moved: "light: bright to dim"."""
+        towards_second = (self._ways(rows)[0] > 0).tolist()
         named = [
             [
                 name if to_second else turned(name)
                 for name, to_second in zip(self.names, row, strict=True)
             ]
-            for row in up
+            for row in towards_second
         ]
         return [
             {name: round(by, 4) for name, by in zip(*row, strict=True)}
@@ -85,17 +87,17 @@ class Nuisance:
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:
         """Nuisances by where the face is estimated to stand between their ends, 0 and 1."""
-        place = self.model.nuisance_positions(rows.output.latent)
-        return visible_causes(self.names, place, place + move, VISIBLE)
+        position = self.model.nuisance_positions(rows.output.latent)
+        return visible_causes(self.names, position, position + move, VISIBLE)
 
     def reached(self, rows: Rows, move: Tensor, latent: Tensor) -> Tensor:
-        """(N,) how much of the move (N, A) is found again in the latent codes (N, Z) of the
-        pictures, 1 = all of it.
+        """(N,) the share of the move (N, A) that the latent codes (N, Z) of the pictures show, 1 =
+        all of it.
         """
-        came = self.model.nuisance_positions(latent) - self.model.nuisance_positions(
+        displacement = self.model.nuisance_positions(latent) - self.model.nuisance_positions(
             rows.output.latent
         )
-        share: Tensor = (came * move).sum(1) / move.square().sum(1).clamp(min=1e-6)
+        share: Tensor = (displacement * move).sum(1) / move.square().sum(1).clamp(min=1e-6)
         return share
 
     def _best_ends(self, rows: Rows, gain: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,30 +106,30 @@ class Nuisance:
         One whose far end harms helps, in proportion, by moving to the near end.
         """
         far, near = self._ways(rows)
-        back = -gain * near.abs() / far.abs()
-        return torch.maximum(gain, back), torch.where(gain >= back, far, near)
+        gain_at_near = -gain * near.abs() / far.abs()
+        return torch.maximum(gain, gain_at_near), torch.where(gain >= gain_at_near, far, near)
 
     def _ways(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """(N, A) from where each face is estimated to stand to the farther and to the nearer end of
         each nuisance.
         """
-        place = self.model.nuisance_positions(rows.output.latent)
-        to_first, to_second = -place.clamp(SMALLEST, 1), (1 - place).clamp(SMALLEST, 1)
-        low = place < 0.5
+        position = self.model.nuisance_positions(rows.output.latent)
+        to_first, to_second = -position.clamp(SMALLEST, 1), (1 - position).clamp(SMALLEST, 1)
+        low = position < 0.5
         return torch.where(low, to_second, to_first), torch.where(low, to_first, to_second)
 
 
 def help_of(attribution: dict[str, float], cause: Cause) -> float:
-    """How far a nuisance that was moved helps by itself; one that was tried the other way round is
-    taken to do the opposite.
+    """The gain of a moved nuisance alone; one that was moved in the other direction is taken to
+    have the opposite gain.
     """
     name, start, end = cause
-    towards, away = (name, turned(name)) if end > start else (turned(name), name)
-    return attribution[towards] if towards in attribution else -attribution[away]
+    as_moved, reversed_name = (name, turned(name)) if end > start else (turned(name), name)
+    return attribution[as_moved] if as_moved in attribution else -attribution[reversed_name]
 
 
 def turned(name: str) -> str:
     """ "light: dim to bright" the other way round: "light: bright to dim"."""
-    what, _, ends = name.partition(": ")
+    nuisance, _, ends = name.partition(": ")
     first, _, second = ends.partition(" to ")
-    return f"{what}: {second} to {first}"
+    return f"{nuisance}: {second} to {first}"

@@ -1,4 +1,4 @@
-"""What may be asked about a face, and how an open question is understood."""
+"""Questions about a face, and how an open question is resolved."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -29,7 +29,7 @@ class QuestionError(ValueError):
 
 @dataclass(frozen=True)
 class CounterfactualQuestion:
-    """What should be otherwise.
+    """The change that is asked for.
 
     `label` None asks about the strongest decision; `target` None asks for the other side.
 
@@ -57,14 +57,14 @@ def resolve_question(
     names = model.card.labels_of.names
     if label in DIMENSIONS:
         value = float(factual.va[0, DIMENSIONS.index(label)])
-        wanted = _of_dimension(label, question.target, value)
+        target = _of_dimension(label, question.target, value)
     else:
         column = names.index(label)
         present, probability = factual.present[0, column], factual.probability[0, column]
-        wanted = _of_unit(label, question.target, bool(present), float(probability))
-    if isinstance(wanted, QuestionError):
-        return wanted
-    return replace(question, label=label, target=wanted)
+        target = _of_unit(label, question.target, bool(present), float(probability))
+    if isinstance(target, QuestionError):
+        return target
+    return replace(question, label=label, target=target)
 
 
 def _problem(
@@ -79,15 +79,17 @@ def _problem(
         )
         return QuestionError("no_nuisances", "No nuisances learned", unknown)
     if label not in names:
-        there = f"{label!r} is not one of {', '.join(names)}"
-        return QuestionError("unknown_label", "Unknown label", there)
+        unknown_label = f"{label!r} is not one of {', '.join(names)}"
+        return QuestionError("unknown_label", "Unknown label", unknown_label)
     if not card.learns(label):
-        known = f"this model was trained on {card.labels!r} labels and does not know {label}"
-        return QuestionError("not_learned", "Label not learned", known)
+        not_learnt = f"this model was trained on {card.labels!r} labels and does not know {label}"
+        return QuestionError("not_learned", "Label not learned", not_learnt)
     low, high = allowed_range(label)
     if question.target is not None and not low <= question.target <= high:
-        wrong = f"{label} cannot become {question.target}; give a number from {low:g} to {high:g}"
-        return QuestionError("bad_target", "Target out of range", wrong)
+        out_of_range = (
+            f"{label} cannot become {question.target}; give a number from {low:g} to {high:g}"
+        )
+        return QuestionError("bad_target", "Target out of range", out_of_range)
     return None
 
 
@@ -102,25 +104,25 @@ def strongest(model: AffectModel, factual: Prediction) -> str:
 
 
 def _of_dimension(label: str, target: float | None, value: float) -> float | QuestionError:
-    wanted = -float(np.copysign(OTHER_SIDE, value)) if target is None else target
-    if abs(value - wanted) <= VA_TOLERANCE:
+    goal = -float(np.copysign(OTHER_SIDE, value)) if target is None else target
+    if abs(value - goal) <= VA_TOLERANCE:
         return QuestionError(
             "already_so",
             "Already so",
-            f"{label} is read as {value:.2f}, which is within {VA_TOLERANCE} of {wanted:.2f}",
+            f"{label} is read as {value:.2f}, which is within {VA_TOLERANCE} of {goal:.2f}",
         )
-    return wanted
+    return goal
 
 
 def _of_unit(
     label: str, target: float | None, present: bool, probability: float
 ) -> float | QuestionError:
-    wanted = not present if target is None else target >= 0.5
-    if wanted == present:
+    goal = not present if target is None else target >= 0.5
+    if goal == present:
         state = "present" if present else "absent"
         return QuestionError(
             "already_so",
             "Already so",
             f"{label} is already read as {state} (probability {probability:.2f})",
         )
-    return float(wanted)
+    return float(goal)

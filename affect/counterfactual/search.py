@@ -4,14 +4,16 @@ What may be changed is a space: the expression (expression.py), or what should n
 (nuisance.py). Every row goes through the same fixed rounds, so rows share forward passes and one
 hard row does not hold the others:
 
-  move along each axis alone: how does the decision answer? (P tries: the attribution) move the most
-  telling together, in the sets that the space proposes (C tries) bisect to the smallest step that
-  still flips it; where no set flips it, push the nearest further (BISECTIONS tries)
+1. move along each axis alone and measure the gain (P candidates: the attribution);
+2. move the axes of the largest gain together, in the sets that the space proposes (C candidates);
+3. bisect to the smallest step that still flips the decision; where no set flips it, extrapolate the
+   nearest (BISECTIONS candidates).
 
-Where that is not enough, the same rounds begin again at the nearest try, once. Another answer to
-the same question repeats the last two rounds without what led the answers before it, so answers
-differ in their cause. A try is an edit, quantised to 8 bits, and its state read again. Shape
-letters: N rows, R tries, S side in px, K AUs, P axes, C proposals, M length of a move.
+Where that is not enough, the same rounds are repeated once from the nearest candidate. Another
+answer to the same question repeats the last two rounds without the leading axes of the answers
+before it, so answers differ in their cause. A candidate is an edit, quantised to 8 bits, whose
+state is read again. Shape letters: N rows, R candidates, S side in px, K AUs, P axes, C proposals,
+M length of a move.
 """
 
 from collections.abc import Sequence
@@ -32,9 +34,9 @@ Cause = tuple[str, float, float]  # what was moved, from, to
 BISECTIONS = 4
 # Largest forward pass: on a processor, more rows no longer fit into its cache.
 CHUNK_ROWS = {"cpu": 16, "cuda": 64}
-# A decision that is just turned turns back in slight noise, and nobody else sees it turned: the
-# search aims this far beyond the line. At 0.8 a judge agreed with .82 of the answers, at 2 with
-# .92, for a change of pixels that is hardly larger (LOG).
+# A decision that is only just flipped flips back under slight noise, and no other network sees the
+# change: the search aims this far beyond the threshold. At 0.8 a judge agreed with .82 of the
+# answers, at 2 with .92, for a change of pixels that is hardly larger (LOG).
 AU_CLEARANCE = 2.0  # calibrated logits
 VA_CLEARANCE = 0.07  # of VA_TOLERANCE
 
@@ -56,7 +58,7 @@ class Rows:
 
     @classmethod
     def of(cls, x: Tensor, output: ModelOutput, column: Tensor, target: Tensor) -> "Rows":
-        """Work the directions out."""
+        """The rows with their directions."""
         aus = output.logits.shape[1]
         value = output.labels.gather(1, column[:, None]).squeeze(1)
         direction = torch.where(
@@ -71,13 +73,13 @@ class Candidates:
 
     images: Tensor  # (R, S, S, 3) uint8
     margin: Tensor  # (R,) above 0 exactly when the question is met
-    # (R,) how far the decision has come, 1 = met with clearance; grows even when a value overshoots
+    # (R,) progress towards the target, 1 = met with clearance; grows even when a value overshoots
     reach: Tensor
 
 
 @dataclass
 class SearchResult:
-    """The best try of each row."""
+    """The best candidate of each row."""
 
     best: Candidates  # N of them
     output: ModelOutput  # what is read off those, without feature maps
@@ -101,19 +103,19 @@ class Space(Protocol):
         ever seen.
         """
 
-    def barred(self, rows: Rows) -> Tensor:
+    def excluded(self, rows: Rows) -> Tensor:
         """(N, P) bool: axes that no answer may go along."""
 
     def axes(self, rows: Rows) -> Tensor:
         """(N, P, M) the move along each axis alone, all the way to its end; P may be 0."""
 
-    def proposals(self, rows: Rows, gain: Tensor, barred: Tensor, *, first: bool) -> Tensor:
-        """(N, C, M) what to try, the simplest first, without `barred` (N, P) bool; only the `first`
-        answer may move the asked AU alone.
+    def proposals(self, rows: Rows, gain: Tensor, excluded: Tensor, *, first: bool) -> Tensor:
+        """(N, C, M) candidate moves, the simplest first, without `excluded` (N, P) bool; only the
+        `first` answer may move the questioned AU alone.
         """
 
     def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
-        """(N, P) bool: what made an answer, so that the next does without."""
+        """(N, P) bool: the axes that made an answer, which the next answer must not use."""
 
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
         """For each row the reach gained (N, P) along each axis, by name."""
@@ -128,39 +130,38 @@ def visible_causes(
     """For each row of (N, A) values before and after those that move by more than `visible`, the
     largest first.
     """
-    every = (
+    moves = (
         [zip(names, *pair, strict=True) for pair in zip(start.tolist(), end.tolist(), strict=True)]
         if names
         else [() for _ in start]
     )
-    moved = [
+    visible_moves = [
         [(name, round(a, 4), round(b, 4)) for name, a, b in row if abs(b - a) > visible]
-        for row in every
+        for row in moves
     ]
-    return [sorted(row, key=lambda cause: -abs(cause[2] - cause[1])) for row in moved]
+    return [sorted(row, key=lambda cause: -abs(cause[2] - cause[1])) for row in visible_moves]
 
 
 def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) -> list[SearchResult]:
-    """Every row's least change, then `answers` - 1 others, each without what led those before.
-
-    In the same rounds for all rows.
+    """Every row's least change, then `answers` - 1 others, each without the leading axes of those
+    before. All rows share the same rounds.
     """
     gain = _gain(model, rows, space)
-    barred, found = space.barred(rows), list[SearchResult]()
+    excluded, results = space.excluded(rows), list[SearchResult]()
     for number in range(answers):
-        one = _once(model, rows, space, gain, barred, first=number == 0)
+        one = _once(model, rows, space, gain, excluded, first=number == 0)
         for _ in range(space.edits - 1):
-            one = _further(model, rows, space, one, barred, first=number == 0)
-        found.append(one)
-        barred = barred | space.leading_axes(rows, gain, one.move)
-    return found
+            one = _further(model, rows, space, one, excluded, first=number == 0)
+        results.append(one)
+        excluded = excluded | space.leading_axes(rows, gain, one.move)
+    return results
 
 
 def _once(
-    model: AffectModel, rows: Rows, space: Space, gain: Tensor, barred: Tensor, *, first: bool
+    model: AffectModel, rows: Rows, space: Space, gain: Tensor, excluded: Tensor, *, first: bool
 ) -> SearchResult:
     """Every row's least change by one edit."""
-    best, move = _least(model, rows, space, space.proposals(rows, gain, barred, first=first))
+    best, move = _least(model, rows, space, space.proposals(rows, gain, excluded, first=first))
     output = replace(model.read(model.to_pixels(best.images)), maps=())
     return SearchResult(Candidates(best.images, *progress(model, output, rows)), output, move, gain)
 
@@ -169,26 +170,27 @@ def _further(
     model: AffectModel,
     rows: Rows,
     space: Space,
-    found: SearchResult,
-    barred: Tensor,
+    result: SearchResult,
+    excluded: Tensor,
     *,
     first: bool,
 ) -> SearchResult:
-    """Rows whose question is not met yet are searched again, from the nearest try on: where one
-    edit of a photograph is at its end, a second goes on (LOG). It counts where it comes nearer.
+    """Rows whose question is not met yet are searched again from the nearest candidate: a second
+    edit of a photograph reaches further than one (LOG). The result replaces the first where it is
+    nearer.
     """
-    unmet = (found.best.margin <= 0).nonzero().squeeze(1)
+    unmet = (result.best.margin <= 0).nonzero().squeeze(1)
     if not len(unmet):
-        return found
-    near = model.to_pixels(found.best.images[unmet])
-    start = Rows.of(near, model.read(near), rows.column[unmet], rows.target[unmet])
+        return result
+    nearest = model.to_pixels(result.best.images[unmet])
+    start = Rows.of(nearest, model.read(nearest), rows.column[unmet], rows.target[unmet])
     gain = _gain(model, start, space)
-    more = _once(model, start, space, gain, barred[unmet], first=first)
-    more = replace(more, move=found.move[unmet] + more.move, gain=found.gain[unmet])
-    nearer = more.best.margin > found.best.margin[unmet]
-    index = torch.arange(len(found.move), device=found.move.device)
+    retried = _once(model, start, space, gain, excluded[unmet], first=first)
+    retried = replace(retried, move=result.move[unmet] + retried.move, gain=result.gain[unmet])
+    nearer = retried.best.margin > result.best.margin[unmet]
+    index = torch.arange(len(result.move), device=result.move.device)
     index[unmet[nearer]] = len(index) + nearer.nonzero().squeeze(1)
-    return take_rows(join_rows([found, more], torch.cat), index)
+    return take_rows(join_rows([result, retried], torch.cat), index)
 
 
 def progress(
@@ -203,10 +205,10 @@ def progress(
         * rows.direction
     )
     value = output.va.gather(1, (rows.column - aus).clamp(min=0)[:, None]).squeeze(1)
-    come = rows.direction * (value - rows.target) + VA_TOLERANCE
+    signed_distance = rows.direction * (value - rows.target) + VA_TOLERANCE
     is_au = rows.column < aus
     margin = torch.where(is_au, of_au, VA_TOLERANCE - (value - rows.target).abs())
-    return margin, torch.where(is_au, of_au / AU_CLEARANCE, come / VA_CLEARANCE)
+    return margin, torch.where(is_au, of_au / AU_CLEARANCE, signed_distance / VA_CLEARANCE)
 
 
 def attempt(
@@ -221,7 +223,7 @@ def attempt(
         chunk = slice(start, start + rows_at_once)
         part = take_rows(rows, source[chunk])
         images = space.draw(part, move[chunk])
-        with mixed(device):  # what is found is read again in full precision
+        with mixed(device):  # the result is read again in full precision
             output = model.read_state(model.to_pixels(images))
         parts.append(Candidates(images, *progress(model, output, part)))
     return join_rows(parts, torch.cat)
@@ -241,25 +243,25 @@ def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
 def _least(
     model: AffectModel, rows: Rows, space: Space, moves: Tensor
 ) -> tuple[Candidates, Tensor]:
-    """Of the proposals (N, C, M) the simplest that is enough, or else the one that comes nearest;
-    as small or as large as need be.
+    """The simplest of the proposals (N, C, M) that is enough, else the nearest; scaled as small or
+    as large as needed.
     """
     index = torch.arange(len(moves), device=moves.device)
-    tried = attempt(
+    candidates = attempt(
         model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space
     )
-    reach = tried.reach.view(len(moves), -1)
+    reach = candidates.reach.view(len(moves), -1)
     enough = reach >= 1
     choice = torch.where(enough.any(1), enough.float().argmax(1), reach.argmax(1))
-    best = take_rows(tried, index * moves.shape[1] + choice)
+    best = take_rows(candidates, index * moves.shape[1] + choice)
     return _bisect(model, rows, space, moves[index, choice], best)
 
 
 def _bisect(
     model: AffectModel, rows: Rows, space: Space, move: Tensor, best: Candidates
 ) -> tuple[Candidates, Tensor]:
-    """The smallest share of `move` (N, M) that is enough, else the best of pushing further; and
-    that move. `best` is its try.
+    """The smallest share of `move` (N, M) that is enough, else the best extrapolation; and that
+    move. `best` is the candidate of the full move.
     """
     index = torch.arange(len(move), device=move.device)
     within = best.reach >= 1
@@ -267,11 +269,11 @@ def _bisect(
     share = torch.ones_like(low)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        tried = attempt(model, rows, middle[:, None] * move, index, space)
-        enough = tried.reach >= 1
+        candidates = attempt(model, rows, middle[:, None] * move, index, space)
+        enough = candidates.reach >= 1
         high, low = torch.where(enough, middle, high), torch.where(enough, low, middle)
-        better = _better(tried, best)
-        best, share = _merge(better, tried, best), torch.where(better, middle, share)
+        better = _better(candidates, best)
+        best, share = _merge(better, candidates, best), torch.where(better, middle, share)
     return best, share[:, None] * move
 
 
@@ -279,13 +281,13 @@ def _better(new: Candidates, old: Candidates) -> Tensor:
     """(N,) a smaller step that is enough beats a larger one; otherwise what comes nearer to the
     target does.
     """
-    met = (new.margin > 0) & (new.reach >= 1)
-    old_met = (old.margin > 0) & (old.reach >= 1)
-    return met | (~old_met & (new.margin > old.margin))
+    satisfied = (new.margin > 0) & (new.reach >= 1)
+    old_satisfied = (old.margin > 0) & (old.reach >= 1)
+    return satisfied | (~old_satisfied & (new.margin > old.margin))
 
 
 def _merge(chosen: Tensor, new: Candidates, old: Candidates) -> Candidates:
-    """Row by row the new try where `chosen` (N,), else the old one."""
+    """Row by row the new candidate where `chosen` (N,), else the old one."""
     index = torch.arange(len(chosen), device=chosen.device)
     both = join_rows([new, old], torch.cat)
     return take_rows(both, torch.where(chosen, index, index + len(chosen)))

@@ -81,8 +81,8 @@ def trust_score(evidence: Evidence) -> float:
     """Share in [0, 1] of the model's change that the judge sees; 0 where nobody was asked."""
     if evidence.agreement is None or not evidence.scores.get("moved"):
         return 0.0
-    seen = evidence.agreement.after - evidence.agreement.before
-    return round(min(max(seen / evidence.scores["moved"], 0.0), 1.0), 4)
+    observed = evidence.agreement.after - evidence.agreement.before
+    return round(min(max(observed / evidence.scores["moved"], 0.0), 1.0), 4)
 
 
 def outside(limits: WarningLimits, realism: float, pose: Sequence[float]) -> tuple[str, ...]:
@@ -130,18 +130,20 @@ def _by_the_rule(scores: Mapping[str, float]) -> bool:
 def _judge_clause(agreement: JudgeAgreement | None, family: Family) -> str:
     if agreement is None:
         return NO_JUDGE
-    seen = f"({agreement.before:.2f} to {agreement.after:.2f})"
+    readings = f"({agreement.before:.2f} to {agreement.after:.2f})"
     if family == "nuisance":
-        own = f"an independent judge does not follow {seen}: the weakness is this model's own"
+        not_followed = (
+            f"an independent judge does not follow {readings}: the weakness is this model's own"
+        )
         return (
-            f"an independent judge follows {seen}: the picture may show another expression"
+            f"an independent judge follows {readings}: the picture may show another expression"
             if agreement.agrees
-            else own
+            else not_followed
         )
     return (
-        f"an independent judge sees the change too {seen}"
+        f"an independent judge sees the change too {readings}"
         if agreement.agrees
-        else f"an independent judge does not see the change {seen}"
+        else f"an independent judge does not see the change {readings}"
     )
 
 

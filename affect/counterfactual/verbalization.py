@@ -27,15 +27,15 @@ def shortcut_sentence(label: str, share: float, others: Sequence[Change]) -> str
             f"{max(share, 0.0):.0%} of it."
         )
     for code, before, after in others[:MAX_NAMED]:
-        way = "rises" if after > before else "falls"
+        verb = "rises" if after > before else "falls"
         parts.append(
-            f" {_named(code)} {way} by {abs(after - before):.2f}, which has no part in {label}."
+            f" {_named(code)} {verb} by {abs(after - before):.2f}, which has no part in {label}."
         )
     return "".join(parts)
 
 
 def sentence(
-    question: str, change: Change, units: Sequence[Change], asked: dict[str, float], valid: bool
+    question: str, change: Change, units: Sequence[Change], requested: dict[str, float], valid: bool
 ) -> str:
     """ "Valence would fall from 0.42 to -0.10 if AU12 (lip corner puller) were reduced by 0.40."
 
@@ -44,18 +44,18 @@ def sentence(
     and did move are named as the cause.
     """
     effect = _effect(question, change)
-    moved = {
+    changes = {
         code: after - before
         for code, before, after in units
-        if code in asked and (after - before) * asked[code] > 0
+        if code in requested and (after - before) * requested[code] > 0
     }
-    named = sorted(
-        ((code, by) for code, by in moved.items() if abs(by) > VISIBLE),
+    named_changes = sorted(
+        ((code, by) for code, by in changes.items() if abs(by) > VISIBLE),
         key=lambda move: -abs(move[1]),
     )[:MAX_NAMED]
     parts = [
         f"{_named(code)} were {'raised' if by > 0 else 'reduced'} by {abs(by):.2f}"
-        for code, by in named
+        for code, by in named_changes
     ]
     cause = f" if {_listed(parts)}" if parts else " by a change that no Action Unit's reading tells"
     return f"{effect}{cause}{'.' if valid else '; that is not enough to change the decision.'}"
@@ -74,9 +74,9 @@ def nuisance_sentence(question: str, change: Change, causes: Sequence[Change], v
     )
 
 
-def _moved(name: str, by: float) -> str:
-    what, _, ends = (name if by > 0 else turned(name)).partition(": ")
-    return f"{what} went {abs(by):.0%} of the way from {ends}"
+def _moved(name: str, change: float) -> str:
+    nuisance, _, ends = (name if change > 0 else turned(name)).partition(": ")
+    return f"{nuisance} went {abs(change):.0%} of the way from {ends}"
 
 
 def _effect(label: str, change: Change) -> str:

@@ -1,5 +1,5 @@
-"""Explaining in this process: the kernel's explanations, with what the model reads in the words of
-a table.
+"""Explaining in this process: explanations of affect.counterfactual, with readings in the fields of
+the table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,9 +58,9 @@ class Explained:
         assert self.card is not None
         answer = self._answer
         claim = Claim.of(self.card, "edited")
-        marked = default_marker().encode(answer.counterfactual, claim, source=self.source)
+        encoded = default_marker().encode(answer.counterfactual, claim, source=self.source)
         pictures = {
-            "counterfactual": marked,
+            "counterfactual": encoded,
             "map": encode(answer.map),
             "signed": encode(answer.signed),
         }
@@ -82,43 +82,47 @@ class Explained:
 
 
 def asked(question: Mapping[str, Any], family: Family, answers: int) -> CounterfactualQuestion:
-    """{"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal": -0.2} or {} as the kernel has
-    it. Raises ValueError.
+    """The CounterfactualQuestion of {"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal":
+    -0.2} or {}. Raises ValueError.
     """
     unknown = sorted(set(question) - {"au", "present", *DIMENSIONS})
-    named = [name for name in ("au", *DIMENSIONS) if question.get(name) is not None]
+    labels = [name for name in ("au", *DIMENSIONS) if question.get(name) is not None]
     if unknown:
         raise ValueError(
             f"question.{unknown[0]} is no field; there are au, present, {', '.join(DIMENSIONS)}"
         )
-    if len(named) > 1:
-        raise ValueError(f"question asks about {' and '.join(named)}; ask about one of them")
+    if len(labels) > 1:
+        raise ValueError(f"question asks about {' and '.join(labels)}; ask about one of them")
     present = question.get("present")
-    if named in ([], ["au"]):
-        if present is not None and not named:
+    if labels in ([], ["au"]):
+        if present is not None and not labels:
             raise ValueError("question.present needs an au")
         target = None if present is None else float(present)
         return CounterfactualQuestion(question.get("au"), target, family, answers)
-    return CounterfactualQuestion(named[0], float(question[named[0]]), family, answers)
+    return CounterfactualQuestion(labels[0], float(question[labels[0]]), family, answers)
 
 
 def explained(
     model: AffectModel,
     judge: Judge | None,
-    found: Sequence[tuple[InputPicture, tuple[Face | None, U8] | LocalReading]],
+    picture_crops: Sequence[tuple[InputPicture, tuple[Face | None, U8] | LocalReading]],
     question: CounterfactualQuestion,
     integrated_gradients: bool,
 ) -> list[Explained]:
     """The same question about the face of each picture."""
-    good = [place for place, (_, one) in enumerate(found) if not isinstance(one, LocalReading)]
+    valid = [
+        index for index, (_, one) in enumerate(picture_crops) if not isinstance(one, LocalReading)
+    ]
     crops = {
-        place: one[1] for place in good if not isinstance(one := found[place][1], LocalReading)
+        index: one[1]
+        for index in valid
+        if not isinstance(one := picture_crops[index][1], LocalReading)
     }
     answers: dict[int, Explanation | QuestionError] = {}
-    for start in range(0, len(good), TOGETHER):
-        part = good[start : start + TOGETHER]
-        images = np.stack([crops[place] for place in part])
-        given = explain(
+    for start in range(0, len(valid), TOGETHER):
+        part = valid[start : start + TOGETHER]
+        images = np.stack([crops[index] for index in part])
+        answers_by_row = explain(
             model,
             images,
             [question] * len(part),
@@ -126,31 +130,31 @@ def explained(
             integrated_gradients=integrated_gradients,
             judge=judge,
         )
-        answers |= dict(zip(part, given, strict=True))
+        answers |= dict(zip(part, answers_by_row, strict=True))
     return [
-        _entry(picture, one, answers.get(place), model.card)
-        for place, (picture, one) in enumerate(found)
+        _entry(picture, one, answers.get(index), model.card)
+        for index, (picture, one) in enumerate(picture_crops)
     ]
 
 
 def _entry(
     picture: InputPicture,
-    found: tuple[Face | None, U8] | LocalReading,
+    crop: tuple[Face | None, U8] | LocalReading,
     answer: Explanation | QuestionError | None,
     card: ModelCard,
 ) -> Explained:
     name = picture.name
-    if isinstance(found, LocalReading):
-        return Explained(name, error=found.error, detail=found.detail)
-    box = found[0].box if found[0] else None
+    if isinstance(crop, LocalReading):
+        return Explained(name, error=crop.error, detail=crop.detail)
+    box = crop[0].box if crop[0] else None
     if isinstance(answer, QuestionError):
         return Explained(name, box, error=answer.code, detail=answer.detail)
-    held = answer and _held_back(card, found[0], answer)
-    return Explained(name, box, held, card, picture.provenance())
+    limited = answer and _held_back(card, crop[0], answer)
+    return Explained(name, box, limited, card, picture.provenance())
 
 
 def _held_back(card: ModelCard, face: Face | None, answer: Explanation) -> Explanation:
-    """The answer and its others, less trusted where the finder doubts the face."""
+    """The answer and its others, with less trust where the finder reports a defect of the face."""
     level, reasons = trust_held_back(card, face, answer.trust, answer.reasons)
-    others = tuple(_held_back(card, face, one) for one in answer.alternatives)
-    return replace(answer, trust=level, reasons=reasons, alternatives=others)
+    alternatives = tuple(_held_back(card, face, one) for one in answer.alternatives)
+    return replace(answer, trust=level, reasons=reasons, alternatives=alternatives)

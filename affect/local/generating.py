@@ -1,6 +1,4 @@
-"""Drawing in this process: what is asked for, checked as the gateway checks it, and what comes
-back.
-"""
+"""Drawing in this process: requested faces, checked as the gateway checks them, and drawn faces."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -24,7 +22,9 @@ from affect.protocol.messages import F32, NO_REFERENCE
 
 U8 = NDArray[np.uint8]
 FIELDS = ("aus", VALENCE, AROUSAL, "seed", "reference")
-SEEDS = 2**53  # drawn below this: the largest whole number that every JSON reader keeps
+SEEDS = (
+    2**53
+)  # seeds are drawn below this: the largest integer that every JSON parser represents exactly
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class Wish:
             raise ValueError(
                 f"items[{number}].{unknown[0]} is no field; there are {', '.join(FIELDS)}"
             )
-        wanted = dict(item.get("aus") or {}) | {
+        labels = dict(item.get("aus") or {}) | {
             name: item[name] for name in DIMENSIONS if item.get(name) is not None
         }
-        for name in wanted:
+        for name in labels:
             if not card.learns(name):
                 raise LabelError(
-                    name, wanted[name], f"this model was trained on {card.labels!r} labels"
+                    name, labels[name], f"this model was trained on {card.labels!r} labels"
                 )
         reference = item.get("reference")
         seed = item.get("seed")
         return cls(
-            card.labels_of.row(wanted),
+            card.labels_of.row(labels),
             secrets.randbelow(SEEDS) if seed is None else int(seed),
             None if reference is None else next(expand(reference)),
         )
@@ -71,8 +71,8 @@ class Drawing:
     error: str | None = None
     detail: str | None = None
     card: ModelCard | None = None
-    source: bytes | None = None  # the file of the person that was kept
-    edited: bool = False  # a person was kept
+    source: bytes | None = None  # the reference's file
+    edited: bool = False  # whether there was a reference
 
     def save(self, path: str | Path) -> Path:
         """Write x.png, x.jpg or x.webp, marked as drawn by a model. Raises ValueError when nothing
@@ -95,11 +95,11 @@ class Drawing:
 def draw(
     model: AffectModel,
     wishes: Sequence[Wish],
-    found: Sequence[tuple[Face | None, U8] | LocalReading | None],
+    people: Sequence[tuple[Face | None, U8] | LocalReading | None],
 ) -> list[Drawing]:
     """A face for each wish; `found` is the person to keep, or why there is none."""
     drawings = []
-    for wish, person in zip(wishes, found, strict=True):
+    for wish, person in zip(wishes, people, strict=True):
         if isinstance(person, LocalReading):
             drawings.append(Drawing(wish.seed, error=person.error, detail=person.detail))
             continue
@@ -109,14 +109,14 @@ def draw(
         images, requested, measured = generate(
             model, wish.labels[None], np.array([wish.seed], np.int64), references, reference_of
         )
-        drawn = InputPicture(f"seed {wish.seed}", images[0])
-        read = face_reading(drawn, 0, None, model.card, measured, 0)
-        asked = model.card.labels_of.named(requested[0])
+        picture = InputPicture(f"seed {wish.seed}", images[0])
+        read = face_reading(picture, 0, None, model.card, measured, 0)
+        requested_labels = model.card.labels_of.named(requested[0])
         drawings.append(
             Drawing(
                 wish.seed,
                 images[0],
-                asked,
+                requested_labels,
                 read,
                 card=model.card,
                 source=wish.reference.provenance() if wish.reference else None,

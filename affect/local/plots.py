@@ -1,4 +1,4 @@
-"""A look at readings: Action Units over pictures or time, and valence and arousal in the circumplex
+"""Plots of readings: Action Units over pictures or time, and valence and arousal in the circumplex
 (Russell 1980).
 """
 
@@ -15,13 +15,13 @@ LEGEND_PX = 12
 
 
 def plot(faces: Sequence[LocalReading]) -> Figure:
-    """A figure with an axis for what the model knows: Action Units, valence and arousal, or
-    both.
+    """A figure with one axis for each kind of label that the model learnt: Action Units, valence
+    and arousal, or both.
     """
     axes_for = ((bool(faces[0].aus), _heat_map), (faces[0].valence is not None, _circumplex))
-    known = [draw for knows, draw in axes_for if knows]
-    figure = Figure(figsize=(6.0 * len(known), 5.0), layout="constrained")
-    for axes, draw in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
+    draws = [draw for knows, draw in axes_for if knows]
+    figure = Figure(figsize=(6.0 * len(draws), 5.0), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, len(draws), squeeze=False)[0], draws, strict=True):
         draw(axes, faces)
     return figure
 
@@ -30,13 +30,13 @@ def _heat_map(axes: Axes, faces: Sequence[LocalReading]) -> None:
     """A row an Action Unit, a column a face; brightness is the probability."""
     codes = list(faces[0].aus)
     grid = np.array([[face.aus[code].probability for face in faces] for code in codes])
-    shown = axes.imshow(grid, aspect="auto", vmin=0, vmax=1, interpolation="nearest")
+    image = axes.imshow(grid, aspect="auto", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks(range(len(codes)), codes)
     timed = faces[0].time_seconds is not None
     axes.set_xlabel("face, in the order of time" if timed else "face")
     axes.set_title("probability of Action Units")
     assert axes.figure is not None
-    axes.figure.colorbar(shown, ax=axes)
+    axes.figure.colorbar(image, ax=axes)
 
 
 def _circumplex(axes: Axes, faces: Sequence[LocalReading]) -> None:

@@ -41,7 +41,7 @@ SIZES = (1, 2, 4, 8, 16, 32)  # faces of a forward pass; a batch is cut and padd
 # Pictures that a thread takes at a time: on a processor passes of more faces are no faster
 # (docs/speed.md). Of decoded ones no more than so many bytes.
 TOGETHER, TOGETHER_ON_GPU, TOGETHER_BYTES = 8, SIZES[-1], 16 * 2**20
-AHEAD = 2  # such groups wait for a thread
+AHEAD = 2  # groups that wait for a thread
 FOLLOWED_SECONDS = 0.64  # of a video in which faces are followed before all of it is searched again
 OneCrop = tuple[Face | None, U8]
 Crops = list[OneCrop]
@@ -115,8 +115,8 @@ class Reader:
         """Every n-th frame of a video with its readings, in order, as they are ready. Raises
         VideoError.
         """
-        named = (_as_picture(str(video), frame) for frame in read_frames(video, every=every))
-        for picture, readings in self._read(named, faces or self.faces):
+        pictures = (_as_picture(str(video), frame) for frame in read_frames(video, every=every))
+        for picture, readings in self._read(pictures, faces or self.faces):
             assert picture.frame is not None and picture.time_seconds is not None
             pixels = picture.pixels()
             yield FrameReading(
@@ -131,28 +131,28 @@ class Reader:
         identity: bool = False,
         keep: bool = False,
     ) -> list[list[LocalReading]]:
-        """The entries of each of these pictures, read in one go without threads: the same pictures
+        """The entries of each of these pictures, read together without threads: the same pictures
         give the same bits. Frames of a video must follow each other: faces of one are looked for
         where they were in the one before, and everywhere when one of them is gone, and again after
         FOLLOWED_SECONDS.
 
-        `identity` adds the embedding by which a person is known again, `keep` the aligned crops.
+        `identity` adds the embedding by which a person is recognised, `keep` the aligned crops.
         """
-        found, before = list[Crops | LocalReading](), list[Face]()
+        found, previous = list[Crops | LocalReading](), list[Face]()
         searched = -math.inf
         for picture in pictures:
             if picture.frame is None or faces == "none":
                 found.append(self._crops(picture, faces))
                 continue
             seconds = picture.time_seconds or 0.0
-            if seconds - searched > FOLLOWED_SECONDS or not before:
-                before, searched = [], seconds
-            one, before = self._followed(picture, faces, before)
+            if seconds - searched > FOLLOWED_SECONDS or not previous:
+                previous, searched = [], seconds
+            one, previous = self._followed(picture, faces, previous)
             found.append(one)
         return self._entries(pictures, found, identity=identity, keep=keep)
 
     def _read(self, pictures: Iterable[InputPicture], faces: Faces) -> Iterator[Read]:
-        """Pictures with their entries, in order; few are taken before they are wanted."""
+        """Pictures with their entries, in order; only a few are read ahead."""
         waiting: deque[Future[list[Read]]] = deque()
         with _one_core_each(self.threads) as pool:
             for group in _groups(pictures, TOGETHER if self.device == "cpu" else TOGETHER_ON_GPU):
@@ -163,8 +163,8 @@ class Reader:
                 yield from waiting.popleft().result()
 
     def _read_group(self, pictures: Sequence[InputPicture], faces: Faces) -> list[Read]:
-        found = [self._crops(picture, faces) for picture in pictures]
-        return list(zip(pictures, self._entries(pictures, found), strict=True))
+        crops = [self._crops(picture, faces) for picture in pictures]
+        return list(zip(pictures, self._entries(pictures, crops), strict=True))
 
     def _crops(self, picture: InputPicture, faces: Faces) -> Crops | LocalReading:
         """Decode, find, align; the entry that says why not, when not."""
@@ -174,14 +174,14 @@ class Reader:
             return failed(picture, error)
 
     def _followed(
-        self, picture: InputPicture, faces: Faces, before: list[Face]
+        self, picture: InputPicture, faces: Faces, previous: list[Face]
     ) -> tuple[Crops | LocalReading, list[Face]]:
-        """The same of a frame, with all the faces in it; `before` are those of the frame before."""
+        """The same of a frame, with all its faces; `previous` are those of the frame before."""
         found: list[Face] = []
         try:
             image = picture.decoded()
-            found = self.finder.follow(image.pixels, before)
-            if not before or len(found) < len(before):
+            found = self.finder.follow(image.pixels, previous)
+            if not previous or len(found) < len(previous):
                 found = self.finder.find(image.pixels, thorough=faces != "largest")
             size_px = self.card.image_px
             return crops_of(image, found, faces=faces, size_px=size_px), found
@@ -201,7 +201,7 @@ class Reader:
             return [[one] for one in found if isinstance(one, LocalReading)]
         images = np.stack(flat)
         read = predict(self._predictor, images, SIZES)
-        people = identities(self._predictor, images, SIZES) if identity else None
+        embeddings = identities(self._predictor, images, SIZES) if identity else None
         entries, row = [], 0
         for picture, one in zip(pictures, found, strict=True):
             if isinstance(one, LocalReading):
@@ -212,7 +212,7 @@ class Reader:
                 faces.append(
                     replace(
                         face_reading(picture, number, face, self.card, read, row),
-                        identity=None if people is None else people[row],
+                        identity=None if embeddings is None else embeddings[row],
                         crop=crop if keep else None,
                     )
                 )
@@ -233,13 +233,13 @@ class Reader:
         over HTTP. Raises LabelError for a state this model does not know, ValueError for a field
         that does not exist; a reference without a face fails alone.
         """
-        wanted = [items] if isinstance(items, Mapping) else list(items)
-        wishes = [Wish.of(number, item, self.card) for number, item in enumerate(wanted)]
-        found = [
-            None if wish.reference is None else self._one_crop(wish.reference, faces)
-            for wish in wishes
+        items_list = [items] if isinstance(items, Mapping) else list(items)
+        requests = [Wish.of(number, item, self.card) for number, item in enumerate(items_list)]
+        references = [
+            None if request.reference is None else self._one_crop(request.reference, faces)
+            for request in requests
         ]
-        return generating.draw(self._drawer, wishes, found)
+        return generating.draw(self._drawer, requests, references)
 
     def explain(
         self,
@@ -252,19 +252,19 @@ class Reader:
         integrated_gradients: bool = False,
     ) -> list[Explained]:
         """The least change to each face that changes a decision: {"au": "AU12", "present": False},
-        {"valence": 0.5}, {"arousal": -0.2}, or none: the strongest. An independent judge is asked
-        when one lies beside the weights. Raises ValueError for a question that makes sense for no
-        face; a picture without a face fails alone.
+        {"valence": 0.5}, {"arousal": -0.2}, or none: the strongest. An independent judge reads each
+        change too when one lies beside the weights. Raises ValueError for an invalid question; a
+        picture without a face fails alone.
         """
-        asked = explaining.asked(question or {}, family, answers)
-        found = [(one, self._one_crop(one, faces)) for one in expand(pictures)]
-        return explaining.explained(self.model, self.judge, found, asked, integrated_gradients)
+        counterfactual_question = explaining.asked(question or {}, family, answers)
+        crops = [(one, self._one_crop(one, faces)) for one in expand(pictures)]
+        return explaining.explained(
+            self.model, self.judge, crops, counterfactual_question, integrated_gradients
+        )
 
     @property
     def judge(self) -> Judge | None:
-        """The independent network that is asked about explanations, None when the model has
-        none.
-        """
+        """The independent network that checks explanations, None when the model has none."""
         folder = judge_folder(self.folder)
         if self._judge is None and folder is not None:
             self._judge = Judge.load(folder, device=self.device)
@@ -272,14 +272,14 @@ class Reader:
 
     @cached_property
     def _drawer(self) -> AffectModel:
-        """The same weights; the decoder is traced for whoever draws."""
+        """A predictor with the same weights whose decoder is traced for drawing."""
         drawer = copy(self._predictor)
         choose_local_decoder(drawer)
         return drawer
 
     def _one_crop(self, picture: InputPicture, faces: Faces) -> OneCrop | LocalReading:
-        found = self._crops(picture, faces)
-        return found if isinstance(found, LocalReading) else found[0]
+        crops = self._crops(picture, faces)
+        return crops if isinstance(crops, LocalReading) else crops[0]
 
 
 def chosen_device(device: str) -> str:
@@ -302,13 +302,15 @@ def _one_core_each(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Threads in each of which torch computes by itself, on one core. Other threads of the program
     keep what they have.
     """
-    before = torch.get_num_threads()
+    threads_before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, "reader", initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)  # whoever stops listening waits for no more
-        torch.set_num_threads(before)  # also what threads begin with from now on
+        pool.shutdown(
+            cancel_futures=True
+        )  # when the caller stops iterating, pending work is cancelled
+        torch.set_num_threads(threads_before)  # also the initial value of new threads
 
 
 def _groups(pictures: Iterable[InputPicture], most: int) -> Iterator[list[InputPicture]]:

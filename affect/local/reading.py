@@ -33,7 +33,7 @@ class LocalReading:
     """One face of one picture or frame. With `error` there is no face, and the code says why;
     `detail` says it in words.
 
-    What a model does not know is None or empty, never zero.
+    Labels that a model did not learn are None or empty, never zero.
     """
 
     input: str
@@ -48,7 +48,9 @@ class LocalReading:
         None  # eyes, nose tip, mouth corners; the picture's left first
     )
     confidence: float | None = None  # that this is a face
-    realism: float | None = None  # share of the faces learnt from that look at least as strange
+    realism: float | None = (
+        None  # share of training faces that are at least as far from the training distribution
+    )
     valence: float | None = None  # in [-1, 1]
     arousal: float | None = None
     expressions: Mapping[str, float] = field(default_factory=dict)  # probability of each class

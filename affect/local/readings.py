@@ -63,9 +63,9 @@ class Readings(Sequence[LocalReading]):
 
         kinds = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
         rows = [table.row(reading, self.card.vocabulary) for reading in self]
-        named = table.columns(self.card.vocabulary)
-        frame = pd.DataFrame.from_records(rows, columns=list(named))
-        return frame.astype({name: kinds[kind] for name, kind in named.items()})
+        columns = table.columns(self.card.vocabulary)
+        frame = pd.DataFrame.from_records(rows, columns=list(columns))
+        return frame.astype({name: kinds[kind] for name, kind in columns.items()})
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write x.csv, x.parquet or x.jsonl. Raises TableError for another name, and for a file

@@ -93,17 +93,17 @@ def to_arrow(readings: Iterable[LocalReading], vocabulary: Sequence[str]) -> "pa
 
 
 class TableWriter(Protocol):
-    """A file of the table that grows."""
+    """A table file to which rows are appended."""
 
     def write(self, readings: Sequence[LocalReading]) -> None:
         """Append a row an entry."""
 
     def close(self) -> None:
-        """Make it whole. A Parquet file is none before."""
+        """Complete the file. A Parquet file cannot be read before."""
 
 
 def check_suffix(path: Path) -> None:
-    """Raises TableError unless the name says which kind of table is meant."""
+    """Raises TableError unless the suffix names a kind of table."""
     if path.suffix.lower() not in SUFFIXES:
         raise TableError(
             f"{path}: which kind of table? Give a name that ends in {', '.join(SUFFIXES)}"

@@ -88,8 +88,8 @@ class Place:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself before it is decoded. `frames` is a guess, 0 when it says
-    nothing.
+    """What a file says of itself before it is decoded. `frames` is an estimate, 0 when the file
+    gives none.
     """
 
     frames: int
@@ -148,8 +148,8 @@ def _check_whole(
     # Matroska and WebM do not count frames. The last one is taken to be shown as long as the one
     # before it; where only one was decoded nothing is claimed.
     promised = _promised_seconds(stream)
-    before, last = times if len(times) == 2 else (None, None)
-    if before is not None and last is not None and 2 * last - before < promised * WHOLE:
+    previous, last = times if len(times) == 2 else (None, None)
+    if previous is not None and last is not None and 2 * last - previous < promised * WHOLE:
         detail = f"{path} ends after {last:.1f} of {promised:.1f} seconds; copy the whole file"
         raise VideoError("truncated", detail)
 
@@ -229,10 +229,10 @@ def _decoded(container: InputContainer, stream: VideoStream, path: str | Path) -
 
 def _as_frame(frame: Decoded, number: int, stream: VideoStream) -> VideoFrame:
     pixels: Any = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise, as a phone was held
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise rotation, as the phone was held
     upright = np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
     pts = frame.pts if frame.pts is not None else number
     time = frame.time
-    if time is None:  # a bare stream: frames follow each other at its rate
+    if time is None:  # a stream without a container: frames follow each other at its rate
         time = float(number / (stream.average_rate or Fraction(25)))
     return VideoFrame(number, time, pts, upright)

@@ -1,4 +1,4 @@
-"""What says of a picture that a model drew it: signed claims and a watermark, and what finds them.
+"""Marks that say that a model drew a picture: signed claims and a watermark, and their detection.
 
 `credentials` are the operator's certificate and key, `claims` what is said, `signing` puts it into
 a file and reads it, `watermark` is in the pixels, `marker` writes whole pictures, and

@@ -1,4 +1,4 @@
-"""What is claimed of a picture that was drawn here, and its C2PA manifest.
+"""The provenance claim of a generated picture, and its C2PA manifest.
 
 C2PA 2.2 (https://spec.c2pa.org): the first action says whether a picture was created or opened;
 digital source types are IPTC's.

@@ -35,7 +35,7 @@ class MarkingSettings:
     signing_key: Path | None = None  # PEM, not encrypted
     # Where a certificate for development is made once; None: one that dies with the process.
     signing_folder: Path | None = None
-    timestamp_url: str | None = None  # of an RFC 3161 authority; asked once a picture
+    timestamp_url: str | None = None  # of an RFC 3161 authority; one request for each picture
     trusted_certificates: Path | None = None  # PEM: roots that `verify` trusts beside our own
 
     @classmethod
@@ -107,7 +107,7 @@ def development_credentials() -> Credentials:
         .sign(root_key, hashes.SHA256())
     )
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
-    own = (
+    signer = (
         _certificate(_name("signer"), root_name, key.public_key(), now)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
@@ -120,20 +120,20 @@ def development_credentials() -> Credentials:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return Credentials(_pem(own) + _pem(root), secret, "es256", development=True)
+    return Credentials(_pem(signer) + _pem(root), secret, "es256", development=True)
 
 
 def _development_credentials_in(folder: Path) -> Credentials:
     """Those of the folder, made there when it has none or they have run out."""
     chain, key = folder / CHAIN_FILE, folder / KEY_FILE
     if chain.is_file() and key.is_file():
-        found = _read(chain, key)
-        if found.certificates[0].not_valid_after_utc > datetime.now(UTC):
-            return found
-    made = development_credentials()
+        stored = _read(chain, key)
+        if stored.certificates[0].not_valid_after_utc > datetime.now(UTC):
+            return stored
+    created = development_credentials()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, content in ((key, made.key), (chain, made.chain)):
+        for path, content in ((key, created.key), (chain, created.chain)):
             part = path.with_suffix(f".{os.getpid()}")
             part.touch(mode=0o600)
             part.write_bytes(content)
@@ -142,7 +142,7 @@ def _development_credentials_in(folder: Path) -> Credentials:
         raise CredentialsError(
             f"signing_folder {folder} cannot be written: {error}; name a folder that can"
         ) from error
-    return made
+    return created
 
 
 def _read(chain: Path, key: Path) -> Credentials:

@@ -37,8 +37,8 @@ class Marker:
         """
         if not claim.by_ai:
             return self.signer.sign(encode(image, media_type), media_type, claim, source)
-        marked = watermark.embed(image, int(short_digest(claim.digest), 16))
-        content = encode(marked, media_type, synthetic=claim.about)
+        watermarked = watermark.embed(image, int(short_digest(claim.digest), 16))
+        content = encode(watermarked, media_type, synthetic=claim.about)
         return self.signer.sign(content, media_type, claim, source)
 
 

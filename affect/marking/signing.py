@@ -29,7 +29,7 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a picture's manifest says, and whether it holds."""
+    """A picture's manifest, and whether it is valid."""
 
     valid: bool  # the signature is whole and belongs to these pixels
     trusted: bool  # its certificate leads to one that we trust
@@ -75,7 +75,7 @@ class Signer:
         except c2pa.C2paError as error:
             if parent is None:
                 raise CredentialsError(f"the picture cannot be signed: {error}") from error
-        # A broken manifest of somebody else's is no reason to leave our own out.
+        # A broken manifest in the source does not prevent our own.
         return self.sign(content, media_type, claim)
 
     def _signed(self, content: bytes, media_type: str, claim: Claim, parent: bytes | None) -> bytes:
@@ -83,8 +83,10 @@ class Signer:
         manifest = claim.manifest(parent_given=parent is not None)
         with c2pa.Builder(manifest, context=self._context) as builder:
             if parent is not None:
-                named = {"title": PARENT, "relationship": "parentOf", "label": PARENT}
-                builder.add_ingredient(named, image_headers.media_type(parent), io.BytesIO(parent))
+                ingredient = {"title": PARENT, "relationship": "parentOf", "label": PARENT}
+                builder.add_ingredient(
+                    ingredient, image_headers.media_type(parent), io.BytesIO(parent)
+                )
             builder.sign(self._signer, media_type, io.BytesIO(content), out)
         return out.getvalue()
 
@@ -122,7 +124,7 @@ class ManifestReader:
 
 
 def _manifest(store: dict[str, Any], state: str) -> Manifest:
-    """Whoever has a certificate may sign what he likes: nothing is what it should be."""
+    """Anybody with a certificate may sign any content: no field is sure to be well formed."""
     last = _object(_object(store.get("manifests")).get(str(store.get("active_manifest"))))
     signed = _object(last.get("signature_info"))
     made_with = _objects(last.get("claim_generator_info"))[:1]

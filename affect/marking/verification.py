@@ -1,5 +1,5 @@
-"""What can be said of any picture: who signed it, whether it carries our watermark, and whether a
-model made it. "unknown" is no promise that no model did.
+"""Verification of any picture: who signed it, whether it carries our watermark, and whether a model
+made it. "unknown" is no promise that no model did.
 """
 
 import re
@@ -51,7 +51,7 @@ class Verification:
 
 
 class Verifier:
-    """Looks for marks; watermarks of the models of `cards` are named. Thread-safe."""
+    """Finds marks; watermarks of the models of `cards` are named. Thread-safe."""
 
     def __init__(self, marker: Marker, cards: Iterable[ModelCard] = ()) -> None:
         """Raises CredentialsError when trusted certificates cannot be read."""
@@ -62,11 +62,11 @@ class Verifier:
     def verify(self, content: bytes, pixels: NDArray[np.uint8]) -> Verification:
         """Of a file and its pixels (H, W, 3)."""
         manifest = self._reader.read(content, media_type(content))
-        found = watermark.find(pixels)
+        detection = watermark.find(pixels)
         by_metadata = XMP_BY_AI.search(content) is not None
-        named = None if found is None else self._models.get(f"{found.payload:08x}")
-        verdict = self._verdict(manifest, found is not None or by_metadata)
-        return Verification(manifest, found, named, by_metadata, verdict)
+        model_name = None if detection is None else self._models.get(f"{detection.payload:08x}")
+        verdict = self._verdict(manifest, detection is not None or by_metadata)
+        return Verification(manifest, detection, model_name, by_metadata, verdict)
 
     def _verdict(self, manifest: Manifest | None, other_mark: bool) -> Verdict:
         if manifest is not None and manifest.valid:

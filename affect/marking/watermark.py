@@ -129,25 +129,29 @@ def embed(image: U8, payload: int) -> U8:
 
 
 def _embedded(image: U8, payload: int, strength: float) -> U8:
-    wanted = _codeword(payload << SPARE_BITS)
-    most = 10 ** (-strength / 20) * 255 * CANVAS  # length of the pattern on the canvas
+    codeword = _codeword(payload << SPARE_BITS)
+    most_length = 10 ** (-strength / 20) * 255 * CANVAS  # length of the pattern on the canvas
     pattern, base = np.zeros((CANVAS, CANVAS), np.float32), _canvas(image)
     for _ in range(ROUNDS):
-        seen = np.clip(base + pattern, 0, 255)
-        pattern += np.mean([_step(seen, part, wanted, most) for part in PARTS], axis=0)
-        pattern *= min(1.0, most / max(float(np.linalg.norm(pattern)), 1e-9))
+        displayed = np.clip(base + pattern, 0, 255)
+        pattern += np.mean(
+            [_step(displayed, part, codeword, most_length) for part in PARTS], axis=0
+        )
+        pattern *= min(1.0, most_length / max(float(np.linalg.norm(pattern)), 1e-9))
     size = (image.shape[1], image.shape[0])
     grown = cv2.resize(pattern, size, interpolation=cv2.INTER_CUBIC)
     return np.asarray(np.clip(np.rint(image + grown[..., None]), 0, 255), np.uint8)
 
 
-def _step(grey: Floats, part: Part, wanted: Floats, most: float) -> Floats:
+def _step(grey: Floats, part: Part, codeword: Floats, most_length: float) -> Floats:
     """(S, S) what moves the chips (N,) of a part of a canvas (S, S) to one margin on the wanted
     side, no longer than `most`.
     """
-    seen, gain = _placed(grey, part)
+    canvas, gain = _placed(grey, part)
     scale = float((gain**2).mean())
-    missing = _missing(_chips(_coordinates(seen)) * wanted, most * np.sqrt(scale)) * wanted
+    missing = (
+        _missing(_chips(_coordinates(canvas)) * codeword, most_length * np.sqrt(scale)) * codeword
+    )
     return np.asarray(_pattern(missing) * gain / scale)
 
 
@@ -163,22 +167,22 @@ def _survives(marked: U8) -> bool:
     return bool(min(scores) >= THRESHOLD + RESERVE)
 
 
-def _missing(chips: Floats, most: float) -> Floats:
+def _missing(chips: Floats, most_length: float) -> Floats:
     """(N,) what lifts the chips to one margin, the highest whose length is at most `most`; the
     KEPT_WRONG that would cost most stay as they are.
     """
     order = np.sort(chips)[round(len(chips) * KEPT_WRONG) :]
-    low, high = float(order[0]), float(order[-1]) + most
+    low, high = float(order[0]), float(order[-1]) + most_length
     for _ in range(30):
         margin = (low + high) / 2
         length = np.sqrt((np.maximum(margin - order, 0) ** 2).sum())
-        low, high = (margin, high) if length < most else (low, margin)
+        low, high = (margin, high) if length < most_length else (low, margin)
     return np.where(chips >= order[0], np.maximum(low - chips, 0), 0)
 
 
 def _codeword(bits: int) -> Floats:
     """(N,) chips of 36 bits, +1 or -1."""
-    words = [(bits >> (WORD_BITS * place)) % 2**WORD_BITS for place in range(CHIPS // WORD_CHIPS)]
+    words = [(bits >> (WORD_BITS * index)) % 2**WORD_BITS for index in range(CHIPS // WORD_CHIPS)]
     rows = [_hadamard()[word >> 1] * (1 - 2 * (word & 1)) for word in words]
     return np.concatenate(rows) * _band().scramble
 
@@ -197,8 +201,8 @@ def _pattern(chips: Floats) -> Floats:
 
 def find(image: U8) -> Detection | None:
     """What a picture (H, W, 3) carries; None when nothing is found at the threshold."""
-    found = best(image)
-    return found if found.score >= THRESHOLD else None
+    detection = best(image)
+    return detection if detection.score >= THRESHOLD else None
 
 
 def best(image: U8) -> Detection:
@@ -241,8 +245,8 @@ def _crop(image: U8, share: float) -> Detection:
     spectrum = _complex(canvas)
     steps = np.arange(_places(share))
     turn = [np.exp(-2j * np.pi * np.outer(steps, band.frequency[:, axis])) for axis in (0, 1)]
-    moved = (turn[0][:, None] * turn[1][None]).reshape(-1, len(spectrum)) * spectrum
-    return _best(np.concatenate([moved.real, moved.imag], axis=1), share)
+    shifted = (turn[0][:, None] * turn[1][None]).reshape(-1, len(spectrum)) * spectrum
+    return _best(np.concatenate([shifted.real, shifted.imag], axis=1), share)
 
 
 def _best(coordinates: Floats, share: float) -> Detection:
@@ -257,9 +261,9 @@ def _best(coordinates: Floats, share: float) -> Detection:
     flat = both.reshape(len(chips), CHIPS // WORD_CHIPS, -1)
     chosen = flat.argmax(2)
     score = flat.max(2).sum(1) / (np.linalg.norm(chips, axis=1) * np.sqrt(CHIPS)).clip(1e-9)
-    at = int(score.argmax())
-    bits = sum(int(word) << (WORD_BITS * place) for place, word in enumerate(chosen[at]))
-    return Detection(bits >> SPARE_BITS, float(score[at]), share)
+    best = int(score.argmax())
+    bits = sum(int(word) << (WORD_BITS * index) for index, word in enumerate(chosen[best]))
+    return Detection(bits >> SPARE_BITS, float(score[best]), share)
 
 
 # -- a picture's chips -----------------------------------------------------------------------------
@@ -290,9 +294,9 @@ def _whitened(grey: Floats) -> tuple[Floats, Floats]:
 
 def _placed(grey: Floats, part: Part) -> tuple[Floats, Floats]:
     """(S, S) a part of a canvas (S, S), whitened by itself, at its place; and the gains there."""
-    seen, gain = np.zeros((2, CANVAS, CANVAS), np.float32)
-    seen[part], gain[part] = _whitened(grey[part])
-    return seen, gain
+    canvas, gain = np.zeros((2, CANVAS, CANVAS), np.float32)
+    canvas[part], gain[part] = _whitened(grey[part])
+    return canvas, gain
 
 
 def _complex(canvas: Floats) -> NDArray[np.complexfloating]:

@@ -52,12 +52,14 @@ def questions_from_request(
 def _question(request: ExplainRequest, row: int, names: Sequence[str]) -> CounterfactualQuestion:
     label, target = int(request.label[row]), float(request.target[row])
     following = request.answer[row + 1 :]
-    more = int(np.cumprod(following != 0).sum())  # rows that want another answer to this one
+    alternatives = int(
+        np.cumprod(following != 0).sum()
+    )  # rows that want another answer to this one
     return CounterfactualQuestion(
         None if label == ANY_LABEL else names[label],
         None if np.isnan(target) else target,
         FAMILIES[int(request.family[row])],
-        1 + more,
+        1 + alternatives,
     )
 
 

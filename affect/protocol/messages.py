@@ -124,7 +124,7 @@ class PredictRequest(WorkerRequest):
 
 @dataclass(frozen=True, eq=False)
 class PredictResponse(WorkerResponse):
-    """What was read."""
+    """The readings."""
 
     kind: ClassVar[str] = "predict answer"
     read: Predictions = group(Predictions)
@@ -161,7 +161,7 @@ class GenerateResponse(WorkerResponse):
 
     kind: ClassVar[str] = "generate answer"
     images: U8 = tensor("N S S 3", np.uint8)
-    requested: F32 = tensor("N K+2", np.float32)  # NaN: this model does not know the label
+    requested: F32 = tensor("N K+2", np.float32)  # NaN: this model did not learn the label
     measured: Predictions = group(Predictions)
 
 
@@ -175,7 +175,7 @@ class ExplainRequest(WorkerRequest):
     # AU: 1 present, 0 absent; valence, arousal: the wanted value; NaN: the other side
     target: F32 = tensor("N", np.float32)
     gradients: U8 = tensor("N", np.uint8)  # 1: Integrated Gradients too
-    family: U8 = tensor("N", np.uint8)  # what may be changed, a place in FAMILIES
+    family: U8 = tensor("N", np.uint8)  # what may be changed, an index into FAMILIES
     # 0: the least change; 1, 2, ...: another answer to the question of the row before
     answer: U8 = tensor("N", np.uint8)
 
@@ -267,7 +267,7 @@ class ExplanationDetails:
 
 @dataclass(frozen=True, eq=False)
 class ExplainResponse(WorkerResponse):
-    """The question as it was understood, and the explanation.
+    """The resolved question, and the explanation.
 
     All pictures are in the frame of the crop.
     """

@@ -1,4 +1,4 @@
-"""When not to believe a reading: what is said beside it, by the limits of the model's card.
+"""Warnings that a reading may be unreliable, by the limits of the model's card.
 
 The same in the gateway and in `affect.Reader`; no torch here.
 """
@@ -30,10 +30,8 @@ class RowWarning:
 def reading_warnings(
     card: ModelCard, read: Predictions, row: int, face: Face | None = None
 ) -> tuple[RowWarning, ...]:
-    """Why the reading in this row may mean nothing; empty where nothing speaks against it.
-
-    Without `face`, of a picture that came as an aligned crop, nothing is said about finder and
-    size.
+    """Why the reading in this row may be unreliable; empty where no limit is passed. Without
+    `face`, for a picture that came as an aligned crop, finder and size are not checked.
     """
     return (*_of_reading(card, read, row), *(_of_face(card, face) if face else ()))
 
@@ -41,12 +39,12 @@ def reading_warnings(
 def trust_held_back(
     card: ModelCard, face: Face | None, level: str, reasons: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
-    """Trust in an explanation of a face, with what the finder doubts about it said first: trust was
-    not measured on such faces, so it is never "high" there.
+    """Trust in an explanation of a face, after the warnings about the face itself: trust was not
+    measured on such faces, so it is never "high" there.
     """
-    doubts = tuple(one.detail for one in _of_face(card, face)) if face else ()
-    held = "medium" if doubts and level == "high" else level
-    return held, (*doubts, *reasons)
+    warnings = tuple(one.detail for one in _of_face(card, face)) if face else ()
+    limited = "medium" if warnings and level == "high" else level
+    return limited, (*warnings, *reasons)
 
 
 def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[RowWarning]:
@@ -70,8 +68,8 @@ def _of_reading(card: ModelCard, read: Predictions, row: int) -> Iterator[RowWar
 def _of_face(card: ModelCard, face: Face) -> Iterator[RowWarning]:
     limits, side_px = card.warning_limits, min(face.box[2:])
     if face.confidence < limits.confidence:
-        sure, firm = face.confidence, limits.confidence
-        detail = f"the finder is sure of a face by {sure:.2f}; {firm:.2f} is firm"
+        sure, required = face.confidence, limits.confidence
+        detail = f"the finder is sure of a face by {sure:.2f}; {required:.2f} is firm"
         yield RowWarning(FINDER_UNSURE, detail)
     if side_px < limits.face_px:
         detail = (
@@ -79,11 +77,11 @@ def _of_face(card: ModelCard, face: Face) -> Iterator[RowWarning]:
             f"below {limits.face_px:.0f} px much of it is guessed"
         )
         yield RowWarning(SMALL_FACE, detail)
-    for code, what, share, limit in (
-        (EYES_HIDDEN, "the eyes are hidden", face.doubts.eyes_hidden, limits.eyes_hidden),
-        (MOUTH_HIDDEN, "the mouth is hidden", face.doubts.mouth_hidden, limits.mouth_hidden),
-        (DRAWN, "the face is drawn, not photographed,", face.doubts.drawn, limits.drawn),
+    for code, description, share, limit in (
+        (EYES_HIDDEN, "the eyes are hidden", face.defects.eyes_hidden, limits.eyes_hidden),
+        (MOUTH_HIDDEN, "the mouth is hidden", face.defects.mouth_hidden, limits.mouth_hidden),
+        (DRAWN, "the face is drawn, not photographed,", face.defects.drawn, limits.drawn),
     ):
         if share >= limit:
-            detail = f"{what} with a probability of {share:.2f}; warned from {limit:.2f}"
+            detail = f"{description} with a probability of {share:.2f}; warned from {limit:.2f}"
             yield RowWarning(code, detail)

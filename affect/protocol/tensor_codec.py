@@ -1,10 +1,8 @@
-"""How a dataclass of tensors becomes safetensors bytes and comes back.
-
-Both ways it is held against the model's card. A message's fields are declared with
-`tensor("N S S 3", np.uint8)`: letters that the card fixes (S, K, K+2) must be its sizes, free
-letters (N, R, F) must agree within the message. The header's metadata names the message, the
-format's version and the digest of the model it was written for; what is no tensor travels there as
-JSON, under the name "words".
+"""Dataclasses of tensors to safetensors bytes and back, both ways checked against the model's card.
+A message's fields are declared with `tensor("N S S 3", np.uint8)`: letters that the card fixes (S,
+K, K+2) must be its sizes, free letters (N, R, F) must agree within the message. The header's
+metadata names the message, the format's version and the digest of the model it was written for;
+what is no tensor travels there as JSON, under the name "words".
 """
 
 from collections.abc import Mapping
@@ -156,7 +154,7 @@ def arguments_from_tensors(
 
 
 def _check(kind: type[Message], tensors: Mapping[str, NDArray[Any]], sides: dict[str, int]) -> None:
-    """Hold names, types and shapes against the message's fields and the card's sides.
+    """Check names, types and shapes against the message's fields and the card's sizes.
 
     Letters that the card does not fix must agree; they are added to `sides`.
     """
@@ -171,11 +169,11 @@ def _check(kind: type[Message], tensors: Mapping[str, NDArray[Any]], sides: dict
             raise ProtocolError(name, str(tensor.dtype), f"give {spec.dtype}")
         expected_shape = tuple(map(sides.setdefault, spec.shape, tensor.shape))
         if tensor.shape != expected_shape or len(tensor.shape) != len(spec.shape):
-            known = ", ".join(
+            sizes = ", ".join(
                 f"{letter} = {side}" for letter, side in sides.items() if letter.isalpha()
             )
             raise ProtocolError(
-                name, tensor.shape, f"its shape is ({' '.join(spec.shape)}) with {known}"
+                name, tensor.shape, f"its shape is ({' '.join(spec.shape)}) with {sizes}"
             )
     if not 0 < sides["N"] <= MAX_ROWS:
         raise ProtocolError("rows", sides["N"], f"give 1 to {MAX_ROWS} rows")

@@ -33,13 +33,13 @@ class RequestBatch(Generic[R]):
         Never raises.
         """
         requests, refused = {}, {}
-        for place, row in enumerate(data):
+        for index, row in enumerate(data):
             try:
-                requests[place] = kind.from_bytes(row.get("body") or row.get("data") or b"", card)
+                requests[index] = kind.from_bytes(row.get("body") or row.get("data") or b"", card)
             except ProtocolError as error:
-                context.set_response_status(400, "Bad Request", place)
-                context.set_response_content_type(place, "application/json")
-                refused[place] = orjson.dumps(
+                context.set_response_status(400, "Bad Request", index)
+                context.set_response_content_type(index, "application/json")
+                refused[index] = orjson.dumps(
                     {"field": error.field, "value": str(error.value), "remedy": error.remedy}
                 )
         return cls(context, card, requests, refused)
@@ -50,10 +50,10 @@ class RequestBatch(Generic[R]):
         start = time.time()
         responses = run(list(self.requests.values())) if self.requests else []
         work = self._report(start, time.time())
-        for place, response in zip(self.requests, responses, strict=True):
-            self.context.set_response_content_type(place, MEDIA_TYPE)
-            bodies[place] = replace(response, work=work).to_bytes(self.card)
-        return [bodies[place] for place in sorted(bodies)]
+        for index, response in zip(self.requests, responses, strict=True):
+            self.context.set_response_content_type(index, MEDIA_TYPE)
+            bodies[index] = replace(response, work=work).to_bytes(self.card)
+        return [bodies[index] for index in sorted(bodies)]
 
     def _report(self, start_seconds: float, end_seconds: float) -> WorkReport:
         requests = self.requests.values()

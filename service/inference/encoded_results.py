@@ -138,7 +138,7 @@ def encoded_explanation(
 def _held_back(
     card: ModelCard, face: Face | None, details: ExplanationDetails | None
 ) -> ExplanationDetails | None:
-    """The answer, less trusted where the finder doubts the face."""
+    """The answer, with less trust where the finder reports a defect of the face."""
     if details is None:
         return None
     level, reasons = trust_held_back(card, face, details.trust, details.reasons)

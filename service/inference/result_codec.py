@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 from affect.answers import RowProblem
 from affect.archive import Operation
 from affect.card import ModelCard
-from affect.faces import Doubts, Face
+from affect.faces import Defects, Face
 from affect.protocol.messages import Predictions
 from affect.protocol.tensor_codec import tensors_of
 from service.inference.results import GenerationResult, InferenceResult, PredictionResult, Row
@@ -75,11 +75,11 @@ def _row(value: Any) -> Row:
 
 
 def _plain_face(face: Face | None) -> Any:
-    return face and vars(face) | {"points": face.points.tolist(), "doubts": vars(face.doubts)}
+    return face and vars(face) | {"points": face.points.tolist(), "doubts": vars(face.defects)}
 
 
 def _face(value: Any) -> Face | None:
     if value is None:
         return None
     points = np.array(value["points"], np.float32)
-    return Face(tuple(value["box"]), points, value["confidence"], Doubts(**value["doubts"]))
+    return Face(tuple(value["box"]), points, value["confidence"], Defects(**value["doubts"]))

@@ -1,4 +1,4 @@
-"""A quarter of a million weights: box crop in, five points, a confidence and doubts out."""
+"""A quarter of a million weights: box crop in, five points, a confidence and defects out."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from affect.faces import INPUT_PX
 
-DOUBTS = 3  # eyes hidden, mouth hidden, drawn
+DEFECTS = 3  # eyes hidden, mouth hidden, drawn
 
 MAP_PX = INPUT_PX // 2  # side of the maps that say where each point is
 
@@ -31,7 +31,7 @@ class LandmarkNet(nn.Module):
         self.up8, self.up16, self.up32 = (_layer(n, n) for n in (64, 32, 20))
         self.maps = nn.Conv2d(20, 5, 1)
         self.face = nn.Linear(72 * 16, 1)
-        self.doubts = nn.Linear(72 * 16, DOUBTS)
+        self.doubts = nn.Linear(72 * 16, DEFECTS)
         middles = (torch.arange(MAP_PX) + 0.5) / MAP_PX
         self.grid: Tensor
         self.register_buffer(

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from affect.faces import INPUT_PX, Box, box_of_points, cut
-from training.alignment.doubts import doubtful
+from training.alignment.defects import add_defects
 from training.renderer.background import background
 from training.renderer.expressions import draw_state
 from training.renderer.face import LOOSE, render_face
@@ -104,7 +104,7 @@ class Boxes:
     crops: NDArray[np.uint8]  # (B, 64, 64, 3) RGB
     points: Floats  # (B, 5, 2) in the crop's frame, [0, 1]
     face: Floats  # (B,) 1 where there is a face
-    doubts: Floats  # (B, 3) 1 where eyes, mouth are hidden, where the face is drawn
+    defects: Floats  # (B, 3) 1 where eyes, mouth are hidden, where the face is drawn
 
 
 def draw_boxes(heads: HeadPictures, rows: NDArray[np.integer], rng: Generator) -> Boxes:
@@ -125,7 +125,7 @@ def draw_boxes(heads: HeadPictures, rows: NDArray[np.integer], rng: Generator) -
         placed = np.asarray((points @ transform[:, :2].T + transform[:, 2]) / INPUT_PX, np.float32)
         crop = _spoil(crop, rng)
         if boxes.face[i]:
-            crop, boxes.doubts[i] = doubtful(crop, placed, rng)
+            crop, boxes.defects[i] = add_defects(crop, placed, rng)
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
             placed = np.asarray((placed * [-1, 1] + [1, 0])[[1, 0, 2, 4, 3]], np.float32)

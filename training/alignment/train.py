@@ -30,7 +30,7 @@ GOING_ON = 0.5  # of it, for a network that goes on from another
 AVERAGE_STEPS = 200  # half-life of the averaged weights that are kept
 EYES_WEIGHT = 2.0  # the eyes place the aligned crop; nose and mouth help to find them
 CONFIDENCE_WEIGHT = 0.02  # against points in shares of the crop
-DOUBTS_WEIGHT = 0.01
+DEFECTS_WEIGHT = 0.01
 SMALL_PX = 16.0
 PHOTOGRAPHS = 0.3  # share of a batch, where there are any
 
@@ -102,7 +102,7 @@ def _rows(rendered: int, all_of_them: int, rng: np.random.Generator) -> NDArray[
 
 def loss_of(out: Tensor, boxes: Boxes) -> Tensor:
     """Distance of the points where there is a face and they lie in the crop, and cross-entropy of
-    "a face" and, on faces, of the doubts.
+    "a face" and, on faces, of the defects.
     """
     points, face = torch.from_numpy(boxes.points), torch.from_numpy(boxes.face)
     inside = ((points > -0.1) & (points < 1.1)).all(2, keepdim=True) & (face > 0.5)[:, None, None]
@@ -110,11 +110,11 @@ def loss_of(out: Tensor, boxes: Boxes) -> Tensor:
     off = off * off.new_tensor([EYES_WEIGHT, EYES_WEIGHT, 1, 1, 1])[:, None]
     placed = (off * inside).sum() / inside.sum().clamp(min=1)
     sure = F.binary_cross_entropy_with_logits(out[:, 10], face)
-    doubts = F.binary_cross_entropy_with_logits(
-        out[:, 11:], torch.from_numpy(boxes.doubts), reduction="none"
+    defects = F.binary_cross_entropy_with_logits(
+        out[:, 11:], torch.from_numpy(boxes.defects), reduction="none"
     )
-    doubted = (doubts.sum(1) * face).sum() / face.sum().clamp(min=1)
-    return placed + CONFIDENCE_WEIGHT * sure + DOUBTS_WEIGHT * doubted
+    defect_loss = (defects.sum(1) * face).sum() / face.sum().clamp(min=1)
+    return placed + CONFIDENCE_WEIGHT * sure + DEFECTS_WEIGHT * defect_loss
 
 
 def to_input(crops: np.ndarray) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.expression import Expression
-from affect.counterfactual.rule import bystanders, rule_share
+from affect.counterfactual.rule import rule_share, unrelated_units
 from affect.counterfactual.search import Rows
 from affect.model import AffectModel
 from tests.support.tiny import tiny_card, tiny_model
@@ -24,8 +24,8 @@ def test_a_smile_makes_valence_by_the_rule_and_closed_eyes_do_not() -> None:
 
 def test_only_what_moves_clearly_and_has_no_part_is_a_bystander() -> None:
     units = [("AU12", 0.0, 0.9), ("AU43", 0.2, 0.9), ("AU4", 0.5, 0.0), ("AU99", 0.0, 1.0)]
-    assert bystanders(WEIGHTS, "valence", units) == [("AU43", 0.2, 0.9)]
-    assert bystanders(WEIGHTS, "valence", [("AU43", 0.2, 0.4)]) == []
+    assert unrelated_units(WEIGHTS, "valence", units) == [("AU43", 0.2, 0.9)]
+    assert unrelated_units(WEIGHTS, "valence", [("AU43", 0.2, 0.4)]) == []
 
 
 def _model() -> AffectModel:
@@ -47,8 +47,8 @@ def test_the_search_does_not_move_what_has_no_part_in_the_asked_dimension() -> N
     space, rows = Expression(model), _rows(model, "valence", 0.9)
     gain = torch.full((2, len(model.card.vocabulary)), 0.1)
     gain[:, 0] = 9.0  # the shortcut would be the most telling
-    assert space.barred(rows)[:, 0].all() and not space.barred(rows)[:, 1:].any()
-    moves = space.proposals(rows, gain, space.barred(rows), first=True)
+    assert space.excluded(rows)[:, 0].all() and not space.excluded(rows)[:, 1:].any()
+    moves = space.proposals(rows, gain, space.excluded(rows), first=True)
     assert moves[..., 0].abs().max() < 1e-6
 
 
@@ -56,15 +56,15 @@ def test_the_search_moves_an_au_only_the_way_that_the_rule_has_it() -> None:
     model = _model()
     space, rows = Expression(model), _rows(model, "valence", 0.9)
     gain = torch.full((2, len(model.card.vocabulary)), -0.5)  # the far end harms, says the model
-    moved = space.proposals(rows, gain, space.barred(rows), first=True)[:, :3, 1:-2]
+    moved = space.proposals(rows, gain, space.excluded(rows), first=True)[:, :3, 1:-2]
     assert (moved > -1e-6).all()
 
 
 def test_questions_about_aus_and_cards_without_a_rule_bar_nothing() -> None:
     model, silent = _model(), tiny_model()
     first = model.card.vocabulary[0]
-    assert not Expression(model).barred(_rows(model, first, 1.0)).any()
-    assert not Expression(silent).barred(_rows(silent, "valence", 0.9)).any()
+    assert not Expression(model).excluded(_rows(model, first, 1.0)).any()
+    assert not Expression(silent).excluded(_rows(silent, "valence", 0.9)).any()
 
 
 def test_an_answer_says_how_much_of_it_the_rule_explains() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affect.card import WarningLimits
-from affect.faces import Doubts, Face
+from affect.faces import Defects, Face
 from affect.protocol.messages import Predictions, PredictResponse
 from affect.protocol.reading_warnings import reading_warnings, trust_held_back
 from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors
@@ -47,9 +47,9 @@ def test_nothing_is_said_against_a_plain_face() -> None:
         (predictions(pose=(0, 26, 0)), None, "head_turned"),
         (predictions(), replace(FACE, confidence=0.85), "finder_unsure"),
         (predictions(), replace(FACE, box=(0.0, 0.0, 47.0, 47.0)), "small_face"),
-        (predictions(), replace(FACE, doubts=Doubts(eyes_hidden=0.6)), "eyes_hidden"),
-        (predictions(), replace(FACE, doubts=Doubts(mouth_hidden=0.6)), "mouth_hidden"),
-        (predictions(), replace(FACE, doubts=Doubts(drawn=0.6)), "drawn"),
+        (predictions(), replace(FACE, defects=Defects(eyes_hidden=0.6)), "eyes_hidden"),
+        (predictions(), replace(FACE, defects=Defects(mouth_hidden=0.6)), "mouth_hidden"),
+        (predictions(), replace(FACE, defects=Defects(drawn=0.6)), "drawn"),
     ],
 )
 def test_each_limit_that_is_passed_is_warned_about(
@@ -68,7 +68,7 @@ def test_the_figure_and_its_limit_stand_in_the_detail() -> None:
     assert "55" in warning.detail and "40" in warning.detail
 
 
-def test_an_explanation_of_a_face_that_the_finder_doubts_is_not_trusted_highly() -> None:
+def test_an_explanation_of_a_face_with_a_defect_is_not_trusted_highly() -> None:
     small = trust_held_back(CARD, replace(FACE, box=(10.0, 20.0, 20.0, 20.0)), "high", ("steady",))
     assert small[0] == "medium" and "20 px" in small[1][0] and small[1][-1] == "steady"
     assert trust_held_back(CARD, FACE, "high", ("steady",)) == ("high", ("steady",))

@@ -55,7 +55,7 @@ def test_the_loss_is_zero_for_the_truth_and_ignores_points_of_no_face(boxes: Box
     assert loss_of(_output(boxes.points + np.float32(0.1), 0.0), boxes).item() > 0.09
 
 
-def test_doubts_are_learnt_on_faces_alone(boxes: Boxes) -> None:
+def test_defects_are_learnt_on_faces_alone(boxes: Boxes) -> None:
     logit = torch.tensor([30.0, 30, -30, -30])
     outputs = []
     for rows in (slice(2), slice(2, 4)):  # doubted wrongly: the faces, then the others

@@ -5,7 +5,7 @@ import pytest
 from numpy.random import default_rng
 
 from affect.faces import INPUT_PX, box_of_points, cut
-from training.alignment.doubts import doubtful, draw, hide_elsewhere, hide_eyes, hide_mouth
+from training.alignment.defects import add_defects, draw, hide_elsewhere, hide_eyes, hide_mouth
 from training.alignment.pictures import render_heads
 
 EYES, MOUTH = slice(0, 2), slice(3, 5)
@@ -58,5 +58,5 @@ def test_a_drawing_has_lines_and_one_colour_at_most(
 
 def test_clear_faces_are_the_most(face: tuple[np.ndarray, np.ndarray]) -> None:
     rng = default_rng(0)
-    doubts = np.array([doubtful(*face, rng)[1] for _ in range(400)])
-    assert (doubts.max(1) == 0).mean() > 0.6 and (doubts.mean(0) > 0.05).all()
+    defects = np.array([add_defects(*face, rng)[1] for _ in range(400)])
+    assert (defects.max(1) == 0).mean() > 0.6 and (defects.mean(0) > 0.05).all()

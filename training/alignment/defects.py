@@ -19,18 +19,18 @@ CLEAR = 0.15  # share of faces with something over a part that tells nothing
 EYES_HIDDEN, MOUTH_HIDDEN, IS_DRAWN = range(3)
 
 
-def doubtful(crop: U8, points: Floats, rng: Generator) -> tuple[U8, Floats]:
-    """The crop (S, S, 3), perhaps spoilt, and which of the three doubts (3,) are in place."""
-    doubts = np.zeros(3, np.float32)
+def add_defects(crop: U8, points: Floats, rng: Generator) -> tuple[U8, Floats]:
+    """The crop (S, S, 3), perhaps spoilt, and which of the three defects (3,) are in place."""
+    defects = np.zeros(3, np.float32)
     if rng.random() < HIDDEN:
-        crop, doubts[EYES_HIDDEN] = hide_eyes(crop, points, rng), 1
+        crop, defects[EYES_HIDDEN] = hide_eyes(crop, points, rng), 1
     if rng.random() < HIDDEN:
-        crop, doubts[MOUTH_HIDDEN] = hide_mouth(crop, points, rng), 1
-    if not doubts.any() and rng.random() < CLEAR:
+        crop, defects[MOUTH_HIDDEN] = hide_mouth(crop, points, rng), 1
+    if not defects.any() and rng.random() < CLEAR:
         crop = hide_elsewhere(crop, points, rng)
     if rng.random() < DRAWN:
-        crop, doubts[IS_DRAWN] = draw(crop, rng), 1
-    return crop, doubts
+        crop, defects[IS_DRAWN] = draw(crop, rng), 1
+    return crop, defects
 
 
 def hide_eyes(crop: U8, points: Floats, rng: Generator) -> U8:
