@@ -1,5 +1,5 @@
-"""Errors as clients see them: application/problem+json (RFC 9457). What there is to know about an
-error stands here, once.
+"""Errors as clients see them: application/problem+json (RFC 9457). Everything about an error is
+defined here, once.
 
 `PROBLEMS` has status and title of each code, `STATUSES` what openapi.yaml says of each status.
 Errors of pictures and items that fail alone, and of the model server, are translated here too.
@@ -277,7 +277,7 @@ async def on_http(request: Request, error: Exception) -> Response:
 
 
 async def on_disconnect(request: Request, error: Exception) -> Response:
-    """Handler of a client that left while it was being listened to: nobody's fault."""
+    """Handler of a client that disconnected while it sent its body: no server error."""
     return problem_response_to(request, Problem("client_gone", "the client closed the connection"))
 
 
@@ -305,9 +305,9 @@ def _allowed_methods(request: Request) -> str:
     return ", ".join(sorted(methods)) or "GET"
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, limit: int) -> str:
     """The text, or its beginning: an answer to a bad request is never long."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def _field(prefix: str, location: Sequence[Any]) -> str:

@@ -46,7 +46,7 @@ Targets = Annotated[
     NoDecode,
     BeforeValidator(lambda text: text.replace(",", " ").split() if isinstance(text, str) else text),
 ]
-# Checked here: uvicorn takes what is no address for a name that nobody has, and "*" for everybody.
+# Checked here: uvicorn takes an invalid address for a host name, and "*" for every client.
 Networks = Annotated[
     Targets, AfterValidator(lambda given: tuple(str(ip_network(text)) for text in given))
 ]
@@ -332,7 +332,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Files of a mounted secret (AFFECTGAN_SECRETS_DIR/affectgan_redis_url and so on), and then
-        the environment: what is a secret is meant, a ConfigMap may have a default beside it.
+        the environment: a secret takes precedence over a default in a ConfigMap.
         """
         folder = os.environ.get(SECRETS_DIR)
         secrets = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
@@ -340,10 +340,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _tokens_are_whole(self) -> "Settings":
-        given = [
+        is_set = [
             bool(value) for value in (self.token_jwks_url, self.token_issuer, self.token_audience)
         ]
-        if any(given) and not all(given):
+        if any(is_set) and not all(is_set):
             raise ValueError(
                 "token_jwks_url, token_issuer and token_audience belong together: give all three "
                 "or none"
@@ -363,9 +363,9 @@ class Settings(BaseSettings):
 
     @property
     def batching(self) -> dict[str, dict[str, int]]:
-        """What the settings say of each operation's workers, in the names of model-config.yaml."""
+        """The settings of each operation's workers, under the names of model-config.yaml."""
         names = {"minWorkers": "workers", "batchSize": "batch"}
-        given = {
+        batches = {
             operation: {
                 name: getattr(self, f"{operation}_{field}") for name, field in names.items()
             }
@@ -373,7 +373,7 @@ class Settings(BaseSettings):
         }
         return {
             operation: {name: value for name, value in values.items() if value is not None}
-            for operation, values in given.items()
+            for operation, values in batches.items()
         }
 
     def capacity(self, operation: str) -> int:
@@ -382,20 +382,20 @@ class Settings(BaseSettings):
 
 
 def check_names(environment: Mapping[str, str]) -> None:
-    """Whether every variable AFFECTGAN_*, and every file of the secret, is a setting: one that is
-    misspelt would leave a gateway open. Raises ValueError with the nearest name.
+    """Check that every variable AFFECTGAN_*, and every file of the secret, is a setting: a misspelt
+    one could leave a gateway without authentication. Raises ValueError with the nearest name.
     """
     fields = {
         *Settings.model_fields,
         *(field.name for field in dataclasses.fields(MarkingSettings)),
     }
-    known = {f"{PREFIX}{field.upper()}" for field in fields} | NO_SETTINGS
+    known_names = {f"{PREFIX}{field.upper()}" for field in fields} | NO_SETTINGS
     folder = environment.get(SECRETS_DIR)
     files = [path.name.upper() for path in Path(folder).glob("affectgan_*")] if folder else []
-    given = [name for name in environment if name.startswith(PREFIX)]
-    for name in [*given, *files]:
-        if name not in known and not _is_service_link(name, environment.get(name, "")):
-            nearest = get_close_matches(name, known, n=1, cutoff=0)
+    names_set = [name for name in environment if name.startswith(PREFIX)]
+    for name in [*names_set, *files]:
+        if name not in known_names and not _is_service_link(name, environment.get(name, "")):
+            nearest = get_close_matches(name, known_names, n=1, cutoff=0)
             raise ValueError(f"{name} is no setting; the nearest is {nearest[0]}")
 
 

@@ -41,16 +41,13 @@ class LocalReading:
     time_seconds: float | None = None  # presentation time of the frame
     face: int | None = None  # 0-based in the picture, the largest first
     track: int | None = None  # the same person through a video, when tracked
-    box: tuple[float, float, float, float] | None = (
-        None  # x, y, width, height in px of the upright original
-    )
-    points: tuple[tuple[float, float], ...] | None = (
-        None  # eyes, nose tip, mouth corners; the picture's left first
-    )
+    # x, y, width, height in px of the upright original
+    box: tuple[float, float, float, float] | None = None
+    # eyes, nose tip, mouth corners; the picture's left first
+    points: tuple[tuple[float, float], ...] | None = None
     confidence: float | None = None  # that this is a face
-    realism: float | None = (
-        None  # share of training faces that are at least as far from the training distribution
-    )
+    # share of training faces that are at least as far from the training distribution
+    realism: float | None = None
     valence: float | None = None  # in [-1, 1]
     arousal: float | None = None
     expressions: Mapping[str, float] = field(default_factory=dict)  # probability of each class
@@ -59,9 +56,8 @@ class LocalReading:
     warnings: tuple[str, ...] = ()  # codes of `affect.protocol.reading_warnings`
     error: str | None = None
     detail: str | None = None
-    identity: NDArray[np.float32] | None = (
-        None  # (E,) of length 1, alike for one person; when asked for
-    )
+    # (E,) of length 1, alike for one person; when asked for
+    identity: NDArray[np.float32] | None = None
     crop: NDArray[np.uint8] | None = None  # (S, S, 3) the aligned face, when asked for
 
     @property

@@ -1,1 +1,1 @@
-"""Who may ask, and how much: API keys, JWTs, rate limits."""
+"""Authentication and rate limits: API keys, JWTs, quotas."""

@@ -1,9 +1,9 @@
-"""API keys: `affectgan keys new` makes one, a YAML file of hashes says which are good, and for
-what.
+"""API keys: `affectgan keys new` makes one; a YAML file of hashes lists the valid ones and their
+scopes.
 
 A key is 256 random bits, so there is nothing to guess and a plain SHA-256 is the right hash at
-rest: scrypt and its like protect passwords people think up, at the price of milliseconds for every
-request. The writer and the reader of the file live here.
+rest: scrypt and the like protect passwords that people choose, at the cost of milliseconds for
+every request. The writer and the reader of the file are here.
 """
 
 import datetime
@@ -25,7 +25,7 @@ from affect.archive import OPERATIONS, Operation
 from service.access.authentication import InvalidCredential, Principal, Quota
 from service.settings import Settings
 
-RELOAD_SECONDS = 5.0  # between looks at the file: keys come and go without a restart
+RELOAD_SECONDS = 5.0  # between checks of the file: keys are added and removed without a restart
 PREFIX = "ag"
 _KEY = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_[A-Za-z0-9_-]{{43}}")
 _NO_DIGEST = "0" * 64
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class KeysError(ValueError):
-    """The file of keys cannot be used: says where and what would do."""
+    """The file of keys cannot be used: names the place and what is allowed there."""
 
 
 class Key(BaseModel):
@@ -67,12 +67,12 @@ class Key(BaseModel):
 
     @property
     def principal(self) -> Principal:
-        """Who it stands for."""
-        own = self.requests is not None or self.images is not None
+        """The principal that the key identifies."""
+        has_quota = self.requests is not None or self.images is not None
         return Principal(
             f"key:{self.id}",
             frozenset(self.scopes),
-            Quota(self.requests, self.images, self.seconds) if own else None,
+            Quota(self.requests, self.images, self.seconds) if has_quota else None,
         )
 
 
@@ -84,26 +84,28 @@ class KeyFile(BaseModel):
     keys: list[Key]
 
 
-def parse(text: str, where: str) -> dict[str, Key]:
+def parse(text: str, source: str) -> dict[str, Key]:
     """Keys by id. Raises KeysError."""
     try:
         keys = KeyFile.model_validate(yaml.safe_load(text)).keys
     except yaml.YAMLError as error:
-        raise KeysError(f"{where} is not YAML: {getattr(error, 'problem', 'unreadable')}") from None
+        raise KeysError(
+            f"{source} is not YAML: {getattr(error, 'problem', 'unreadable')}"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         raise KeysError(
-            f"{where}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}; see "
+            f"{source}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}; see "
             "`affectgan keys new`"
         ) from None
     by_id = {key.id: key for key in keys}
     if len(by_id) != len(keys):
-        raise KeysError(f"{where} names an id twice; remove one of them")
+        raise KeysError(f"{source} names an id twice; remove one of them")
     return by_id
 
 
 def new_key(name: str, **fields: object) -> tuple[str, Key]:
-    """A fresh key as its owner needs it, and as the file has it."""
+    """A new key: its text for the owner, and its entry in the file."""
     identity = secrets.token_hex(6)
     text = f"{PREFIX}_{identity}_{secrets.token_urlsafe(32)}"
     return text, Key.model_validate(
@@ -112,13 +114,13 @@ def new_key(name: str, **fields: object) -> tuple[str, Key]:
 
 
 def digest(text: str) -> str:
-    """What is kept of a key."""
+    """The stored hash of a key."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 class ApiKeys:
-    """The keys that are good now. Raises KeysError when the file cannot be used at the start; later
-    a broken one changes nothing.
+    """The currently valid keys. Raises KeysError when the file cannot be used at the start; a file
+    that breaks later is ignored.
     """
 
     def __init__(
@@ -232,7 +234,7 @@ def new(
 
 
 def _add(key: Key, file: Path) -> None:
-    """To the keys of a file, which is made when missing. Raises ClickException."""
+    """Add a key to a file, which is created when missing. Raises ClickException."""
     try:
         existing = parse(file.read_text(), str(file)).values() if file.exists() else ()
     except KeysError as error:

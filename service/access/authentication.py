@@ -1,5 +1,5 @@
-"""Who may: a request carries an API key or a token, and gets the principal behind it. Without keys
-and tokens the gateway is open.
+"""Authentication: a request carries an API key or a token and is mapped to its principal. Without
+keys and tokens the gateway is open.
 """
 
 import logging
@@ -27,8 +27,8 @@ class Quota:
 
 @dataclass(frozen=True)
 class Principal:
-    """`id` is what is counted and cached under; it tells nothing secret. `quota` None: the
-    operator's default.
+    """`id` is the key of quotas and caches; it reveals nothing secret. `quota` None: the operator's
+    default.
     """
 
     id: str
@@ -37,10 +37,8 @@ class Principal:
 
     @property
     def owner(self) -> str:
-        """Whose jobs and Idempotency-Keys these are: "" for one that is known by an address only,
-        which others may share.
-
-        There whoever knows a job's id may ask for it.
+        """The owner of jobs and Idempotency-Keys: "" for a principal that is known by an address
+        only, which others may share; their jobs are open to anybody who knows the id.
         """
         return "" if self.id.startswith("at:") else self.id
 
@@ -53,16 +51,16 @@ class CredentialVerifier(Protocol):
         ...
 
     async def verify(self, credential: str) -> Principal:
-        """Who it belongs to. Raises InvalidCredential."""
+        """The principal it belongs to. Raises InvalidCredential."""
         ...
 
 
 class InvalidCredential(Exception):
-    """A credential that is worth nothing; the words are for the client."""
+    """An invalid credential; the text is for the client."""
 
 
 class Authenticator:
-    """All kinds of credentials that are taken."""
+    """Every kind of credential that is accepted."""
 
     def __init__(self, metrics: Metrics, *verifiers: CredentialVerifier) -> None:
         self.metrics, self.verifiers = metrics, verifiers
@@ -75,8 +73,8 @@ class Authenticator:
     async def authenticate(
         self, request: Request[Any], operation: Operation | None = None
     ) -> Principal:
-        """Who asks. Raises Problem: 401 without a valid credential, 403 without the scope of the
-        operation, if there is one.
+        """The principal of a request. Raises Problem: 401 without a valid credential, 403 without
+        the scope of the operation, if there is one.
         """
         if not self.verifiers:
             address = request.client.host if request.client else "unknown"
@@ -105,33 +103,33 @@ def extract_credential(headers: Mapping[str, str]) -> str:
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     if scheme and scheme.lower() != "bearer":
         raise _unauthorized("the authorization scheme is not Bearer")
-    given = {
+    credentials = {
         credential
         for credential in (bearer.strip(), headers.get("x-api-key", "").strip())
         if credential
     }
-    if not given:
+    if not credentials:
         raise Problem(
             "unauthorized",
             "send an API key: `Authorization: Bearer KEY` or `X-API-Key: KEY`",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    if len(given) > 1:
+    if len(credentials) > 1:
         raise _unauthorized("Authorization and X-API-Key differ; send one")
-    return given.pop()
+    return credentials.pop()
 
 
-def _unauthorized(why: str) -> Problem:
+def _unauthorized(detail: str) -> Problem:
     """401. The credential itself is never repeated."""
     return Problem(
-        "unauthorized", why, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
+        "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
     )
 
 
 def _forbidden(principal: Principal, scope: str) -> Problem:
     """403, naming the scope that is missing."""
-    have = ", ".join(sorted(principal.scopes)) or "none"
+    scopes = ", ".join(sorted(principal.scopes)) or "none"
     headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
     return Problem(
-        "forbidden", f"this needs the scope {scope!r}; yours are: {have}", headers=headers
+        "forbidden", f"this needs the scope {scope!r}; yours are: {scopes}", headers=headers
     )

@@ -16,8 +16,8 @@ from service.access.authentication import InvalidCredential, Principal
 from service.problems import Problem
 from service.settings import Settings
 
-# Asymmetric only: a symmetric one would let whoever can check a token make one. PyJWT itself
-# refuses `none` and a key of another kind.
+# Asymmetric only: a symmetric key would let everybody who can verify a token create one. PyJWT
+# itself refuses `none` and a key of another kind.
 ALGORITHMS = (
     "RS256",
     "RS384",
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 class JwksCache:
     """The keys at a JWKS address, cached. While it does not answer, the keys it published last stay
-    good.
+    valid.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -122,7 +122,7 @@ class JwtCredentials:
         return credential.count(".") == 2
 
     async def verify(self, credential: str) -> Principal:
-        """Whose token it is."""
+        """The principal of a token."""
         digest = hashlib.sha256(credential.encode()).digest()
         cached = self._verified_tokens.get(digest)
         if cached is None:
@@ -168,8 +168,8 @@ class JwtCredentials:
             for word in words
             if str(word).startswith(self.prefix)
         )
-        who = hashlib.sha256(f"{claims['iss']}\n{claims['sub']}".encode()).hexdigest()[:16]
-        return Principal(f"token:{who}", scopes)
+        subject_hash = hashlib.sha256(f"{claims['iss']}\n{claims['sub']}".encode()).hexdigest()[:16]
+        return Principal(f"token:{subject_hash}", scopes)
 
 
 def jwt_from_settings(settings: Settings) -> JwtCredentials | None:

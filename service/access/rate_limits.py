@@ -1,7 +1,7 @@
-"""How much a caller may: requests and images, each a bucket that refills evenly (GCRA: one number a
-bucket, when it is full again).
+"""Rate limits of a caller: requests and images, each a bucket that refills evenly (GCRA: one number
+a bucket, when it is full again).
 
-With Redis the buckets are shared by all gateways and both are asked in one script; without, or
+With Redis the buckets are shared by all gateways and both are checked in one script; without, or
 while Redis fails, each gateway keeps its own. The headers are those of the IETF draft "RateLimit
 header fields for HTTP".
 """
@@ -21,11 +21,12 @@ from service.problems import Problem
 from service.settings import Settings
 from service.storage.redis import Redis, RedisUnavailable
 
-MOST_BUCKETS = 100_000  # of a gateway by itself; the least used are forgotten, which is to say full
+# of one gateway; the least recently used are dropped, which makes them full again
+MOST_BUCKETS = 100_000
 
-# KEYS: buckets. ARGV: quota, seconds, cost of each. Answers the microseconds until each would have
-# held its cost (0: it does) and until it is full. Nothing is taken unless all hold what is asked.
-# Time is Redis's own.
+# KEYS: buckets. ARGV: quota, seconds, cost of each. Returns the microseconds until each can cover
+# its cost (0: now) and until it is full. Nothing is taken unless all can cover their cost. Time is
+# that of Redis.
 SCRIPT = """
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -64,8 +65,8 @@ class LimitRequest:
 
 @dataclass(frozen=True)
 class BucketState:
-    """A bucket after it was asked: seconds until it holds what was asked (0: taken), and until it
-    is full.
+    """A bucket after a request: seconds until it can cover the cost (0: taken), and until it is
+    full.
     """
 
     wait_seconds: float
@@ -91,9 +92,8 @@ class LocalBuckets:
             max(0.0, level + cost - limit.seconds)
             for level, cost, limit in zip(full, costs, limits, strict=True)
         ]
-        wait = [
-            0.0 if seconds < 1e-6 else seconds for seconds in wait
-        ]  # what rounding leaves is no reason to refuse
+        # A rounding error is no reason to refuse.
+        wait = [0.0 if seconds < 1e-6 else seconds for seconds in wait]
         if not any(wait):
             full = [level + cost for level, cost in zip(full, costs, strict=True)]
             self._full_at.update(
@@ -133,7 +133,7 @@ class SharedBuckets:
 
 
 class RateLimiter:
-    """What each caller may still do. `default` holds for callers without a quota of their own."""
+    """The rate limits of all callers. `default` holds for callers without a quota of their own."""
 
     def __init__(
         self,
@@ -148,12 +148,12 @@ class RateLimiter:
         self._empty_until: LRUCache[str, float] = LRUCache(MOST_BUCKETS)
 
     def check_exhausted(self, principal: Principal) -> None:
-        """Before a body is read: raises Problem for a caller who was refused a moment ago and has
-        not waited.
+        """Before a body is read: raises Problem for a caller who was refused and has not waited as
+        long as the answer said.
         """
-        left = self._empty_until.get(principal.id, 0.0) - self._clock()
-        if left > 0:
-            raise self._exceeded("requests", left)
+        seconds_left = self._empty_until.get(principal.id, 0.0) - self._clock()
+        if seconds_left > 0:
+            raise self._exceeded("requests", seconds_left)
 
     async def take(self, principal: Principal, images: int, request: Request[Any]) -> None:
         """One request with so many images. The answer will carry the RateLimit headers. Raises
@@ -162,9 +162,9 @@ class RateLimiter:
         quota = principal.quota or self.default
         costs = (("requests", quota.requests, 1), ("images", quota.images, images))
         limits = [
-            LimitRequest(name, most, quota.seconds, cost)
-            for name, most, cost in costs
-            if most is not None
+            LimitRequest(name, capacity, quota.seconds, cost)
+            for name, capacity, cost in costs
+            if capacity is not None
         ]
         if not limits:
             return
@@ -177,11 +177,11 @@ class RateLimiter:
                 )
         states = await self._take(principal.id, limits)
         request.scope["state"].setdefault("headers", []).extend(rate_limit_headers(limits, states))
-        worst = max(range(len(limits)), key=lambda index: states[index].wait_seconds)
-        if states[worst].wait_seconds > 0:
-            if limits[worst].name == "requests":
-                self._empty_until[principal.id] = self._clock() + states[worst].wait_seconds
-            raise self._exceeded(limits[worst].name, states[worst].wait_seconds)
+        slowest = max(range(len(limits)), key=lambda index: states[index].wait_seconds)
+        if states[slowest].wait_seconds > 0:
+            if limits[slowest].name == "requests":
+                self._empty_until[principal.id] = self._clock() + states[slowest].wait_seconds
+            raise self._exceeded(limits[slowest].name, states[slowest].wait_seconds)
 
     async def _take(self, principal: str, limits: Sequence[LimitRequest]) -> list[BucketState]:
         if self.shared is not None:
@@ -216,21 +216,21 @@ def rate_limit_headers(
     all of the quota is there again.
     """
     policy = ", ".join(f'"{limit.name}";q={limit.quota};w={limit.seconds}' for limit in limits)
-    left = ", ".join(
+    remaining = ", ".join(
         f'"{limit.name}";r={_left(limit, level)};t={math.ceil(level.full_seconds)}'
         for limit, level in zip(limits, states, strict=True)
     )
-    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", left.encode())]
+    return [(b"ratelimit-policy", policy.encode()), (b"ratelimit", remaining.encode())]
 
 
 def _is_possible(reply: object, limits: Sequence[LimitRequest]) -> bool:
-    """Whether numbers from Redis can be true: no wait and no bucket is longer than its window."""
+    """Whether numbers from Redis are plausible: no wait and no bucket is longer than its window."""
     if not isinstance(reply, list) or len(reply) != 2 * len(limits):
         return False
-    most = [limit.seconds * 1_000_000 + 1 for limit in limits for _ in range(2)]
+    largest = [limit.seconds * 1_000_000 + 1 for limit in limits for _ in range(2)]
     return all(
         isinstance(number, int) and 0 <= number <= limit
-        for number, limit in zip(reply, most, strict=True)
+        for number, limit in zip(reply, largest, strict=True)
     )
 
 

@@ -1,28 +1,28 @@
-"""What a client would rather have, by its Accept header (RFC 9110, section 12.5.1)."""
+"""Content negotiation by the Accept header (RFC 9110, section 12.5.1)."""
 
 from collections.abc import Sequence
 
 
 def preferred(accept: str, offered: Sequence[str]) -> str | None:
-    """The media type of those offered that the client likes best, the first of several; None when
-    it wants none of them. Without a header everything is alike.
+    """The offered media type that the client prefers, the first of several; None when it accepts
+    none of them. Without a header all are equal.
     """
     ranges = [parsed for text in accept.split(",") if (parsed := _range(text))]
     if not ranges:
         return offered[0]
     quality, _, best = max(
-        (_quality(kind, ranges), -place, kind) for place, kind in enumerate(offered)
+        (_quality(kind, ranges), -index, kind) for index, kind in enumerate(offered)
     )
     return best if quality > 0 else None
 
 
 def _quality(kind: str, ranges: Sequence[tuple[str, float]]) -> float:
-    """That of the most exact range that has this media type in it."""
+    """The quality of the most specific range that includes this media type."""
     family = f"{kind.partition('/')[0]}/*"
-    for wanted in (kind, family, "*/*"):
-        found = [quality for media_range, quality in ranges if media_range == wanted]
-        if found:
-            return max(found)
+    for pattern in (kind, family, "*/*"):
+        qualities = [quality for media_range, quality in ranges if media_range == pattern]
+        if qualities:
+            return max(qualities)
     return 0.0
 
 

@@ -1,7 +1,7 @@
 """The body of a request: read within a time and within bounds, before anything is done for it.
 
-Whoever sends slowly takes no room from those whose requests are whole: a request is admitted when
-its body is there. What bodies hold together is bounded, and what one caller may hold of it.
+Slow senders take no capacity from complete requests: a request is admitted when its body has
+arrived. The memory of all bodies together is bounded, and the share of one caller.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ T = TypeVar("T")
 # Of a body that is read on the event loop; larger ones are read in a thread.
 LOOP_MOST_BYTES = 1 << 17
 GZIP = 31  # zlib's name for the format
-# Whoever is still sending when he is refused has to be cut off.
+# A client that is still sending when it is refused has to be disconnected.
 CLOSE = {"Connection": "close"}
 
 
@@ -38,7 +38,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(self, request: Request[Any], principal: Principal) -> AsyncIterator[bytes]:
-        """The body, which counts as held within.
+        """The body, which counts as held inside the context.
 
         Raises Problem: 400, 408, 413, 415, 429, 499, 503.
         """
@@ -69,17 +69,17 @@ class BodyReader:
             raise Problem("client_gone", detail) from error
         if encoding == "identity":
             return body
-        most = self.settings.max_body_bytes
-        content = await off_the_loop(body, lambda: _unpacked(body, most))
+        most_bytes = self.settings.max_body_bytes
+        content = await off_the_loop(body, lambda: _unpacked(body, most_bytes))
         held.add(len(content))
         return content
 
     @contextmanager
     def _upload(self, principal: Principal) -> Iterator[None]:
-        """One request more of this caller that is being sent, within. Raises Problem: 429."""
-        most = self.settings.caller_uploads
-        if self._uploads[principal.id] >= most:
-            detail = f"{most} of your requests are still being sent; finish some first"
+        """Inside, one more upload of this caller is counted. Raises Problem: 429."""
+        most_uploads = self.settings.caller_uploads
+        if self._uploads[principal.id] >= most_uploads:
+            detail = f"{most_uploads} of your requests are still being sent; finish some first"
             raise Problem("too_many_at_once", detail, headers=CLOSE, retry_seconds=1)
         self._uploads[principal.id] += 1
         try:
@@ -88,21 +88,21 @@ class BodyReader:
             _subtract(self._uploads, principal.id, 1)
 
     def hold(self, caller: str, size: int) -> None:
-        """So many bytes more. Raises Problem when there is no room for them."""
-        most, share = self.settings.bodies_bytes, self.settings.caller_share
-        if self._held.total() + size > most or self._held[caller] + size > share * most:
+        """Reserve more bytes. Raises Problem when there is no room for them."""
+        most_bytes, share = self.settings.bodies_bytes, self.settings.caller_share
+        if self._held.total() + size > most_bytes or self._held[caller] + size > share * most_bytes:
             self.metrics.refused.labels("all", "bodies").inc()
             detail = "too much is being sent at once; try again"
             raise Problem("overloaded", detail, headers=CLOSE, retry_seconds=1)
         self._held[caller] += size
 
     def release(self, caller: str, size: int) -> None:
-        """They are gone."""
+        """Release reserved bytes."""
         _subtract(self._held, caller, size)
 
 
 class _Held:
-    """What one request holds."""
+    """The bytes that one request has reserved."""
 
     def __init__(self, reader: BodyReader, caller: str) -> None:
         self._reader, self._caller, self._size = reader, caller, 0
@@ -116,7 +116,7 @@ class _Held:
 
 
 async def off_the_loop(body: bytes, work: Callable[[], T]) -> T:
-    """What reads a large body keeps nobody else waiting."""
+    """Run `work` in a thread when the body is large, so that the event loop goes on."""
     return await asyncio.to_thread(work) if len(body) > LOOP_MOST_BYTES else work()
 
 
@@ -128,15 +128,15 @@ async def _received(request: Request[Any], held: _Held) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _unpacked(body: bytes, most: int) -> bytes:
+def _unpacked(body: bytes, most_bytes: int) -> bytes:
     """Raises Problem: 400 for what is no gzip, 413 for what is too much."""
     unpacker = zlib.decompressobj(GZIP)
     try:
-        content = unpacker.decompress(body, most)
+        content = unpacker.decompress(body, most_bytes)
     except zlib.error as error:
         raise Problem("malformed", f"the body is no gzip: {error}") from error
     if unpacker.unconsumed_tail:
-        raise Problem("body_too_large", f"unpacked, the body has more than {most:,} bytes")
+        raise Problem("body_too_large", f"unpacked, the body has more than {most_bytes:,} bytes")
     if not unpacker.eof:
         raise Problem("malformed", "the body ends before its gzip does")
     return content

@@ -1,9 +1,9 @@
-"""Connections: so many at a time, and none that only takes up room.
+"""Limits of connections: their number, and none that stays idle for ever.
 
 uvicorn waits for ever for the head of a request, takes heads of any length, and lets a client that
-does not read its answer hold it. When descriptors run out nobody can connect any more, health
-checks among them. So there is a limit below theirs, and at the limit whoever has been idle for
-longest makes room.
+does not read its answer keep the connection. When descriptors run out nobody can connect any more,
+health checks among them. So there is a limit below that of descriptors, and at the limit the
+connection that has been idle for longest is closed.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ LONGEST_HEAD_BYTES = 64 << 10
 # Descriptors for files, Redis, the model server and what is being accepted.
 RESERVED_DESCRIPTORS = 64
 LEAST_CONNECTIONS = 16
-QUIET_SECONDS = 10.0  # between two lines about the same
+QUIET_SECONDS = 10.0  # between two log lines about the same
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
@@ -40,7 +40,7 @@ class RareLine:
     _last: float = -QUIET_SECONDS
 
     def say(self, *values: object) -> None:
-        """Log it, unless that was done a moment ago."""
+        """Log it, unless that was done within QUIET_SECONDS."""
         self._count += 1
         if self.clock() - self._last >= QUIET_SECONDS:
             log.warning(f"{self.text} (%d since the last such line)", *values, self._count)
@@ -62,7 +62,9 @@ class Connections:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Connections":
-        """As the settings have it, and as descriptors allow, of which all that may be are taken."""
+        """The limit of the settings, lowered to what descriptors allow; the soft limit of
+        descriptors is raised to the hard one.
+        """
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -71,7 +73,7 @@ class Connections:
         return cls(most, settings.head_seconds, settings.send_seconds)
 
     def opened(self, connection: "BoundedProtocol") -> None:
-        """One more, which is idle until it has sent the head of a request."""
+        """Count a new connection, which is idle until it has sent the head of a request."""
         self.open += 1
         self.idle[connection] = None
         if self.open > self.most:
@@ -80,7 +82,7 @@ class Connections:
             oldest.transport.abort()
 
     def closed(self, connection: "BoundedProtocol") -> None:
-        """One less."""
+        """Count a closed connection."""
         self.open -= 1
         self.idle.pop(connection, None)
 
@@ -112,7 +114,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_bytes += len(data)
         super().data_received(data)
-        # What came with the end of the head is the body's, so only a head that goes on is too long.
+        # Data after the end of the head belongs to the body, so only a head that continues is too
+        # long.
         if self._head_timer is not None and self._head_bytes > LONGEST_HEAD_BYTES:
             self.transport.abort()
 
@@ -152,14 +155,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded_http(settings: Settings) -> Any:
-    """What uvicorn takes for its `http`."""
+    """The class for uvicorn's option `http`."""
     return partial(BoundedProtocol, bounds=Connections.from_settings(settings))
 
 
 class InvalidRequestFilter(logging.Filter):
-    """Of uvicorn's lines about requests that are no HTTP, which anybody can send, one in a
-    while.
-    """
+    """Limits uvicorn's log lines about invalid HTTP, which anybody can cause, to one in a while."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,12 +182,12 @@ def quiet_when_crowded(loop: asyncio.AbstractEventLoop) -> None:
     every one that sends what is no HTTP.
     """
     logging.getLogger("uvicorn.error").addFilter(InvalidRequestFilter())
-    line = RareLine("no descriptors are left to accept connections with")
+    log_line = RareLine("no descriptors are left to accept connections with")
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
-            line.say()
+            log_line.say()
         else:
             loop.default_exception_handler(context)
 

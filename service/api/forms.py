@@ -1,6 +1,6 @@
-"""A form (multipart/form-data, RFC 7578) as its parts, from a body that is there as a whole.
+"""A form (multipart/form-data, RFC 7578) as its parts, from a complete body.
 
-Starlette's own parser writes what is large to disk, and takes a body that was cut for a whole one.
+Starlette's own parser writes what is large to disk, and accepts a truncated body as complete.
 """
 
 import logging
@@ -15,7 +15,7 @@ from service.problems import Problem
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# It would write a line for every broken form, also of who may not be served: its user is told why.
+# It would log a line for every broken form; the error goes to the client instead.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 MOST_PARTS = 1024  # how many may be pictures is checked, and said, later
 
@@ -31,7 +31,7 @@ class FormPart:
 
 @dataclass
 class _FormReader:
-    """The parser's callbacks. They are given pieces: a header or content may come in several."""
+    """The parser's callbacks. Headers and contents may arrive in several pieces."""
 
     parts: list[FormPart] = field(default_factory=list)
     disposition: bytes = b""

@@ -2,9 +2,9 @@
 answered with the first response.
 
 A key counts for one client and one route. The same key with another request is refused with 422,
-one whose first request still runs with 409. What failed is not stored, so it may be tried again.
-Where nothing can be stored, because Redis is away, the request is done like any other: inference
-changes nothing, so twice is only slower.
+one whose first request still runs with 409. A failure is not stored, so the request may be sent
+again. While Redis is unavailable nothing can be stored and the request is done like any other:
+inference has no side effects, so doing it twice is only slower.
 """
 
 import asyncio
@@ -34,16 +34,15 @@ HEADER, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 LONGEST_KEY = 255
 MOST_STORED_BYTES = 16 * 2**20  # a larger response is computed again
 ENTRY_BYTES = 256  # of an entry beside its response
-GRACE_SECONDS = (
-    10.0  # over the longest deadline, for which the key of a gateway that died is blocked
-)
+# over the longest deadline, for which the key of a gateway that died is blocked
+GRACE_SECONDS = 10.0
 RUNNING = b""
 KEY_PATTERN = "^[ -~]*[!-~][ -~]*$"  # printable ASCII, not spaces alone
 
 
 @dataclass(frozen=True)
 class KeyClaim:
-    """A key that this request may use: where it lies, what it is of, and a token that is ours
+    """A claimed key: its name in the store, the request's fingerprint, and a token of this claim
     alone.
     """
 
@@ -58,17 +57,17 @@ class IdempotencyStore(Protocol):
     """
 
     async def claim(self, claim: KeyClaim, seconds: float) -> tuple[bytes, bytes] | None:
-        """None: the name is ours for so long. Otherwise the fingerprint and response it has,
-        RUNNING while there is none.
+        """None: the name is claimed for `seconds`. Otherwise its fingerprint and response, RUNNING
+        while there is none.
         """
         ...
 
     async def store(self, claim: KeyClaim, response: bytes, seconds: float) -> None:
-        """The response, if the name is still ours."""
+        """Store the response, if the claim still holds."""
         ...
 
     async def release(self, claim: KeyClaim) -> None:
-        """Nothing came of it."""
+        """Give the claim up without a response."""
         ...
 
 

@@ -20,7 +20,7 @@ from service.problems import RATE_LIMIT, STATUSES, openapi_response
 
 
 class RequestRoute(APIRoute):
-    """A route whose function takes the request alone: FastAPI has nothing to solve for it."""
+    """A route whose function takes the request alone: FastAPI resolves no dependencies for it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The function itself."""
@@ -64,7 +64,7 @@ SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, {}]
 
 
 def _docs(answer: type[BaseModel], body: str, options: str | None) -> dict[str, Any]:
-    """What openapi.yaml says of an operation, as arguments of its route."""
+    """The entries of an operation in openapi.yaml, as arguments of its route."""
     responses: dict[int | str, dict[str, Any]] = {
         200: {"model": answer, "headers": RATE_LIMIT | CACHED},
         304: {

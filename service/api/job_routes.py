@@ -1,4 +1,4 @@
-"""Jobs over HTTP: what a client asks for, and what it gets."""
+"""Jobs over HTTP."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -26,21 +26,20 @@ def wants_job(request: ApiRequest) -> bool:
         for value in request.headers.getlist("prefer")
         for part in value.split(",")
     ]
-    wanted = PREFER in preferences
-    if not wanted and webhooks.HEADER in request.headers:
+    is_preferred = PREFER in preferences
+    if not is_preferred and webhooks.HEADER in request.headers:
         url = request.headers[webhooks.HEADER]
         remedy = f"it is called when a job ends: send `Prefer: {PREFER}` too"
         raise invalid(webhooks.HEADER, url, remedy)
-    return wanted
+    return is_preferred
 
 
 async def accept_job(
     request: ApiRequest, inference: InferenceRequest, owner: str, media_type: str | None
 ) -> Response | None:
-    """202 and where the job is; None when no job can be kept now: a preference is not a demand, so
-    the request is answered at once.
-
-    With a webhook it is one: somebody would wait for a call that never comes. Raises Problem.
+    """202 and where the job is; None when no job can be kept now: `Prefer` is a preference only, so
+    the request is answered at once. With a webhook a job is required: its receiver would wait for a
+    call that never comes. Raises Problem.
     """
     jobs, url = request.state["jobs"], request.headers.get(webhooks.HEADER)
     webhook = None if url is None else request.state["webhooks"].check(url)

@@ -59,7 +59,7 @@ def json_response(
 
 
 def json_answer(result: InferenceResult) -> Json:
-    """The answer as plain values: which model, and for each row what it found or why not."""
+    """The answer as plain values: which model, and for each row its result or its error."""
     card = result.card
     return {
         "model": {"name": card.name, "version": card.version, "labels": card.labels},
@@ -135,7 +135,7 @@ def _question(result: ExplanationResult, index: int) -> Json:
 
 
 def _change(result: ExplanationResult, index: int, details: ExplanationDetails) -> Json:
-    """What differs from answer to answer of one question."""
+    """The fields in which the answers to one question differ."""
     return {
         "sentence": details.sentence,
         "counterfactual": {

@@ -1,6 +1,4 @@
-"""Opens what the app needs, and closes it again, on one exit stack: also what was open when a start
-failed.
-"""
+"""Opens what the app needs, and closes it again, on one exit stack, also after a failed start."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -2,7 +2,7 @@
 Protocol, which its `--runtime oip://HOST` sends (service/backend/open_inference_client.py).
 
 The model `affectgan-predict.message` takes and gives one BYTES tensor of one row called `message`.
-Nothing is decoded, found or cached here: the gateway that asks has done that. Its keys, quotas,
+Nothing is decoded, detected or cached here: the calling gateway has done that. Its keys, quotas,
 admission, deadline, breaker and metrics are those of every request.
 """
 
@@ -37,7 +37,7 @@ KINDS: dict[Operation, type[WorkerRequest]] = {
 
 
 class MessageTarget(Protocol):
-    """What a path names: service/api/open_inference.py has it."""
+    """The target of a path (service/api/open_inference.py)."""
 
     @property
     def name(self) -> str: ...

@@ -17,7 +17,7 @@ from service.observability.tracing import Tracing, record_response, traceparent_
 from service.problems import Problem
 
 log = logging.getLogger(__name__)
-# Asked every few seconds, by machines: in the log at DEBUG only.
+# Requested every few seconds by probes: logged at DEBUG only.
 PROBES = {"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 _ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
@@ -120,7 +120,7 @@ class _MarkedResponse:
 
 
 def _plain(scope: Scope) -> Scope:
-    """The scope with one spelling of what is asked: HEAD is a GET whose body the server leaves out,
+    """The scope with a normalised method and path: HEAD is a GET whose body the server leaves out,
     and a slash at the end means nothing. (A redirect would lose https behind a proxy.)
     """
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
@@ -130,5 +130,5 @@ def _plain(scope: Scope) -> Scope:
     return {**scope, "method": method, "path": path}
 
 
-def _request_id(given: bytes) -> str:
-    return given.decode() if _ID.fullmatch(given) else secrets.token_hex(8)
+def _request_id(header: bytes) -> str:
+    return header.decode() if _ID.fullmatch(header) else secrets.token_hex(8)

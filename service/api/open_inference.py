@@ -2,7 +2,7 @@
 models per served model.
 
 `affectgan-predict`, `affectgan-generate` and `affectgan-explain` take and give tensors of n rows. A
-request that came as tensors goes the way of every request (service/api/pipeline.py): keys, quotas,
+request of tensors takes the same pipeline as every request (service/api/pipeline.py): keys, quotas,
 admission, deadline, cache, breaker, metrics. A row that fails has a text in `error`, NaN in its
 numbers and empty images. Jobs and webhooks are /v1's alone.
 """
@@ -99,7 +99,7 @@ class ModelMetadata(Described):
 
 @dataclass(frozen=True)
 class InferTarget:
-    """What a path names: an operation of an open version. `requested_version` is None where it
+    """The target of a path: an operation of an open version. `requested_version` is None where it
     names no version.
     """
 
@@ -111,10 +111,10 @@ class InferTarget:
 
     async def parse(self, request: ApiRequest, operation: Operation, body: bytes) -> ParsedRequest:
         """A `ProtocolAdapter`. Raises Problem: 400, 413, 415 or 422."""
-        length, most = request.headers.get(LENGTH_HEADER), request.state["settings"].max_images
+        length, most_rows = request.headers.get(LENGTH_HEADER), request.state["settings"].max_images
 
         def read() -> tuple[InferRequest, InferenceRequest]:
-            message, tensors = read_message(body, length, most_rows=most)
+            message, tensors = read_message(body, length, most_rows=most_rows)
             parts = TensorRequest(message, tensors, self.version.card, self.requested_version)
             return message, inference_from_tensors(operation, parts)
 

@@ -148,7 +148,7 @@ ACCEPTED: Json = {
 
 
 def complete(document: Json) -> Json:
-    """The document with all of it. `document` is FastAPI's, and is changed."""
+    """The completed document. `document` is FastAPI's, and is changed."""
     components = document["components"]
     _, bodies = models_json_schema([(kind, "validation") for kind in BODIES], ref_template=REF)
     components["schemas"] |= bodies["$defs"]
@@ -167,7 +167,7 @@ def complete(document: Json) -> Json:
 
 
 def _unwrap_descriptions(value: Any) -> None:
-    """Docstrings are wrapped in the code alone: here a paragraph is a line."""
+    """Docstrings are wrapped in the source only: here a paragraph becomes one line."""
     if isinstance(value, list):
         for item in value:
             _unwrap_descriptions(item)
@@ -202,8 +202,10 @@ def _describe_errors(operation: Json, path: str, method: str) -> None:
     for status in statuses or ():
         declared = responses.get(str(status), {})
         response = _tensor_error(status) if path.startswith(OPEN_INFERENCE) else _problem(status)
-        own = {name: declared[name] for name in ("description", "headers") if name in declared}
-        responses[str(status)] = response | own
+        kept_fields = {
+            name: declared[name] for name in ("description", "headers") if name in declared
+        }
+        responses[str(status)] = response | kept_fields
 
 
 def _add_content(operation: Json, *media_types: str) -> None:

@@ -1,4 +1,4 @@
-"""The way of every inference, from a POST to its response, in one line:
+"""The pipeline of every inference, from a POST to its response:
 
 authenticate, receive, admit, parse, look up, rate-limit, compute, render.
 
@@ -32,8 +32,8 @@ LOOP_MOST_BYTES = 1 << 18  # of a result that is rendered on the event loop
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """A request as its protocol reads it. `representation` tells this response from the same result
-    in another form.
+    """A request as its protocol reads it. `representation` distinguishes this response from the
+    same result in another form.
 
     `render` may raise Problem. `image_media_type` is that of a picture which is to be the whole
     response.
@@ -51,7 +51,7 @@ ProtocolAdapter = Callable[[ApiRequest, Operation, bytes], Awaitable[ParsedReque
 
 @dataclass
 class Exchange:
-    """One request on its way. `is_counted`: it has been taken off the client's quota."""
+    """One request in the pipeline. `is_counted`: it has been charged to the client's quota."""
 
     request: ApiRequest
     principal: Principal
@@ -61,15 +61,14 @@ class Exchange:
 
     @property
     def inference(self) -> InferenceRequest:
-        """What is asked."""
+        """The parsed inference request."""
         return self.parsed.inference
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the cache says at once: the key, whether the client has the answer already
-    (If-None-Match), the result when this process has it, and otherwise the question to Redis on its
-    way.
+    """The cache's local result: the key, whether the client has the answer already (If-None-Match),
+    the result when this process has it, and otherwise the pending read from Redis.
     """
 
     key: CacheKey | None
@@ -80,7 +79,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result, None when the client has it; whence it came (RFC 9211), and whether the same
+    """The result, None when the client has it; its cache status (RFC 9211), and whether the same
     request would get it again.
     """
 
@@ -113,7 +112,7 @@ async def respond(exchange: Exchange) -> Response:
 
 
 async def infer_cached(exchange: Exchange) -> Response:
-    """The answer, known or computed now."""
+    """The answer, from the cache or computed."""
     with exchange.inference.serving_version(exchange.request.state["models"]) as version:
         lookup = await look_up(exchange, version)
         await rate_limit(exchange)
@@ -125,7 +124,7 @@ async def infer_cached(exchange: Exchange) -> Response:
 
 
 async def authenticate(request: ApiRequest, operation: Operation) -> Principal:
-    """Who asks. Raises Problem: 401, 403, and 429 for who was refused a moment ago and has not
+    """The principal. Raises Problem: 401, 403, and 429 for a caller who was refused and has not
     waited.
     """
     principal = await request.state["authenticator"].authenticate(request, operation)
@@ -136,7 +135,8 @@ async def authenticate(request: ApiRequest, operation: Operation) -> Principal:
 def receive(
     request: ApiRequest, operation: Operation, principal: Principal
 ) -> AbstractAsyncContextManager[bytes]:
-    """The body, held within; it takes no room from those whose body is there already.
+    """The body, held inside the context; an incomplete body takes no capacity from complete
+    requests.
 
     Raises Problem: 503 at once when there is too much to do, 408 when it does not come in time,
     and what else `BodyReader.read` raises.
@@ -161,7 +161,7 @@ async def parse(
     operation: Operation,
     adapter: ProtocolAdapter,
 ) -> ParsedRequest:
-    """What the body asks, checked. Raises Problem: 400, 413, 415, 422."""
+    """The checked request of the body. Raises Problem: 400, 413, 415, 422."""
     parsed = await adapter(request, operation, body)
     permit.computed = False  # until it is clear that something is left to compute
     return parsed
@@ -178,8 +178,8 @@ async def start_job(exchange: Exchange) -> Response | None:
 
 
 async def look_up(exchange: Exchange, version: Version) -> Lookup:
-    """What is known of the answer. Redis is asked, but not waited for: the rate limit's question
-    goes along with this one.
+    """The cached answer, if any. The read from Redis is sent but not awaited: it goes in one batch
+    with the rate limit's.
     """
     cache, headers = exchange.request.state["cache"], exchange.request.headers
     key = await cache.key_for(
@@ -199,7 +199,7 @@ async def look_up(exchange: Exchange, version: Version) -> Lookup:
 
 
 async def rate_limit(exchange: Exchange) -> None:
-    """Once a request: takes it off the client's quota. Raises Problem: 413, 429."""
+    """Charge the request to the client's quota, once. Raises Problem: 413, 429."""
     if exchange.is_counted:
         return
     exchange.is_counted = True
@@ -208,7 +208,7 @@ async def rate_limit(exchange: Exchange) -> None:
 
 
 async def compute(exchange: Exchange, version: Version, lookup: Lookup) -> Outcome:
-    """The result: known, fetched, or computed here or for somebody who asked the same before.
+    """The result: cached, fetched, computed here, or shared with an identical request in flight.
     Raises Problem or BackendError.
     """
     if lookup.is_not_modified or lookup.result is not None:
@@ -227,7 +227,7 @@ async def compute(exchange: Exchange, version: Version, lookup: Lookup) -> Outco
 
 
 async def infer(exchange: Exchange, version: Version) -> InferenceResult:
-    """The model's own result, which its shadow is held against."""
+    """The model's result, with which that of its shadow is compared."""
     seconds = exchange.permit.deadline_seconds
     result = await exchange.inference.run(version.operations, seconds=seconds)
     exchange.request.state["shadows"].send(exchange.inference, version, result)
@@ -235,7 +235,7 @@ async def infer(exchange: Exchange, version: Version) -> InferenceResult:
 
 
 async def render(exchange: Exchange, key: CacheKey | None, outcome: Outcome) -> Response:
-    """The result in the form that was asked for, and what is to be said of the cache."""
+    """The result in the requested form, with the cache's headers."""
     headers = _cache_headers(key, outcome)
     if outcome.result is None:
         return Response(status_code=304, headers=headers)

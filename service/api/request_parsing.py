@@ -1,6 +1,6 @@
 """From the body of a POST of /v1 to an inference request: JSON with base64, a form, or one picture.
 
-What a body has too much of is counted before anything is built of it.
+Sizes are checked before anything is built of a body.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,16 +36,16 @@ RAW = (
 )
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 TAKEN = f"{FORM}, {JSON}, or one picture as image/jpeg, image/png or image/webp"
-# Of JSON: commas and brackets, which bound what is built of it. An item with forty Action Units has
-# about fifty.
+# Of JSON: commas and brackets, which bound the number of objects built of it. An item with forty
+# Action Units has about fifty.
 MOST_MARKS, MARKS_OF_AN_ITEM = 1000, 100
 MARKS = b",[{"
-COUNTED_BYTES = 1 << 20  # at a time, so that other threads come to their turn
+COUNTED_BYTES = 1 << 20  # at a time, so that other threads can run in between
 
 
 @dataclass(frozen=True)
 class ReceivedBody:
-    """A body with what its headers and address say of it."""
+    """A body with its headers and query."""
 
     content: bytes
     content_type: str
@@ -60,7 +60,7 @@ class ReceivedBody:
 def parse_inference_request(
     body: ReceivedBody, operation: Operation, *, max_images: int
 ) -> InferenceRequest:
-    """Whatever form it is in. Raises Problem: 400, 413, 415 or 422."""
+    """The request in any of the accepted forms. Raises Problem: 400, 413, 415 or 422."""
     if operation == "generate":
         _refuse_query(body)
         return InferenceRequest(operation, _items(body, max_images))
@@ -87,53 +87,53 @@ def validate(model: type[M], value: Any, prefix: str = "") -> M:
         raise problem_from_validation(error.errors(include_url=False), prefix) from error
 
 
-def check_count(field: str, count: int, most: int) -> None:
+def check_count(field: str, count: int, limit: int) -> None:
     """1 to `most`."""
     if not count:
         raise Problem(
             "no_images",
-            f"{field} is empty; send 1 to {most}",
-            errors=[{"field": field, "value": 0, "message": f"send 1 to {most}"}],
+            f"{field} is empty; send 1 to {limit}",
+            errors=[{"field": field, "value": 0, "message": f"send 1 to {limit}"}],
         )
-    if count > most:
-        errors = [{"field": field, "value": count, "message": f"send 1 to {most}"}]
+    if count > limit:
+        errors = [{"field": field, "value": count, "message": f"send 1 to {limit}"}]
         raise Problem(
             "too_many_images",
-            f"{field} has {count} entries; send at most {most} in one request",
+            f"{field} has {count} entries; send at most {limit} in one request",
             errors=errors,
         )
 
 
-def check_marks(content: bytes, most: int, remedy: str) -> None:
+def check_marks(content: bytes, limit: int, remedy: str) -> None:
     """Whether JSON has few enough commas and brackets to be built. Raises Problem: 413."""
     count = 0
     for start in range(0, len(content), COUNTED_BYTES):
         part = content[start : start + COUNTED_BYTES]
         count += len(part) - len(part.translate(None, MARKS))
-        if count > most:
-            raise Problem("body_too_large", f"the JSON has more than {most:,} elements; {remedy}")
+        if count > limit:
+            raise Problem("body_too_large", f"the JSON has more than {limit:,} elements; {remedy}")
 
 
-def _items(body: ReceivedBody, most: int) -> GenerateBody:
+def _items(body: ReceivedBody, most_items: int) -> GenerateBody:
     if body.kind != JSON:
         raise _not_taken(body.kind, JSON)
-    return _counted_json(body.content, GenerateBody, "items", most)
+    return _counted_json(body.content, GenerateBody, "items", most_items)
 
 
-def _images(body: ReceivedBody, model: type[M], options: type[BaseModel], most: int) -> M:
+def _images(body: ReceivedBody, model: type[M], options: type[BaseModel], most_images: int) -> M:
     """Pictures and the options for all of them, as the body that JSON would have."""
     if body.kind == JSON:
         _refuse_query(body)
-        return _counted_json(body.content, model, "images", most)
+        return _counted_json(body.content, model, "images", most_images)
     if body.kind == FORM:
         _refuse_query(body)
-        images, chosen = _of_form(body, options)
+        images, options_sent = _of_form(body, options)
     elif body.kind in RAW or _is_mislabelled_picture(body):
-        images, chosen = [body.content], _of_query(body.query, options)
+        images, options_sent = [body.content], _of_query(body.query, options)
     else:
         raise _not_taken(body.kind, TAKEN)
-    check_count("images", len(images), most)
-    return model.model_construct(images=image_contents(images), options=chosen)
+    check_count("images", len(images), most_images)
+    return model.model_construct(images=image_contents(images), options=options_sent)
 
 
 def _is_mislabelled_picture(body: ReceivedBody) -> bool:
@@ -148,14 +148,14 @@ def _is_mislabelled_picture(body: ReceivedBody) -> bool:
         return False
 
 
-def _counted_json(content: bytes, model: type[M], field: str, most: int) -> M:
+def _counted_json(content: bytes, model: type[M], field: str, limit: int) -> M:
     """The JSON body as a model, its list of so many counted first."""
-    remedy = f"send at most {most} {field} in one request"
-    check_marks(content, MOST_MARKS + MARKS_OF_AN_ITEM * most, remedy)
+    remedy = f"send at most {limit} {field} in one request"
+    check_marks(content, MOST_MARKS + MARKS_OF_AN_ITEM * limit, remedy)
     value = _json(content, "body")
     entries = value.get(field)
     if isinstance(entries, list):
-        check_count(field, len(entries), most)
+        check_count(field, len(entries), limit)
     return validate(model, value)
 
 
@@ -168,13 +168,13 @@ def _of_form(body: ReceivedBody, options: type[M]) -> tuple[list[bytes], M]:
     if any(not part.is_file for part in pictures):
         remedy = "send each picture as a file: its part needs a filename"
         raise invalid("images", "text", remedy)
-    chosen = [part.content for part in parts if part.name == "options"]
-    if len(chosen) > 1:
-        raise invalid("options", f"{len(chosen)} parts", "send one part of this name")
-    if chosen:
-        check_marks(chosen[0], MOST_MARKS, "options are a small object")
-        read = validate(options, _json(chosen[0], "options"), "options")
-    return [part.content for part in pictures], read if chosen else options()
+    option_parts = [part.content for part in parts if part.name == "options"]
+    if len(option_parts) > 1:
+        raise invalid("options", f"{len(option_parts)} parts", "send one part of this name")
+    if option_parts:
+        check_marks(option_parts[0], MOST_MARKS, "options are a small object")
+        read = validate(options, _json(option_parts[0], "options"), "options")
+    return [part.content for part in pictures], read if option_parts else options()
 
 
 def _of_query(query: QueryParams, options: type[M]) -> M:
@@ -197,8 +197,8 @@ def _refuse_query(body: ReceivedBody) -> None:
         raise invalid(f"?{name}", body.query[name], remedy)
 
 
-def _not_taken(kind: str, taken: str) -> Problem:
-    return Problem("unsupported_media_type", f"content type {kind or 'none'!r}; send {taken}")
+def _not_taken(kind: str, accepted: str) -> Problem:
+    return Problem("unsupported_media_type", f"content type {kind or 'none'!r}; send {accepted}")
 
 
 def _json(content: bytes, field: str) -> Mapping[str, Any]:

@@ -13,16 +13,16 @@ from service.schemas import GenerateBody
 
 async def rest(request: ApiRequest, operation: Operation, content: bytes) -> ParsedRequest:
     """A `ProtocolAdapter`. Raises Problem: 400, 413, 415 or 422."""
-    most = request.state["settings"].max_images
+    most_images = request.state["settings"].max_images
     body = ReceivedBody(content, request.headers.get("content-type", ""), request.query_params)
     inference = await off_the_loop(
-        content, lambda: parse_inference_request(body, operation, max_images=most)
+        content, lambda: parse_inference_request(body, operation, max_images=most_images)
     )
     media_type = _image_media_type(inference, request.headers.get("accept", ""))
     if media_type is not None:
         image_format = media_type.removeprefix("image/")
-        drawn = inference.body.model_copy(update={"format": image_format})
-        inference = InferenceRequest(operation, drawn)
+        generation = inference.body.model_copy(update={"format": image_format})
+        inference = InferenceRequest(operation, generation)
     return ParsedRequest(
         inference,
         render=lambda result, headers: render_response(result, media_type, headers),
@@ -33,14 +33,13 @@ async def rest(request: ApiRequest, operation: Operation, content: bytes) -> Par
 
 
 def _image_media_type(inference: InferenceRequest, accept: str) -> str | None:
-    """That of the picture itself, when one item is asked for and the client would rather have it.
-
-    Of pictures that it likes alike, the one in the format that the body asks for.
+    """That of the picture itself, when one item is requested and the client prefers it. Of pictures
+    that it prefers equally, the one in the format that the body asks for.
     """
     body = inference.body
     if not isinstance(body, GenerateBody) or inference.image_count != 1:
         return None
-    own = f"image/{body.format}"
-    others = [kind for kind in IMAGE_MEDIA_TYPES if kind != own]
-    best = preferred(accept, [JSON, own, *others])
+    preferred_type = f"image/{body.format}"
+    others = [kind for kind in IMAGE_MEDIA_TYPES if kind != preferred_type]
+    best = preferred(accept, [JSON, preferred_type, *others])
     return None if best in (None, JSON) else best

@@ -1,4 +1,4 @@
-"""What a request finds in `request.state`: everything that lives as long as the app."""
+"""The typed `request.state`: everything that lives as long as the app."""
 
 from typing import TYPE_CHECKING, TypedDict
 

@@ -24,7 +24,7 @@ from service.inference.results import (
 
 NO_SEED = -1
 Tensors = Mapping[str, tuple[Datatype, Array]]
-Indices = NDArray[np.int64]  # (N,) where a row's face lies in the arrays of the result; -1: nowhere
+Indices = NDArray[np.int64]  # (N,) index of a row's face in the arrays of the result; -1: none
 
 
 def tensors_of_result(result: InferenceResult) -> Tensors:
@@ -61,12 +61,12 @@ def _warnings(result: PredictionResult, index: int) -> str:
     """Codes, joined by semicolons."""
     if index < 0:
         return ""
-    found = reading_warnings(result.card, result.read, index, result.faces[index])
-    return ";".join(warning.code for warning in found)
+    warnings = reading_warnings(result.card, result.read, index, result.faces[index])
+    return ";".join(warning.code for warning in warnings)
 
 
 def _generation(result: GenerationResult, indices: Indices) -> Tensors:
-    """What was drawn, and what the model reads off it."""
+    """The drawn faces, and what the model reads off them."""
     return {
         "image": _images(result.images, indices),
         "seed": ("INT64", _column(result.seeds, indices, fill=NO_SEED)),
@@ -96,10 +96,10 @@ def _reading(card: ModelCard, read: Predictions, indices: Indices, prefix: str =
     """AU probabilities (N, K), valence and arousal (N, 2), realism (N,), and what else the model
     reads; NaN where a row has none, or a model that learnt one kind of label.
     """
-    nowhere = np.full_like(indices, -1)
+    no_index = np.full_like(indices, -1)
     columns = {
-        "aus": _column(read.probability, nowhere if card.labels == "va" else indices),
-        "va": _column(read.va, nowhere if card.labels == "au" else indices),
+        "aus": _column(read.probability, no_index if card.labels == "va" else indices),
+        "va": _column(read.va, no_index if card.labels == "au" else indices),
         "realism": _column(read.realism, indices),
     }
     for name in ("expression", "pose", "sides"):

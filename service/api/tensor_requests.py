@@ -44,14 +44,14 @@ class TensorRequest:
         """The parameters that are options of the operation, and the version. Raises Problem for
         others.
         """
-        given = dict(self.message.parameters)
-        given.pop("binary_data_output", None)
-        unknown = sorted(set(given) - set(names))
+        parameters = dict(self.message.parameters)
+        parameters.pop("binary_data_output", None)
+        unknown = sorted(set(parameters) - set(names))
         if unknown:
             field, remedy = unknown[0], f"unknown parameter; there is {', '.join(names)}"
-            raise invalid(f"parameters.{field}", given[field], remedy)
+            raise invalid(f"parameters.{field}", parameters[field], remedy)
         version = {} if self.version is None else {"version": self.version}
-        return {**given, "model": self.card.name, **version}
+        return {**parameters, "model": self.card.name, **version}
 
     def image_options(self, *names: str) -> Json:
         """The same; pixels are taken for aligned crops unless `faces` says otherwise."""
@@ -71,7 +71,7 @@ class TensorRequest:
 
 
 def inference_from_tensors(operation: Operation, request: TensorRequest) -> InferenceRequest:
-    """What the tensors ask. Raises Problem: 422."""
+    """The request of the tensors. Raises Problem: 422."""
     for index, tensor in enumerate(request.message.inputs):
         _check_tensor(tensor, f"inputs[{index}]", INPUTS[operation], request.card)
     return InferenceRequest(operation, READERS[operation](request))
@@ -90,14 +90,14 @@ def _check_tensor(
     shapes = inputs[tensor.name]
     if tensor.datatype not in shapes:
         raise invalid(f"{field}.datatype", tensor.datatype, f"send {' or '.join(shapes)}")
-    wanted, shape = sides(shapes[tensor.datatype], card), tensor.shape
-    if wanted == list(ROWS) and shape[1:] == [1]:  # [n, 1] is [n]
+    expected, shape = sides(shapes[tensor.datatype], card), tensor.shape
+    if expected == list(ROWS) and shape[1:] == [1]:  # [n, 1] is [n]
         shape = shape[:1]
-    fits = len(shape) == len(wanted) and all(
-        want in (-1, have) for have, want in zip(shape, wanted, strict=True)
+    fits = len(shape) == len(expected) and all(
+        expected_side in (-1, side) for side, expected_side in zip(shape, expected, strict=True)
     )
     if not fits:
-        remedy = f"{tensor.name} of {tensor.datatype} is {wanted}; -1 is any number"
+        remedy = f"{tensor.name} of {tensor.datatype} is {expected}; -1 is any number"
         raise invalid(f"{field}.shape", str(tensor.shape), remedy)
     if 0 in shape[1:]:
         remedy = "a picture has at least one pixel"
@@ -115,15 +115,15 @@ def _predict_body(request: TensorRequest) -> PredictBody:
 
 def _explain_body(request: TensorRequest) -> ExplainBody:
     """`image`; the question, for all rows, is in the parameters."""
-    given = request.image_options("faces", "integrated_gradients", *QUESTION)
-    question = {name: given.pop(name) for name in QUESTION if name in given}
-    options = validate(ExplainOptions, given | {"question": question}, "parameters")
+    chosen = request.image_options("faces", "integrated_gradients", *QUESTION)
+    question = {name: chosen.pop(name) for name in QUESTION if name in chosen}
+    options = validate(ExplainOptions, chosen | {"question": question}, "parameters")
     return ExplainBody.model_construct(images=request.images(), options=options)
 
 
 def _generate_body(request: TensorRequest) -> GenerateBody:
-    """Any of `aus`, `va`, `seed`, `reference`, all of N rows. NaN and an empty reference are left
-    to chance.
+    """Any of `aus`, `va`, `seed`, `reference`, all of N rows. NaN and an empty reference leave a
+    value free.
     """
     counts = {name: len(tensor) for name, tensor in request.tensors.items()}
     if len(set(counts.values())) != 1:

@@ -1,8 +1,9 @@
-"""Which tensors each operation takes and gives in the Open Inference Protocol, their types and
+"""Input and output tensors of each operation in the Open Inference Protocol, their types and
 shapes.
 
 -1 is any number of rows or px; "K" the model's Action Units, "E" its classes of expression, "P" its
-angles of pose, "D" its one-sided Action Units. What a model does not know is no output of it.
+angles of pose, "D" its one-sided Action Units. A model has no outputs for labels that it did not
+learn.
 """
 
 from affect.archive import Operation

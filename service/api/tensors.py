@@ -1,9 +1,9 @@
 """Tensors as the Open Inference Protocol v2 sends them: in JSON, or as bytes behind the JSON (its
 binary tensor extension).
 
-Preprocessor are BYTES: the file itself in binary form, base64 text in JSON; words are BYTES too, as
-they are. What is not known of a row (a picture that failed, a wish that is free) is NaN in binary
-form and null in JSON.
+Pictures are BYTES: the file itself in binary form, base64 text in JSON; texts are BYTES too, as
+they are. A missing value of a row (a picture that failed, a label that is left free) is NaN in
+binary form and null in JSON.
 """
 
 import base64
@@ -23,7 +23,7 @@ from service.problems import Problem, invalid
 from service.schemas import decode_base64
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
-# null is a number that is not known.
+# null is a missing number.
 JSON_TYPES: dict[str, set[type]] = {
     "BOOL": {bool},
     "UINT8": {int},
@@ -146,8 +146,8 @@ def read_message(
 ) -> tuple[InferRequest, dict[str, Array]]:
     """The request and its input tensors by name; `length` is that of the JSON, when more follows.
 
-    What there is too much of is counted before it is built. Raises Problem: 400, 413 or 422, with
-    the tensor that is wrong.
+    Sizes are checked before anything is built. Raises Problem: 400, 413 or 422, with the tensor
+    that is wrong.
     """
     head, rest = _split(body, length)
     check_marks(head, MOST_ELEMENTS, BINARY_REMEDY)
@@ -177,8 +177,8 @@ def _message(head: bytes) -> InferRequest:
 
 
 def _check_breadth(value: Any, field: str, depth: int = 0) -> None:
-    """Raises Problem for a list or an object with more in it than a message has: each would be a
-    fault of its own.
+    """Raises Problem for a list or an object with more entries than a message has: each would
+    become a validation error of its own.
     """
     if not isinstance(value, list | dict) or depth > MOST_DIMENSIONS:
         return
@@ -191,7 +191,7 @@ def _check_breadth(value: Any, field: str, depth: int = 0) -> None:
 
 
 def _read_tensor(tensor: InputTensor, rest: bytes, field: str) -> tuple[Array, bytes]:
-    """A tensor, and the bytes that are left behind the JSON."""
+    """A tensor, and the remaining bytes behind the JSON."""
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return _of_json(tensor, field), rest
@@ -254,12 +254,12 @@ def _of_bytes(tensor: InputTensor, content: bytes, field: str) -> Array:
         )
         return np.frombuffer(content, kind).reshape(tensor.shape)
     elements: list[bytes] = []
-    offset, most = 0, math.prod(tensor.shape)
-    while offset + 4 <= len(content) and len(elements) <= most:
+    offset, most_elements = 0, math.prod(tensor.shape)
+    while offset + 4 <= len(content) and len(elements) <= most_elements:
         (length,) = struct.unpack_from("<I", content, offset)
         elements.append(content[offset + 4 : offset + 4 + length])
         offset += 4 + length
-    if offset != len(content) and len(elements) <= most:
+    if offset != len(content) and len(elements) <= most_elements:
         raise invalid(
             field,
             f"{len(content)} bytes",
@@ -291,8 +291,8 @@ def response(
     outputs: Mapping[str, tuple[Datatype, Array]],
     headers: Mapping[str, str],
 ) -> Response:
-    """The outputs that `message` asks for, in the form it asks for. Raises Problem: 422 for one
-    that there is not.
+    """The outputs that `message` requests, in the requested form. Raises Problem: 422 for an
+    unknown output.
     """
     everything = [WantedOutput(name=name, parameters=message.parameters) for name in outputs]
     entries, binary = [], []
@@ -317,8 +317,10 @@ def response(
     head = orjson.dumps(document)
     if not binary:
         return Response(head, media_type="application/json", headers=headers)
-    marked = {**headers, LENGTH_HEADER: str(len(head))}
-    return Response(head + b"".join(binary), media_type="application/octet-stream", headers=marked)
+    all_headers = {**headers, LENGTH_HEADER: str(len(head))}
+    return Response(
+        head + b"".join(binary), media_type="application/octet-stream", headers=all_headers
+    )
 
 
 def _is_binary(output: WantedOutput, message: InferRequest) -> bool:

@@ -44,8 +44,10 @@ async def verify(request: ApiRequest) -> Response:
         admit(request, PERMISSION, principal) as permit,
     ):
         body = ReceivedBody(content, request.headers.get("content-type", ""), request.query_params)
-        most = state["settings"].max_images
-        parsed = await off_the_loop(content, lambda: parse_verification(body, max_images=most))
+        most_images = state["settings"].max_images
+        parsed = await off_the_loop(
+            content, lambda: parse_verification(body, max_images=most_images)
+        )
         permit.reserve(len(parsed.images))
         await state["rate_limiter"].take(principal, len(parsed.images), request)
         images = [image.content for image in parsed.images]

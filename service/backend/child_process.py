@@ -1,6 +1,5 @@
-"""What a process that computes is, beside the gateway: it yields to it, and ends with it.
-
-Imports nothing of ours: what runs there brings its own `affect`.
+"""Settings of a compute process: it has a lower priority than the gateway and ends with it. Imports
+nothing of this project: the code of an archive brings its own `affect`.
 """
 
 import ctypes

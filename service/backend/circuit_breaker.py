@@ -1,6 +1,5 @@
-"""A circuit breaker: after enough failures in a row nothing is sent for a while.
-
-Then one request tries, while the others are refused at once.
+"""A circuit breaker: after enough failures in a row nothing is sent for a while. Then one trial
+request is sent, while the others are refused at once.
 """
 
 import asyncio
@@ -62,7 +61,7 @@ class CircuitBreaker:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Around a request: refuses it while open, and learns from how it ends."""
+        """Around a request: refuses it while open, and records its outcome."""
         self.check()
         trial, sent = self.state == "half-open", self._clock()
         if trial:
@@ -71,7 +70,7 @@ class CircuitBreaker:
         try:
             yield
             self._succeeded()
-        except BackendRefused:  # the server is there, and refuses this request only
+        except BackendRefused:  # the server works, and refuses this request only
             self._succeeded()
             raise
         except BackendOverloaded:

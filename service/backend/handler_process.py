@@ -1,8 +1,8 @@
 """What a worker process of `--runtime process` does: the handler of an archive, as TorchServe runs
 it, without TorchServe.
 
-The archive brings its own `affect`, so code and weights agree here too. Nothing else of ours may be
-imported in this module: it is loaded before the archive is.
+The archive brings its own `affect`, so code and weights agree here too. Nothing else of this
+project may be imported in this module: it is loaded before the archive is.
 """
 
 import importlib
@@ -19,18 +19,18 @@ _loaded: dict[str, Any] = {}
 
 @dataclass
 class WorkerContext:
-    """`affect.archive.Context`: what a handler is given, and what it says of each request."""
+    """`affect.archive.Context`: what a handler receives, and the status it sets of each request."""
 
     model_yaml_config: dict[str, Any]
     system_properties: dict[str, Any]
     statuses: dict[int, int] = field(default_factory=dict)
 
     def set_response_status(self, code: int, phrase: str, idx: int) -> None:
-        """HTTP status of one request; 200 unless it is said."""
+        """HTTP status of one request; 200 by default."""
         self.statuses[idx] = code
 
     def set_response_content_type(self, idx: int, value: str) -> None:
-        """It follows from the status."""
+        """Ignored: the content type follows from the status."""
 
 
 def load(folder: str, operation: str, config: dict[str, Any], gpu: int | None) -> int:
@@ -58,7 +58,7 @@ def run(
     load(folder, operation, config, gpu)
     context = _context(folder, config, gpu)
     answers = _loaded["handler"].handle([{"body": body} for body in bodies], context)
-    return [(context.statuses.get(place, 200), body) for place, body in enumerate(answers)]
+    return [(context.statuses.get(index, 200), body) for index, body in enumerate(answers)]
 
 
 def _context(folder: str, config: dict[str, Any], gpu: int | None) -> WorkerContext:

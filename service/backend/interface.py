@@ -1,4 +1,4 @@
-"""What the gateway asks of any model server, and how a model server fails.
+"""The interface of a model server, and its errors.
 
 TorchServe is one: service/backend/torchserve_client.py.
 """

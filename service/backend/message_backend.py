@@ -31,7 +31,7 @@ R = TypeVar("R", bound=WorkerResponse)
 
 
 class MessageBackend(ABC):
-    """A `Backend` but for how bytes get there (`_send`) and whether anybody is there (`ready`)."""
+    """A `Backend` without its transport: subclasses define `_send` and `ready`."""
 
     served: ModelCard
     archives: str

@@ -31,7 +31,7 @@ from service.backend.message_backend import MessageBackend
 
 TENSOR = "message"
 LENGTH_HEADER = "Inference-Header-Content-Length"
-READY_SECONDS = 0.5  # for which an answer to `ready` is remembered
+READY_SECONDS = 0.5  # for which an answer to `ready` is cached
 READY_TIMEOUT_SECONDS = 1.0
 SCHEMES = {"oip": "http", "oips": "https"}
 

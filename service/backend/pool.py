@@ -39,8 +39,8 @@ async def open_torchserve(
     model = card.name, card.version
     restarts = metrics.restarts.labels(*model)
 
-    def count_kill(what: str, reason: str) -> None:
-        metrics.killed.labels(what, reason, *model).inc()
+    def count_kill(fault: str, reason: str) -> None:
+        metrics.killed.labels(fault, reason, *model).inc()
 
     def count_death(operation: Operation) -> None:
         metrics.worker_deaths.labels(operation, *model).inc()
@@ -88,8 +88,8 @@ async def open_remote(folder: Path, *, address: str, settings: Settings) -> Asyn
     """The model of a folder on the server at `address`. Raises ValueError."""
     check_model_folder(folder)
     key = settings.remote_key.get_secret_value() if settings.remote_key else None
-    opened = OpenInferenceBackend.from_folder(folder, address, key, settings.operations)
-    async with opened as backend:
+    client = OpenInferenceBackend.from_folder(folder, address, key, settings.operations)
+    async with client as backend:
         if not any((await backend.ready()).values()):
             log.warning("%s does not serve %s yet", address, backend.served.version)
         yield backend
@@ -99,8 +99,8 @@ RUNTIMES = {"torchserve": open_torchserve, "process": open_process}
 
 
 def opener_of(runtime: str, metrics: Metrics, settings: Settings) -> Opener:
-    """How a folder is opened. Raises ValueError for a runtime that there is not, and for settings
-    that it does not have.
+    """How a folder is opened. Raises ValueError for an unknown runtime, and for settings that it
+    does not support.
     """
     if runtime != "process" and (settings.gpus or any(settings.batching.values())):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What would keep TorchServe from serving, found before it is started: it says so late or never."""
+"""Checks before TorchServe is started: it reports such faults late or never."""
 
 import json
 import os
@@ -21,13 +21,13 @@ DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 def check_archive(archive: Path) -> int:
     """Read an archive to its end; the bytes that it takes unpacked. Raises TorchServeError."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            broken = opened.testzip()
+        with zipfile.ZipFile(archive) as zip_file:
+            broken = zip_file.testzip()
             if broken is not None:
                 raise zipfile.BadZipFile(f"its member {broken} is damaged")
-            manifest = json.loads(opened.read(MANIFEST))
-            _check_manifest(manifest, archive.stem, frozenset(opened.namelist()))
-            return sum(member.file_size for member in opened.infolist())
+            manifest = json.loads(zip_file.read(MANIFEST))
+            _check_manifest(manifest, archive.stem, frozenset(zip_file.namelist()))
+            return sum(member.file_size for member in zip_file.infolist())
     except OSError as error:
         raise TorchServeError(f"{archive} cannot be read: {error.strerror or error}") from error
     except KeyError as error:

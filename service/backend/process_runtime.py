@@ -2,8 +2,8 @@
 and without Java.
 
 Each worker is a pool of one process (pebble), which ends what takes too long and starts anew what
-ended. What TorchServe does besides is here: requests of many clients in one batch, a bounded queue,
-and a request whose worker died is tried once more, alone.
+ended. The rest of what TorchServe does is here: requests of many clients in one batch, a bounded
+queue, and a request whose worker died is tried once more, alone.
 """
 
 import asyncio
@@ -35,17 +35,17 @@ from service.backend.process_states import STOPPED_SECONDS, is_gone, is_stopped
 FOLDER_PREFIX = "affectgan-process-"
 POLL_SECONDS = 0.25
 NO_BATCHING: Mapping[str, Mapping[str, int]] = {}
-RELOAD_SECONDS = 1.0  # between tries to load a model anew
+RELOAD_SECONDS = 1.0  # between attempts to load a model again
 log = logging.getLogger(__name__)
 
 
 class ModelError(ValueError):
-    """A model does not load: what its handler said."""
+    """A model does not load: the handler's error."""
 
 
 @dataclass(eq=False)
 class _QueuedRequest:
-    """A request in the queue, and where its answer goes."""
+    """A request in the queue, and the future of its answer."""
 
     body: bytes
     answer: asyncio.Future[tuple[int, bytes]]
@@ -121,14 +121,14 @@ class _Worker:
                 log.error("%s: %s", self.archive.operation, error)
                 await asyncio.sleep(RELOAD_SECONDS)
 
-    async def _call(self, function: Callable[..., Any], limit: float, *more: Any) -> Any:
+    async def _call(self, function: Callable[..., Any], limit: float, *arguments: Any) -> Any:
         if not self._pool.active:  # its process ended while it had nothing to do
             self._pool = _pool()
-        work = self._pool.schedule(function, [*self.archive.arguments, *more], timeout=limit)
+        work = self._pool.schedule(function, [*self.archive.arguments, *arguments], timeout=limit)
         return await asyncio.wrap_future(work)
 
     async def close(self) -> None:
-        """Nothing is lost: the gateway has drained."""
+        """End the process; the gateway has drained before."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         with suppress(ProcessLookupError):
             if self.pid > 0:
@@ -166,7 +166,7 @@ class _Queue:
                 _settle(one, answer)
 
     async def _next_batch(self) -> list[_QueuedRequest]:
-        """What waits, up to the batch's size; a batch waits for more only `maxBatchDelay`."""
+        """Waiting requests, up to the batch's size; a batch waits for more only `maxBatchDelay`."""
         batch = [await self.waiting.get()]
         try:
             async with asyncio.timeout(self.archive.config["maxBatchDelay"] / 1000):
@@ -177,7 +177,7 @@ class _Queue:
         return [one for one in batch if not one.answer.done()]  # whose client is still there
 
     async def _retry(self, worker: _Worker, batch: list[_QueuedRequest]) -> None:
-        """Once more, each alone: whatever ended the worker fails alone."""
+        """Run each once more alone: the request that ended the worker fails alone."""
         for one in batch:
             try:
                 (answer,) = await worker.run([one.body])
@@ -292,7 +292,7 @@ class ProcessBackend(MessageBackend):
         try:
             status, body = await answer
         finally:
-            answer.cancel()  # the caller gave up: it is left out of the next batch
+            answer.cancel()  # the caller cancelled: it is left out of the next batch
         if status != 200:
             raise error_from_response(operation, status, body)
         return bytes(body)

@@ -1,4 +1,4 @@
-"""What the operating system says of a worker's process."""
+"""The state of a worker's process by the operating system."""
 
 import psutil
 
@@ -11,7 +11,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked how."""
+    """Whether a process has ended; a zombie counts as ended."""
     return _status(pid) in (None, psutil.STATUS_ZOMBIE)
 
 

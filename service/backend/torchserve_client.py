@@ -1,7 +1,7 @@
 """TorchServe as a model server (`service.backend.interface`).
 
-A request goes over its sockets, and again when it was lost: TorchServe loses what a worker that
-dies had taken, and answers nothing while its front end is being restarted.
+A request goes over its sockets, and again when it was lost: TorchServe loses the requests of a
+worker that dies, and does not answer while its front end restarts.
 """
 
 import asyncio
@@ -23,21 +23,22 @@ from service.backend.interface import BackendError, BackendUnavailable
 from service.backend.message_backend import MessageBackend, error_from_response
 from service.backend.torchserve_management import connect, has_ready_worker
 
-READY_SECONDS = 0.5  # for which an answer to `ready` is remembered
+READY_SECONDS = 0.5  # for which an answer to `ready` is cached
 RESTART_SECONDS = 15.0  # for which a request waits for a front end that is being restarted
 RETRY_SECONDS = 0.1
-REORDERED_SECONDS = 1.0  # the queue is in order, connections are not quite
+REORDERED_SECONDS = 1.0  # requests sent this close together may be reordered between connections
 FAILED = (503, 507)  # the handler raised; there was no memory
-# Whatever the status: the next request meets a new worker, which must not answer for the old one.
+# Whatever the status: the next request goes to a new worker, and the failure of the old one must
+# not count against it.
 DIED = b"Worker died"
 
 
 class _ConnectionFailed(BackendUnavailable):
-    """The front end is not there, or ended before it answered."""
+    """The front end is not running, or ended before it answered."""
 
 
 class _RequestLost(BackendUnavailable):
-    """No worker has it: it was lost on the way to one that was replaced."""
+    """No worker has the request: it was sent to a worker that was replaced."""
 
 
 @dataclass
@@ -52,9 +53,8 @@ class _PendingRequest:
     suspect: bool = False
 
     def give_up(self) -> None:
-        """It will not be answered: its sender sends it again.
-
-        Unless it was just answered or given up: a limit that has done its work cannot be moved.
+        """End the wait: the sender sends the request again. Does nothing when it was just answered
+        or given up: an expired timeout cannot be rescheduled.
         """
         with suppress(RuntimeError):
             self.limit.reschedule(asyncio.get_running_loop().time())
@@ -119,13 +119,10 @@ class TorchServeBackend(MessageBackend):
             self._ready_at = time.monotonic()
         return self._ready
 
-    # -- what the watchdog knows and does --------------------------------------------------------
+    # -- for the watchdog --------------------------------------------------------
 
     def oldest_sent_at(self, operation: Operation) -> float | None:
-        """When the request was sent that has waited longest; None when none waits.
-
-        By time.monotonic.
-        """
+        """The time (time.monotonic) when the longest waiting request was sent; None without one."""
         return next((request.sent for request in self._pending[operation].values()), None)
 
     def mark_suspect(self, operation: Operation, *, before: float) -> None:
@@ -149,7 +146,7 @@ class TorchServeBackend(MessageBackend):
         return self._failures[operation]
 
     def reset_failures(self, operation: Operation) -> None:
-        """The worker is a new one."""
+        """Count failures from 0 for a new worker."""
         self._failures[operation] = 0
 
     # -- sending ---------------------------------------------------------------------------------
@@ -169,7 +166,7 @@ class TorchServeBackend(MessageBackend):
                     raise
                 await asyncio.sleep(RETRY_SECONDS)
             except _RequestLost:
-                continue  # it killed nobody; until its sender's deadline
+                continue  # not the fault of this request: until the sender's deadline
             except BackendUnavailable:
                 if worker_died:
                     raise
@@ -208,6 +205,6 @@ class TorchServeBackend(MessageBackend):
     def _failure(self, operation: Operation, status: int, body: bytes) -> BackendError:
         """The error of an answer that is none, counted when it is the worker's own."""
         error = error_from_response(operation, status, body)
-        own = status in FAILED and DIED not in body and isinstance(error, BackendUnavailable)
-        self._failures[operation] += own
+        is_workers = status in FAILED and DIED not in body and isinstance(error, BackendUnavailable)
+        self._failures[operation] += is_workers
         return error

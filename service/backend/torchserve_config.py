@@ -66,7 +66,7 @@ def config(folder: Path, models: Path, operations: Sequence[Operation] = OPERATI
         "inference_address": inference(folder),
         "management_address": management(folder),
         "metrics_address": f"unix:{folder / 'metrics.sock'}",
-        # Its gRPC servers cannot be turned off; they stay on loopback, on unpublished ports.
+        # Its gRPC servers cannot be turned off; they are bound to loopback, on unpublished ports.
         "grpc_inference_port": inference_port,
         "grpc_management_port": management_port,
         "model_store": models,
@@ -89,7 +89,7 @@ def _escaped(value: object) -> str:
     """A value as Java reads properties: in ISO-8859-1, everything else by its UTF-16 codes."""
     text = str(value).replace("\\", "\\\\")
     units = text.encode("utf-16-be")
-    codes = (int.from_bytes(units[place : place + 2]) for place in range(0, len(units), 2))
+    codes = (int.from_bytes(units[index : index + 2]) for index in range(0, len(units), 2))
     return "".join(chr(code) if 0x20 <= code < 0x7F else f"\\u{code:04x}" for code in codes)
 
 
@@ -102,7 +102,8 @@ def command(folder: Path, models: Path) -> list[str]:
         f"-Dlog4j.configurationFile={(folder / LOG_CONFIG_FILE).as_uri()}",
         f"-Djava.io.tmpdir={folder}",
         "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",  # it moves bytes; compiling again for speed costs its start
+        # It only moves bytes: the optimising compiler would only slow its start.
+        "-XX:TieredStopAtLevel=1",
     ]
     main = ["-cp", f"{package / 'frontend'}/*", "org.pytorch.serve.ModelServer"]
     arguments = ["--python", sys.executable, "-f", str(folder / CONFIG_FILE), "-s", str(models)]
@@ -111,9 +112,8 @@ def command(folder: Path, models: Path) -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Ours, less what would put other code before the archive's; one thread a worker.
-
-    Java knows the names of files by the locale alone, and under "C" only those in ASCII.
+    """This process's environment, without variables that put other code before the archive's; one
+    thread a worker. Java decodes file names by the locale, and under "C" as ASCII only.
     """
     inherited = {
         name: value

@@ -1,4 +1,4 @@
-"""What TorchServe's management API says of its workers, held against the operating system."""
+"""TorchServe's workers by its management API, checked against the operating system."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

@@ -165,7 +165,7 @@ class TorchServeProcess:
                 _kill_group(self._process)
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        """Keep the last lines, and pass warnings on."""
+        """Store the last lines, and log warnings."""
         assert process.stdout is not None
         async for raw in process.stdout:
             line = raw.decode(errors="replace").rstrip()
@@ -183,7 +183,7 @@ class TorchServeProcess:
                     failure = failure_of(worker, self.lines)
                     raise TorchServeError(f"a model of {self.models} does not load: {failure}")
                 if process.returncode is not None:
-                    _kill_group(process)  # whoever else holds its output open
+                    _kill_group(process)  # another process may hold its output open
                     await asyncio.wait({reader})
                     raise TorchServeError(
                         f"TorchServe ended with code {process.returncode} before it could serve:\n"
@@ -201,7 +201,7 @@ class TorchServeProcess:
 
 
 def _kill_group(process: asyncio.subprocess.Process) -> None:
-    """Front end and workers: it leads a process group."""
+    """Kill front end and workers: the front end leads a process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -221,7 +221,7 @@ def _lock(folder: Path) -> int:
 
 
 def _remove_stale_folders() -> None:
-    """Our folders whose process was killed before it could remove them."""
+    """Remove folders whose process was killed before it could do so."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
         with suppress(OSError):
             state = folder.stat()

@@ -1,4 +1,5 @@
-"""Finds workers and front ends that live but do nothing, and kills them; new ones are then started.
+"""Finds workers and front ends that run without progress, and kills them; new ones are then
+started.
 
 TorchServe itself restarts what has died, and a worker that keeps one batch longer than its
 `responseTimeout`. It does not notice a worker that is stopped (SIGSTOP, a debugger, a frozen
@@ -25,8 +26,8 @@ POLL_SECONDS = 0.5
 IDLE_SECONDS = 5.0  # a request waits for this long and its worker has not used the processor
 # Requests in a row that a living worker failed: it will not recover (no memory, a broken GPU).
 FAILURES = 5
-DEAF_SECONDS = 10.0  # the front end has answered nothing
-# In these states a process would go on, had it a processor or its pages.
+DEAF_SECONDS = 10.0  # for which the front end has not answered
+# In these states a process only waits for a processor or for its pages.
 WAITING_FOR_MACHINE = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
 
 log = logging.getLogger(__name__)
@@ -34,9 +35,8 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Observation:
-    """What is known of a process. Times are those of time.monotonic.
-
-    When it started, the processor time it has used, when that last grew, since when it is stopped.
+    """The observed state of a process. Times are those of time.monotonic: its start, its processor
+    time, when that last grew, and since when it is stopped.
     """
 
     started: float = 0.0
@@ -62,7 +62,8 @@ class _Observation:
 
 @dataclass
 class Watchdog:
-    """Of one TorchServe. `idle_seconds`: how long a worker may do nothing about a request.
+    """Of one TorchServe. `idle_seconds`: how long a worker may use no processor time while a
+    request waits.
 
     `on_kill` is called with what was killed ("front end" or an operation) and the reason (stopped,
     hung, failing, deaf); `on_death` with the operation of each worker that ended, killed or not.
@@ -81,7 +82,7 @@ class Watchdog:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Within, it watches."""
+        """Inside, the watchdog runs."""
         task = asyncio.create_task(self._watch())
         try:
             yield
@@ -100,12 +101,12 @@ class Watchdog:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _check_all(self, session: aiohttp.ClientSession) -> None:
-        listed = await asyncio.gather(
+        workers_by_operation = await asyncio.gather(
             *(list_workers(session, operation) for operation in self.backend.operations)
         )
-        workers_of = dict(zip(self.backend.operations, listed, strict=True))
+        workers_of = dict(zip(self.backend.operations, workers_by_operation, strict=True))
         now = time.monotonic()
-        if any(listed):
+        if any(workers_by_operation):
             self._last_answer = now
         self._check_front_end(now)
         self._count_deaths(
@@ -118,14 +119,16 @@ class Watchdog:
         )
         for operation, workers in workers_of.items():
             self._check_workers(operation, self._in_service(workers), now)
-        living = {worker.pid for workers in listed for worker in workers} | {self.server.pid}
+        living = {worker.pid for workers in workers_by_operation for worker in workers} | {
+            self.server.pid
+        }
         self.backend.killed_pids &= living
         self._observations = {
             pid: observation for pid, observation in self._observations.items() if pid in living
         }
 
-    def _count_deaths(self, listed: dict[int, Operation]) -> None:
-        self._workers |= listed
+    def _count_deaths(self, workers: dict[int, Operation]) -> None:
+        self._workers |= workers
         if not self.server.up:
             return
         gone = {pid: self._workers.pop(pid) for pid in list(self._workers) if is_gone(pid)}
@@ -133,10 +136,12 @@ class Watchdog:
         for operation in [gone[pid] for pid in gone.keys() - self._counted]:
             log.error("a worker of %s of %s ended: TorchServe starts another", operation, version)
             self.on_death(operation)
-        self._counted = gone.keys() & listed.keys()  # it lists a worker for a while after its end
+        self._counted = gone.keys() & workers.keys()  # it lists a worker for a while after its end
 
     def _in_service(self, workers: list[Worker]) -> list[int]:
-        """Process ids of those that TorchServe sends requests to and that we did not kill."""
+        """Process ids of the workers that TorchServe sends requests to and that were not killed
+        here.
+        """
         killed = self.backend.killed_pids
         return [one.pid for one in workers if one.status == "READY" and one.pid not in killed]
 
@@ -154,9 +159,13 @@ class Watchdog:
         self.server.kill()
 
     def _check_workers(self, operation: Operation, pids: list[int], now: float) -> None:
-        observed = {pid: seen for pid in pids if (seen := self._observe(pid, now)) is not None}
+        observed = {
+            pid: observation for pid in pids if (observation := self._observe(pid, now)) is not None
+        }
         stopped = [
-            pid for pid, seen in observed.items() if seen.stopped_for(now) >= STOPPED_SECONDS
+            pid
+            for pid, observation in observed.items()
+            if observation.stopped_for(now) >= STOPPED_SECONDS
         ]
         for pid in stopped:
             self._kill(pid, operation, "stopped")
@@ -174,7 +183,7 @@ class Watchdog:
     def _fault_of(
         self, operation: Operation, observed: list[_Observation], now: float
     ) -> str | None:
-        """Why the workers of an operation have to go: failing or hung. None: they need not."""
+        """Why the workers of an operation must be killed: failing or hung; None: healthy."""
         if self.backend.consecutive_failures(operation) >= FAILURES:
             return "failing"
         sent = self.backend.oldest_sent_at(operation)
@@ -203,7 +212,7 @@ class Watchdog:
         with suppress(psutil.Error):
             psutil.Process(pid).kill()
 
-    def _report(self, what: str, reason: str) -> None:
+    def _report(self, fault: str, reason: str) -> None:
         version = self.backend.served.version
-        log.error("%s of %s is %s: killed, so that a new one is started", what, version, reason)
-        self.on_kill(what, reason)
+        log.error("%s of %s is %s: killed, so that a new one is started", fault, version, reason)
+        self.on_kill(fault, reason)

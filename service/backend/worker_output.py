@@ -1,9 +1,9 @@
-"""Why a worker died, read from what TorchServe passes on of its output.
+"""Why a worker died, read from its output as TorchServe logs it.
 
 TorchServe reads each worker's output in a thread of its own and prefixes every line with the
-thread's name, so that the lines of a worker can be told from those of its neighbours. It reports
-that a model does not load before it has passed on all that the worker wrote about it; the thread
-itself says when it has come to the end.
+thread's name, so that the lines of workers can be separated. It reports that a model does not load
+before it has passed on all that the worker wrote about it; the thread itself says when it has come
+to the end.
 """
 
 import re
@@ -18,10 +18,10 @@ MOST_LINES = 40
 def failed_worker(lines: Sequence[str]) -> str | None:
     """The first worker that could not load its model and whose output has come to its end."""
     for line in lines:
-        if (found := _FAILED.match(line)) and any(
-            line.endswith(_ENDED.format(worker=found["worker"])) for line in lines
+        if (match := _FAILED.match(line)) and any(
+            line.endswith(_ENDED.format(worker=match["worker"])) for line in lines
         ):
-            return found["worker"]
+            return match["worker"]
     return None
 
 

@@ -27,13 +27,13 @@ from service.inference.model_registry import ModelRegistry
 from service.inference.routing import RoutingError
 
 POLL_SECONDS = 0.01
-LAST_ANSWERS_SECONDS = 60  # for which answers under way are waited for at the end
+LAST_ANSWERS_SECONDS = 60  # for which pending answers are awaited at the end
 
 
 def admin_socket(port: int) -> Path:
     """Where the server of this port listens for its operator.
 
-    Raises RoutingError when the place is somebody else's.
+    Raises RoutingError when the folder belongs to another user.
     """
     folder = Path(tempfile.gettempdir()) / f"affectgan-operator-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -93,7 +93,7 @@ class _Versions:
 
     @property
     def models(self) -> ModelRegistry:
-        """There from the app's start on."""
+        """The registry, from the app's start on."""
         models: ModelRegistry = self.app.state.models
         return models
 
@@ -142,7 +142,8 @@ def _admin_app(versions: _Versions) -> Starlette:
         Route("/models/{name}/route", versions.set_route, methods=["PUT"]),
         Route("/models/{name}/versions/{version}", versions.remove, methods=["DELETE"]),
     ]
-    # What an operator can mend is answered; all else is a 500 with its traceback in the log.
+    # Faults that an operator can correct are answered; all else is a 500 with its traceback in the
+    # log.
     handlers = {
         ValidationError: _on_invalid,
         ValueError: _on_refused,

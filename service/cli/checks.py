@@ -1,4 +1,4 @@
-"""What would keep a gateway from serving, found before anything heavy starts and said in a line."""
+"""Checks before anything heavy starts; each fault is one line."""
 
 from redis.asyncio import ConnectionPool
 

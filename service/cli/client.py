@@ -1,6 +1,6 @@
 """`affectgan predict|generate|explain`: the client, on files and folders.
 
-Answers are written as they come, so a run that was stopped goes on where it was.
+Answers are written as they come, so a run that was stopped can be resumed.
 """
 
 import os
@@ -28,7 +28,7 @@ from affect.inputs import PICTURE_SUFFIXES, InputPicture, expand
 R = TypeVar("R", PredictResult, ExplainResult)
 C = TypeVar("C", bound="Connection")
 EXTENSIONS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
-PATIENCE_SECONDS = 86_400.0  # who watches can stop it, and go on with --resume
+PATIENCE_SECONDS = 86_400.0  # the user can stop it, and resume with --resume
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 URL = click.option(
     "--url",
@@ -49,7 +49,7 @@ OVERWRITE = click.option("--overwrite", is_flag=True, help="replace what an earl
 
 
 class GatewayError(click.ClickException):
-    """The gateway refused a whole request, or is not there."""
+    """The gateway refused a whole request, or does not answer."""
 
 
 def as_object(kind: type[C]) -> Callable[[Callable[[C], None]], Callable[..., None]]:
@@ -98,13 +98,13 @@ class GenerateArguments(Connection):
 
     def items(self) -> list[dict[str, Any]]:
         """Of the request. Raises click.BadParameter."""
-        wish: dict[str, Any] = {
+        labels: dict[str, Any] = {
             "aus": dict(_intensity(text) for text in self.aus),
             "valence": self.valence,
             "arousal": self.arousal,
             "reference": self.reference,
         }
-        item = {name: value for name, value in wish.items() if value is not None}
+        item = {name: value for name, value in labels.items() if value is not None}
         return [{**item, "seed": self.seed + number} for number in range(self.count)]
 
 
@@ -159,7 +159,7 @@ class AnswerLog:
         if self.file is not None:
             self.file.close()
 
-    def write(self, answer: dict[str, Any], *, failed: bool, shown: bool = True) -> None:
+    def write(self, answer: dict[str, Any], *, failed: bool, display: bool = True) -> None:
         """One answer."""
         line = orjson.dumps(answer)
         self.lines += 1
@@ -167,11 +167,11 @@ class AnswerLog:
         if self.file is not None:
             self.file.write(line + b"\n")
             self.file.flush()
-        if shown:
+        if display:
             self.say(line.decode())
 
     def say(self, text: str) -> None:
-        """A line for whoever watches or reads on."""
+        """Print a line for people on standard error."""
         click.echo(text)
 
     def save(self, stem: Path, picture: Picture) -> Path:
@@ -185,7 +185,7 @@ class AnswerLog:
         return path
 
     def finish(self) -> None:
-        """Say what was written. Raises ClickException when something failed."""
+        """Print what was written. Raises ClickException when something failed."""
         if self.folder is not None:
             click.echo(f"wrote {self.folder / self.name}", err=True)
         if self.failed:
@@ -297,16 +297,16 @@ def explain(options: ExplainArguments) -> None:
 
     The pictures of a/b.jpg go into OUT/a/b.jpg/.
     """
-    question, more = options.question(), options.request_options()
+    question, other_options = options.question(), options.request_options()
     pictures = _distinct(named_pictures(options.paths))
     _check_places(options, pictures)
     with _log(options, "explanations.jsonl") as log, connected(options) as client:
         answers = _progressing(
-            pictures, log, lambda left: client.explain_each(left, question, **more)
+            pictures, log, lambda left: client.explain_each(left, question, **other_options)
         )
         for name, result in answers:
             line = {"file": name, **_explained(log, name, result, options.paths)}
-            log.write(line, failed=result.error is not None, shown=False)
+            log.write(line, failed=result.error is not None, display=False)
     log.finish()
 
 
@@ -355,17 +355,19 @@ def _answered(path: Path) -> frozenset[str]:
     ClickException for a line that is no answer.
     """
     content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
+    complete_lines = content[: content.rfind(b"\n") + 1]
     try:
-        done = frozenset(str(orjson.loads(line)["file"]) for line in whole.splitlines())
+        answered = frozenset(
+            str(orjson.loads(line)["file"]) for line in complete_lines.splitlines()
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise click.ClickException(
             f"{path} has lines that are no answers of this command: choose another --out, or "
             "--overwrite"
         ) from error
-    if whole != content:
-        path.write_bytes(whole)
-    return done
+    if complete_lines != content:
+        path.write_bytes(complete_lines)
+    return answered
 
 
 @contextmanager
@@ -382,12 +384,12 @@ def connected(connection: Connection) -> Iterator[Client]:
     except ApiError as error:
         raise GatewayError(str(error)) from error
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        raise click.ClickException(f"{place}{error.strerror or error}") from error
+        file_name = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{file_name}{error.strerror or error}") from error
 
 
-def _waiting(seconds: float, why: str) -> None:
-    click.echo(f"waiting {seconds:.0f} s: {why}", err=True)
+def _waiting(seconds: float, reason: str) -> None:
+    click.echo(f"waiting {seconds:.0f} s: {reason}", err=True)
 
 
 def named_pictures(paths: Sequence[Path]) -> list[InputPicture]:
@@ -410,17 +412,17 @@ def _check_places(options: ExplainArguments, pictures: Sequence[InputPicture]) -
     ClickException.
     """
     for picture in pictures:
-        place = options.out / _place(picture.name, options.paths)
-        if place.exists() and not place.is_dir():
+        target = options.out / _place(picture.name, options.paths)
+        if target.exists() and not target.is_dir():
             raise click.ClickException(
-                f"{place} is a file, and a folder of this name is needed: choose another --out"
+                f"{target} is a file, and a folder of this name is needed: choose another --out"
             )
-        _check_free(place, replaced=options.overwrite or options.resume)
+        _check_free(target, replaced=options.overwrite or options.resume)
 
 
-def _check_free(place: Path, *, replaced: bool) -> None:
-    if place.exists() and not replaced:
-        raise click.ClickException(f"{place} exists: choose another --out, or --overwrite")
+def _check_free(path: Path, *, replaced: bool) -> None:
+    if path.exists() and not replaced:
+        raise click.ClickException(f"{path} exists: choose another --out, or --overwrite")
 
 
 def _progressing(
@@ -429,21 +431,21 @@ def _progressing(
     ask: Callable[[Sequence[InputPicture]], Iterator[tuple[str, R]]],
 ) -> Iterator[tuple[str, R]]:
     """Answers as they come, beside a bar on stderr."""
-    left = [picture for picture in pictures if picture.name not in log.done]
+    remaining = [picture for picture in pictures if picture.name not in log.done]
     with click.progressbar(length=len(pictures), label="pictures", file=sys.stderr) as bar:
-        bar.update(len(pictures) - len(left))
-        for answer in ask(left):
+        bar.update(len(pictures) - len(remaining))
+        for answer in ask(remaining):
             yield answer
             bar.update(1)
 
 
-def _saved(log: AnswerLog, place: Path, result: ExplainResult) -> dict[str, Any]:
+def _saved(log: AnswerLog, folder: Path, result: ExplainResult) -> dict[str, Any]:
     """An explanation's pictures in a folder of their own, and the answer with their paths in their
     place.
     """
 
     def save(name: str, picture: Picture) -> str:
-        return str(log.save(place / name, picture))
+        return str(log.save(folder / name, picture))
 
     assert result.reconstruction is not None and result.frames is not None
     line = _as_json(result)
@@ -454,14 +456,14 @@ def _saved(log: AnswerLog, place: Path, result: ExplainResult) -> dict[str, Any]
         line["integrated_gradients"]["image"] = gradients
     rows = (line, *line["alternatives"])
     for number, (answer, row) in enumerate(zip(_answers(result), rows, strict=True), 1):
-        before = f"answer-{number}-" if number > 1 else ""
+        stem_prefix = f"answer-{number}-" if number > 1 else ""
         assert answer.counterfactual is not None and answer.map is not None
         row["counterfactual"]["image"] = save(
-            f"{before}counterfactual", answer.counterfactual.image
+            f"{stem_prefix}counterfactual", answer.counterfactual.image
         )
         row["map"] = {
-            "image": save(f"{before}map", answer.map.image),
-            "signed": save(f"{before}map-signed", answer.map.signed),
+            "image": save(f"{stem_prefix}map", answer.map.image),
+            "signed": save(f"{stem_prefix}map-signed", answer.map.signed),
         }
     return line
 

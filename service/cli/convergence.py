@@ -31,8 +31,8 @@ def fetch_declared(declaration: Declaration) -> list[Path]:
 class DeclaredFile:
     """A file as it was when it was read; `digest` is that of its bytes.
 
-    `last_good`: where the last declaration that was followed is kept; `followed`: this one is that
-    of `path`, and not the one that was kept.
+    `last_good`: the file that stores the last declaration that was followed; `followed`: this one
+    was read from `path`, not from `last_good`.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class DeclaredFile:
 
     @classmethod
     def open(cls, path: Path, last_good: Path | None) -> tuple["DeclaredFile", list[Path]]:
-        """The file and the folders of its versions; of the one kept at `last_good` when this one
+        """The file and the folders of its versions; of the one stored at `last_good` when this one
         cannot be followed. Raises ArtefactError, CardError, RoutingError, TorchServeError.
         """
         try:
@@ -63,13 +63,13 @@ class DeclaredFile:
             if last_good is None or not last_good.is_file():
                 raise
             log.error("%s: serving what was declared before, %s", error, last_good)
-            kept = cls.read(last_good)
-            folders = fetch_declared(kept.declaration)
-            declared = cls(path, kept.declaration, kept.digest, followed=False)
+            stored = cls.read(last_good)
+            folders = fetch_declared(stored.declaration)
+            declared = cls(path, stored.declaration, stored.digest, followed=False)
         return replace(declared, last_good=last_good), folders
 
     def keep(self) -> None:
-        """As the last one that was followed."""
+        """Store it as the last declaration that was followed."""
         if self.last_good is None:
             return
         try:
@@ -103,7 +103,7 @@ class Convergence:
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        """Within, the file is looked at every few seconds."""
+        """Inside, the file is checked every few seconds."""
         task = asyncio.create_task(self._follow())
         try:
             yield
@@ -160,18 +160,18 @@ class Convergence:
             leaving = await models.drain_and_remove(name, version)
             await self.pool.close(leaving.backend)
 
-    async def _open(self, models: ModelRegistry, wanted: dict[tuple[str, str], str]) -> None:
-        opened: list[Backend] = []
+    async def _open(self, models: ModelRegistry, references: dict[tuple[str, str], str]) -> None:
+        backends: list[Backend] = []
         try:
-            for (name, version), reference in wanted.items():
+            for (name, version), reference in references.items():
                 if version in models.versions_of(name):
                     raise RoutingError(f"{name} {version} was opened by hand; remove it first")
                 folder = await asyncio.to_thread(_fetched, name, version, reference)
-                opened.append(await self.pool.open(folder))
-            for backend in opened:
+                backends.append(await self.pool.open(folder))
+            for backend in backends:
                 await models.add(backend)
         except BaseException:
-            for backend in opened:
+            for backend in backends:
                 with suppress(KeyError):
                     await self.pool.close(backend)
             raise

@@ -68,7 +68,8 @@ def running_server(weights: Path, port: int) -> Iterator[tuple[str, subprocess.P
 
     Raises ClickException.
     """
-    free = listen("127.0.0.1", port)  # a port in use is said now, not after TorchServe has started
+    # A port in use is reported now, not after TorchServe has started.
+    free = listen("127.0.0.1", port)
     port = free.getsockname()[1]
     free.close()
     arguments = ["serve", "--weights", str(weights), "--port", str(port)]
@@ -104,16 +105,18 @@ def _predict(client: Client, portrait: Path, out: Path) -> Iterator[str]:
     start = time.perf_counter()
     results = [*client.predict(portrait).results, *client.predict(examples, faces="none").results]
     seconds = time.perf_counter() - start
-    named = dict(zip([path.stem for path in (portrait, *examples)], results, strict=True))
-    _write_json(out / "predict.json", {name: _as_json(result) for name, result in named.items()})
-    yield f"predict: {len(named)} pictures in {1000 * seconds:.0f} ms"
-    for name, result in named.items():
+    results_by_name = dict(zip([path.stem for path in (portrait, *examples)], results, strict=True))
+    _write_json(
+        out / "predict.json", {name: _as_json(result) for name, result in results_by_name.items()}
+    )
+    yield f"predict: {len(results_by_name)} pictures in {1000 * seconds:.0f} ms"
+    for name, result in results_by_name.items():
         yield f"  {name:<12} {_described(result)}"
 
 
 def _generate(client: Client, out: Path) -> Iterator[str]:
-    wishes = [(valence, arousal) for arousal in AXIS[::-1] for valence in AXIS]
-    items = [{"valence": v, "arousal": a, "seed": SEED} for v, a in wishes]
+    targets = [(valence, arousal) for arousal in AXIS[::-1] for valence in AXIS]
+    items = [{"valence": v, "arousal": a, "seed": SEED} for v, a in targets]
     start = time.perf_counter()
     results = client.generate(items).results
     seconds = time.perf_counter() - start
@@ -123,7 +126,7 @@ def _generate(client: Client, out: Path) -> Iterator[str]:
         f"generate: {len(items)} faces in {1000 * seconds:.0f} ms -> generate.png "
         "(valence to the right, arousal upwards, one person)"
     )
-    valence, arousal = _agreement(wishes, results)
+    valence, arousal = _agreement(targets, results)
     yield f"  wanted and read back: valence correlates {valence:.2f}, arousal {arousal:.2f}"
 
 
@@ -147,8 +150,8 @@ def _explain(client: Client, portrait: Path, out: Path) -> Iterator[str]:
 
 def _save_explanation(out: Path, result: ExplainResult) -> None:
     assert result.frames and result.reconstruction and result.counterfactual and result.map
-    drawn = result.reconstruction.image, result.counterfactual.image
-    upper = [result.frames[0], *drawn, result.map.image, result.map.signed]
+    images = result.reconstruction.image, result.counterfactual.image
+    upper = [result.frames[0], *images, result.map.image, result.map.signed]
     _save_sheet(out / "explain.png", [*upper, *result.frames], len(upper))
     slim = _as_json(result, "frames", "map")
     for name in ("reconstruction", "counterfactual"):
@@ -189,14 +192,14 @@ def _au_number(code: str) -> int:
 
 
 def _agreement(
-    wishes: Sequence[tuple[float, float]], results: Sequence[GenerateResult]
+    targets: Sequence[tuple[float, float]], results: Sequence[GenerateResult]
 ) -> list[float]:
-    """Pearson's correlation of what was wanted and what is read back: valence, arousal."""
+    """Pearson's correlation of requested and measured values: valence, arousal."""
     measured = [result.measured for result in results]
     read = [(face.valence, face.arousal) for face in measured if face is not None]
-    wanted_columns, read_columns = np.array(wishes).T, np.array(read, float).T
+    wanted_columns, read_columns = np.array(targets).T, np.array(read, float).T
     pairs = zip(wanted_columns, read_columns, strict=True)
-    return [float(np.corrcoef(wanted, seen)[0, 1]) for wanted, seen in pairs]
+    return [float(np.corrcoef(target, measured_values)[0, 1]) for target, measured_values in pairs]
 
 
 def _until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -215,7 +218,7 @@ def _until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
 def _ready(client: Client) -> bool:
     try:
         return client.ready()
-    except ApiError:  # nobody listens yet
+    except ApiError:  # the server does not listen yet
         return False
 
 
@@ -230,8 +233,8 @@ def _save_sheet(path: Path, pictures: Sequence[Picture | None], columns: int) ->
     """Pictures in rows, each shown SHOWN_PX wide."""
     side = (SHOWN_PX, SHOWN_PX)
     images = [Image.fromarray(decode(one.to_bytes())) for one in pictures if one is not None]
-    shown = [np.asarray(image.resize(side, Image.Resampling.BICUBIC)) for image in images]
-    Image.fromarray(picture_grid(shown, columns, gap_px=GAP_PX)).save(path)
+    enlarged = [np.asarray(image.resize(side, Image.Resampling.BICUBIC)) for image in images]
+    Image.fromarray(picture_grid(enlarged, columns, gap_px=GAP_PX)).save(path)
 
 
 def _as_json(result: BaseModel, *without: str) -> dict[str, Any]:

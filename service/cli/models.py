@@ -46,8 +46,8 @@ def add(folder: Path, port: int) -> None:
 
     Requests get it when they name it or are routed to it.
     """
-    opened = _send(port, "POST", "/models", {"folder": str(folder.resolve())})
-    click.echo(f"{opened['name']} {opened['version']} is open")
+    version = _send(port, "POST", "/models", {"folder": str(folder.resolve())})
+    click.echo(f"{version['name']} {version['version']} is open")
 
 
 @models.command()
@@ -120,19 +120,19 @@ def swap(model: str, versions: Path | None, port: int) -> None:
         raise click.ClickException(str(error)) from error
     if versions is not None:
         declared = DeclaredFile.read(versions).declaration
-        where = model if is_reference(model) else str(folder.resolve())
-        declared.swapped(card.name, card.version, where).save(versions)
+        location = model if is_reference(model) else str(folder.resolve())
+        declared.swapped(card.name, card.version, location).save(versions)
         click.echo(f"{versions}: {card.name} {card.version} is the default")
         return
-    opened = _send(port, "POST", "/models", {"folder": str(folder.resolve())})
-    name, version = opened["name"], opened["version"]
+    added = _send(port, "POST", "/models", {"folder": str(folder.resolve())})
+    name, version = added["name"], added["version"]
     click.echo(f"{name} {version} is open")
-    before = _send(port, "GET", f"/models/{name}/route")["default"]
-    if before != version:
+    previous = _send(port, "GET", f"/models/{name}/route")["default"]
+    if previous != version:
         _reroute(port, name, default=version, weights={}, shadow=None)
         click.echo(f"{name} {version} answers")
-        _send(port, "DELETE", f"/models/{name}/versions/{before}")
-        click.echo(f"{name} {before} is closed")
+        _send(port, "DELETE", f"/models/{name}/versions/{previous}")
+        click.echo(f"{name} {previous} is closed")
 
 
 def _reroute(port: int, model: str, **changes: Any) -> None:
@@ -180,7 +180,7 @@ def _send(port: int, method: str, path: str, body: Any = None) -> Any:
 
 async def _request(socket: Path, method: str, path: str, body: Any) -> tuple[int, Any]:
     connector = aiohttp.UnixConnector(path=str(socket))
-    forever = aiohttp.ClientTimeout(total=None)  # a version opens or closes in its own time
+    forever = aiohttp.ClientTimeout(total=None)  # opening or closing a version has no timeout
     async with (
         aiohttp.ClientSession("http://operator", connector=connector, timeout=forever) as session,
         session.request(method, path, json=body) as response,

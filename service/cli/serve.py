@@ -125,13 +125,13 @@ def archived(weights: Path, out: Path) -> Path:
 
     The training side makes them, as a program of its own: packages never import each other.
     """
-    done = subprocess.run(
+    completed = subprocess.run(
         command(["archive", str(weights), "--out", str(out)]),
         capture_output=True,
         text=True,
     )
-    if done.returncode:
+    if completed.returncode:
         raise click.ClickException(
-            done.stderr.strip().removeprefix("Error: ") or f"archiving {weights} failed"
+            completed.stderr.strip().removeprefix("Error: ") or f"archiving {weights} failed"
         )
     return out

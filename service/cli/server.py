@@ -105,7 +105,7 @@ def url_of(listening: socket.socket) -> str:
 def gateway_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """uvicorn around the app.
 
-    Left to itself it would believe whoever connects from 127.0.0.1 about whom he asks for.
+    By default it would trust X-Forwarded-For of every client on 127.0.0.1.
     """
     return uvicorn.Config(
         app,
@@ -120,9 +120,8 @@ def gateway_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 class GatewayServer(uvicorn.Server):
-    """uvicorn, but /readyz says no for a while before it stops listening.
-
-    Load balancers thus look elsewhere first.
+    """uvicorn, but /readyz fails for a while before it stops listening, so that load balancers send
+    requests elsewhere first.
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class GatewayServer(uvicorn.Server):
         self.drain_seconds, self.on_start = drain_seconds, on_start
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """What exists by now is not searched for garbage again.
+        """Objects that exist by now are frozen: garbage collection skips them.
 
         A full collection that looks through all of it holds the event loop for 0.1 to 0.2 s.
         """

@@ -1,5 +1,5 @@
-"""Who gets in: as much work as can be done before its deadline, measured as it goes. What is too
-much is refused at once.
+"""Admission control: as much work as can be done before its deadline, by the measured rate. The
+rest is refused at once.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ class ServiceRateEstimator:
         self._clock, self._busy_seconds, self._images, self._since = clock, 0.0, 0.0, clock()
 
     def resume(self) -> None:
-        """Nothing was in flight until now."""
+        """Start counting busy time: the first request is in flight."""
         self._since = self._clock()
 
     def finish(self, images: int) -> None:
-        """So many images are done; 0 when a request failed."""
+        """Count finished images; 0 when a request failed."""
         now = self._clock()
         elapsed, self._since = now - self._since, now
         weight = math.exp(-elapsed / MEMORY_SECONDS)
@@ -70,8 +70,8 @@ class ConcurrencyLimiter:
     """The requests of one operation that are in flight, and their images: of all, and by caller.
 
     All on the event loop, so plain integers do. Work is done in turns, between callers and between
-    the requests of a caller (service/inference/fair_queue.py): what many large requests of others
-    would take says nothing of how long a small one waits.
+    the requests of a caller (service/inference/fair_slots.py): the time of many large requests of
+    others does not say how long a small one waits.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ConcurrencyLimiter:
         self._all = _Load()
         self._callers: dict[str, _Load] = {}
         metrics.in_flight.labels(operation).set_function(lambda: self.requests)
-        # Asked for at each look: it grows while nothing is finished.
+        # Read at each scrape: it grows while nothing is finished.
         metrics.expected.labels(operation).set_function(lambda: self.backlog_seconds)
 
     @property
@@ -116,28 +116,27 @@ class ConcurrencyLimiter:
 
     def check(self, deadline_seconds: float, caller: str = "") -> None:
         """Raises Problem when one request more would find no room, or not be done in time."""
-        own = self._callers.get(caller, _Load())
+        caller_load = self._callers.get(caller, _Load())
         if self.requests >= self.capacity:
-            why = f"{self.requests} {self.operation} requests are in flight"
-            raise self._overloaded(why, self.expected_seconds / 2)
-        if own.requests >= self.caller_capacity:
-            why = f"{own.requests} {self.operation} requests of yours are in flight"
-            raise self._overloaded(why, own.images * self.rate.seconds_per_image / 2)
+            detail = f"{self.requests} {self.operation} requests are in flight"
+            raise self._overloaded(detail, self.expected_seconds / 2)
+        if caller_load.requests >= self.caller_capacity:
+            detail = f"{caller_load.requests} {self.operation} requests of yours are in flight"
+            raise self._overloaded(detail, caller_load.images * self.rate.seconds_per_image / 2)
         if self.requests:
             self._check_time(1, deadline_seconds, caller, is_new=True)
 
     def enter(self, deadline_seconds: float, caller: str = "") -> None:
-        """One request more, of at least one image. Raises Problem as `check` does."""
+        """Count one more request, of at least one image. Raises Problem as `check` does."""
         self.check(deadline_seconds, caller)
         if not self.requests:
             self.rate.resume()
         self._count(caller, 1, 1)
 
     def reserve(self, images: int, deadline_seconds: float, caller: str = "") -> None:
-        """The request that entered turns out to have so many images.
-
-        Raises Problem when they would not be done in time. Whoever is alone is let in, so that what
-        was slow is found out when it no longer is.
+        """Count the images of a request that entered. Raises Problem when they would not be done in
+        time. A request without others in flight is always admitted, so that an outdated slow rate
+        is corrected.
         """
         if self.requests > 1:
             self._check_time(images, deadline_seconds, caller)
@@ -146,7 +145,7 @@ class ConcurrencyLimiter:
     def leave(self, images: int, caller: str = "", *, done: bool, computed: bool = True) -> None:
         """The request is over.
 
-        One that was not `computed`, its answer being known, says nothing about the rate.
+        One that was not `computed` but cached does not count towards the rate.
         """
         if computed:
             self.rate.finish(images if done else 0)
@@ -154,8 +153,8 @@ class ConcurrencyLimiter:
 
     @contextmanager
     def background(self, images: int, deadline_seconds: float) -> Iterator[None]:
-        """Within, a part of a job that nobody waits for counts as a request. Raises Problem when
-        those who wait leave no room.
+        """Inside, a slice of a job counts as a request. Raises Problem when interactive requests
+        leave no room.
         """
         self.enter(deadline_seconds)
         reserved, done = 1, False
@@ -168,11 +167,11 @@ class ConcurrencyLimiter:
             self.leave(reserved, done=done)
 
     def _count(self, caller: str, requests: int, images: int) -> None:
-        own = self._callers.setdefault(caller, _Load())
-        for load in (self._all, own):
+        caller_load = self._callers.setdefault(caller, _Load())
+        for load in (self._all, caller_load):
             load.requests += requests
             load.images += images
-        if not own.requests:
+        if not caller_load.requests:
             del self._callers[caller]
 
     def _check_time(
@@ -183,18 +182,20 @@ class ConcurrencyLimiter:
 
         In turns: while its images are done, every other request and caller has as many done.
         """
-        own, more = self._callers.get(caller, _Load()), images - 1 + is_new
-        turns = min(own.images + more, (own.requests + is_new) * images)
+        caller_load, images_ahead = self._callers.get(caller, _Load()), images - 1 + is_new
+        turns = min(caller_load.images + images_ahead, (caller_load.requests + is_new) * images)
         callers = len(self._callers.keys() | {caller})
-        expected = min(self.images + more, callers * turns) * self.rate.seconds_per_image
+        expected = min(self.images + images_ahead, callers * turns) * self.rate.seconds_per_image
         excess = expected - PATIENCE * deadline_seconds
         if excess > 0:
-            why = f"it would take about {expected:.1f} s and the deadline is {deadline_seconds:g} s"
-            raise self._overloaded(why, excess)
+            detail = (
+                f"it would take about {expected:.1f} s and the deadline is {deadline_seconds:g} s"
+            )
+            raise self._overloaded(detail, excess)
 
-    def _overloaded(self, why: str, seconds: float) -> Problem:
+    def _overloaded(self, detail: str, seconds: float) -> Problem:
         self.metrics.refused.labels(self.operation, "overloaded").inc()
-        return Problem("overloaded", f"{why}; try again", retry_seconds=seconds)
+        return Problem("overloaded", f"{detail}; try again", retry_seconds=seconds)
 
 
 @dataclass
@@ -202,7 +203,7 @@ class AdmissionPermit:
     """A request that is in flight: the seconds it has in all, and its images (1 until they are
     counted).
 
-    `computed` is False when its answer turned out to be known.
+    `computed` is False when its answer came from the cache.
     """
 
     deadline_seconds: float
@@ -215,9 +216,9 @@ class AdmissionPermit:
     client_gone: bool = False
 
     def reserve(self, images: int) -> None:
-        """Its body is read: so many images. Raises Problem when they would not be done in time.
+        """Its body is read: count its images. Raises Problem when they would not be done in time.
 
-        From here on the work is dropped when the client goes.
+        From here on the work is cancelled when the client disconnects.
         """
         self.limiter.reserve(images, self.deadline_seconds, self.caller)
         self.images = images
@@ -249,15 +250,15 @@ class Admission:
         self.draining = False
 
     def check(self, operation: str, request: Request[Any], caller: str) -> None:
-        """Raises Problem when there is no room now: said before a body is read."""
+        """Raises Problem when there is no room now: checked before a body is read."""
         self.limiters[operation].check(self._deadline_seconds(request), caller)
 
     @asynccontextmanager
     async def admit(
         self, operation: str, request: Request[Any], caller: str
     ) -> AsyncIterator[AdmissionPermit]:
-        """Within, the request counts as in flight, ends with 504 at its deadline, and ends when its
-        client goes.
+        """Inside, the request counts as in flight, ends with 504 at its deadline, and ends when its
+        client disconnects.
         """
         limiter = self.limiters[operation]
         permit = AdmissionPermit(self._deadline_seconds(request), limiter, request, caller)
@@ -278,8 +279,8 @@ class Admission:
             task = asyncio.current_task()
             if not permit.client_gone or task is None or task.uncancel():  # or by somebody else
                 raise
-            why = "the client closed the connection before the answer"
-            raise self._ended(operation, "client_gone", why) from None
+            reason = "the client closed the connection before the answer"
+            raise self._ended(operation, "client_gone", reason) from None
         finally:
             if permit.watch is not None:
                 permit.watch.cancel()
@@ -297,7 +298,7 @@ class Admission:
             seconds = float(text)
         except ValueError:
             seconds = 0.0
-        most = self.settings.max_deadline_seconds
-        if not 0 < seconds <= most:
-            raise invalid(DEADLINE_HEADER, text, f"give seconds above 0 and up to {most:g}")
+        limit = self.settings.max_deadline_seconds
+        if not 0 < seconds <= limit:
+            raise invalid(DEADLINE_HEADER, text, f"give seconds above 0 and up to {limit:g}")
         return seconds

@@ -45,23 +45,23 @@ class DeclaredModel(BaseModel):
 
 
 class Declaration(RootModel[dict[str, DeclaredModel]]):
-    """The file. The first model is the one that requests without a model's name mean."""
+    """The file. The first model answers requests that name none."""
 
     @classmethod
-    def parse(cls, text: str, where: str) -> Self:
+    def parse(cls, text: str, source: str) -> Self:
         """Raises RoutingError."""
         try:
             declared = cls.model_validate(yaml.safe_load(text))
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", "unreadable")
-            raise RoutingError(f"{where} is not YAML: {problem}") from error
+            raise RoutingError(f"{source} is not YAML: {problem}") from error
         except ValidationError as error:
             faults = "; ".join(
                 f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()
             )
-            raise RoutingError(f"{where} declares no versions ({faults})") from error
+            raise RoutingError(f"{source} declares no versions ({faults})") from error
         if not declared.root:
-            raise RoutingError(f"{where} declares no model; write at least one")
+            raise RoutingError(f"{source} declares no model; write at least one")
         return declared
 
     @property
@@ -82,15 +82,15 @@ class Declaration(RootModel[dict[str, DeclaredModel]]):
 
     def swapped(self, name: str, version: str, reference: str) -> "Declaration":
         """With this version in the place of the model's default one."""
-        before = self.root.get(name)
-        versions = dict(before.versions) if before else {}
-        if before is not None and before.default != version:
-            versions.pop(before.default)
+        current = self.root.get(name)
+        versions = dict(current.versions) if current else {}
+        if current is not None and current.default != version:
+            versions.pop(current.default)
         model = DeclaredModel(versions={**versions, version: reference}, default=version)
         return Declaration({**self.root, name: model})
 
     def save(self, path: Path) -> None:
-        """Into the place of the file at once: who reads it sees the old one or the new one."""
+        """Replace the file atomically: readers see the old one or the new one."""
         unfinished = path.with_name(path.name + ".new")
         content = self.model_dump(mode="json", exclude_defaults=True)
         unfinished.write_text(yaml.safe_dump(content, sort_keys=False))

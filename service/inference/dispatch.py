@@ -21,7 +21,7 @@ from service.observability.tracing import backend_span, record_work, traceparent
 R = TypeVar("R", bound=WorkerResponse)
 # Of a face, until it is measured: of a small model on a processor.
 FACE_SECONDS: dict[Operation, float] = {"predict": 0.01, "generate": 0.02, "explain": 0.25}
-# That the faces with the model server take together: a small request may wait for so long.
+# Busy time of the faces sent to the model server at a time: a small request may wait for so long.
 BUSY_SECONDS: dict[Operation, float] = {"predict": 0.3, "generate": 0.5, "explain": 2.0}
 LEAST_FACES = 2
 
@@ -38,13 +38,13 @@ class OperationMetrics:
 
     @classmethod
     def of(cls, metrics: Metrics, operation: str) -> Self:
-        """Looked up once."""
+        """The metrics of an operation, looked up once."""
         return cls(
             **{part.name: getattr(metrics, part.name).labels(operation) for part in fields(cls)}
         )
 
     def observe_work(self, work: WorkReport, taken_seconds: float) -> None:
-        """What a worker reports of a request that took so long in all."""
+        """Observe a worker's report of a request that took `seconds` in all."""
         waited = taken_seconds - (work.end_seconds - work.start_seconds)
         self.wait_seconds.observe(max(0.0, waited))
         self.batch_jobs.observe(work.batch_jobs)
@@ -52,8 +52,8 @@ class OperationMetrics:
 
 
 class FacesInTurn:
-    """How many faces are with the model server at a time: what it works on cannot be interrupted,
-    so a small request waits for all of it. As many as take a fraction of a second, as measured.
+    """Limits the faces that are at the model server at a time: its work cannot be interrupted, so a
+    small request waits for all of it. The limit is the number that takes BUSY_SECONDS, as measured.
     """
 
     def __init__(self, operation: Operation) -> None:
@@ -70,7 +70,7 @@ class FacesInTurn:
         return max(1, self.slots.capacity // 2)
 
     def learn(self, work: WorkReport) -> None:
-        """What a worker reports of a batch."""
+        """Update the rate from a worker's report of a batch."""
         if work.batch_rows:
             seconds = (work.end_seconds - work.start_seconds) / work.batch_rows
             self._face_seconds = 0.9 * self._face_seconds + 0.1 * max(seconds, 1e-6)
@@ -78,7 +78,7 @@ class FacesInTurn:
 
 
 class Dispatcher:
-    """The way to the model server of one version. Each operation has a breaker of its own."""
+    """Sends requests to the model server of one version; each operation has its own breaker."""
 
     def __init__(self, card: ModelCard, metrics: Metrics) -> None:
         self.card, self.metrics = card, metrics
@@ -127,8 +127,8 @@ class Dispatcher:
                 response = await call(traced, timeout_seconds=seconds)
                 if response.work is not None:
                     record_work(span, response.work)
-                    taken = time.perf_counter() - start
-                    self.counted[operation].observe_work(response.work, taken)
+                    elapsed = time.perf_counter() - start
+                    self.counted[operation].observe_work(response.work, elapsed)
                     turns.learn(response.work)
             return response
 

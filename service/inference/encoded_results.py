@@ -1,4 +1,4 @@
-"""From a model server's response to a result, its pictures encoded. It takes long, so it is done in
+"""From a model server's response to a result, its pictures encoded. Encoding is slow, so it runs in
 a thread.
 """
 
@@ -43,7 +43,7 @@ class MarkedPictures:
         self, image: Images, row: int, media_type: str = "image/png", *, claim: Claim | None = None
     ) -> bytes:
         """One picture of a row, by default of an edited face. Raises Problem when it cannot be
-        signed: nothing leaves unmarked.
+        signed: no picture is sent unmarked.
         """
         source = self.sources.get(row)
         claim = self.claim("edited") if claim is None else claim
@@ -57,7 +57,7 @@ class MarkedPictures:
             raise Problem("signing_unavailable", detail, retry_seconds=SIGNING_SECONDS) from error
 
     def claim(self, kind: Kind, seed: int | None = None) -> Claim:
-        """What is said of such a picture."""
+        """The provenance claim of such a picture."""
         return Claim.of(self.card, kind, seed)
 
 
@@ -67,7 +67,7 @@ def encoded_generation(
     seeds: NDArray[np.int64],
     media_type: str,
 ) -> GenerationResult:
-    """What was drawn from these seeds: from a person where there is a source."""
+    """The drawn faces of these seeds; rows with a source keep that person."""
     rows = tuple(_row(range(index, index + 1), response.errors) for index in range(len(seeds)))
     images = tuple(
         _drawn(pictures, response.images[index], index, int(seeds[index]), media_type)
@@ -90,9 +90,7 @@ def _drawn(
 def encoded_explanation(
     pictures: MarkedPictures, response: ExplainResponse, faces: Sequence[Face | None]
 ) -> ExplanationResult:
-    """What was explained of these faces; the response has a index for each answer to each of
-    them.
-    """
+    """The explanations of these faces; the response has a row for each answer to each of them."""
     answers = max(1, len(response.label) // max(1, len(faces)))
     spans = [range(index, index + answers) for index in range(0, len(response.label), answers)]
     rows = tuple(_row(span, response.errors) for span in spans)

@@ -1,7 +1,7 @@
-"""So much at a time, in turns: every caller gets its share, and of that every one of its requests.
+"""Concurrency slots shared fairly between callers, and between the requests of a caller.
 
-Start-time fair queueing (Goyal, Vin & Cheng, SIGCOMM 1996) on two levels. What was used is known
-when it is over, so a turn is charged what turns take on average, and corrected at its end.
+Start-time fair queueing (Goyal, Vin & Cheng, SIGCOMM 1996) on two levels. The cost of a turn is
+known only at its end, so a turn is charged the average cost at its start and corrected at its end.
 """
 
 import asyncio
@@ -14,15 +14,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 _numbers = itertools.count()
-MEMORY = 0.9  # of the mean: what it keeps of itself at each turn
-BACKGROUND_WEIGHT = 0.25  # of work that nobody waits for
+MEMORY = 0.9  # decay of the mean at each turn
+BACKGROUND_WEIGHT = 0.25  # of background work
 
 
 @dataclass(frozen=True)
 class Flow:
-    """For whom something is done: a caller, and one of its requests. A caller of twice the weight
-    has twice the share.
-    """
+    """A caller, and one of its requests. A caller of twice the weight has twice the share."""
 
     caller: str = ""
     weight: float = 1.0
@@ -30,13 +28,13 @@ class Flow:
 
 
 NOBODY = Flow()
-# Of the request that is being served: it goes with its tasks.
+# Of the request that is being served: a context variable, inherited by its tasks.
 current_flow: ContextVar[Flow] = ContextVar("current_flow", default=NOBODY)
 
 
 @dataclass
 class _WaitingTurn:
-    """One turn that is waited for."""
+    """A pending turn."""
 
     size: int
     granted: asyncio.Future[None]
@@ -44,7 +42,7 @@ class _WaitingTurn:
 
 @dataclass
 class _RequestTurns:
-    """A request of a caller: what it had so far, in seconds, and the turns that it waits for."""
+    """A request of a caller: the seconds charged so far, and its pending turns."""
 
     served: float
     turns: deque[_WaitingTurn] = field(default_factory=deque)
@@ -65,21 +63,20 @@ class _Caller:
 
 
 class FairSlots:
-    """`async with slots.turn(size):` holds so many of `capacity` slots within.
-
-    What is larger than all of them is let in when there is nothing else. All on one event loop.
+    """`async with slots.turn(size):` holds `size` of `capacity` slots inside. A turn larger than
+    all of them runs alone. All on one event loop.
     """
 
     def __init__(self, capacity: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.capacity, self.in_use, self._clock = capacity, 0, clock
         self._callers: dict[str, _Caller] = {}
-        self._now = 0.0  # what the caller had whose turn came last
+        self._now = 0.0  # seconds charged to the caller whose turn came last
         self._mean_seconds = 0.0  # of a slot
         self._waiting = 0  # turns
 
     @asynccontextmanager
     async def turn(self, size: int = 1) -> AsyncIterator[None]:
-        """Within, it is the turn of the flow that this task belongs to."""
+        """Inside, slots are held for the flow that this task belongs to."""
         flow = current_flow.get()
         caller = self._callers.setdefault(flow.caller, _Caller(self._now))
         request = caller.requests.setdefault(flow.request, _RequestTurns(self._least(caller)))
@@ -120,12 +117,12 @@ class FairSlots:
             raise
 
     def _grant(self) -> None:
-        """Give slots to whoever had least."""
+        """Grant slots to the flow that was charged least."""
         while self._waiting:
             callers = [caller for caller in self._callers.values() if caller.waiting]
             caller = min(callers, key=lambda one: one.served)
             request = min(caller.waiting, key=lambda one: one.served)
-            if request.turns[0].granted.cancelled():  # its task has not come to know yet
+            if request.turns[0].granted.cancelled():  # its task has not resumed yet
                 request.turns.popleft()
                 self._waiting -= 1
                 continue
@@ -148,7 +145,7 @@ class FairSlots:
         request.served += seconds
 
     def _least(self, caller: _Caller) -> float:
-        """Where a request begins that comes new: it has no claim on the time before."""
+        """The start tag of a new flow: it has no claim on the time before."""
         return min((one.served for one in caller.requests.values()), default=0.0)
 
     def _forget(self, flow: Flow, caller: _Caller, request: _RequestTurns) -> None:

@@ -1,4 +1,4 @@
-"""One operation asked for, read and checked, whatever form it came in. It is what is admitted,
+"""One requested operation, parsed and checked, independent of its protocol. It is what is admitted,
 counted and run.
 """
 
@@ -67,12 +67,12 @@ class InferenceRequest:
 
     @property
     def _choice(self) -> tuple[GenerateBody | PredictOptions | ExplainOptions, str]:
-        """Where the model is named, and what stands before its fields."""
+        """The options that name the model, and the prefix of their fields."""
         body = self.body
         return (body, "") if isinstance(body, GenerateBody) else (body.options, "options.")
 
     def slice(self, start: int, stop: int) -> "InferenceRequest":
-        """The same asked of pictures or items [start, stop) alone."""
+        """The same request for pictures or items [start, stop) alone."""
         name = "items" if isinstance(self.body, GenerateBody) else "images"
         part = {name: getattr(self.body, name)[start:stop]}
         return InferenceRequest(self.operation, self.body.model_copy(update=part))
@@ -104,5 +104,5 @@ class InferenceRequest:
 
 
 def as_base64(picture: bytes) -> str:
-    """A picture as JSON has it; what was no base64 as it was."""
+    """A picture as JSON has it; a text that was no base64 as it was."""
     return picture.text if isinstance(picture, NotBase64) else base64.b64encode(picture).decode()

@@ -1,4 +1,4 @@
-"""The model versions that are open: which one answers a request, and how one takes another's place
+"""The model versions that are open: which one answers a request, and how a version is swapped
 without losing a request.
 
 The order of a swap: the new version is added with its workers ready, it becomes the default, the
@@ -73,7 +73,7 @@ class ModelRegistry:
 
     @property
     def default(self) -> Version:
-        """The version that answers who asks for nothing, canaries apart."""
+        """The version that answers requests that name none, canaries apart."""
         name = next(iter(self.routes))
         return self._open_version(name, self.routes[name].default)
 
@@ -151,7 +151,7 @@ class ModelRegistry:
         return {version.version: version for version in self.versions if version.name == name}
 
     def summaries(self) -> list[dict[str, Any]]:
-        """Every version as /v1/models tells it."""
+        """Every version as in the answer of /v1/models."""
         return [self._summary(version) for version in self.versions]
 
     # -- operators ---------------------------------------------------------------------------------
@@ -204,8 +204,8 @@ class ModelRegistry:
             self.route(name, route)
 
     async def drain_and_remove(self, name: str, version: str) -> Version:
-        """No new request gets it; returns once nothing is in flight. Raises RoutingError while
-        requests are routed to it.
+        """Close a version to new requests; returns once none is in flight. Raises RoutingError
+        while requests are routed to it.
         """
         leaving = self._open_version(name, version)
         if len(self.versions_of(name)) == 1 and leaving is not self.default:
@@ -233,10 +233,10 @@ class ModelRegistry:
         for name, share in route.shares.items():
             point -= share
             if point < 0:
-                drawn = versions[name]
-                breakers = drawn.operations.dispatcher.breakers
+                version = versions[name]
+                breakers = version.operations.dispatcher.breakers
                 is_broken = operation is not None and breakers[operation].state == "open"
-                return versions[route.default] if is_broken else drawn
+                return versions[route.default] if is_broken else version
         return versions[route.default]
 
     def _open_version(self, name: str, version: str) -> Version:

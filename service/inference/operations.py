@@ -1,4 +1,4 @@
-"""The three operations of one model version: pictures and wishes in, an `InferenceResult` out. No
+"""The three operations of one model version: pictures or items in, an `InferenceResult` out. No
 HTTP here.
 """
 
@@ -53,7 +53,7 @@ from service.schemas import ExplainOptions, GenerateBody, PredictOptions
 
 REQUEST_BYTES = 4 * 2**20  # crops of one backend request; TorchServe takes bodies of 6.5 MB
 REQUEST_FACES = 64
-EXPLANATION_IMAGES = 8  # as many images as a response holds for an answer, about
+EXPLANATION_IMAGES = 8  # approximate number of images in the response for one answer
 References = Mapping[int, Crop | RowProblem]  # by item
 S = TypeVar("S", bound=InferenceResult)
 T = TypeVar("T")
@@ -103,8 +103,8 @@ class Operations:
         labels, seeds = label_rows(self.card, body.items), _seeds(body)
         references = await self._references(body)
         problems = {row: one for row, one in references.items() if isinstance(one, RowProblem)}
-        drawn = [row for row in range(len(body.items)) if row not in problems]
-        parts = _chunks(drawn, self._together("generate"))
+        valid_rows = [row for row in range(len(body.items)) if row not in problems]
+        parts = _chunks(valid_rows, self._together("generate"))
         requests = [self._generate_request(part, labels, seeds, references) for part in parts]
         responses = await self.dispatcher.send("generate", self.backend.generate, requests, seconds)
         results = [
@@ -198,20 +198,24 @@ class Operations:
         seeds: NDArray[np.int64],
         references: References,
     ) -> GenerateRequest:
-        people = {row: crop for row in part if isinstance(crop := references.get(row), Crop)}
-        index = {row: index for index, row in enumerate(people)}
+        people_crops = {row: crop for row in part if isinstance(crop := references.get(row), Crop)}
+        index = {row: index for index, row in enumerate(people_crops)}
         side = self.card.image_px
-        crops = _stack(list(people.values())) if people else np.zeros((0, side, side, 3), np.uint8)
+        crops = (
+            _stack(list(people_crops.values()))
+            if people_crops
+            else np.zeros((0, side, side, 3), np.uint8)
+        )
         reference_of = np.array([index.get(row, NO_REFERENCE) for row in part], np.int32)
         return GenerateRequest(labels[part], seeds[part], crops, reference_of)
 
     def _marked(self, sources: Sequence[bytes | None]) -> MarkedPictures:
         """Of rows that were made from these files; None: from nothing."""
-        known = {row: source for row, source in enumerate(sources) if source is not None}
-        return MarkedPictures(self.marker, self.card, known)
+        present = {row: source for row, source in enumerate(sources) if source is not None}
+        return MarkedPictures(self.marker, self.card, present)
 
     def _empty(self, kind: type[W]) -> W:
-        """The response to nothing, where every row has a problem of its own."""
+        """The response when every row has a problem of its own."""
         return kind(**arguments_from_tensors(kind, zero_tensors(kind, self.card, N=0, F=0)))
 
 
@@ -241,9 +245,9 @@ def _rows_of_faces(crops: Sequence[list[Crop] | RowProblem]) -> tuple[Row, ...]:
 
 
 def _with_problems(result: S, problems: Mapping[int, RowProblem]) -> S:
-    """The result with the rows that never reached the model in their places."""
-    done, count = iter(result.rows), len(result.rows) + len(problems)
-    return replace(result, rows=tuple(problems.get(row) or next(done) for row in range(count)))
+    """The result with the problems of rows that were not sent to the model in their places."""
+    computed, count = iter(result.rows), len(result.rows) + len(problems)
+    return replace(result, rows=tuple(problems.get(row) or next(computed) for row in range(count)))
 
 
 def _faces_read(result: ExplanationResult) -> Predictions:

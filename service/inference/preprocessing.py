@@ -1,5 +1,5 @@
 """Pictures to aligned crops: what is quick in a few threads, what decodes slowly in processes that
-can be ended. The event loop goes on, and everybody has his turn.
+can be ended. The event loop stays free, and callers take turns.
 """
 
 import asyncio
@@ -59,7 +59,9 @@ class Crop:
 
 
 class Preprocessor:
-    """Decodes, finds and aligns: `with Preprocessor(...)` has its threads. Nothing is kept."""
+    """Decodes, finds and aligns: `with Preprocessor(...)` starts its threads. No picture is
+    retained.
+    """
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class Preprocessor:
         self._pool = ThreadPoolExecutor(
             threads, thread_name_prefix="pictures", initializer=_lower_priority
         )
-        self._slots = FairSlots(threads + 1)  # one waits, so that no thread does
+        self._slots = FairSlots(threads + 1)  # requests wait here, so that no thread does
 
     @classmethod
     def from_settings(cls, settings: Settings, metrics: Metrics) -> Self:
@@ -98,9 +100,7 @@ class Preprocessor:
         self.slow.close()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Work on pictures in a thread: encoding many would hold up everybody else on the event
-        loop.
-        """
+        """Work on pictures in a thread: encoding many would block the event loop."""
         loop = asyncio.get_running_loop()
         async with self._slots.turn():
             return await loop.run_in_executor(self._pool, partial(work, *args, **kwargs))
@@ -115,7 +115,7 @@ class Preprocessor:
         return list(await asyncio.gather(*work))
 
     async def decoded(self, content: bytes) -> DecodedImage:
-        """A picture at a size fit for looking at it. Raises ImageError."""
+        """A picture at the size that verification needs. Raises ImageError."""
         if isinstance(content, NotBase64):
             raise ImageError("not_base64", "Not base64", NOT_BASE64.format(content.text))
         header = await self.run(checked_header, content, max_pixels=self.max_pixels)
@@ -128,11 +128,11 @@ class Preprocessor:
         self.metrics.rejected.labels(error.code).inc()
         return row_problem(error.code, error.title, error.detail)
 
-    def unusable(self, error: Exception, size_bytes: int, why: str) -> RowProblem:
-        """Of a picture that raised what was not foreseen: logged and counted."""
-        log.error("a picture of %d bytes cannot be used: %s", size_bytes, why, exc_info=error)
+    def unusable(self, error: Exception, size_bytes: int, reason: str) -> RowProblem:
+        """The problem of a picture that raised an unexpected error: logged and counted."""
+        log.error("a picture of %d bytes cannot be used: %s", size_bytes, reason, exc_info=error)
         self.metrics.rejected.labels("unusable").inc()
-        detail = f"{why} ({type(error).__name__}); send another picture"
+        detail = f"{reason} ({type(error).__name__}); send another picture"
         return row_problem("unusable", "Unusable image", detail)
 
     async def _crops_of(
@@ -143,12 +143,12 @@ class Preprocessor:
         try:
             if isinstance(content, NotBase64):
                 raise ImageError("not_base64", "Not base64", NOT_BASE64.format(content.text))
-            found = await self._ended_with(search, self._quick, content, search)
-            if isinstance(found, Header):
+            face_crops = await self._ended_with(search, self._quick, content, search)
+            if isinstance(face_crops, Header):
                 with search.measured():
-                    image = await self.slow.decode(found, longest_px=LONGEST_PX)
-                found = await self._ended_with(search, search.crops, image)
-            return found
+                    image = await self.slow.decode(face_crops, longest_px=LONGEST_PX)
+                face_crops = await self._ended_with(search, search.crops, image)
+            return face_crops
         except (ImageError, NoFaceError) as error:
             return self.problem(error)
         except Exception as error:  # of decoders and finders, whatever it is
@@ -159,7 +159,7 @@ class Preprocessor:
     async def _ended_with(
         self, search: "_Search", work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run it; when whoever waits is cancelled, the search ends at its next step too."""
+        """Run it; when the waiting task is cancelled, the search ends at its next step too."""
         try:
             return await self.run(work, *args, **kwargs)
         except asyncio.CancelledError:
@@ -176,7 +176,7 @@ class Preprocessor:
 
 
 class _SearchEnded(Exception):
-    """Nobody waits for it any more."""
+    """The search was cancelled."""
 
 
 @dataclass
@@ -192,18 +192,18 @@ class _Search:
     def crops(self, image: Header | DecodedImage) -> list[Crop]:
         """In a thread. Raises ImageError and NoFaceError."""
         with self.measured():
-            found = crops(
+            face_crops = crops(
                 self.finder,
                 image,
                 faces=self.faces,
                 size_px=self.size_px,
                 checkpoint=self._checkpoint,
             )
-            return [Crop(pixels, face) for face, pixels in found]
+            return [Crop(pixels, face) for face, pixels in face_crops]
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """What is done within is part of it."""
+        """Time spent inside counts as part of the search."""
         start = time.perf_counter()
         try:
             yield

@@ -1,5 +1,5 @@
-"""What a request asks of a model's labels, as the rows and columns that the model knows. Raises
-Problem for a label that it does not have or was not trained on.
+"""The labels that a request names, as rows and columns of the model. Raises Problem for a label
+that it does not have or was not trained on.
 """
 
 import math
@@ -22,7 +22,7 @@ def label_rows(card: ModelCard, items: Sequence[GenerateItem]) -> NDArray[np.flo
 
 
 def check_explain_options(card: ModelCard, options: ExplainOptions) -> None:
-    """Raises Problem for a question, or a family of changes, that the model knows nothing of."""
+    """Raises Problem for a question, or a family of changes, that the model does not support."""
     question_target(card, options.question)
     if options.family == "nuisance" and not card.nuisances:
         raise invalid(
@@ -71,8 +71,8 @@ def _learned(card: ModelCard, name: str) -> bool:
     return card.labels != ("au" if name in (VALENCE, AROUSAL) else "va")
 
 
-def _unknown_au(field: str, value: object, known: Sequence[str]) -> Problem:
-    return invalid(field, value, f"unknown Action Unit; this model has {', '.join(known)}")
+def _unknown_au(field: str, value: object, vocabulary: Sequence[str]) -> Problem:
+    return invalid(field, value, f"unknown Action Unit; this model has {', '.join(vocabulary)}")
 
 
 def _not_learned(field: str, value: Any, card: ModelCard, name: str) -> Problem:

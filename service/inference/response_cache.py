@@ -1,10 +1,9 @@
-"""Results that are known already: in this process, behind it in Redis, or being computed for
-somebody else at this moment.
-
-A result lies under a keyed hash of everything it depends on: who asks, the version's digest, the
-operation, its options, and the bytes of the pictures. No picture that was sent is stored, nor can
-one be looked up without the key. In Redis a result is encrypted for its key, so that whatever else
-lies there is a miss and a counter. docs/decisions/0011-known-answers.md says what is never cached.
+"""The cache of results: in this process, behind it in Redis, and requests in flight that are
+shared. A result is stored under a keyed hash of everything it depends on: who asks, the version's
+digest, the operation, its options, and the bytes of the pictures. No picture that was sent is
+stored, nor can one be looked up without the key. In Redis a result is encrypted for its key, so
+that foreign or altered content counts as a miss. docs/decisions/0011-known-answers.md says what is
+never cached.
 """
 
 import asyncio
@@ -34,8 +33,8 @@ from service.settings import Settings
 from service.storage.encryption import Cipher, DecryptionError
 from service.storage.redis import Redis, RedisUnavailable
 
-FORMAT = b"2"  # of what lies in Redis; gateways with another one look elsewhere
-SHARED_MOST_BYTES = 256 * 1024  # of a result in Redis: larger ones, in turn, make everybody wait
+FORMAT = b"2"  # of the entries in Redis; gateways with another format use other names
+SHARED_MOST_BYTES = 256 * 1024  # of a result in Redis: larger ones would delay every other command
 LOOP_MOST_BYTES = 1 << 20  # that are hashed on the event loop: under a millisecond
 GATHER_SECONDS = 0.01  # for which results are gathered, to be sent to Redis in one go
 _EXPIRY = struct.Struct("<d")
@@ -44,10 +43,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CacheKey:
-    """Where a result lies. `private`: it has pictures of a person who was sent, and stays in this
-    process.
-
-    `representation` is the form the client wants it in: the same result, but not the same bytes.
+    """The key of a result. `private`: it has pictures of a person who was sent, and stays in this
+    process. `representation` is the form that the client requests: the same result, but not the
+    same bytes.
     """
 
     digest: bytes
@@ -119,7 +117,7 @@ class ResponseCache:
         headers: Mapping[str, str],
         representation: str = "",
     ) -> CacheKey | None:
-        """Where the result of a request belongs; None when it belongs nowhere: no seed, or
+        """The key of a request's result; None when it must not be cached: no seed, or
         `Cache-Control: no-store`.
         """
         no_store = "no-store" in headers.get("cache-control", "")
@@ -148,9 +146,7 @@ class ResponseCache:
         return result
 
     def start_fetch(self, key: CacheKey) -> asyncio.Future[Any] | None:
-        """The question to Redis on its way, for `finish_fetch`; None when there is nothing to
-        ask.
-        """
+        """The pending read from Redis, for `finish_fetch`; None when there is nothing to read."""
         if self._redis is None or key.private or key.digest in self._in_flight:
             return None
         return self._redis.send("GET", key.redis_name)
@@ -173,11 +169,9 @@ class ResponseCache:
     async def get_or_compute(
         self, key: CacheKey | None, compute: Callable[[], Awaitable[InferenceResult]]
     ) -> tuple[InferenceResult, bool]:
-        """The result, computed here or for somebody who asked the same before; and whether it was
-        here.
-
-        The work goes on as long as anybody waits for it. Raises what the work raises, save that the
-        deadline of another is not ours.
+        """The result, computed here or shared with an identical request in flight; and whether it
+        was computed here. The work goes on as long as any request waits for it. Raises what the
+        work raises, except the deadline of another request.
         """
         if key is None:
             return await compute(), True
@@ -192,7 +186,7 @@ class ResponseCache:
                 self._leave(key, in_flight)
 
     async def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait for pending writes."""
         await asyncio.gather(*self._writes)
 
     # -- in flight ---------------------------------------------------------------------------------
@@ -234,15 +228,15 @@ class ResponseCache:
     # -- Redis -------------------------------------------------------------------------------------
 
     def _opened(self, redis: Redis, key: CacheKey, stored: Any) -> InferenceResult | None:
-        """What Redis has, while it is fresh. Raises RedisUnavailable for what makes no sense."""
+        """The result in Redis, while it is fresh. Raises RedisUnavailable for a bad entry."""
         try:
             if not isinstance(stored, bytes):
                 raise TypeError("Redis answered GET with something else than bytes")
-            opened = self._cipher.decrypt(stored, key.redis_name)
-            (expires,) = _EXPIRY.unpack_from(opened)
+            content = self._cipher.decrypt(stored, key.redis_name)
+            (expires,) = _EXPIRY.unpack_from(content)
             if expires <= time.time():
                 return None
-            return result_from_bytes(key.operation, opened[_EXPIRY.size :], key.card)
+            return result_from_bytes(key.operation, content[_EXPIRY.size :], key.card)
         except (DecryptionError, ValueError, TypeError, struct.error):
             raise redis.failed("cache", "garbled") from None
 
@@ -258,7 +252,7 @@ class ResponseCache:
         self._unsent[key.redis_name] = self._cipher.encrypt(content, key.redis_name)
 
     async def _write(self, redis: Redis) -> None:
-        await asyncio.sleep(GATHER_SECONDS)  # a call costs more than what it carries
+        await asyncio.sleep(GATHER_SECONDS)  # many small writes are sent as one
         unsent, self._unsent = self._unsent, {}
 
         async def command(client: Client) -> None:
@@ -298,13 +292,13 @@ def has_persons_pictures(request: InferenceRequest) -> bool:
 def etag_matches(etag: str, header: str | None) -> bool:
     """Whether If-None-Match names this answer (weak comparison)."""
     return header is not None and etag.removeprefix("W/") in {
-        given.strip().removeprefix("W/") for given in header.split(",")
+        tag.strip().removeprefix("W/") for tag in header.split(",")
     }
 
 
 def _contents(request: InferenceRequest) -> Iterator[bytes]:
-    """What is asked, in one spelling: options, then pictures, in order. The choice of a version is
-    left out: the version is known.
+    """The request in canonical form: options, then pictures, in order. The choice of a version is
+    left out: the version's digest is part of the key.
     """
     body = request.body
     if not isinstance(body, GenerateBody):
@@ -320,4 +314,4 @@ def _contents(request: InferenceRequest) -> Iterator[bytes]:
 
 def _retrieve_exception(task: asyncio.Task[InferenceResult]) -> None:
     if not task.cancelled():
-        task.exception()  # whoever waited has it; when nobody did, nobody wants it
+        task.exception()  # waiting requests have it; without any it is not needed

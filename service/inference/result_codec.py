@@ -41,9 +41,9 @@ def result_to_bytes(result: InferenceResult) -> bytes:
 
 def result_from_bytes(operation: Operation, content: bytes, card: ModelCard) -> InferenceResult:
     """Reads what `result_to_bytes` wrote. Raises ValueError when it did not."""
-    line, _, tensors = content.partition(b"\n")
+    json_line, _, tensors = content.partition(b"\n")
     try:
-        head, arrays = orjson.loads(line), load(tensors)
+        head, arrays = orjson.loads(json_line), load(tensors)
         read = Predictions(**{name: arrays[name] for name in tensors_of(Predictions)})
         rows = tuple(_row(row) for row in head["rows"])
         if operation == "predict":

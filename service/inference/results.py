@@ -1,9 +1,8 @@
-"""What an operation gives: numbers as typed arrays, pictures as encoded bytes, and why a row has
-none.
-
-Renderers make responses of it: JSON and the picture itself (service/api/json_answers.py), tensors
-of the Open Inference Protocol (service/api/open_inference.py). Shape letters: N rows of the
-request, F rows of the arrays (faces that the model answered for), K Action Units.
+"""The result of an operation: numbers as typed arrays, pictures as encoded bytes, and the problems
+of failed rows. Renderers make responses of it: JSON and the picture itself
+(service/api/json_answers.py), tensors of the Open Inference Protocol
+(service/api/open_inference.py). Shape letters: N rows of the request, F rows of the arrays (faces
+that the model answered for), K Action Units.
 """
 
 from collections.abc import Sequence
@@ -37,12 +36,14 @@ class InferenceResult:
 
     @property
     def is_cacheable(self) -> bool:
-        """Whether the same request would get the same again: no row failed by a fault of ours."""
+        """Whether the same request would get the same result again: no row failed by a server
+        error.
+        """
         return all(isinstance(row, range) or row.status < 500 for row in self.rows)
 
     @cached_property
     def size_bytes(self) -> int:
-        """About what it takes in memory, its JSON included."""
+        """Its approximate size in memory, its JSON included."""
         images = sum(map(_size, vars(self).values()))
         return RESULT_BYTES + FACE_BYTES * len(self.read) + images
 

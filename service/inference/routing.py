@@ -17,9 +17,7 @@ class RoutingError(ValueError):
 
 
 class Shadow(BaseModel):
-    """A version that gets copies of requests; its answers are measured and compared, nobody sees
-    them.
-    """
+    """A version that gets copies of requests; its answers are compared and discarded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +54,7 @@ class Route(BaseModel):
 
     @property
     def versions(self) -> set[str]:
-        """Every version it needs."""
+        """Every version that it names."""
         return {self.default, *self.shares, *([self.shadow.version] if self.shadow else [])}
 
 

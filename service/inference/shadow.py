@@ -1,5 +1,5 @@
 """Shadow traffic: copies of answered requests go to another version in the background. Its answers
-are compared and measured; nobody sees them.
+are compared and discarded.
 """
 
 import asyncio
@@ -17,9 +17,8 @@ from service.observability.metrics import Metrics
 from service.problems import Problem
 from service.schemas import GenerateBody
 
-MOST_COPIES = (
-    2  # under way at a time; one more is dropped and counted, so that none slows its original
-)
+# In flight at a time; further copies are dropped and counted, so that none delays its original.
+MOST_COPIES = 2
 TIMEOUT_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
@@ -34,8 +33,8 @@ class ShadowTraffic:
         self._copies: set[asyncio.Task[None]] = set()
 
     def send(self, request: InferenceRequest, served: Version, result: InferenceResult) -> None:
-        """Ask the model's shadow the same, if it has one, in the background. `result` is what the
-        client gets.
+        """Send a copy to the model's shadow version, if it has one, in the background. `result` is
+        what the client gets.
         """
         route = self.models.routes.get(served.name)
         if route is None or route.shadow is None or route.shadow.version == served.version:
@@ -51,7 +50,7 @@ class ShadowTraffic:
         copy.add_done_callback(self._copies.discard)
 
     async def close(self) -> None:
-        """Drop those under way."""
+        """Cancel copies in flight."""
         for copy in self._copies:
             copy.cancel()
         await asyncio.gather(*self._copies, return_exceptions=True)
@@ -64,7 +63,7 @@ class ShadowTraffic:
             with self.models.serving(shadow.name, shadow.version):
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     other = await same.run(shadow.operations, seconds=TIMEOUT_SECONDS)
-        except (BackendError, Problem, TimeoutError) as error:  # it may know other labels
+        except (BackendError, Problem, TimeoutError) as error:  # it may have other labels
             self._count(request, shadow, "error")
             log.warning("the shadow %s gave no answer: %s", shadow, type(error).__name__)
             return
@@ -100,18 +99,18 @@ def _differences_of_face(
     kinds = {first.card.labels, second.card.labels}
     if "au" not in kinds:
         for column, label in enumerate((VALENCE, AROUSAL)):
-            moved = first.read.va[index, column] - second.read.va[other_index, column]
-            yield label, abs(float(moved)), None
+            change = first.read.va[index, column] - second.read.va[other_index, column]
+            yield label, abs(float(change)), None
     if "va" in kinds:
         return
     columns = {code: column for column, code in enumerate(second.card.vocabulary)}
     for column, code in enumerate(first.card.vocabulary):
         if code in columns:
             one, other = (index, column), (other_index, columns[code])
-            moved = first.read.probability[one] - second.read.probability[other]
+            change = first.read.probability[one] - second.read.probability[other]
             yield (
                 code,
-                abs(float(moved)),
+                abs(float(change)),
                 bool(first.read.present[one] == second.read.present[other]),
             )
 

@@ -1,8 +1,8 @@
-"""Pictures that take long to decode, in processes of their own: a thread cannot be ended, they can.
+"""Pictures that take long to decode, in processes of their own: unlike threads, they can be killed.
 
 The first such picture starts them. One that takes too long, or whose client goes, ends its process;
-so does every hundredth, and with it what decoders keep of memory. What they hold together is
-bounded: a picture waits until there is room for it, and one that will never have it is refused.
+so does every hundredth, which frees the memory that decoders retain. Their total memory is bounded:
+a picture waits until there is room for it, and one larger than the bound is refused.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from affect.images import DecodedImage, Header, ImageError, decode_header, decod
 from service.inference.fair_slots import FairSlots
 
 NICENESS = 5  # beside the event loop
-LIMIT_SECONDS = 15.0  # what is allowed takes two or three
+LIMIT_SECONDS = 15.0  # pictures within the limits take two or three
 MOST_PICTURES = 100  # of a process
-ATTEMPTS = 3  # of a picture, while others' ends break the pool
+ATTEMPTS = 3  # of a picture, when the pool breaks because of others
 log = logging.getLogger(__name__)
 
 
@@ -67,8 +67,8 @@ class SlowDecoder:
         return self._pool
 
     async def _replace(self, pool: ProcessPool) -> None:
-        """A pool is broken for good when a process ends that has nothing to do, or that is just
-        answering. Whoever notices first takes it away.
+        """A pool is permanently broken when an idle process ends, or one that is just answering.
+        The first caller that notices replaces it.
         """
         if self._pool is pool:
             self._pool = None

@@ -28,31 +28,33 @@ async def _verified(
     preprocessor = models.preprocessor
     try:
         image = await preprocessor.decoded(content)
-        found = await preprocessor.run(verifier.verify, content, image.pixels)
-        result = verification_result(index, found)
+        verification = await preprocessor.run(verifier.verify, content, image.pixels)
+        result = verification_result(index, verification)
     except ImageError as error:
         problem = preprocessor.problem(error)
         return VerifyResult(index=index, status="error", error=problem)
     except Exception as error:  # of decoders and readers of manifests, whatever it is
         problem = preprocessor.unusable(error, len(content), "it cannot be searched for marks")
         return VerifyResult(index=index, status="error", error=problem)
-    models.metrics.verified.labels(found.verdict).inc()
+    models.metrics.verified.labels(verification.verdict).inc()
     return result
 
 
-def verification_result(index: int, found: Verification) -> VerifyResult:
+def verification_result(index: int, verification: Verification) -> VerifyResult:
     """As /v1/verify has it."""
-    manifest = found.manifest
+    manifest = verification.manifest
     return VerifyResult(
         index=index,
         status="ok",
         signed=None if manifest is None else _signed(manifest),
         watermark=Watermark(
-            found=found.watermark is not None, payload=found.payload, model=found.model
+            found=verification.watermark is not None,
+            payload=verification.payload,
+            model=verification.model,
         ),
-        metadata=found.metadata,
-        edited=found.edited,
-        verdict=found.verdict,
+        metadata=verification.metadata,
+        edited=verification.edited,
+        verdict=verification.verdict,
     )
 
 

@@ -1,7 +1,7 @@
 """How one job is done: in slices, each admitted like a request.
 
-Progress thus moves, a cancelled job ends within a slice, and whoever waits for an answer is not
-kept from it by a large job.
+Progress thus moves, a cancelled job ends within a slice, and a large job does not delay interactive
+requests.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from service.problems import Problem, problem_from_backend, problem_response
 from service.settings import Settings
 from service.storage.stored_response import StoredResponse
 
-MOST_ATTEMPTS = 3  # a job whose gateway died three times is likely to be why
+MOST_ATTEMPTS = 3  # a job whose gateway died three times is likely to be the cause
 RETRY_SECONDS = 300.0  # for which a slice waits for a busy operation or an absent model server
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class JobContext:
 async def execute(
     context: JobContext, store: JobStore, lease: Lease
 ) -> tuple[Status, StoredResponse] | None:
-    """How the job ends, and with which response; None when the lease holds no longer.
+    """The final status and response of the job; None when the lease no longer holds.
 
     Raises StoreUnavailable; every other error is the job's end.
     """
@@ -72,14 +72,14 @@ async def execute(
 
 
 def stored_problem(job: Job, problem: Problem) -> StoredResponse:
-    """The response of a job that failed so."""
+    """The stored response of a job that failed with this problem."""
     return StoredResponse.from_response(problem_response(problem, job.path, job.id))
 
 
 async def retry(
     command: Callable[[], Awaitable[T]], seconds: float, passing: Callable[[BaseException], bool]
 ) -> T:
-    """The command's value; tried again, for so long, while its failures are `passing` ones."""
+    """The command's value; retried for `seconds` while its failures are `passing` (temporary)."""
     attempts = AsyncRetrying(
         retry=retry_if_exception(passing),
         wait=wait_random_exponential(FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
@@ -104,7 +104,7 @@ async def _load(store: JobStore, job: Job) -> InferenceRequest | None:
 async def _compute(
     context: JobContext, store: JobStore, lease: Lease, request: InferenceRequest
 ) -> InferenceResult | None:
-    """The result of all slices together, by one version; None when the lease holds no longer."""
+    """The result of all slices together, by one version; None when the lease no longer holds."""
     results: list[InferenceResult] = []
     images = context.settings.job_slice_images
     version = request.check_version(context.models)
@@ -128,7 +128,7 @@ async def _compute_slice(
 
 
 def _is_passing(error: BaseException) -> bool:
-    """The operation has no room, or the model server is away."""
+    """Whether the failure is temporary: no room, or no model server."""
     if isinstance(error, Problem):
         return error.code == "overloaded"
     return isinstance(error, BackendOverloaded | BackendUnavailable)

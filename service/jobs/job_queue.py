@@ -1,5 +1,5 @@
-"""The jobs of one gateway: accepted from clients, done by workers, and what becomes of them when
-the gateway closes.
+"""The jobs of one gateway: accepted from clients, done by workers, and handed over when the gateway
+closes.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from service.storage.stored_response import StoredResponse
 
 HEARTBEAT_SECONDS = 1.0
 DRAIN_POLL_SECONDS = 0.05
-WATCH_SECONDS = 2.0  # between looks at what waits
+WATCH_SECONDS = 2.0  # between checks of the backlog
 LOST_NOTICE_SECONDS = 2.0  # for which the documents of lost jobs can still be fetched
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class JobQueue:
         self._notify = notify
         self._workers: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepted: dict[str, Job] = {}  # by this gateway, as far as they are not over
+        self._accepted: dict[str, Job] = {}  # accepted by this gateway and not finished
         self._closing = False
 
     async def __aenter__(self) -> Self:
@@ -109,10 +109,9 @@ class JobQueue:
         return len(self._workers) == self.settings.job_workers
 
     async def drain(self) -> None:
-        """Returns when nothing is lost by closing.
-
-        Jobs of this memory are finished and fetched, or failed, which their documents say for a
-        moment; those of Redis are back in it.
+        """Returns when the gateway can close without losing a job. Jobs in memory are finished and
+        fetched, or failed, which their documents show for LOST_NOTICE_SECONDS; jobs in Redis are
+        requeued.
         """
         end = time.monotonic() + self.settings.job_drain_seconds
         while self.store.undelivered() and time.monotonic() < end:
@@ -134,7 +133,7 @@ class JobQueue:
     # -- operators -------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """What waits, for the metrics, and what was lost."""
+        """Update the metrics of waiting and of lost jobs."""
         while True:
             try:
                 backlog = await self.store.backlog()
@@ -143,13 +142,13 @@ class JobQueue:
                 await self._count_lost()
             except StoreUnavailable as error:
                 log.info("how many jobs wait is not known: %s", error)
-            except Exception:  # what Redis holds may be anything
+            except Exception:  # Redis may hold anything
                 log.exception("how many jobs wait is not known")
             await asyncio.sleep(WATCH_SECONDS)
 
     async def _count_lost(self) -> None:
-        """Jobs that were accepted here and that the store has forgotten before their time: a Redis
-        that came back empty.
+        """Jobs that were accepted here and that are missing from the store before they expire:
+        Redis was restarted empty.
         """
         accepted = list(self._accepted.values())
         statuses = await self.store.statuses([job.id for job in accepted])
@@ -166,7 +165,7 @@ class JobQueue:
     async def _work(self) -> None:
         """A worker: one job after the other. Webhooks are called beside them.
 
-        Whatever a store answers, the worker goes on: one that ended would be missed by nobody.
+        Whatever a store answers, the worker goes on: nothing would restart it.
         """
         failing = False
         while not self._closing:
@@ -174,8 +173,8 @@ class JobQueue:
                 lease, failing = await self.store.take(), False
             except Exception as error:
                 if not failing:
-                    known = isinstance(error, StoreUnavailable)
-                    log.warning("no job can be taken: %s", error, exc_info=not known)
+                    is_unavailable = isinstance(error, StoreUnavailable)
+                    log.warning("no job can be taken: %s", error, exc_info=not is_unavailable)
                 failing = True
                 await asyncio.sleep(HEARTBEAT_SECONDS)
                 continue
@@ -187,7 +186,7 @@ class JobQueue:
                 await asyncio.wait({task})
 
     async def _hold(self, lease: Lease, work: Callable[[Lease], Awaitable[None]]) -> None:
-        """Do the work while the lease lasts, and renew it. What fails, fails alone."""
+        """Do the work while the lease lasts, and renew it. A failed job does not end the worker."""
         task = asyncio.current_task()
         assert task is not None
         heartbeat = asyncio.create_task(self._renew(lease, task))
@@ -231,7 +230,7 @@ class JobQueue:
     async def _finish(self, lease: Lease, status: Status, response: StoredResponse) -> None:
         expires = time.time() + self.settings.job_seconds
         finish = partial(self.store.finish, lease, status, response.to_bytes(), expires)
-        # A response is worth some waiting for a store that is away.
+        # A response is worth waiting for an unavailable store.
         written = await retry(finish, 2 * self.settings.job_lease_seconds, _is_store_unavailable)
         self._count(lease.job, status if written else "dropped")
         if written and lease.job.webhook is not None:
@@ -239,7 +238,7 @@ class JobQueue:
             self._start(self._hold(finished, self._call_webhook), self._tasks)
 
     async def _call_webhook(self, lease: Lease) -> None:
-        """Now, or after the gateway that should have called it is gone."""
+        """Call the webhook, also in place of a gateway that ended."""
         job = await self.store.find(lease.job.id)
         if job is not None:
             delivered = await self._notify(job)
@@ -255,7 +254,7 @@ class JobQueue:
         await asyncio.gather(*self._tasks, *self._workers, return_exceptions=True)
 
     async def _fail_lost(self) -> int:
-        """Fail what is open in this memory, and call its webhooks. Returns how many jobs."""
+        """Fail the open jobs in memory, and call their webhooks. Returns how many jobs."""
         lost = [job for job in self.store.undelivered() if job.is_open]
         detail = "the gateway that held it in memory was stopped; send the request again"
         for job in lost:

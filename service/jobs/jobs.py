@@ -56,9 +56,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Lease:
-    """A job taken. Only the gateway that took it knows the `token`.
-
-    One that was thought dead and comes back thus cannot finish what another has taken over.
+    """A leased job. Only the gateway that took it knows the `token`: a gateway that was presumed
+    dead cannot finish a job that another has taken over.
     """
 
     job: Job
@@ -68,14 +67,14 @@ class Lease:
 
 @dataclass(frozen=True)
 class Backlog:
-    """Jobs that nobody has begun, and for how many seconds the oldest of them has waited."""
+    """Jobs that have not begun, and for how many seconds the oldest of them has waited."""
 
     jobs: int = 0
     oldest_seconds: float = 0.0
 
 
 class JobQueueFull(Exception):
-    """As many jobs wait as may."""
+    """The queue is full."""
 
 
 class StoreUnavailable(Exception):
@@ -85,7 +84,7 @@ class StoreUnavailable(Exception):
 class JobStore(Protocol):
     """Where jobs wait. Every call may raise StoreUnavailable.
 
-    A call with a lease that holds no longer changes nothing and returns False.
+    A call with an expired lease changes nothing and returns False.
     """
 
     location: Literal["memory", "redis"]
@@ -111,7 +110,7 @@ class JobStore(Protocol):
         ...
 
     async def backlog(self) -> Backlog:
-        """What waits."""
+        """The waiting jobs."""
         ...
 
     async def take(self) -> Lease | None:
@@ -138,11 +137,11 @@ class JobStore(Protocol):
         ...
 
     async def requeue(self, lease: Lease) -> None:
-        """Queue it again: this gateway will not do it."""
+        """Queue it again for another gateway."""
         ...
 
     async def get_response(self, job: Job) -> bytes | None:
-        """As long as it is kept."""
+        """The stored response, until it expires."""
         ...
 
     async def cancel(self, job: Job) -> None:

@@ -1,4 +1,6 @@
-"""Jobs in the memory of one gateway. They are lost with it, and other gateways do not know them."""
+"""Jobs in the memory of one gateway. They are lost when it ends, and other gateways do not see
+them.
+"""
 
 import asyncio
 import secrets
@@ -27,7 +29,7 @@ class _Entry:
         return len(self.request) + len(self.response)
 
     def end(self, status: Status, now: float, response: bytes = b"") -> None:
-        """It is over, and nobody holds it any more."""
+        """End the job and its lease."""
         self.job = replace(self.job, status=status, finished=now)
         self.request, self.response, self.token = b"", response, ""
 
@@ -111,7 +113,7 @@ class MemoryJobStore:
         return True
 
     async def finish(self, lease: Lease, status: Status, response: bytes, expires: float) -> bool:
-        """Keep the response; the lease holds on until the webhook is called."""
+        """Store the response; the lease holds until the webhook is called."""
         entry = self._held(lease)
         if entry is None or not entry.job.is_open:
             return False
@@ -120,7 +122,7 @@ class MemoryJobStore:
         return True
 
     async def record_webhook(self, lease: Lease, webhook_status: WebhookStatus) -> None:
-        """It was called, or never will be."""
+        """Record the outcome and end the lease."""
         entry = self._held(lease)
         if entry is not None:
             entry.job = replace(entry.job, webhook_status=webhook_status)
@@ -144,7 +146,8 @@ class MemoryJobStore:
             return
         if entry.job.is_open:
             entry.end("cancelled", self._clock())
-            entry.job = replace(entry.job, webhook_status="none")  # whoever cancels knows
+            # The client that cancels needs no webhook.
+            entry.job = replace(entry.job, webhook_status="none")
         else:
             cancelled = entry.job.status == "cancelled"
             entry.job = replace(entry.job, status="cancelled" if cancelled else "expired")
@@ -168,7 +171,7 @@ class MemoryJobStore:
         return entry if entry and entry.token and entry.token == lease.token else None
 
     def _forget_expired(self) -> None:
-        """What expired loses its content at once, and is forgotten after as long again."""
+        """Expired jobs lose their content at once, and their document after the same time again."""
         now = self._clock()
         for entry in list(self._entries.values()):
             job = entry.job.as_of(now)

@@ -3,7 +3,7 @@
 KEYS of every script: stream, job, request, response. A script answers 0 when it changed nothing.
 """
 
-# Jobs that earlier gateways stored have it as `told`.
+# Jobs stored by earlier gateways use the name `told`.
 _WEBHOOK_STATUS = (
     "(redis.call('HGET', KEYS[2], 'webhook_status') or redis.call('HGET', KEYS[2], 'told'))"
 )

@@ -1,7 +1,7 @@
 """Jobs in Redis: one stream of ids, read by a consumer group of all gateways.
 
-Everything that changes a job is one script, so that a gateway that comes second, late or back from
-the dead changes nothing. Keys, all in one slot of a cluster, each with a time to live:
+Everything that changes a job is one script, so that a gateway whose lease was taken over changes
+nothing. Keys, all in one slot of a cluster, each with a time to live:
 
     affectgan:{jobs}:stream      entries `id`; removed when nothing is left to do for the job, so
                                  that its length is the number of jobs that wait or run
@@ -44,7 +44,9 @@ T = TypeVar("T")
 
 
 class RedisJobStore:
-    """A `JobStore`. `most` jobs may wait or run; a silent gateway's are taken by others."""
+    """A `JobStore`. `most` jobs may wait or run; those of a gateway that stopped renewing its
+    leases are taken by others.
+    """
 
     location: Literal["memory", "redis"] = "redis"
 
@@ -57,7 +59,7 @@ class RedisJobStore:
         self._took = True
 
     async def open(self) -> None:
-        """Nothing: Redis may come later."""
+        """Does nothing: Redis may become available later."""
 
     async def close(self) -> None:
         """Leave the group, if nothing is pending, and disconnect."""
@@ -88,13 +90,13 @@ class RedisJobStore:
         if not job_ids:
             return []
 
-        async def ask() -> list[bytes | None]:
+        async def read_statuses() -> list[bytes | None]:
             pipeline = self.client.pipeline(transaction=False)
             for job_id in job_ids:
                 pipeline.hget(f"{PREFIX}job:{job_id}", "status")
             return await pipeline.execute()
 
-        stored = await self._ask(ask)
+        stored = await self._ask(read_statuses)
         return [None if status is None else cast(Status, status.decode()) for status in stored]
 
     async def backlog(self) -> Backlog:
@@ -112,10 +114,8 @@ class RedisJobStore:
         return Backlog(len(waiting), max(time.time() - queued_at, 0.0))
 
     async def take(self) -> Lease | None:
-        """An entry whose gateway fell silent, or the next new one.
-
-        A silent one that cannot be taken is tried again later, so that it keeps no other waiting;
-        when it expires, it is removed.
+        """An entry whose lease expired, or the next new one. An expired one that cannot be taken is
+        tried again later, so that it blocks no other; when it expires, it is removed.
         """
         took, self._took = self._took, False
         entries = await self._next_entries(silent_ones=took)
@@ -128,7 +128,7 @@ class RedisJobStore:
         try:
             return (await self._claim() if silent_ones else []) or await self._read_next()
         except StoreUnavailable:
-            self._grouped = False  # Redis may come back empty
+            self._grouped = False  # Redis may restart empty
             raise
 
     async def _begin(self, entry: bytes, fields: dict[bytes, bytes] | None) -> Lease | None:
@@ -192,9 +192,9 @@ class RedisJobStore:
         self._grouped = True
 
     async def _claim(self) -> list[Any]:
-        silent = _milliseconds(self.lease_seconds)
+        idle_ms = _milliseconds(self.lease_seconds)
         claimed = await self._ask(
-            lambda: self.client.xautoclaim(STREAM, GROUP, self.consumer, silent, count=1)
+            lambda: self.client.xautoclaim(STREAM, GROUP, self.consumer, idle_ms, count=1)
         )
         return list(claimed[1])
 
@@ -222,9 +222,8 @@ class RedisJobStore:
             ) from error
 
     async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
-        """The answer. Asked twice when the connection was dead, as after a restart of Redis.
-
-        No script does more the second time.
+        """The answer. Sent twice when the connection was dead, as after a restart of Redis. Every
+        script is idempotent.
         """
         try:
             try:
@@ -232,7 +231,7 @@ class RedisJobStore:
             except RedisConnectionError:
                 return await command()
         except Exception as error:  # also what its client says of an answer that is none
-            # One answer too many, and each that follows is that of the command before.
+            # After one surplus answer, each that follows belongs to the command before.
             await self.client.connection_pool.disconnect(inuse_connections=False)
             raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
 

@@ -1,8 +1,7 @@
 """Where webhooks may go: to targets that the operator lists, and to public addresses only, unless
 the operator lists them as private.
 
-The connection goes to the very address that was checked, so that a name which changes its address
-in between gains nothing.
+The connection goes to the very address that was checked, so that DNS rebinding has no effect.
 """
 
 import ipaddress
@@ -26,7 +25,7 @@ class NotPublic(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """A place that may be called."""
+    """A target that may be called."""
 
     scheme: str
     host: str
@@ -39,8 +38,8 @@ class Target:
         Raises ValueError.
         """
         url = urlsplit(text if "://" in text else f"https://{text}")
-        more = url.username or url.path.strip("/") or url.query or url.fragment
-        if url.scheme not in PORTS or not url.hostname or more:
+        has_extra_parts = url.username or url.path.strip("/") or url.query or url.fragment
+        if url.scheme not in PORTS or not url.hostname or has_extra_parts:
             raise ValueError(
                 f"webhook target {text!r}: give host, host:port, or http://host:port for a place "
                 "without TLS"

@@ -42,7 +42,7 @@ class _Rejected(Exception):
 
 
 class _NotDelivered(Exception):
-    """The target may take the next call."""
+    """The target did not answer well: the call may be repeated."""
 
 
 class Webhooks:

@@ -1,6 +1,6 @@
 """The Grafana dashboard: `python -m service.observability.dashboard` writes it anew.
 
-k8s/components/monitoring/dashboard.json is what Grafana reads; a test compares the two and holds
+k8s/components/monitoring/dashboard.json is what Grafana reads; a test compares the two and checks
 every query against the metrics of a gateway.
 """
 
@@ -181,8 +181,8 @@ def dashboard() -> dict[str, Any]:
 def _panels() -> Iterable[dict[str, Any]]:
     top = 0
     for row, panels in ROWS.items():
-        place = {"x": 0, "y": top, "w": WIDTH * COLUMNS, "h": 1}
-        yield {"type": "row", "title": row, "gridPos": place}
+        position = {"x": 0, "y": top, "w": WIDTH * COLUMNS, "h": 1}
+        yield {"type": "row", "title": row, "gridPos": position}
         for column, panel in enumerate(panels):
             yield _panel(panel, column * WIDTH, top + 1)
         top += 1 + HEIGHT
@@ -192,12 +192,12 @@ def _panel(panel: Panel, left: int, top: int) -> dict[str, Any]:
     source = {"type": "prometheus", "uid": "${datasource}"}
     targets = [
         {
-            "refId": chr(ord("A") + place),
+            "refId": chr(ord("A") + index),
             "expr": query,
             "legendFormat": legend,
             "datasource": source,
         }
-        for place, (legend, query) in enumerate(panel.queries.items())
+        for index, (legend, query) in enumerate(panel.queries.items())
     ]
     return {
         "type": "timeseries",

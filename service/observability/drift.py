@@ -1,8 +1,6 @@
-"""What the model reads now, against what it read in training: how far its distributions moved.
-
-Counts only: no reading of a face is kept. The reference is the card's (quantiles of each label on
-real faces); realism is by its definition the share of real faces that look no more real, so that
-its reference is flat.
+"""Drift of the model's readings from their distributions in training. Counts only: no reading of a
+face is stored. The reference is the card's (quantiles of each label on real faces); realism is by
+its definition the share of real faces that look no more real, so that its reference is flat.
 
 Shape letters: N faces, L labels (the card's Action Units, valence, arousal, probabilities of its
 expressions, pose, realism), C of them with a reference, B bins.
@@ -123,8 +121,8 @@ class DriftMonitor:
     def add(self, read: Predictions) -> None:
         """Count the readings of some faces."""
         labels = (read.intensity[:, : self._aus], read.va[:, : self._va])
-        others = (read.expression, read.pose, read.realism[:, None])
-        values = np.concatenate([*labels, *others], 1)  # (N, L)
+        other_outputs = (read.expression, read.pose, read.realism[:, None])
+        values = np.concatenate([*labels, *other_outputs], 1)  # (N, L)
         self.sums += values.sum(0)
         bins = ((values - self._low) * self._scale).astype(np.int64)
         # np.clip takes three times as long for one face.
@@ -156,7 +154,7 @@ class DriftMonitor:
 
 
 class DriftCollector(Collector):
-    """What every served version reads, worked out when Prometheus asks."""
+    """The readings of every served version, computed at each scrape."""
 
     def __init__(self) -> None:
         self._monitors: dict[tuple[str, str], DriftMonitor] = {}
@@ -166,7 +164,7 @@ class DriftCollector(Collector):
         return self._monitors.setdefault((card.name, card.version), DriftMonitor(card))
 
     def forget(self, card: ModelCard) -> None:
-        """It is served no more."""
+        """Drop the counts of a version that was removed."""
         self._monitors.pop((card.name, card.version), None)
 
     def collect(self) -> list[Metric]:

@@ -1,6 +1,6 @@
 """Logs: lines for people, or one JSON object a line.
 
-They say who was served how, never what a picture shows or how it was read.
+They record requests and outcomes, never what a picture shows or how it was read.
 """
 
 import logging
@@ -48,4 +48,4 @@ def configure(settings: Settings) -> None:
         level=logging.WARNING, handlers=[handler_from_settings(settings)], force=True
     )
     logging.getLogger("service").setLevel(settings.log_level)
-    logging.getLogger("service.cli.server").setLevel(logging.INFO)  # that it starts is always said
+    logging.getLogger("service.cli.server").setLevel(logging.INFO)  # the start is always logged

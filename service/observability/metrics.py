@@ -1,4 +1,4 @@
-"""What Prometheus sees. One registry per app, so that two apps in one process do not add up."""
+"""Prometheus metrics. One registry per app, so that two apps in one process do not add up."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,8 @@ from service.settings import Settings
 # Up to the longest deadline that the settings allow by default.
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75)
 SECONDS = (*_SHORT, 1, 2.5, 5, 7.5, 10, 15, 30, 60, 120)
-# What a watchdog kills, and why: labels that exist from the start, so the first kill is a rise.
+# What a watchdog kills, and why: labels that exist from the start, so that the first kill is an
+# increase.
 KILLS: tuple[tuple[str, str], ...] = (
     *((operation, why) for operation in OPERATIONS for why in ("stopped", "hung", "failing")),
     ("front end", "stopped"),
@@ -122,7 +123,7 @@ class Metrics:
         )
 
     def _add_backends(self, registry: CollectorRegistry) -> None:
-        """What the model servers did."""
+        """Metrics of the model servers."""
         self.backend_seconds = Histogram(
             "affectgan_backend_seconds",
             "Time the model server took",
@@ -183,7 +184,7 @@ class Metrics:
         )
 
     def _add_versions(self, registry: CollectorRegistry) -> None:
-        """Which versions are served, and to whom."""
+        """Served versions and their shares."""
         self.model = Gauge(
             "affectgan_model_info",
             "Models that are served",
@@ -216,7 +217,7 @@ class Metrics:
         )
 
     def _add_shadows(self, registry: CollectorRegistry) -> None:
-        """What shadows said."""
+        """Shadow traffic."""
         self.shadows = Counter(
             "affectgan_shadow_requests_total",
             "Copies of requests",
@@ -246,7 +247,7 @@ class Metrics:
             registry=registry,
         )
         for operation in OPERATIONS:
-            self.jobs.labels(operation, "lost")  # from 0 on, so that the first one is a rise
+            self.jobs.labels(operation, "lost")  # starts at 0, so that the first one is an increase
         self.jobs_waiting = Gauge(
             "affectgan_jobs_waiting",
             "Jobs that no gateway has begun: with Redis, those of all gateways",
@@ -303,19 +304,19 @@ class Metrics:
         )
 
     def describe(self, card: ModelCard, digest: str) -> None:
-        """Name a served model. Its counters begin at 0 now: a series that appears with its first
-        event has no rise that an alert could see.
+        """Name a served model. Its counters start at 0 now: a series that appears with its first
+        event shows no increase to an alert.
         """
         model = card.name, card.version
         self.model.labels(*model, card.labels, digest[:12]).set(1)
         self.restarts.labels(*model)
         for operation in OPERATIONS:
             self.worker_deaths.labels(operation, *model)
-        for what, reason in KILLS:
-            self.killed.labels(what, reason, *model)
+        for component, reason in KILLS:
+            self.killed.labels(component, reason, *model)
 
     def forget(self, card: ModelCard, digest: str) -> None:
-        """It is served no more."""
+        """Drop the metrics of a version that was removed."""
         self.drift.forget(card)
         self.model.remove(card.name, card.version, card.labels, digest[:12])
         for gauge in (self.share, self.serving, self.ready, self.breaker):

@@ -2,7 +2,8 @@
 collector.
 
 A request's span has a span for each request to the model server, and that one the worker's: workers
-report when they worked, in which batch, and for whom else, and so need no exporter themselves.
+report when they worked, in which batch and with which other requests, and so need no exporter
+themselves.
 """
 
 import secrets
@@ -48,7 +49,7 @@ class Tracing:
 
     @contextmanager
     def request(self, traceparent: str) -> Iterator[Span]:
-        """Within, one request: in the caller's trace, or in a new one when his cannot be read."""
+        """Inside, one request: in the caller's trace, or in a new one if its header is invalid."""
         parent = _PROPAGATOR.extract({HEADER: traceparent}, Context())
         if self._tracer is None:
             span: Span = _unrecorded_span(parent)
@@ -62,7 +63,7 @@ class Tracing:
             span.end()
 
     def close(self) -> None:
-        """Send what is not sent yet."""
+        """Flush pending spans."""
         if self._provider is not None:
             self._provider.shutdown()
 
@@ -83,11 +84,11 @@ def backend_span(operation: Operation, card: ModelCard) -> Iterator[Span]:
 
 def traceparent_of(span: Span) -> str:
     """The header that makes a span the parent of another process's; "" outside of requests."""
-    own = span.get_span_context()
-    if not own.is_valid:
+    span_context = span.get_span_context()
+    if not span_context.is_valid:
         return ""
-    ids = format_trace_id(own.trace_id), format_span_id(own.span_id)
-    return f"00-{ids[0]}-{ids[1]}-{own.trace_flags:02x}"
+    ids = format_trace_id(span_context.trace_id), format_span_id(span_context.span_id)
+    return f"00-{ids[0]}-{ids[1]}-{span_context.trace_flags:02x}"
 
 
 def record_response(span: Span, method: str, route: str, status: int) -> None:
@@ -105,12 +106,12 @@ def record_work(span: Span, report: WorkReport) -> None:
     tracer = _current_tracer()
     if tracer is None:
         return
-    own = traceparent_of(span)
+    own_traceparent = traceparent_of(span)
     work = tracer.start_span(
         "handle",
         context=set_span_in_context(span),
         start_time=round(report.start_seconds * 1e9),
-        links=[Link(_span_context(other)) for other in report.traces if other != own],
+        links=[Link(_span_context(other)) for other in report.traces if other != own_traceparent],
         attributes={
             "affectgan.batch_jobs": report.batch_jobs,
             "affectgan.batch_rows": report.batch_rows,

@@ -10,9 +10,8 @@ from service.settings import Settings
 from service.storage.encryption import Cipher
 from service.storage.redis import Redis
 
-LEAST_TIMEOUT_SECONDS = (
-    1.0  # answers are larger than what the cache keeps, and nobody waits for them
-)
+# answers are larger than those of the cache, and no request waits for them
+LEAST_TIMEOUT_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 

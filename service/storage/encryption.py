@@ -1,7 +1,7 @@
 """The only cryptography of the gateway: AES-256-GCM, keyed hashes, and the keys derived for them.
 
-Content that leaves this process is encrypted under a key from the environment, and bound to what
-it is and whose it is: the `context`, which is authenticated but not stored.
+Content that leaves this process is encrypted under a key from the environment, and bound to its
+purpose and owner: the `context`, which is authenticated but not stored.
 """
 
 import base64
@@ -53,7 +53,7 @@ class Cipher:
 
     @classmethod
     def with_random_key(cls) -> Self:
-        """One whose key is forgotten with the process."""
+        """A cipher with a random key that ends with the process."""
         return cls(os.urandom(KEY_BYTES))
 
     def encrypt(self, content: bytes, context: str) -> bytes:

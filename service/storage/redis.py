@@ -1,9 +1,7 @@
-"""Redis, when there is one: nothing here needs it, so nothing waits for it.
-
-A failure is a `RedisUnavailable` with a reason, counted; after one that cost time Redis is not
-asked for a moment, and whoever wanted something goes on without it. What every request asks is
-short and goes over one connection for all (`send`, then `receive`); what is longer or rare
-(`execute`) takes a connection of a pool. Clients are made here and nowhere else.
+"""Optional Redis: every caller can go on without it, so none waits for it. A failure is a counted
+`RedisUnavailable` with a reason; after one that cost time, Redis is not used for PAUSE_SECONDS. The
+short commands of every request share one connection (`send`, then `receive`); longer or rare ones
+(`execute`) take a connection of a pool. Clients are made here and nowhere else.
 """
 
 import asyncio
@@ -25,7 +23,7 @@ from service.settings import Settings
 from service.storage.redis_pipeline import PipelinedConnection
 
 CONNECTIONS = 16
-PAUSE_SECONDS = 1.0  # without Redis after it was gone or slow
+PAUSE_SECONDS = 1.0  # without Redis after it was unavailable or slow
 # By the label of the metric, which dashboards know.
 REASONS = {
     "gone": "no connection",
@@ -104,7 +102,9 @@ class Redis:
         return answer
 
     def send(self, *command: bytes | str | int) -> asyncio.Future[Any]:
-        """A command on its way, with those sent at the same time. For `receive`, or for nobody."""
+        """The future of a command, which is sent with those of the same moment. `receive` awaits
+        it.
+        """
         if self._clock() >= self._paused_until:
             return self._pipeline.send(command, self.timeout_seconds)
         paused = asyncio.get_running_loop().create_future()
@@ -122,7 +122,7 @@ class Redis:
         return answer
 
     async def close(self) -> None:
-        """Wait for what is under way, and disconnect."""
+        """Wait for pending commands, and disconnect."""
         await asyncio.gather(*self._detached, return_exceptions=True)
         await self._pipeline.close()
         await self.client.aclose()
@@ -130,11 +130,11 @@ class Redis:
     def failed(self, purpose: str, reason: str) -> RedisUnavailable:
         """Count a failure, and pause after one that cost time.
 
-        Also for users who find that an answer makes no sense: reason "garbled".
+        Also for callers that receive an invalid answer: reason "garbled".
         """
         self.metrics.redis_failures.labels(purpose, reason).inc()
-        # When it is gone, the other connections are dead too: each would fail once more. After an
-        # answer too many, each that follows is that of the command before.
+        # When Redis is unavailable, the other connections are dead too: each would fail once more.
+        # After a surplus answer, each that follows belongs to the command before.
         if reason in ("gone", "garbled"):
             self._detach(self.client.connection_pool.disconnect(inuse_connections=False))
         if reason in ("gone", "slow"):
@@ -161,7 +161,7 @@ class Redis:
     def _forget(self, task: asyncio.Future[Any]) -> None:
         self._detached.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever awaited it has it, or has stopped waiting
+            task.exception()  # its caller has it, or has stopped waiting
 
 
 def redis_from_settings(settings: Settings, metrics: Metrics) -> Redis | None:

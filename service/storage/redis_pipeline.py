@@ -1,7 +1,7 @@
 """One connection to Redis that short commands share.
 
-Those sent in the same turn of the event loop, or while others are under way, go together. A
-connection of a pool for each costs three times the processor time, most of it the pool's.
+Those sent in the same turn of the event loop, or while others are under way, are sent together. A
+pooled connection for each costs three times the processor time, most of it in the pool.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ Command = tuple[bytes | str | int, ...]
 
 
 class PipelinedConnection:
-    """Answers are results of futures, and so are errors: one that nobody awaits is not reported."""
+    """Answers are results of futures, and so are errors: an error that is never awaited is not
+    reported.
+    """
 
     def __init__(self, pool: ConnectionPool) -> None:
         # One timeout, around all of an exchange.
@@ -35,7 +37,7 @@ class PipelinedConnection:
         return answer
 
     async def close(self) -> None:
-        """Wait for what is under way, and disconnect."""
+        """Wait for pending commands, and disconnect."""
         if self._sender is not None:
             await self._sender
         await self._connection.disconnect()
@@ -46,7 +48,7 @@ class PipelinedConnection:
             try:
                 async with asyncio.timeout(seconds):
                     await self._exchange(batch)
-            except Exception as error:  # what waits behind it would wait as long for nothing
+            except Exception as error:  # the commands behind it would time out as well
                 await self._connection.disconnect(nowait=True)
                 for _, answer in [*batch, *self._waiting]:
                     _resolve(answer, error)

@@ -24,16 +24,16 @@ class StoredResponse:
 
     @classmethod
     def from_response(cls, response: Response) -> Self:
-        """What of a response is worth storing."""
+        """The storable parts of a response."""
         headers = {
             name: value for name, value in response.headers.items() if name not in OWN_HEADERS
         }
         media_type = response.headers.get("content-type", "")
         return cls(response.status_code, media_type, headers, bytes(response.body))
 
-    def to_response(self, **more: str) -> Response:
-        """The response again, with `more` headers, whose names have _ for -."""
-        added = {name.replace("_", "-"): value for name, value in more.items()}
+    def to_response(self, **extra_headers: str) -> Response:
+        """The response again, with `extra_headers`, whose names have _ for -."""
+        added = {name.replace("_", "-"): value for name, value in extra_headers.items()}
         headers = {**self.headers, "Content-Type": self.media_type, **added}
         return Response(self.body, self.status, headers=headers)
 

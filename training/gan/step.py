@@ -46,9 +46,8 @@ class Pairs:
     twin: Tensor  # (B, 3, S, S)
     twin_y: Tensor  # (B, K + 2)
     paired: Tensor  # (B,) bool: the twin is the same person in the same scene
-    targets: ReadingTargets | None = (
-        None  # of the B faces, then of their twins, for a reading network
-    )
+    # of the B faces, then of their twins, for a reading network
+    targets: ReadingTargets | None = None
     photographs: int = 0  # so many last rows show people: read and edited, never drawn anew
     # whether any face of the data has no twin; a fact of the data and not of the batch, so that
     # ranks agree
