@@ -96,8 +96,14 @@ class ReaderGraph(nn.Module):
 
 def names(card: ModelCard) -> list[str]:
     """The outputs of a model's graph."""
-    known = {"expression": card.expressions, "pose": card.pose, "sides": card.one_sided}
-    return ["intensity", "probability", "va", "realism", *(name for name in known if known[name])]
+    all_names = {"expression": card.expressions, "pose": card.pose, "sides": card.one_sided}
+    return [
+        "intensity",
+        "probability",
+        "va",
+        "realism",
+        *(name for name in all_names if all_names[name]),
+    ]
 
 
 def write_reader(model: AffectModel, path: Path) -> None:
@@ -118,8 +124,8 @@ def write_reader(model: AffectModel, path: Path) -> None:
             dynamo=False,
         )
     graph = onnx.load(path)
-    about = {CARD_KEY: model.card.model_dump_json(), "affectgan.eyes": str(EYES)}
-    onnx.helper.set_model_props(graph, about)
+    metadata = {CARD_KEY: model.card.model_dump_json(), "affectgan.eyes": str(EYES)}
+    onnx.helper.set_model_props(graph, metadata)
     graph.doc_string = (
         "AffectGAN reader; see the card in the metadata for what it is for and what not"
     )

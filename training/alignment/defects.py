@@ -86,8 +86,8 @@ def hide_elsewhere(crop: U8, points: Floats, rng: Generator) -> U8:
         _box(mask, up, np.array([2.0, 1.0]), angle)
     elif kind == "cheek":
         side = int(rng.integers(2))
-        place = (points[side] + points[3 + side]) / 2 + (side - 0.5) * across * 0.7
-        _ellipse(mask, place, reach * rng.uniform(0.1, 0.22, 2), angle)
+        position = (points[side] + points[3 + side]) / 2 + (side - 0.5) * across * 0.7
+        _ellipse(mask, position, reach * rng.uniform(0.1, 0.22, 2), angle)
     else:  # clear glasses
         for eye in points[:2]:
             centre = tuple(int(v) for v in eye * len(mask))
@@ -110,8 +110,10 @@ def draw(crop: U8, rng: Generator) -> U8:
         fine, coarse = (
             cv2.GaussianBlur(grey.astype(np.float32), (0, 0), s) for s in (sigma, 1.6 * sigma)
         )
-        off = fine - rng.uniform(0.97, 1.0) * coarse
-        lines = np.where(off > 0, 255, 255 * (1 + np.tanh(rng.uniform(0.1, 0.4) * off)))
+        difference = fine - rng.uniform(0.97, 1.0) * coarse
+        lines = np.where(
+            difference > 0, 255, 255 * (1 + np.tanh(rng.uniform(0.1, 0.4) * difference))
+        )
     elif kind == "threshold":
         lines = cv2.adaptiveThreshold(
             cv2.medianBlur(grey, 3), 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 7, 4
@@ -144,19 +146,23 @@ def _degrees(across: Floats) -> float:
 
 
 def _ellipse(mask: U8, centre: Floats, half: Floats, degrees: float) -> None:
-    place, sides = centre * len(mask), half * len(mask)
+    centre_px, sides = centre * len(mask), half * len(mask)
     cv2.ellipse(
         mask,
-        ((float(place[0]), float(place[1])), (2 * float(sides[0]), 2 * float(sides[1])), degrees),
+        (
+            (float(centre_px[0]), float(centre_px[1])),
+            (2 * float(sides[0]), 2 * float(sides[1])),
+            degrees,
+        ),
         1,
         -1,
     )
 
 
 def _box(mask: U8, centre: Floats, half: Floats, degrees: float) -> None:
-    place, sides = centre * len(mask), 2 * half * len(mask)
+    centre_px, sides = centre * len(mask), 2 * half * len(mask)
     corners = cv2.boxPoints(
-        ((float(place[0]), float(place[1])), (float(sides[0]), float(sides[1])), degrees)
+        ((float(centre_px[0]), float(centre_px[1])), (float(sides[0]), float(sides[1])), degrees)
     )
     cv2.fillPoly(mask, [corners.astype(np.int32)], 1)
 

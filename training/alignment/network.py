@@ -49,16 +49,16 @@ class LandmarkNet(nn.Module):
         up8 = self.up8(at8 + _twice(self.from4(at4)))
         up16 = self.up16(at16 + _twice(self.from8(up8)))
         up32 = self.up32(self.from32(at32) + _twice(self.from16(up16)))
-        where = self.maps(up32).flatten(2).softmax(2)  # (B, 5, 1024)
-        points = torch.matmul(where, self.grid).flatten(1)  # (B, 10)
-        whole = at4.flatten(1)  # (B, 1152)
-        return torch.cat([points, self.face(whole), self.doubts(whole)], dim=1)
+        weights = self.maps(up32).flatten(2).softmax(2)  # (B, 5, 1024)
+        points = torch.matmul(weights, self.grid).flatten(1)  # (B, 10)
+        flat = at4.flatten(1)  # (B, 1152)
+        return torch.cat([points, self.face(flat), self.doubts(flat)], dim=1)
 
 
-def _layer(before: int, after: int, *, stride: int = 1) -> nn.Sequential:
+def _layer(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(after),
+        nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
 

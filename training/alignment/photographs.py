@@ -29,8 +29,8 @@ def photograph_heads(folder: Path, points: Path) -> tuple[HeadPictures, HeadPict
     mesh = MeshPoints.load(points)
     five = mesh.five()
     parts: tuple[list[HeadPictures], list[HeadPictures]] = ([], [])
-    for name, found, spots in zip(mesh.names, mesh.found, five, strict=True):
-        if found:
+    for name, has_mesh, spots in zip(mesh.names, mesh.found, five, strict=True):
+        if has_mesh:
             held_out = split_of(Pictures.name, name) != TRAIN
             image = decode((folder / name).read_bytes())
             parts[held_out].append(head_of(image, with_pupils(spots)))

@@ -133,11 +133,11 @@ def draw_boxes(heads: HeadPictures, rows: NDArray[np.integer], rng: Generator) -
     return boxes
 
 
-def moved(box: Box, rng: Generator, off: tuple[float, float, float] = ROUGH) -> Box:
+def moved(box: Box, rng: Generator, spread: tuple[float, float, float] = ROUGH) -> Box:
     """A box as a finder or a first pass would draw it around the same face."""
-    shift, scale, turn = off
+    shift, scale, turn = spread
     x, y = np.array([box.x, box.y]) + rng.normal(0, shift, 2) * box.side
-    upright = 0.0 if off is ROUGH else box.angle  # finders don't see how a head is tilted
+    upright = 0.0 if spread is ROUGH else box.angle  # finders don't see how a head is tilted
     return Box(
         float(x),
         float(y),
@@ -158,12 +158,12 @@ def _elsewhere(image: NDArray[np.uint8], box: Box, rng: Generator) -> tuple[NDAr
         photograph = faceless()[int(rng.integers(len(FACELESS)))]
         return photograph, _anywhere(photograph, rng)
     if kind == "background":
-        bare = (background(rng, PICTURE_PX) ** (1 / 2.2) * 255).astype(np.uint8)
-        return bare, _anywhere(bare, rng)
+        empty_picture = (background(rng, PICTURE_PX) ** (1 / 2.2) * 255).astype(np.uint8)
+        return empty_picture, _anywhere(empty_picture, rng)
     if kind == "beside":
-        angle, off = rng.uniform(0, 2 * np.pi), box.side * rng.uniform(0.8, 1.2)
+        angle, distance = rng.uniform(0, 2 * np.pi), box.side * rng.uniform(0.8, 1.2)
         return image, Box(
-            box.x + off * np.cos(angle), box.y + off * np.sin(angle), box.side, box.angle
+            box.x + distance * np.cos(angle), box.y + distance * np.sin(angle), box.side, box.angle
         )
     return image, Box(box.x, box.y, box.side * float(rng.choice([0.25, 0.33, 3.0])), box.angle)
 

@@ -50,8 +50,8 @@ def cost_of_alignment(
 ) -> Cost:
     """Render whole heads (P, P, 3) of a seed as sittings have them, and read each in both crops."""
     side = model.card.image_px
-    known = [code for code in model.card.vocabulary if code in AU_CODES]
-    true, found, labels, missed = [], [], [], 0
+    codes = [code for code in model.card.vocabulary if code in AU_CODES]
+    true, located, labels, missed = [], [], [], 0
     for number in trange(heads, desc="heads"):
         rng = np.random.default_rng((seed, number))
         scene, person, state = draw_scene(rng), draw_person(rng), draw_state(rng)
@@ -62,10 +62,10 @@ def cost_of_alignment(
             missed += 1
             continue
         true.append(align(face.image, face.points, side))
-        found.append(crop)
-        labels.append([float(state.intensities.get(code, 0.0) >= PRESENT) for code in known])
-    columns = [model.card.vocabulary.index(code) for code in known]
-    scores = [_logits(model, np.stack(images))[:, columns] for images in (true, found)]
+        located.append(crop)
+        labels.append([float(state.intensities.get(code, 0.0) >= PRESENT) for code in codes])
+    columns = [model.card.vocabulary.index(code) for code in codes]
+    scores = [_logits(model, np.stack(images))[:, columns] for images in (true, located)]
     weights = np.concatenate(
         [
             np.ones((1, len(labels))),
@@ -75,14 +75,14 @@ def cost_of_alignment(
         ]
     )
     by_true, by_found = (_mean_auc(np.array(labels), score, weights) for score in scores)
-    lost = by_true - by_found
-    low, high = np.quantile(lost[1:], (0.025, 0.975))
+    difference = by_true - by_found
+    low, high = np.quantile(difference[1:], (0.025, 0.975))
     return Cost(
         len(labels),
         missed,
         float(by_true[0]),
         float(by_found[0]),
-        (float(lost[0]), float(low), float(high)),
+        (float(difference[0]), float(low), float(high)),
     )
 
 
@@ -90,10 +90,10 @@ def _mean_auc(
     truth: NDArray[np.float64], score: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """(R,) mean over AUs, for each row of weights (R, N)."""
-    each: NDArray[np.float64] = np.stack(
+    aucs: NDArray[np.float64] = np.stack(
         [auc(truth[:, k], score[:, k], weights) for k in range(truth.shape[1])]
     )
-    return np.asarray(np.nanmean(each, axis=0))
+    return np.asarray(np.nanmean(aucs, axis=0))
 
 
 @torch.no_grad()

@@ -72,16 +72,16 @@ def train(
     network = LandmarkNet() if start is None else start.eval()
     highest = LEARNING_RATE * (1.0 if start is None else GOING_ON)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    moved = get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS))
-    average = AveragedModel(network, multi_avg_fn=moved, use_buffers=True)
+    average_update = get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS))
+    average = AveragedModel(network, multi_avg_fn=average_update, use_buffers=True)
     optimiser = torch.optim.AdamW(network.parameters(), lr=highest, weight_decay=1e-4)
     with tqdm(range(steps), desc="landmarks", unit="step") as bar:
         for step in bar:
             for group in optimiser.param_groups:
                 group["lr"] = highest * 0.5 * (1 + math.cos(math.pi * step / steps))
             rows = _rows(rendered, len(heads.images), rng)
-            drawn = draw_boxes(heads, rows, rng)
-            loss = loss_of(network(to_input(drawn.crops)), drawn)
+            boxes = draw_boxes(heads, rows, rng)
+            loss = loss_of(network(to_input(boxes.crops)), boxes)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -106,9 +106,9 @@ def loss_of(out: Tensor, boxes: Boxes) -> Tensor:
     """
     points, face = torch.from_numpy(boxes.points), torch.from_numpy(boxes.face)
     inside = ((points > -0.1) & (points < 1.1)).all(2, keepdim=True) & (face > 0.5)[:, None, None]
-    off = F.smooth_l1_loss(out[:, :10].view(-1, 5, 2), points, beta=0.005, reduction="none")
-    off = off * off.new_tensor([EYES_WEIGHT, EYES_WEIGHT, 1, 1, 1])[:, None]
-    placed = (off * inside).sum() / inside.sum().clamp(min=1)
+    point_loss = F.smooth_l1_loss(out[:, :10].view(-1, 5, 2), points, beta=0.005, reduction="none")
+    point_loss = point_loss * point_loss.new_tensor([EYES_WEIGHT, EYES_WEIGHT, 1, 1, 1])[:, None]
+    placed = (point_loss * inside).sum() / inside.sum().clamp(min=1)
     sure = F.binary_cross_entropy_with_logits(out[:, 10], face)
     defects = F.binary_cross_entropy_with_logits(
         out[:, 11:], torch.from_numpy(boxes.defects), reduction="none"
@@ -165,8 +165,8 @@ def _fill(modules: dict[str, nn.Module], name: str, weight: Tensor, bias: Tensor
     if layer.bias is not None:
         layer.bias.copy_(bias)
         return
-    stem, _, place = name.rpartition(".")
-    norm = cast(nn.BatchNorm2d, modules[f"{stem}.{int(place) + 1}"])
+    stem, _, index = name.rpartition(".")
+    norm = cast(nn.BatchNorm2d, modules[f"{stem}.{int(index) + 1}"])
     assert norm.running_var is not None
     norm.running_var.fill_(1 - norm.eps)
     norm.bias.copy_(bias)
@@ -175,22 +175,24 @@ def _fill(modules: dict[str, nn.Module], name: str, weight: Tensor, bias: Tensor
 def measure(landmarks: Landmarks, heads: HeadPictures, *, seed: int) -> Accuracy:
     """From boxes as rough as a finder's, by the very code that serves."""
     rng = np.random.default_rng(seed)
-    between = np.linalg.norm(heads.points[:, 1] - heads.points[:, 0], axis=1)
-    errors, confidences = np.empty(len(between)), np.empty(len(between))
-    downs = np.empty(len(between))
+    eye_distances = np.linalg.norm(heads.points[:, 1] - heads.points[:, 0], axis=1)
+    errors, confidences = np.empty(len(eye_distances)), np.empty(len(eye_distances))
+    downs = np.empty(len(eye_distances))
     for row, (image, points) in enumerate(zip(heads.images, heads.points, strict=True)):
-        found, confidences[row], _ = landmarks.refine(image, moved(box_of_points(points), rng))
-        off, across = found[:2] - points[:2], points[1] - points[0]
-        errors[row] = np.linalg.norm(off, axis=1).mean() / between[row]
-        downs[row] = (off @ [-across[1], across[0]]).mean() / between[row] ** 2
-    small, others = errors[between < SMALL_PX], errors[between >= SMALL_PX]
+        points_found, confidences[row], _ = landmarks.refine(
+            image, moved(box_of_points(points), rng)
+        )
+        offset, across = points_found[:2] - points[:2], points[1] - points[0]
+        errors[row] = np.linalg.norm(offset, axis=1).mean() / eye_distances[row]
+        downs[row] = (offset @ [-across[1], across[0]]).mean() / eye_distances[row] ** 2
+    small, large = errors[eye_distances < SMALL_PX], errors[eye_distances >= SMALL_PX]
     figures = (
         errors.mean(),
         np.median(errors),
         np.quantile(errors, 0.99),
         small.mean() if len(small) else np.nan,
-        others.mean() if len(others) else np.nan,
-        np.quantile(others, 0.99) if len(others) else np.nan,
+        large.mean() if len(large) else np.nan,
+        np.quantile(large, 0.99) if len(large) else np.nan,
         (confidences < 0.5).mean(),
         np.median(downs),
     )

@@ -56,10 +56,10 @@ def project(rows: Annotations, names: Sequence[str], source: Sequence[str]) -> A
     sides = np.full((len(rows), 2, len(names)), np.nan, np.float32)
     confidence = np.ones((len(rows), len(names) + len(DIMENSIONS)), np.float32)
     confidence[:, len(names) :] = rows.confidence[:, len(source) :]
-    for place, code in enumerate(names):
+    for index, code in enumerate(names):
         if code in source:
-            sides[:, :, place] = rows.sides[:, :, source.index(code)]
-            confidence[:, place] = rows.confidence[:, source.index(code)]
+            sides[:, :, index] = rows.sides[:, :, source.index(code)]
+            confidence[:, index] = rows.confidence[:, source.index(code)]
     return Annotations(rows.expression, rows.pose, sides, confidence)
 
 
@@ -69,7 +69,7 @@ def annotated(rows: Annotations, aus: Sequence[str]) -> "Annotated":
     return Annotated(
         expressions=EXPRESSIONS if (rows.expression >= 0).any() else (),
         pose=bool(np.isfinite(rows.pose).any()),
-        one_sided=tuple(code for code, some in zip(aus, known, strict=True) if some),
+        one_sided=tuple(code for code, has_sides in zip(aus, known, strict=True) if has_sides),
     )
 
 
@@ -93,22 +93,22 @@ def read_annotations(database: Database, split: str) -> Annotations:
     """All rows of a split."""
     texts = database.table(split, ["truth"])["truth"].to_pylist()
     aus = database.card.vocabulary
-    found = Annotations.unknown(len(texts), len(aus))
+    annotations = Annotations.unknown(len(texts), len(aus))
     for row, text in enumerate(texts):
-        _fill(found, row, json.loads(text), aus)
-    return found
+        _fill(annotations, row, json.loads(text), aus)
+    return annotations
 
 
-def _fill(found: Annotations, row: int, truth: Mapping[str, Any], aus: Sequence[str]) -> None:
+def _fill(annotations: Annotations, row: int, truth: Mapping[str, Any], aus: Sequence[str]) -> None:
     if (name := truth.get(EXPRESSION)) in EXPRESSIONS:
-        found.expression[row] = EXPRESSIONS.index(name)
+        annotations.expression[row] = EXPRESSIONS.index(name)
     if pose := truth.get(POSE_DEGREES):
-        found.pose[row] = [pose[axis] for axis in POSE]
+        annotations.pose[row] = [pose[axis] for axis in POSE]
     for side, name in enumerate(("left", "right")):
         for code, value in truth.get(SIDES, {}).get(name, {}).items():
             if code in aus:
-                found.sides[row, side, aus.index(code)] = value
+                annotations.sides[row, side, aus.index(code)] = value
     for name, value in truth.get(CONFIDENCE, {}).items():
         columns = (*aus, *DIMENSIONS)
         if name in columns:
-            found.confidence[row, columns.index(name)] = value
+            annotations.confidence[row, columns.index(name)] = value

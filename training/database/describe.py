@@ -23,20 +23,20 @@ EXAMPLES = 10  # faces of a strip
 TEMPLATE = Path(__file__).with_name("describe.html")
 
 
-def description(found: Survey) -> str:
+def description(result: Survey) -> str:
     """Tables of splits, sources, labels and groups, and the problems found."""
-    card = found.card
+    card = result.card
     lines = [
-        f"{card.name}: {found.pictures:,} pictures of {card.image_px} px from "
+        f"{card.name}: {result.pictures:,} pictures of {card.image_px} px from "
         f"{', '.join(card.sources)}; licence {card.licence}"
     ]
-    lines += ["", *_parts("split", found.splits), "", *_parts("source", found.sources)]
+    lines += ["", *_parts("split", result.splits), "", *_parts("source", result.sources)]
     lines += [
         "",
         f"{'label':<12}{'known':>10}{'present':>10}{'mean':>9}{'sd':>9}   (present: "
         f"intensity of at least {card.positive_intensity:g})",
     ]
-    for label in found.labels:
+    for label in result.labels:
         present = (
             f"{label.present / label.known:.1%}"
             if label.known and label.name not in DIMENSIONS
@@ -44,34 +44,34 @@ def description(found: Survey) -> str:
         )
         figures = f"{label.mean:>9.3f}{label.deviation:>9.3f}" if label.known else ""
         lines.append(f"{label.name:<12}{label.known:>10,}{present:>10}{figures}")
-    if found.groups:
+    if result.groups:
         lines += [
             "",
             *(
                 f"{name:<12}" + ", ".join(f"{p.name} {p.pictures:,}" for p in values)
-                for name, values in found.groups.items()
+                for name, values in result.groups.items()
             ),
         ]
     return "\n".join(
         [
             *lines,
             "",
-            "problems found:" if found.problems else "no problems found",
-            *(f"  {text}" for text in found.problems),
+            "problems found:" if result.problems else "no problems found",
+            *(f"  {text}" for text in result.problems),
         ]
     )
 
 
-def write_html(database: Database, found: Survey, path: Path) -> Path:
+def write_html(database: Database, result: Survey, path: Path) -> Path:
     """The illustrated description."""
-    drawings = {"coverage": plots.coverage(found)}
-    if found.card.vocabulary:
-        drawings |= {"prevalence": plots.prevalence(found), "together": plots.together(found)}
-    if len(found.circumplex):
-        drawings["circumplex"] = plots.circumplex(found)
+    drawings = {"coverage": plots.coverage(result)}
+    if result.card.vocabulary:
+        drawings |= {"prevalence": plots.prevalence(result), "together": plots.together(result)}
+    if len(result.circumplex):
+        drawings["circumplex"] = plots.circumplex(result)
     values = {
-        "found": found,
-        "card": found.card,
+        "found": result,
+        "card": result.card,
         "catalogue": CATALOGUE,
         "dimensions": DIMENSIONS,
         "plots": {name: Markup(svg) for name, svg in drawings.items()},
@@ -101,7 +101,7 @@ def twin_sheet(database: Database, path: Path) -> Path:
     ]
     columns = min(SHEET_COLUMNS // 3, len(seconds))
     seconds = seconds[: len(seconds) // columns * columns]
-    sides = [database.images(split, seconds - back, database.card.image_px) for back in (1, 0)]
+    sides = [database.images(split, seconds - offset, database.card.image_px) for offset in (1, 0)]
     masks = np.stack(
         [np.repeat(decode(truths[row]["changed"]["mask"])[..., None], 3, axis=2) for row in seconds]
     )
@@ -128,30 +128,30 @@ def strips(database: Database) -> list[Strip]:
     """
     split = max(SPLITS, key=database.count)
     labels, people = database.labels(split), database.column(split, "identity")
-    found = []
+    all_strips = []
     for name, values in zip(database.vocabulary.names, labels.T, strict=True):
         known = np.flatnonzero(~np.isnan(values))
         ends = (("lowest", 1), ("highest", -1)) if name in DIMENSIONS else (("strongest", -1),)
         for end, sign in ends:
             rows = _different(known[np.argsort(sign * values[known], kind="stable")], people)
             if len(rows) and (name in DIMENSIONS or values[rows[0]] > 0):
-                about = f"{name} {CATALOGUE[name].name}" if name in CATALOGUE else name
+                title = f"{name} {CATALOGUE[name].name}" if name in CATALOGUE else name
                 images = database.images(split, rows, database.card.image_px)
-                found.append(strip(f"{about}, {end}", images))
-    return found
+                all_strips.append(strip(f"{title}, {end}", images))
+    return all_strips
 
 
 def _different(rows: NDArray[np.intp], people: NDArray[np.generic]) -> NDArray[np.intp]:
     """The first rows that show different people."""
-    seen: set[object] = set()
-    chosen: list[int] = []
+    people_seen: set[object] = set()
+    first_rows: list[int] = []
     for row in rows:
-        if people[row] not in seen or not people[row]:
-            seen.add(people[row])
-            chosen.append(int(row))
-        if len(chosen) == EXAMPLES:
+        if people[row] not in people_seen or not people[row]:
+            people_seen.add(people[row])
+            first_rows.append(int(row))
+        if len(first_rows) == EXAMPLES:
             break
-    return np.array(chosen, np.intp)
+    return np.array(first_rows, np.intp)
 
 
 def _parts(title: str, parts: list[SurveyPart]) -> list[str]:

@@ -25,8 +25,10 @@ def locked(folder: Path, error: type[ValueError]) -> Iterator[None]:
             f"another process is writing {folder}: wait until it ends, or give another folder"
         ) from busy
     except OSError as failure:
-        why = failure.strerror or failure
-        raise error(f"cannot write {folder}: {why}; give a writable folder with space") from failure
+        reason = failure.strerror or failure
+        raise error(
+            f"cannot write {folder}: {reason}; give a writable folder with space"
+        ) from failure
     try:
         yield
     finally:

@@ -107,20 +107,22 @@ def _merge(
     done = set(written_shards(out))
     start = 0
     with tqdm(total=report.read, unit="img", desc="merge") as bar:
-        for number, (which, shard) in enumerate(
-            (which, shard) for which, database in enumerate(inputs) for shard in database.shards
+        for number, (source_index, shard) in enumerate(
+            (source_index, shard)
+            for source_index, database in enumerate(inputs)
+            for shard in database.shards
         ):
-            index = inputs[which].shard(shard)
+            index = inputs[source_index].shard(shard)
             if number not in done:
                 with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
-                    for place in np.flatnonzero(plan.kept[start : start + len(index)]):
+                    for row_in_shard in np.flatnonzero(plan.kept[start : start + len(index)]):
                         writer.add(
                             _sample(
-                                inputs[which],
-                                which,
-                                index.slice(place, 1).to_pylist()[0],
+                                inputs[source_index],
+                                source_index,
+                                index.slice(row_in_shard, 1).to_pylist()[0],
                                 plan,
-                                start + int(place),
+                                start + int(row_in_shard),
                             )
                         )
             start += len(index)
@@ -169,26 +171,28 @@ def _licences(card: DataCard) -> list[tuple[Sequence[str], str]]:
     return [(card.sources, card.licence)]
 
 
-def rescale(intensity: NDArray[np.float32], start: float, goal: float) -> NDArray[np.float32]:
+def rescale(intensity: NDArray[np.float32], start: float, target: float) -> NDArray[np.float32]:
     """Intensities of a set where AUs count as present from `start` on, so that the same ones count
     from `goal` on. 0 and 1 stay.
     """
-    if start == goal:
+    if start == target:
         return intensity
-    low = intensity * (goal / start)
+    low = intensity * (target / start)
     high = (
-        goal + (intensity - start) * ((1 - goal) / (1 - start))
+        target + (intensity - start) * ((1 - target) / (1 - start))
         if start < 1
         else np.ones_like(intensity)
     )
     present = intensity >= np.float32(start)
-    least = (
-        np.float32(goal)
-        if float(np.float32(goal)) >= goal
-        else np.nextafter(np.float32(goal), np.float32(2))
+    least_present = (
+        np.float32(target)
+        if float(np.float32(target)) >= target
+        else np.nextafter(np.float32(target), np.float32(2))
     )
-    below = np.nextafter(np.float32(goal), np.float32(-1))
-    return np.where(present, np.maximum(high, least), np.minimum(low, below)).astype(np.float32)
+    below = np.nextafter(np.float32(target), np.float32(-1))
+    return np.where(present, np.maximum(high, least_present), np.minimum(low, below)).astype(
+        np.float32
+    )
 
 
 def balance(source: NDArray[np.int64], temperature: float) -> dict[int, float]:
@@ -197,8 +201,10 @@ def balance(source: NDArray[np.int64], temperature: float) -> dict[int, float]:
     """
     codes, counts = np.unique(source, return_counts=True)
     share = counts / counts.sum()
-    wanted = share**temperature / (share**temperature).sum()
-    return {int(code): float(weight) for code, weight in zip(codes, wanted / share, strict=True)}
+    target_shares = share**temperature / (share**temperature).sum()
+    return {
+        int(code): float(weight) for code, weight in zip(codes, target_shares / share, strict=True)
+    }
 
 
 def _decide(rows: _Rows, temperature: float) -> tuple[_Plan, MergeReport]:
@@ -217,19 +223,21 @@ def _decide(rows: _Rows, temperature: float) -> tuple[_Plan, MergeReport]:
 
 
 def _rows(inputs: Sequence[Database], card: DataCard) -> _Rows:
-    goal, wide = card.positive_intensity, Vocabulary(card.vocabulary)
+    threshold, wide = card.positive_intensity, Vocabulary(card.vocabulary)
     labels: list[NDArray[np.float32]] = []
     columns: dict[str, list[pa.Array]] = {
         name: [] for name in ("split", "source", "identity", "video", "hash")
     }
     for database in inputs:
         index = database.whole((*database.vocabulary.names, *columns))
-        own = np.stack(
+        own_labels = np.stack(
             [index[name].to_numpy(zero_copy_only=False) for name in database.vocabulary.names],
             axis=1,
         ).astype(np.float32)
-        own[:, :-2] = rescale(own[:, :-2], database.card.positive_intensity, goal)
-        labels.append(wide.project(own, database.vocabulary))
+        own_labels[:, :-2] = rescale(
+            own_labels[:, :-2], database.card.positive_intensity, threshold
+        )
+        labels.append(wide.project(own_labels, database.vocabulary))
         for name, parts in columns.items():
             parts.append(index[name].combine_chunks())
     joined = {name: pa.chunked_array(parts) for name, parts in columns.items()}
@@ -267,8 +275,8 @@ def _of_source(source: NDArray[np.int64], column: pa.ChunkedArray) -> NDArray[np
 
 def _first_of(picture: NDArray[np.int64]) -> NDArray[np.int64]:
     """(N,) the first row with the same picture."""
-    _, first, which = np.unique(picture, return_index=True, return_inverse=True)
-    return np.asarray(first[which], np.int64)
+    _, first, inverse = np.unique(picture, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse], np.int64)
 
 
 def _join(
@@ -280,11 +288,17 @@ def _join(
     joined = labels.copy()
     filled = conflicts = 0
     for row in np.flatnonzero(first != np.arange(len(first))):
-        own, copy = joined[first[row]], labels[row]
-        new = np.isnan(own) & ~np.isnan(copy)
-        filled += int(new.sum())
-        conflicts += int((~np.isnan(own) & ~np.isnan(copy) & (own != copy)).sum())
-        own[new] = copy[new]
+        kept_labels, duplicate_labels = joined[first[row]], labels[row]
+        is_new = np.isnan(kept_labels) & ~np.isnan(duplicate_labels)
+        filled += int(is_new.sum())
+        conflicts += int(
+            (
+                ~np.isnan(kept_labels)
+                & ~np.isnan(duplicate_labels)
+                & (kept_labels != duplicate_labels)
+            ).sum()
+        )
+        kept_labels[is_new] = duplicate_labels[is_new]
     return joined, filled, conflicts
 
 
@@ -306,15 +320,17 @@ def _splits(rows: _Rows) -> NDArray[np.int64]:
     return np.asarray(strictest[component[:count]], np.int64)
 
 
-def _sample(database: Database, which: int, row: dict[str, Any], plan: _Plan, place: int) -> Sample:
+def _sample(
+    database: Database, source_index: int, row: dict[str, Any], plan: _Plan, place: int
+) -> Sample:
     return Sample(
-        key=f"d{which}-{row['key']}",
+        key=f"d{source_index}-{row['key']}",
         image=database.read_bytes(row["shard"], row["offset"], row["size"]),
         labels=plan.labels[place],
         source=row["source"],
         identity=row["identity"],
         video=row["video"],
-        twin_group=row["twin_group"] and f"d{which}-{row['twin_group']}",
+        twin_group=row["twin_group"] and f"d{source_index}-{row['twin_group']}",
         groups=json.loads(row["groups"]),
         truth=json.loads(row["truth"]),
         weight=float(plan.weight[place]),

@@ -35,18 +35,18 @@ KINDS = (
 
 
 @mpl.rc_context(STYLE)
-def prevalence(found: Survey) -> str:
+def prevalence(result: Survey) -> str:
     """How many of the faces that say so show each AU."""
-    aus = [label for label in found.labels if label.name not in DIMENSIONS]
+    aus = [label for label in result.labels if label.name not in DIMENSIONS]
     figure = Figure(figsize=(5.4, 0.24 * len(aus) + 0.6), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(aus))[::-1]
     shares = [100 * label.present / label.known if label.known else 0 for label in aus]
     axis.barh(places, shares, color=ACCENT, height=0.68)
-    for place, share, label in zip(places, shares, aus, strict=True):
+    for position, share, label in zip(places, shares, aus, strict=True):
         axis.text(
             share,
-            place,
+            position,
             f" {share:.1f} %  ({label.known:,} say)" if label.known else " nobody says",
             va="center",
             fontsize=7.5,
@@ -58,16 +58,16 @@ def prevalence(found: Survey) -> str:
 
 
 @mpl.rc_context(STYLE)
-def together(found: Survey) -> str:
+def together(result: Survey) -> str:
     """How often the column's AU is there when the row's is."""
-    codes = found.card.vocabulary
+    codes = result.card.vocabulary
     figure = Figure(
         figsize=(0.29 * len(codes) + 1.6, 0.27 * len(codes) + 0.9), layout="constrained"
     )
     axis = figure.subplots()
-    shares = found.together.copy()
+    shares = result.together.copy()
     np.fill_diagonal(shares, np.nan)
-    drawn = axis.imshow(
+    image = axis.imshow(
         shares,
         cmap="Blues",
         vmin=0,
@@ -79,19 +79,19 @@ def together(found: Survey) -> str:
     axis.set_yticks(range(len(codes)), numbers)
     axis.tick_params(length=0)
     axis.set(xlabel="... also shows this AU", ylabel="a face with this AU ...")
-    figure.colorbar(drawn, ax=axis, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %")
+    figure.colorbar(image, ax=axis, shrink=0.8, format=lambda share, _: f"{100 * share:.0f} %")
     return _svg(figure)
 
 
 @mpl.rc_context(STYLE)
-def circumplex(found: Survey) -> str:
+def circumplex(result: Survey) -> str:
     """Where on the circumplex the annotated faces lie; the names stand where annotators place the
     emotions.
     """
     figure = Figure(figsize=(4.9, 4.4), layout="constrained")
     axis = figure.subplots()
-    valence, arousal = found.circumplex.T
-    drawn = axis.hexbin(
+    valence, arousal = result.circumplex.T
+    bins = axis.hexbin(
         valence,
         arousal,
         gridsize=44,
@@ -105,20 +105,20 @@ def circumplex(found: Survey) -> str:
     axis.axhline(0, color="#cbd2d9", lw=0.6, zorder=0)
     axis.axvline(0, color="#cbd2d9", lw=0.6, zorder=0)
     for name, emotion in EMOTIONS.items():
-        place = (emotion.valence[0], emotion.arousal[0])
-        axis.plot(*place, "o", ms=2.5, color=WARM)
-        axis.annotate(name, place, (4, 3), textcoords="offset points", fontsize=8, color=WARM)
+        position = (emotion.valence[0], emotion.arousal[0])
+        axis.plot(*position, "o", ms=2.5, color=WARM)
+        axis.annotate(name, position, (4, 3), textcoords="offset points", fontsize=8, color=WARM)
     axis.set(
         xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), xlabel="valence", ylabel="arousal", aspect="equal"
     )
-    figure.colorbar(drawn, ax=axis, shrink=0.7, label="faces")
+    figure.colorbar(bins, ax=axis, shrink=0.7, label="faces")
     return _svg(figure)
 
 
 @mpl.rc_context(STYLE)
-def coverage(found: Survey) -> str:
+def coverage(result: Survey) -> str:
     """Which source carries which annotation."""
-    parts = found.sources
+    parts = result.sources
     figure = Figure(figsize=(7.6, 0.36 * len(parts) + 0.95), layout="constrained")
     axis = figure.subplots()
     places = np.arange(len(parts))[::-1]

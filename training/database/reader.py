@@ -106,8 +106,8 @@ class Database:
         """(N, K + 2) label rows, NaN = not annotated."""
         table = self.table(split, self.vocabulary.names)
         labels = np.empty((len(table), table.num_columns), np.float32)
-        for place, column in enumerate(table.columns):
-            labels[:, place] = column.to_numpy(zero_copy_only=False)
+        for index, column in enumerate(table.columns):
+            labels[:, index] = column.to_numpy(zero_copy_only=False)
         return labels
 
     def weights(self, split: str) -> NDArray[np.float64]:
@@ -142,8 +142,10 @@ class Database:
         """Rows ordered by group of twins, and where in that order each group of at least two begins
         and how many it has.
         """
-        named = self.table(split, ["twin_group"])["twin_group"].combine_chunks().dictionary_encode()
-        codes, names = named.indices.to_numpy(), np.array(named.dictionary.to_pylist(), object)
+        encoded = (
+            self.table(split, ["twin_group"])["twin_group"].combine_chunks().dictionary_encode()
+        )
+        codes, names = encoded.indices.to_numpy(), np.array(encoded.dictionary.to_pylist(), object)
         order = np.argsort(codes, kind="stable")
         sizes = np.bincount(codes, minlength=len(names)).astype(np.intp)
         starts = np.cumsum(sizes) - sizes
@@ -168,8 +170,8 @@ class Database:
 
     def read_row(self, offsets: ShardOffsets, row: int, size_px: int) -> NDArray[np.uint8]:
         """(S, S, 3) the picture of one row of a split, compared with its digest."""
-        place = (int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row]))
-        return self.read_image(*place, size_px, digest=int(offsets.digest[row]) or None)
+        location = (int(offsets.shard[row]), int(offsets.offset[row]), int(offsets.size[row]))
+        return self.read_image(*location, size_px, digest=int(offsets.digest[row]) or None)
 
     def read_image(
         self, shard: int, offset: int, size: int, size_px: int, *, digest: int | None = None
@@ -179,9 +181,9 @@ class Database:
         Larger pictures are area-averaged down. Raises DataError when it is broken.
         """
         content = self.read_bytes(shard, offset, size)
-        whole = len(content) == size and (digest is None or picture_sum(content) == digest)
+        is_intact = len(content) == size and (digest is None or picture_sum(content) == digest)
         decoded = (
-            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if whole else None
+            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if is_intact else None
         )
         if decoded is None:
             raise DataError(
@@ -189,8 +191,8 @@ class Database:
                 f"{self.folder} is broken: make that shard again"
             )
         if decoded.shape[:2] != (size_px, size_px):
-            way = cv2.INTER_AREA if decoded.shape[0] > size_px else cv2.INTER_LINEAR
-            decoded = cv2.resize(decoded, (size_px, size_px), interpolation=way)
+            interpolation = cv2.INTER_AREA if decoded.shape[0] > size_px else cv2.INTER_LINEAR
+            decoded = cv2.resize(decoded, (size_px, size_px), interpolation=interpolation)
         return np.ascontiguousarray(decoded[..., ::-1])
 
     def read_bytes(self, shard: int, offset: int, size: int) -> bytes:

@@ -43,10 +43,10 @@ class Sample:
 
 def split_of(source: str, unit: str) -> str:
     """The split of a person or a video of a source."""
-    place = place_of(source, unit)
-    if place < SHARES[TRAIN]:
+    position = place_of(source, unit)
+    if position < SHARES[TRAIN]:
         return TRAIN
-    return VALIDATION if place < SHARES[TRAIN] + SHARES[VALIDATION] else TEST
+    return VALIDATION if position < SHARES[TRAIN] + SHARES[VALIDATION] else TEST
 
 
 def place_of(source: str, unit: str) -> float:

@@ -88,32 +88,32 @@ class _Index:
         weight = np.asarray(index["weight"].fill_null(1.0).to_numpy(), np.float64)
         return cls(np.stack(columns, axis=1).astype(np.float32), text, person, weight)
 
-    def part(self, name: str, here: Bools) -> SurveyPart:
+    def part(self, name: str, selected: Bools) -> SurveyPart:
         """Counts of the rows `here` (N,)."""
-        known = ~np.isnan(self.labels[here])
+        known = ~np.isnan(self.labels[selected])
         au, va = known[:, :-2].any(1), known[:, -2:].all(1)
         codes, groups = self.text["twin_group"]
-        twins = codes[here]
-        named = np.array([bool(value) for value in groups])[twins]
-        sizes = np.bincount(twins[named], minlength=len(groups))
+        twins = codes[selected]
+        has_twin = np.array([bool(value) for value in groups])[twins]
+        sizes = np.bincount(twins[has_twin], minlength=len(groups))
         return SurveyPart(
             name=name,
-            pictures=int(here.sum()),
-            people=len(np.unique(self.person[here])),
+            pictures=int(selected.sum()),
+            people=len(np.unique(self.person[selected])),
             twins=int(sizes[sizes > 1].sum()),
             au_only=int((au & ~va).sum()),
             va_only=int((~au & va).sum()),
             both=int((au & va).sum()),
             neither=int((~au & ~va).sum()),
-            weight=float(self.weight[here].mean()) if here.any() else 0.0,
+            weight=float(self.weight[selected].mean()) if selected.any() else 0.0,
         )
 
     def parts(self, column: str, order: Sequence[str]) -> list[SurveyPart]:
         """Counts by the values of a column."""
         codes, values = self.text[column]
-        nowhere = np.zeros(len(codes), bool)
+        empty = np.zeros(len(codes), bool)
         return [
-            self.part(value, codes == values.index(value) if value in values else nowhere)
+            self.part(value, codes == values.index(value) if value in values else empty)
             for value in order
         ]
 
@@ -128,7 +128,7 @@ def survey(database: Database) -> Survey:
         splits=index.parts("split", SPLITS),
         sources=index.parts("source", sorted(index.text["source"][1])),
         groups={
-            name: [index.part(value, here) for value, here in values.items()]
+            name: [index.part(value, selected) for value, selected in values.items()]
             for name, values in groups.items()
         },
         labels=_labels(card, index.labels, index.text["split"]),
@@ -147,59 +147,59 @@ def _codes(encoded: Any) -> tuple[NDArray[np.int64], list[str]]:
 def _labels(
     card: DataCard, rows: NDArray[np.float32], split: tuple[NDArray[np.int64], list[str]]
 ) -> list[Label]:
-    found = []
+    all_labels = []
     for name, values in zip((*card.vocabulary, *DIMENSIONS), rows.T, strict=True):
         is_known = ~np.isnan(values)
         known = values[is_known].astype(np.float64)
-        shown = values >= card.positive_intensity
+        present = values >= card.positive_intensity
         share = {}
         for code, split_name in enumerate(split[1]):
-            here = is_known & (split[0] == code)
-            share[split_name] = float(shown[here].mean()) if here.any() else float("nan")
+            in_split = is_known & (split[0] == code)
+            share[split_name] = float(present[in_split].mean()) if in_split.any() else float("nan")
         mean, deviation = (
             (float(known.mean()), float(known.std()))
             if len(known)
             else (float("nan"), float("nan"))
         )
-        found.append(
+        all_labels.append(
             Label(
                 name,
                 len(known),
-                int(shown.sum()),
+                int(present.sum()),
                 share if name not in DIMENSIONS else {},
                 mean,
                 deviation,
             )
         )
-    return found
+    return all_labels
 
 
 def _together(aus: NDArray[np.float32], threshold: float) -> NDArray[np.float64]:
-    known, shown = ~np.isnan(aus), aus >= threshold
-    both_known = shown.T.astype(np.float32) @ known.astype(np.float32)
+    known, present = ~np.isnan(aus), aus >= threshold
+    both_known = present.T.astype(np.float32) @ known.astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(
-            (shown.T.astype(np.float32) @ shown.astype(np.float32)) / both_known, np.float64
+            (present.T.astype(np.float32) @ present.astype(np.float32)) / both_known, np.float64
         )
 
 
 def _groups(codes: NDArray[np.int64], texts: list[str]) -> dict[str, dict[str, Bools]]:
     """For each attribute and value, the rows that have it."""
     parsed = [json.loads(text) for text in texts]
-    found: dict[str, dict[str, Bools]] = {}
+    all_groups: dict[str, dict[str, Bools]] = {}
     for name in sorted({name for groups in parsed for name in groups}):
         values = np.array([str(groups.get(name, "")) for groups in parsed])[codes]
         common = sorted(
             (value for value, _ in Counter(values.tolist()).most_common(MANY_VALUES) if value),
             key=lambda v: (len(v), v),
         )
-        found[name] = {value: values == value for value in common}
-    return found
+        all_groups[name] = {value: values == value for value in common}
+    return all_groups
 
 
-def _label_problems(found: Survey) -> list[str]:
+def _label_problems(result: Survey) -> list[str]:
     problems = []
-    for label in found.labels:
+    for label in result.labels:
         if not label.known:
             problems.append(
                 f"{label.name} is never annotated: a model cannot learn it from this database"
@@ -209,7 +209,7 @@ def _label_problems(found: Survey) -> list[str]:
                 f"{label.name} is present in {label.present} faces only (of "
                 f"{label.known:,} that say)"
             )
-    if not sum(part.both for part in found.splits):
+    if not sum(part.both for part in result.splits):
         problems.append(
             "no picture has both kinds of annotation: `--labels both` learns each from other faces"
         )
@@ -217,15 +217,15 @@ def _label_problems(found: Survey) -> list[str]:
 
 
 def _row_problems(
-    database: Database, found: Survey, text: dict[str, tuple[NDArray[np.int64], list[str]]]
+    database: Database, result: Survey, text: dict[str, tuple[NDArray[np.int64], list[str]]]
 ) -> list[str]:
-    problems = [f"the {part.name} split is empty" for part in found.splits if not part.pictures]
+    problems = [f"the {part.name} split is empty" for part in result.splits if not part.pictures]
     problems += [
         f"{part.name}: {part.neither:,} pictures carry no label"
-        for part in found.splits
+        for part in result.splits
         if part.neither
     ]
-    for name, values in found.groups.items():
+    for name, values in result.groups.items():
         counted = sum(part.pictures for part in values)
         small = [part.name for part in values if part.pictures < SMALL_SHARE * counted]
         if small:
@@ -236,11 +236,12 @@ def _row_problems(
     splits_of_people = np.unique(
         np.stack([text["identity"][0], text["source"][0], text["split"][0]]), axis=1
     )[:2]
-    named = np.array([bool(name) for name in text["identity"][1]])[splits_of_people[0]]
-    torn = len(np.unique(splits_of_people[:, named], axis=1).T)
-    if torn < named.sum():
+    has_name = np.array([bool(name) for name in text["identity"][1]])[splits_of_people[0]]
+    split_people = len(np.unique(splits_of_people[:, has_name], axis=1).T)
+    if split_people < has_name.sum():
         problems.append(
-            f"{int(named.sum()) - torn:,} people stand in more than one split: scores will flatter"
+            f"{int(has_name.sum()) - split_people:,} people stand in more than one split: "
+            "scores will flatter"
         )
     hashes = database.whole(["hash"])["hash"]
     copies = len(hashes) - len(hashes.unique())

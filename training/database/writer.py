@@ -113,24 +113,25 @@ class DatabaseWriter:
         try:
             yield
         except OSError as error:
-            why = error.strerror or error
+            reason = error.strerror or error
             raise DataError(
-                f"cannot write to {self.folder}: {why}; free some space and run the command again"
+                f"cannot write to {self.folder}: {reason}; free some space and run the "
+                "command again"
             ) from error
 
     def _write(self, sample: Sample) -> None:
         shard = self._open or self._new_shard()
         labels = (None if math.isnan(v) else float(v) for v in sample.labels)
         columns = dict(zip((*self.card.vocabulary, *DIMENSIONS), labels, strict=True))
-        about = {name: getattr(sample, name) for name in ABOUT}
+        texts = {name: getattr(sample, name) for name in ABOUT}
         offset = _append(shard.tar, f"{sample.key}.{_extension(sample.image)}", sample.image)
-        described = {**about, "labels": columns, "groups": sample.groups, "truth": sample.truth}
+        described = {**texts, "labels": columns, "groups": sample.groups, "truth": sample.truth}
         _append(shard.tar, f"{sample.key}.json", json.dumps(described, sort_keys=True).encode())
         shard.rows.append(
             {
                 "key": sample.key,
                 "split": sample.split,
-                **about,
+                **texts,
                 **columns,
                 "groups": json.dumps(sample.groups, sort_keys=True),
                 "truth": json.dumps(sample.truth, sort_keys=True),
@@ -188,12 +189,12 @@ def _padded(size: int) -> int:
     return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
-def _same(there: DataCard, wanted: DataCard, folder: Path) -> None:
+def _same(stored: DataCard, card: DataCard, folder: Path) -> None:
     for name in ("name", "vocabulary", "image_px", "seed", "twins", "renderer"):
-        present, asked = getattr(there, name), getattr(wanted, name)
-        if present != asked:
-            shown = "unknown" if present in (None, "") else present
+        present, expected = getattr(stored, name), getattr(card, name)
+        if present != expected:
+            description = "unknown" if present in (None, "") else present
             raise DataError(
-                f"{folder} already holds a database with {name} {shown}, not {asked}: give "
-                "another --out"
+                f"{folder} already holds a database with {name} {description}, not "
+                f"{expected}: give another --out"
             )

@@ -38,12 +38,12 @@ def corrupt(x: Tensor, rng: StepRandom) -> Tensor:
 
 
 def _grid(rows: int, side: int, config: TrainConfig, rng: StepRandom) -> Tensor:
-    drawn = rng.randn(rows, 4)
-    angle, scale = config.turn * drawn[:, 0], torch.exp(config.zoom * drawn[:, 1])
+    normals = rng.randn(rows, 4)
+    angle, scale = config.turn * normals[:, 0], torch.exp(config.zoom * normals[:, 1])
     mirror = torch.where(rng.rand(rows) < 0.5, -1.0, 1.0)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    x_row = torch.stack([mirror * cos, -sin, 2 * config.shift * drawn[:, 2]], dim=1)
-    y_row = torch.stack([mirror * sin, cos, 2 * config.shift * drawn[:, 3]], dim=1)
+    x_row = torch.stack([mirror * cos, -sin, 2 * config.shift * normals[:, 2]], dim=1)
+    y_row = torch.stack([mirror * sin, cos, 2 * config.shift * normals[:, 3]], dim=1)
     return F.affine_grid(
         torch.stack([x_row, y_row], dim=1), [rows, 3, side, side], align_corners=False
     )

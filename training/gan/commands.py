@@ -101,19 +101,21 @@ def runs(folders: tuple[Path, ...], as_json: bool) -> None:
     from training.gan import runs as run_folders
     from training.gan.run_folder import CONFIG_FILE
 
-    listed = len(folders) < 2 and not (folders and (folders[0] / CONFIG_FILE).is_file())
+    is_listing = len(folders) < 2 and not (folders and (folders[0] / CONFIG_FILE).is_file())
     folder = folders[0] if folders else Path("runs")
-    if listed and not folder.is_dir():
+    if is_listing and not folder.is_dir():
         raise click.UsageError(
             f"there is no folder {folder}/ here: give the folder that holds the runs"
         )
-    found = (
-        run_folders.runs_in(folder) if listed else [run_folders.Run.load(one) for one in folders]
+    all_runs = (
+        run_folders.runs_in(folder)
+        if is_listing
+        else [run_folders.Run.load(one) for one in folders]
     )
     if as_json:
-        click.echo(json.dumps(run_folders.as_json(found), indent=2))
-    elif listed:
-        for run in found:
+        click.echo(json.dumps(run_folders.as_json(all_runs), indent=2))
+    elif is_listing:
+        for run in all_runs:
             click.echo(run.line())
     else:
-        click.echo(run_folders.comparison(found))
+        click.echo(run_folders.comparison(all_runs))

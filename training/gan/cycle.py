@@ -53,10 +53,12 @@ def cycle_loss(model: AffectModel, start: MovedFaces, drawn: Tensor, read: Model
     annotated is taken as it was read.
     """
     x, y, edits, moved = start.x, start.y, start.edits, start.moved
-    goal = torch.where(torch.isnan(y), start.face.labels, y).detach()
-    move = (goal - read.labels.detach()) * edits[:, None]
-    condition = model.decoder_condition(model.mask(goal), model.mask(move))
-    new, change = model.decoder(read.latent, condition, read.maps, edits.to(x.dtype))
+    target = torch.where(torch.isnan(y), start.face.labels, y).detach()
+    move = (target - read.labels.detach()) * edits[:, None]
+    condition = model.decoder_condition(model.mask(target), model.mask(move))
+    redrawn, change = model.decoder(read.latent, condition, read.maps, edits.to(x.dtype))
     shape = (-1, 1, 1, 1)
-    back = torch.where(edits.view(shape), (drawn + change.float()).clamp(-1, 1), new.float())
-    return losses.reconstruction_loss(torch.where(moved.view(shape), back, x), x, x)
+    restored = torch.where(
+        edits.view(shape), (drawn + change.float()).clamp(-1, 1), redrawn.float()
+    )
+    return losses.reconstruction_loss(torch.where(moved.view(shape), restored, x), x, x)

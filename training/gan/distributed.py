@@ -165,17 +165,17 @@ class StepRandom:
         """Standard normal of the shape of (B, 3, S, S), drawn where the pixels are: a batch of
         noise is dear to copy.
         """
-        whole = (len(like) * self.ranks.world, *like.shape[1:])
-        return torch.randn(whole, generator=self._local, device=self.device)[
+        global_shape = (len(like) * self.ranks.world, *like.shape[1:])
+        return torch.randn(global_shape, generator=self._local, device=self.device)[
             self.ranks.rank :: self.ranks.world
         ]
 
-    def _own(self, whole: Tensor) -> Tensor:
-        own = whole[self.ranks.rank :: self.ranks.world]
+    def _own(self, values: Tensor) -> Tensor:
+        local = values[self.ranks.rank :: self.ranks.world]
         return (
-            own
+            local
             if self.device.type == "cpu"
-            else own.pin_memory().to(self.device, non_blocking=True)
+            else local.pin_memory().to(self.device, non_blocking=True)
         )
 
 

@@ -68,12 +68,14 @@ class CategoricalGan:
         self.device = model.platt.device
         self.average = copy.deepcopy(model).eval().requires_grad_(False)
         reader = [] if model.reader is None else list(model.reader.parameters())
-        own = {id(parameter) for parameter in reader}
-        game = [parameter for parameter in model.parameters() if id(parameter) not in own]
+        reader_ids = {id(parameter) for parameter in reader}
+        adversarial_parameters = [
+            parameter for parameter in model.parameters() if id(parameter) not in reader_ids
+        ]
         self.optimisers: dict[str, Adam] = {}
         if config.draws or model.reader is None:
             self.optimisers["adam"] = Adam(
-                game, lr=config.learning_rate, betas=config.betas, fused=True
+                adversarial_parameters, lr=config.learning_rate, betas=config.betas, fused=True
             )
         if model.reader is not None and config.reads:
             synchronise_norms(model.reader, ranks)

@@ -104,13 +104,13 @@ def _alone(run: Path, ranks: Ranks) -> AbstractContextManager[None]:
 def _note(plan: Plan) -> None:
     """Write what the run is, in one rename: a kill leaves no half of it."""
     plan.run.mkdir(parents=True, exist_ok=True)
-    begun: dict[str, Any] = {}
+    stored_note: dict[str, Any] = {}
     if plan.init:
-        begun["init"] = {"model": str(plan.init), "digest": ModelCard.load(plan.init).digest}
+        stored_note["init"] = {"model": str(plan.init), "digest": ModelCard.load(plan.init).digest}
     if plan.photographs:
-        begun["photographs"] = str(plan.photographs.resolve())
+        stored_note["photographs"] = str(plan.photographs.resolve())
     data = {"data": str(plan.data.resolve())}
-    _write(plan.run / CONFIG_FILE, {**data, **begun, **plan.config.as_json()})
+    _write(plan.run / CONFIG_FILE, {**data, **stored_note, **plan.config.as_json()})
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
@@ -136,10 +136,10 @@ def _resume(run: Path, images: int | None) -> None:
     path = run / CONFIG_FILE
     values = json.loads(path.read_text())
     if images is not None and images != values["total_images"]:
-        seen = _last_logged(run / LOG_FILE)
+        seen_images = _last_logged(run / LOG_FILE)
         values["amended"] = [
             *values.get("amended", []),
-            {"seen_images": seen, "total_images": [values["total_images"], images]},
+            {"seen_images": seen_images, "total_images": [values["total_images"], images]},
         ]
         values["total_images"] = images
         if join().first:
@@ -238,8 +238,10 @@ class _Trainer:
     def finish(self) -> None:
         """The model's folder, after what follows the last step."""
         config, average = self.plan.config, self.learner.average
-        seen = self.last_step * config.step_images
-        post_train(average, self.data, config, seen_images=seen, photographs=self.photographs)
+        seen_images = self.last_step * config.step_images
+        post_train(
+            average, self.data, config, seen_images=seen_images, photographs=self.photographs
+        )
         average.save(self.plan.run / MODEL_FOLDER)
         print(f"wrote {self.plan.run}")
 
@@ -262,25 +264,36 @@ class _Trainer:
 
     def _draw_samples(self, step: int, journal: "_Journal") -> None:
         if self.ranks.first and self._is_time(step, self.plan.config.sample_images):
-            seen, folder = step * self.plan.config.step_images, self.plan.run / SAMPLES_FOLDER
+            seen_images, folder = (
+                step * self.plan.config.step_images,
+                self.plan.run / SAMPLES_FOLDER,
+            )
             average = self.learner.average
-            samples.write(average, self.data, folder, seen_images=seen, board=journal.board)
+            samples.write(average, self.data, folder, seen_images=seen_images, board=journal.board)
 
     def _is_time(self, step: int, every_images: int) -> bool:
         """Whether this step passed a multiple of so many pictures, or is the last."""
-        after, per_step = step * self.plan.config.step_images, self.plan.config.step_images
-        return step == self.last_step or after // every_images != (after - per_step) // every_images
+        images_after, per_step = step * self.plan.config.step_images, self.plan.config.step_images
+        return (
+            step == self.last_step
+            or images_after // every_images != (images_after - per_step) // every_images
+        )
 
     def _save(self, step: int) -> None:
-        seen = step * self.plan.config.step_images
+        seen_images = step * self.plan.config.step_images
         seconds = self.begin.seconds + time.monotonic() - self.began
-        save_checkpoint(self.plan.run, Position(step, seen, seconds), **_networks(self.learner))
+        save_checkpoint(
+            self.plan.run, Position(step, seen_images, seconds), **_networks(self.learner)
+        )
         self.saved = time.monotonic()
 
     def _say_how_to_go_on(self, step: int) -> None:
         if self.ranks.first:
-            seen = step * self.plan.config.step_images
-            print(f"stopped at {seen} images; go on with: affectgan train --resume {self.plan.run}")
+            seen_images = step * self.plan.config.step_images
+            print(
+                f"stopped at {seen_images} images; go on with: "
+                f"affectgan train --resume {self.plan.run}"
+            )
 
 
 def _device() -> torch.device:
@@ -368,13 +381,14 @@ class _Journal:
     def write(self, step: int, *, rate: float, values: dict[str, float]) -> None:
         if self.silent:
             return
-        seen = step * self._step_images
+        seen_images = step * self._step_images
         self._log.write(
-            json.dumps({"step": step, "seen_images": seen, "rate": round(rate, 1), **values}) + "\n"
+            json.dumps({"step": step, "seen_images": seen_images, "rate": round(rate, 1), **values})
+            + "\n"
         )
         self._log.flush()
         for name, value in values.items():
-            self.board.add_scalar(name, value, seen)
+            self.board.add_scalar(name, value, seen_images)
         self._bar.set_postfix_str(
             " ".join(
                 f"{name}={values[name]:.3f}"
@@ -404,16 +418,16 @@ def _last_logged(path: Path) -> int:
 def _stop_signals() -> Iterator[list[int]]:
     """A list that is empty until SIGINT or SIGTERM arrives; a second one acts as usual."""
     stopped: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: FrameType | None) -> None:
         stopped.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        signal.signal(number, previous[signal.Signals(number)])
 
-    for number in before:
+    for number in previous:
         signal.signal(number, note)
     try:
         yield stopped
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

@@ -18,10 +18,10 @@ def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:
     intensity. (B, K) twice.
     """
     known = ~torch.isnan(intensities)
-    each = F.binary_cross_entropy_with_logits(
+    elementwise = F.binary_cross_entropy_with_logits(
         logits, torch.nan_to_num(intensities), reduction="none"
     )
-    return (each * known).sum() / known.sum().clamp(min=1)
+    return (elementwise * known).sum() / known.sum().clamp(min=1)
 
 
 def ccc(x: Tensor, y: Tensor, known: Tensor | None = None) -> Tensor:
@@ -64,8 +64,8 @@ def relativistic(winner: Tensor, loser: Tensor, weight: Tensor | None = None) ->
     """
     if not winner.numel():
         return winner.sum()
-    each = F.softplus(loser - winner).reshape(len(winner), -1).mean(1)
-    return (each if weight is None else weight * each).mean()
+    per_face = F.softplus(loser - winner).reshape(len(winner), -1).mean(1)
+    return (per_face if weight is None else weight * per_face).mean()
 
 
 def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -109,10 +109,10 @@ def feature_loss(
     `average` makes the levels' means (2, levels) those of the whole batch when it is spread over
     processes.
     """
-    off = torch.stack([(a - b).abs().mean() for a, b in zip(drawn, true, strict=True)])
+    differences = torch.stack([(a - b).abs().mean() for a, b in zip(drawn, true, strict=True)])
     size = torch.stack([b.abs().mean() for b in true])
-    off, size = average(torch.stack([off, size]))
-    ratio: Tensor = off / (size.detach() + 1e-3)
+    differences, size = average(torch.stack([differences, size]))
+    ratio: Tensor = differences / (size.detach() + 1e-3)
     return ratio.mean()
 
 
@@ -124,11 +124,11 @@ def identity_loss(a: Tensor, b: Tensor, paired: Tensor, temperature: float = 0.1
     # others are no candidates; masked, not picked, as in `va_loss`
     logits = logits.masked_fill(~(paired[:, None] & paired[None]), FAR)
     same = torch.arange(len(logits), device=logits.device)
-    each = F.cross_entropy(logits, same, reduction="none") + F.cross_entropy(
+    per_face = F.cross_entropy(logits, same, reduction="none") + F.cross_entropy(
         logits.T, same, reduction="none"
     )
     count = paired.sum()
-    return 0.5 * (each * paired).sum() / count.clamp(min=1) * (count >= 2)
+    return 0.5 * (per_face * paired).sum() / count.clamp(min=1) * (count >= 2)
 
 
 def latent_loss(recovered: Tensor, z: Tensor) -> Tensor:

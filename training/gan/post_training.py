@@ -60,11 +60,11 @@ def limits_of(sources: Sequence[str], photographs: Sequence[str] = ()) -> tuple[
     """
     if "rendered" not in sources:
         return LIMITS
-    known = PHOTOGRAPHED if "pictures" in (*sources, *photographs) else ()
-    return LIMITS + (known or (() if photographs else ONLY_RENDERED)) + RENDERED_LIMITS
+    sources_known = PHOTOGRAPHED if "pictures" in (*sources, *photographs) else ()
+    return LIMITS + (sources_known or (() if photographs else ONLY_RENDERED)) + RENDERED_LIMITS
 
 
-def new_card(config: TrainConfig, data: DataCard, known: Annotated | None = None) -> ModelCard:
+def new_card(config: TrainConfig, data: DataCard, annotated: Annotated | None = None) -> ModelCard:
     """The card of a run that begins: sizes and sources; calibration and quality come with
     evaluation.
     """
@@ -74,7 +74,7 @@ def new_card(config: TrainConfig, data: DataCard, known: Annotated | None = None
         vocabulary=data.vocabulary,
         image_px=config.image_px,
         network=config.network,
-        **(vars(known) if known and config.network.reader else {}),
+        **(vars(annotated) if annotated and config.network.reader else {}),
         affect_rule=data.affect_rule,
         rule_weights=weights_of(data.affect_rule, data.vocabulary),
         calibration={code: Calibration(threshold=0.5) for code in data.vocabulary},
@@ -155,8 +155,8 @@ def _reference(
 ) -> dict[str, list[float]]:
     """Quantiles of what the model reads off faces that it did not learn from, by name."""
     split = "validation" if len(database.labels("validation")) else "train"
-    held = np.arange(len(database.labels(split)))[:READ_IMAGES]
-    _, read, critic, features = _read(model, database, split, held, config.image_px)
+    held_out = np.arange(len(database.labels(split)))[:READ_IMAGES]
+    _, read, critic, features = _read(model, database, split, held_out, config.image_px)
     features = _with_people(model, features, photographs, split, config.image_px)
     reference = {
         "critic": _quantiles(critic),
@@ -173,12 +173,12 @@ def _summary(data: DataSummary, images: int, photographs: DataCard | None) -> Da
         return data.model_copy(update={"images": images})
     sources = dict.fromkeys((*data.sources, *photographs.sources))
     licence = f"{data.licence}; photographs: {photographs.licence}"
-    known = photographs.licence in data.licence
+    is_same_licence = photographs.licence in data.licence
     return data.model_copy(
         update={
             "images": images,
             "sources": tuple(sources),
-            "licence": data.licence if known else licence,
+            "licence": data.licence if is_same_licence else licence,
         }
     )
 
@@ -207,8 +207,10 @@ def _with_people(
     if photographs is None or not photographs.count(split):
         return features
     rows = np.arange(photographs.count(split))[:READ_IMAGES]
-    people = _features(model, photographs, split, rows, side_px)
-    return torch.cat([features, people.repeat(max(1, len(features) // len(people)), 1)])
+    photograph_features = _features(model, photographs, split, rows, side_px)
+    return torch.cat(
+        [features, photograph_features.repeat(max(1, len(features) // len(photograph_features)), 1)]
+    )
 
 
 def fit_latents(model: AffectModel, latents: Tensor) -> None:

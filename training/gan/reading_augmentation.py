@@ -38,36 +38,38 @@ def augment_strongly(x: Tensor, rng: StepRandom, strength: float = 1.0) -> tuple
     """
     rows = len(x) if x.is_cuda else max(1, CACHED_ROWS // rng.ranks.world)
     parts = [_augment(part, rng, strength) for part in torch.split(x, rows)]
-    seen, mirrored, degrees = (torch.cat(column) for column in zip(*parts, strict=True))
-    return seen, Turned(mirrored, degrees)
+    augmented, mirrored, degrees = (torch.cat(column) for column in zip(*parts, strict=True))
+    return augmented, Turned(mirrored, degrees)
 
 
 def _augment(x: Tensor, rng: StepRandom, strength: float) -> tuple[Tensor, Tensor, Tensor]:
-    moved, turned = _move(x, rng, strength)
-    lit = _relight(moved, rng, strength)
-    return _degrade(lit, rng, strength), turned.mirrored, turned.degrees
+    augmented, transform = _move(x, rng, strength)
+    lit = _relight(augmented, rng, strength)
+    return _degrade(lit, rng, strength), transform.mirrored, transform.degrees
 
 
 def _move(x: Tensor, rng: StepRandom, strength: float) -> tuple[Tensor, Turned]:
-    drawn, chance = strength * rng.randn(len(x), 4), rng.rand(len(x))
+    normals, chance = strength * rng.randn(len(x), 4), rng.rand(len(x))
     mirrored = chance < 0.5
     mirror = torch.where(mirrored, -1.0, 1.0)
-    angle, scale = TURN * drawn[:, 0], torch.exp(ZOOM * drawn[:, 1])
+    angle, scale = TURN * normals[:, 0], torch.exp(ZOOM * normals[:, 1])
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = [
-        torch.stack([mirror * cos, -mirror * sin, 2 * SHIFT * drawn[:, 2]], dim=1),
-        torch.stack([sin, cos, 2 * SHIFT * drawn[:, 3]], dim=1),
+        torch.stack([mirror * cos, -mirror * sin, 2 * SHIFT * normals[:, 2]], dim=1),
+        torch.stack([sin, cos, 2 * SHIFT * normals[:, 3]], dim=1),
     ]
     grid = F.affine_grid(torch.stack(rows, dim=1), list(x.shape), align_corners=False)
-    moved = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    return moved, Turned(mirrored, -torch.rad2deg(angle))
+    resampled = F.grid_sample(
+        x, grid, mode="bilinear", padding_mode="reflection", align_corners=False
+    )
+    return resampled, Turned(mirrored, -torch.rad2deg(angle))
 
 
 def _relight(x: Tensor, rng: StepRandom, strength: float) -> Tensor:
     rows, side = len(x), x.shape[-1]
     log = strength * rng.randn(rows, 9)[:, :, None, None]
-    place = torch.linspace(-1, 1, side, device=x.device)
-    field = FIELD * (log[:, 6:7] * place[None, None, :, None] + log[:, 7:8] * place)
+    position = torch.linspace(-1, 1, side, device=x.device)
+    field = FIELD * (log[:, 6:7] * position[None, None, :, None] + log[:, 7:8] * position)
     pixels = (0.5 * (x + 1)).clamp(1e-3, 1) ** torch.exp(GAMMA * log[:, 5:6])
     pixels = pixels * torch.exp(COLOUR * log[:, :3] + field + 0.15 * log[:, 8:9])
     grey = pixels.mean(1, keepdim=True)
@@ -94,8 +96,8 @@ def _degrade(x: Tensor, rng: StepRandom, share: float) -> Tensor:
     # One size a step: rows of different sizes cannot be resampled together.
     size = max(8, round(side * (SMALLEST + (0.9 - SMALLEST) * rng.scalar())))
     small = F.interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    back = F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
-    x = torch.where(((kind >= 0.30) & (kind < 0.55)).view(shape), back, x)
+    enlarged = F.interpolate(small, (side, side), mode="bilinear", align_corners=False)
+    x = torch.where(((kind >= 0.30) & (kind < 0.55)).view(shape), enlarged, x)
     noise = rng.pixel_noise(x) * (NOISE * strength).view(shape)
     x = torch.where((chance[:, 0] < NOISY).view(shape), (x + noise).clamp(-1, 1), x)
     return torch.where((chance[:, 1] < HIDDEN).view(shape), _hide(x, rng), x)

@@ -40,32 +40,32 @@ class ReadingTargets:
         )
 
 
-def weighted_mean(each: Tensor, weight: Tensor) -> Tensor:
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Mean of values by weights of the same shape; 0 where nothing weighs."""
-    return (each * weight).sum() / weight.sum().clamp(min=1e-6)
+    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
 def au_reading_loss(logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     """Binary cross-entropy to intensities (R, K), each label by its confidence."""
-    each = F.binary_cross_entropy_with_logits(logits, torch.nan_to_num(y), reduction="none")
-    return weighted_mean(each, weight * ~torch.isnan(y))
+    elementwise = F.binary_cross_entropy_with_logits(logits, torch.nan_to_num(y), reduction="none")
+    return weighted_mean(elementwise, weight * ~torch.isnan(y))
 
 
 def expression_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Cross-entropy over the rows whose class is known. (R, E), (R,), (R,)."""
-    each = F.cross_entropy(
+    per_face = F.cross_entropy(
         logits, target.long().clamp(min=0), reduction="none", label_smoothing=0.05
     )
-    return weighted_mean(each, weight * (target >= 0))
+    return weighted_mean(per_face, weight * (target >= 0))
 
 
 def pose_loss(pose: Tensor, target: Tensor) -> Tensor:
     """Smooth L1 in units of 30 degrees over known angles. (R, 3) twice."""
     known = ~torch.isnan(target)
-    each = F.smooth_l1_loss(
+    elementwise = F.smooth_l1_loss(
         pose / POSE_UNIT, torch.nan_to_num(target) / POSE_UNIT, reduction="none", beta=0.1
     )
-    return weighted_mean(each, known.to(each.dtype))
+    return weighted_mean(elementwise, known.to(elementwise.dtype))
 
 
 def twin_loss(output: ReadingOutput, y: Tensor, paired: Tensor) -> Tensor:

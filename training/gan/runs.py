@@ -76,11 +76,11 @@ class Run:
     def line(self) -> str:
         """The run in the list."""
         figures = " ".join(f"{name}={self.last[name]:.4f}" for name in SHORT if name in self.last)
-        what = (
+        description = (
             f"{self.config['preset']:<10} {self.config['labels']:<5} seed {self.config['seed']:<4}"
         )
         return (
-            f"{self.folder.name:<24} {what} {100 * self.progress:6.1f} %  "
+            f"{self.folder.name:<24} {description} {100 * self.progress:6.1f} %  "
             f"{self.rate:7.1f} images/s  {figures}"
         )
 
@@ -150,9 +150,9 @@ def _figures(
     rows = []
     for name in dict.fromkeys(name for of_run in values for name in of_run):
         cells = [f"{of_run[name]:.4f}" if name in of_run else NOTHING for of_run in values]
-        for place, of_run in enumerate(intervals):
+        for index, of_run in enumerate(intervals):
             if name in of_run and of_run[name].low is not None:
-                cells[place] += f" [{of_run[name].low:.3f}, {of_run[name].high:.3f}]"
+                cells[index] += f" [{of_run[name].low:.3f}, {of_run[name].high:.3f}]"
         if len(values) == 2 and all(name in of_run for of_run in values):
             cells.append(f"{values[1][name] - values[0][name]:+.4f}")
         rows.append([name, *cells])
@@ -172,8 +172,8 @@ def _title(text: str) -> list[list[str]]:
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
     full = [row for row in rows if len(row) > 1]
     widths = [
-        max(len(row[place]) for row in full if len(row) > place)
-        for place in range(max(len(row) for row in full))
+        max(len(row[column]) for row in full if len(row) > column)
+        for column in range(max(len(row) for row in full))
     ]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()

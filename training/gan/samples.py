@@ -47,23 +47,23 @@ def sheet(model: AffectModel, database: Database) -> np.ndarray:
     state = output.labels
     neighbour = state.roll(1, 0)
     generator = Generator().manual_seed(0)
-    people = model.sample_latents(count, generator)
+    latents = model.sample_latents(count, generator)
     rows = [
         x,
         model.generate(output.latent, state),
         model.edit(x, state, state, output),
         model.edit(x, neighbour, state, output),
-        model.generate(people, neighbour),
-        model.generate(people, _smile(model, state)),
+        model.generate(latents, neighbour),
+        model.generate(latents, _smile(model, state)),
     ]
     return picture_grid(model.to_images(torch.cat(rows)).cpu().numpy(), count)
 
 
 def _smile(model: AffectModel, state: Tensor) -> Tensor:
     """Rows of AU12 with what comes with it, everything else at rest."""
-    asked = torch.zeros_like(state)
+    requested = torch.zeros_like(state)
     for code, value in {"AU6": 0.6, "AU12": 0.9, "AU25": 0.7}.items():
         if code in model.card.vocabulary:
-            asked[:, model.card.vocabulary.index(code)] = value
-    asked[:, -2], asked[:, -1] = 0.6, 0.1
-    return asked
+            requested[:, model.card.vocabulary.index(code)] = value
+    requested[:, -2], requested[:, -1] = 0.6, 0.1
+    return requested

@@ -68,13 +68,13 @@ def train_step(
     with torch.random.fork_rng(devices=[] if x.device.type == "cpu" else [x.device]):
         # dropout draws from here
         torch.manual_seed(int(torch.randint(0, NOISE_SEED_RANGE, (), generator=generator)))
-        nothing = y[:, :0]
+        no_labels = y[:, :0]
         with torch.no_grad():
-            drawn = model.generate(model.sample_latents(len(x), generator), nothing)
+            drawn = model.generate(model.sample_latents(len(x), generator), no_labels)
         values = discriminator_loss(model, x, y, drawn)
         norm = descend(optimisers["discriminator"], values, clip_norm)
         for _ in range(GENERATOR_STEPS):
-            drawn = model.generate(model.sample_latents(len(x), generator), nothing)
+            drawn = model.generate(model.sample_latents(len(x), generator), no_labels)
             played = generator_loss(model, x, drawn, step)
             descend(optimisers["generator"], played, clip_norm)
     return {**values, **played, "gradient_norm": norm}

@@ -101,12 +101,12 @@ class _Views:
     moved: Tensor | None  # (B,) bool: without a twin, to another state; None where all have one
     rendered: int  # so many first rows may be drawn anew
 
-    def goal(self, own: Tensor, others: Tensor, found: Tensor) -> Tensor:
+    def goal(self, face: Tensor, twin: Tensor, copied: Tensor) -> Tensor:
         """What a drawn row should equal; what moved should equal nothing that is known, so it is
         held against itself.
         """
-        wanted = _either(self.still, own, others)
-        return wanted if self.moved is None else _either(self.moved, found.detach(), wanted)
+        target = _either(self.still, face, twin)
+        return target if self.moved is None else _either(self.moved, copied.detach(), target)
 
 
 def step_losses(
@@ -147,14 +147,16 @@ def _reading(step: _Step, pairs: Pairs) -> dict[str, Tensor]:
     reader, config, ranks = step.model.reader, step.config, step.ranks
     assert reader is not None and pairs.targets is not None
     count, people = len(pairs.x), pairs.photographs
-    again = torch.arange(count - people, count, device=pairs.x.device)
-    rows = torch.cat([torch.arange(2 * count, device=pairs.x.device), again, again + count])
+    photograph_rows = torch.arange(count - people, count, device=pairs.x.device)
+    rows = torch.cat(
+        [torch.arange(2 * count, device=pairs.x.device), photograph_rows, photograph_rows + count]
+    )
     faces = torch.cat([pairs.x, pairs.twin])[rows]
-    seen, turned = augment_strongly(faces, step.rng, config.reader_augmentation)
+    augmented, transform = augment_strongly(faces, step.rng, config.reader_augmentation)
     targets = pairs.targets.map(lambda column: column[rows])
-    targets = targets.turned(turned.mirrored, turned.degrees).map(ranks.gather)
+    targets = targets.turned(transform.mirrored, transform.degrees).map(ranks.gather)
     with learning(reader):
-        output = reader(seen.contiguous(memory_format=torch.channels_last)).map(ranks.gather)
+        output = reader(augmented.contiguous(memory_format=torch.channels_last)).map(ranks.gather)
     values = {
         "reading": reading_loss(output, targets, config.au_weight, config.va_weight),
         "twins": config.twin_weight * twin_loss(output, targets.labels, ranks.gather(pairs.paired)),
@@ -166,11 +168,11 @@ def _reading(step: _Step, pairs: Pairs) -> dict[str, Tensor]:
 
 
 def _two_views(
-    output: ReadingOutput, count: int, people: int
+    output: ReadingOutput, count: int, photographs: int
 ) -> tuple[ReadingOutput, ReadingOutput]:
     """The last `people` of `count` faces and of their twins, as seen first and as seen again."""
     first = torch.cat(
-        [torch.arange(count - people, count), torch.arange(2 * count - people, 2 * count)]
+        [torch.arange(count - photographs, count), torch.arange(2 * count - photographs, 2 * count)]
     )
     return _cut(output, first.to(output.logits.device)), _cut(output, slice(2 * count, None))
 
@@ -213,14 +215,17 @@ def _views(step: _Step, pairs: Pairs) -> _Views:
     photograph = torch.arange(len(x), device=x.device) >= rendered
     edits = (rng.rand(len(x)) < config.edited) | photograph
     still = edits & (rng.rand(len(x)) < config.still)
-    spoilt = ~edits & (rng.rand(len(x)) < config.corrupted)
-    seen = torch.where(spoilt[:, None, None, None], corrupt(x, rng), x)
+    is_corrupted = ~edits & (rng.rand(len(x)) < config.corrupted)
+    seen = torch.where(is_corrupted[:, None, None, None], corrupt(x, rng), x)
     twin_y, moved = pairs.twin_y, None
     if pairs.twinless and config.draws:
         moved = moving(pairs.paired, edits, still, config, rng)
         moved = moved & (step.progress >= config.reader_from)
-        own = ~pairs.paired & ~moved  # its own twin: to be drawn as it is
-        twin, twin_y = _either(own, x, twin), torch.where(own[:, None], pairs.y, twin_y)
+        without_twin = ~pairs.paired & ~moved  # its own twin: to be drawn as it is
+        twin, twin_y = (
+            _either(without_twin, x, twin),
+            torch.where(without_twin[:, None], pairs.y, twin_y),
+        )
     return _Views(x, seen, pairs.y, twin, twin_y, edits, still, moved, rendered)
 
 
@@ -229,11 +234,11 @@ def _encode(
 ) -> tuple[ModelOutput, ModelOutput, dict[str, Tensor]]:
     """Faces and twins as the trunk encodes them, and the losses of their labels and persons."""
     config, ranks, count = step.config, step.ranks, len(views.x)
-    both = torch.cat([views.y, views.twin_y])
-    output = step.model.encode(torch.cat([views.seen, views.twin]), both, None)
+    both_labels = torch.cat([views.y, views.twin_y])
+    output = step.model.encode(torch.cat([views.seen, views.twin]), both_labels, None)
     face, other = take_rows(output, slice(0, count)), take_rows(output, slice(count, None))
     values = {
-        "label": _label_loss(step, output, both),
+        "label": _label_loss(step, output, both_labels),
         "identity": config.identity_weight
         * losses.identity_loss(
             ranks.gather(face.identity), ranks.gather(other.identity), ranks.gather(pairs.paired)
@@ -252,21 +257,21 @@ def _draw(step: _Step, views: _Views, face: ModelOutput) -> GeneratorOutput:
     model, rng, count = step.model, step.rng, len(views.x)
     jittered = _jitter(views.twin_y, step.config.label_jitter, rng)
     y = torch.where(views.still[:, None], face.labels.detach(), jittered)
-    newcomers = views.rendered // 2 if step.adversarial else 0
+    new_faces = views.rendered // 2 if step.adversarial else 0
     move = (y - face.labels.detach()) * views.edits[:, None]
     z, maps = face.latent, list(face.maps)
     real, edited = torch.arange(count, device=y.device), views.edits
-    if newcomers:
-        people = model.latents_of(rng.randn(newcomers, len(model.latent_mean)))
+    if new_faces:
+        new_latents = model.latents_of(rng.randn(new_faces, len(model.latent_mean)))
         z, y, real = (
-            torch.cat([z, people]),
-            torch.cat([y, y[:newcomers]]),
-            torch.cat([real, real[:newcomers]]),
+            torch.cat([z, new_latents]),
+            torch.cat([y, y[:new_faces]]),
+            torch.cat([real, real[:new_faces]]),
         )
         move, edited = (
-            torch.cat([rows, torch.zeros_like(rows[:newcomers])]) for rows in (move, edited)
+            torch.cat([rows, torch.zeros_like(rows[:new_faces])]) for rows in (move, edited)
         )
-        maps = [torch.cat([level, level.new_zeros(newcomers, *level.shape[1:])]) for level in maps]
+        maps = [torch.cat([level, level.new_zeros(new_faces, *level.shape[1:])]) for level in maps]
     condition = model.decoder_condition(model.mask(y), model.mask(move))
     new, change = model.decoder(z, condition, maps, edited.to(views.seen.dtype))
     edit = (views.seen + change[:count].float()).clamp(-1, 1)
@@ -279,9 +284,9 @@ def _reconstruction(step: _Step, views: _Views, drawn: GeneratorOutput) -> Tenso
     """How far each copy is from its pair's twin, in pixels."""
     config = step.config
     weight = torch.where(views.edits, 1.0, config.latent_reconstruction)
-    goal = views.goal(views.x, views.twin, drawn.copy)
-    off = losses.reconstruction_loss(drawn.copy, goal, views.x, weight)
-    return config.reconstruction_weight * step.ranks.mean(off)
+    target = views.goal(views.x, views.twin, drawn.copy)
+    pixel_loss = losses.reconstruction_loss(drawn.copy, target, views.x, weight)
+    return config.reconstruction_weight * step.ranks.mean(pixel_loss)
 
 
 # -- reading what was drawn ------------------------------------------------------------------------
@@ -317,9 +322,11 @@ def _features(
 ) -> Tensor:
     """How far the copies' feature maps are from those of what they should equal."""
     # the first is hardly more than the pixels, and the dearest to compare
-    own, others, found = (output.maps[1:] for output in (face, other, copied))
-    goals = [views.goal(*maps).detach() for maps in zip(own, others, found, strict=True)]
-    return losses.feature_loss(found, goals, step.ranks.mean)
+    face_maps, other_maps, copied_maps = (output.maps[1:] for output in (face, other, copied))
+    targets = [
+        views.goal(*maps).detach() for maps in zip(face_maps, other_maps, copied_maps, strict=True)
+    ]
+    return losses.feature_loss(copied_maps, targets, step.ranks.mean)
 
 
 def _unpaired(
@@ -329,13 +336,13 @@ def _unpaired(
     its picture stands in for the twin.
     """
     ranks, config = step.ranks, step.config
-    back = cycle_loss(step.model, start, copy, copied)
-    known = losses.identity_loss(
+    cycle = cycle_loss(step.model, start, copy, copied)
+    identity_loss = losses.identity_loss(
         ranks.gather(start.face.identity), ranks.gather(copied.identity), ranks.gather(start.moved)
     )
     return {
-        "cycle": config.cycle_weight * ranks.mean(back),
-        "cycle_identity": config.identity_weight * known,
+        "cycle": config.cycle_weight * ranks.mean(cycle),
+        "cycle_identity": config.identity_weight * identity_loss,
     }
 
 
@@ -347,21 +354,21 @@ def _adversary(
     """
     model, config, ranks = step.model, step.config, step.ranks
     fake = drawn.x.detach()
-    found = model.encode(fake, drawn.y, None)
+    fake_output = model.encode(fake, drawn.y, None)
     weight = torch.where(drawn.edited, config.adversary_weight, config.latent_adversary_weight)
     real, places = other.critic[drawn.real], model.patches(other)[drawn.real]
     with frozen(*_more(model)):
-        wanted = model.patches(read)
+        real_patches = model.patches(read)
     values = {
         "critic": ranks.mean(
-            losses.relativistic(real, found.critic)
-            + losses.relativistic(places, model.patches(found))
+            losses.relativistic(real, fake_output.critic)
+            + losses.relativistic(places, model.patches(fake_output))
         ),
         "encoder": config.latent_weight
-        * losses.latent_loss(ranks.gather(found.latent), ranks.gather(drawn.z.detach())),
+        * losses.latent_loss(ranks.gather(fake_output.latent), ranks.gather(drawn.z.detach())),
         "generator": ranks.mean(
             losses.relativistic(read.critic, real.detach(), weight)
-            + losses.relativistic(wanted, places.detach(), weight)
+            + losses.relativistic(real_patches, places.detach(), weight)
         ),
     }
     if step.number % config.penalty_every == 0:

@@ -80,22 +80,22 @@ def transfer_weights(model: AffectModel, folder: Path, *, fitted: bool = False) 
     """
     check(folder, model.card.network)
     source = load_model(folder)
-    theirs = dict(_placed(model, source))
-    taken: list[str] = []
+    source_weights = dict(_placed(model, source))
+    transferred: list[str] = []
     for name, tensor in model.state_dict().items():
-        given = theirs.get(name)
-        if given is None or (name in FITTED and not fitted):
+        weight = source_weights.get(name)
+        if weight is None or (name in FITTED and not fitted):
             continue
-        fitting = _by_label(name, given, tensor, model, source)
+        fitting = _by_label(name, weight, tensor, model, source)
         if fitting is not None:
             tensor.copy_(fitting)
-            taken.append(name)
-    if not any(name.startswith("trunk.") for name in taken):
+            transferred.append(name)
+    if not any(name.startswith("trunk.") for name in transferred):
         raise ValueError(
             f"the trunk in {folder} fits no level of this preset's: choose the preset that "
             "made it, or leave --init out"
         )
-    return len(taken), len(model.state_dict())
+    return len(transferred), len(model.state_dict())
 
 
 def _placed(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, Tensor]]:
@@ -123,42 +123,54 @@ def _as_reader(model: AffectModel, source: AffectModel) -> Iterator[tuple[str, T
         return
     for name, tensor in source.trunk.state_dict().items():
         yield f"reader.body.trunk.{name}", tensor
-    heads, mine = source.heads, model.state_dict()
+    heads, own_state = source.heads, model.state_dict()
     yield "reader.body.features.weight", heads.features.weight
     yield "reader.body.features.bias", heads.features.bias
-    outputs, known = reader_outputs(model.card), source.card.labels_of.names
+    outputs, source_names = reader_outputs(model.card), source.card.labels_of.names
     for kind in ("weight", "bias"):
         rows = torch.cat([getattr(heads.aus, kind), getattr(heads.va, kind)])
-        answer = mine[f"reader.answer.{kind}"].clone()
-        for place, name in enumerate(outputs):
-            if name in known:
-                answer[place] = rows[known.index(name)]
+        answer = own_state[f"reader.answer.{kind}"].clone()
+        for row, name in enumerate(outputs):
+            if name in source_names:
+                answer[row] = rows[source_names.index(name)]
         yield f"reader.answer.{kind}", answer
 
 
 def _by_label(
-    name: str, given: Tensor, own: Tensor, model: AffectModel, source: AffectModel
+    name: str, source_weight: Tensor, own_weight: Tensor, model: AffectModel, source: AffectModel
 ) -> Tensor | None:
     """`given` in the shape of `own`, its label rows or columns at the new vocabulary's places; None
     where it does not fit.
     """
-    mine, yours = model.card.labels_of.names, source.card.labels_of.names
+    own_names, source_names = model.card.labels_of.names, source.card.labels_of.names
     if name.startswith("reader.answer.") and source.reader is not None:
-        outputs, theirs = reader_outputs(model.card), reader_outputs(source.card)
+        outputs, source_outputs = reader_outputs(model.card), reader_outputs(source.card)
         places = [
-            (outputs.index(label), theirs.index(label)) for label in outputs if label in theirs
+            (outputs.index(label), source_outputs.index(label))
+            for label in outputs
+            if label in source_outputs
         ]
-        return _moved(own, given, places, axis=0)
+        return _moved(own_weight, source_weight, places, axis=0)
     if name.startswith(("reader.", *FITTED)):
-        return given if given.shape == own.shape else None
-    if mine != yours and (name.startswith("heads.aus.") or name in CONDITIONS):
-        both = [(mine.index(label), yours.index(label)) for label in mine if label in yours]
+        return source_weight if source_weight.shape == own_weight.shape else None
+    if own_names != source_names and (name.startswith("heads.aus.") or name in CONDITIONS):
+        shared = [
+            (own_names.index(label), source_names.index(label))
+            for label in own_names
+            if label in source_names
+        ]
         if name.startswith("heads.aus."):
-            pairs = [(a, b) for a, b in both if a < len(mine) - 2]
-            return _moved(own, given, pairs, axis=0)
-        columns = [(a + k * len(mine), b + k * len(yours)) for k in range(3) for a, b in both]
-        return _moved(own, given, columns, axis=1)
-    return given if given.shape == own.shape else _widened(name, given, own)
+            pairs = [(a, b) for a, b in shared if a < len(own_names) - 2]
+            return _moved(own_weight, source_weight, pairs, axis=0)
+        columns = [
+            (a + k * len(own_names), b + k * len(source_names)) for k in range(3) for a, b in shared
+        ]
+        return _moved(own_weight, source_weight, columns, axis=1)
+    return (
+        source_weight
+        if source_weight.shape == own_weight.shape
+        else _widened(name, source_weight, own_weight)
+    )
 
 
 def reader_outputs(card: ModelCard) -> tuple[str, ...]:
@@ -168,33 +180,39 @@ def reader_outputs(card: ModelCard) -> tuple[str, ...]:
     return (*card.vocabulary, *DIMENSIONS, *card.expressions, *pose, *sides)
 
 
-def _widened(name: str, given: Tensor, own: Tensor) -> Tensor | None:
+def _widened(name: str, source_weight: Tensor, own_weight: Tensor) -> Tensor | None:
     """`given` in the first channels of `own`: old outputs are deaf to new inputs, new outputs are
     fresh. None where it is too large.
     """
-    if given.ndim != own.ndim or any(
-        small > large for small, large in zip(given.shape, own.shape, strict=True)
+    if source_weight.ndim != own_weight.ndim or any(
+        small > large for small, large in zip(source_weight.shape, own_weight.shape, strict=True)
     ):
         return None
     if name.startswith("decoder.modulate."):  # scales, then shifts, one of each per channel
         halves = [
             _widened("", small, large)
-            for small, large in zip(given.chunk(2), own.chunk(2), strict=True)
+            for small, large in zip(source_weight.chunk(2), own_weight.chunk(2), strict=True)
         ]
         return torch.cat([half for half in halves if half is not None])
-    wide = own.clone()
-    wide[: len(given)] = 0
-    wide[tuple(slice(size) for size in given.shape)] = given
+    wide = own_weight.clone()
+    wide[: len(source_weight)] = 0
+    wide[tuple(slice(size) for size in source_weight.shape)] = source_weight
     return wide
 
 
-def _moved(own: Tensor, given: Tensor, pairs: list[tuple[int, int]], *, axis: int) -> Tensor | None:
+def _moved(
+    own_weight: Tensor, source_weight: Tensor, pairs: list[tuple[int, int]], *, axis: int
+) -> Tensor | None:
     if (
-        own.ndim != given.ndim
-        or any(own.shape[d] != given.shape[d] for d in range(own.ndim) if d != axis)
+        own_weight.ndim != source_weight.ndim
+        or any(
+            own_weight.shape[d] != source_weight.shape[d]
+            for d in range(own_weight.ndim)
+            if d != axis
+        )
         or not pairs
     ):
         return None
-    filled = own.clone()
+    filled = own_weight.clone()
     to, source = torch.tensor(pairs).unbind(1)
-    return filled.index_copy(axis, to, given.index_select(axis, source))
+    return filled.index_copy(axis, to, source_weight.index_select(axis, source))

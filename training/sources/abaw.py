@@ -54,15 +54,15 @@ class Abaw(Source):
                     yield self._record(text, self.shown(path, line), official, folders)
 
     def _lists(self) -> list[tuple[Path, str]]:
-        found = [] if self.root.is_dir() else [self.root]
+        files = [] if self.root.is_dir() else [self.root]
         for folder in (self.root, self.root / "MTL_Challenge", self.root / "annotations"):
-            found += visible(path for path in folder.glob("*_set*.txt") if _part(path) in OFFICIAL)
-        if not found:
+            files += visible(path for path in folder.glob("*_set*.txt") if _part(path) in OFFICIAL)
+        if not files:
             raise DataError(
                 f"{self.root} holds no training_set_annotations.txt, "
                 "validation_set_annotations.txt, train_set.txt or the like"
             )
-        return [(path, OFFICIAL.get(_part(path), "")) for path in found]
+        return [(path, OFFICIAL.get(_part(path), "")) for path in files]
 
     def _record(self, text: str, where: str, official: str, folders: list[Path]) -> Item:
         picture, *rest = text.split(",")

@@ -97,18 +97,18 @@ class AffectNet(Source):
         """The list of that name, in the folder itself or in one below; copies of it are read
         once.
         """
-        found = [
+        lists = [
             path
-            for place in (".", "*", "*/*")
-            for path in sorted(self.root.glob(f"{place}/{name}"))
+            for pattern in (".", "*", "*/*")
+            for path in sorted(self.root.glob(f"{pattern}/{name}"))
         ]
-        for other in found[1:]:
-            if not filecmp.cmp(found[0], other, shallow=False):
+        for other in lists[1:]:
+            if not filecmp.cmp(lists[0], other, shallow=False):
                 raise DataError(
-                    f"{self.shown(found[0])} and {self.shown(other)} of {self.root} "
+                    f"{self.shown(lists[0])} and {self.shown(other)} of {self.root} "
                     "differ: give the one to import as PATH"
                 )
-        return found[0] if found else None
+        return lists[0] if lists else None
 
     def _csv(self, path: Path) -> Iterator[Item]:
         rows = list(itertools.islice(_rows(path), LOOKS))
@@ -132,9 +132,9 @@ class AffectNet(Source):
         )
         usual = (f"{kind}/{kind}_Images", f"{kind}_Images", kind, "images", ".")
         places = [base / name for base in bases for name in usual if (base / name).is_dir()]
-        for place in places:
-            if any((place / _posix(name)).is_file() for name in names if name):
-                return place
+        for folder in places:
+            if any((folder / _posix(name)).is_file() for name in names if name):
+                return folder
         if not places:
             raise DataError(
                 f"{self.root} has no folder {' or '.join(usual[:-1])}: give where the "

@@ -67,8 +67,10 @@ class AffWild2(Source):
         Raises DataError unless one folder holds them.
         """
         below = sorted(path for path in self.root.glob("*") if path.is_dir())
-        found = {folder: files for folder in (self.root, *below) if (files := _files_in(folder))}
-        if not found:
+        by_folder = {
+            folder: files for folder in (self.root, *below) if (files := _files_in(folder))
+        }
+        if not by_folder:
             raise DataError(
                 f"{self.root} holds no Aff-Wild2 annotations: expected e.g. "
                 "AU_Set/Training_Set/<video>.txt or "
@@ -76,14 +78,14 @@ class AffWild2(Source):
                 "as `6th ABAW Annotations` "
                 "(per-picture multi-task files are imported with the format abaw)"
             )
-        if len(found) > 1:
-            names = " and ".join(repr(folder.name) for folder in found)
+        if len(by_folder) > 1:
+            names = " and ".join(repr(folder.name) for folder in by_folder)
             raise DataError(
                 f"{self.root} holds annotations of several releases, {names}: give the "
                 "folder of one as PATH, "
                 "and the folder that holds cropped_aligned with --pictures"
             )
-        return next(iter(found.values()))
+        return next(iter(by_folder.values()))
 
     def _video(self, video: str, crops: Path, files: dict[str, tuple[Path, str]]) -> Iterator[Item]:
         frames: dict[int, dict[str, Labels | str]] = {}
@@ -144,23 +146,23 @@ def _files_in(base: Path) -> dict[str, dict[str, tuple[Path, str]]]:
     """Per task, the file and official split of each video of one folder of annotations; {} when it
     is none.
     """
-    found: dict[str, dict[str, tuple[Path, str]]] = {task: {} for task in TASKS}
+    by_task: dict[str, dict[str, tuple[Path, str]]] = {task: {} for task in TASKS}
     for task in TASKS:
         for path in visible(base.glob(f"{task}_*/*_[Ss]et/*.txt")):
             part = path.parts[-2].lower().removesuffix("_set")
             if part in OFFICIAL:
-                found[task][path.stem] = (path, OFFICIAL[part])
-    return found if any(found.values()) else {}
+                by_task[task][path.stem] = (path, OFFICIAL[part])
+    return by_task if any(by_task.values()) else {}
 
 
 def crop_folders(source: Source, *others: str) -> list[Path]:
     """The folders of crops: those that were given or that hold `cropped_aligned...`, which came in
     several parts.
     """
-    given = source.options.pictures
-    for base in (given,) if given else (source.root, source.root.parent):
-        if found := sorted(path for path in base.glob("cropped_aligned*") if path.is_dir()):
-            return found
+    chosen = source.options.pictures
+    for base in (chosen,) if chosen else (source.root, source.root.parent):
+        if crop_dirs := sorted(path for path in base.glob("cropped_aligned*") if path.is_dir()):
+            return crop_dirs
     return [source.pictures("cropped_aligned", *others)]
 
 
@@ -171,9 +173,9 @@ def _codes(header: str) -> tuple[str, ...] | None:
 
 def _labels(task: str, codes: tuple[str, ...], text: str) -> Labels | str:
     values = numbers(text.split(","))
-    wanted = {AU: len(codes), VA: len(DIMENSIONS), EXPRESSION: 1}[task]
-    if values is None or len(values) != wanted:
-        raise LabelError(task, text, f"a line has {wanted} numbers here")
+    expected_count = {AU: len(codes), VA: len(DIMENSIONS), EXPRESSION: 1}[task]
+    if values is None or len(values) != expected_count:
+        raise LabelError(task, text, f"a line has {expected_count} numbers here")
     if task == AU:
         return occurrences(codes, values, unknown=AU_UNKNOWN)
     return circumplex(*values, unknown=VA_UNKNOWN) if task == VA else emotion_name(values[0])

@@ -44,8 +44,8 @@ class Bp4d(Source):
 
     def _files(self) -> list[Path]:
         for folder in (self.root / "AUCoding" / "AU_OCC", self.root / "AU_OCC", self.root):
-            if found := visible(path for path in folder.glob("*_*.csv")):
-                return found
+            if files := visible(path for path in folder.glob("*_*.csv")):
+                return files
         raise DataError(f"{self.root} holds no AUCoding/AU_OCC/<person>_<task>.csv")
 
     def _record(
@@ -76,4 +76,4 @@ class Bp4d(Source):
 def _columns(path: Path) -> dict[int, str]:
     """AU code of each column but the first."""
     header = next((text for _, text in text_lines(path)), "").split(",")
-    return {place: code for place, name in enumerate(header) if place and (code := code_of(name))}
+    return {index: code for index, name in enumerate(header) if index and (code := code_of(name))}

@@ -170,8 +170,8 @@ def sheets(out: Path, people: int, size_px: int, seed: int, photos: Path | None)
         )
         save_sheet(units, out / name)
     if photos is not None:
-        found = faces_of(photos, size_px)
-        save_sheet(beside_sheet(found, seed=seed), out / "beside.jpg")
+        photographs = faces_of(photos, size_px)
+        save_sheet(beside_sheet(photographs, seed=seed), out / "beside.jpg")
     click.echo("wrote " + ", ".join(str(path) for path in sorted(out.glob("*.jpg"))))
 
 
@@ -389,6 +389,6 @@ def describe(folder: Path, html: Path | None) -> None:
     from training.database.survey import survey
 
     database = Database.open(folder)
-    found = survey(database)
-    click.echo(description(found))
-    click.echo(f"\nwrote {write_html(database, found, html or folder / 'describe.html')}")
+    result = survey(database)
+    click.echo(description(result))
+    click.echo(f"\nwrote {write_html(database, result, html or folder / 'describe.html')}")

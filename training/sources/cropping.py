@@ -133,19 +133,19 @@ def faces_of(folder: Path, size_px: int) -> list[U8]:
 
     Raises DataError when there is none.
     """
-    found: list[U8] = []
+    face_crops: list[U8] = []
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in PICTURES:
             with suppress(NoFaceError):
-                found += [
+                face_crops += [
                     crop
                     for _, crop in crops(
                         finder(), decode(path.read_bytes()), faces="all", size_px=size_px
                     )
                 ]
-    if not found:
+    if not face_crops:
         raise DataError(f"{folder} holds no picture ({', '.join(PICTURES)}) with a face in it")
-    return found
+    return face_crops
 
 
 @lru_cache(maxsize=1)
@@ -176,8 +176,8 @@ def frame_of(path: Path, frame: int) -> U8:
         video = _opened(path)
     while video.next_frame < frame and video.capture.grab():
         video.next_frame += 1
-    done, image = video.capture.read()
-    if not done or video.next_frame != frame:
+    succeeded, image = video.capture.read()
+    if not succeeded or video.next_frame != frame:
         raise ImageError("missing", "The frame is missing", f"{path.name} has no frame {frame + 1}")
     video.next_frame += 1
     return np.ascontiguousarray(image[..., ::-1])

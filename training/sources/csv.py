@@ -165,9 +165,9 @@ class PlainCsv(Source):
             return check(name, value)
         largest = column.largest or self.options.au_max
         if not 0 <= value <= largest:
-            say = f"give a number from 0 to {largest:g}"
+            remedy = f"give a number from 0 to {largest:g}"
             hint = "" if column.largest else ", or say with --au-max what the largest value is"
-            raise LabelError(name, text, say + hint)
+            raise LabelError(name, text, remedy + hint)
         return value / largest
 
 

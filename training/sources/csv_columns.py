@@ -71,8 +71,10 @@ class Columns:
         stills = any(column.meaning == FRAME for column in self.used) and not self.openface
         names = (*self.skipped, *(["frame (but of videos)"] if stills else []))
         families = dict.fromkeys(re.sub(r"\d+", "*", name) for name in names)
-        more = len(families) - SHOWN
-        return ", ".join([*list(families)[:SHOWN], *([f"and {more} more"] if more > 0 else [])])
+        omitted = len(families) - SHOWN
+        return ", ".join(
+            [*list(families)[:SHOWN], *([f"and {omitted} more"] if omitted > 0 else [])]
+        )
 
 
 def columns_of(header: list[str], path: object) -> Columns:
@@ -83,15 +85,15 @@ def columns_of(header: list[str], path: object) -> Columns:
     names = [name.strip().lower() for name in header]
     openface = any(OPENFACE_AU.fullmatch(name) for name in names) and not _has_picture(names)
     used = tuple(_openface_columns(names) if openface else _own_columns(names))
-    taken = {column.place for column in used}
-    skipped = tuple(name for place, name in enumerate(names) if place not in taken and name)
+    used_places = {column.place for column in used}
+    skipped = tuple(name for place, name in enumerate(names) if place not in used_places and name)
     meanings = [column.meaning for column in used]
     twice = next((name for name in meanings if meanings.count(name) > 1), None)
     misspelt = next(
         (
-            (name, meant[0])
+            (name, matches[0])
             for name in skipped
-            if (meant := get_close_matches(name, set(OWN) - set(meanings), 1, LIKENESS))
+            if (matches := get_close_matches(name, set(OWN) - set(meanings), 1, LIKENESS))
         ),
         None,
     )

@@ -58,13 +58,13 @@ class Disfa(Source):
             if (self.root / "ActionUnit_Labels").is_dir()
             else self.root
         )
-        found: dict[str, dict[str, Path]] = {}
+        by_video: dict[str, dict[str, Path]] = {}
         for path in visible(base.glob("*/*_au*.txt")):
             if code := code_of(path.stem.rsplit("_au", 1)[1]):
-                found.setdefault(path.parent.name, {})[code] = path
-        if not found:
+                by_video.setdefault(path.parent.name, {})[code] = path
+        if not by_video:
             raise DataError(f"{self.root} holds no ActionUnit_Labels/SNxxx/SNxxx_au<k>.txt")
-        return found
+        return by_video
 
     def _read(self, code: str, path: Path, labels: dict[int, Labels]) -> Iterator[Refusal]:
         for line, text in text_lines(path):
@@ -92,12 +92,13 @@ class Disfa(Source):
             yield Refusal(self.shown(folder), str(error))
             return
         first = 0 if 0 in labels else 1
-        for frame, known in sorted(labels.items()):
-            still = stills.get(frame)
+        for frame, frame_labels in sorted(labels.items()):
+            picture = stills.get(frame)
             yield Record(
                 where=f"{self.shown(folder)} frame {frame}",
-                picture=still or (videos[0] if videos else pictures / person / f"{frame:05d}.jpg"),
-                frame=None if still or not videos else frame - first,
-                labels=known,
+                picture=picture
+                or (videos[0] if videos else pictures / person / f"{frame:05d}.jpg"),
+                frame=None if picture or not videos else frame - first,
+                labels=frame_labels,
                 identity=person,
             )

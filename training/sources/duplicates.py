@@ -17,11 +17,11 @@ def duplicates(records: Callable[[], Iterable[Record]]) -> dict[str, str]:
     `records` is read twice, so that only lines of which there are several are held in memory.
     """
     times = Counter(hash(_key(record)) for record in records())
-    alike: dict[Key, list[Record]] = {}
+    groups: dict[Key, list[Record]] = {}
     for record in records():
         if times[hash(_key(record))] > 1:
-            alike.setdefault(_key(record), []).append(record)
-    return {where: why for group in alike.values() for where, why in _refused(group)}
+            groups.setdefault(_key(record), []).append(record)
+    return {where: reason for group in groups.values() for where, reason in _refused(group)}
 
 
 def _key(record: Record) -> Key:
@@ -29,18 +29,19 @@ def _key(record: Record) -> Key:
 
 
 def _refused(group: list[Record]) -> Iterator[tuple[str, str]]:
-    said: dict[str, dict[float | str, str]] = {}  # by fact and value, where it is said first
+    # By fact and value: the record that states it first.
+    first_stated: dict[str, dict[float | str, str]] = {}
     for record in group:
         for name, value in _facts(record):
-            said.setdefault(name, {}).setdefault(value, record.where)
+            first_stated.setdefault(name, {}).setdefault(value, record.where)
     earlier: dict[tuple[Fact, ...], str] = {}
     for record in group:
         facts = _facts(record)
-        disputed = next((fact for fact in facts if len(said[fact[0]]) > 1), None)
+        disputed = next((fact for fact in facts if len(first_stated[fact[0]]) > 1), None)
         first = earlier.setdefault((*facts, ("truth", repr(record.truth))), record.where)
         if disputed:
             name, value = disputed
-            other, where = next(pair for pair in said[name].items() if pair[0] != value)
+            other, where = next(pair for pair in first_stated[name].items() if pair[0] != value)
             yield (
                 record.where,
                 f"contradicts {where} about the same face: {name} is {value}, there {other}",
@@ -50,6 +51,6 @@ def _refused(group: list[Record]) -> Iterator[tuple[str, str]]:
 
 
 def _facts(record: Record) -> tuple[Fact, ...]:
-    said = {"identity": record.unit, "video": record.video, "split": record.official}
-    known = {name: value for name, value in record.labels.items() if value is not None}
-    return (*known.items(), *((name, value) for name, value in said.items() if value))
+    facts = {"identity": record.unit, "video": record.video, "split": record.official}
+    labels = {name: value for name, value in record.labels.items() if value is not None}
+    return (*labels.items(), *((name, value) for name, value in facts.items() if value))

@@ -25,23 +25,23 @@ class EmotioNet(Source):
     labelled = "AU occurrence, by the algorithm of the set's authors or by their annotators"
 
     def vocabulary(self) -> tuple[str, ...]:
-        found: set[str] = set()
+        present: set[str] = set()
         for path in self._lists():
-            missing = {place: code for place, code in _columns(path).items() if code not in found}
+            missing = {index: code for index, code in _columns(path).items() if code not in present}
             for _, fields in _rows(path):
-                for place in [
-                    place for place in missing if place < len(fields) and fields[place] in KNOWN
+                for index in [
+                    index for index in missing if index < len(fields) and fields[index] in KNOWN
                 ]:
-                    found.add(missing.pop(place))
+                    present.add(missing.pop(index))
                 if not missing:
                     break
-        return in_facs_order(found)
+        return in_facs_order(present)
 
     def items(self) -> Iterator[Item]:
         pictures = self.pictures("images", "pictures")
         coded = self.vocabulary()
         for path in self._lists():
-            columns = {place: code for place, code in _columns(path).items() if code in coded}
+            columns = {index: code for index, code in _columns(path).items() if code in coded}
             names = _names(path)
             for line, fields in _rows(path):
                 yield _record(fields, self.shown(path, line), names, columns, pictures)
@@ -66,7 +66,7 @@ def _record(
     picture = unquote(urlsplit(address).path).rsplit("/", 1)[-1]
     if not picture:
         return Refusal(where, f"the address {address!r} names no picture")
-    labels = {code: KNOWN.get(fields[place]) for place, code in columns.items()}
+    labels = {code: KNOWN.get(fields[index]) for index, code in columns.items()}
     return Record(where=where, picture=pictures / picture, labels=labels, identity=picture)
 
 
@@ -79,7 +79,7 @@ def _names(path: Path) -> tuple[str, ...]:
 
 def _columns(path: Path) -> dict[int, str]:
     """AU code by the place of its column."""
-    return {place: code for place, name in enumerate(_names(path)) if (code := code_of(name))}
+    return {index: code for index, name in enumerate(_names(path)) if (code := code_of(name))}
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:

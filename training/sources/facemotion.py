@@ -49,10 +49,10 @@ class FaceMotion(Source):
                 yield _record(text, self.shown(path, line), pictures / video, video)
 
     def _files(self) -> list[Path]:
-        found = sorted((self.root / "final_annotations").glob("*_*_*.txt"))
-        if not found:
+        files = sorted((self.root / "final_annotations").glob("*_*_*.txt"))
+        if not files:
             raise DataError(f"{self.root} holds no final_annotations/*_*_<video>.txt")
-        return found
+        return files
 
 
 def _record(text: str, where: str, folder: Path, video: str) -> Item:

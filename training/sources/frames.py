@@ -14,12 +14,12 @@ class NumberingError(ValueError):
 @lru_cache(maxsize=64)
 def numbered(folder: Path) -> Mapping[int, Path]:
     """Pictures of a folder by the number their names end with, whatever the padding."""
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     for path in visible(folder.iterdir()) if folder.is_dir() else []:
         digits = path.stem[len(path.stem.rstrip("0123456789")) :]
         if digits.isascii() and digits and path.suffix.lower() in PICTURE_SUFFIXES:
-            found.setdefault(int(digits), path)
-    return found
+            by_number.setdefault(int(digits), path)
+    return by_number
 
 
 def frames_of(folder: Path, labelled: Collection[int]) -> Mapping[int, Path]:

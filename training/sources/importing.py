@@ -141,16 +141,16 @@ def _import_shard(target: _Target, number: int, first: int, items: Sequence[Item
     out, card = target.out, target.card
     report, vocabulary = ImportReport(read=len(items)), Vocabulary(card.vocabulary)
     with DatabaseWriter(out, card, shard_images=2**31, first_shard=number) as writer:
-        for place, item in enumerate(items, start=first):
-            made = _sample_of(item, f"{card.name}-{place:09d}", target)
-            if isinstance(made, Sample):
-                writer.add(made)
+        for item_number, item in enumerate(items, start=first):
+            sample = _sample_of(item, f"{card.name}-{item_number:09d}", target)
+            if isinstance(sample, Sample):
+                writer.add(sample)
                 report.kept += 1
                 report.masked.update(
-                    name for name in vocabulary.names if name not in vocabulary.named(made.labels)
+                    name for name in vocabulary.names if name not in vocabulary.named(sample.labels)
                 )
             else:
-                report.refused.append(made)
+                report.refused.append(sample)
     text = json.dumps(
         {
             "read": report.read,
@@ -167,8 +167,8 @@ def _sample_of(item: Item, key: str, target: _Target) -> Sample | tuple[str, str
     """The sample that an item becomes, or (where, kind, reason) of its refusal."""
     if isinstance(item, Refusal):
         return (item.where, "line not understood", item.reason)
-    known = {name: value for name, value in item.labels.items() if value is not None}
-    if item.annotated and not known:
+    labels = {name: value for name, value in item.labels.items() if value is not None}
+    if item.annotated and not labels:
         return (item.where, NO_LABEL, f"all of {', '.join(item.labels) or 'nothing'}")
     try:
         image = target.cropping.crop(item)
@@ -184,7 +184,7 @@ def _sample_of(item: Item, key: str, target: _Target) -> Sample | tuple[str, str
     return Sample(
         key=key,
         image=image,
-        labels=Vocabulary(target.card.vocabulary).row(known),
+        labels=Vocabulary(target.card.vocabulary).row(labels),
         source=source,
         identity=item.identity,
         video=item.video,

@@ -44,26 +44,26 @@ class Frames:
         if self.video is not None:
             return self.video, frame - 1
         by_number = frames_of(self.folder, range(1, self.last + 1))
-        if found := by_number.get(frame) or self._in_order.get(frame):
-            return found, None
+        if picture := by_number.get(frame) or self._in_order.get(frame):
+            return picture, None
         return self.missing, frame - 1
 
     @cached_property
     def last(self) -> int:
         """The largest number of a frame."""
         rows = rows_of(self.path)
-        place = [name.lower() for name in next(rows).fields].index(FRAME)
-        return max((int(row.fields[place]) for row in rows if _has_whole(row, place)), default=0)
+        column = [name.lower() for name in next(rows).fields].index(FRAME)
+        return max((int(row.fields[column]) for row in rows if _has_whole(row, column)), default=0)
 
     @cached_property
     def _in_order(self) -> dict[int, Path]:
         """OpenFace counts the pictures of a folder in the order of their names."""
-        found = sorted(p for p in self.folder.glob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-        return dict(enumerate(found, 1)) if len(found) == self.last else {}
+        files = sorted(p for p in self.folder.glob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        return dict(enumerate(files, 1)) if len(files) == self.last else {}
 
 
-def _has_whole(row: Row, place: int) -> bool:
-    return len(row.fields) > place and row.fields[place].isdecimal()
+def _has_whole(row: Row, column: int) -> bool:
+    return len(row.fields) > column and row.fields[column].isdecimal()
 
 
 def openface_record(

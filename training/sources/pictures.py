@@ -25,8 +25,8 @@ class Pictures(Source):
         if not self.root.is_dir():
             raise DataError(f"{self.root} is no folder: give the folder of the photographs")
         if not self._paths:
-            known = ", ".join(PICTURE_SUFFIXES)
-            raise DataError(f"{self.root} holds no picture ({known}), nor do its subfolders")
+            suffixes = ", ".join(PICTURE_SUFFIXES)
+            raise DataError(f"{self.root} holds no picture ({suffixes}), nor do its subfolders")
         _ = self._people  # says at once when the CSV means nothing
         return ()
 
@@ -48,12 +48,12 @@ class Pictures(Source):
                 unit=identity,
                 truth={"picture": name},
             )
-        there = {path.relative_to(self.root).as_posix() for path in self._paths}
+        present = {path.relative_to(self.root).as_posix() for path in self._paths}
         for name, (_, line) in self._people.items():
-            if name not in there:
-                people = self.options.people
-                assert people is not None
-                yield Refusal(f"{people.name}:{line}", f"{self.root} has no picture {name!r}")
+            if name not in present:
+                people_file = self.options.people
+                assert people_file is not None
+                yield Refusal(f"{people_file.name}:{line}", f"{self.root} has no picture {name!r}")
 
     @cached_property
     def _paths(self) -> list[Path]:

@@ -156,8 +156,8 @@ def visible(paths: Iterable[Path]) -> list[Path]:
 def number_of(text: str) -> float | None:
     """A number with a decimal point or comma; None when it is none."""
     commas = text.count(",")
-    found = numbers([text.replace(",", ".") if commas == 1 and "." not in text else text])
-    return found[0] if found else None
+    values = numbers([text.replace(",", ".") if commas == 1 and "." not in text else text])
+    return values[0] if values else None
 
 
 def frame_number(text: Mapping[str, str]) -> int:

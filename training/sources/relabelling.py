@@ -70,8 +70,8 @@ def _sides(sample: Sample, intensities: dict[str, float]) -> tuple[dict[str, flo
     shares = {code: float(left.get(code, 1.0)) for code in intensities}
     return tuple(
         {
-            code: min(intensities[code] * min(share if mine else 2 - share, SIDE), 1.0)
+            code: min(intensities[code] * min(share if is_left else 2 - share, SIDE), 1.0)
             for code, share in shares.items()
         }
-        for mine in (True, False)
+        for is_left in (True, False)
     )

@@ -94,14 +94,14 @@ def _render(
     assert twins is not None
     DatabaseWriter(folder, card)  # says at once when the folder cannot be written
     groups, per_shard = -(-images // twins), max(SHARD_IMAGES // twins, 1)
-    done = set(written_shards(folder))
+    finished = set(written_shards(folder))
     todo = [
         (number, first, min(per_shard, groups - first))
         for number, first in enumerate(range(0, groups, per_shard))
-        if number not in done
+        if number not in finished
     ]
     start = time.monotonic()
-    drawn, peak = 0, 0
+    rendered_images, peak = 0, 0
     with tqdm(
         total=groups * twins,
         initial=groups * twins - sum(n for _, _, n in todo) * twins,
@@ -109,10 +109,10 @@ def _render(
         desc="render",
     ) as bar:
         for count, memory in _work(folder, card, todo, change, workers):
-            drawn += count
+            rendered_images += count
             peak = max(peak, memory)
             bar.update(count)
-    return RenderReport(drawn, time.monotonic() - start, peak)
+    return RenderReport(rendered_images, time.monotonic() - start, peak)
 
 
 def _work(
@@ -146,11 +146,15 @@ def _render_shard(
     cv2.setNumThreads(1)
     assert card.seed is not None and card.twins is not None
     number, first, groups = shard
-    where = {"seed": card.seed, "first": first, "count": groups, "size_px": card.image_px}
-    drawn = samples(**where, twins=card.twins) if change is None else pairs(**where, change=change)
+    arguments = {"seed": card.seed, "first": first, "count": groups, "size_px": card.image_px}
+    samples_drawn = (
+        samples(**arguments, twins=card.twins)
+        if change is None
+        else pairs(**arguments, change=change)
+    )
     count = 0
     with DatabaseWriter(folder, card, shard_images=2**31, first_shard=number) as writer:
-        for sample in drawn:
+        for sample in samples_drawn:
             writer.add(sample)
             count += 1
     return count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -33,9 +33,9 @@ class ExpressionOfAus:
     @classmethod
     def fit(cls, renders: Database, *, seed: int = 0) -> Self | None:
         """From the training split; None where the renders name no expression."""
-        known = read_annotations(renders, TRAIN).expression
-        rows = (known != UNKNOWN) & (known != EXPRESSIONS.index(OTHER))
-        if len(np.unique(known[rows])) < 2:
+        expressions = read_annotations(renders, TRAIN).expression
+        rows = (expressions != UNKNOWN) & (expressions != EXPRESSIONS.index(OTHER))
+        if len(np.unique(expressions[rows])) < 2:
             return None
         intensities = renders.labels(TRAIN)[rows, :-2].astype(np.float64)
         blurred = intensities + np.random.default_rng(seed).normal(0, BLUR, intensities.shape)
@@ -44,7 +44,7 @@ class ExpressionOfAus:
             StandardScaler(),
             LogisticRegression(C=0.05, max_iter=300),
         )
-        return cls(pipeline.fit(np.clip(blurred, 0, 1), known[rows]))
+        return cls(pipeline.fit(np.clip(blurred, 0, 1), expressions[rows]))
 
     def of(self, intensities: Floats) -> str | None:
         """The class of intensities (K,) in [0, 1]; None where no class is likely enough."""

@@ -30,12 +30,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="a database, or a folder of pictures")
     parser.add_argument("out", type=Path, help="the Parquet file of points")
-    asked = parser.parse_args()
-    if asked.out.exists():
-        parser.error(f"{asked.out} exists: delete it or name another file")
-    points = mesh_of(asked.data)
-    points.save(asked.out)
-    print(f"wrote {asked.out}: a face in {points.found.sum()} of {len(points.names)} pictures")
+    arguments = parser.parse_args()
+    if arguments.out.exists():
+        parser.error(f"{arguments.out} exists: delete it or name another file")
+    points = mesh_of(arguments.data)
+    points.save(arguments.out)
+    print(f"wrote {arguments.out}: a face in {points.found.sum()} of {len(points.names)} pictures")
 
 
 def mesh_of(data: Path) -> MeshPoints:
@@ -53,16 +53,16 @@ def mesh_of(data: Path) -> MeshPoints:
         sizes.append(image.shape[1::-1])
         points.append(_points(mesh, image, ROOM if is_database else 0.0))
     stacked = np.stack(points)
-    found = np.asarray(np.isfinite(stacked).all((1, 2)))
-    return MeshPoints(tuple(names), found, np.array(sizes, np.int32), stacked)
+    is_found = np.asarray(np.isfinite(stacked).all((1, 2)))
+    return MeshPoints(tuple(names), is_found, np.array(sizes, np.int32), stacked)
 
 
 def _of_database(folder: Path) -> Iterator[tuple[str, U8]]:
     database = Database.open(folder)
     index = database.whole(("key", "shard", "offset", "size"))
     for row in index.to_pylist():
-        place = (row["shard"], row["offset"], row["size"], database.card.image_px)
-        yield row["key"], database.read_image(*place)
+        location = (row["shard"], row["offset"], row["size"], database.card.image_px)
+        yield row["key"], database.read_image(*location)
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, U8]]:
@@ -79,10 +79,10 @@ def _points(mesh: object, image: U8, room: float) -> NDArray[np.float32]:
     height, width = image.shape[:2]
     border = round(room * max(width, height))
     if border:
-        around = (border, border, border, border)
-        image = np.asarray(cv2.copyMakeBorder(image, *around, cv2.BORDER_REPLICATE), np.uint8)
-    found = mesh.process(np.ascontiguousarray(image))  # type: ignore[attr-defined]
-    faces = found.multi_face_landmarks
+        borders = (border, border, border, border)
+        image = np.asarray(cv2.copyMakeBorder(image, *borders, cv2.BORDER_REPLICATE), np.uint8)
+    result = mesh.process(np.ascontiguousarray(image))  # type: ignore[attr-defined]
+    faces = result.multi_face_landmarks
     if not faces:
         return np.full((POINTS, 3), np.nan, np.float32)
     shares = np.array([(p.x, p.y, p.z) for p in faces[0].landmark])

@@ -69,12 +69,12 @@ class TeachingReport:
             f"{'label':<28}{'r':>7}{'present':>9}{f'of {self.neutral} neutral':>15}",
         ]
         for name, r in self.reliability.items():
-            shown = (
+            rows = (
                 f"{self.present[name]:>9.1%}{self.alarms[name]:>15.1%}"
                 if name in self.present
                 else ""
             )
-            lines.append(f"{name:<28}{r:>7.3f}{shown}")
+            lines.append(f"{name:<28}{r:>7.3f}{rows}")
         return "\n".join(lines)
 
 
@@ -98,23 +98,23 @@ def teach_photographs(request: Request) -> TeachingReport:
     renders, photos = Database.open(request.renders), Database.open(request.photos)
     targets = Targets(renders.card.vocabulary)
     train, *held_out = (_renders(renders, request.points, s, targets) for s in SPLITS)
-    people = _photographs(photos, request.photo_points, _patterns(request.neutral))
-    fitted_on = people.neutral & (people.split == TRAIN)
+    photographs = _photographs(photos, request.photo_points, _patterns(request.neutral))
+    fitted_on = photographs.neutral & (photographs.split == TRAIN)
     if request.neutral and not fitted_on.any():
         raise DataError(
             f"no photograph of the training split is named in {request.neutral}: "
             "write one picture or pattern a line, e.g. neutral/*"
         )
-    teacher = teach(targets, train, (held_out[0], held_out[1]), people.points[fitted_on])
-    labels = _with_rule(teacher.label(people.points), targets)
+    teacher = teach(targets, train, (held_out[0], held_out[1]), photographs.points[fitted_on])
+    labels = _with_rule(teacher.label(photographs.points), targets)
     if request.student is not None:
-        labels = mixed(labels, _readings(request.student, people.images, targets), targets)
+        labels = mixed(labels, _readings(request.student, photographs.images, targets), targets)
     expression = ExpressionOfAus.fit(renders)
     card = _card(photos.card, renders, request, int(fitted_on.sum()), len(train.points))
     with DatabaseWriter(request.out, card) as writer:
-        for sample in _labelled(photos, people, labels, teacher, expression):
+        for sample in _labelled(photos, photographs, labels, teacher, expression):
             writer.add(sample)
-    return _report(photos, renders.card.positive_intensity, people, labels, teacher)
+    return _report(photos, renders.card.positive_intensity, photographs, labels, teacher)
 
 
 def mixed(teacher: Labels, student: Floats, targets: Targets) -> Labels:
@@ -122,25 +122,25 @@ def mixed(teacher: Labels, student: Floats, targets: Targets) -> Labels:
     teacher's mean and deviation first: a student's scale is what photographs have yet to teach it.
     """
     columns = slice(0, targets.va.stop)
-    own = teacher.values[:, columns]
-    spread = own.std(0) / np.maximum(student.std(0), 1e-6)
-    scaled = (student - student.mean(0)) * spread + own.mean(0)
+    teacher_values = teacher.values[:, columns]
+    spread = teacher_values.std(0) / np.maximum(student.std(0), 1e-6)
+    scaled = (student - student.mean(0)) * spread + teacher_values.mean(0)
     low = np.where(np.arange(columns.stop) < targets.au.stop, 0.0, -1.0)
     values = teacher.values.copy()
-    values[:, columns] = np.clip((own + scaled) / 2, low, 1.0)
+    values[:, columns] = np.clip((teacher_values + scaled) / 2, low, 1.0)
     return replace(teacher, values=values)
 
 
 def _renders(database: Database, points: Path, split: str, targets: Targets) -> Meshes:
     table = database.table(split, ["key"])
-    found, meshes = MeshPoints.load(points).of(table["key"].to_pylist())
-    if not found.any():
+    has_mesh, meshes = MeshPoints.load(points).of(table["key"].to_pylist())
+    if not has_mesh.any():
         raise DataError(
             f"{points} has no mesh for the {split} split of {database.folder}: "
             "make it with `make mesh` from this database"
         )
-    known = targets.of(database.labels(split), read_annotations(database, split))
-    return Meshes(meshes[found].astype(np.float64), known[found])
+    target_values = targets.of(database.labels(split), read_annotations(database, split))
+    return Meshes(meshes[has_mesh].astype(np.float64), target_values[has_mesh])
 
 
 def _patterns(path: Path | None) -> list[str]:
@@ -161,10 +161,10 @@ def _photographs(database: Database, path: Path, neutral: Sequence[str]) -> Mesh
         table = database.table(split, ["key"])
         names = table["key"].to_pylist()
         pictures = [str(truth.get("picture", "")) for truth in database.truth(split)]
-        found, meshes = points.of(names)
-        if not found.any():  # points of the pictures that the crops were cut from
-            found, meshes = points.of(pictures)
-        rows = np.flatnonzero(found)
+        has_mesh, meshes = points.of(names)
+        if not has_mesh.any():  # points of the pictures that the crops were cut from
+            has_mesh, meshes = points.of(pictures)
+        rows = np.flatnonzero(has_mesh)
         keys += [names[row] for row in rows]
         parts["points"].append(meshes[rows].astype(np.float64))
         parts["split"].append(np.full(len(rows), split))
@@ -191,11 +191,11 @@ def _with_rule(labels: Labels, targets: Targets) -> Labels:
 
 def affect_of_row(row: Floats, targets: Targets) -> tuple[float, float]:
     """Valence and arousal of one row (T,) by the renderer's rule."""
-    shown = dict(zip(targets.aus, (float(v) for v in row[targets.au]), strict=True))
+    by_code = dict(zip(targets.aus, (float(v) for v in row[targets.au]), strict=True))
     tilt = dict(zip(targets.one_sided, row[targets.sides], strict=True))
-    left = {code: shown[code] + tilt[code] / 2 for code in tilt}
-    right = {code: shown[code] - tilt[code] / 2 for code in tilt}
-    return affect_of(shown, left, right)
+    left = {code: by_code[code] + tilt[code] / 2 for code in tilt}
+    right = {code: by_code[code] - tilt[code] / 2 for code in tilt}
+    return affect_of(by_code, left, right)
 
 
 def _readings(model: Path, images: NDArray[np.uint8], targets: Targets) -> Floats:
@@ -212,22 +212,22 @@ def _readings(model: Path, images: NDArray[np.uint8], targets: Targets) -> Float
         for start in range(0, len(images), 32):
             part = torch.from_numpy(images[start : start + 32])
             read.append(student.labels(student.to_pixels(part)).numpy())
-    own = Vocabulary(student.card.vocabulary)
-    columns = [own.index(name) for name in (*targets.aus, *DIMENSIONS)]
+    student_vocabulary = Vocabulary(student.card.vocabulary)
+    columns = [student_vocabulary.index(name) for name in (*targets.aus, *DIMENSIONS)]
     return np.concatenate(read).astype(np.float64)[:, columns]
 
 
 def _card(
     photos: DataCard, renders: Database, request: Request, anchors: int, count: int
 ) -> DataCard:
-    by = (
+    method = (
         "ridge and a small network from MediaPipe's face mesh (0.10.21, Apache-2.0) to "
         "the true labels "
         f"of {count:,} renders ({renders.card.name}, renderer "
         f"{renders.card.renderer[:12] or 'unknown'})"
     )
-    by += f", rest set by {anchors} neutral photographs" if anchors else ""
-    by += f", half of each label by {request.student.name}" if request.student else ""
+    method += f", rest set by {anchors} neutral photographs" if anchors else ""
+    method += f", half of each label by {request.student.name}" if request.student else ""
     return DataCard(
         name=f"{photos.name}-taught",
         vocabulary=renders.card.vocabulary,
@@ -235,33 +235,33 @@ def _card(
         sources=photos.sources,
         licence=photos.licence,
         positive_intensity=renders.card.positive_intensity,
-        labelled=f"photographs with pseudo-labels, annotated by nobody: {by}",
-        teacher=by,
+        labelled=f"photographs with pseudo-labels, annotated by nobody: {method}",
+        teacher=method,
     )
 
 
 def _labelled(
     photos: Database,
-    people: MeshRows,
+    photographs: MeshRows,
     labels: Labels,
     teacher: Teacher,
     expression: "ExpressionOfAus | None",
 ) -> Iterator[Sample]:
     """All photographs, those with a mesh labelled."""
-    rows = {key: row for row, key in enumerate(people.keys)}
+    rows = {key: row for row, key in enumerate(photographs.keys)}
     unknown = np.full(len(teacher.targets.aus) + 2, np.nan, np.float32)
     for sample in samples(photos):
         row = rows.get(sample.key)
-        made = replace(sample, image=_lossless(sample.image), labels=unknown)
+        unlabelled = replace(sample, image=_lossless(sample.image), labels=unknown)
         if row is not None:
             values = labels.values[row]
             truth = truth_of(values, labels.confidence[row], teacher, expression)
-            made = replace(
-                made,
+            unlabelled = replace(
+                unlabelled,
                 labels=values[: len(unknown)].round(DECIMALS).astype(np.float32),
-                truth=made.truth | truth,
+                truth=unlabelled.truth | truth,
             )
-        yield made
+        yield unlabelled
 
 
 def truth_of(
@@ -271,29 +271,29 @@ def truth_of(
     expression.
     """
     targets = teacher.targets
-    found: dict[str, object] = {}
+    truth: dict[str, object] = {}
     names = (*targets.aus, *DIMENSIONS)
-    found[CONFIDENCE] = _named(names, confidence[: len(names)])
+    truth[CONFIDENCE] = _named(names, confidence[: len(names)])
     if (teacher.reliability[targets.pose] >= LEAST_RELIABILITY).all():
-        found[POSE_DEGREES] = _named(POSE, values[targets.pose])
+        truth[POSE_DEGREES] = _named(POSE, values[targets.pose])
     sure = teacher.reliability[targets.sides] >= LEAST_RELIABILITY
-    shown = dict(zip(targets.aus, values[targets.au], strict=True))
+    by_code = dict(zip(targets.aus, values[targets.au], strict=True))
     tilted = [
         (code, tilt)
         for code, tilt, use in zip(targets.one_sided, values[targets.sides], sure, strict=True)
         if use
     ]
     if tilted:
-        found[SIDES] = {
+        truth[SIDES] = {
             side: {
-                code: round(float(np.clip(shown[code] + sign * tilt, 0, 1)), DECIMALS)
+                code: round(float(np.clip(by_code[code] + sign * tilt, 0, 1)), DECIMALS)
                 for code, tilt in tilted
             }
             for side, sign in (("left", 0.5), ("right", -0.5))
         }
     if expression is not None and (name := expression.of(values[targets.au])):
-        found[EXPRESSION] = name
-    return found
+        truth[EXPRESSION] = name
+    return truth
 
 
 def _named(names: Sequence[str], values: Floats) -> dict[str, float]:
@@ -304,30 +304,30 @@ def _lossless(content: bytes) -> bytes:
     """The same pixels as WebP: two thirds of a PNG."""
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
-    done, encoded = cv2.imencode(".webp", pixels, LOSSLESS)
-    assert done
+    succeeded, encoded = cv2.imencode(".webp", pixels, LOSSLESS)
+    assert succeeded
     return encoded.tobytes()
 
 
 def _report(
-    photos: Database, threshold: float, people: MeshRows, labels: Labels, teacher: Teacher
+    photos: Database, threshold: float, photographs: MeshRows, labels: Labels, teacher: Teacher
 ) -> TeachingReport:
     targets = teacher.targets
-    shown = labels.values[:, targets.au] >= threshold
-    unseen = people.neutral & (people.split != TRAIN)
+    present = labels.values[:, targets.au] >= threshold
+    unseen = photographs.neutral & (photographs.split != TRAIN)
     return TeachingReport(
         photographs=len(photos),
-        labelled=len(people.keys),
+        labelled=len(photographs.keys),
         reliability=dict(zip(targets.names, teacher.reliability.tolist(), strict=True)),
         alarms=dict(
             zip(
                 targets.aus,
-                shown[unseen].mean(0).tolist()
+                present[unseen].mean(0).tolist()
                 if unseen.any()
                 else [float("nan")] * len(targets.aus),
                 strict=True,
             )
         ),
-        present=dict(zip(targets.aus, shown.mean(0).tolist(), strict=True)),
+        present=dict(zip(targets.aus, present.mean(0).tolist(), strict=True)),
         neutral=int(unseen.sum()),
     )

@@ -72,9 +72,9 @@ class MeshPoints:
         """Which of the named pictures have a mesh (n,), and their points (n, M, 3), else NaN."""
         rows = {name: row for row, name in enumerate(self.names)}
         places = np.array([rows.get(name, -1) for name in names])
-        found = (places >= 0) & self.found[places]
-        points = np.where(found[:, None, None], self.points[places], np.float32(np.nan))
-        return found, points.astype(np.float32)
+        is_found = (places >= 0) & self.found[places]
+        points = np.where(is_found[:, None, None], self.points[places], np.float32(np.nan))
+        return is_found, points.astype(np.float32)
 
     def five(self) -> Floats:
         """(N, 5, 2) px of the picture: pupils (iris centres), nose tip, mouth corners."""

@@ -77,41 +77,44 @@ def fit(
 ) -> Regression:
     """Fit both on faces and their mirror images; targets (N, T), NaN where unknown."""
     mirrored = faces.mirrored(normaliser)
-    both = TeacherFaces(
+    with_mirrored = TeacherFaces(
         *(
             np.concatenate([getattr(faces, name), getattr(mirrored, name)])
             for name in ("shapes", "turns")
         )
     )
-    wanted = np.concatenate([targets, targets * signs])
+    all_targets = np.concatenate([targets, targets * signs])
     count = min(COMPONENTS, *faces.shapes.shape)
     pca = PCA(count, svd_solver="randomized", random_state=seed).fit(faces.shapes)
-    raw = np.concatenate([pca.transform(both.shapes), both.turns], axis=1)
+    raw = np.concatenate([pca.transform(with_mirrored.shapes), with_mirrored.turns], axis=1)
     middle, spread = raw.mean(0), raw.std(0) + 1e-9
     features = (raw - middle) / spread
-    weights, bias = _ridge(features, wanted)
-    columns = (values[np.isfinite(values)] for values in wanted.T)
-    scale = np.array([known.std() if len(known) else 0.0 for known in columns]) + 1e-6
-    network = _network(features, (wanted - bias) / scale, seed)
+    weights, bias = _ridge(features, all_targets)
+    columns = (values[np.isfinite(values)] for values in all_targets.T)
+    scale = (
+        np.array([known_values.std() if len(known_values) else 0.0 for known_values in columns])
+        + 1e-6
+    )
+    network = _network(features, (all_targets - bias) / scale, seed)
     return Regression(normaliser, pca, middle, spread, weights, bias, scale, network, signs)
 
 
-def _ridge(features: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+def _ridge(features: Floats, targets: Floats) -> tuple[Floats, Floats]:
     """Hoerl & Kennard 1970, column by column over the rows that know it."""
     width = features.shape[1]
-    weights, bias = np.zeros((width, wanted.shape[1])), np.zeros(wanted.shape[1])
-    for column, values in enumerate(wanted.T):
-        known = np.isfinite(values)
-        if known.any():
-            x, mean = features[known], features[known].mean(0)
+    weights, bias = np.zeros((width, targets.shape[1])), np.zeros(targets.shape[1])
+    for column, values in enumerate(targets.T):
+        is_known = np.isfinite(values)
+        if is_known.any():
+            x, mean = features[is_known], features[is_known].mean(0)
             gram = (x - mean).T @ (x - mean) + RIDGE * np.eye(width)
-            centre = values[known].mean()
-            weights[:, column] = np.linalg.solve(gram, (x - mean).T @ (values[known] - centre))
+            centre = values[is_known].mean()
+            weights[:, column] = np.linalg.solve(gram, (x - mean).T @ (values[is_known] - centre))
             bias[column] = centre - mean @ weights[:, column]
     return weights, bias
 
 
-def _network(features: Floats, wanted: Floats, seed: int) -> nn.Module:
+def _network(features: Floats, targets: Floats, seed: int) -> nn.Module:
     """Two hidden layers by AdamW in one cycle of the learning rate; unknown targets weigh
     nothing.
     """
@@ -124,18 +127,18 @@ def _network(features: Floats, wanted: Floats, seed: int) -> nn.Module:
             nn.Dropout(0.1),
             nn.Linear(HIDDEN[0], HIDDEN[1]),
             nn.GELU(),
-            nn.Linear(HIDDEN[1], wanted.shape[1]),
+            nn.Linear(HIDDEN[1], targets.shape[1]),
         )
         optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, steps)
-        x, known = torch.from_numpy(features.astype(np.float32)), np.isfinite(wanted)
-        y = torch.from_numpy(np.where(known, wanted, 0.0).astype(np.float32))
-        mask = torch.from_numpy(known.astype(np.float32))
+        x, is_known = torch.from_numpy(features.astype(np.float32)), np.isfinite(targets)
+        y = torch.from_numpy(np.where(is_known, targets, 0.0).astype(np.float32))
+        mask = torch.from_numpy(is_known.astype(np.float32))
         for _ in range(steps):
             rows = torch.from_numpy(rng.integers(0, len(x), BATCH_FACES))
-            off = (network(x[rows]) - y[rows]) ** 2 * mask[rows]
+            squared_error = (network(x[rows]) - y[rows]) ** 2 * mask[rows]
             optimiser.zero_grad()
-            off.mean().backward()
+            squared_error.mean().backward()
             optimiser.step()
             schedule.step()
     return network.eval()

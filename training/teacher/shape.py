@@ -36,8 +36,8 @@ class Normaliser:
         flipped = mean * (-1, 1, 1)
         distance = np.linalg.norm(mean[:, None] - flipped[None], axis=2)
         mirror = np.asarray(linear_sum_assignment(distance)[1], np.intp)
-        even = (mean + mean[mirror] * (-1, 1, 1)) / 2
-        return cls(even, mirror)
+        symmetric = (mean + mean[mirror] * (-1, 1, 1)) / 2
+        return cls(symmetric, mirror)
 
     def shapes(self, points: Floats) -> tuple[Floats, Floats]:
         """(N, 3 M) shapes of (N, M, 3) meshes, less the mean; and the turn (N, 3) taken out of
@@ -48,25 +48,25 @@ class Normaliser:
 
     def mirrored(self, shapes: Floats) -> Floats:
         """(N, 3 M) the same faces in a mirror."""
-        whole = shapes.reshape(len(shapes), -1, 3)
-        return np.asarray((whole[:, self.mirror] * (-1, 1, 1)).reshape(len(shapes), -1))
+        points = shapes.reshape(len(shapes), -1, 3)
+        return np.asarray((points[:, self.mirror] * (-1, 1, 1)).reshape(len(shapes), -1))
 
 
-def align(points: Floats, goal: Floats) -> tuple[Floats, Floats]:
+def align(points: Floats, target: Floats) -> tuple[Floats, Floats]:
     """Each of (N, M, 3) meshes by the similarity that brings its rigid points closest to those of
     `goal` (Umeyama 1991), and the inverse of its rotation as a vector (N, 3).
     """
     rigid = list(RIGID)
     source = np.asarray(points, np.float64)
-    centres, goal_centre = source[:, rigid].mean(1, keepdims=True), goal[rigid].mean(0)
-    moved = source - centres
-    covariance = np.einsum("pi,npj->nij", goal[rigid] - goal_centre, moved[:, rigid])
+    centres, goal_centre = source[:, rigid].mean(1, keepdims=True), target[rigid].mean(0)
+    centred = source - centres
+    covariance = np.einsum("pi,npj->nij", target[rigid] - goal_centre, centred[:, rigid])
     u, s, vt = np.linalg.svd(covariance)
     sign = np.ones_like(s)
     sign[:, 2] = np.sign(np.linalg.det(u @ vt))
     rotation = (u * sign[:, None]) @ vt  # (N, 3, 3)
-    scale = (s * sign).sum(1) / (moved[:, rigid] ** 2).sum((1, 2))
-    aligned = scale[:, None, None] * moved @ rotation.transpose(0, 2, 1) + goal_centre
+    scale = (s * sign).sum(1) / (centred[:, rigid] ** 2).sum((1, 2))
+    aligned = scale[:, None, None] * centred @ rotation.transpose(0, 2, 1) + goal_centre
     return aligned, _vectors(rotation.transpose(0, 2, 1))
 
 

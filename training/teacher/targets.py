@@ -60,8 +60,8 @@ class Targets:
         """Those of left less right."""
         return slice(len(self.aus) + 5, len(self.names))
 
-    def of(self, labels: NDArray[np.float32], about: Annotations) -> Floats:
+    def of(self, labels: NDArray[np.float32], annotations: Annotations) -> Floats:
         """(N, T) from label rows (N, K + 2) and what stands beside them; NaN is unknown."""
         places = [self.aus.index(code) for code in self.one_sided]
-        tilt = about.sides[:, 0, places] - about.sides[:, 1, places]
-        return np.concatenate([labels, about.pose, tilt], axis=1).astype(np.float64)
+        tilt = annotations.sides[:, 0, places] - annotations.sides[:, 1, places]
+        return np.concatenate([labels, annotations.pose, tilt], axis=1).astype(np.float64)

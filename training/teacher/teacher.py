@@ -64,8 +64,8 @@ class Teacher:
         low, high = self._range()
         values = self._kept_in_order(self._above_floor((ridge + net) / 2))
         # Where both say more than there is, they agree.
-        apart = np.clip(ridge, low, high) - np.clip(net, low, high)
-        agreement = np.exp(-0.5 * (apart / (2 * self.spread + 1e-9)) ** 2)
+        disagreement = np.clip(ridge, low, high) - np.clip(net, low, high)
+        agreement = np.exp(-0.5 * (disagreement / (2 * self.spread + 1e-9)) ** 2)
         plausible = np.minimum(1, self.reach / np.maximum(self._distance(faces), 1e-9))
         confidence = np.clip(self.reliability, 0, 1) * agreement * plausible[:, None]
         return Labels(np.clip(values, low, high), confidence)
@@ -134,10 +134,10 @@ def _with_lines(teacher: Teacher, held_out: Meshes) -> Teacher:
     predicted = np.mean(teacher.regression.predict(teacher._faces(held_out.points)), axis=0)
     start, slope = np.zeros(predicted.shape[1]), np.ones(predicted.shape[1])
     columns_of_va = range(*teacher.targets.va.indices(len(start)))
-    for column, (truth, guess) in enumerate(zip(held_out.targets.T, predicted.T, strict=True)):
-        known = np.isfinite(truth)
-        if column not in columns_of_va and known.sum() > 2 and np.ptp(truth[known]) > 0:
-            slope[column], start[column] = np.polyfit(truth[known], guess[known], 1)
+    for column, (truth, prediction) in enumerate(zip(held_out.targets.T, predicted.T, strict=True)):
+        is_known = np.isfinite(truth)
+        if column not in columns_of_va and is_known.sum() > 2 and np.ptp(truth[is_known]) > 0:
+            slope[column], start[column] = np.polyfit(truth[is_known], prediction[is_known], 1)
     return replace(teacher, start=start, slope=slope)
 
 
@@ -149,10 +149,10 @@ def _with_reliability(teacher: Teacher, held_out: Meshes) -> Teacher:
     ridge, net = (teacher._stretched(part) for part in teacher.regression.predict(faces))
     mean = (ridge + net) / 2
     reliability = np.zeros(mean.shape[1])
-    for column, (truth, guess) in enumerate(zip(held_out.targets.T, mean.T, strict=True)):
-        known = np.isfinite(truth)
-        if known.sum() > 2 and np.ptp(truth[known]) > 0:
-            reliability[column] = np.corrcoef(truth[known], guess[known])[0, 1]
+    for column, (truth, prediction) in enumerate(zip(held_out.targets.T, mean.T, strict=True)):
+        is_known = np.isfinite(truth)
+        if is_known.sum() > 2 and np.ptp(truth[is_known]) > 0:
+            reliability[column] = np.corrcoef(truth[is_known], prediction[is_known])[0, 1]
     return replace(
         teacher,
         reliability=reliability,
@@ -167,14 +167,14 @@ def _moved_to_people(teacher: Teacher, resting: Floats, neutral: Floats) -> Teac
     """
     normaliser = teacher.regression.normaliser
     shapes, _ = normaliser.shapes(neutral)
-    people = np.concatenate([shapes, normaliser.mirrored(shapes)]).mean(0)
+    photographs_mean = np.concatenate([shapes, normaliser.mirrored(shapes)]).mean(0)
     renders = np.concatenate([resting, normaliser.mirrored(resting)]).mean(0)
-    moved = replace(teacher, offset=people - renders)
-    parts = moved.regression.predict(moved._faces(neutral))
-    seen = np.mean([moved._stretched(part) for part in parts], axis=0)
-    start, va = moved.start.copy(), teacher.targets.va
-    start[va] += seen[:, va].mean(0) * np.maximum(moved.slope[va], LEAST_SLOPE)
+    shifted = replace(teacher, offset=photographs_mean - renders)
+    parts = shifted.regression.predict(shifted._faces(neutral))
+    readings = np.mean([shifted._stretched(part) for part in parts], axis=0)
+    start, va = shifted.start.copy(), teacher.targets.va
+    start[va] += readings[:, va].mean(0) * np.maximum(shifted.slope[va], LEAST_SLOPE)
     floor = np.zeros(len(teacher.floor))
-    highest = np.quantile(seen[:, teacher.targets.au], FLOOR_QUANTILE, axis=0)
+    highest = np.quantile(readings[:, teacher.targets.au], FLOOR_QUANTILE, axis=0)
     floor[teacher.targets.au] = np.clip(highest - FLOOR_KEPT, 0, 0.5)
-    return replace(moved, start=start, floor=floor)
+    return replace(shifted, start=start, floor=floor)

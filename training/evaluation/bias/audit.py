@@ -96,8 +96,8 @@ def shift_of(
 
     `truth` (N, K + 2) may be unknown.
     """
-    turned = (before.present != after.present).astype(np.float64)
-    moved = after.va - before.va
+    flipped = (before.present != after.present).astype(np.float64)
+    va_change = after.va - before.va
     aus = {}
     if model.card.learns_aus:
         change = after.present - before.present
@@ -106,17 +106,17 @@ def shift_of(
             for k, code in enumerate(model.card.vocabulary)
         }
     else:
-        turned[:] = np.nan
+        flipped[:] = np.nan
     if not model.card.learns_va:
-        moved[:] = np.nan
+        va_change[:] = np.nan
     return Shift(
-        flipped=mean_interval(turned.mean(1), weights),
+        flipped=mean_interval(flipped.mean(1), weights),
         faces_flipped=mean_interval(
-            np.where(np.isnan(turned[:, 0]), np.nan, turned.any(1)), weights
+            np.where(np.isnan(flipped[:, 0]), np.nan, flipped.any(1)), weights
         ),
-        valence=mean_interval(moved[:, DIMENSIONS.index("valence")], weights),
-        arousal=mean_interval(moved[:, DIMENSIONS.index("arousal")], weights),
-        va_moved=mean_interval(np.abs(moved).mean(1), weights),
+        valence=mean_interval(va_change[:, DIMENSIONS.index("valence")], weights),
+        arousal=mean_interval(va_change[:, DIMENSIONS.index("arousal")], weights),
+        va_moved=mean_interval(np.abs(va_change).mean(1), weights),
         aus=dict(sorted(aus.items(), key=lambda one: -abs(one[1].value))),
         auc=None
         if truth is None or not aus
@@ -140,11 +140,11 @@ def _finding(
 
 def _auc(model: AffectModel, decided: Decisions, truth: Floats, weights: Floats) -> Interval:
     present = presence(model.card, truth)
-    each = [
+    aucs = [
         metrics.auc(present[:, k], decided.intensity[:, k], weights)
         for k in range(present.shape[1])
     ]
-    return metrics.summary(metrics.mean_over_labels([one for one in each if np.isfinite(one[0])]))
+    return metrics.summary(metrics.mean_over_labels([one for one in aucs if np.isfinite(one[0])]))
 
 
 def _strength(shift: Shift) -> float:
@@ -158,8 +158,10 @@ def _examples(pairs: NuisancePairs, before: Decisions, after: Decisions) -> U8:
     change = (
         np.abs(after.present - before.present).sum(1) + np.abs(after.va - before.va).sum(1) / 10
     )
-    worst = np.argsort(-change, kind="stable")[:EXAMPLES]
-    return picture_grid([*pairs.before[worst], *pairs.after[worst]], len(worst))
+    most_changed = np.argsort(-change, kind="stable")[:EXAMPLES]
+    return picture_grid(
+        [*pairs.before[most_changed], *pairs.after[most_changed]], len(most_changed)
+    )
 
 
 # -- the same by the generator ---------------------------------------------------------------------
@@ -243,26 +245,30 @@ def latent_audit(
         return (), {}
     latents, labels = in_batches(model, lambda x: _encode(model, x), images)
     values = np.stack([attribute.values for attribute in attributes], axis=1)
-    along = directions(latents, values, labels)
+    all_directions = directions(latents, values, labels)
     # (Z, A)
     probe = np.linalg.lstsq(np.c_[latents, np.ones(len(latents))], values, rcond=None)[0][:-1]
     rng = np.random.default_rng(seed)
     weights = metrics.resamplings(np.arange(len(images)), rng)
-    untouched = decide(model, _draw(model, latents, labels))
+    unchanged = decide(model, _draw(model, latents, labels))
     findings, pictures = [], {}
     for a, attribute in enumerate(attributes):
-        way = along[a] * (attribute.end - attribute.start)
-        first = latents + (attribute.start - values[:, a])[:, None] * along[a]
-        before, after = _draw(model, first, labels), _draw(model, first + way, labels)
+        step = all_directions[a] * (attribute.end - attribute.start)
+        first = latents + (attribute.start - values[:, a])[:, None] * all_directions[a]
+        before, after = _draw(model, first, labels), _draw(model, first + step, labels)
         decided = decide(model, before), decide(model, after)
         measured = [
             in_batches(model, lambda x: _encode(model, x), one)[0] @ probe[:, a]
             for one in (before, after)
         ]
-        aside = rng.normal(size=len(way))
-        aside *= float(np.linalg.norm(way)) / float(np.linalg.norm(aside))
+        random_direction = rng.normal(size=len(step))
+        random_direction *= float(np.linalg.norm(step)) / float(np.linalg.norm(random_direction))
         chance = shift_of(
-            model, untouched, decide(model, _draw(model, latents + aside, labels)), None, weights
+            model,
+            unchanged,
+            decide(model, _draw(model, latents + random_direction, labels)),
+            None,
+            weights,
         )
         reached = float((measured[1] - measured[0]).mean()) / (attribute.end - attribute.start)
         findings.append(

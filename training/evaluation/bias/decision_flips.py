@@ -60,14 +60,14 @@ def decision_flips(
     weights = metrics.resamplings(faces.identity, rng)
     causes, pictures = [], {}
     for name in sorted(set(leaders) - {""}, key=lambda one: -int((leaders == one).sum())):
-        led = leaders == name
-        flipped = [one for one, leads in zip(answers, led, strict=True) if leads]
-        share = mean_interval(led.astype(np.float64), weights)
+        is_leader = leaders == name
+        flipped = [one for one, is_led in zip(answers, is_leader, strict=True) if is_led]
+        share = mean_interval(is_leader.astype(np.float64), weights)
         causes.append(FlipCause(name, share, _way(flipped), _own(flipped)))
         pictures[name] = _pictures(flipped[:EXAMPLES])
-    some = mean_interval((leaders != "").astype(np.float64), weights)
-    own = _own([one for one in answers if one.valid])
-    return DecisionFlips(len(answers), some, own, tuple(causes)), pictures
+    any_flip = mean_interval((leaders != "").astype(np.float64), weights)
+    own_flips = _own([one for one in answers if one.valid])
+    return DecisionFlips(len(answers), any_flip, own_flips, tuple(causes)), pictures
 
 
 def _ask(

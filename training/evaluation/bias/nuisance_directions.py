@@ -34,10 +34,10 @@ def learn(model: AffectModel, *, people: int, seed: int) -> dict[str, float]:
         _rendered(model, nuisance, people, seed)
         for nuisance in tqdm(TAUGHT, desc="nuisances", unit="nuisance", leave=False)
     ]
-    both = [np.stack([_latents(model, images) for images in one]) for one in pairs]
-    if not any(np.ptp(versions, axis=(0, 1)).any() for versions in both):
+    latent_pairs = [np.stack([_latents(model, images) for images in one]) for one in pairs]
+    if not any(np.ptp(versions, axis=(0, 1)).any() for versions in latent_pairs):
         return {}
-    directions, probes = (torch.from_numpy(rows).float() for rows in fit(both))
+    directions, probes = (torch.from_numpy(rows).float() for rows in fit(latent_pairs))
     model.learn_nuisances([one.name for one in TAUGHT], directions, probes)
     reached = [_reached(model, before, axis) for axis, (before, _) in enumerate(pairs)]
     learned = [axis for axis, share in enumerate(reached) if share >= REACHED]
@@ -47,25 +47,25 @@ def learn(model: AffectModel, *, people: int, seed: int) -> dict[str, float]:
     return {one.name: share for one, share in zip(TAUGHT, reached, strict=True)}
 
 
-def fit(both: list[Floats]) -> tuple[Floats, Floats]:
+def fit(latent_pairs: list[Floats]) -> tuple[Floats, Floats]:
     """Directions (A, Z) and places (A, Z + 1) from the latent codes (2, N, Z) of both versions of
     each nuisance.
     """
     inner = np.concatenate(
         [
             (versions - versions.mean(1, keepdims=True)).reshape(-1, versions.shape[2])
-            for versions in both
+            for versions in latent_pairs
         ]
     )
     spread = inner.T @ inner / len(inner)
     spread += RIDGE * np.diag(spread).mean() * np.eye(len(spread))
     directions, probes = [], []
-    for first, second in ((versions[0].mean(0), versions[1].mean(0)) for versions in both):
-        way = second - first
-        line = np.linalg.solve(spread, way)
-        line /= max(line @ way, 1e-9)
-        directions.append(way)
-        probes.append(np.append(line, -line @ first))
+    for first, second in ((versions[0].mean(0), versions[1].mean(0)) for versions in latent_pairs):
+        direction = second - first
+        weights = np.linalg.solve(spread, direction)
+        weights /= max(weights @ direction, 1e-9)
+        directions.append(direction)
+        probes.append(np.append(weights, -weights @ first))
     return np.stack(directions), np.stack(probes)
 
 

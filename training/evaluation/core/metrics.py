@@ -71,17 +71,19 @@ def mean_over_labels(replicates: list[Floats]) -> Floats:
     does not exist are left out.
     """
     stacked = np.stack(replicates) if replicates else np.full((1, 1), np.nan)
-    there = np.isfinite(stacked)
-    total = np.where(there, stacked, 0.0).sum(0)
-    return _ratio(total, there.sum(0).astype(np.float64))
+    is_defined = np.isfinite(stacked)
+    total = np.where(is_defined, stacked, 0.0).sum(0)
+    return _ratio(total, is_defined.sum(0).astype(np.float64))
 
 
 def mean_interval(values: Floats, weights: Floats) -> Interval:
     """Mean of (N,) values that are figures in themselves; rows where one is NaN (does not apply)
     are left out.
     """
-    there = np.isfinite(values)
-    return summary(_ratio(weights[:, there] @ values[there], weights[:, there].sum(1)))
+    is_defined = np.isfinite(values)
+    return summary(
+        _ratio(weights[:, is_defined] @ values[is_defined], weights[:, is_defined].sum(1))
+    )
 
 
 def median_interval(values: Floats, weights: Floats) -> Interval:
@@ -96,31 +98,31 @@ def median_interval(values: Floats, weights: Floats) -> Interval:
 # -- presence of an AU: truth in {0, 1} ------------------------------------------------------------
 
 
-def precision(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def precision(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """TP / (TP + FP) of decisions in {0, 1}; 0 where nothing was called present."""
-    hits, called, _ = _counts(truth, guess, weights)
-    return _ratio(hits, called, empty=0.0)
+    hits, predicted, _ = _counts(truth, prediction, weights)
+    return _ratio(hits, predicted, empty=0.0)
 
 
-def recall(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def recall(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """TP / (TP + FN); NaN where nothing is present."""
-    hits, _, present = _counts(truth, guess, weights)
+    hits, _, present = _counts(truth, prediction, weights)
     return _ratio(hits, present)
 
 
-def f1(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def f1(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """2 TP / (2 TP + FP + FN) of decisions in {0, 1}; NaN where nothing is present."""
-    hits, called, present = _counts(truth, guess, weights)
-    return np.where(present > 0, _ratio(2 * hits, called + present), np.nan)
+    hits, predicted, present = _counts(truth, prediction, weights)
+    return np.where(present > 0, _ratio(2 * hits, predicted + present), np.nan)
 
 
-def auc(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def auc(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """Area under the ROC curve of scores: P(positive above negative) + half of the ties (Hanley &
     McNeil 1982).
     """
-    truth, guess, weights = _known(truth, guess, weights)
-    order = np.argsort(guess, kind="stable")
-    starts = np.flatnonzero(np.diff(guess[order], prepend=np.nan) != 0)
+    truth, prediction, weights = _known(truth, prediction, weights)
+    order = np.argsort(prediction, kind="stable")
+    starts = np.flatnonzero(np.diff(prediction[order], prepend=np.nan) != 0)
     if not len(starts):
         return np.full(len(weights), np.nan)
     drawn = weights[:, order]
@@ -131,30 +133,30 @@ def auc(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
 
 
 def expected_calibration_error(
-    truth: Floats, guess: Floats, weights: Floats | None = None
+    truth: Floats, prediction: Floats, weights: Floats | None = None
 ) -> Floats:
     """Mean |share present - mean probability| over equal bins of the probability, weighted by how
     full they are (Naeini et al. 2015).
     """
-    truth, guess, weights = _known(truth, guess, weights)
-    share, stated, full = reliability(truth, guess, weights)
+    truth, prediction, weights = _known(truth, prediction, weights)
+    share, stated, full = reliability(truth, prediction, weights)
     gap: Floats = np.where(full > 0, np.abs(share - stated), 0.0)
     return _ratio((gap * full).sum(1), full.sum(1))
 
 
 def reliability(
-    truth: Floats, guess: Floats, weights: Floats | None = None
+    truth: Floats, prediction: Floats, weights: Floats | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """Share present, mean probability and weight of each bin, (R, ECE_BINS) each: the points of a
     reliability plot.
     """
-    truth, guess, weights = _known(truth, guess, weights)
-    place = np.clip((guess * ECE_BINS).astype(int), 0, ECE_BINS - 1)
+    truth, prediction, weights = _known(truth, prediction, weights)
+    place = np.clip((prediction * ECE_BINS).astype(int), 0, ECE_BINS - 1)
     member = (place[:, None] == np.arange(ECE_BINS)).astype(np.float64)
     full = weights @ member
     return (
         _ratio(weights @ (member * truth[:, None]), full),
-        _ratio(weights @ (member * guess[:, None]), full),
+        _ratio(weights @ (member * prediction[:, None]), full),
         full,
     )
 
@@ -162,72 +164,78 @@ def reliability(
 # -- valence, arousal and intensities: real numbers ------------------------------------------------
 
 
-def ccc(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def ccc(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """Concordance correlation: 2 cov / (var x + var y + (mean x - mean y)^2), all faces pooled (Lin
     1989).
     """
-    mean_x, mean_y, var_x, var_y, cov = _moments(truth, guess, weights)
+    mean_x, mean_y, var_x, var_y, cov = _moments(truth, prediction, weights)
     return _ratio(2 * cov, var_x + var_y + (mean_x - mean_y) ** 2)
 
 
-def pearson(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def pearson(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """Linear correlation."""
-    _, _, var_x, var_y, cov = _moments(truth, guess, weights)
+    _, _, var_x, var_y, cov = _moments(truth, prediction, weights)
     return _ratio(cov, np.sqrt(var_x * var_y))
 
 
-def icc31(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def icc31(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """ICC(3,1): consistency of two raters (Shrout & Fleiss 1979).
 
     For two of them (BMS - EMS) / (BMS + EMS) = 2 cov / (var x + var y).
     """
-    _, _, var_x, var_y, cov = _moments(truth, guess, weights)
+    _, _, var_x, var_y, cov = _moments(truth, prediction, weights)
     return _ratio(2 * cov, var_x + var_y)
 
 
-def rmse(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def rmse(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """Root of the mean squared error."""
-    truth, guess, weights = _known(truth, guess, weights)
-    return np.sqrt(_ratio(weights @ (truth - guess) ** 2, weights.sum(1)))
+    truth, prediction, weights = _known(truth, prediction, weights)
+    return np.sqrt(_ratio(weights @ (truth - prediction) ** 2, weights.sum(1)))
 
 
-def mean_absolute_error(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def mean_absolute_error(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """Mean |error|."""
-    truth, guess, weights = _known(truth, guess, weights)
-    return _ratio(weights @ np.abs(truth - guess), weights.sum(1))
+    truth, prediction, weights = _known(truth, prediction, weights)
+    return _ratio(weights @ np.abs(truth - prediction), weights.sum(1))
 
 
-def sign_agreement(truth: Floats, guess: Floats, weights: Floats | None = None) -> Floats:
+def sign_agreement(truth: Floats, prediction: Floats, weights: Floats | None = None) -> Floats:
     """SAGR: share of faces whose sign is right (Nicolaou et al. 2011)."""
-    truth, guess, weights = _known(truth, guess, weights)
-    return _ratio(weights @ (np.sign(truth) == np.sign(guess)).astype(np.float64), weights.sum(1))
+    truth, prediction, weights = _known(truth, prediction, weights)
+    return _ratio(
+        weights @ (np.sign(truth) == np.sign(prediction)).astype(np.float64), weights.sum(1)
+    )
 
 
 # -- what they share -------------------------------------------------------------------------------
 
 
-def _known(truth: Floats, guess: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
+def _known(
+    truth: Floats, prediction: Floats, weights: Floats | None
+) -> tuple[Floats, Floats, Floats]:
     """Rows that are known on both sides, as float64, with (R, N) weights."""
-    there = np.isfinite(truth) & np.isfinite(guess)
+    is_defined = np.isfinite(truth) & np.isfinite(prediction)
     weights = np.ones((1, len(truth))) if weights is None else np.atleast_2d(weights)
     return (
-        np.asarray(truth, np.float64)[there],
-        np.asarray(guess, np.float64)[there],
-        weights[:, there],
+        np.asarray(truth, np.float64)[is_defined],
+        np.asarray(prediction, np.float64)[is_defined],
+        weights[:, is_defined],
     )
 
 
-def _counts(truth: Floats, guess: Floats, weights: Floats | None) -> tuple[Floats, Floats, Floats]:
+def _counts(
+    truth: Floats, prediction: Floats, weights: Floats | None
+) -> tuple[Floats, Floats, Floats]:
     """Weight of what is rightly called present, called present, present: (R,) each."""
-    truth, guess, weights = _known(truth, guess, weights)
-    return weights @ (truth * guess), weights @ guess, weights @ truth
+    truth, prediction, weights = _known(truth, prediction, weights)
+    return weights @ (truth * prediction), weights @ prediction, weights @ truth
 
 
 def _moments(
-    truth: Floats, guess: Floats, weights: Floats | None
+    truth: Floats, prediction: Floats, weights: Floats | None
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Means, variances (divided by N) and covariance of each resampling, (R,) each."""
-    x, y, weights = _known(truth, guess, weights)
+    x, y, weights = _known(truth, prediction, weights)
     # centred first: squares lose no digits
     shift_x, shift_y = (float(v.mean()) if len(v) else 0.0 for v in (x, y))
     x, y = x - shift_x, y - shift_y
@@ -248,5 +256,5 @@ def _moments(
 
 def _ratio(over: Floats, under: Floats, empty: float = float("nan")) -> Floats:
     """over / under, and `empty` where under is 0."""
-    there = under != 0
-    return np.where(there, over / np.where(there, under, 1.0), empty)
+    is_defined = under != 0
+    return np.where(is_defined, over / np.where(is_defined, under, 1.0), empty)

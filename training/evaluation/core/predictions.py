@@ -123,8 +123,8 @@ def read(model: AffectModel, images: U8) -> Read:
 
     def one(x: Tensor) -> tuple[Tensor, ...]:
         output = model.read(x)
-        drawn = model.generate(output.latent, output.labels)
-        error = (model.to_images(x).float() - model.to_images(drawn).float()).abs().mean(
+        reconstructed = model.generate(output.latent, output.labels)
+        error = (model.to_images(x).float() - model.to_images(reconstructed).float()).abs().mean(
             (1, 2, 3)
         ) / 255
         whitened = torch.linalg.solve_triangular(
@@ -182,8 +182,8 @@ def _sample_groups(names: NDArray[np.generic], most: int, rng: Generator) -> NDA
         return np.arange(len(names))
     _, member, sizes = np.unique(names, return_inverse=True, return_counts=True)
     order = rng.permutation(len(sizes))
-    chosen = order[: max(int(np.searchsorted(np.cumsum(sizes[order]), most, side="right")), 1)]
-    return np.flatnonzero(np.isin(member, chosen))
+    sampled = order[: max(int(np.searchsorted(np.cumsum(sizes[order]), most, side="right")), 1)]
+    return np.flatnonzero(np.isin(member, sampled))
 
 
 def _who(database: Database, split: str) -> NDArray[np.generic]:
@@ -199,9 +199,11 @@ def _attributes(
 ) -> dict[str, NDArray[np.str_]]:
     """Group attributes and the source of the given rows, one array each."""
     texts = np.asarray(database.table(split)["groups"].to_pylist())[rows]
-    known = [json.loads(text) for text in texts]
-    names = sorted({name for groups in known for name in groups})
-    columns = {name: np.array([str(groups.get(name, "")) for groups in known]) for name in names}
+    attributes = [json.loads(text) for text in texts]
+    names = sorted({name for groups in attributes for name in groups})
+    columns = {
+        name: np.array([str(groups.get(name, "")) for groups in attributes]) for name in names
+    }
     return {"source": database.column(split, "source").astype(str)[rows], **columns}
 
 

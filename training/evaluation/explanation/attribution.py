@@ -61,10 +61,10 @@ def measure(
     answers = [answered.answers[i] for i in rows]
     start = [one.factual.va[0, c].item() for one, c in zip(answers, column, strict=True)]
     grown = np.sign(answered.target[rows] - start)
-    ours = np.array([[one.attribution[code] for code in codes] for one in answers])
+    attributions = np.array([[one.attribution[code] for code in codes] for one in answers])
     columns = {
-        "signed": _correlations(ours, grown[:, None] * rule),
-        "size": _correlations(np.abs(ours), np.abs(rule)),
+        "signed": _correlations(attributions, grown[:, None] * rule),
+        "size": _correlations(np.abs(attributions), np.abs(rule)),
         "gradients": _correlations(np.abs(_by_region(model, answered, rows)), np.abs(rule)),
     }
     columns["ahead"] = columns["size"] - columns["gradients"]
@@ -77,9 +77,9 @@ def measure(
 def _comparable(answered: AnsweredQuestions, aus: int) -> np.ndarray:
     """Rows about valence or arousal whose true AUs and rule are known."""
     faces = answered.faces
-    known = np.isfinite(faces.truth[:, :aus]).all(1) & np.isfinite(faces.expected_va).all(1)
+    is_known = np.isfinite(faces.truth[:, :aus]).all(1) & np.isfinite(faces.expected_va).all(1)
     complete = np.array([len(answer.attribution) == aus for answer in answered.answers])
-    return np.flatnonzero((answered.column >= aus) & known & complete)[:MOST_FACES]
+    return np.flatnonzero((answered.column >= aus) & is_known & complete)[:MOST_FACES]
 
 
 def by_rule(vocabulary: tuple[str, ...], truth: Floats, dimension: int) -> Floats:
@@ -100,11 +100,11 @@ def _by_region(model: AffectModel, answered: AnsweredQuestions, rows: np.ndarray
     """(R, K) signed share of Integrated Gradients in the region where each AU shows."""
     device, of_face = model.platt.device, []
     for start in range(0, len(rows), BATCH_FACES):
-        some = rows[start : start + BATCH_FACES]
+        batch = rows[start : start + BATCH_FACES]
         with torch.inference_mode():
-            x = model.to_pixels(torch.from_numpy(answered.faces.images[some]).to(device))
-            column = torch.from_numpy(answered.column[some]).to(device)
-            target = torch.from_numpy(answered.target[some]).float().to(device)
+            x = model.to_pixels(torch.from_numpy(answered.faces.images[batch]).to(device))
+            column = torch.from_numpy(answered.column[batch]).to(device)
+            target = torch.from_numpy(answered.target[batch]).float().to(device)
             shares, _ = integrated_gradients(model, Rows.of(x, model.read(x), column, target))
         of_face += [region_gradients(one) for one in shares.double().cpu().numpy()]
     return np.array(
@@ -115,12 +115,12 @@ def _by_region(model: AffectModel, answered: AnsweredQuestions, rows: np.ndarray
     )
 
 
-def _correlations(ours: Floats, rule: Floats) -> Floats:
+def _correlations(attributions: Floats, rule: Floats) -> Floats:
     """(N,) Spearman's correlation of each row; NaN where one side ranks nothing."""
-    there = [np.ptp(a) > 0 and np.ptp(b) > 0 for a, b in zip(ours, rule, strict=True)]
+    is_defined = [np.ptp(a) > 0 and np.ptp(b) > 0 for a, b in zip(attributions, rule, strict=True)]
     return np.array(
         [
             spearmanr(a, b).statistic if ok else np.nan
-            for a, b, ok in zip(ours, rule, there, strict=True)
+            for a, b, ok in zip(attributions, rule, is_defined, strict=True)
         ]
     )

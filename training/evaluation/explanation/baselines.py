@@ -48,10 +48,10 @@ def _attack(model: AffectModel, rows: Rows) -> U8:
             _, reach = progress(model, model.read(moving), rows)
             (gradient,) = torch.autograd.grad(reach.sum(), moving)
         with torch.no_grad():
-            _, come = progress(model, model.read(model.to_pixels(model.to_images(x))), rows)
-            step = 2 * ATTACK_STEP * gradient.sign() * (come < 1).float()[:, None, None, None]
-            most = 2 * ATTACK_MOST
-            x = (rows.x + (x + step - rows.x).clamp(-most, most)).clamp(-1, 1)
+            _, new_reach = progress(model, model.read(model.to_pixels(model.to_images(x))), rows)
+            step = 2 * ATTACK_STEP * gradient.sign() * (new_reach < 1).float()[:, None, None, None]
+            most_change = 2 * ATTACK_MOST
+            x = (rows.x + (x + step - rows.x).clamp(-most_change, most_change)).clamp(-1, 1)
     return np.asarray(model.to_images(x).cpu().numpy())
 
 
@@ -69,15 +69,17 @@ def nearest_face(model: AffectModel, images: U8, column: Tensor, target: Tensor,
         torch.cat([output.logits for output in outputs]),
         torch.cat([output.va for output in outputs]),
     )
-    apart = torch.cdist(_thumbnails(images), _thumbnails(pool)).to(device)  # (N, M)
-    chosen = np.empty(len(images), np.intp)
+    distances = torch.cdist(_thumbnails(images), _thumbnails(pool)).to(device)  # (N, M)
+    nearest = np.empty(len(images), np.intp)
     for i in range(len(images)):
         margin = _margins(model, logits, va, int(column[i]), float(target[i]))
-        met = margin > 0
-        chosen[i] = int(
-            torch.where(met, apart[i], torch.inf).argmin() if met.any() else margin.argmax()
+        satisfied = margin > 0
+        nearest[i] = int(
+            torch.where(satisfied, distances[i], torch.inf).argmin()
+            if satisfied.any()
+            else margin.argmax()
         )
-    return pool[chosen]
+    return pool[nearest]
 
 
 def _margins(model: AffectModel, logits: Tensor, va: Tensor, column: int, target: float) -> Tensor:

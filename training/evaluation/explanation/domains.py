@@ -80,20 +80,20 @@ def measure_domain(
     rng: Generator,
 ) -> DomainFigures:
     """About `count` questions about the faces of a split."""
-    answered, found = _confirmed(model, judges, database, split, count, rng)
-    weights = metrics.resamplings(found.identity, rng)
+    answered, confirmations = _confirmed(model, judges, database, split, count, rng)
+    weights = metrics.resamplings(confirmations.identity, rng)
     valid = np.array([one.valid for one in answered.answers])
-    confirmed = found.confirmed.astype(np.float64)
+    confirmed = confirmations.confirmed.astype(np.float64)
     trust = np.array([one.trust for one in answered.answers])
 
     def mean(values: Floats, among: NDArray[np.bool_] | None = None) -> Interval:
-        chosen = values if among is None else np.where(among, values, np.nan)
-        return mean_interval(chosen, weights)
+        selected = values if among is None else np.where(among, values, np.nan)
+        return mean_interval(selected, weights)
 
     return DomainFigures(
-        on=found.on,
+        on=confirmations.on,
         questions=len(valid),
-        people=len(np.unique(found.identity)),
+        people=len(np.unique(confirmations.identity)),
         validity=mean(valid.astype(np.float64)),
         confirmed=mean(confirmed, valid),
         identity=mean(np.array([one.scores["identity"] for one in answered.answers])),
@@ -107,7 +107,7 @@ def measure_domain(
             )
             for level in LEVELS
         },
-        high_of_confirmed=mean((trust == "high").astype(np.float64), found.confirmed),
+        high_of_confirmed=mean((trust == "high").astype(np.float64), confirmations.confirmed),
     )
 
 
@@ -130,8 +130,8 @@ def _others_changed(model: AffectModel, second: Judge, answered: AnsweredQuestio
         for images in (answered.faces.images, answered.counterfactuals)
     )
     changed = np.abs(after - before) > CHANGED
-    asked = answered.column < aus
-    changed[np.flatnonzero(asked), answered.column[asked]] = False
+    asks_au = answered.column < aus
+    changed[np.flatnonzero(asks_au), answered.column[asks_au]] = False
     return np.asarray(changed.sum(1), np.float64)
 
 

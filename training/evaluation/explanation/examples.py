@@ -43,8 +43,8 @@ def choose(answered: AnsweredQuestions, columns: dict[str, Floats]) -> list[Expl
     ]
     order = np.argsort(-np.array(faults), kind="stable")
     failed = [int(i) for i in order if faults[i] > 0][:FAILED]
-    good = [i for i, fault in enumerate(faults) if fault == 0][:GOOD]
-    return [_example(answered, i, columns, faults[i] > 0) for i in good + failed]
+    faultless = [i for i, fault in enumerate(faults) if fault == 0][:GOOD]
+    return [_example(answered, i, columns, faults[i] > 0) for i in faultless + failed]
 
 
 def as_sheet(examples: list[ExplanationExample]) -> U8:
@@ -56,11 +56,11 @@ def as_sheet(examples: list[ExplanationExample]) -> U8:
     return np.concatenate(rows)
 
 
-def _fault(answer: Explanation, agreement: float, moved: float) -> float:
+def _fault(answer: Explanation, agreement: float, change: float) -> float:
     """0 where nothing is wrong; the larger the worse."""
     if not answer.valid:
         return 4.0
-    if moved == 0:
+    if change == 0:
         return 3.0
     if agreement == 0:
         return 2.0
@@ -87,10 +87,10 @@ def _example(
     )
 
 
-def _verdict(agreement: float, moved: float) -> str:
-    if np.isnan(moved):
+def _verdict(agreement: float, change: float) -> str:
+    if np.isnan(change):
         return "not put to the judge: the answer is not valid"
-    if moved == 0:
+    if change == 0:
         return "the judge sees it move the other way"
     if agreement == 1:
         return "the judge agrees"

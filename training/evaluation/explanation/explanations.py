@@ -90,22 +90,22 @@ def benchmark(
     `pool` are real faces (M, S, S, 3) of other people to be nearest to. `judge` is the one that
     trust is given by when serving; `evaluator` grades with another.
     """
-    some = np.sort(rng.permutation(len(faces))[:count])
+    sample = np.sort(rng.permutation(len(faces))[:count])
     start = time.perf_counter()
-    answered = ask(model, faces.take(some), rng, judge)
-    milliseconds = 1000 * (time.perf_counter() - start) / len(some)
+    answered = ask(model, faces.take(sample), rng, judge)
+    milliseconds = 1000 * (time.perf_counter() - start) / len(sample)
     images, pictures = answered.faces.images, _ways_to_answer(model, answered, pool)
     weights = metrics.resamplings(answered.faces.identity, rng)
     thresholds = JudgeThresholds.of(model, evaluator, faces, rng)
     grader = Grader(model, evaluator, answered, thresholds)
-    graded = {name: grader.grade(shown, rng) for name, shown in pictures.items()}
+    graded = {name: grader.grade(method_images, rng) for name, method_images in pictures.items()}
     half = len(images) // 2
-    ours = graded[OURS].columns
+    own_columns = graded[OURS].columns
     measured = Benchmark(
         questions=len(images),
         milliseconds=round(milliseconds, 1),
         methods={name: _method(one, weights) for name, one in graded.items()},
-        validity_by_kind=_by_kind(model, answered, ours["validity"], weights),
+        validity_by_kind=_by_kind(model, answered, own_columns["validity"], weights),
         frechet_floor=distances.frechet_interval(
             grader.features[half:], grader.features[:half], rng
         ),
@@ -113,13 +113,14 @@ def benchmark(
         steadiness=sanity_checks.steadiness(model, answered, rng),
         cout=sanity_checks.cout(model, answered, rng),
         trusted={
-            level: _of_level(answered, ours, level, weights) for level in ("high", "medium", "low")
+            level: _of_level(answered, own_columns, level, weights)
+            for level in ("high", "medium", "low")
         },
         several=sanity_checks.several(model, answered, rng),
         twins=twins.measure(model, evaluator, faces, thresholds.presence, rng),
         attribution=attribution.measure(model, answered, rng),
     )
-    return measured, examples.choose(answered, ours)
+    return measured, examples.choose(answered, own_columns)
 
 
 def _ways_to_answer(model: AffectModel, answered: AnsweredQuestions, pool: U8) -> dict[str, U8]:
@@ -159,11 +160,12 @@ def _by_kind(
 
 
 def _of_level(
-    answered: AnsweredQuestions, ours: dict[str, Floats], level: str, weights: Floats
+    answered: AnsweredQuestions, own_columns: dict[str, Floats], level: str, weights: Floats
 ) -> tuple[int, Interval | None, Interval | None]:
-    of = np.array([answer.trust == level for answer in answered.answers])
-    if not of.any():
+    has_level = np.array([answer.trust == level for answer in answered.answers])
+    if not has_level.any():
         return 0, None, None
-    return int(of.sum()), *(
-        mean_interval(np.where(of, ours[name], np.nan), weights) for name in ("agreement", "moved")
+    return int(has_level.sum()), *(
+        mean_interval(np.where(has_level, own_columns[name], np.nan), weights)
+        for name in ("agreement", "moved")
     )  # type: ignore[return-value]

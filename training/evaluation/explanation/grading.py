@@ -57,10 +57,12 @@ class JudgeThresholds:
         labels, features = evaluator.read(faces.images)
         shares = np.nanmean(presence(model.card, faces.truth), axis=0)
         thresholds = [np.quantile(labels[:, k], 1 - share) for k, share in enumerate(shares)]
-        strangers = rng.permutation(len(faces))
-        apart = float(np.linalg.norm(features - features[strangers], axis=1).mean())
+        other_faces = rng.permutation(len(faces))
+        feature_distance = float(np.linalg.norm(features - features[other_faces], axis=1).mean())
         identities = _Readings.of(model, faces.images).identity
-        return cls(np.array(thresholds), apart, _equal_error(identities, faces, strangers))
+        return cls(
+            np.array(thresholds), feature_distance, _equal_error(identities, faces, other_faces)
+        )
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,14 @@ class Grader:
         judged, features = self.evaluator.read(answers)
         read = _Readings.of(self.model, answers)
         valid = margins(self.model, self.answered, answers) > 0
-        moved = (judged - self.judged)[self.index, self.column]
-        agreement, knows = self._agreement(judged, read)
+        change = (judged - self.judged)[self.index, self.column]
+        agreement, is_applicable = self._agreement(judged, read)
         same = (self.read.identity * read.identity).sum(1)
         shift = np.linalg.norm(features - self.features, axis=1)
         columns = {
             "validity": valid.astype(np.float64),
-            "agreement": np.where(valid & knows, agreement, np.nan),
-            "moved": np.where(valid & np.isfinite(moved), self.direction * moved > 0, np.nan),
+            "agreement": np.where(valid & is_applicable, agreement, np.nan),
+            "moved": np.where(valid & np.isfinite(change), self.direction * change > 0, np.nan),
             "proximity": np.abs(answers.astype(np.float64) - self.images).mean((1, 2, 3)) / 255,
             "feature_distance": shift / self.thresholds.stranger_distance,
             "identity": same,
@@ -123,26 +125,28 @@ class Grader:
 
     def _other_changes(self, judged: Floats) -> Floats:
         """(N,) AUs beside the asked whose reading by the judge moves visibly."""
-        others = np.abs(judged - self.judged)[:, : len(self.model.card.vocabulary)] > CHANGED
-        others[self.index[self.is_au], self.column[self.is_au]] = False
-        return np.asarray(others.sum(1), np.float64)
+        has_changed = np.abs(judged - self.judged)[:, : len(self.model.card.vocabulary)] > CHANGED
+        has_changed[self.index[self.is_au], self.column[self.is_au]] = False
+        return np.asarray(has_changed.sum(1), np.float64)
 
     def _agreement(self, judged: Floats, read: _Readings) -> tuple[Floats, NDArray[np.bool_]]:
         """(N,) whether the judge follows, by the rule that serving has, and whether it could: an AU
         that the judge saw as the model did before.
         """
-        at = (self.index, self.column)
+        asked_labels = (self.index, self.column)
         threshold = np.concatenate([self.thresholds.presence, [0.0, 0.0]])[self.column]
-        wanted = self.answered.target >= 0.5
-        knows = (self.judged[at] >= threshold) != wanted
-        moved = (read.labels - self.read.labels)[at]
-        agreement = np.asarray(follows((judged - self.judged)[at], moved), np.float64)
-        return agreement, np.where(self.is_au, knows, True) & np.isfinite(self.judged[at])
+        target_present = self.answered.target >= 0.5
+        is_applicable = (self.judged[asked_labels] >= threshold) != target_present
+        change = (read.labels - self.read.labels)[asked_labels]
+        agreement = np.asarray(follows((judged - self.judged)[asked_labels], change), np.float64)
+        return agreement, np.where(self.is_au, is_applicable, True) & np.isfinite(
+            self.judged[asked_labels]
+        )
 
 
 def margins(model: AffectModel, answered: AnsweredQuestions, pictures: U8) -> Floats:
     """(N,) above 0 where the model reads a picture (N, S, S, 3) as its question asked."""
-    found, device = [], model.platt.device
+    parts, device = [], model.platt.device
     for rows in batches(len(pictures)):
         column = torch.from_numpy(answered.column[rows]).to(device)
         target = torch.from_numpy(answered.target[rows]).float().to(device)
@@ -150,21 +154,21 @@ def margins(model: AffectModel, answered: AnsweredQuestions, pictures: U8) -> Fl
         with torch.inference_mode():
             x = model.to_pixels(torch.from_numpy(pictures[rows]).to(device))
             margin, _ = progress(model, model.read(x), question)
-            found.append(margin.double().cpu().numpy())
-    return np.concatenate(found)
+            parts.append(margin.double().cpu().numpy())
+    return np.concatenate(parts)
 
 
-def _equal_error(identities: Floats, faces: Faces, strangers: NDArray[np.intp]) -> float:
+def _equal_error(identities: Floats, faces: Faces, other_faces: NDArray[np.intp]) -> float:
     """The cosine at which twins fall below as often as strangers lie above; 0.5 without twins."""
     paired = faces.twin_of >= 0
     if not paired.any():
         return 0.5
     same = np.sort((identities * identities[faces.twin_of]).sum(1)[paired])
-    other = faces.identity != faces.identity[strangers]
-    apart = np.sort((identities * identities[strangers]).sum(1)[other])
-    at = np.linspace(-1, 1, 401)
+    other = faces.identity != faces.identity[other_faces]
+    others_cosine = np.sort((identities * identities[other_faces]).sum(1)[other])
+    candidates = np.linspace(-1, 1, 401)
     missed, joined = (
-        np.searchsorted(same, at) / len(same),
-        1 - np.searchsorted(apart, at) / max(len(apart), 1),
+        np.searchsorted(same, candidates) / len(same),
+        1 - np.searchsorted(others_cosine, candidates) / max(len(others_cosine), 1),
     )
-    return float(at[np.abs(missed - joined).argmin()])
+    return float(candidates[np.abs(missed - joined).argmin()])

@@ -45,18 +45,18 @@ def ask(
     for _ in range(len(faces)):
         kind, open_question = rng.choice(kinds), rng.random() < 0.5
         label = str(rng.choice(model.card.vocabulary if kind == "au" else DIMENSIONS))
-        wanted = faces.truth[rng.integers(len(faces)), names.index(label)]
+        target = faces.truth[rng.integers(len(faces)), names.index(label)]
         questions.append(
             CounterfactualQuestion(
-                label, None if kind == "au" or open_question or np.isnan(wanted) else float(wanted)
+                label, None if kind == "au" or open_question or np.isnan(target) else float(target)
             )
         )
     answers_or_none = answer(model, faces.images, questions, judge)
     # what was asked already holds: ask for the other side
-    again = [i for i, one in enumerate(answers_or_none) if one is None]
-    open_questions = [CounterfactualQuestion(questions[i].label) for i in again]
-    others = answer(model, faces.images[again], open_questions, judge)
-    for i, one in zip(again, others, strict=True):
+    retried = [i for i, one in enumerate(answers_or_none) if one is None]
+    open_questions = [CounterfactualQuestion(questions[i].label) for i in retried]
+    retried_answers = answer(model, faces.images[retried], open_questions, judge)
+    for i, one in zip(retried, retried_answers, strict=True):
         answers_or_none[i] = one
     answers = [one for one in answers_or_none if one is not None]
     assert len(answers) == len(faces)

@@ -40,21 +40,21 @@ def several(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> 
     questions = [
         replace(one.question, answers=SEVERAL_ANSWERS) for one in answered.answers[:SEVERAL_FACES]
     ]
-    again = [
+    repeated = [
         one
         for one in answer(model, answered.faces.images[:SEVERAL_FACES], questions)
         if one is not None
     ]
-    assert len(again) == len(questions)  # they could be asked before
-    apart = np.array([one.scores.get("diversity", 0.0) for one in again])
+    assert len(repeated) == len(questions)  # they could be asked before
+    diversities = np.array([one.scores.get("diversity", 0.0) for one in repeated])
     valid = np.array(
         [
             np.mean([other.valid for other in one.alternatives]) if one.alternatives else np.nan
-            for one in again
+            for one in repeated
         ]
     )
     weights = metrics.resamplings(answered.faces.identity[:SEVERAL_FACES], rng)
-    return SeveralAnswers(mean_interval(apart, weights), mean_interval(valid, weights))
+    return SeveralAnswers(mean_interval(diversities, weights), mean_interval(valid, weights))
 
 
 def null_edit(model: AffectModel, images: U8) -> Floats:
@@ -72,9 +72,9 @@ def steadiness(model: AffectModel, answered: AnsweredQuestions, rng: Generator) 
     noised = np.clip(np.round(images + rng.normal(0, NOISE_SD, images.shape)), 0, 255).astype(
         np.uint8
     )
-    again = answer(model, noised, [one.question for one in answered.answers[:NOISE_FACES]])
+    repeated = answer(model, noised, [one.question for one in answered.answers[:NOISE_FACES]])
     cosines = np.full(len(images), np.nan)
-    for i, one in enumerate(again):
+    for i, one in enumerate(repeated):
         if one is not None:  # the noise alone may have turned the decision
             a = (answered.answers[i].counterfactual.astype(np.float64) - images[i]).ravel()
             b = (one.counterfactual.astype(np.float64) - noised[i]).ravel()
@@ -108,8 +108,8 @@ def _curve(model: AffectModel, answered: AnsweredQuestions, i: int) -> Floats:
     upto = np.linspace(0, len(order), COUT_STEPS + 1)[:, None, None, None]
     mixed = np.where(rank.reshape(*fact.shape[:2], 1)[None] < upto, counter, fact)
     with torch.inference_mode():
-        found = model.predict(
+        prediction = model.predict(
             model.to_pixels(torch.from_numpy(mixed).to(model.platt.device))
         ).probability[:, answered.column[i]]
-    probability: Floats = found.double().cpu().numpy()
+    probability: Floats = prediction.double().cpu().numpy()
     return probability if answered.target[i] >= 0.5 else 1 - probability

@@ -83,8 +83,8 @@ def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName
     """
     levels, limit = dict[TrustName, TrustRequirement](), worst_redrawn(sets)
     sets = [one.drawn_within(limit) for one in sets]
-    for name, wanted in WANTED.items() if sets else ():
-        scores = [least_score(one, name, wanted) for one in sets]
+    for name, required in WANTED.items() if sets else ():
+        scores = [least_score(one, name, required) for one in sets]
         reached = [one for one in scores if one is not None]
         least = round(max(reached), 4) if len(reached) == len(sets) else None
         shares = tuple(earned(one, name, least or 0.0) for one in sets)
@@ -100,13 +100,13 @@ def worst_redrawn(sets: Sequence[Confirmations]) -> float:
     return max((round(float(np.quantile(x, REDRAWN)), 4) for x in chosen if len(x)), default=1.0)
 
 
-def least_score(found: Confirmations, level: TrustName, wanted: float) -> float | None:
-    """The least score from which the share of confirmed answers is at least `wanted`, by its lower
+def least_score(found: Confirmations, level: TrustName, required: float) -> float | None:
+    """The least score from which the share of confirmed answers is at least `required`, by its lower
     bound; None where there is none.
     """
     for score in np.unique(found.score[found.of(level, 0.0)]):
         chosen = found.of(level, score)
-        if lower_bound(found.confirmed[chosen], found.identity[chosen]) >= wanted:
+        if lower_bound(found.confirmed[chosen], found.identity[chosen]) >= required:
             return float(score)
     return None
 

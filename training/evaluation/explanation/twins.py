@@ -64,30 +64,34 @@ def measure(
 
     None where the data have no such pairs.
     """
-    asked = pairs(model, faces) if model.card.learns_aus else np.empty((0, 3), np.intp)
-    asked = asked[np.sort(rng.permutation(len(asked))[:MOST_PAIRS])]
-    if not len(asked):
+    pair_rows = pairs(model, faces) if model.card.learns_aus else np.empty((0, 3), np.intp)
+    pair_rows = pair_rows[np.sort(rng.permutation(len(pair_rows))[:MOST_PAIRS])]
+    if not len(pair_rows):
         return None
-    wanted = presence(model.card, faces.truth)[asked[:, 1], asked[:, 2]]
+    target_present = presence(model.card, faces.truth)[pair_rows[:, 1], pair_rows[:, 2]]
     codes = model.card.vocabulary
     questions = [
-        CounterfactualQuestion(codes[k], float(want))
-        for k, want in zip(asked[:, 2], wanted, strict=True)
+        CounterfactualQuestion(codes[k], float(is_present))
+        for k, is_present in zip(pair_rows[:, 2], target_present, strict=True)
     ]
-    answers = answer(model, faces.images[asked[:, 0]], questions)
+    answers = answer(model, faces.images[pair_rows[:, 0]], questions)
     possible = np.array([one is not None for one in answers])
     if not possible.any():
         return None
-    start, goal = (faces.images[asked[possible, side]] for side in (0, 1))
+    start, twins = (faces.images[pair_rows[possible, side]] for side in (0, 1))
     answered = [one for one in answers if one is not None]
-    drawn = np.stack([one.counterfactual for one in answered])
-    columns = _against(start, goal, drawn, np.stack([one.map for one in answered]))
+    counterfactuals = np.stack([one.counterfactual for one in answered])
+    columns = _against(start, twins, counterfactuals, np.stack([one.map for one in answered]))
     columns |= _judged(
-        evaluator, (start, drawn, goal), asked[possible, 2], wanted[possible], thresholds
+        evaluator,
+        (start, counterfactuals, twins),
+        pair_rows[possible, 2],
+        target_present[possible],
+        thresholds,
     )
-    weights = metrics.resamplings(faces.identity[asked[possible, 0]], rng)
+    weights = metrics.resamplings(faces.identity[pair_rows[possible, 0]], rng)
     return TwinFigures(
-        len(asked),
+        len(pair_rows),
         int(possible.sum()),
         **{name: mean_interval(values, weights) for name, values in columns.items()},
     )
@@ -100,33 +104,45 @@ def pairs(model: AffectModel, faces: Faces) -> NDArray[np.intp]:
     for first in range(len(faces)):
         second = int(faces.twin_of[first])
         while second not in (-1, first):
-            apart = np.abs(truth[second] - truth[first])
-            k = int(np.nan_to_num(apart).argmax())
-            alone = np.nan_to_num(np.delete(apart, k), nan=np.inf).max(initial=0) <= ALIKE
-            if apart[k] >= APART and alone and present[first, k] != present[second, k]:
+            differences = np.abs(truth[second] - truth[first])
+            k = int(np.nan_to_num(differences).argmax())
+            is_only_change = (
+                np.nan_to_num(np.delete(differences, k), nan=np.inf).max(initial=0) <= ALIKE
+            )
+            if (
+                differences[k] >= APART
+                and is_only_change
+                and present[first, k] != present[second, k]
+            ):
                 differing.append((first, second, k))
             second = int(faces.twin_of[second])
     return np.array(differing, np.intp).reshape(-1, 3)
 
 
-def _against(start: U8, goal: U8, drawn: U8, maps: U8) -> dict[str, Floats]:
+def _against(start: U8, twins: U8, counterfactuals: U8, maps: U8) -> dict[str, Floats]:
     """(P,) columns that need the true picture."""
-    left, right, ours = (image.astype(np.float64) / 255 for image in (start, goal, drawn))
-    change, truth = (ours - left).reshape(len(left), -1), (right - left).reshape(len(left), -1)
+    left, right, drawn_image = (
+        image.astype(np.float64) / 255 for image in (start, twins, counterfactuals)
+    )
+    change, truth = (
+        (drawn_image - left).reshape(len(left), -1),
+        (right - left).reshape(len(left), -1),
+    )
     lengths = np.linalg.norm(change, axis=1) * np.linalg.norm(truth, axis=1)
-    smooth, smooth_truth = (_averaged(image - left) for image in (ours, right))
+    smooth, smooth_truth = (_averaged(image - left) for image in (drawn_image, right))
     smooth_lengths = np.linalg.norm(smooth, axis=1) * np.linalg.norm(smooth_truth, axis=1)
-    apart = np.linalg.norm(smooth - smooth_truth, axis=1)
-    moved = np.abs(right - left).max(3) > TRULY_CHANGED  # (P, S, S)
+    map_distance = np.linalg.norm(smooth - smooth_truth, axis=1)
+    truly_changed = np.abs(right - left).max(3) > TRULY_CHANGED  # (P, S, S)
     brightest = maps.reshape(len(maps), -1).argmax(1)
-    flat = moved.reshape(len(moved), -1)
+    flat = truly_changed.reshape(len(truly_changed), -1)
     return {
         "change_explained": 1
-        - np.abs(ours - right).mean((1, 2, 3)) / np.abs(left - right).mean((1, 2, 3)).clip(1e-9),
+        - np.abs(drawn_image - right).mean((1, 2, 3))
+        / np.abs(left - right).mean((1, 2, 3)).clip(1e-9),
         "energy_explained": 1 - ((change - truth) ** 2).sum(1) / (truth**2).sum(1).clip(1e-9),
         "direction": (change * truth).sum(1) / lengths.clip(1e-9),
         "direction_averaged": (smooth * smooth_truth).sum(1) / smooth_lengths.clip(1e-9),
-        "nearer": (apart < np.linalg.norm(smooth_truth, axis=1)).astype(np.float64),
+        "nearer": (map_distance < np.linalg.norm(smooth_truth, axis=1)).astype(np.float64),
         "map_auc": np.array(
             [
                 metrics.auc(m.astype(np.float64), g.ravel())[0]
@@ -153,10 +169,12 @@ def _judged(
     thresholds: Floats,
 ) -> dict[str, Floats]:
     """(P,) columns of the judge, which sees the face, the answer and the twin."""
-    before, ours, truth = (evaluator.read(images)[0][:, : len(thresholds)] for images in pictures)
+    before, after_edit, truth = (
+        evaluator.read(images)[0][:, : len(thresholds)] for images in pictures
+    )
     index = np.arange(len(before))
     columns = {}
-    for name, after in (("", ours), ("_in_twin", truth)):
+    for name, after in (("", after_edit), ("_in_twin", truth)):
         read = after[index, column]
         columns[f"judge_turns{name}"] = np.where(
             np.isfinite(read), (read >= thresholds[column]) == (wanted > 0.5), np.nan

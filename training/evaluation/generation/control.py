@@ -59,15 +59,15 @@ def cross_talk(
     rest = np.zeros((1 + len(aus), len(aus) + 2))
     rest[1:, :-2] = RAISED * np.eye(len(aus))
     rest[:, -2:] = np.nan
-    people = model.sample_latents(CROSS_TALK_PEOPLE, generator)
+    latents = model.sample_latents(CROSS_TALK_PEOPLE, generator)
     read = np.stack(
-        [evaluator.read(_of_people(model, people, row, generator))[0][:, :-2] for row in rest]
+        [evaluator.read(_of_people(model, latents, row, generator))[0][:, :-2] for row in rest]
     )  # (1 + K, P, K)
     change = (read[1:] - read[:1]).swapaxes(1, 2)  # (K, K, P)
-    own = np.eye(len(aus), dtype=bool)
-    weights = metrics.resamplings(np.arange(len(people)), np.random.default_rng(0))
+    diagonal = np.eye(len(aus), dtype=bool)
+    weights = metrics.resamplings(np.arange(len(latents)), np.random.default_rng(0))
     of_person = np.stack(
-        [np.nanmean(change[own], axis=0), np.nanmean(np.abs(change[~own]), axis=0)]
+        [np.nanmean(change[diagonal], axis=0), np.nanmean(np.abs(change[~diagonal]), axis=0)]
     )  # (2, P)
     wanted, unwanted = (summary(weights @ values / weights.sum(1)) for values in of_person)
     return CrossTalk(
@@ -86,21 +86,23 @@ def circumplex(
         return None
     angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
     asked_points = [(r * np.cos(a), r * np.sin(a)) for r in RADII for a in angles]
-    people = model.sample_latents(CIRCUMPLEX_PEOPLE, generator)
+    latents = model.sample_latents(CIRCUMPLEX_PEOPLE, generator)
     read = []
     for point in asked_points:
         row = np.full(len(model.card.vocabulary) + 2, np.nan)
         row[-2:] = point
-        read.append(evaluator.read(_of_people(model, people, row, generator))[0][:, -2:])
+        read.append(evaluator.read(_of_people(model, latents, row, generator))[0][:, -2:])
     points = tuple(
         CircumplexPoint(p, _pair(s.mean(0)), _pair(s.std(0)))
         for p, s in zip(asked_points, read, strict=True)
     )
-    asked = np.full((len(asked_points) * len(people), len(model.card.vocabulary) + 2), np.nan)
-    asked[:, -2:] = np.repeat(asked_points, len(people), axis=0)
-    rows = np.full_like(asked, np.nan)
+    requested = np.full((len(asked_points) * len(latents), len(model.card.vocabulary) + 2), np.nan)
+    requested[:, -2:] = np.repeat(asked_points, len(latents), axis=0)
+    rows = np.full_like(requested, np.nan)
     rows[:, -2:] = np.concatenate(read)
-    control = evaluator.control(asked, rows, np.tile(np.arange(len(people)), len(asked_points)))
+    control = evaluator.control(
+        requested, rows, np.tile(np.arange(len(latents)), len(asked_points))
+    )
     return points, control, _directions(np.array(asked_points), np.stack(read))
 
 
@@ -113,24 +115,24 @@ def _directions(asked_points: Floats, read: Floats) -> tuple[Direction, ...]:
         metrics.resamplings(np.arange(read.shape[1]), np.random.default_rng(0)),
     )
     # (D, P)
-    gone = ((read - centre) * asked_points[:, None]).sum(2) / (asked_points**2).sum(1)[:, None]
+    progress = ((read - centre) * asked_points[:, None]).sum(2) / (asked_points**2).sum(1)[:, None]
     degrees = (
         np.rint(np.degrees(np.arctan2(asked_points[:, 1], asked_points[:, 0]))).astype(int) % 360
     )
     return tuple(
-        Direction(int(d), metrics.mean_interval(gone[degrees == d].mean(0), weights))
+        Direction(int(d), metrics.mean_interval(progress[degrees == d].mean(0), weights))
         for d in np.unique(degrees)
     )
 
 
-def _of_people(model: AffectModel, people: Tensor, row: Floats, generator: Generator) -> U8:
+def _of_people(model: AffectModel, latents: Tensor, row: Floats, generator: Generator) -> U8:
     """Every person in one asked state (K + 2,)."""
-    wish = (
-        torch.from_numpy(np.repeat(row[None], len(people), axis=0)).float().to(model.platt.device)
+    labels = (
+        torch.from_numpy(np.repeat(row[None], len(latents), axis=0)).float().to(model.platt.device)
     )
     with torch.inference_mode():
         images = model.to_images(
-            model.generate(people, model.sample_labels(model.mask(wish), generator))
+            model.generate(latents, model.sample_labels(model.mask(labels), generator))
         )
     return np.asarray(images.cpu().numpy())
 

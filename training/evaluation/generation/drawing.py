@@ -27,11 +27,13 @@ def draw_samples(model: AffectModel, asked: Floats, generator: Generator) -> Dra
     """One new person for every asked state."""
     parts = []
     for rows in batches(len(asked)):
-        wish = torch.from_numpy(asked[rows]).float().to(model.platt.device)
+        labels = torch.from_numpy(asked[rows]).float().to(model.platt.device)
         with torch.inference_mode():
-            z = model.sample_latents(len(wish), generator)
+            z = model.sample_latents(len(labels), generator)
             parts.append(
-                model.to_images(model.generate(z, model.sample_labels(model.mask(wish), generator)))
+                model.to_images(
+                    model.generate(z, model.sample_labels(model.mask(labels), generator))
+                )
                 .cpu()
                 .numpy()
             )
@@ -45,7 +47,7 @@ def reconstruct(model: AffectModel, images: U8) -> U8:
 
 def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator) -> DrawnFaces:
     """Given faces moved to asked states."""
-    wishes = iter(
+    label_batches = iter(
         [
             torch.from_numpy(asked[rows]).float().to(model.platt.device)
             for rows in batches(len(asked))
@@ -56,7 +58,7 @@ def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator)
         output = model.read(x)
         return model.edit(
             x,
-            model.target_labels(output.labels, model.mask(next(wishes)), generator),
+            model.target_labels(output.labels, model.mask(next(label_batches)), generator),
             output=output,
         )
 

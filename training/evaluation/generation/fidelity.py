@@ -80,16 +80,18 @@ def measure_distances(
         rng.permutation(np.flatnonzero(~first))[:count],
     )
     reference, floor = (real_features[rows] for rows in sides)
-    who, floor_who = (real.identity[rows] for rows in sides)
-    drawn = rng.permutation(drawn_features)[:count]
+    identities, floor_identities = (real.identity[rows] for rows in sides)
+    drawn_rows = rng.permutation(drawn_features)[:count]
     return Distances(
         faces=count,
-        frechet=distances.frechet_interval(reference, drawn, rng, people=(who, None)),
-        frechet_floor=distances.frechet_interval(reference, floor, rng, people=(who, floor_who)),
-        kernel=distances.kernel_interval(reference, drawn, rng),
+        frechet=distances.frechet_interval(reference, drawn_rows, rng, people=(identities, None)),
+        frechet_floor=distances.frechet_interval(
+            reference, floor, rng, people=(identities, floor_identities)
+        ),
+        kernel=distances.kernel_interval(reference, drawn_rows, rng),
         kernel_floor=distances.kernel_interval(reference, floor, rng),
-        manifold=distances.manifold(reference, drawn, rng, who),
-        manifold_floor=distances.manifold(reference, floor, rng, who, floor_who),
+        manifold=distances.manifold(reference, drawn_rows, rng, identities),
+        manifold_floor=distances.manifold(reference, floor, rng, identities, floor_identities),
     )
 
 
@@ -103,11 +105,11 @@ def memory(
     if not count:
         return None, []
     rows = np.sort(rng.permutation(count)[:training_images])
-    known = database.images("train", rows, THUMBNAIL_PX)
-    among = _thumbnails(known)
-    drawn_distance, neighbour = distances.nearest(_thumbnails(drawn), among)
-    unseen_distance, _ = distances.nearest(_thumbnails(unseen.images), among)
-    of = np.concatenate([np.ones(len(drawn)), np.zeros(len(unseen))])
+    stored_images = database.images("train", rows, THUMBNAIL_PX)
+    training_thumbnails = _thumbnails(stored_images)
+    drawn_distance, neighbour = distances.nearest(_thumbnails(drawn), training_thumbnails)
+    unseen_distance, _ = distances.nearest(_thumbnails(unseen.images), training_thumbnails)
+    is_drawn = np.concatenate([np.ones(len(drawn)), np.zeros(len(unseen))])
     clusters = np.concatenate(
         [[f"drawn {i}" for i in range(len(drawn))], unseen.identity.astype(str)]
     )
@@ -115,7 +117,7 @@ def memory(
         metrics.resamplings(clusters, rng),
         THUMBNAIL_PX * 3**0.5,
     )  # root mean square per value
-    nearer = metrics.auc(of, -np.concatenate([drawn_distance, unseen_distance]), weights)
+    nearer = metrics.auc(is_drawn, -np.concatenate([drawn_distance, unseen_distance]), weights)
     drawn_median = metrics.median_interval(drawn_distance / scale, weights[:, : len(drawn)])
     unseen_median = metrics.median_interval(unseen_distance / scale, weights[:, len(drawn) :])
     closest = np.argsort(drawn_distance)[:8]
@@ -144,10 +146,10 @@ def twin_edits(
     rows = np.flatnonzero((faces.twin_of >= 0) & np.isfinite(faces.truth).any(1))[:most]
     if not len(rows):
         return None
-    start, goal = faces.images[rows], faces.images[faces.twin_of[rows]]
+    start, twins = faces.images[rows], faces.images[faces.twin_of[rows]]
     edited = edit_to(model, start, faces.truth[faces.twin_of[rows]], generator).images
-    nothing = redraw(model, start, lambda x: model.edit(x, model.labels(x)))
+    identity_edit = redraw(model, start, lambda x: model.edit(x, model.labels(x)))
     weights = metrics.resamplings(faces.identity[rows], np.random.default_rng(0))
-    pairs = ((edited, goal), (start, goal), (nothing, start))
+    pairs = ((edited, twins), (start, twins), (identity_edit, start))
     errors = (np.abs(a.astype(np.float64) - b).mean((1, 2, 3)) / 255 for a, b in pairs)
     return TwinEdit(len(rows), *(summary(weights @ error / weights.sum(1)) for error in errors))

@@ -19,7 +19,7 @@ def speed(model: AffectModel) -> dict[str, Interval]:
     of SPEED_REPEATS.
     """
     side, generator = model.card.image_px, Generator().manual_seed(0)
-    known = (
+    arguments = (
         model.sample_latents(16, generator),
         torch.zeros(16, len(model.card.vocabulary) + 2, device=model.platt.device),
     )
@@ -29,10 +29,10 @@ def speed(model: AffectModel) -> dict[str, Interval]:
         return model.read(x[:rows]).va
 
     def draw(rows: int) -> Tensor:
-        return model.generate(known[0][:rows], known[1][:rows])
+        return model.generate(arguments[0][:rows], arguments[1][:rows])
 
     def edit(rows: int) -> Tensor:
-        return model.edit(x[:rows], known[1][:rows])
+        return model.edit(x[:rows], arguments[1][:rows])
 
     timings = {}
     for rows in (1, 16):
@@ -44,9 +44,11 @@ def speed(model: AffectModel) -> dict[str, Interval]:
 
 @torch.inference_mode()
 def _milliseconds(work: Callable[[], Tensor], faces: int) -> Interval:
-    spent = []
+    durations = []
     for _ in range(SPEED_REPEATS + 1):
         start = time.perf_counter()
         work().sum().item()  # .item waits for the device
-        spent.append(1000 * (time.perf_counter() - start) / faces)
-    return Interval(*(round(float(of(spent[1:])), 3) for of in (np.median, min, max)))
+        durations.append(1000 * (time.perf_counter() - start) / faces)
+    return Interval(
+        *(round(float(statistic(durations[1:])), 3) for statistic in (np.median, min, max))
+    )

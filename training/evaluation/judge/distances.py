@@ -42,9 +42,9 @@ def frechet(real: Floats, drawn: Floats) -> float:
     """
     first, second = np.cov(real, rowvar=False), np.cov(drawn, rowvar=False)
     root = _root(first)
-    both = np.linalg.eigvalsh(root @ second @ root).clip(0)
+    eigenvalues = np.linalg.eigvalsh(root @ second @ root).clip(0)
     gap = real.mean(0) - drawn.mean(0)
-    return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * np.sqrt(both).sum())
+    return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * np.sqrt(eigenvalues).sum())
 
 
 def frechet_interval(
@@ -77,10 +77,10 @@ def kernel(real: Floats, drawn: Floats) -> float:
     rows, others, features = len(real), len(drawn), real.shape[1]
     within_real = (real @ real.T / features + 1) ** 3
     within_drawn = (drawn @ drawn.T / features + 1) ** 3
-    between = (real @ drawn.T / features + 1) ** 3
+    cross_kernel = (real @ drawn.T / features + 1) ** 3
     real_mean = (within_real.sum() - np.trace(within_real)) / (rows * (rows - 1))
     drawn_mean = (within_drawn.sum() - np.trace(within_drawn)) / (others * (others - 1))
-    return float(real_mean + drawn_mean - 2 * between.mean())
+    return float(real_mean + drawn_mean - 2 * cross_kernel.mean())
 
 
 def kernel_interval(real: Floats, drawn: Floats, rng: Generator) -> Interval:
@@ -111,23 +111,23 @@ def manifold(
     """Precision and recall (Kynkaanniemi et al. 2019), density and coverage (Naeem et al. 2020)."""
     neighbours = NEIGHBOURS
     real_radius, drawn_radius = _radius(real, neighbours), _radius(drawn, neighbours)
-    apart = cdist(real, drawn)
-    inside_real = apart < real_radius[:, None]
+    distances = cdist(real, drawn)
+    inside_real = distances < real_radius[:, None]
     of_real, of_drawn = (
         resamplings(_people(real, real_people), rng),
         resamplings(_people(drawn, drawn_people), rng),
     )
     return Manifold(
         precision=mean_interval(inside_real.any(0).astype(np.float64), of_drawn),
-        recall=mean_interval((apart < drawn_radius[None]).any(1).astype(np.float64), of_real),
+        recall=mean_interval((distances < drawn_radius[None]).any(1).astype(np.float64), of_real),
         density=mean_interval(inside_real.sum(0) / neighbours, of_drawn),
-        coverage=mean_interval((apart.min(1) < real_radius).astype(np.float64), of_real),
+        coverage=mean_interval((distances.min(1) < real_radius).astype(np.float64), of_real),
     )
 
 
-def nearest(rows: Floats, among: Floats) -> tuple[Floats, NDArray[np.intp]]:
+def nearest(rows: Floats, candidates: Floats) -> tuple[Floats, NDArray[np.intp]]:
     """Euclidean distance and index of each row's nearest neighbour."""
-    squared = (rows**2).sum(1)[:, None] + (among**2).sum(1)[None] - 2 * rows @ among.T
+    squared = (rows**2).sum(1)[:, None] + (candidates**2).sum(1)[None] - 2 * rows @ candidates.T
     index = squared.argmin(1)
     return np.sqrt(squared[np.arange(len(rows)), index].clip(0)), index
 
@@ -142,8 +142,8 @@ def _root(covariance: Floats) -> Floats:
     return np.asarray((vectors * np.sqrt(values.clip(0))) @ vectors.T)
 
 
-def _people(rows: Floats, named: Names | None) -> Names:
-    return np.arange(len(rows)) if named is None else named
+def _people(rows: Floats, names: Names | None) -> Names:
+    return np.arange(len(rows)) if names is None else names
 
 
 def _resampled(rows: Floats, people: Names | None, rng: Generator, count: int) -> Iterator[Floats]:

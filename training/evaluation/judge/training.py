@@ -66,11 +66,13 @@ def train_judge(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     judge = Judge(card).to(device)
     judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    seen = _learn(judge, database, config, Database.open(photographs) if photographs else None)
+    seen_images = _learn(
+        judge, database, config, Database.open(photographs) if photographs else None
+    )
     round_to_bfloat16(judge)
     judge.eval()
     judge.card = card.model_copy(
-        update={"seen_images": seen, "held_out": held_out(judge, database, "validation")}
+        update={"seen_images": seen_images, "held_out": held_out(judge, database, "validation")}
     )
     judge.save(out)
     return judge
@@ -127,15 +129,15 @@ def _precision(kind: str, device: str) -> AbstractContextManager[Any]:
 def _streams(database: Database, config: JudgeConfig, photographs: Database | None) -> list[Stream]:
     """One stream, or one of renders and one of photographs, together half a batch of pairs."""
     half = config.batch_images // 2
-    people = round(half * config.photograph_share) if photographs else 0
+    photograph_images = round(half * config.photograph_share) if photographs else 0
     shared: dict[str, Any] = {"split": "train", "size_px": config.image_px}
-    streams = [Stream(database, batch_images=half - people, seed=config.seed, **shared)]
+    streams = [Stream(database, batch_images=half - photograph_images, seed=config.seed, **shared)]
     if photographs:
         vocabulary = database.vocabulary
         streams.append(
             Stream(
                 photographs,
-                batch_images=people,
+                batch_images=photograph_images,
                 seed=config.seed + 1,
                 vocabulary=vocabulary,
                 **shared,
@@ -179,25 +181,28 @@ def augment(x: Tensor, generator: Generator) -> Tensor:
     one in three noised.
     """
     rows = len(x)
-    drawn = torch.randn(rows, 9, generator=generator).to(x.device)
+    normals = torch.randn(rows, 9, generator=generator).to(x.device)
     chance = torch.rand(rows, 3, generator=generator).to(x.device)
     mirror = torch.where(chance[:, 0] < 0.5, -1.0, 1.0)
-    scale, turn = torch.exp(0.04 * drawn[:, 0]), 0.06 * drawn[:, 1]
+    scale, turn = torch.exp(0.04 * normals[:, 0]), 0.06 * normals[:, 1]
     cos, sin = scale * torch.cos(turn), scale * torch.sin(turn)
     rows_of = [
-        torch.stack([mirror * cos, -sin, 0.05 * drawn[:, 2]], 1),
-        torch.stack([mirror * sin, cos, 0.05 * drawn[:, 3]], 1),
+        torch.stack([mirror * cos, -sin, 0.05 * normals[:, 2]], 1),
+        torch.stack([mirror * sin, cos, 0.05 * normals[:, 3]], 1),
     ]
     grid = F.affine_grid(torch.stack(rows_of, dim=1), list(x.shape), align_corners=False)
     x = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    gain, lift = torch.exp(0.15 * drawn[:, 4:7, None, None]), 0.1 * drawn[:, 7, None, None, None]
+    gain, lift = (
+        torch.exp(0.15 * normals[:, 4:7, None, None]),
+        0.1 * normals[:, 7, None, None, None],
+    )
     x = (x * gain + lift).clamp(-1, 1)
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), 3, 1)
     x = torch.where((chance[:, 1] < 1 / 3)[:, None, None, None], blurred, x)
     noise = (
         torch.randn(x.shape, generator=generator).to(x.device)
         * 0.08
-        * drawn[:, 8, None, None, None].abs()
+        * normals[:, 8, None, None, None].abs()
     )
     return torch.where((chance[:, 2] < 1 / 3)[:, None, None, None], (x + noise).clamp(-1, 1), x)
 

@@ -71,10 +71,12 @@ def _expression(
     if not card.expressions or not known.any():
         return None
     order = np.array([EXPRESSIONS.index(name) for name in card.expressions])
-    guess = order[read.expression.argmax(1)]
+    predicted = order[read.expression.argmax(1)]
     recalls = {
         EXPRESSIONS[index]: metrics.recall(
-            np.where(known, truth == index, np.nan), (guess == index).astype(np.float64), weights
+            np.where(known, truth == index, np.nan),
+            (predicted == index).astype(np.float64),
+            weights,
         )
         for index in np.unique(truth[known])
     }
@@ -98,13 +100,15 @@ def _pose(faces: Faces, read: Read, weights: Floats) -> PoseFigures | None:
 
 
 def _sides(card: ModelCard, faces: Faces, read: Read, weights: Floats) -> tuple[SideFigures, ...]:
-    found = []
+    all_sides = []
     for column, code in enumerate(card.one_sided):
         truth = faces.annotations.sides[:, :, card.vocabulary.index(code)].astype(np.float64)
         tilt = truth[:, 0] - truth[:, 1]
-        apart = np.abs(np.nan_to_num(tilt)) >= ONE_SIDED_BY
-        if apart.sum() >= FEWEST_FACES:
-            seen = read.sides[:, 0, column] - read.sides[:, 1, column]
-            right = np.where(apart, np.sign(seen) == np.sign(tilt), np.nan)
-            found.append(SideFigures(code, int(apart.sum()), mean_interval(right, weights)))
-    return tuple(found)
+        is_one_sided = np.abs(np.nan_to_num(tilt)) >= ONE_SIDED_BY
+        if is_one_sided.sum() >= FEWEST_FACES:
+            observed = read.sides[:, 0, column] - read.sides[:, 1, column]
+            right = np.where(is_one_sided, np.sign(observed) == np.sign(tilt), np.nan)
+            all_sides.append(
+                SideFigures(code, int(is_one_sided.sum()), mean_interval(right, weights))
+            )
+    return tuple(all_sides)

@@ -73,15 +73,17 @@ def _newton(design: Floats, target: Floats) -> Floats:
     weights = np.array([0.0, float(np.log(target.mean() / (1 - target.mean())))])
     loss = _cross_entropy(design @ weights, target)
     for _ in range(NEWTON_STEPS):
-        guess = expit(design @ weights)
-        gradient = design.T @ (guess - target)
-        curvature = (design * (guess * (1 - guess))[:, None]).T @ design + 1e-9 * np.eye(2)
+        probability = expit(design @ weights)
+        gradient = design.T @ (probability - target)
+        curvature = (
+            design * (probability * (1 - probability))[:, None]
+        ).T @ design + 1e-9 * np.eye(2)
         step = np.linalg.solve(curvature, gradient)
         for share in 0.5 ** np.arange(20):
-            moved = _cross_entropy(design @ (weights - share * step), target)
-            if moved <= loss:
+            new_loss = _cross_entropy(design @ (weights - share * step), target)
+            if new_loss <= loss:
                 break
-        weights, gain, loss = weights - share * step, loss - moved, moved
+        weights, gain, loss = weights - share * step, loss - new_loss, new_loss
         if gain < 1e-10:
             break
     return weights

@@ -51,20 +51,20 @@ def calibrate(model: AffectModel, data: CalibrationData, rng: np.random.Generato
     if not data.database.count(VALIDATION):
         return 0
     faces = load_faces(data.database, model, VALIDATION, data.most_images, rng)
-    seen = read(model, faces.images)
-    fitted = recognition.fit_calibrations(model.card, faces, seen)
+    readings = read(model, faces.images)
+    fitted = recognition.fit_calibrations(model.card, faces, readings)
     words = [
         f"scale, shift and the threshold best for F1: {len(faces):,} validation faces of "
         f"{data.database.card.name}"
     ]
     for photographs in data.photographs:
-        fitted, held = _held_at_rest(model, fitted, photographs)
-        words += [held] if held else []
+        fitted, at_rest = _held_at_rest(model, fitted, photographs)
+        words += [at_rest] if at_rest else []
     changes = {
         "calibration": fitted,
         "calibrated_on": tuple(words),
         "rule_weights": weights_of(model.card.affect_rule, model.card.vocabulary),
-        "reference": _reference(model.card, _with_people(model, seen, data, rng)),
+        "reference": _reference(model.card, _with_people(model, readings, data, rng)),
     }
     model.replace_card(model.card.model_copy(update=changes))
     _limit_warnings(model, faces, data, rng)
@@ -77,13 +77,15 @@ def _limit_warnings(
     """The realism from which a reading is doubted, into the card: as photographs allow, where there
     are any, else as the model's own kind of faces does.
     """
-    people = [
+    photograph_images = [
         load_faces(photographs, model, VALIDATION, data.most_images, rng).images
         for photographs in data.photographs
         if photographs.count(VALIDATION)
     ]
-    found = measure_limit(model, np.concatenate(people or [faces.images[:LIMIT_IMAGES]]), rng)
-    with_limit(model, found, "photographs" if people else "validation faces")
+    limit = measure_limit(
+        model, np.concatenate(photograph_images or [faces.images[:LIMIT_IMAGES]]), rng
+    )
+    with_limit(model, limit, "photographs" if photograph_images else "validation faces")
 
 
 def _held_at_rest(
@@ -95,16 +97,16 @@ def _held_at_rest(
     logits = logits_at_rest(model, photographs, (TRAIN, VALIDATION))
     if not len(logits) or not model.card.learns_aus:
         return fitted, ""
-    held = {
+    adjusted = {
         code: calibration.held_at_rest(fitted[code], logits[:, k])
         for k, code in enumerate(model.card.vocabulary)
     }
     raised = [
-        f"{code} {fitted[code].threshold:.2f} to {held[code].threshold:.2f}"
-        for code in held
-        if held[code] != fitted[code]
+        f"{code} {fitted[code].threshold:.2f} to {adjusted[code].threshold:.2f}"
+        for code in adjusted
+        if adjusted[code] != fitted[code]
     ]
-    return held, (
+    return adjusted, (
         f"thresholds raised where more than {calibration.REST_ALARMS:.0%} of {len(logits)} neutral "
         f"faces of {photographs.card.name} (training and validation splits) were called present: "
         f"{', '.join(raised) or 'none'}"
@@ -112,27 +114,27 @@ def _held_at_rest(
 
 
 def _with_people(
-    model: AffectModel, seen: Read, data: CalibrationData, rng: np.random.Generator
+    model: AffectModel, readings: Read, data: CalibrationData, rng: np.random.Generator
 ) -> Read:
     """Readings and those of photographs, repeated until they are as many."""
-    parts = [seen]
+    parts = [readings]
     for photographs in data.photographs:
         if photographs.count(VALIDATION):
             faces = load_faces(photographs, model, VALIDATION, data.most_images, rng)
-            parts += [read(model, faces.images)] * max(1, len(seen.va) // len(faces))
+            parts += [read(model, faces.images)] * max(1, len(readings.va) // len(faces))
     return join_rows(parts, np.concatenate)
 
 
-def _reference(card: ModelCard, seen: Read) -> dict[str, list[float]]:
+def _reference(card: ModelCard, readings: Read) -> dict[str, list[float]]:
     columns = {
-        "critic": seen.critic,
-        "strangeness": seen.strangeness,
-        "reconstruction_error": seen.reconstruction_error,
+        "critic": readings.critic,
+        "strangeness": readings.strangeness,
+        "reconstruction_error": readings.reconstruction_error,
     }
     for names, values in (
-        (card.labels_of.names, seen.labels),
-        (card.expressions, seen.expression),
-        (POSE if card.pose else (), seen.pose),
+        (card.labels_of.names, readings.labels),
+        (card.expressions, readings.expression),
+        (POSE if card.pose else (), readings.pose),
     ):
         columns |= {name: values[:, i] for i, name in enumerate(names)}
     return {

@@ -38,22 +38,22 @@ def pairwise_rankings(card: ModelCard, faces: Faces, read: Read) -> tuple[Pairwi
     Faces of one pair follow one another, round in a circle if they are more.
     """
     first, second = _pairs(faces.pair)
-    found = []
+    rankings = []
     for column, name in enumerate(card.labels_of.names):
         if not card.learns(name):
             continue
-        wanted = faces.truth[first, column] - faces.truth[second, column]
-        compared = np.abs(np.nan_to_num(wanted)) >= APART
-        seen = read.labels[first, column] - read.labels[second, column]
+        true_difference = faces.truth[first, column] - faces.truth[second, column]
+        compared = np.abs(np.nan_to_num(true_difference)) >= APART
+        observed = read.labels[first, column] - read.labels[second, column]
         if compared.sum() >= FEWEST_PAIRS:
-            found.append(
+            rankings.append(
                 PairwiseRanking(
                     name,
                     int(compared.sum()),
-                    _share(np.sign(wanted[compared]) * np.sign(seen[compared])),
+                    _share(np.sign(true_difference[compared]) * np.sign(observed[compared])),
                 )
             )
-    return tuple(found)
+    return tuple(rankings)
 
 
 def _pairs(names: NDArray[np.str_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -101,13 +101,13 @@ def measure_photographs(
             f"split {split!r} of {database.folder} is empty: give photographs with such a split, "
             "or another --split"
         )
-    seen, card = read(model, faces.images), model.card
+    readings, card = read(model, faces.images), model.card
     weights = metrics.resamplings(faces.identity, rng)
-    present = _decisions(card, seen)
+    present = _decisions(card, readings)
     smiles, smiles_seen = _smiles(card, faces, present, weights)
     liveness = dict(zip(card.vocabulary, present.sum(0).astype(int).tolist(), strict=True))
     learnt = liveness if card.learns_aus else {}
-    aus, mean_auc = _agreement(card, faces, seen, weights)
+    aus, mean_auc = _agreement(card, faces, readings, weights)
     return Photographs(
         data=database.card.name,
         labelled=database.card.teacher or database.card.labelled,
@@ -116,17 +116,17 @@ def measure_photographs(
         people=len(np.unique(faces.identity)),
         aus=aus,
         mean_auc=mean_auc,
-        va=_va(card, faces, seen, weights),
-        attributes=measure_attributes(card, faces, seen, weights),
+        va=_va(card, faces, readings, weights),
+        attributes=measure_attributes(card, faces, readings, weights),
         stability=_stability(model, faces, weights, rng),
-        pairwise_rankings=pairwise_rankings(card, faces, seen),
-        rest=_at_rest(card, faces, seen, present, weights),
+        pairwise_rankings=pairwise_rankings(card, faces, readings),
+        rest=_at_rest(card, faces, readings, present, weights),
         smiles=smiles,
         smiles_seen=smiles_seen,
-        groups=recognition.group_tables(card, faces, seen, weights),
+        groups=recognition.group_tables(card, faces, readings, weights),
         liveness=learnt,
         never=tuple(code for code, count in learnt.items() if not count),
-        rule=_rule(card, seen, weights),
+        rule=_rule(card, readings, weights),
     )
 
 
@@ -144,56 +144,59 @@ def logits_at_rest(model: AffectModel, database: Database, splits: tuple[str, ..
     return np.concatenate(parts)
 
 
-def _decisions(card: ModelCard, seen: Read) -> Floats:
-    return recognition.decisions(card, recognition.probabilities(card, seen.logits))
+def _decisions(card: ModelCard, readings: Read) -> Floats:
+    return recognition.decisions(card, recognition.probabilities(card, readings.logits))
 
 
 # -- against labels --------------------------------------------------------------------------------
 
 
 def _agreement(
-    card: ModelCard, faces: Faces, seen: Read, weights: Floats
+    card: ModelCard, faces: Faces, readings: Read, weights: Floats
 ) -> tuple[tuple[AuAgreement, ...], Interval]:
-    found, replicates = [], []
+    figures, replicates = [], []
     for k, code in enumerate(card.vocabulary if card.learns_aus else ()):
         truth, sure = faces.truth[:, k], faces.annotations.confidence[:, k]
-        there = np.where(truth >= PRESENT, 1.0, np.where(truth <= ABSENT, 0.0, np.nan))
-        auc = metrics.auc(there, seen.logits[:, k], weights * sure)
+        present = np.where(truth >= PRESENT, 1.0, np.where(truth <= ABSENT, 0.0, np.nan))
+        auc = metrics.auc(present, readings.logits[:, k], weights * sure)
         if np.isfinite(auc[0]):
-            counts = int(np.nansum(there)), int(np.nansum(1 - there))
-            found.append(AuAgreement(code, *counts, summary(auc)))
+            counts = int(np.nansum(present)), int(np.nansum(1 - present))
+            figures.append(AuAgreement(code, *counts, summary(auc)))
             replicates.append(auc)
-    return tuple(found), summary(metrics.mean_over_labels(replicates))
+    return tuple(figures), summary(metrics.mean_over_labels(replicates))
 
 
-def _va(card: ModelCard, faces: Faces, seen: Read, weights: Floats) -> dict[str, Interval]:
+def _va(card: ModelCard, faces: Faces, readings: Read, weights: Floats) -> dict[str, Interval]:
     if not card.learns_va:
         return {}
-    found = {}
+    figures = {}
     for index, name in enumerate(DIMENSIONS):
         column = index - len(DIMENSIONS)
         sure = faces.annotations.confidence[:, column]
-        ccc = metrics.ccc(faces.truth[:, column], seen.va[:, index], weights * sure)
+        ccc = metrics.ccc(faces.truth[:, column], readings.va[:, index], weights * sure)
         if np.isfinite(ccc[0]):
-            found[name] = summary(ccc)
-    return found
+            figures[name] = summary(ccc)
+    return figures
 
 
 def _at_rest(
-    card: ModelCard, faces: Faces, seen: Read, present: Floats, weights: Floats
+    card: ModelCard, faces: Faces, readings: Read, present: Floats, weights: Floats
 ) -> AtRest | None:
     rest = faces.annotations.expression == NEUTRAL
     if not rest.any() or not card.learns_aus:
         return None
-    drawn = weights[:, rest]
+    rest_weights = weights[:, rest]
     alarms = {
-        code: mean_interval(present[rest, k], drawn) for k, code in enumerate(card.vocabulary)
+        code: mean_interval(present[rest, k], rest_weights)
+        for k, code in enumerate(card.vocabulary)
     }
-    valence, arousal = (mean_interval(seen.va[rest, i], drawn) for i in range(len(DIMENSIONS)))
+    valence, arousal = (
+        mean_interval(readings.va[rest, i], rest_weights) for i in range(len(DIMENSIONS))
+    )
     return AtRest(
         faces=int(rest.sum()),
         alarms=alarms,
-        any_alarm=mean_interval(present[rest].any(1).astype(np.float64), drawn),
+        any_alarm=mean_interval(present[rest].any(1).astype(np.float64), rest_weights),
         worst=max(alarms, key=lambda code: alarms[code].value),
         valence=valence,
         arousal=arousal,
@@ -244,37 +247,37 @@ CHANGES: dict[str, Callable[[U8, Generator], U8]] = {
 def _stability(
     model: AffectModel, faces: Faces, weights: Floats, rng: Generator
 ) -> tuple[Stability, ...]:
-    before, found = decide(model, faces.images), []
+    before, figures = decide(model, faces.images), []
     for name, change in CHANGES.items():
         after = decide(model, np.stack([change(image, rng) for image in faces.images]))
         flipped = (before.present != after.present).mean(1)
-        moved = np.abs(before.intensity - after.intensity).mean(1)
+        intensity_change = np.abs(before.intensity - after.intensity).mean(1)
         va = np.abs(before.va - after.va).mean(1)
         columns = (
             flipped if model.card.learns_aus else np.full(len(va), np.nan),
-            moved if model.card.learns_aus else np.full(len(va), np.nan),
+            intensity_change if model.card.learns_aus else np.full(len(va), np.nan),
             va if model.card.learns_va else np.full(len(va), np.nan),
         )
-        found.append(Stability(name, *(mean_interval(column, weights) for column in columns)))
-    return tuple(found)
+        figures.append(Stability(name, *(mean_interval(column, weights) for column in columns)))
+    return tuple(figures)
 
 
-def _rule(card: ModelCard, seen: Read, weights: Floats) -> dict[str, Interval]:
+def _rule(card: ModelCard, readings: Read, weights: Floats) -> dict[str, Interval]:
     if card.labels != "both":
         return {}
-    expected = _by_rule(card, seen)
+    expected = _by_rule(card, readings)
     return {
-        name: summary(metrics.ccc(expected[:, i], seen.va[:, i], weights))
+        name: summary(metrics.ccc(expected[:, i], readings.va[:, i], weights))
         for i, name in enumerate(DIMENSIONS)
     }
 
 
-def _by_rule(card: ModelCard, seen: Read) -> NDArray[np.float64]:
+def _by_rule(card: ModelCard, readings: Read) -> NDArray[np.float64]:
     """(N, 2) valence and arousal that the rule of renders makes of the AUs as they are read."""
-    intensities = seen.labels[:, : len(card.vocabulary)]
+    intensities = readings.labels[:, : len(card.vocabulary)]
     rows = []
-    for intensity, (left, right) in zip(intensities, seen.sides, strict=True):
-        shown = dict(zip(card.vocabulary, intensity.tolist(), strict=True))
+    for intensity, (left, right) in zip(intensities, readings.sides, strict=True):
+        by_code = dict(zip(card.vocabulary, intensity.tolist(), strict=True))
         sides = (dict(zip(card.one_sided, side.tolist(), strict=True)) for side in (left, right))
-        rows.append(affect_of(shown, *sides))
+        rows.append(affect_of(by_code, *sides))
     return np.array(rows, np.float64).reshape(len(rows), len(DIMENSIONS))

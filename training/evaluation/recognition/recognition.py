@@ -178,22 +178,22 @@ class _Aus:
         ]
 
     def figures(self) -> list[AuFigures]:
-        return [self._figures(place, k) for place, k in enumerate(self.columns)]
+        return [self._figures(index, k) for index, k in enumerate(self.columns)]
 
-    def _figures(self, place: int, k: int) -> AuFigures:
+    def _figures(self, index: int, k: int) -> AuFigures:
         code, present, truth = self.card.vocabulary[k], self.present[:, k], self.faces.truth[:, k]
         return AuFigures(
             code=code,
             name=CATALOGUE[code].name,
             present=int(np.nansum(present)),
             absent=int(np.nansum(1 - present)),
-            f1=summary(self.f1[place]),
-            auc=summary(self.auc[place]),
+            f1=summary(self.f1[index]),
+            auc=summary(self.auc[index]),
             precision=summary(metrics.precision(present, self.decided[:, k], self.weights)),
             recall=summary(metrics.recall(present, self.decided[:, k], self.weights)),
             threshold=self.card.calibration[code].threshold,
-            raw_error=summary(self.raw_error[place], lifted=True),
-            calibration_error=summary(self.error[place], lifted=True),
+            raw_error=summary(self.raw_error[index], lifted=True),
+            calibration_error=summary(self.error[index], lifted=True),
             icc31=summary(metrics.icc31(truth, self.intensity[:, k], self.weights)),
             mean_absolute_error=summary(
                 metrics.mean_absolute_error(truth, self.intensity[:, k], self.weights)
@@ -202,24 +202,25 @@ class _Aus:
 
 
 def _va(index: int, faces: Faces, read: Read, weights: Floats) -> VaFigures:
-    truth, guess, expected = (
+    truth, prediction, expected = (
         faces.truth[:, index - 2],
         read.va[:, index],
         faces.expected_va[:, index],
     )
     oracle = metrics.ccc(truth, expected, weights)
-    beside = np.where(np.isfinite(expected), guess, np.nan)  # the same faces as the oracle's
+    # The same faces as the oracle's.
+    comparable = np.where(np.isfinite(expected), prediction, np.nan)
     return VaFigures(
         name=DIMENSIONS[index],
         faces=int(np.isfinite(truth).sum()),
-        ccc=summary(metrics.ccc(truth, guess, weights)),
-        rmse=summary(metrics.rmse(truth, guess, weights)),
-        sign_agreement=summary(metrics.sign_agreement(truth, guess, weights)),
-        pearson=summary(metrics.pearson(truth, guess, weights)),
+        ccc=summary(metrics.ccc(truth, prediction, weights)),
+        rmse=summary(metrics.rmse(truth, prediction, weights)),
+        sign_agreement=summary(metrics.sign_agreement(truth, prediction, weights)),
+        pearson=summary(metrics.pearson(truth, prediction, weights)),
         oracle_ccc=summary(oracle),
         oracle_rmse=summary(metrics.rmse(truth, expected, weights)),
         oracle_sign_agreement=summary(metrics.sign_agreement(truth, expected, weights)),
-        of_oracle=summary(metrics.ccc(truth, beside, weights) / oracle),
+        of_oracle=summary(metrics.ccc(truth, comparable, weights) / oracle),
     )
 
 
@@ -259,7 +260,7 @@ def _group_table(
 def _group_replicates(
     card: ModelCard, faces: Faces, read: Read, weights: Floats, member: NDArray[np.bool_]
 ) -> dict[str, Floats]:
-    drawn, truth = weights[:, member], faces.truth[member]
+    group_weights, truth = weights[:, member], faces.truth[member]
     present, decided = (
         presence(card, truth),
         decisions(card, probabilities(card, read.logits[member])),
@@ -268,15 +269,15 @@ def _group_replicates(
     columns = range(len(card.vocabulary)) if card.learns_aus else range(0)
     missing = np.full(len(weights), np.nan)
     valence, arousal = (
-        metrics.ccc(truth[:, i - 2], va[:, i], drawn) if card.learns_va else missing
+        metrics.ccc(truth[:, i - 2], va[:, i], group_weights) if card.learns_va else missing
         for i in range(2)
     )
     return {
         "mean_f1": metrics.mean_over_labels(
-            [metrics.f1(present[:, k], decided[:, k], drawn) for k in columns] or [missing]
+            [metrics.f1(present[:, k], decided[:, k], group_weights) for k in columns] or [missing]
         ),
         "mean_auc": metrics.mean_over_labels(
-            [metrics.auc(present[:, k], logits[:, k], drawn) for k in columns] or [missing]
+            [metrics.auc(present[:, k], logits[:, k], group_weights) for k in columns] or [missing]
         ),
         "valence_ccc": valence,
         "arousal_ccc": arousal,

@@ -60,15 +60,15 @@ class OutOfDistribution:
 def curves(model: AffectModel, faces: Faces, rng: Generator) -> tuple[Curve, ...]:
     """Every harm at every strength on the given faces."""
     weights = metrics.resamplings(faces.identity, rng)
-    untouched = _level(model, faces, faces.images, weights, 0.0)
-    found = []
+    uncorrupted = _level(model, faces, faces.images, weights, 0.0)
+    all_curves = []
     for name, (unit, strengths, corruption) in CORRUPTIONS.items():
-        levels = [untouched]
+        levels = [uncorrupted]
         for strength in strengths:
             hurt = np.stack([corruption(image, strength, rng) for image in faces.images])
             levels.append(_level(model, faces, hurt, weights, strength))
-        found.append(Curve(name, unit, tuple(levels)))
-    return tuple(found)
+        all_curves.append(Curve(name, unit, tuple(levels)))
+    return tuple(all_curves)
 
 
 def _level(
@@ -89,10 +89,10 @@ def _level(
 
 
 def out_of_distribution(
-    model: AffectModel, faces: Faces, seen: Read, count: int, rng: Generator
+    model: AffectModel, faces: Faces, readings: Read, count: int, rng: Generator
 ) -> tuple[OutOfDistribution, ...]:
     """Every kind of outsider against the given test faces and what was read off them."""
-    found = []
+    figures = []
     for name, make in OUTSIDERS.items():
         images = np.stack([make(faces.images[i % len(faces)], rng) for i in range(count)])
         strange = read(model, images)
@@ -103,18 +103,19 @@ def out_of_distribution(
         weights = metrics.resamplings(clusters, rng)
         scores = ("strangeness", "critic", "latent_distance", "reconstruction_error")
         sides = {
-            name: np.concatenate([getattr(seen, name), getattr(strange, name)]) for name in scores
+            name: np.concatenate([getattr(readings, name), getattr(strange, name)])
+            for name in scores
         }
-        realism, *others = (
+        realism, *other_aucs = (
             summary(metrics.auc(real if name == "critic" else 1 - real, sides[name], weights))
             for name in scores
         )
-        away = (strange.strangeness > np.quantile(seen.strangeness, 1 - FALSE_ALARMS)).astype(
-            np.float64
-        )
-        turned_away = metrics.mean_interval(away, metrics.resamplings(np.arange(count), rng))
-        found.append(OutOfDistribution(name, count, realism, turned_away, *others))
-    return tuple(found)
+        is_refused = (
+            strange.strangeness > np.quantile(readings.strangeness, 1 - FALSE_ALARMS)
+        ).astype(np.float64)
+        turned_away = metrics.mean_interval(is_refused, metrics.resamplings(np.arange(count), rng))
+        figures.append(OutOfDistribution(name, count, realism, turned_away, *other_aucs))
+    return tuple(figures)
 
 
 # -- harm: (S, S, 3) -> (S, S, 3) ------------------------------------------------------------------
@@ -132,8 +133,8 @@ def noise(image: U8, strength: float, rng: Generator) -> U8:
 
 def jpeg(image: U8, strength: float, rng: Generator) -> U8:
     """JPEG at quality 100 - strength."""
-    done, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(100 - strength)])
-    assert done
+    succeeded, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(100 - strength)])
+    assert succeeded
     return _u8(cv2.imdecode(code, cv2.IMREAD_COLOR))
 
 
@@ -164,8 +165,8 @@ def rotation(image: U8, strength: float, rng: Generator) -> U8:
 
 def shift(image: U8, strength: float, rng: Generator) -> U8:
     """Moved by `strength` percent of the side in some direction."""
-    angle, far = rng.uniform(0, 2 * np.pi), strength / 100 * len(image)
-    move = np.array([[1, 0, far * np.cos(angle)], [0, 1, far * np.sin(angle)]])
+    angle, distance = rng.uniform(0, 2 * np.pi), strength / 100 * len(image)
+    move = np.array([[1, 0, distance * np.cos(angle)], [0, 1, distance * np.sin(angle)]])
     return _u8(cv2.warpAffine(image, move, image.shape[:2], borderMode=cv2.BORDER_REFLECT))
 
 
@@ -257,12 +258,12 @@ def _scrambled(face: U8, rng: Generator) -> U8:
 
 def _photograph(face: U8, rng: Generator) -> U8:
     """A square of a photograph of things: cups, coins, grass, stars, print."""
-    whole = _photographs()[rng.integers(len(PHOTOGRAPHS))]
-    side = int(min(whole.shape[:2]) * rng.uniform(0.3, 1))
-    top, left = (int(rng.integers(0, length - side + 1)) for length in whole.shape[:2])
+    full_picture = _photographs()[rng.integers(len(PHOTOGRAPHS))]
+    side = int(min(full_picture.shape[:2]) * rng.uniform(0.3, 1))
+    top, left = (int(rng.integers(0, length - side + 1)) for length in full_picture.shape[:2])
     return _u8(
         cv2.resize(
-            whole[top : top + side, left : left + side],
+            full_picture[top : top + side, left : left + side],
             face.shape[:2],
             interpolation=cv2.INTER_AREA,
         )
@@ -271,10 +272,10 @@ def _photograph(face: U8, rng: Generator) -> U8:
 
 @cache
 def _photographs() -> list[U8]:
-    found = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
+    pictures = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
     return [
         photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2)
-        for photograph in found
+        for photograph in pictures
     ]
 
 

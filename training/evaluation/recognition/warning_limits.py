@@ -48,34 +48,39 @@ class RealismLimit:
         return f"realism below {self.limit:.3f}: {self.alarms:.1%} of faces; {caught}"
 
 
-def choose_limit(faces: Floats, strangers: Mapping[str, Floats]) -> RealismLimit:
+def choose_limit(faces: Floats, out_of_distribution: Mapping[str, Floats]) -> RealismLimit:
     """From the realism of faces (N,) and of each kind of strangers (M,): the least limit that
     catches CAUGHT of every kind, or as much as ALARMS allow.
     """
-    wanted = max(float(np.quantile(one, CAUGHT, method="higher")) for one in strangers.values())
+    catching_limit = max(
+        float(np.quantile(one, CAUGHT, method="higher")) for one in out_of_distribution.values()
+    )
     allowed = float(np.quantile(faces, ALARMS, method="lower"))
-    limit = round(min(max(min(wanted + STEP, allowed - STEP), STEP), 1.0), 4)
-    caught = {name: float((one < limit).mean()) for name, one in strangers.items()}
-    return RealismLimit(limit, float((faces < limit).mean()), caught)
+    limit = round(min(max(min(catching_limit + STEP, allowed - STEP), STEP), 1.0), 4)
+    caught_shares = {name: float((one < limit).mean()) for name, one in out_of_distribution.items()}
+    return RealismLimit(limit, float((faces < limit).mean()), caught_shares)
 
 
 def measure_limit(model: AffectModel, faces: U8, rng: Generator) -> RealismLimit:
     """Of a model whose reference quantiles are set, on aligned faces (N, S, S, 3) that it did not
     learn from.
     """
-    strangers = {
+    out_of_distribution = {
         name: _realism(model, np.stack([make(faces[i % len(faces)], rng) for i in range(PICTURES)]))
         for name, make in OUTSIDERS.items()
     }
-    return choose_limit(_realism(model, faces), strangers)
+    return choose_limit(_realism(model, faces), out_of_distribution)
 
 
-def with_limit(model: AffectModel, found: RealismLimit, on: str) -> None:
+def with_limit(model: AffectModel, measured: RealismLimit, data: str) -> None:
     """The limit and how it was measured, into the model's card."""
     card = model.card
-    limits = card.warning_limits.model_copy(update={"realism": found.limit})
-    said = tuple(one for one in card.calibrated_on if not one.startswith(SAID))
-    changes = {"warning_limits": limits, "calibrated_on": (*said, f"{SAID}, on {on}: {found}")}
+    limits = card.warning_limits.model_copy(update={"realism": measured.limit})
+    other_notes = tuple(one for one in card.calibrated_on if not one.startswith(SAID))
+    changes = {
+        "warning_limits": limits,
+        "calibrated_on": (*other_notes, f"{SAID}, on {data}: {measured}"),
+    }
     model.replace_card(card.model_copy(update=changes))
 
 
@@ -92,10 +97,10 @@ def main(model: Path, photographs: Path) -> None:
         raise DataError(f"the validation split of {photographs} is empty: give faces to hold out")
     rows = np.arange(database.count(VALIDATION))
     faces = database.images(VALIDATION, rows, loaded.card.image_px)
-    found = measure_limit(loaded, faces, np.random.default_rng(0))
-    with_limit(loaded, found, "photographs")
+    measured = measure_limit(loaded, faces, np.random.default_rng(0))
+    with_limit(loaded, measured, "photographs")
     loaded.card.save(model)
-    click.echo(str(found))
+    click.echo(str(measured))
 
 
 def _realism(model: AffectModel, images: U8) -> Floats:

@@ -81,15 +81,15 @@ def _on_data(model: AffectModel, data: Path, config: AuditConfig) -> DataFinding
             "another --split"
         )
     groups = {name: values for name, values in faces.groups.items() if name != "source"}
-    latent, drawn = latent_audit(model, faces.images, attributes_of(groups), seed=config.seed)
+    latent, examples = latent_audit(model, faces.images, attributes_of(groups), seed=config.seed)
     weights = metrics.resamplings(faces.identity, np.random.default_rng(config.seed))
     tables = recognition.group_tables(model.card, faces, read(model, faces.images), weights)
     if not (model.card.nuisances and model.card.learns_aus):
-        return DataFindings(latent, drawn, tables)
+        return DataFindings(latent, examples, tables)
     device = str(model.platt.device)
     judge = Judge.load(config.judge_folder, device=device) if config.judge_folder else None
     flips, flipped = decision_flips(model, faces, judge, seed=config.seed)
-    return DataFindings(latent, drawn, tables, flips, flipped)
+    return DataFindings(latent, examples, tables, flips, flipped)
 
 
 def summary_text(audit: Audit, on_data: DataFindings) -> str:

@@ -123,25 +123,27 @@ def quality(report: Report) -> dict[str, Measured]:
     }
 
 
-def _of_attributes(found: AttributeFigures) -> dict[str, Interval]:
-    figures = {f"{one.code}_side": one.right_sign for one in found.sides}
-    if found.expression:
-        figures["expression_balanced_accuracy"] = found.expression.balanced_accuracy
-    if found.pose:
-        figures |= {f"{axis}_error_degrees": value for axis, value in found.pose.error.items()}
+def _of_attributes(attribute_figures: AttributeFigures) -> dict[str, Interval]:
+    figures = {f"{one.code}_side": one.right_sign for one in attribute_figures.sides}
+    if attribute_figures.expression:
+        figures["expression_balanced_accuracy"] = attribute_figures.expression.balanced_accuracy
+    if attribute_figures.pose:
+        figures |= {
+            f"{axis}_error_degrees": value for axis, value in attribute_figures.pose.error.items()
+        }
     return figures
 
 
-def _of_photographs(found: Photographs) -> dict[str, Interval]:
+def _of_photographs(photographs: Photographs) -> dict[str, Interval]:
     """Headline figures on one set of photographs."""
-    figures = {"au_auc": found.mean_auc}
-    figures |= {f"{name}_ccc": value for name, value in found.va.items()}
-    if found.rest:
-        figures["rest_alarms_worst"] = found.rest.alarms[found.rest.worst]
-        figures["rest_any_alarm"] = found.rest.any_alarm
-    if found.smiles_seen:
-        figures["smiles_seen"] = found.smiles_seen
-    return {f"{found.data}: {name}": value for name, value in figures.items()}
+    figures = {"au_auc": photographs.mean_auc}
+    figures |= {f"{name}_ccc": value for name, value in photographs.va.items()}
+    if photographs.rest:
+        figures["rest_alarms_worst"] = photographs.rest.alarms[photographs.rest.worst]
+        figures["rest_any_alarm"] = photographs.rest.any_alarm
+    if photographs.smiles_seen:
+        figures["smiles_seen"] = photographs.smiles_seen
+    return {f"{photographs.data}: {name}": value for name, value in figures.items()}
 
 
 def _finite(value: float) -> float | None:

@@ -203,25 +203,27 @@ def _measure(work: _Evaluation, stages: _Stages, data: Path) -> _Figures:
     """All stages in their order, the pictures aside."""
     config, rng = work.config, work.rng
     calibrated_on = _prepare(work, stages)
-    known = _recognise(work, stages, data)
+    recognised = _recognise(work, stages, data)
     with stages("photographs"):
         of_people = tuple(
             measure_photographs(work.model, one, config.split, config.most_images, rng)
             for one in work.photographs
         )
-    drawn = _draw(work, stages, known)
+    drawn = _draw(work, stages, recognised)
     with stages("trust"):
         domains = _measure_trust(work)
     with stages("robustness"):
-        some = np.sort(rng.permutation(len(known.faces))[: config.corrupted_images])
-        curves = robustness.curves(work.model, known.faces.take(some), rng)
+        sampled = np.sort(rng.permutation(len(recognised.faces))[: config.corrupted_images])
+        curves = robustness.curves(work.model, recognised.faces.take(sampled), rng)
     with stages("out of distribution"):
         strange = robustness.out_of_distribution(
-            work.model, known.faces, known.read, config.out_of_distribution_images, rng
+            work.model, recognised.faces, recognised.read, config.out_of_distribution_images, rng
         )
     with stages("speed"):
         milliseconds = speed.speed(work.model)
-    return _Figures(calibrated_on, known, of_people, drawn, domains, curves, strange, milliseconds)
+    return _Figures(
+        calibrated_on, recognised, of_people, drawn, domains, curves, strange, milliseconds
+    )
 
 
 def _prepare(work: _Evaluation, stages: _Stages) -> int:
@@ -264,8 +266,8 @@ def _recognise(work: _Evaluation, stages: _Stages, data: Path) -> _Recognised:
     return _Recognised(faces, output, recognised, groups, attributes)
 
 
-def _draw(work: _Evaluation, stages: _Stages, known: _Recognised) -> _Drawn:
-    model, config, faces = work.model, work.config, known.faces
+def _draw(work: _Evaluation, stages: _Stages, recognised: _Recognised) -> _Drawn:
+    model, config, faces = work.model, work.config, recognised.faces
     with stages("drawing"):
         asked = faces.truth[work.rng.permutation(len(faces))[: config.drawn_images]]
         drawn = drawing.draw_samples(model, asked, work.generator)
@@ -289,21 +291,24 @@ def judge_drawn(
     model, rng, generator = work.model, work.rng, work.generator
     real_labels, real_features = evaluator.read(faces.images)
     drawn_labels, drawn_features = evaluator.read(drawn.images)
-    some = rng.permutation(len(faces))[: work.config.edited_images]
-    start, goals = faces.images[some], faces.truth[rng.permutation(len(faces))[: len(some)]]
-    edited, _ = evaluator.read(drawing.edit_to(model, start, goals, generator).images)
+    sampled = rng.permutation(len(faces))[: work.config.edited_images]
+    start, target_labels = (
+        faces.images[sampled],
+        faces.truth[rng.permutation(len(faces))[: len(sampled)]],
+    )
+    edited, _ = evaluator.read(drawing.edit_to(model, start, target_labels, generator).images)
     redrawn, _ = evaluator.read(drawing.reconstruct(model, start))
-    around = control.circumplex(model, evaluator, generator)
+    circumplex_points = control.circumplex(model, evaluator, generator)
     return Generated(
         judge=evaluator.judge.card,
         ceiling=evaluator.control(faces.truth, real_labels, faces.identity),
         samples=evaluator.control(drawn.asked, drawn_labels, np.arange(len(drawn.asked))),
-        edits=evaluator.control(goals, edited, faces.identity[some]),
-        reconstructions=evaluator.control(faces.truth[some], redrawn, faces.identity[some]),
+        edits=evaluator.control(target_labels, edited, faces.identity[sampled]),
+        reconstructions=evaluator.control(faces.truth[sampled], redrawn, faces.identity[sampled]),
         cross_talk=control.cross_talk(model, evaluator, generator),
-        circumplex=around[0] if around else (),
-        circumplex_control=around[1] if around else None,
-        directions=around[2] if around else (),
+        circumplex=circumplex_points[0] if circumplex_points else (),
+        circumplex_control=circumplex_points[1] if circumplex_points else None,
+        directions=circumplex_points[2] if circumplex_points else (),
         distances=fidelity.measure_distances(faces, real_features, drawn_features, rng),
     )
 
@@ -313,8 +318,8 @@ def _explain(work: _Evaluation, faces: Faces) -> tuple[Benchmark | None, list[Ex
     count, training = work.config.explained_images, len(work.database.table("train"))
     if not (work.evaluator and count and training):
         return None, []
-    some = np.sort(work.rng.permutation(training)[: work.config.training_images])
-    pool = work.database.images("train", some, work.model.card.image_px)
+    sampled = np.sort(work.rng.permutation(training)[: work.config.training_images])
+    pool = work.database.images("train", sampled, work.model.card.image_px)
     assert work.second is not None
     served, grader = _served_judge(work), JudgeEvaluator(work.second, work.model)
     return benchmark(work.model, grader, faces, pool, work.rng, count=count, judge=served)
@@ -360,12 +365,12 @@ def _illustrate(work: _Evaluation, figures: _Figures) -> Illustrations:
     model, generator = work.model, work.generator
     faces, drawn = figures.recognised.faces, figures.drawn
     first_of_person = np.unique(faces.identity, return_index=True)[1][:10]
-    around = [pictures.circumplex_sheet(model, generator) for _ in range(2)]
+    circumplex_sheets = [pictures.circumplex_sheet(model, generator) for _ in range(2)]
     return Illustrations(
         plots=_plots(model.card, figures.recognised, drawn.generated, figures.robustness),
         random=pictures.random_sheet(model, drawn.asked, generator),
         sweeps=pictures.au_sweeps(model, generator),
-        circumplex=[sheet for sheet in around if sheet is not None],
+        circumplex=[sheet for sheet in circumplex_sheets if sheet is not None],
         changes=pictures.change_strips(model, faces.take(first_of_person), generator),
         counterfactuals=pictures.counterfactuals(model, faces.take(first_of_person[:6])),
         memory=drawn.nearest,
@@ -374,42 +379,42 @@ def _illustrate(work: _Evaluation, figures: _Figures) -> Illustrations:
 
 
 def _plots(
-    card: ModelCard, known: _Recognised, generated: Generated | None, curves: tuple[Curve, ...]
+    card: ModelCard, recognised: _Recognised, generated: Generated | None, curves: tuple[Curve, ...]
 ) -> dict[str, str]:
     """SVG by name."""
-    faces, output = known.faces, known.read
-    made = {"robustness": plots.robustness(curves)}
+    faces, output = recognised.faces, recognised.read
+    figures_by_name = {"robustness": plots.robustness(curves)}
     if card.learns_aus and card.vocabulary:
         present = recognition.presence(card, faces.truth)
         probability = recognition.probabilities(card, output.logits)
-        made["reliability"] = plots.reliability(card.vocabulary, present, probability)
+        figures_by_name["reliability"] = plots.reliability(card.vocabulary, present, probability)
     if card.learns_va:
         truth = faces.truth[:, -len(DIMENSIONS) :]
-        made["valence_arousal"] = plots.valence_arousal(truth, output.va)
+        figures_by_name["valence_arousal"] = plots.valence_arousal(truth, output.va)
     if generated and generated.cross_talk:
-        made["cross_talk"] = plots.cross_talk(generated.cross_talk)
+        figures_by_name["cross_talk"] = plots.cross_talk(generated.cross_talk)
     if generated and generated.circumplex:
-        made["circumplex"] = plots.circumplex(generated.circumplex)
-    return made
+        figures_by_name["circumplex"] = plots.circumplex(generated.circumplex)
+    return figures_by_name
 
 
 def _report(work: _Evaluation, figures: _Figures, seconds: dict[str, float]) -> Report:
-    card, known, drawn = work.model.card, figures.recognised, figures.drawn
+    card, recognised, drawn = work.model.card, figures.recognised, figures.drawn
     return Report(
         run=work.folder.parent.resolve().name,
         card=card,
         data=work.database.card.name,
         split=work.config.split,
-        faces=len(known.faces),
-        people=len(np.unique(known.faces.identity)),
+        faces=len(recognised.faces),
+        people=len(np.unique(recognised.faces.identity)),
         at_home=work.database.card.name == card.data.name,
         wrote_card=work.writes_card,
         calibrated_on=figures.calibrated_on,
-        recognition=known.recognition,
-        attributes=known.attributes,
+        recognition=recognised.recognition,
+        attributes=recognised.attributes,
         photographs=figures.photographs,
-        groups=known.groups,
-        pairwise_rankings=pairwise_rankings(card, known.faces, known.read),
+        groups=recognised.groups,
+        pairwise_rankings=pairwise_rankings(card, recognised.faces, recognised.read),
         generated=drawn.generated,
         explanations=drawn.explanations,
         explained_domains=figures.explained_domains,

@@ -42,15 +42,15 @@ def au_sweeps(model: AffectModel, generator: Generator) -> list[Strip]:
     """
     if not model.card.learns_aus:
         return []
-    people = model.sample_latents(SWEEP_PEOPLE, generator)
-    z = people.repeat_interleave(len(SWEEP), dim=0)
+    latents = model.sample_latents(SWEEP_PEOPLE, generator)
+    z = latents.repeat_interleave(len(SWEEP), dim=0)
     strips = []
     for k, code in enumerate(model.card.vocabulary):
-        wish = torch.zeros(len(z), len(model.card.vocabulary) + 2)
-        wish[:, -2:] = float("nan")
-        wish[:, k] = torch.tensor(SWEEP).repeat(SWEEP_PEOPLE)
-        drawn = _draw(model, z, wish, generator)
-        strips.append(Strip(f"{code} {CATALOGUE[code].name}", _parted(drawn, len(SWEEP))))
+        labels = torch.zeros(len(z), len(model.card.vocabulary) + 2)
+        labels[:, -2:] = float("nan")
+        labels[:, k] = torch.tensor(SWEEP).repeat(SWEEP_PEOPLE)
+        images = _draw(model, z, labels, generator)
+        strips.append(Strip(f"{code} {CATALOGUE[code].name}", _parted(images, len(SWEEP))))
     return strips
 
 
@@ -59,10 +59,13 @@ def circumplex_sheet(model: AffectModel, generator: Generator) -> U8 | None:
     if not model.card.learns_va:
         return None
     z = model.sample_latents(1, generator).repeat(len(GRID) ** 2, 1)
-    wish = torch.full((len(z), len(model.card.vocabulary) + 2), float("nan"))
+    labels = torch.full((len(z), len(model.card.vocabulary) + 2), float("nan"))
     arousal, valence = np.meshgrid(GRID[::-1], GRID, indexing="ij")
-    wish[:, -2], wish[:, -1] = torch.from_numpy(valence.ravel()), torch.from_numpy(arousal.ravel())
-    return picture_grid(_draw(model, z, wish, generator), len(GRID))
+    labels[:, -2], labels[:, -1] = (
+        torch.from_numpy(valence.ravel()),
+        torch.from_numpy(arousal.ravel()),
+    )
+    return picture_grid(_draw(model, z, labels, generator), len(GRID))
 
 
 def random_sheet(model: AffectModel, asked: Floats, generator: Generator) -> U8:
@@ -77,15 +80,15 @@ def change_strips(model: AffectModel, faces: Faces, generator: Generator) -> lis
         strip("faces of unseen people", images),
         strip("redrawn from their code alone", reconstruct(model, images)),
     ]
-    nothing = np.full((len(images), len(names)), np.nan)
+    unconstrained = np.full((len(images), len(names)), np.nan)
     if model.card.learns_aus:
-        smile = nothing.copy()
+        smile = unconstrained.copy()
         for code, value in SMILE.items():
             if code in names:
                 smile[:, names.index(code)] = value
         strips.append(strip("edited: smile", edit_to(model, images, smile, generator).images))
         if "AU4" in names:
-            frown = nothing.copy()
+            frown = unconstrained.copy()
             frown[:, :-2] = 0.0
             frown[:, names.index("AU4")] = 0.9
             strips.append(
@@ -99,21 +102,21 @@ def change_strips(model: AffectModel, faces: Faces, generator: Generator) -> lis
             ("edited: valence -0.7", -0.7, np.nan),
             ("edited: arousal 0.8", np.nan, 0.8),
         ):
-            wish = nothing.copy()
-            wish[:, -2:] = valence, arousal
-            strips.append(strip(title, edit_to(model, images, wish, generator).images))
+            labels = unconstrained.copy()
+            labels[:, -2:] = valence, arousal
+            strips.append(strip(title, edit_to(model, images, labels, generator).images))
     return strips
 
 
 def _parted(images: U8, every: int) -> U8:
     """One row of pictures, with a white gap after each person's."""
-    people = [
+    grids = [
         picture_grid(images[start : start + every], every) for start in range(0, len(images), every)
     ]
-    return picture_grid(people, len(people), gap_px=images.shape[1] // 8)
+    return picture_grid(grids, len(grids), gap_px=images.shape[1] // 8)
 
 
-def _draw(model: AffectModel, z: torch.Tensor, wish: torch.Tensor, generator: Generator) -> U8:
+def _draw(model: AffectModel, z: torch.Tensor, labels: torch.Tensor, generator: Generator) -> U8:
     with torch.inference_mode():
-        y = model.sample_labels(model.mask(wish.to(model.platt.device)), generator)
+        y = model.sample_labels(model.mask(labels.to(model.platt.device)), generator)
         return np.asarray(model.to_images(model.generate(z, y)).cpu().numpy())

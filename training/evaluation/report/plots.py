@@ -45,11 +45,11 @@ def reliability(codes: Sequence[str], present: Floats, probability: Floats) -> s
             values[0] for values in metrics.reliability(present[:, k], probability[:, k])
         )
         axis.plot([0, 1], [0, 1], color="#cbd2d9", lw=1)
-        there = full > 0
+        is_filled = full > 0
         axis.scatter(
-            stated[there],
-            share[there],
-            s=6 + 60 * full[there] / max(full.sum(), 1),
+            stated[is_filled],
+            share[is_filled],
+            s=6 + 60 * full[is_filled] / max(full.sum(), 1),
             color=ACCENT,
             alpha=0.75,
             lw=0,
@@ -60,14 +60,20 @@ def reliability(codes: Sequence[str], present: Floats, probability: Floats) -> s
 
 
 @mpl.rc_context(STYLE)
-def valence_arousal(truth: Floats, guess: Floats) -> str:
+def valence_arousal(truth: Floats, prediction: Floats) -> str:
     """Read against true valence and arousal (N, 2)."""
     figure, axes = _grid(1, 2, width=3.4, height=3.0)
     for i, (axis, name) in enumerate(zip(axes, ("valence", "arousal"), strict=True)):
-        known = np.isfinite(truth[:, i])
+        is_known = np.isfinite(truth[:, i])
         axis.plot([-1, 1], [-1, 1], color="#cbd2d9", lw=1)
         axis.scatter(
-            truth[known, i], guess[known, i], s=3, alpha=0.25, color=ACCENT, lw=0, rasterized=True
+            truth[is_known, i],
+            prediction[is_known, i],
+            s=3,
+            alpha=0.25,
+            color=ACCENT,
+            lw=0,
+            rasterized=True,
         )
         axis.set(
             xlim=(-1, 1), ylim=(-1, 1), xlabel=f"true {name}", ylabel=f"read {name}", aspect="equal"
@@ -76,15 +82,15 @@ def valence_arousal(truth: Floats, guess: Floats) -> str:
 
 
 @mpl.rc_context(STYLE)
-def cross_talk(found: CrossTalk) -> str:
+def cross_talk(figures: CrossTalk) -> str:
     """Rows: the AU that was raised. Columns: what the judge saw move."""
-    matrix = np.array(found.matrix)
-    side = max(0.3 * len(found.aus), 2.4)
+    matrix = np.array(figures.matrix)
+    side = max(0.3 * len(figures.aus), 2.4)
     figure = Figure(figsize=(side + 1.2, side + 0.6), layout="constrained")
     axis = figure.add_subplot()
     image = axis.imshow(matrix, cmap="RdBu", vmin=-1, vmax=1)
-    axis.set_xticks(range(len(found.aus)), found.aus, rotation=90, fontsize=7)
-    axis.set_yticks(range(len(found.aus)), found.aus, fontsize=7)
+    axis.set_xticks(range(len(figures.aus)), figures.aus, rotation=90, fontsize=7)
+    axis.set_yticks(range(len(figures.aus)), figures.aus, fontsize=7)
     axis.set(xlabel="the judge reads", ylabel="raised")
     axis.spines[:].set_visible(False)
     figure.colorbar(image, ax=axis, shrink=0.7)

@@ -56,9 +56,9 @@ def folded(text: str) -> str:
     matrix) on one line, if it fits.
     """
 
-    def one_line(found: re.Match[str]) -> str:
-        line = re.sub(r"\n *", " ", found[0])
-        return found[0] if len(line) > LINE else f"{line[0]}{line[1:-1].strip()}{line[-1]}"
+    def one_line(match: re.Match[str]) -> str:
+        line = re.sub(r"\n *", " ", match[0])
+        return match[0] if len(line) > LINE else f"{line[0]}{line[1:-1].strip()}{line[-1]}"
 
     return re.sub(r"[\[{][^\[\]{}]*[\]}]", one_line, text)
 
@@ -155,7 +155,9 @@ def summary_text(report: Report) -> str:
         f"{report.run} on {report.data} ({report.split}): {report.faces} faces of "
         f"{report.people} people; 95 % intervals over people"
     ]
-    lines += [f"  {name:<30} {value}   ({beside})" for name, value, beside in headline(report)]
+    lines += [
+        f"  {name:<30} {value}   ({comparison})" for name, value, comparison in headline(report)
+    ]
     if report.generated is None:
         lines.append("  nothing drawn was graded: give --judge")
     else:
@@ -188,25 +190,26 @@ def summary_text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _of_photographs(found: Photographs) -> list[str]:
+def _of_photographs(figures: Photographs) -> list[str]:
     """One set of photographs, a figure a line."""
     lines = [
-        f"{found.data}, photographs ({found.split}): {found.faces} faces of {found.people} people",
-        f"  AU AUC against the labels     {found.mean_auc}",
+        f"{figures.data}, photographs ({figures.split}): {figures.faces} faces of "
+        f"{figures.people} people",
+        f"  AU AUC against the labels     {figures.mean_auc}",
     ]
-    lines += [f"  {name + ' CCC':<30}{value}" for name, value in found.va.items()]
-    if found.smiles_seen:
+    lines += [f"  {name + ' CCC':<30}{value}" for name, value in figures.va.items()]
+    if figures.smiles_seen:
         lines.append(
-            f"  AU12 present in smiles        {found.smiles_seen}   ({found.smiles} faces)"
+            f"  AU12 present in smiles        {figures.smiles_seen}   ({figures.smiles} faces)"
         )
-    if found.rest:
-        worst = found.rest.alarms[found.rest.worst]
+    if figures.rest:
+        worst = figures.rest.alarms[figures.rest.worst]
         lines.append(
-            f"  called present at rest        {worst}   ({found.rest.worst}, the worst of all; any "
-            f"AU {found.rest.any_alarm}; {found.rest.faces} faces)"
+            f"  called present at rest        {worst}   ({figures.rest.worst}, the worst of all; "
+            f"any AU {figures.rest.any_alarm}; {figures.rest.faces} faces)"
         )
-    if found.never:
-        lines.append(f"  never read: {', '.join(found.never)}")
+    if figures.never:
+        lines.append(f"  never read: {', '.join(figures.never)}")
     return lines
 
 
