@@ -31,8 +31,8 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,63}")
 # written.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
-# Jobs TorchServe puts into one batch, and seconds after which a silent worker is taken for hung. A
-# batch never waits to fill: while one is running the next one gathers.
+# Jobs TorchServe puts into one batch, and seconds after which an unresponsive worker counts as
+# hung. A batch never waits to fill: requests gather while the one before runs.
 JOBS: dict[Operation, int] = {"predict": 32, "generate": 4, "explain": 4}
 HANDLER: dict[Operation, HandlerSettings] = {
     "predict": HandlerSettings(operation="predict", batch_faces=(1, 2, 4, 8, 16, 32, 64)),

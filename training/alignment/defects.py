@@ -15,12 +15,12 @@ U8 = NDArray[np.uint8]
 Floats = NDArray[np.floating[Any]]
 HIDDEN = 0.12  # share of faces with hidden eyes, and with a hidden mouth
 DRAWN = 0.1  # share of faces that are drawn
-CLEAR = 0.15  # share of faces with something over a part that tells nothing
+CLEAR = 0.15  # share of faces with an object over a part that is not read
 EYES_HIDDEN, MOUTH_HIDDEN, IS_DRAWN = range(3)
 
 
 def add_defects(crop: U8, points: Floats, rng: Generator) -> tuple[U8, Floats]:
-    """The crop (S, S, 3), perhaps spoilt, and which of the three defects (3,) are in place."""
+    """The crop (S, S, 3), perhaps with defects, and which of the three (3,) it has."""
     defects = np.zeros(3, np.float32)
     if rng.random() < HIDDEN:
         crop, defects[EYES_HIDDEN] = hide_eyes(crop, points, rng), 1
@@ -76,7 +76,7 @@ def hide_mouth(crop: U8, points: Floats, rng: Generator) -> U8:
 
 
 def hide_elsewhere(crop: U8, points: Floats, rng: Generator) -> U8:
-    """Something over forehead, cheek or one side of the frame: eyes and mouth stay in sight."""
+    """An object over forehead, cheek or one side of the frame: eyes and mouth stay visible."""
     across = points[1] - points[0]
     reach, angle = max(float(np.linalg.norm(across)), 0.2), _degrees(across)
     mask = np.zeros(crop.shape[:2], np.uint8)

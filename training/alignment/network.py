@@ -1,4 +1,6 @@
-"""A quarter of a million weights: box crop in, five points, a confidence and defects out."""
+"""The landmark network: from the crop of a box to five points, a confidence and defects; a quarter
+of a million weights.
+"""
 
 import torch
 from torch import Tensor, nn

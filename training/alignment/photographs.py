@@ -18,7 +18,7 @@ from training.database.sample import TRAIN, split_of
 from training.sources.pictures import Pictures
 from training.teacher.points import MeshPoints
 
-ROOM = 1.7  # side of the part that is kept, in sides of the face's box: boxes that are off need it
+ROOM = 1.7  # side of the cut, in sides of the face's box: inaccurate boxes need the margin
 # MediaPipe's iris centres lie below the pupils by so much of their distance, since lids cover the
 # upper part of an iris: measured on open eyes of renders, whose pupils are known.
 IRIS_BELOW_PUPIL = 0.013
@@ -54,7 +54,7 @@ def head_of(image: NDArray[np.uint8], points: NDArray[np.float32]) -> HeadPictur
     scale = PICTURE_PX / (ROOM * box.side)
     shift = PICTURE_PX / 2 - scale * np.array([box.x, box.y])
     transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
-    if scale < 0.5:  # averaged first: texture is no noise
+    if scale < 0.5:  # averaged first, so that texture does not alias
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         transform[:, :2] = np.eye(2)
         image = np.asarray(small, np.uint8)

@@ -1,5 +1,5 @@
-"""Whole rendered heads with their exact five points, and the boxes a face finder might have drawn
-around them.
+"""Whole rendered heads with their exact five points, and simulated boxes of a face finder around
+them.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Floats = NDArray[np.float32]
 
 PICTURE_PX = 160
 NEGATIVES = 0.2  # share of boxes with no face in them
-# What a box is off by: sd of the place in shares of its side, sd of log size, largest turn in
+# The error of a box: sd of its position in shares of its side, sd of log size, largest turn in
 # radians.
 ROUGH = (0.12, 0.22, 0.35)  # a finder's, seen in the first pass
 CLOSE = (0.03, 0.06, 0.08)  # that of the first pass' points, seen in the second
@@ -43,7 +43,7 @@ FACELESS = (
     "text",
 )
 TURNED = 0.25  # share of heads turned far to one side
-TURN = (0.5, 1.45)  # radians by which these are turned: up to profiles, of which sittings have none
+TURN = (0.5, 1.45)  # radians by which these are turned: up to profiles, which other scenes lack
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def faceless() -> list[NDArray[np.uint8]]:
 
 
 def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
-    """Light, colour, focus, noise and things in the way, as strongly as photographs vary."""
+    """Light, colour, focus, noise and occlusion, as strongly as in photographs."""
     pixels = np.asarray(
         (crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3))), np.float32
     )

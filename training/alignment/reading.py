@@ -1,5 +1,5 @@
-"""What estimated alignment costs a reader: the same heads, cropped by their true eyes and by the
-finder that serves.
+"""The cost of estimated alignment for a reader: the same heads, cropped by their true eyes and by
+the face finder.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ U8 = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Cost:
-    """Mean AU AUC on crops by true and by found eyes, and what is lost with a 95 % bootstrap
+    """Mean AU AUC on crops by true and by found eyes, and their difference with a 95 % bootstrap
     interval over heads.
     """
 

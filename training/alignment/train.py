@@ -26,8 +26,8 @@ from training.alignment.pictures import Boxes, HeadPictures, draw_boxes, moved
 
 BATCH = 64
 LEARNING_RATE = 2e-3
-GOING_ON = 0.5  # of it, for a network that goes on from another
-AVERAGE_STEPS = 200  # half-life of the averaged weights that are kept
+GOING_ON = 0.5  # of it, for a network that continues from another
+AVERAGE_STEPS = 200  # half-life of the averaged weights that are stored
 EYES_WEIGHT = 2.0  # the eyes place the aligned crop; nose and mouth help to find them
 CONFIDENCE_WEIGHT = 0.02  # against points in shares of the crop
 DEFECTS_WEIGHT = 0.01
@@ -60,9 +60,8 @@ def train(
     photographs: HeadPictures | None = None,
     start: LandmarkNet | None = None,
 ) -> LandmarkNet:
-    """Adam with a cosine from 2e-3 to 0; the average of the last weights is what is kept.
-
-    `start` goes on from a network, its normalisation as it is, at half the rate.
+    """Adam with a cosine from 2e-3 to 0; the average of the last weights is the result. `start`
+    continues from a network, its normalisation as it is, at half the rate.
     """
     rendered = len(heads.images)
     if photographs is not None:
@@ -173,7 +172,7 @@ def _fill(modules: dict[str, nn.Module], name: str, weight: Tensor, bias: Tensor
 
 
 def measure(landmarks: Landmarks, heads: HeadPictures, *, seed: int) -> Accuracy:
-    """From boxes as rough as a finder's, by the very code that serves."""
+    """Accuracy from boxes as rough as a finder's, by the code that serves."""
     rng = np.random.default_rng(seed)
     eye_distances = np.linalg.norm(heads.points[:, 1] - heads.points[:, 0], axis=1)
     errors, confidences = np.empty(len(eye_distances)), np.empty(len(eye_distances))

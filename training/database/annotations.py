@@ -1,4 +1,4 @@
-"""What rows know beside their label row: expression, pose, sides, and how sure each label is.
+"""Annotations beside the label row: expression, pose, sides, and the confidence of each label.
 
 It lies in the `truth` of a sample under the names below, so that older databases simply lack it.
 Shape letters: N rows, K Action Units.
@@ -17,7 +17,7 @@ from affect.rows import take_rows
 from training.database.reader import Database
 
 EXPRESSION, POSE_DEGREES, SIDES, CONFIDENCE = "expression", "pose_degrees", "sides", "confidence"
-UNKNOWN = -1  # an expression that nobody annotated
+UNKNOWN = -1  # an expression that was not annotated
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,7 @@ class Annotations:
 
     @classmethod
     def unknown(cls, count: int, aus: int) -> "Annotations":
-        """Of so many rows and Action Units that nobody annotated; what labels there are is
-        certain.
-        """
+        """Of rows and Action Units without annotations; the confidence of every label is 1."""
         return cls(
             np.full(count, UNKNOWN, np.int64),
             np.full((count, len(POSE)), np.nan, np.float32),

@@ -1,8 +1,8 @@
 """SHA-256 sums of a shard's two files, beside them in the format of `sha256sum`.
 
 A flipped byte of an index can change labels without making it unreadable, so an index is compared
-with its sum before it is believed. Pictures are compared with the index, one by one as they are
-read; `sha256sum --check shard-*.sha256` compares whole shards.
+with its sum before it is used. Pictures are compared with the index, one by one as they are read;
+`sha256sum --check shard-*.sha256` compares whole shards.
 """
 
 import hashlib

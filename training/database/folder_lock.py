@@ -1,4 +1,4 @@
-"""One writer a folder: whoever comes second is told so before anything is written."""
+"""A lock that admits one writer a folder: a second one fails before anything is written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +11,9 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def locked(folder: Path, error: type[ValueError]) -> Iterator[None]:
-    """Within, nobody else writes the folder, which is made where there is none.
-
-    The system lets go of the lock when its holder ends, however it ends. Raises `error` when
-    another process has it, or the folder cannot be written.
+    """Inside, no other process writes the folder, which is created if missing. The system releases
+    the lock when its holder ends, however it ends. Raises `error` when another process has it, or
+    the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 two splits.
 
 Output shard k is made of input shard k (the inputs in the order given) and of nothing else, so a
-stopped merge goes on.
+stopped merge can be resumed.
 """
 
 import json
@@ -25,13 +25,13 @@ from training.database.reader import Database
 from training.database.sample import SPLITS, TEST, TRAIN, VALIDATION, Sample
 from training.database.writer import DatabaseWriter, written_shards
 
-STRICTNESS = (TRAIN, VALIDATION, TEST)  # who is in several splits goes to the last of these
+STRICTNESS = (TRAIN, VALIDATION, TEST)  # people in several splits go to the last of these
 TEMPERATURE = 0.5  # 0: every source is drawn equally often, 1: every picture
 
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a merge did."""
+    """The counts of a merge."""
 
     read: int
     kept: int
@@ -66,7 +66,7 @@ class _Rows:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What becomes of each row."""
+    """The result for each row."""
 
     kept: NDArray[np.bool_]
     labels: NDArray[np.float32]
@@ -102,7 +102,7 @@ def merge_databases(
 def _merge(
     inputs: Sequence[Database], out: Path, card: DataCard, temperature: float
 ) -> MergeReport:
-    DatabaseWriter(out, card)  # says at once when the folder cannot be written
+    DatabaseWriter(out, card)  # fails at once when the folder cannot be written
     plan, report = _decide(_rows(inputs, card), temperature)
     done = set(written_shards(out))
     start = 0
@@ -303,8 +303,8 @@ def _join(
 
 
 def _splits(rows: _Rows) -> NDArray[np.int64]:
-    """The split of each row; whoever shares a person, a video or a picture with someone shares the
-    strictest split of all of them.
+    """The split of each row; rows that share a person, a video or a picture get the strictest split
+    among them.
     """
     count, offset, edges = len(rows.split), len(rows.split), []
     for codes in (rows.person, rows.video, rows.picture):

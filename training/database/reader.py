@@ -1,7 +1,7 @@
 """Reads a database: labels and attributes by column, pictures by row.
 
-Columns are read when asked for and not kept; only where each picture lies is, some thirty bytes a
-picture.
+Columns are read on demand and not retained; only the location of each picture is, some thirty bytes
+a picture.
 """
 
 import json
@@ -267,8 +267,8 @@ def _digests(hashes: pa.ChunkedArray) -> NDArray[np.uint64]:
 
 
 class _Tar:
-    """An open tar, closed when the last reader lets go of it: another thread may have dropped it
-    from the cache meanwhile.
+    """An open tar, closed when its last reader releases it: another thread may have evicted it from
+    the cache meanwhile.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One annotated face, and the split it belongs to for ever."""
+"""One annotated face, and its permanent split."""
 
 from dataclasses import dataclass, field
 from hashlib import sha256

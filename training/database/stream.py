@@ -1,5 +1,5 @@
-"""Feeds training: batch n is a pure function of (database, seed, n), so a resumed run sees exactly
-what it would have seen.
+"""Feeds training: batch n is a pure function of (database, seed, n), so a resumed run gets the same
+batches as an uninterrupted one.
 
 An epoch shuffles the shards, then the rows within pools of a few shards: reading stays local and
 memory flat, however many pictures there are. Decoding runs ahead in threads (OpenCV releases the
@@ -24,7 +24,7 @@ from training.database.reader import Database
 
 POOL_SHARDS = 16  # shuffled together: enough to mix, few enough to read locally
 PREFETCH_BATCHES = 6
-CACHE_BYTES = 2 * 2**30  # a split that fits is decoded once and kept
+CACHE_BYTES = 2 * 2**30  # a split that fits is decoded once and cached
 
 
 @dataclass(frozen=True)

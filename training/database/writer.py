@@ -1,6 +1,6 @@
 """Writes a database shard by shard.
 
-A killed writer leaves whole shards only, and goes on after them.
+A killed writer leaves complete shards only, and is resumed after them.
 
 A shard is `shard-000000.tar` (WebDataset: `<key>.png` and `<key>.json`) with `shard-000000.parquet`
 beside it, one row a sample, that knows where in the tar each picture's bytes lie: any row is one

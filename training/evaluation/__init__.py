@@ -1,3 +1,1 @@
-"""How good a run is, in figures with intervals and in pictures, judged by a network that had no
-part in it.
-"""
+"""How good a run is: figures with intervals and pictures, judged by an independent network."""

@@ -1,5 +1,4 @@
-"""What happens to a pair of faces before the networks see it: alike for a face and its twin, so
-that only the state differs.
+"""Augmentation of pairs of faces: the same for a face and its twin, so that only the state differs.
 
 Shape letters: B pairs, S side in px. Everything is drawn from the step's own generator: the same
 step, the same pixels.
@@ -23,9 +22,7 @@ def augment_pairs(
 
 
 def corrupt(x: Tensor, rng: StepRandom) -> Tensor:
-    """Each row of (B, 3, S, S) blurred, noised, or partly hidden: what cameras and hands do to
-    faces.
-    """
+    """Each row of (B, 3, S, S) blurred, noised, or partly occluded, as by cameras and hands."""
     kind = rng.integers(3, len(x))
     strength = rng.rand(len(x))
     noise = rng.pixel_noise(x) * (0.2 * strength)[:, None, None, None]

@@ -2,8 +2,8 @@
 everything, replaced in one rename.
 
 Randomness is not stored: every step draws from a generator seeded by (run seed, step), and batch n
-of the data is a pure function of (data, seed, n). So weights, moments and the step number are all
-it takes to go on to the same bits.
+of the data is a pure function of (data, seed, n). So weights, moments and the step number are
+enough to resume to the same bits.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run is."""
+    """The position of a run."""
 
     step: int
     seen_images: int

@@ -1,4 +1,4 @@
-"""What a run is: every constant of training, with its meaning and unit.
+"""The configuration of a run: every constant of training, with its meaning and unit.
 
 A preset is a function that returns a whole config.
 """
@@ -42,7 +42,8 @@ class TrainConfig:
 
     # share of the run after which the decoder is also graded by the (frozen) reader
     reader_from: float = 0.1
-    # share of the run after which the critic plays; earlier, it would only see blur
+    # share of the run after which the adversarial losses start; earlier, the critic would only see
+    # blur
     adversary_from: float = 0.6
     au_weight: float = 1.0  # L_au, real faces
     va_weight: float = 1.0  # L_va, real faces
@@ -58,7 +59,7 @@ class TrainConfig:
     # (StarGAN: 10)
     cycle_weight: float = 10.0
     adversary_weight: float = 0.3  # b: relativistic loss of the decoder
-    # the same where it draws from the latent alone, without a sharp face to lean on
+    # the same where it draws from the latent alone, without a given face
     latent_adversary_weight: float = 0.3
     gamma: float = 1.0  # R1 + R2
     penalty_every: int = 4  # steps between two penalties, each then weighted by this

@@ -1,5 +1,4 @@
-"""What takes a twin's place for a face that has none: the face is moved to another state, read, and
-moved back.
+"""The losses of a face without a twin: the face is moved to another state, read, and moved back.
 
 After StarGAN (Choi et al. 2018, eq. 4-6): no picture says how the moved face should look, so its
 labels are read off it, its person must be recognised in it, and moved back it must be the face it
@@ -27,8 +26,9 @@ def moving(
 
 
 def add_noise(drawn: Tensor, moved: Tensor, config: TrainConfig, rng: StepRandom) -> Tensor:
-    """Drawn faces (R, 3, S, S) with noise on those of the first B that moved: specks that only the
-    reader sees, or that tell the way back, do not get through it (Bashkirova et al. 2019).
+    """Drawn faces (R, 3, S, S) with noise on those of the first B that moved: imperceptible
+    patterns that only the reader uses, or that encode the original, do not survive it (Bashkirova
+    et al. 2019).
     """
     copies = drawn[: len(moved)]
     noise = config.moved_noise * rng.pixel_noise(copies) * moved[:, None, None, None]

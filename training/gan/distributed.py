@@ -25,7 +25,7 @@ from training.gan.checkpoint import RunError
 
 @dataclass(frozen=True)
 class Ranks:
-    """Who this process is among `world`; alone unless torchrun started it."""
+    """The rank of this process among `world`; alone unless torchrun started it."""
 
     rank: int = 0
     world: int = 1
@@ -78,7 +78,7 @@ class Ranks:
             )
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up on any rank: all stop after the same step."""
+        """Whether the flag is set on any rank: all stop after the same step."""
         if self.world == 1:
             return flag
         largest = torch.tensor([int(flag)])
@@ -162,8 +162,8 @@ class StepRandom:
         )
 
     def pixel_noise(self, like: Tensor) -> Tensor:
-        """Standard normal of the shape of (B, 3, S, S), drawn where the pixels are: a batch of
-        noise is dear to copy.
+        """Standard normal of the shape of (B, 3, S, S), drawn on the device of the pixels: a batch
+        of noise is expensive to copy.
         """
         global_shape = (len(like) * self.ranks.world, *like.shape[1:])
         return torch.randn(global_shape, generator=self._local, device=self.device)[

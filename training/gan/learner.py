@@ -1,6 +1,5 @@
-"""What a step changes: networks, their average, their optimisers.
-
-Two kinds: our one-pass game and the paper's alternating one.
+"""What a step changes: networks, their average, their optimisers. Two kinds: one-pass adversarial
+training, and the paper's alternating one.
 """
 
 import copy
@@ -21,8 +20,8 @@ from training.gan.guarded_step import step_if_finite
 from training.gan.schedule import schedule
 from training.gan.step import Pairs, step_losses
 
-LATENT_MEMORY_IMAGES = 2048  # latest latents from which the critic's newcomers are drawn
-LATENT_EVERY = 16  # steps between two looks at them
+LATENT_MEMORY_IMAGES = 2048  # latest latents that fit the prior of new faces for the critic
+LATENT_EVERY = 16  # steps between two fits
 
 
 class Learner(Protocol):
@@ -58,7 +57,7 @@ def learner_of(model: AffectModel, config: TrainConfig, ranks: Ranks = SINGLE_PR
 class CategoricalGan:
     """All losses in one sum and one backward pass; an exponential average of the weights.
 
-    The reading network has an optimiser of its own: no loss of the game reaches its weights.
+    The reading network has an optimiser of its own: no adversarial loss reaches its weights.
     """
 
     def __init__(
@@ -113,8 +112,8 @@ class CategoricalGan:
 
 
 class PaperGan:
-    """The seed paper's game; no average: what is evaluated is what was trained, with dropout
-    off.
+    """The seed paper's alternating training; no average: what is evaluated is what was trained,
+    with dropout off.
     """
 
     def __init__(self, model: Ssgan2019, config: TrainConfig) -> None:
@@ -155,7 +154,7 @@ class PaperGan:
 
 @torch.no_grad()
 def _refresh_latents(model: AffectModel, x: Tensor, ranks: Ranks) -> None:
-    """Let the prior of newcomers follow the latents: a running mean and covariance."""
+    """Fit the prior of new faces to the latest latents: a running mean and covariance."""
     z = ranks.gather(model.encode(x, None, None).latent)
     keep = 1 - len(z) / LATENT_MEMORY_IMAGES
     mean = keep * model.latent_mean + (1 - keep) * z.mean(0)

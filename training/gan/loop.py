@@ -2,8 +2,7 @@
 
 Under torchrun every process runs it, and the first one writes.
 
-The losses stay on the device until a line is logged: reading one waits for all that was asked of a
-GPU before.
+The losses stay on the device until a line is logged: reading one synchronises with the GPU.
 """
 
 import json
@@ -44,7 +43,7 @@ from training.gan.run_folder import CONFIG_FILE, LOG_FILE, MODEL_FOLDER, SAMPLES
 from training.gan.step import Pairs
 from training.gan.weight_transfer import check, network_begun, transfer_weights
 
-STEP_SEEDS = 1_000_003  # a prime far above any number of steps between two seeds that people pick
+STEP_SEEDS = 1_000_003  # a prime far above the number of steps between two chosen seeds
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def start(
         raise RunError(
             f"{config.preset} trains no reading network: give --init a model that has one"
         )
-    Database.open(data)  # a wrong folder is said before anything is written
+    Database.open(data)  # a wrong folder fails before anything is written
     if init:
         check(init, config.network)
         if not (config.draws and config.reads):
@@ -97,7 +96,7 @@ def start(
 
 
 def _alone(run: Path, ranks: Ranks) -> AbstractContextManager[None]:
-    """Within, no other process trains this run."""
+    """Inside, no other process trains this run."""
     return locked(run, RunError) if ranks.first else nullcontext()
 
 
@@ -221,7 +220,7 @@ class _Trainer:
                 stopped = self.ranks.any(bool(signals))
                 saves = stopped or step == self.last_step or self._checkpoint_is_due()
                 self._log(step, losses, journal)
-                # before a save: a checkpoint that cannot be gone on with is none
+                # before a save: a checkpoint with values that are not finite could not be resumed
                 if saves and not losses.finite():
                     raise RunError(
                         f"a gradient up to step {step} is not finite: lower learning_rate, "
@@ -331,7 +330,7 @@ class _Means:
         self._finite = finite if self._finite is None else self._finite & finite
 
     def read(self) -> dict[str, float]:
-        """Rounded, and begun anew."""
+        """The means, rounded; then start again from zero."""
         record = {
             name: round(float(total) / self._counts[name], 5) for name, total in self._sums.items()
         }
@@ -344,10 +343,7 @@ class _Means:
 
 
 class _Journal:
-    """What a run tells while it goes: a progress bar, log.jsonl, TensorBoard.
-
-    A silent one tells nothing.
-    """
+    """Reports a run's progress: progress bar, log.jsonl, TensorBoard. A silent one reports none."""
 
     def __init__(self, plan: Plan, position: Position, *, silent: bool) -> None:
         config, run = plan.config, plan.run
@@ -399,7 +395,7 @@ class _Journal:
 
 
 def _trim_log(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: these steps will be walked again."""
+    """Drop what was logged after the checkpoint: these steps will be repeated."""
     if path.is_file():
         lines = [
             line

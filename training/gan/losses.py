@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-FAR = -1e4  # a logit that no candidate comes near
+FAR = -1e4  # a logit far below that of every candidate
 
 
 def au_loss(logits: Tensor, intensities: Tensor) -> Tensor:

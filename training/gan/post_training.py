@@ -1,5 +1,5 @@
-"""After the last step: what generation and the card need to know about real faces, read off them by
-the averaged weights.
+"""After the last step: statistics of real faces for generation and for the card, read by the
+averaged weights.
 """
 
 import platform
@@ -136,8 +136,8 @@ def _fit(
     config: TrainConfig,
     photographs: Database | None,
 ) -> None:
-    """How strange a face is; and, where what draws was trained or never fitted, the latent's
-    Gaussian and the label table.
+    """Fit the feature distribution behind realism; and, where the generator was trained or never
+    fitted, the latent's Gaussian and the label table.
     """
     rng, side_px = np.random.default_rng(config.seed), config.image_px
     rows = np.sort(rng.permutation(len(labels))[:READ_IMAGES])
@@ -145,7 +145,7 @@ def _fit(
         latents, read, _, features = _read(model, database, "train", rows, side_px)
         fit_latents(model, latents)
         _fill_table(model, labels[rows], read, rng)
-    else:  # the latents of before hold still
+    else:  # the latents did not change
         features = _features(model, database, "train", rows, side_px)
     fit_features(model, _with_people(model, features, photographs, "train", side_px))
 
@@ -199,10 +199,8 @@ def _fill_table(
 def _with_people(
     model: AffectModel, features: Tensor, photographs: Database | None, split: str, side_px: int
 ) -> Tensor:
-    """Features (N, H) and those of photographs, repeated until they are as many: neither is
-    strange.
-
-    Only how strange a face is learns from photographs here; the prior of latents never sees them.
+    """Features (N, H) and those of photographs, repeated until they are as many, so that both count
+    as in distribution. Only realism learns from photographs here; the prior of latents never does.
     """
     if photographs is None or not photographs.count(split):
         return features
@@ -223,8 +221,7 @@ def fit_latents(model: AffectModel, latents: Tensor) -> None:
 
 
 def fit_features(model: AffectModel, features: Tensor) -> None:
-    """Mean and whitener of (N, H) features into the model: how strange a face is to it.
-
+    """Mean and whitener of (N, H) features into the model: they define the distance behind realism.
     The ridge evens out directions that hardly vary.
     """
     mean, factor = _gaussian(features, ridge=1e-2)

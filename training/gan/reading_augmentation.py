@@ -19,13 +19,13 @@ GREY = 0.12  # share of rows without colour
 FIELD = 0.35  # sd of the log light at the picture's edge, from one side to the other
 HIDDEN = 0.15  # share of rows partly hidden
 NOISY, NOISE = 0.35, 0.12  # share of noisy rows, largest sd of the noise (pixels in [-1, 1])
-CACHED_ROWS = 16  # changed at a time on a processor, where more fall out of its cache (1.6 times)
+CACHED_ROWS = 16  # rows at a time on a processor: more exceed its cache (1.6 times slower)
 SMALLEST = 0.3  # of the side, to which a row may be reduced before it is enlarged again
 
 
 @dataclass(frozen=True)
 class Turned:
-    """What the geometry did to labels that have sides."""
+    """The geometric change of labels that have sides."""
 
     mirrored: Tensor  # (R,) bool
     degrees: Tensor  # (R,) by which the picture was turned clockwise

@@ -1,4 +1,4 @@
-"""What lies where in the folder of a run.
+"""The layout of a run folder.
 
 The model in it is a folder of its own (`affect.factory`), so that a run and a bare model can be
 given alike (`affect.model_folders.model_folder`).

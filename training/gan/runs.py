@@ -1,6 +1,4 @@
-"""What run folders say of themselves, side by side: settings, progress, losses, and what evaluation
-measured.
-"""
+"""Comparison of run folders: settings, progress, losses, and figures of evaluation."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +22,7 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder as its files tell it; what a run does not have yet is empty."""
+    """One run folder, read from its files; what a run does not have yet is empty."""
 
     folder: Path
     config: Mapping[str, Any]  # config.json with nested names joined by dots
@@ -49,7 +47,7 @@ class Run:
 
     @property
     def progress(self) -> float:
-        """Share of its length that it has gone."""
+        """Share of its length that is done."""
         return float(self.last.get("seen_images", 0) / self.config["total_images"])
 
     @property

@@ -1,12 +1,12 @@
 """How the seed paper's networks are trained (facts from the first author's code), as a baseline for
 ours.
 
-Kept, because they make the model what it is: the saturating loss of the generator, fakes taught
-all-zero labels, no label loss for the generator, Huber loss between unrelated real and drawn
-pictures, five generator steps a discriminator step, no augmentation. Not kept, because they are
-faults of the code around it: dropout and batch statistics at evaluation, tanh on outputs that were
-fitted without it, a generator in [-1, 1] against pictures in [0, 1], and targets without a mask.
-Targets are intensities, as for our model.
+Kept, because they make the model what it is: the saturating loss of the generator, generated faces
+with all-zero label targets, no label loss for the generator, Huber loss between unrelated real and
+drawn pictures, five generator steps a discriminator step, no augmentation. Not kept, because they
+are faults of the code around it: dropout and batch statistics at evaluation, tanh on outputs that
+were fitted without it, a generator in [-1, 1] against pictures in [0, 1], and targets without a
+mask. Targets are intensities, as for our model.
 
 Shape letters: B pictures, K Action Units.
 """

@@ -3,12 +3,12 @@
 L = L_aux(x) + L_id + L_rec(G(E(x), y*), x*) + L_read(x~)
     + [ D: softplus(c(x~) - c(x)) + gamma/2 (R1 + R2) | G: softplus(c(x) - c(x~)) ]
 
-and for faces without a twin x*, which have no L_rec when they move, a way back instead
+and for faces without a twin x*, which have no L_rec when they move, a cycle loss instead
 (training/gan/cycle.py).
 
-The step only returns values; who logs or applies them is the loop's business. On several processes
-every value is that of the whole batch (training/gan/distributed.py), and nothing here waits for the
-device. Shape letters: B pairs, S side in px, K Action Units, Z latent.
+The step only returns values; the loop logs and applies them. On several processes every value is
+that of the whole batch (training/gan/distributed.py), and nothing here waits for the device. Shape
+letters: B pairs, S side in px, K Action Units, Z latent.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,8 @@ class Pairs:
     paired: Tensor  # (B,) bool: the twin is the same person in the same scene
     # of the B faces, then of their twins, for a reading network
     targets: ReadingTargets | None = None
-    photographs: int = 0  # so many last rows show people: read and edited, never drawn anew
+    # so many last rows are photographs: read and edited, never drawn from the latent alone
+    photographs: int = 0
     # whether any face of the data has no twin; a fact of the data and not of the batch, so that
     # ranks agree
     twinless: bool = False
@@ -70,7 +71,7 @@ class GeneratorOutput:
 
 @dataclass(frozen=True)
 class _Step:
-    """What every part of a step knows of it."""
+    """The context of one step."""
 
     model: AffectModel
     config: TrainConfig
@@ -89,10 +90,10 @@ class _Step:
 
 @dataclass(frozen=True)
 class _Views:
-    """The pairs as the networks see them in this step, and what becomes of each face."""
+    """The pairs as augmented for this step, and the task of each face."""
 
     x: Tensor  # (B, 3, S, S) augmented
-    seen: Tensor  # (B, 3, S, S) x, of which some are spoilt
+    seen: Tensor  # (B, 3, S, S) x, some of them corrupted
     y: Tensor  # (B, K + 2)
     twin: Tensor  # (B, 3, S, S)
     twin_y: Tensor  # (B, K + 2)
@@ -102,8 +103,8 @@ class _Views:
     rendered: int  # so many first rows may be drawn anew
 
     def goal(self, face: Tensor, twin: Tensor, copied: Tensor) -> Tensor:
-        """What a drawn row should equal; what moved should equal nothing that is known, so it is
-        held against itself.
+        """The target of a drawn row; moved rows have no known target, so they are compared with
+        themselves.
         """
         target = _either(self.still, face, twin)
         return target if self.moved is None else _either(self.moved, copied.detach(), target)
@@ -179,9 +180,7 @@ def _two_views(
 
 @contextmanager
 def learning(network: nn.Module) -> Iterator[None]:
-    """Within, batch statistics are of the batch and are gathered; elsewhere the network only
-    reads.
-    """
+    """Inside, batch statistics are of the batch and are gathered; elsewhere it only reads."""
     network.train()
     try:
         yield

@@ -1,1 +1,1 @@
-"""Which changes that should not matter move the decisions."""
+"""Which nuisance changes move the decisions."""

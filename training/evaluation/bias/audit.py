@@ -1,10 +1,9 @@
-"""Which changes that should not matter move the decisions? Two ways to ask, one checks the other.
+"""Which nuisance changes move the decisions? Measured in two ways, one of which checks the other.
 
 Rendered: both versions of a face are drawn by the renderer, so the change is true and nothing else
 differs. Latent: the generator makes the other version from a direction of its latent code, which
-needs no renderer, so it can be asked of any data with attributes. Where both can be asked, the
-first says how far to believe the second. Shape letters: N faces, K Action Units, Z latent, A
-attributes.
+needs no renderer, so it can be asked of any data with attributes. Where both are possible, the
+first validates the second. Shape letters: N faces, K Action Units, Z latent, A attributes.
 """
 
 import re
@@ -43,8 +42,8 @@ class Shift:
     Means over faces, intervals over people; NaN where the run does not learn the label.
     """
 
-    flipped: Interval  # share of AU decisions that turn
-    faces_flipped: Interval  # share of faces with at least one that turns
+    flipped: Interval  # share of AU decisions that flip
+    faces_flipped: Interval  # share of faces with at least one that flips
     valence: Interval  # mean change
     arousal: Interval
     va_moved: Interval  # mean |change| of valence and arousal
@@ -148,9 +147,7 @@ def _auc(model: AffectModel, decided: Decisions, truth: Floats, weights: Floats)
 
 
 def _strength(shift: Shift) -> float:
-    """What findings are ranked by: decisions that turn, or without AUs how far valence and arousal
-    move.
-    """
+    """The rank of a finding: decisions that flip, or without AUs the change of VA."""
     return shift.flipped.value if np.isfinite(shift.flipped.value) else shift.va_moved.value
 
 
@@ -177,7 +174,7 @@ class LatentFinding:
     # share of the asked change that is found again in the latent code of the drawn picture
     reached: float
     shift: Shift
-    by_chance: float  # share of decisions that a random direction of the same length turns
+    by_chance: float  # share of decisions that a random direction of the same length flips
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Which change that should not matter turns a decision about a given face: nuisance counterfactuals
-of many faces, counted.
+"""Which nuisance change flips a decision about a given face: counts over nuisance counterfactuals
+of many faces.
 
-The audit's other two ways move every face by the same amount and count what turns; this one asks of
-each face for the *least* such change that turns one of its decisions, so it says how near to biased
-decisions people stand. Questions are about AUs, a random one a face. Shape letters: N faces, S side
-in px.
+The audit's other two measures move every face by the same amount and count flips; this one finds
+for each face the *least* such change that flips one of its decisions, so it shows how close faces
+are to biased decisions. Questions are about AUs, a random one a face. Shape letters: N faces, S
+side in px.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class DecisionFlips:
     """All of them, the commonest first."""
 
     asked: int
-    turned: Interval  # share of decisions that some nuisance turns
+    turned: Interval  # share of decisions that some nuisance flips
     own: float | None
     by: tuple[FlipCause, ...]
 
@@ -92,8 +92,8 @@ def _way(answers: Sequence[Explanation]) -> float:
 
 
 def _leader(answer: Explanation) -> str:
-    """What did most towards the question; a decision on the brink turns by less of anything than is
-    told.
+    """What did most towards the question; a decision very near its threshold flips by less than any
+    reported cause.
     """
     if not answer.causes:
         return ON_THE_BRINK

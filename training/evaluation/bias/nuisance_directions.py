@@ -17,8 +17,7 @@ from affect.model import AffectModel
 from training.evaluation.bias.nuisances import NUISANCES, NuisanceChange, render_pairs
 from training.evaluation.core.predictions import U8, Floats, in_batches
 
-# of a change that must be found again in the drawn faces: what the generator cannot draw is not
-# offered
+# of a change that the drawn faces must show: nuisances that the generator cannot draw are left out
 REACHED = 1 / 3
 RIDGE = 0.05  # share of the mean variance added to S
 # the last is the control: another background, other noise

@@ -2,8 +2,8 @@
 
 Each as two versions of a rendered face.
 
-Everything else stays: person, expression, sitting, noise. So whatever moves in the reading, this
-change alone moved it.
+Everything else stays: person, expression, sitting, noise. So every change of the reading is caused
+by this change alone.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,11 @@
-"""The field's metrics, each for one label, with bootstrap intervals that know which faces belong
-together.
+"""The field's metrics, each for one label, with cluster bootstrap intervals.
 
 Shape letters: N faces, R resamplings of them, C clusters (people or videos).
 
-Every metric takes truth (N,) and guess (N,), drops rows where either is NaN (not annotated), and
-takes weights (R, N): row r counts how often each face was drawn in resampling r. So one call gives
-the metric of all resamplings. `resamplings` puts the data themselves in row 0, so `summary` finds
-the figure in entry 0 and its interval in the rest.
+Every metric takes truth (N,) and prediction (N,), drops rows where either is NaN (not annotated),
+and takes weights (R, N): row r counts how often each face was drawn in resampling r. So one call
+gives the metric of all resamplings. `resamplings` puts the data themselves in row 0, so `summary`
+finds the figure in entry 0 and its interval in the rest.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The faces of one split as a model reads them, beside what is true of them.
+"""The faces of one split with a model's readings and the true labels.
 
 Shape letters: N faces, S side in px, K Action Units.
 """
@@ -31,7 +31,7 @@ class Faces:
 
     images: U8  # (N, S, S, 3)
     truth: Floats  # (N, K + 2) in the model's columns, NaN = not annotated
-    # (N, 2) valence and arousal that someone who knew the true state would answer; NaN = not known
+    # (N, 2) valence and arousal of the oracle, which knows the true state; NaN = not known
     expected_va: Floats
     identity: NDArray[np.generic]  # (N,) who it is: the cluster of every bootstrap
     groups: dict[str, NDArray[np.str_]]  # attribute -> (N,) value, "" where not known
@@ -45,13 +45,13 @@ class Faces:
         return len(self.images)
 
     def take(self, rows: NDArray[np.integer]) -> "Faces":
-        """Some of the faces; their twins are left behind."""
+        """Some of the faces, without their twins."""
         return replace(take_rows(self, rows), twin_of=np.full(len(rows), -1))
 
 
 @dataclass(frozen=True)
 class Read:
-    """What a model reads off N faces."""
+    """A model's readings of N faces."""
 
     logits: Floats  # (N, K)
     va: Floats  # (N, 2)

@@ -1,5 +1,5 @@
-"""Which AUs make valence and arousal: what explanations say, against the rule by which the renderer
-put them on faces.
+"""Which AUs make valence and arousal: attributions of explanations against the rule of the
+renderer.
 
 The rule is known (training/renderer/expressions.py), so for every face and AU it is known how much
 valence or arousal would change if that AU alone went to its other end. An explanation's attribution

@@ -1,5 +1,5 @@
-"""What an explanation must beat: no edit at all, an attack on the pixels, and the nearest real face
-that is read as was asked.
+"""Baselines of explanations: an adversarial attack on the pixels, and the nearest real face with
+the target reading.
 
 Shape letters: N rows, S side in px, M faces of a pool.
 """
@@ -30,8 +30,8 @@ def rows_of(model: AffectModel, images: U8, column: Tensor, target: Tensor) -> R
 
 
 def pixel_attack(model: AffectModel, images: U8, column: Tensor, target: Tensor) -> U8:
-    """Projected gradient steps on the pixels (Madry et al. 2018) until the 8-bit picture is read as
-    was asked. (N, S, S, 3)
+    """Projected gradient steps on the pixels (Madry et al. 2018) until the 8-bit picture has the
+    target reading. (N, S, S, 3)
     """
     parts = [
         _attack(model, rows_of(model, images[rows], column[rows], target[rows]))
@@ -57,8 +57,8 @@ def _attack(model: AffectModel, rows: Rows) -> U8:
 
 @torch.no_grad()
 def nearest_face(model: AffectModel, images: U8, column: Tensor, target: Tensor, pool: U8) -> U8:
-    """For each face the nearest of M real ones that is read as was asked; where there is none, the
-    one that comes nearest to it.
+    """For each face the nearest of M real ones with the target reading; where there is none, the
+    one that comes nearest to the target.
     """
     device = model.platt.device
     outputs = [

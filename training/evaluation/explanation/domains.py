@@ -31,7 +31,7 @@ NOISE, CROP = 1.5, 3.0  # percent of full scale, of the side
 
 @dataclass(frozen=True)
 class Judges:
-    """Who is asked when serving, and who grades."""
+    """The judge of serving, and the one that grades."""
 
     served: Judge
     second: Judge
@@ -45,7 +45,7 @@ class DomainFigures:
     questions: int
     people: int
     validity: Interval
-    confirmed: Interval  # of valid ones: the second judge follows
+    confirmed: Interval  # of valid ones: share that the second judge confirms
     identity: Interval  # cosine, the model's own embedding
     labels_changed: Interval  # AUs beside the asked that the second judge sees move by over 0.1
     steady_in_noise: Interval  # of valid ones: the decision stays under noise

@@ -1,5 +1,5 @@
-"""Explanations as a reader would want them: before, redrawn, after, where, in words, and how far to
-trust it. Half are failures.
+"""Example explanations for people: before, redrawn, after, where, in words, and how far to trust
+it. Half are failures.
 
 Shape letters: N answers, S side in px.
 """
@@ -23,7 +23,7 @@ CAPTIONS = ("face", "redrawn", "counterfactual", "what changed", "where")
 
 @dataclass(frozen=True)
 class ExplanationExample:
-    """One explanation to look at."""
+    """One example explanation."""
 
     pictures: U8  # (5, S, S, 3) in the order of CAPTIONS
     sentence: str
@@ -34,8 +34,8 @@ class ExplanationExample:
 
 
 def choose(answered: AnsweredQuestions, columns: dict[str, Floats]) -> list[ExplanationExample]:
-    """Ten that went well, as they come, and the ten worst: invalid, then not seen by the judge,
-    then little trusted.
+    """Ten without faults, in order, and the ten worst: invalid, then not confirmed by the judge,
+    then of low trust.
     """
     faults = [
         _fault(one, columns["agreement"][i], columns["moved"][i])
@@ -75,7 +75,7 @@ def _example(
     pictures = np.stack(
         [answered.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
     )
-    # here the judge is asked afterwards: see the verdict
+    # here the judge grades afterwards: see the verdict
     reasons = tuple(reason for reason in one.reasons if reason != NO_JUDGE)
     return ExplanationExample(
         pictures,

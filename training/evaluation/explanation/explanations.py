@@ -1,10 +1,9 @@
-"""How good explanations are, on a fixed list of questions, beside what they must beat, and against
-true counterfactuals.
+"""How good explanations are, on a fixed list of questions, against baselines and true
+counterfactuals.
 
-An explanation may please the model and mean nothing: an attack on the pixels does that best of all.
-So whether it is right is asked of an independent judge, and of the data's twins: the same person in
-the same scene in another state. Shape letters: N questions, S side in px, K Action Units, F
-features of the judge.
+An explanation may satisfy the model and mean nothing, as an adversarial attack on the pixels does.
+So an independent judge grades it, and the data's twins do: the same person in the same scene in
+another state. Shape letters: N questions, S side in px, K Action Units, F features of the judge.
 """
 
 import time
@@ -38,7 +37,7 @@ class Method:
     Means over questions, intervals over people; those of the judge over valid answers only.
     """
 
-    validity: Interval  # share of 8-bit pictures that the model reads as was asked
+    validity: Interval  # share of 8-bit pictures with the target reading
     # of valid ones whose question the judge had answered as the model did: the judge's decision
     # turns too
     agreement: Interval
@@ -46,7 +45,7 @@ class Method:
     proximity: Interval  # mean absolute change of pixels, full scale 1
     feature_distance: Interval  # in the judge's features, 1 = two random real faces
     identity: Interval  # cosine
-    # share above the threshold at which as many twins are parted as strangers are joined
+    # share above the threshold of equal error: as many twins rejected as other people accepted
     identity_kept: Interval
     # AUs beside the asked whose reading by the judge moves by more than 0.1
     labels_changed: Interval
@@ -59,7 +58,7 @@ class Benchmark:
     """Everything measured about explanations."""
 
     questions: int
-    milliseconds: float  # a face, many at once
+    milliseconds: float  # milliseconds a face, in batches
     methods: dict[str, Method]
     validity_by_kind: dict[str, Interval]  # AUs taken away, AUs added, valence, arousal
     frechet_floor: Interval  # half of the real faces against the other half
@@ -124,7 +123,7 @@ def benchmark(
 
 
 def _ways_to_answer(model: AffectModel, answered: AnsweredQuestions, pool: U8) -> dict[str, U8]:
-    """Pictures (N, S, S, 3) that answer the same questions, by the name of their way."""
+    """Pictures (N, S, S, 3) that answer the same questions, by the name of their method."""
     images, device = answered.faces.images, model.platt.device
     column = torch.from_numpy(answered.column).to(device)
     target = torch.from_numpy(answered.target).float().to(device)

@@ -1,4 +1,4 @@
-"""One way to answer questions about faces, graded: by the model, by the judge, by the pixels.
+"""Grades answers to questions about faces: by the model, by the judge, by the pixels.
 
 Shape letters: N questions, S side in px, K Action Units, F features of the judge.
 """
@@ -42,12 +42,12 @@ class _Readings:
 
 @dataclass(frozen=True)
 class JudgeThresholds:
-    """What the judge and the identity embedding are held to."""
+    """Thresholds of the judge and of the identity embedding."""
 
     # (K,) above which the judge's reading of an AU is "present": as often as it truly is
     presence: Floats
     stranger_distance: float  # in the judge's features
-    identity: float  # cosine at which as many twins are parted as strangers are joined
+    identity: float  # cosine of equal error: as many twins rejected as other people accepted
 
     @classmethod
     def of(
@@ -130,8 +130,8 @@ class Grader:
         return np.asarray(has_changed.sum(1), np.float64)
 
     def _agreement(self, judged: Floats, read: _Readings) -> tuple[Floats, NDArray[np.bool_]]:
-        """(N,) whether the judge follows, by the rule that serving has, and whether it could: an AU
-        that the judge saw as the model did before.
+        """(N,) whether the judge agrees, by the rule of serving, and whether that applies: to an AU
+        that the judge read as the model did before.
         """
         asked_labels = (self.index, self.column)
         threshold = np.concatenate([self.thresholds.presence, [0.0, 0.0]])[self.column]
@@ -159,7 +159,9 @@ def margins(model: AffectModel, answered: AnsweredQuestions, pictures: U8) -> Fl
 
 
 def _equal_error(identities: Floats, faces: Faces, other_faces: NDArray[np.intp]) -> float:
-    """The cosine at which twins fall below as often as strangers lie above; 0.5 without twins."""
+    """The cosine of equal error: twins fall below as often as other people lie above; 0.5 without
+    twins.
+    """
     paired = faces.twin_of >= 0
     if not paired.any():
         return 0.5

@@ -52,7 +52,7 @@ def ask(
             )
         )
     answers_or_none = answer(model, faces.images, questions, judge)
-    # what was asked already holds: ask for the other side
+    # the target already holds: ask for the other side
     retried = [i for i, one in enumerate(answers_or_none) if one is None]
     open_questions = [CounterfactualQuestion(questions[i].label) for i in retried]
     retried_answers = answer(model, faces.images[retried], open_questions, judge)

@@ -1,5 +1,5 @@
-"""Probes of explanations: does no question change nothing, is nearly the same face answered alike,
-do the changed pixels decide, do several answers differ.
+"""Sanity checks of explanations: the null edit, stability under noise, whether the changed pixels
+decide, and whether several answers differ.
 
 Shape letters: N questions, S side in px.
 """
@@ -25,7 +25,7 @@ SEVERAL_ANSWERS, SEVERAL_FACES = 3, 48
 
 @dataclass(frozen=True)
 class SeveralAnswers:
-    """What further answers to one question are worth.
+    """Quality of further answers to one question.
 
     Means over questions, intervals over people.
     """
@@ -67,7 +67,7 @@ def null_edit(model: AffectModel, images: U8) -> Floats:
 
 
 def steadiness(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> Interval:
-    """Is nearly the same face explained by nearly the same change?"""
+    """Whether a slightly noised face is explained by a similar change."""
     images = answered.faces.images[:NOISE_FACES]
     noised = np.clip(np.round(images + rng.normal(0, NOISE_SD, images.shape)), 0, 255).astype(
         np.uint8
@@ -75,7 +75,7 @@ def steadiness(model: AffectModel, answered: AnsweredQuestions, rng: Generator) 
     repeated = answer(model, noised, [one.question for one in answered.answers[:NOISE_FACES]])
     cosines = np.full(len(images), np.nan)
     for i, one in enumerate(repeated):
-        if one is not None:  # the noise alone may have turned the decision
+        if one is not None:  # the noise alone may have flipped the decision
             a = (answered.answers[i].counterfactual.astype(np.float64) - images[i]).ravel()
             b = (one.counterfactual.astype(np.float64) - noised[i]).ravel()
             cosines[i] = a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)

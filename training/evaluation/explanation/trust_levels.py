@@ -1,7 +1,7 @@
-"""Trust that is earned: from which score on a second judge confirms what the first was asked about.
+"""Fits trust levels: the score from which a second judge confirms the answers of the first.
 
-The score of an answer is made as when serving, with the judge beside the model; whether it holds is
-asked of a second judge (another seed, other renders, other photographs), by the same rule. A level
+The score of an answer is computed as in serving, with the judge beside the model; a second judge
+decides whether it holds (another seed, other renders, other photographs), by the same rule. A level
 is the least score from which on the lower bound of the share that is confirmed is high enough, on
 every kind of faces alone (selective classification with guaranteed risk, Geifman & El-Yaniv 2017,
 arXiv 1705.08500, without its correction for the scores tried: what a level earns is measured again
@@ -33,7 +33,7 @@ REDRAWN = 0.95  # share of the measured answers whose faces are drawn well enoug
 
 @dataclass(frozen=True)
 class Confirmations:
-    """Answers about one kind of faces, and what a second judge says of them. Rows N."""
+    """Answers about one kind of faces, and whether a second judge confirms them. Rows N."""
 
     on: str
     score: Floats  # (N,) in [0, 1]
@@ -55,7 +55,7 @@ class Confirmations:
 def confirm(
     model: AffectModel, second: Judge, answered: AnsweredQuestions, on: str
 ) -> Confirmations:
-    """What the second judge says of answers."""
+    """Whether the second judge confirms answers."""
     answers, seen = answered.answers, list[bool]()
     for rows in batches(len(answers)):
         some, device = answers[rows], model.platt.device
@@ -121,7 +121,7 @@ def lower_bound(confirmed: NDArray[np.bool_], identity: NDArray[np.generic]) -> 
 
 
 def earned(found: Confirmations, level: TrustName, least: float) -> EarnedTrust:
-    """What the answers from a score on earned; of none nothing is known."""
+    """The confirmed share of the answers from a score on; without answers it is unknown."""
     chosen = found.of(level, least)
     if not chosen.any():
         return EarnedTrust(on=found.on, answers=0, confirmed=0.0, low=0.0, high=1.0)

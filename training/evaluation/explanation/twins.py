@@ -46,10 +46,10 @@ class TwinFigures:
     map_auc: Interval  # area under the ROC curve of the map against the pixels that truly changed
     pointing: Interval  # the brightest pixel of the map has truly changed
     by_chance: Interval  # share of pixels that truly changed: what pointing scores by chance
-    judge_turns: Interval  # the judge sees the AU turn in the answer
+    judge_turns: Interval  # the judge reads the AU's flip in the answer
     judge_turns_in_twin: Interval  # and in the twin: the ceiling
     labels_changed: Interval  # other AUs that the judge sees change in the answer
-    # and in the twin, where truly none does: the judge's own unrest
+    # and in the twin, where truly none does: the judge's own error
     labels_changed_in_twin: Interval
 
 

@@ -59,7 +59,7 @@ class TwinEdit:
 
     faces: int
     edited: Interval
-    untouched: Interval  # the face as it was against the twin: what doing nothing scores
+    untouched: Interval  # the unchanged face against the twin: the score of no edit
     null_edit: Interval  # the face edited to the state it is in, against itself
 
 

@@ -2,8 +2,8 @@
 
 Pure functions on (N, F) arrays.
 
-With the judge's features these are called FD-judge and KD-judge: they must never stand beside FID
-or KID, and mean something only next to the distance between two sets of real faces (the floor) at
+With the judge's features these are called FD-judge and KD-judge: they must not be compared with FID
+or KID, and are meaningful only next to the distance between two sets of real faces (the floor) at
 the same N.
 """
 
@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from training.evaluation.core.metrics import Interval, mean_interval, resamplings
 
 Floats = NDArray[np.float64]
-Names = NDArray[np.generic]  # who each row shows
+Names = NDArray[np.generic]  # the person of each row
 NEIGHBOURS = 5  # k of precision, recall, density and coverage, as their authors use it
 KERNEL_SUBSETS, KERNEL_SUBSET_ROWS = 50, 200
 

@@ -1,4 +1,4 @@
-"""The judge as a grader of one model: how well it reads what the model was asked to draw.
+"""The judge as a grader of one model: how well it reads the requested labels off drawn faces.
 
 Shape letters: B pictures, S side in px, K Action Units, F features of the judge.
 """
@@ -19,7 +19,7 @@ from training.evaluation.core.predictions import U8, Floats, in_batches
 
 @dataclass(frozen=True)
 class Control:
-    """How well the judge reads what was asked: AUC of AUs, CCC of valence and arousal."""
+    """How well the judge reads the requested labels: AUC of AUs, CCC of valence and arousal."""
 
     labels: dict[str, Interval]
     mean_auc: Interval

@@ -1,6 +1,6 @@
 """How a judge learns: supervised, on one database, with mild augmentation.
 
-Nothing of the GAN takes part.
+The GAN takes no part.
 """
 
 import time
@@ -113,7 +113,9 @@ def _learn(
             optimiser.step()
             schedule.step()
             bar.update(config.batch_images)
-            if time.monotonic() - reported > 1:  # seldom: reading a loss waits for the device
+            if (
+                time.monotonic() - reported > 1
+            ):  # rarely: reading a loss synchronises with the device
                 recent, reported = float(loss.detach()), time.monotonic()
                 bar.set_postfix_str(f"loss={recent:.3f}")
     return steps * config.batch_images

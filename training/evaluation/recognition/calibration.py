@@ -2,15 +2,15 @@
 threshold that is best for F1).
 
 The threshold is best for the F1 that the calibrated probabilities themselves lead to expect, not
-for the F1 counted on the validation faces: the count hangs on a few positives near the line. On the
-shipped 64 px weights, test F1 was .578 instead of .556 with 5 to 9 positives, .561 instead of .542
-with 10 to 19, and .614 instead of .611 with all 1,208 validation faces.
+for the F1 counted on the validation faces: the count depends on a few positives near the threshold.
+On the shipped 64 px weights, test F1 was .578 instead of .556 with 5 to 9 positives, .561 instead
+of .542 with 10 to 19, and .614 instead of .611 with all 1,208 validation faces.
 
 Fitted on the validation split, written into the model's card, judged on the test split.
 
 Thresholds that are best on rendered faces call Action Units present on people at rest: their
-wrinkles and resting shapes are nobody's expression. Where photographs of people at rest are known,
-each threshold is raised until hardly any of them is called (`held_at_rest`).
+wrinkles and resting shapes are no expression. Where photographs of people at rest are known, each
+threshold is raised until hardly any of them is called (`held_at_rest`).
 """
 
 import numpy as np

@@ -38,7 +38,7 @@ class CalibrationData:
 
 
 def learn_features(model: AffectModel, data: CalibrationData, rng: np.random.Generator) -> None:
-    """Fit what is strange to a model, for weights of before training did so itself."""
+    """Fit the feature distribution behind realism, for weights whose training did not."""
     faces = load_faces(data.database, model, TRAIN, data.most_images, rng)
     (features,) = in_batches(model, lambda x: (model.read(x).features,), faces.images)
     fit_features(model, torch.from_numpy(features).float())
@@ -74,8 +74,8 @@ def calibrate(model: AffectModel, data: CalibrationData, rng: np.random.Generato
 def _limit_warnings(
     model: AffectModel, faces: Faces, data: CalibrationData, rng: np.random.Generator
 ) -> None:
-    """The realism from which a reading is doubted, into the card: as photographs allow, where there
-    are any, else as the model's own kind of faces does.
+    """Write the limit of realism for warnings into the card: measured on photographs where there
+    are any, else on the model's own kind of faces.
     """
     photograph_images = [
         load_faces(photographs, model, VALIDATION, data.most_images, rng).images

@@ -2,8 +2,8 @@
 
 Smile against neutral, twin against twin.
 
-What comes of it does not hang on thresholds, on calibration, or on how a person's face looks at
-rest. Shape letters: N faces, P pairs, K Action Units.
+The result does not depend on thresholds, on calibration, or on how a person's face looks at rest.
+Shape letters: N faces, P pairs, K Action Units.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ FEWEST_PAIRS = 5
 class PairwiseRanking:
     """One label: share of pairs whose stronger face is read as stronger, ties counting half.
 
-    Wilson's interval: it is honest at 1 too.
+    Wilson's interval, which is valid at 1 too.
     """
 
     name: str

@@ -1,10 +1,11 @@
-"""How well a model reads photographs, which must not stand beside figures on renders.
+"""How well a model reads photographs; these figures must not be compared with those on renders.
 
 Labels of photographs are pseudo-labels of a teacher (`training.teacher`), each with a confidence,
 or annotations of a set that the user holds. An Action Unit counts as there from PRESENT on and as
-absent up to ABSENT; between them nobody can say. What needs no labels at all is measured too: what
-moves when the picture hardly does, whether valence and arousal agree with the Action Units, and
-which Action Units are ever read. Shape letters: N faces, S side in px, K Action Units.
+absent up to ABSENT; between them it is undecided. What needs no labels at all is measured too: how
+stable readings are under small changes of the picture, whether valence and arousal agree with the
+Action Units, and which Action Units are ever read. Shape letters: N faces, S side in px, K Action
+Units.
 """
 
 from collections.abc import Callable
@@ -46,10 +47,10 @@ class AuAgreement:
 
 @dataclass(frozen=True)
 class Stability:
-    """What a change does that should do nothing. Means over faces, intervals over people."""
+    """The effect of a change that should have none. Means over faces, intervals over people."""
 
     change: str
-    flipped: Interval  # share of decisions about AUs that turn
+    flipped: Interval  # share of decisions about AUs that flip
     intensity: Interval  # mean |change| of intensities
     va: Interval  # mean |change| of valence and arousal
 

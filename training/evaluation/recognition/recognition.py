@@ -13,7 +13,7 @@ from training.evaluation.core.metrics import Interval, summary
 from training.evaluation.core.predictions import Faces, Floats, Read
 from training.evaluation.recognition import calibration
 
-FEWEST_FACES = 60  # of a group, below which its figures say nothing
+FEWEST_FACES = 60  # of a group, below which its figures are left out
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class AuFigures:
 
 @dataclass(frozen=True)
 class VaFigures:
-    """Valence or arousal. The oracle knows the true state and not the annotator's whim: nobody can
-    beat it for long.
+    """Valence or arousal. The oracle knows the true state but not the annotator's noise: its CCC is
+    an upper bound in expectation.
     """
 
     name: str

@@ -1,5 +1,5 @@
-"""What harm does to a reading: the same test faces blurred, noised, darkened, hidden, turned; and
-pictures that are no faces at all.
+"""Robustness of readings: the same test faces blurred, noised, darkened, occluded, rotated; and
+out-of-distribution pictures that show no face.
 """
 
 from collections.abc import Callable
@@ -21,12 +21,12 @@ from training.evaluation.recognition.recognition import presence
 from training.renderer.background import background
 
 Harm = Callable[[U8, float, Generator], U8]
-FALSE_ALARMS = 0.05  # share of test faces that may be turned away with the strangers
+FALSE_ALARMS = 0.05  # share of test faces that may be refused with the out-of-distribution pictures
 
 
 @dataclass(frozen=True)
 class Level:
-    """Figures at one strength of harm; 0 is untouched."""
+    """Figures at one strength of corruption; 0 is the original."""
 
     strength: float
     mean_auc: Interval
@@ -35,7 +35,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Curve:
-    """One kind of harm."""
+    """One kind of corruption."""
 
     name: str
     unit: str
@@ -51,14 +51,15 @@ class OutOfDistribution:
     name: str
     pictures: int
     realism_auroc: Interval
-    turned_away: Interval  # share of them that looks stranger than 95 % of the test faces
+    # share of them that is farther from the training faces than 95 % of the test faces
+    turned_away: Interval
     critic_auroc: Interval
     latent_auroc: Interval
     reconstruction_auroc: Interval
 
 
 def curves(model: AffectModel, faces: Faces, rng: Generator) -> tuple[Curve, ...]:
-    """Every harm at every strength on the given faces."""
+    """Every corruption at every strength on the given faces."""
     weights = metrics.resamplings(faces.identity, rng)
     uncorrupted = _level(model, faces, faces.images, weights, 0.0)
     all_curves = []
@@ -91,7 +92,7 @@ def _level(
 def out_of_distribution(
     model: AffectModel, faces: Faces, readings: Read, count: int, rng: Generator
 ) -> tuple[OutOfDistribution, ...]:
-    """Every kind of outsider against the given test faces and what was read off them."""
+    """Every kind of out-of-distribution picture against the given test faces and their readings."""
     figures = []
     for name, make in OUTSIDERS.items():
         images = np.stack([make(faces.images[i % len(faces)], rng) for i in range(count)])
@@ -118,7 +119,8 @@ def out_of_distribution(
     return tuple(figures)
 
 
-# -- harm: (S, S, 3) -> (S, S, 3) ------------------------------------------------------------------
+# -- corruptions: (S, S, 3) -> (S, S, 3)
+# ------------------------------------------------------------------
 
 
 def blur(image: U8, strength: float, rng: Generator) -> U8:

@@ -1,9 +1,9 @@
-"""From where on a reading is called unlike what was learnt: a limit of realism, measured.
+"""The limit of realism below which a reading carries a warning, measured.
 
 Realism ranks a picture among the faces that a model learnt from, renders and people alike; people
 may stand far above the renders there. So the limit follows the faces that are given: it catches
-strangers (cats, things, faces upside down) while few faces are warned about. `affectgan evaluate
---photographs D` sets it with the rest of the card; the limit alone is set by
+out-of-distribution pictures (cats, things, faces upside down) while few faces are warned about.
+`affectgan evaluate --photographs D` sets it with the rest of the card; the limit alone is set by
 
     python -m training.evaluation.recognition.warning_limits MODEL PHOTOGRAPHS
 
@@ -29,19 +29,19 @@ from training.evaluation.core.predictions import U8, Floats, in_batches
 from training.evaluation.recognition.robustness import OUTSIDERS
 
 ALARMS = 0.02  # share of faces that may be warned about; more are on those of other people
-CAUGHT = 0.99  # share of each kind of strangers to catch, where ALARMS allow it
-PICTURES = 200  # of each kind of strangers
+CAUGHT = 0.99  # share of each kind of out-of-distribution pictures to catch, where ALARMS allow it
+PICTURES = 200  # of each kind of out-of-distribution pictures
 SAID = "warning"
 STEP = 0.005  # realism comes in hundredths: the limit lies between two
 
 
 @dataclass(frozen=True)
 class RealismLimit:
-    """A limit, and what it does."""
+    """A limit, and the shares below it."""
 
     limit: float
     alarms: float  # share of the faces below it
-    caught: Mapping[str, float]  # share of each kind of strangers below it
+    caught: Mapping[str, float]  # share of each kind of out-of-distribution pictures below it
 
     def __str__(self) -> str:
         caught = ", ".join(f"{name} {share:.0%}" for name, share in self.caught.items())
@@ -49,8 +49,8 @@ class RealismLimit:
 
 
 def choose_limit(faces: Floats, out_of_distribution: Mapping[str, Floats]) -> RealismLimit:
-    """From the realism of faces (N,) and of each kind of strangers (M,): the least limit that
-    catches CAUGHT of every kind, or as much as ALARMS allow.
+    """From the realism of faces (N,) and of each kind of out-of-distribution pictures (M,): the
+    least limit that catches CAUGHT of every kind, or as much as ALARMS allow.
     """
     catching_limit = max(
         float(np.quantile(one, CAUGHT, method="higher")) for one in out_of_distribution.values()

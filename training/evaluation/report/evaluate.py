@@ -64,7 +64,7 @@ class EvaluationConfig:
     most_images: int = 4_000  # of a split
     drawn_images: int = 1_000
     edited_images: int = 500
-    corrupted_images: int = 400  # each of 8 harms at 4 strengths
+    corrupted_images: int = 400  # each of 8 corruptions at 4 strengths
     out_of_distribution_images: int = 200  # of each kind
     training_images: int = 4_000  # looked through for memorised faces
     explained_images: int = 0  # questions whose explanations are graded
@@ -91,14 +91,14 @@ class _Stages:
 
 @dataclass(frozen=True)
 class _Evaluation:
-    """What every stage works with. Chance is drawn in the order of the stages."""
+    """What every stage works with. Random numbers are drawn in the order of the stages."""
 
     folder: Path  # of the model
     model: AffectModel
     database: Database
     photographs: Sequence[Database]
     evaluator: JudgeEvaluator | None
-    second: Judge | None  # who grades explanations
+    second: Judge | None  # the judge that grades explanations
     config: EvaluationConfig
     writes_card: bool
     rng: np.random.Generator
@@ -107,7 +107,7 @@ class _Evaluation:
 
 @dataclass(frozen=True)
 class _Recognised:
-    """Faces of the split, what the model reads off them, and how right that is."""
+    """Faces of the split, the model's readings and their figures."""
 
     faces: Faces
     read: Read
@@ -118,7 +118,7 @@ class _Recognised:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """New faces in states of real ones, and what is made of them."""
+    """New faces in states of real ones, and their figures."""
 
     asked: Floats  # (N, K + 2)
     generated: Generated | None
@@ -327,7 +327,7 @@ def _explain(work: _Evaluation, faces: Faces) -> tuple[Benchmark | None, list[Ex
 
 def _served_judge(work: _Evaluation) -> Judge | None:
     """The judge beside the model, else --judge, which sets trust when serving; None where it is the
-    one that grades, for nobody is graded by himself: then nothing gets "high".
+    one that grades: no judge grades its own answers; then no answer is "high".
     """
     folder, device = judge_of(work.folder), str(work.model.platt.device)
     if work.evaluator is None or work.second is None:

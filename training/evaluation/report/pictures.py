@@ -1,4 +1,4 @@
-"""Sheets of faces a person can look at: what a model draws, redraws and changes.
+"""Sheets of faces for people: what a model draws, redraws and changes.
 
 Pictures are uint8 RGB.
 """

@@ -110,7 +110,7 @@ def _share(value: float | None) -> str:
 
 
 def headline(report: Report) -> list[tuple[str, Interval, str]]:
-    """The few figures to look at first: name, figure, what it stands beside."""
+    """The headline figures: name, figure, its baseline."""
     recognised, generated = report.recognition, report.generated
     tiles = (
         [

@@ -157,7 +157,7 @@ def test_the_page_needs_no_other_file(run: Path, written: Report) -> None:
         "Action Units",
         "Does it draw what is asked?",
         "Are the explanations any good?",
-        "Harm and strangers",
+        "Corruptions and out-of-distribution pictures",
     }
     assert expected <= set(page.headings)
     assert len(page.sources) > 8
