@@ -93,16 +93,16 @@ def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName
 
 
 def worst_redrawn(sets: Sequence[Confirmations]) -> float:
-    """Up to which error, as a share of real faces, answers in the domain were measured: all but the
-    last REDRAWN of those about that kind of faces which is drawn worse.
+    """The largest redrawing error, as a share of real faces, for which answers in the domain were
+    measured: the quantile REDRAWN over the kind of faces that is drawn worse.
     """
     chosen = (one.redrawn[one.of("high", 0.0)] for one in sets)
     return max((round(float(np.quantile(x, REDRAWN)), 4) for x in chosen if len(x)), default=1.0)
 
 
 def least_score(found: Confirmations, level: TrustName, required: float) -> float | None:
-    """The least score from which the share of confirmed answers is at least `required`, by its lower
-    bound; None where there is none.
+    """The least score from which the lower bound of the share of confirmed answers is at least
+    `required`; None where there is none.
     """
     for score in np.unique(found.score[found.of(level, 0.0)]):
         chosen = found.of(level, score)
