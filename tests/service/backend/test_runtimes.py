@@ -113,7 +113,8 @@ async def test_requests_of_a_worker_that_dies_or_stops_are_answered_by_the_next(
     models: Path, with_signal: signal.Signals
 ) -> None:
     events: list[tuple[str, str]] = []
-    async with ProcessBackend(models, lambda *event: events.append(event)) as backend:
+    alone = ProcessBackend(models, lambda *event: events.append(event), operations=["predict"])
+    async with alone as backend:
         before = backend.pid("predict")
         os.kill(before, with_signal)
         request = PredictRequest(CROPS)
@@ -125,7 +126,7 @@ async def test_requests_of_a_worker_that_dies_or_stops_are_answered_by_the_next(
 
 
 async def test_workers_and_batches_are_as_the_settings_say(models: Path) -> None:
-    settings = Settings(predict_workers=2, predict_batch=1)
+    settings = Settings(predict_workers=2, predict_batch=1, operations=("predict", "explain"))
     async with opener_of("process", Metrics(), settings)(models) as backend:
         assert isinstance(backend, ProcessBackend)
         pids = {worker.pid for worker in backend.workers("predict")}
@@ -155,8 +156,9 @@ async def test_settings_that_a_runtime_does_not_have_are_refused() -> None:
 
 
 async def test_nothing_is_left_of_worker_processes(models: Path) -> None:
-    async with ProcessBackend(models) as backend:
-        folder, pids = backend.folder, [backend.pid(operation) for operation in OPERATIONS]
+    async with ProcessBackend(models, operations=["predict", "explain"]) as backend:
+        folder = backend.folder
+        pids = [backend.pid(operation) for operation in backend.operations]
     assert not folder.exists() and not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
@@ -166,5 +168,5 @@ async def test_a_model_that_does_not_load_says_what_its_handler_said(
     broken = copied(models, tmp_path / "broken")
     altered_archive(broken / "affectgan-explain.mar", "weights.safetensors", lambda _: b"nothing")
     with pytest.raises(ModelError, match="does not load"):
-        async with ProcessBackend(broken):
+        async with ProcessBackend(broken, operations=["explain"]):
             pass
