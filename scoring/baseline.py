@@ -1,10 +1,9 @@
-"""A person's neutral face taken off: what is read is said as the difference from it.
+"""Baseline correction: readings as the difference from a person's neutral face.
 
-Faces at rest differ, and a reader that never saw a person at rest takes brows that hang for brows
-that are lowered (Baltrusaitis et al. 2015, "Cross-dataset learning and person-specific
-normalisation for automatic Action Unit detection"). Intensities lose the baseline's and stay in [0,
-1], probabilities follow from them by the card's calibration, valence and arousal lose the
-baseline's and stay in [-1, 1].
+Faces at rest differ, and without a person's resting face low brows are read as lowered brows
+(Baltrusaitis et al. 2015, "Cross-dataset learning and person-specific normalisation for automatic
+Action Unit detection"). Intensities lose the baseline's and stay in [0, 1], probabilities follow
+from them by the card's calibration, valence and arousal lose the baseline's and stay in [-1, 1].
 """
 
 import math
@@ -21,11 +20,11 @@ from affect.labels import AROUSAL, VALENCE, allowed_range
 from affect.local.reading import ActionUnit, LocalReading
 from scoring.persons import Person, person_of
 
-BINS = 1024  # of a median: its error is half a bin
+BINS = 1024  # resolution of a median: its error is half a bin
 
 
 class Baseline(Protocol):
-    """Whose neutral face is known."""
+    """A source of neutral faces."""
 
     def of(self, entry: LocalReading) -> Mapping[str, float]:
         """The neutral of the person of this entry: intensity of each AU, valence, arousal."""

@@ -1,8 +1,6 @@
-"""Chunks: the pictures that are read in one go.
-
-Which pictures are in a chunk depends on nothing but the inputs. So they meet the same neighbours in
-a forward pass however many processes there are, whichever of them dies and wherever a run goes on:
-tables are the same to the last bit.
+"""Chunks: the pictures that are read together. The pictures of a chunk depend on the inputs alone.
+So a picture shares its forward pass with the same others for any number of processes, after the
+death of any of them and after a resumed run: tables are the same to the last bit.
 """
 
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ CHUNK_BYTES = 32 * 2**20  # of decoded frames: 12 of 720p, 1 of 4K
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a run stands: behind this position of this shard."""
+    """The progress of a run: everything up to this position of this shard is done."""
 
     shard: int
     position: Position

@@ -1,10 +1,9 @@
 """The same chunks on a Ray cluster: tasks open shards, an actor pool of models reads chunks,
 results come back in order.
 
-Ray Data plans, moves, retries and restarts; nothing of that is ours. A shard is opened wherever
-there is room, so its files must be reachable from every node (object storage, or a shared disk).
-Each chunk comes back once, and the driver alone writes the table: exactly one row a face, whichever
-node dies.
+Ray Data plans, moves, retries and restarts. A shard is opened wherever there is room, so its files
+must be reachable from every node (object storage, or a shared disk). Each chunk comes back once,
+and the driver alone writes the table: exactly one row a face, whichever node dies.
 """
 
 import logging
@@ -64,7 +63,7 @@ def read_on_ray(
 
 
 def _connect(ray: Any, address: str) -> None:
-    """To the cluster at an address; "auto" is the one that runs here, or a new one in this
+    """Connect to the cluster at an address; "auto" is the one that runs here, or a new one on this
     machine.
     """
     if ray.is_initialized():
@@ -81,7 +80,7 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _check_listening(address: str) -> None:
-    """Ray itself tries for minutes. Raises SourceError."""
+    """Check that the address listens, since Ray itself retries for minutes. Raises SourceError."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
@@ -124,5 +123,5 @@ class _Actor:
     def __call__(self, batch: Row) -> Row:
         chunk: Chunk = pickle.loads(batch["chunk"][0])
         readings = self.read(chunk)
-        # The pictures stay here: only what was read goes on.
+        # The pictures stay here: only readings are returned.
         return {"read": [pickle.dumps((chunk.emptied(), readings))]}

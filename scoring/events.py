@@ -37,7 +37,7 @@ class _Closure:
 
 
 class Blinks:
-    """Follows the eyes of everybody."""
+    """Detects the blinks of every person."""
 
     def __init__(self) -> None:
         self._closed: dict[Person, _Closure] = {}
@@ -61,7 +61,7 @@ class Blinks:
             yield _event(self._closed.pop(person), entry.time_seconds)
 
     def finish(self) -> Iterator[Event]:
-        """Events that nobody saw end: the video did, or the face was gone."""
+        """Events still open at the end of the video or of the face's track."""
         for closure in self._closed.values():
             assert closure.last.time_seconds is not None
             yield _event(closure, closure.last.time_seconds)

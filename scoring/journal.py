@@ -1,9 +1,9 @@
-"""The journal of a run: what was read, in part files that are whole or not there, beside the table
-that is made of them.
+"""The journal of a run: readings in part files, written atomically beside the table that is made of
+them.
 
 A part holds the readings of some chunks as the model gave them, before tracking or smoothing, and
-where the run stood after them. A run that was killed reads its parts again (which costs next to
-nothing) and goes on behind the last.
+where the run stood after them. A run that was killed reads its parts again, which is cheap, and
+resumes after the last.
 """
 
 import json
@@ -23,8 +23,8 @@ from affect.local.reading import ActionUnit, LocalReading
 from scoring.chunks import Mark
 
 RUN_FILE = "run.json"
-# A part is written once as much time has passed since the last as this share of the run: so much
-# work is lost to a kill.
+# A part is written when this share of the run's time has passed since the last: a kill loses that
+# much work.
 PART_SHARE, LONGEST_PART_SECONDS = 0.01, 10.0
 PART_ROWS = 4096
 FLOATS, NAMED = pa.list_(pa.float64()), pa.map_(pa.string(), pa.float64())
@@ -74,7 +74,7 @@ class JournalError(ValueError):
 
 @dataclass
 class Journal:
-    """The journal in a folder. `mark` is where the run stands, None before its first part."""
+    """The journal in a folder. `mark` is the run's progress, None before its first part."""
 
     folder: Path
     mark: Mark | None = None
@@ -86,14 +86,14 @@ class Journal:
 
     @staticmethod
     def begin(folder: Path, run: Mapping[str, Any]) -> "Journal":
-        """A new one. Raises OSError."""
+        """Create a journal. Raises OSError."""
         folder.mkdir(parents=True)
         (folder / RUN_FILE).write_text(json.dumps(run, indent=1))
         return Journal(folder)
 
     @staticmethod
     def go_on(folder: Path, run: Mapping[str, Any]) -> "Journal":
-        """An earlier run's. Raises JournalError when that was about something else."""
+        """Open an earlier run's journal. Raises JournalError when its inputs or settings differ."""
         try:
             stored = json.loads((folder / RUN_FILE).read_text())
         except (OSError, json.JSONDecodeError) as error:
@@ -132,7 +132,7 @@ class Journal:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is not written yet. Raises OSError."""
+        """Write pending entries. Raises OSError."""
         if self._next is None:
             return
         metadata = {b"mark": json.dumps(self._next.__dict__).encode()}
@@ -151,7 +151,7 @@ class Journal:
         self._rows, self._next, self._written = [], None, time.monotonic()
 
     def remove(self) -> None:
-        """The run is over."""
+        """Delete the journal of a finished run."""
         shutil.rmtree(self.folder)
 
     def _path(self, number: int) -> Path:

@@ -47,7 +47,7 @@ class Newest:
                 raise self._end
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Release the source."""
         self._wanted = False
 
     def _follow(self) -> None:
@@ -117,7 +117,7 @@ class _Window:
         from PIL import ImageTk
 
         picture = draw(pixels, entries, shown(pixels.shape[1], pixels.shape[0], SHOWN_PX))
-        self.label.image = ImageTk.PhotoImage(picture)  # Tk itself does not keep it
+        self.label.image = ImageTk.PhotoImage(picture)  # Tk itself holds no reference
         self.label.configure(image=self.label.image)
         self.root.update()
         return self.open

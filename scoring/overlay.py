@@ -1,6 +1,4 @@
-"""Something to look at: videos with what was read drawn into them, and sheets of the faces of
-pictures.
-"""
+"""Pictures of a run: videos with the readings drawn into them, and contact sheets of faces."""
 
 from collections.abc import Sequence
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Whose reading it is: what smoothing, baselines and events keep apart."""
+"""The person of a reading, for smoothing, baselines and events."""
 
 from pathlib import PurePath
 from typing import TypeAlias

@@ -30,7 +30,7 @@ from scoring.smoothing import Smoother
 from scoring.sources import Position, Shard, SourceError, expected, shards
 from scoring.workers import ChunkReader, Pool, Readings, ReadOptions
 
-# The entries of a picture, and itself while it is at hand: a run that goes on has not kept it.
+# The entries of a picture, and the picture itself unless the run was resumed.
 Read: TypeAlias = tuple[list[LocalReading], InputPicture | None]
 MEDIAN = "median"
 SHOWN_ERRORS = 10
@@ -77,7 +77,7 @@ class ScoreOptions:
 
 @dataclass
 class Summary:
-    """What a run came to. `complete` is False when it was stopped."""
+    """The outcome of a run. `complete` is False when it was stopped."""
 
     pictures: int = 0
     faces: int = 0
@@ -125,8 +125,8 @@ class Stop:
 def score(options: ScoreOptions) -> Summary | None:
     """Score the inputs into the table; None when an earlier run did so to the end.
 
-    Raises SourceError, TableError, JournalError and CardError for what makes no sense, before
-    anything is read, and OSError when the disk is full or the like; what was written then stays.
+    Raises SourceError, TableError, JournalError and CardError for invalid input, before anything is
+    read, and OSError when the disk is full or the like; files written so far stay.
     """
     all_shards = _checked(options)
     card = ModelCard.load(options.folder)
@@ -233,7 +233,7 @@ def _replayed(journal: Journal) -> Iterator[Read]:
 def _now(
     options: ScoreOptions, all_shards: Sequence[Shard], journal: Journal, stop: Stop
 ) -> Iterator[Read]:
-    """What is left to read, into the journal, until the user stops it."""
+    """Read the remaining chunks into the journal, until the user stops it."""
     try:
         for chunk, readings in _engine(options, all_shards, journal.mark):
             journal.add(readings, chunk.mark)

@@ -33,7 +33,7 @@ WEBCAM = re.compile(r"webcam(?::(\d+))?")
 
 
 class SourceError(ValueError):
-    """An input that cannot be used at all: said before anything is read."""
+    """An input that cannot be used at all: reported before anything is read."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _list(path: str) -> list[str]:
 
 
 def expected(shard: Shard, every: int) -> int | None:
-    """How many pictures a shard will give, None when only reading tells."""
+    """The number of pictures of a shard, None when it is not known before reading."""
     if shard.kind == "pictures":
         return len(shard.paths)
     try:
@@ -139,8 +139,8 @@ def expected(shard: Shard, every: int) -> int | None:
 def pictures(
     shard: Shard, *, every: int = 1, position: Position | None = None
 ) -> Iterator[tuple[InputPicture, Position]]:
-    """Pictures of a shard from a position on, each with the position behind it. What cannot be read
-    is a picture that fails.
+    """Pictures of a shard from a position on, each with the position behind it. A picture that
+    cannot be read fails alone.
     """
     start = position or {}
     if "ended" in start:

@@ -1,11 +1,11 @@
 """The same person keeps the same number through a video.
 
 norfair matches faces to people frame by frame: a Kalman filter follows each box (Bewley et al.
-2016, arXiv 1602.00763). What is near is ours to say: how far a face is from where a person is
-expected or was last, and how unlike the faces are, by the model's identity embedding (Wojke et al.
-2017, arXiv 1703.07402). The longer ago a person was seen, the less the place says and the more
-the looks decide: with few frames a second they decide alone. Who is hidden stays expected for
-SURVIVES frames and SURVIVES_SECONDS.
+2016, arXiv 1602.00763). The distance is ours: how far a face is from where a person is expected or
+was last, and how dissimilar the faces are, by the model's identity embedding (Wojke et al. 2017,
+arXiv 1703.07402). The longer ago a person was seen, the less position counts and the more
+similarity: with few frames a second it decides alone. A hidden person stays tracked for SURVIVES
+frames and SURVIVES_SECONDS.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,14 @@ from affect.local.reading import LocalReading
 
 SURVIVES, SURVIVES_SECONDS = 60, 2.4  # frames that are read
 REMEMBERED = 12  # faces of a person; what is like one of them is like that person
-FARTHEST = 1.0  # distance beyond which a face is somebody new
+FARTHEST = 1.0  # distance beyond which a face is a new person
 # box sides that a face may be away at once, and more for each second since it was seen
 REACH, REACH_GROWS = 0.8, 5.0
 PLACE, UNLIKE = 0.5, 1.0  # weights of the distance in space, at the end of that reach, and in looks
-HIDDEN = 0.2  # farther is who was not seen in the frame before: strangers come as well
+# added to the distance of a person who was not in the frame before: it may be a new person
+HIDDEN = 0.2
 # A face of which another covers this share shows some of that one. Its distances count half: it is
-# given to whoever is nearest and likest, and makes nobody new.
+# assigned to the nearest and most similar person, and starts no new one.
 COVERED, HALF = 0.02, 0.5
 
 

@@ -1,5 +1,5 @@
-"""Chunks to readings in processes of this machine: in order, a bounded number under way, and
-whoever dies is replaced.
+"""Chunks to readings in processes of this machine: in order, a bounded number in flight; a process
+that dies is replaced.
 """
 
 import multiprocessing
@@ -62,13 +62,13 @@ class ChunkReader:
         )
 
 
-# Of this process, made once; or why it could not be made, said when the first chunk comes.
+# The reader of this process, made once; or the error of its start, reported with the first chunk.
 _reader: ChunkReader | Exception | None = None
 
 
 def _start(options: ReadOptions) -> None:
     global _reader
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that hands out
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the parent process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _reader = ChunkReader(options)
@@ -77,7 +77,7 @@ def _start(options: ReadOptions) -> None:
 
 
 def _end_with_parent() -> None:
-    """Whoever hands out may be killed: nobody would read what is read, nor stop it."""
+    """End when the parent is killed: nothing would read the results or stop this process."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -158,7 +158,9 @@ class Pool:
                 one.future, one.tries = self._submit(one.chunk), one.tries + 1
 
     def _one_by_one(self, chunk: Chunk) -> Readings:
-        """One picture of the chunk kills whoever reads it: only that one has no reading."""
+        """Read each picture alone: one of the chunk kills its process, and only that one gets no
+        reading.
+        """
         readings, process = [], self._processes(1)
         for picture in chunk.pictures:
             try:
