@@ -1,4 +1,5 @@
-# One image: the gateway and, as its private child, TorchServe with the shipped weights. Nothing but the gateway's port is open.
+# One image: the gateway and, as its private child, TorchServe with the shipped weights. Nothing but
+# the gateway's port is open.
 #   docker build -t affectgan .                                              for processors
 #   docker build -t affectgan:process --build-arg RUNTIME=process .          the same, without Java and TorchServe
 #   docker build -t affectgan-gateway --build-arg RUNTIME=oip .              the gateway alone, in front of models elsewhere
@@ -21,8 +22,8 @@ COPY image/${TARGET}.txt requirements.txt
 RUN grep -A1 -E "^(cffi|setuptools)==" requirements.txt > build.txt \
     && install="/opt/pip/bin/pip --python /opt/affectgan/bin/python install --require-hashes --no-deps --no-compile" \
     && $install -r build.txt && $install --no-build-isolation -r requirements.txt
-# What nobody runs is left out: tests, headers, debug symbols, plugins for GPUs where there is none. Only libraries that patchelf
-# has not touched may be stripped.
+# What nobody runs is left out: tests, headers, debug symbols, plugins for GPUs where there is none.
+# Only libraries that patchelf has not touched may be stripped.
 RUN cd /opt/affectgan/lib/python3*/site-packages && echo /opt/app > app.pth \
     && rm -rf torch/test torch/include torch/bin/*test* torch/bin/*Test* torch/bin/protoc* c2pa/libs/*.rlib onnx/backend/test \
     torch/lib/*test*.so openvino/include openvino/libs/*_gpu_plugin.so openvino/libs/*_npu_plugin.so openvino/libs/cache.json \
@@ -47,9 +48,10 @@ RUN /opt/pip/bin/pip --python /opt/affectgan/bin/python install --no-deps --targ
     && case "$TARGET" in cpu|cuda) \
         /opt/affectgan/bin/python -m affect.cli archive weights --out /models && rm -rf /opt/app/affectgan_weights ;; esac
 
-# What makes archives does not serve them: ONNX, their maker, and what torch and OpenVINO compile and convert with (none of it was
-# imported by a server that read, drew and explained). Training and scoring keep it all. Bytecode is written of what is imported
-# here, and not of the rest, of which there is twice as much.
+# What makes archives does not serve them: ONNX, their maker, and what torch and OpenVINO compile
+# and convert with (none of it was imported by a server that read, drew and explained). Training and
+# scoring keep it all. Bytecode is written of what is imported here, and not of the rest, of which
+# there is twice as much.
 FROM dependencies AS serving
 ARG TARGET=cpu
 ARG RUNTIME=torchserve
@@ -69,7 +71,8 @@ RUN cd /opt/affectgan/lib/python3*/site-packages \
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="AffectGAN" org.opencontainers.image.licenses="Apache-2.0"
-# tini is process 1: it takes in orphans, and signals reach a process that is not the first. No pip is left in.
+# tini is process 1: it takes in orphans, and signals reach a process that is not the first. No pip
+# is left in.
 RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/* \
     && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin affectgan

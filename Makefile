@@ -1,4 +1,5 @@
-# Verbs, the same locally and in CI. Everything happens in .venv; nothing else on the machine is touched.
+# Verbs, the same locally and in CI. Everything happens in .venv; nothing else on the machine is
+# touched.
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
@@ -123,8 +124,8 @@ check: lint
 check-openapi:
 	npx --yes @redocly/cli@2.77.0 lint openapi.yaml
 
-# MediaPipe's face mesh on every picture of DATA (a database or a folder), written to OUT as Parquet,
-# for `affectgan data teach`. It wants numpy 1.x, so it has an environment of its own.
+# MediaPipe's face mesh on every picture of DATA (a database or a folder), written to OUT as
+# Parquet, for `affectgan data teach`. It wants numpy 1.x, so it has an environment of its own.
 .venv-mesh/stamp:
 	$(PYTHON) -m venv .venv-mesh
 	.venv-mesh/bin/pip install --quiet --disable-pip-version-check \

@@ -207,7 +207,8 @@ class Judge(nn.Module):
             raise JudgeError(
                 f"{folder / JUDGE_WEIGHTS_FILE} does not fit {JUDGE_FILE}: {error}"
             ) from error
-        return judge.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+        judge.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return judge.eval()
 
     def save(self, folder: Path) -> None:
         """Write judge.safetensors, and judge.json with its hash, into the folder."""

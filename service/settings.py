@@ -181,7 +181,8 @@ class Settings(BaseSettings):
     )
     traces_url: str | None = Field(
         default=None,
-        description="OTLP over HTTP: where OpenTelemetry spans go, such as http://collector:4318/v1/traces",
+        description="OTLP over HTTP: where OpenTelemetry spans go, such as "
+        "http://collector:4318/v1/traces",
     )
     trusted_proxies: Networks = Field(
         default=(),

@@ -117,7 +117,11 @@ def create_app(
     app.state.admission = admission
     app.state.routes = list(chain.from_iterable(router.routes for router in ROUTERS))
     plain_openapi = app.openapi
-    app.openapi = lambda: app.openapi_schema or complete(plain_openapi())  # type: ignore[method-assign]
+
+    def openapi() -> dict[str, Any]:
+        return app.openapi_schema or complete(plain_openapi())
+
+    app.openapi = openapi  # type: ignore[method-assign]
     for router in ROUTERS:
         app.include_router(router)
     add_page(app)

@@ -90,4 +90,5 @@ def _render(message: InferRequest, target: MessageTarget, answer: WorkerResponse
     content = np.empty(1, object)
     content[0] = answer.to_bytes(target.version.card)
     outputs = {TENSOR: ("BYTES", content)}
-    return response(message, target.name, target.version.version, outputs, {})  # type: ignore[arg-type]
+    version = target.version.version
+    return response(message, target.name, version, outputs, {})  # type: ignore[arg-type]

@@ -145,7 +145,8 @@ class DatabaseWriter:
 
     def _new_shard(self) -> "_Open":
         path = self.folder / f"{SHARD.format(self.next_shard)}.part"
-        tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (closed with its shard)
+        # closed with its shard
+        tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
         self._open = _Open(path, tar, [])
         return self._open
 

@@ -73,7 +73,11 @@ def _scene(**changed: object) -> Version:
 
 
 def _camera(**changed: object) -> Version:
-    return lambda person, scene: (person, replace(scene, sensor=replace(scene.sensor, **changed)))  # type: ignore[arg-type]
+    def version(person: Person, scene: Scene) -> tuple[Person, Scene]:
+        sensor = replace(scene.sensor, **changed)  # type: ignore[arg-type]
+        return person, replace(scene, sensor=sensor)
+
+    return version
 
 
 def _skin(monk: int) -> Version:
