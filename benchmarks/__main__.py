@@ -122,10 +122,10 @@ def cpu_ms(work: Callable[[], object], *, repeats: int = 5, least_seconds: float
     best = float("inf")
     for _ in range(repeats):
         calls, start = 0, time.process_time()
-        while (taken := time.process_time() - start) < least_seconds / repeats or not calls:
+        while (elapsed := time.process_time() - start) < least_seconds / repeats or not calls:
             work()
             calls += 1
-        best = min(best, taken / calls)
+        best = min(best, elapsed / calls)
     return 1000 * best
 
 
@@ -226,8 +226,8 @@ def _machine() -> str:
 def _commit() -> str:
     """What is measured; "+" where files differ from the commit."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or "no checkout"
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    return completed.stdout.strip() or "no checkout"
 
 
 def _last(history: Path) -> dict[str, float]:
@@ -238,9 +238,9 @@ def _last(history: Path) -> dict[str, float]:
     return {f["name"]: f["value"] / decode_ms for f in figures if f["unit"] == "CPU ms"}
 
 
-def _row(figure: Figure, decode_ms: float, before: dict[str, float]) -> str:
+def _row(figure: Figure, decode_ms: float, previous: dict[str, float]) -> str:
     ratio = f"{figure.value / decode_ms:.1f}" if figure.unit == "CPU ms" else ""
-    old = f"{before[figure.name]:.1f}" if ratio and figure.name in before else ""
+    old = f"{previous[figure.name]:.1f}" if ratio and figure.name in previous else ""
     return f"| {figure.part} | {figure.name} | {figure.value:.2f} {figure.unit} | {ratio} | {old} |"
 
 

@@ -127,7 +127,7 @@ def measure(folder: Path) -> dict[str, float]:
     begin = time.perf_counter()
     database = Database.open(folder)
     rows = sum(database.count(split) for split in SPLITS)
-    opened = time.perf_counter()
+    opened_at = time.perf_counter()
     with stream.Stream(
         database, split="train", size_px=64, batch_images=BATCH_IMAGES, seed=0
     ) as batches:
@@ -141,30 +141,30 @@ def measure(folder: Path) -> dict[str, float]:
     database.images("train", wanted[:1], 64)
     before_random = time.perf_counter()
     database.images("train", wanted, 64)
-    done = time.perf_counter()
+    finished_at = time.perf_counter()
     return {
         "rows": rows,
-        "open_us": 1e6 * (opened - begin) / rows,
-        "start_us": 1e6 * (started - opened) / rows,
+        "open_us": 1e6 * (opened_at - begin) / rows,
+        "start_us": 1e6 * (started - opened_at) / rows,
         "order_us": 1e6 * (ordered - started) / rows,
         "batch_us": 1e6
         * (read - ordered)
         / (2 * BATCHES * BATCH_IMAGES),  # every picture comes with a twin
-        "random_us": 1e6 * (done - before_random) / len(wanted),
+        "random_us": 1e6 * (finished_at - before_random) / len(wanted),
         "index_bytes": sum(path.stat().st_size for path in folder.glob("*.parquet")) / rows,
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
     }
 
 
 def _measured(how: str, folder: Path) -> dict[str, float]:
-    done = subprocess.run(
+    finished_at = subprocess.run(
         [sys.executable, __file__, how, str(folder)],
         check=True,
         capture_output=True,
         text=True,
         cwd=Path.cwd(),
     )
-    measured: dict[str, float] = json.loads(done.stdout)
+    measured: dict[str, float] = json.loads(finished_at.stdout)
     return measured
 
 

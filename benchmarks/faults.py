@@ -51,13 +51,13 @@ class Watch:
     def calm(self, rate: float) -> bool:
         """Whether for two seconds everything was answered and ready."""
         since = time.monotonic() - CALM_SECONDS
-        good = sum(
+        answered_well = sum(
             ended > since and sent > since - 1
             for sent, ended, status in self.requests
             if status == "200"
         )
-        return good > 0.8 * rate * CALM_SECONDS and all(
-            ready for when, ready in self.ready if when > since
+        return answered_well > 0.8 * rate * CALM_SECONDS and all(
+            ready for moment, ready in self.ready if moment > since
         )
 
     def row(self, name: str, injected: float) -> str:

@@ -48,15 +48,17 @@ def main(out: Path, minutes: float, distinct: int, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     frames = round(minutes * 60 * RATE)
     distinct = min(distinct, frames)
-    cast = [_Actor(seed + who, distinct) for who in range(2)]
+    cast = [_Actor(seed + actor_number, distinct) for actor_number in range(2)]
     heads = _heads(out, cast, distinct)
     _film(heads, frames, out / FILM_FILE)
-    about = {
+    truth = {
         "states": [[_state(actor.at(frame)[0]) for actor in cast] for frame in range(distinct)],
-        "places": [[_place(frame, who) for who in range(2)] for frame in range(frames)],
+        "places": [
+            [_place(frame, actor_number) for actor_number in range(2)] for frame in range(frames)
+        ],
         "side": SIDE,
     }
-    (out / TRUTH_FILE).write_text(json.dumps(about))
+    (out / TRUTH_FILE).write_text(json.dumps(truth))
     (out / HEADS_FILE).unlink()
 
 
@@ -111,16 +113,16 @@ class _Actor:
             for code in mixed
         }
         yaw, pitch, roll = np.sin(self.phases + frame / np.array([61.0, 83.0, 47.0]))
-        turned = {"yaw": TURN * yaw, "pitch": NOD * pitch, "roll": TILT * roll}
-        return State(mixed, left, None, None, None), replace(self.scene, **turned)
+        pose = {"yaw": TURN * yaw, "pitch": NOD * pitch, "roll": TILT * roll}
+        return State(mixed, left, None, None, None), replace(self.scene, **pose)
 
 
-def _place(frame: int, who: int) -> tuple[int, int]:
+def _place(frame: int, actor_number: int) -> tuple[int, int]:
     """Left upper corner of a head: both walk from side to side, towards each other."""
     walked = (1 - np.cos(2 * np.pi * frame / CROSSING)) / 2
-    across = walked if who == 0 else 1 - walked
-    bob = 20 * np.sin(2 * np.pi * (frame / 37 + who / 3))
-    return round(across * (WIDTH - SIDE)), round(HEIGHT - SIDE - 60 - 40 * who + bob)
+    across = walked if actor_number == 0 else 1 - walked
+    bob = 20 * np.sin(2 * np.pi * (frame / 37 + actor_number / 3))
+    return round(across * (WIDTH - SIDE)), round(HEIGHT - SIDE - 60 - 40 * actor_number + bob)
 
 
 def _film(heads: U8, frames: int, path: Path) -> None:

@@ -108,8 +108,8 @@ async def load(url: str, clients: int, seconds: float, kill: bool, crops: bool) 
 
 async def one_large_request(url: str, count: int) -> None:
     """`count` pictures, of which one is broken and one shows no face."""
-    good = base64.b64encode(portrait()).decode()
-    contents = [good] * count
+    picture = base64.b64encode(portrait()).decode()
+    contents = [picture] * count
     contents[count // 3] = base64.b64encode(portrait()[:5000]).decode()
     contents[count // 2] = base64.b64encode(_png(np.full((200, 200, 3), 120, np.uint8))).decode()
     start = time.monotonic()

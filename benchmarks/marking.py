@@ -38,8 +38,10 @@ def jpeg(image: U8, quality: int) -> U8:
 
 def resized(image: U8, factor: float) -> U8:
     """By area when smaller, else by cubics."""
-    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=how), np.uint8)
+    interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return np.asarray(
+        cv2.resize(image, None, fx=factor, fy=factor, interpolation=interpolation), np.uint8
+    )
 
 
 def crop(image: U8, rng: Generator) -> U8:
@@ -84,7 +86,7 @@ def measure(model: AffectModel, images: U8, seed: int = 0) -> MarkFigures:
     """Figures of N pictures (N, S, S, 3)."""
     rng, start = np.random.default_rng(seed), time.process_time()
     marked = np.stack([watermark.embed(image, PAYLOAD) for image in images])
-    taken = 1000 * (time.process_time() - start) / len(images)
+    elapsed = 1000 * (time.process_time() - start) / len(images)
     results = {
         name: [_found(change(one, rng)) for one in marked] for name, change in CHANGES.items()
     }
@@ -92,13 +94,16 @@ def measure(model: AffectModel, images: U8, seed: int = 0) -> MarkFigures:
     shift = np.abs(after.intensity - before.intensity)
     return MarkFigures(
         pictures=len(images),
-        found={name: float(np.mean([hit for hit, _ in rows])) for name, rows in results.items()},
+        found={
+            name: float(np.mean([is_right for is_right, _ in rows]))
+            for name, rows in results.items()
+        },
         scores={name: _percentiles([score for _, score in rows]) for name, rows in results.items()},
         unmarked=max((watermark.best(image).score for image in images[:UNMARKED]), default=0.0),
         psnr=float(np.mean([psnr(*pair) for pair in zip(images, marked, strict=True)])),
         shift=(float(shift.mean()), float(np.quantile(shift, 0.99))),
         turned=float((after.present != before.present).mean()),
-        milliseconds=taken,
+        milliseconds=elapsed,
     )
 
 

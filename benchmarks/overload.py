@@ -58,8 +58,8 @@ async def _run(
     url: str, body: bytes, headers: dict[str, str], times: float, seconds: float, deadline: float
 ) -> None:
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
-        before = await _capacity(session, body, headers, seconds)
-        capacity = before / seconds
+        capacity_before = await _capacity(session, body, headers, seconds)
+        capacity = capacity_before / seconds
         click.echo(f"capacity: {capacity:.1f} requests/s by {CLIENTS} clients in {seconds:g} s")
         limited = headers | {"X-Deadline-Seconds": str(deadline)}
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -68,24 +68,24 @@ async def _run(
             watching = loop.run_in_executor(pool, witness, url, body, headers, seconds)
             sent = await _flood(session, body, limited, times * capacity, seconds)
             witnessed = [request for request in await watching if request.status == 503]
-    good = [request for request in sent if request.status == 200]
+    answered = [request for request in sent if request.status == 200]
     refused = [request for request in sent if request.status == 503]
     late = [request for request in sent if request.status == 504]
-    others = len(sent) - len(good) - len(refused) - len(late)
+    others = len(sent) - len(answered) - len(refused) - len(late)
     span = max(request.start + request.seconds for request in sent) - min(
         request.start for request in sent
     )
     click.echo(
-        f"sent {len(sent)} in {seconds:g} s ({len(sent) / seconds:.1f}/s): {len(good)} "
+        f"sent {len(sent)} in {seconds:g} s ({len(sent) / seconds:.1f}/s): {len(answered)} "
         f"answered, {len(refused)} refused, "
         f"{len(late)} late, {others} others"
     )
     click.echo(
-        f"goodput {len(good) / span:.1f}/s, {100 * len(good) / span / capacity:.0f} % of "
+        f"goodput {len(answered) / span:.1f}/s, {100 * len(answered) / span / capacity:.0f} % of "
         "the capacity"
     )
     for name, requests in (
-        ("answered", good),
+        ("answered", answered),
         ("refused", refused),
         ("refused, by the witness", witnessed),
     ):

@@ -45,12 +45,12 @@ def main(folder: Path, count: int, cores: int, faces: Faces) -> None:
         print(f"{name:>32} {ms:7.2f} ms of processor a picture")
     ideal = 1000 * cores / total
     print(f"{'sum':>32} {total:7.2f} ms, so {ideal:.1f} a second on {cores} cores")
-    ways: dict[str, Callable[[], tuple[float, float]]] = {
+    methods: dict[str, Callable[[], tuple[float, float]]] = {
         f"Reader, {cores} threads": lambda: _threads(pictures, faces, cores),
         f"score, {cores} processes": lambda: _processes(pictures, faces, cores),
     }
-    for name, way in ways.items():
-        rate, ms = way()
+    for name, method in methods.items():
+        rate, ms = method()
         print(f"{name:>32} {ms:7.2f} ms, {rate:.1f} a second: {rate / ideal:.2f} of that")
 
 
@@ -80,9 +80,9 @@ def _parts(pictures: Sequence[InputPicture], faces: Faces) -> dict[str, float]:
 
 
 def _spent(work: Callable[[], object]) -> float:
-    before = time.process_time()
+    start = time.process_time()
     work()
-    return time.process_time() - before
+    return time.process_time() - start
 
 
 def _threads(pictures: Sequence[InputPicture], faces: Faces, cores: int) -> tuple[float, float]:

@@ -83,9 +83,18 @@ def run(
     """Score the film, watched."""
     before = _frames_done(out) if resume else 0
     flag = "--resume" if resume else "--overwrite"
-    asked = ["score", str(film / FILM_FILE), "--out", str(out), "--faces", "all", "--track", flag]
-    asked += ["--workers", str(workers), "--every", str(every), "--no-progress"]
-    scoring = psutil.Popen([*command(asked)], stderr=subprocess.DEVNULL)
+    arguments = [
+        "score",
+        str(film / FILM_FILE),
+        "--out",
+        str(out),
+        "--faces",
+        "all",
+        "--track",
+        flag,
+    ]
+    arguments += ["--workers", str(workers), "--every", str(every), "--no-progress"]
+    scoring = psutil.Popen([*command(arguments)], stderr=subprocess.DEVNULL)
     course = watched(scoring, kill_after, stop_after, out)
     frames = _frames_done(out) - before
     seconds, _, cpu = course.seen[-1]
@@ -104,12 +113,12 @@ def run(
 @click.option("--lose-a-node", is_flag=True, help="on a Ray cluster of two, one killed on the way")
 def pictures(inputs: tuple[str, ...], out: Path, lose_a_node: bool) -> None:
     """Score aligned crops, by two processes or on a cluster of two nodes."""
-    asked = ["score", *inputs, "--out", str(out), "--faces", "none", "--overwrite"]
-    asked += ["--workers", "2", "--no-progress"]
+    arguments = ["score", *inputs, "--out", str(out), "--faces", "none", "--overwrite"]
+    arguments += ["--workers", "2", "--no-progress"]
     with _cluster() if lose_a_node else nullcontext() as cluster:
         if cluster is not None:
-            asked += ["--ray", cluster.address]
-        scoring = psutil.Popen([*command(asked)])
+            arguments += ["--ray", cluster.address]
+        scoring = psutil.Popen([*command(arguments)])
         if cluster is not None:
             threading.Thread(target=_kill_a_node, args=(cluster,), daemon=True).start()
         course = watched(scoring, None, None, out)
@@ -235,15 +244,15 @@ def compare(rows: list[dict[str, Any]], truth: dict[str, Any]) -> None:
     for row in rows:
         if row["error"] is None:
             people[_who(row, truth)].append(row)
-    for who, seen in enumerate(people):
+    for actor, seen in enumerate(people):
         tracks = Counter(row["track"] for row in seen)
         ((main_track, most),) = tracks.most_common(1)
         changes = sum(a["track"] != b["track"] for a, b in pairwise(seen))
         print(
-            f"person {who}: {len(seen)} rows, track {main_track} in {most / len(seen):.4f}, "
+            f"person {actor}: {len(seen)} rows, track {main_track} in {most / len(seen):.4f}, "
             f"{len(tracks)} tracks, {changes} changes"
         )
-    both = [(row, _state(row, who, truth)) for who, seen in enumerate(people) for row in seen]
+    both = [(row, _state(row, actor, truth)) for actor, seen in enumerate(people) for row in seen]
     for name in ("valence", "arousal"):
         pairs = np.array([(state[name], row[name]) for row, state in both])
         print(f"{name}: CCC {ccc(pairs[:, 0], pairs[:, 1])[0]:.3f}")

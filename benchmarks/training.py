@@ -27,7 +27,7 @@ from training.gan.step import Pairs
 from training.renderer.expressions import AU_CODES
 
 ROOT = Path(__file__).resolve().parents[1]
-GAMES = {"before the critic": 0.3, "with the critic": 0.9}  # progress of the run
+PHASES = {"before the critic": 0.3, "with the critic": 0.9}  # progress of the run
 
 
 @click.command()
@@ -56,7 +56,7 @@ def main(names: tuple[str, ...], seconds: float, threads: int, alone: bool) -> N
         click.echo(row(preset(names[0]), seconds, threads))
         return
     click.echo(
-        f"| preset | side | a step | {' | '.join(f'{game}, pictures/s' for game in GAMES)} "
+        f"| preset | side | a step | {' | '.join(f'{phase}, pictures/s' for phase in PHASES)} "
         "| peak memory |\n|---|---|---|---|---|---|"
     )
     for name in names:
@@ -95,7 +95,9 @@ def row(config: TrainConfig, seconds: float, threads: int) -> str:
         device, memory_format=torch.channels_last
     )  # type: ignore[call-overload]
     learner, pairs = learner_of(model, config), _pairs(config, device)
-    rates = [rate(learner, pairs, config, progress, seconds, device) for progress in GAMES.values()]
+    rates = [
+        rate(learner, pairs, config, progress, seconds, device) for progress in PHASES.values()
+    ]
     figures = " | ".join(f"{pictures:.1f}" for pictures in rates)
     peak = (
         torch.cuda.max_memory_allocated()

@@ -32,11 +32,11 @@ def work_unserved(
         choose_runtime(model, Path(folder))
 
     def batch() -> None:
-        found = [
+        cropped = [
             crops(finder, checked_header(content), faces=faces, size_px=model.card.image_px)[0][1]
             for _ in range(BATCH)
         ]
-        predict(model, np.stack(found), SIZES)
+        predict(model, np.stack(cropped), SIZES)
 
     batch()
     start, cpu, done = time.monotonic(), time.process_time(), 0

@@ -222,8 +222,8 @@ def refuse_another(config: TrainConfig, run: Path) -> None:
     """
     path = run / CONFIG_FILE
     if path.is_file():
-        begun = json.loads(path.read_text())
-        if {name: begun.get(name) for name in begun if name != "data"} != config.as_json():
+        started = json.loads(path.read_text())
+        if {name: started.get(name) for name in started if name != "data"} != config.as_json():
             raise click.ClickException(f"{run} was begun with other settings: give another --out")
 
 
@@ -232,17 +232,17 @@ def measured(condition: Condition, seed: int, images: int, out: Path) -> None:
     run, data = run_of(condition, seed, out), out / f"data-{condition.share:g}"
     if (run / RESULT_FILE).is_file():
         return
-    begun, begin = (run / CONFIG_FILE).is_file(), time.process_time()
-    if begun:
+    started, begin = (run / CONFIG_FILE).is_file(), time.process_time()
+    if started:
         loop.resume(run)
     else:
         loop.start(config_of(condition, seed, images), data, run)
     if not (run / MODEL_FOLDER).is_dir():
         raise click.Abort  # stopped by a signal; its state is saved
     # of a run in two parts only the second is known
-    spent = {} if begun else {"cpu_seconds": round(time.process_time() - begin, 1)}
+    cpu_seconds = {} if started else {"cpu_seconds": round(time.process_time() - begin, 1)}
     (run / f"{RESULT_FILE}.new").write_text(
-        json.dumps(figures_of(run, data) | spent, indent=2) + "\n"
+        json.dumps(figures_of(run, data) | cpu_seconds, indent=2) + "\n"
     )
     os.replace(run / f"{RESULT_FILE}.new", run / RESULT_FILE)
 
@@ -347,10 +347,10 @@ def markdown(by_condition: Results, compared: Sequence[Comparison]) -> str:
     lines = [f"| run | seeds | {' | '.join(FIGURES)} | CPU s |", "|---" * (len(FIGURES) + 3) + "|"]
     for condition, runs in by_condition.items():
         cells = [_cell(list(by_seed(runs, figure).values())) for figure in FIGURES]
-        spent = list(by_seed(runs, "cpu_seconds").values())
+        cpu_seconds = list(by_seed(runs, "cpu_seconds").values())
         lines.append(
             f"| {condition.name} | {len(runs)} | {' | '.join(cells)} | "
-            f"{f'{np.median(spent):.0f}' if spent else ''} |"
+            f"{f'{np.median(cpu_seconds):.0f}' if cpu_seconds else ''} |"
         )
     lines += [
         "",

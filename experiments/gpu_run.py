@@ -180,7 +180,8 @@ def seconds_a_picture(config: TrainConfig, data: Path, people: Path | None) -> f
     database, photographs = Database.open(data), Database.open(people) if people else None
     feed = Feed(config, database, photographs, ranks=SINGLE_PROCESS, device=device, start_batch=0)
     card = new_card(config, database.card, feed.annotated)
-    model = initialise_model(card, seed=0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = initialise_model(card, seed=0)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = learner_of(model, config)
     with feed:
         pairs = next(iter(feed))
@@ -256,10 +257,10 @@ def main() -> None:
     plan.out.mkdir(parents=True, exist_ok=True)
     torch.backends.cudnn.benchmark = True
     warm_up()
-    begun = plan.out / "begun"
-    if not begun.exists():
-        begun.write_text(str(time.time()))
-    deadline = float(begun.read_text()) + 60 * plan.minutes
+    started = plan.out / "begun"
+    if not started.exists():
+        started.write_text(str(time.time()))
+    deadline = float(started.read_text()) + 60 * plan.minutes
     people, _ = halves(plan)
     # The rate of training is measured while the judge still learns: take it for a lower bound.
     judging = subprocess.Popen(

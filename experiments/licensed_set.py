@@ -151,12 +151,12 @@ def read_by_model(folder: Path, names: tuple[str, ...], split: Split) -> Floats:
 
 def trained(config: TrainConfig, data: Path, run: Path, init: Path | None) -> float:
     """Train a run, or go on with it; its processor time in seconds."""
-    begun = time.process_time()
+    start = time.process_time()
     if (run / CONFIG_FILE).is_file():
         loop.resume(run)
     else:
         loop.start(config, data, run, init=init)
-    return time.process_time() - begun
+    return time.process_time() - start
 
 
 class PlainNetwork(nn.Sequential):
@@ -180,9 +180,9 @@ def plain_network(train: Split, aus: int, seconds: float) -> PlainNetwork:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     adam = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.05)
     labels = torch.from_numpy(train.labels).float()
-    begun = time.process_time()
+    start = time.process_time()
     for rows in _batches(len(train.labels)):
-        spent = (time.process_time() - begun) / seconds
+        spent = (time.process_time() - start) / seconds
         if spent >= 1:
             break
         adam.param_groups[0]["lr"] = RATE * 0.5 * (1 + np.cos(np.pi * spent))

@@ -43,25 +43,25 @@ STEPS, RATE, WEIGHT = 12, 0.06, 0.15  # of the descent on side effects
 Way = Callable[[AffectModel, Rows, Expression, SearchResult], U8]
 
 
-def plain(model: AffectModel, rows: Rows, space: Expression, found: SearchResult) -> U8:
+def plain(model: AffectModel, rows: Rows, space: Expression, result: SearchResult) -> U8:
     """As it is served."""
-    return found.best.images.numpy()
+    return result.best.images.numpy()
 
 
-def pruned(model: AffectModel, rows: Rows, space: Expression, found: SearchResult) -> U8:
+def pruned(model: AffectModel, rows: Rows, space: Expression, result: SearchResult) -> U8:
     """Components of the move that the answer does not need are taken back, the least needed first:
     as many as leave it valid with its clearance.
     """
-    count, labels = found.move.shape
+    count, labels = result.move.shape
     index = torch.arange(count)
-    without = found.move[:, None] * (1 - torch.eye(labels))
+    without = result.move[:, None] * (1 - torch.eye(labels))
     alone = attempt(model, rows, without.flatten(0, 1), index.repeat_interleave(labels), space)
     rank = (-alone.reach.view(count, labels)).argsort(1).argsort(1)  # 0: least needed
-    low, high, best = torch.zeros(count), torch.full((count,), float(labels)), found.best
+    low, high, best = torch.zeros(count), torch.full((count,), float(labels)), result.best
     images = best.images.clone()
     for _ in range(5):
         middle = ((low + high) / 2).floor()
-        kept = found.move * (rank >= middle[:, None])
+        kept = result.move * (rank >= middle[:, None])
         tried = attempt(model, rows, kept, index, space)
         enough = (tried.reach >= 1) & (tried.margin > 0)
         images[enough] = tried.images[enough]
@@ -69,9 +69,9 @@ def pruned(model: AffectModel, rows: Rows, space: Expression, found: SearchResul
     return images.numpy()
 
 
-def local(model: AffectModel, rows: Rows, space: Expression, found: SearchResult) -> U8:
+def local(model: AffectModel, rows: Rows, space: Expression, result: SearchResult) -> U8:
     """Pixels are put back where the face changed least, as many as leave the answer valid."""
-    faces, images = model.to_images(rows.x), found.best.images.clone()
+    faces, images = model.to_images(rows.x), result.best.images.clone()
     change = (images.float() - faces.float()).numpy()
     for share in REGIONS_KEPT:
         mask = np.stack([_mask(one, share) for one in np.abs(change).mean(3)])[..., None]
@@ -89,13 +89,13 @@ def _mask(change: Floats, share: float) -> Floats:
     return np.clip(2 * smooth / max(float(line), 1e-9) - 1, 0, 1)
 
 
-def descended(model: AffectModel, rows: Rows, space: Expression, found: SearchResult) -> U8:
+def descended(model: AffectModel, rows: Rows, space: Expression, result: SearchResult) -> U8:
     """The move goes down the gradient of what the model reads beside the asked, in units of its own
     unrest, while the answer keeps its clearance.
     """
     unrest, asked = _unrest(model, rows.x), rows.column[:, None]
-    best, cost = found.best.images.clone(), torch.full((len(rows.x),), torch.inf)
-    move = found.move.clone().requires_grad_(True)
+    best, cost = result.best.images.clone(), torch.full((len(rows.x),), torch.inf)
+    move = result.move.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([move], lr=RATE)
     state = rows.output.labels
     for _ in range(STEPS + 1):
@@ -133,8 +133,8 @@ WAYS: dict[str, Way] = {
 }
 
 
-def _after(found: SearchResult, images: U8) -> SearchResult:
-    return replace(found, best=replace(found.best, images=torch.from_numpy(images)))
+def _after(result: SearchResult, images: U8) -> SearchResult:
+    return replace(result, best=replace(result.best, images=torch.from_numpy(images)))
 
 
 def questions(model: AffectModel, images: U8, rng: np.random.Generator) -> Rows:
@@ -190,15 +190,15 @@ class Answers:
 
 
 def answers(
-    model: AffectModel, rows: Rows, space: Expression, found: SearchResult, way: str
+    model: AffectModel, rows: Rows, space: Expression, result: SearchResult, way: str
 ) -> Answers:
     """All rows by one way, from what the search found."""
     with torch.enable_grad() if way == "descended" else torch.no_grad():
-        images = WAYS[way](model, rows, space, found)
+        images = WAYS[way](model, rows, space, result)
     output = model.read(model.to_pixels(torch.from_numpy(images)))
     margin, _ = progress(model, output, rows)
     moved = (output.labels - rows.output.labels).gather(1, rows.column[:, None]).squeeze(1)
-    named = found.move.abs() > VISIBLE
+    named = result.move.abs() > VISIBLE
     named.scatter_(1, rows.column[:, None], True)
     return Answers(
         model.to_images(rows.x).numpy(),
@@ -252,9 +252,9 @@ def main() -> None:
     with torch.no_grad():
         rows = questions(model, images, rng)
         space = Expression(model)
-        found = search(model, rows, space)[0]
+        result = search(model, rows, space)[0]
         for name in options.way or WAYS:
-            answered = answers(model, rows, space, found, name)
+            answered = answers(model, rows, space, result, name)
             size = np.abs(answered.images.astype(float) - answered.faces).mean() / 255
             cells = [counts(*pair, answered) for pair in zip(judges, floors, strict=True)]
             valid = answered.valid.mean()

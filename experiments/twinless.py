@@ -70,11 +70,13 @@ def main(
     """Run what is missing, then write table.md."""
     torch.set_num_threads(1)
     database = Database.open(data)
-    bare = copy_database(database, out / "data", f"{database.card.name}-twinless", stripped)
+    without_twins = copy_database(
+        database, out / "data", f"{database.card.name}-twinless", stripped
+    )
     figures_by_kind: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
     for seed in range(seeds):
         for kind in KINDS:
-            place = bare if kind == "without" else data
+            place = without_twins if kind == "without" else data
             figures_by_kind[kind].append(
                 measured(
                     out / f"{kind}-s{seed}",
@@ -132,11 +134,11 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     readings = read(model, faces.images)
     recognised = recognition.recognise(model.card, faces, readings, np.ones((1, len(faces))))
     evaluator, some = JudgeEvaluator(judge, model), rng.permutation(len(faces))[:JUDGED_FACES]
-    wishes = faces.truth[rng.permutation(len(faces))[:JUDGED_FACES]]
+    labels = faces.truth[rng.permutation(len(faces))[:JUDGED_FACES]]
     images = faces.images[some]
     drawn = {
-        "new faces": (wishes, drawing.draw_samples(model, wishes, generator).images),
-        "edits": (wishes, drawing.edit_to(model, images, wishes, generator).images),
+        "new faces": (labels, drawing.draw_samples(model, labels, generator).images),
+        "edits": (labels, drawing.edit_to(model, images, labels, generator).images),
         "reconstructions": (faces.truth[some], drawing.reconstruct(model, images)),
         "real faces": (faces.truth[some], images),
     }

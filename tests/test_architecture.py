@@ -90,13 +90,13 @@ def _files() -> list[Path]:
 
 
 def _imports(path: Path) -> set[str]:
-    found: set[str] = set()
+    imported: set[str] = set()
     for node in _nodes(path):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found
+            imported.add(node.module.split(".")[0])
+    return imported
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -65,13 +65,13 @@ def faults(folder: Path, manifests: dict[str, dict[str, Any]]) -> dict[str, list
     (folder / "manifests.ts").write_text("\n".join(lines) + "\n")
     tsc = "node_modules/typescript/bin/tsc"
     done = node(folder, tsc, *OPTIONS, "--moduleResolution", "bundler", "manifests.ts")
-    found: dict[str, list[str]] = {}
+    faults_by_kind: dict[str, list[str]] = {}
     for line, text in re.findall(r"^manifests\.ts\((\d+),\d+\): error (.*)", done.stdout, re.M):
         where = re.match(r"export const (\w+)", lines[int(line) - 1])
         assert where, f"{lines[int(line) - 1]}: {text}"
-        found.setdefault(where[1], []).append(text)
-    assert bool(found) == bool(done.returncode), done.stdout + done.stderr
-    return found
+        faults_by_kind.setdefault(where[1], []).append(text)
+    assert bool(faults_by_kind) == bool(done.returncode), done.stdout + done.stderr
+    return faults_by_kind
 
 
 def written() -> dict[str, dict[str, Any]]:

@@ -93,13 +93,13 @@ def test_a_face_is_found_in_a_photograph_and_read(service: Service) -> None:
 
 
 def test_bad_pictures_among_good_ones_fail_alone(service: Service) -> None:
-    good = rendered(service, 62)
+    valid = rendered(service, 62)
     pictures = [
-        *good[:20],
-        good[0][: len(good[0]) // 2],
-        *good[20:40],
+        *valid[:20],
+        valid[0][: len(valid[0]) // 2],
+        *valid[20:40],
         b"no picture at all",
-        *good[40:],
+        *valid[40:],
     ]
     results = service.answer(
         "/v1/predict", {"images": sent(*pictures), "options": {"faces": "none"}}
@@ -122,20 +122,20 @@ def test_a_picture_reads_the_same_alone_and_in_company(service: Service) -> None
 
 def test_a_client_of_the_open_inference_protocol_reads_the_same(service: Service) -> None:
     content = rendered(service, 1)[0]
-    known = service.answer("/v1/predict", {"images": sent(content), "options": {"faces": "none"}})[
-        "results"
-    ][0]["faces"][0]
+    reference = service.answer(
+        "/v1/predict", {"images": sent(content), "options": {"faces": "none"}}
+    )["results"][0]["faces"][0]
     client = triton.InferenceServerClient(service.url.removeprefix("http://"))
     image = triton.InferInput("image", [1], "BYTES")
     image.set_data_from_numpy(np.array([content], dtype=object))
     va = client.infer("affectgan-predict", [image], parameters={"faces": "none"}).as_numpy("va")
     client.close()
-    assert va[0] == pytest.approx([known["valence"], known["arousal"]], abs=1e-4)
+    assert va[0] == pytest.approx([reference["valence"], reference["arousal"]], abs=1e-4)
 
 
 def test_the_same_wish_and_seed_give_the_same_picture(service: Service) -> None:
-    wish = {"items": [{"aus": {"AU12": 0.9}, "valence": 0.7, "seed": 7}, {"seed": 8}]}
-    first, second = service.answer("/v1/generate", wish), service.answer("/v1/generate", wish)
+    body = {"items": [{"aus": {"AU12": 0.9}, "valence": 0.7, "seed": 7}, {"seed": 8}]}
+    first, second = service.answer("/v1/generate", body), service.answer("/v1/generate", body)
     again = picture(second["results"][0]["image"])  # the same pixels: signatures differ
     assert np.array_equal(picture(first["results"][0]["image"]), again)
     assert first["results"][0]["requested"]["aus"]["AU12"] == pytest.approx(0.9)
@@ -146,8 +146,8 @@ def test_the_same_wish_and_seed_give_the_same_picture(service: Service) -> None:
 
 def test_a_reference_keeps_the_person(service: Service) -> None:
     person = rendered(service, 1)[0]
-    wish = {"items": [{"aus": {"AU12": 1.0}, "reference": sent(person)[0]}], "faces": "none"}
-    drawn = picture(service.answer("/v1/generate", wish)["results"][0]["image"])
+    body = {"items": [{"aus": {"AU12": 1.0}, "reference": sent(person)[0]}], "faces": "none"}
+    drawn = picture(service.answer("/v1/generate", body)["results"][0]["image"])
     original = np.asarray(Image.open(io.BytesIO(person)).convert("RGB"))
     assert np.abs(drawn.astype(int) - original).mean() < 40
 
@@ -157,15 +157,15 @@ def test_a_reading_is_explained_and_a_bad_picture_beside_it_is_not(service: Serv
         "images": sent(rendered(service, 1)[0], b"no picture"),
         "options": {"faces": "none", "question": {"valence": 0.9}},
     }
-    good, bad = service.answer("/v1/explain", request)["results"]
+    valid, bad = service.answer("/v1/explain", request)["results"]
     assert bad["status"] == "error"
-    assert good["status"] == "ok", good
+    assert valid["status"] == "ok", valid
     assert (
-        picture(good["counterfactual"]["image"]).shape
-        == picture(good["reconstruction"]["image"]).shape
+        picture(valid["counterfactual"]["image"]).shape
+        == picture(valid["reconstruction"]["image"]).shape
     )
-    assert good["trust"]["level"] in ("high", "medium", "low")
-    assert good["trust"]["reasons"]
+    assert valid["trust"]["level"] in ("high", "medium", "low")
+    assert valid["trust"]["reasons"]
 
 
 def test_the_card_says_what_the_model_is(service: Service) -> None:

@@ -19,7 +19,9 @@ class Reading:
     def __init__(self) -> None:
         self.reader = Reader()
 
-    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=MOST_MS)  # type: ignore[untyped-decorator]
+    @bentoml.api(  # type: ignore[untyped-decorator]
+        batchable=True, max_batch_size=BATCH, max_latency_ms=MOST_MS
+    )
     def predict(self, contents: list[str]) -> list[dict[str, Any]]:
         """One forward pass."""
         return self.reader.read(

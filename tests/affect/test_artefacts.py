@@ -179,9 +179,9 @@ def test_what_is_no_reference_is_said_with_a_remedy(text: str, words: str) -> No
 
 
 def test_a_store_that_is_not_there_is_said_by_its_name(tmp_path: Path) -> None:
-    nowhere = f"oci://127.0.0.1:{_free_port()}/affectgan:1.0@sha256:{'0' * 64}"
+    unreachable = f"oci://127.0.0.1:{_free_port()}/affectgan:1.0@sha256:{'0' * 64}"
     with pytest.raises(ArtefactError, match=r"oci://127.0.0.1:\d+/affectgan:1.0 cannot be fetched"):
-        fetch(nowhere, tmp_path)
+        fetch(unreachable, tmp_path)
 
 
 def test_another_model_is_not_written_over(models: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def search_of(grey: NDArray[np.uint8]) -> HeadSearch:
 
 
 def whole_search(grey: NDArray[np.uint8]) -> list[tuple[int, ...]]:
-    found = cv2.CascadeClassifier(str(HEADS)).detectMultiScale(grey, STEP, 3, minSize=(24, 24))
-    return [(int(x), int(y), int(side)) for x, y, side, _ in found]
+    boxes = cv2.CascadeClassifier(str(HEADS)).detectMultiScale(grey, STEP, 3, minSize=(24, 24))
+    return [(int(x), int(y), int(side)) for x, y, side, _ in boxes]
 
 
 def test_a_large_head_has_the_box_of_the_whole_search(grey: NDArray[np.uint8]) -> None:

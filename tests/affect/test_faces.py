@@ -133,15 +133,15 @@ def test_a_head_turned_far_aside_is_found_whole_or_not_at_all(finder: FaceFinder
 
 
 def test_heads_turned_by_seventy_degrees_are_found(finder: FaceFinder) -> None:
-    found = 0
+    located = 0
     for seed in range(6):
         rng = np.random.default_rng(seed)
         scene = replace(draw_scene(rng), yaw=1.22 * (-1) ** seed, placement=(0.0, 0.0, 0.7))
         head = render_face(draw_person(rng), scene, NEUTRAL_STATE, size_px=240, framing=LOOSE)
         middle = box_of_points(head.points)
         faces = [box_of_points(face.points) for face in finder.largest(head.image)]
-        found += any(np.hypot(f.x - middle.x, f.y - middle.y) < 0.3 * middle.side for f in faces)
-    assert found >= 5
+        located += any(np.hypot(f.x - middle.x, f.y - middle.y) < 0.3 * middle.side for f in faces)
+    assert located >= 5
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 60_000), (60_000, 8), (1000, 9)])
@@ -172,9 +172,9 @@ def test_several_faces_come_largest_first(portrait: NDArray[np.uint8], finder: F
     both = np.full((230, 420, 3), 128, np.uint8)
     both[5 : 5 + small.shape[0], 5 : 5 + small.shape[1]] = small
     both[5:225, 180:410] = head
-    found = crops(finder, both, faces="all", size_px=64)
-    assert len(found) == 2
-    sizes = [face.box[2] for face, _ in found if face]
+    located = crops(finder, both, faces="all", size_px=64)
+    assert len(located) == 2
+    sizes = [face.box[2] for face, _ in located if face]
     assert sizes[0] > sizes[1]
     assert len(crops(finder, both, faces="largest", size_px=64)) == 1
 
@@ -216,8 +216,8 @@ def test_an_aligned_crop_is_taken_as_it_is(finder: FaceFinder) -> None:
 
 def test_threads_share_a_finder(portrait: NDArray[np.uint8], finder: FaceFinder) -> None:
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: finder.find(portrait)[0].points, range(6)))
-    assert all(np.array_equal(points, found[0]) for points in found)
+        located = list(pool.map(lambda _: finder.find(portrait)[0].points, range(6)))
+    assert all(np.array_equal(points, located[0]) for points in located)
 
 
 def test_a_face_is_chosen_by_its_place_among_all(
@@ -297,8 +297,8 @@ def test_small_faces_of_a_large_picture_are_found_where_there_is_no_larger_one(
         picture.paste(head, (x, 1500))
     out = io.BytesIO()
     picture.save(out, kind)
-    found = crops(finder, checked_header(out.getvalue()), faces="all", size_px=32)
-    boxes = sorted(face.box for face, _ in found if face is not None)
+    located = crops(finder, checked_header(out.getvalue()), faces="all", size_px=32)
+    boxes = sorted(face.box for face, _ in located if face is not None)
     assert len(boxes) == len(places) and all(50 < width < 70 for *_, width in boxes)
     assert all(x < box[0] < x + 100 for x, box in zip(places, boxes, strict=True))
 
@@ -309,8 +309,8 @@ def test_the_largest_face_is_the_one_that_a_whole_search_finds(
 ) -> None:
     head = portrait[20:240, 110:340]
     image = np.asarray(cv2.resize(head, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-    (largest,), (found, *_) = finder.largest(image), finder.find(image)
-    assert largest.box == found.box and np.array_equal(largest.points, found.points)
+    (largest,), (located, *_) = finder.largest(image), finder.find(image)
+    assert largest.box == located.box and np.array_equal(largest.points, located.points)
 
 
 def test_where_no_large_face_is_only_the_least_size_asked_for_is_searched(

@@ -102,9 +102,9 @@ BROKEN = {
     ("code", "content"), [(code, content) for code, all_ in BROKEN.items() for content in all_]
 )
 def test_a_bad_picture_is_refused_by_its_name(code: str, content: bytes) -> None:
-    with pytest.raises(ImageError) as caught:
+    with pytest.raises(ImageError) as excinfo:
         decode(content)
-    assert caught.value.code == code and caught.value.detail
+    assert excinfo.value.code == code and excinfo.value.detail
 
 
 def test_a_broken_picture_writes_nothing_to_the_log(capfd: pytest.CaptureFixture[str]) -> None:
@@ -138,9 +138,9 @@ def test_what_a_decoder_says_is_one_line_without_addresses() -> None:
     twelve_bits[SIZE - 1] = 12
     large = _bytes(Image.new("RGB", (90, 90)), "PNG")
     for content in (bytes(twelve_bits), large[:33] + large[8:33] + large[33:]):
-        with pytest.raises(ImageError, match="Broken image") as caught:
+        with pytest.raises(ImageError, match="Broken image") as excinfo:
             decode_smaller(content, 20)
-        assert " at 0x" not in caught.value.detail and "\n" not in caught.value.detail
+        assert " at 0x" not in excinfo.value.detail and "\n" not in excinfo.value.detail
 
 
 def test_png_survives_both_ways() -> None:

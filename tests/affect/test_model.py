@@ -117,9 +117,9 @@ def test_an_untrained_editor_leaves_the_face_alone(model: AffectModel, faces: Te
 
 
 def test_what_is_asked_is_kept_and_the_rest_comes_from_real_rows(model: AffectModel) -> None:
-    asked = torch.full((3, 10), float("nan"))
-    asked[:, 4] = 0.5
-    full = model.sample_labels(asked, torch.Generator().manual_seed(2))
+    requested = torch.full((3, 10), float("nan"))
+    requested[:, 4] = 0.5
+    full = model.sample_labels(requested, torch.Generator().manual_seed(2))
     assert torch.all(full[:, 4] == 0.5)
     rest = torch.cat([full[:, :4], full[:, 5:]], dim=1)
     table = torch.cat([model.label_table[:, :4], model.label_table[:, 5:]], dim=1)
@@ -135,9 +135,9 @@ def test_asking_nothing_of_a_face_keeps_its_state(model: AffectModel) -> None:
 
 
 def test_asking_one_action_unit_keeps_the_others(model: AffectModel) -> None:
-    read, asked = torch.rand(3, 10), torch.full((3, 10), float("nan"))
-    asked[:, 0] = 1.0
-    target = model.target_labels(read, asked, torch.Generator().manual_seed(2))
+    read, requested = torch.rand(3, 10), torch.full((3, 10), float("nan"))
+    requested[:, 0] = 1.0
+    target = model.target_labels(read, requested, torch.Generator().manual_seed(2))
     assert torch.equal(target[:, 1:8], read[:, 1:8]) and torch.all(target[:, 0] == 1.0)
 
 

@@ -20,9 +20,9 @@ def _reader(model: AffectModel, seed: int) -> AffectModel:
 def test_a_share_of_one_network_and_the_rest_of_the_other_read_together() -> None:
     before, after = (_reader(tiny_model(tiny_card(reader=True)), seed) for seed in (1, 2))
     name = next(n for n, t in after.state_dict().items() if n.startswith("reader.") and t.ndim > 1)
-    wanted = 0.25 * before.state_dict()[name] + 0.75 * after.state_dict()[name]
+    expected = 0.25 * before.state_dict()[name] + 0.75 * after.state_dict()[name]
     average_readers(before, after, 0.75)
-    assert torch.equal(after.state_dict()[name], wanted.bfloat16().float())  # files half as long
+    assert torch.equal(after.state_dict()[name], expected.bfloat16().float())  # files half as long
 
 
 def test_models_of_different_networks_are_refused() -> None:

@@ -63,12 +63,12 @@ def test_comparisons_pair_by_seed_and_are_corrected_within_their_question() -> N
     worse = {
         seed: {"AU AUC": figures["AU AUC"] - 0.02 - 0.001 * seed} for seed, figures in runs.items()
     }
-    found = {
+    measured = {
         Condition("affectgan", "both"): runs,
         Condition("affectgan", "au"): worse,
         Condition("multitask", "both"): worse,
     }
-    by_question = {(c.question, c.figure): c for c in comparisons(found)}
+    by_question = {(c.question, c.figure): c for c in comparisons(measured)}
     assert set(by_question) == {
         ("both or one", "AU AUC"),
         ("model", "AU AUC"),

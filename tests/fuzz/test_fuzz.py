@@ -98,14 +98,14 @@ class Run:
         start = clock()
         try:
             outcome = work()
-            taken = clock() - start
-            assert taken < limit_seconds, f"{taken:.1f} s"
+            elapsed = clock() - start
+            assert elapsed < limit_seconds, f"{elapsed:.1f} s"
         except BaseException as error:
             print(f"FUZZ_SEED={number}: {error!r}"[:2000], flush=True)
             error.add_note(f"FUZZ_SEED={number}")
             raise
-        self.slowest = max(self.slowest, taken)
-        self.least_left = min(self.least_left, limit_seconds - taken)
+        self.slowest = max(self.slowest, elapsed)
+        self.least_left = min(self.least_left, limit_seconds - elapsed)
         self.outcomes[outcome] += 1
 
     def end(self, name: str) -> None:

@@ -49,8 +49,8 @@ def test_every_request_of_a_batch_gets_what_the_model_reads_off_its_own_faces(
 
 def test_a_request_that_cannot_be_read_fails_alone(handler: PredictHandler, folder: Path) -> None:
     card, context = handler.model.card, context_of(folder, 3)
-    good = PredictRequest(faces(2)).to_bytes(card)
-    answers = handler.handle(bodies(good, b"nonsense", good), context)
+    valid = PredictRequest(faces(2)).to_bytes(card)
+    answers = handler.handle(bodies(valid, b"nonsense", valid), context)
     assert [context.get_response_status(place)[0] for place in range(3)] == [200, 400, 200]
     assert orjson.loads(answers[1])["field"] == "content"
     assert len(PredictResponse.from_bytes(answers[2], card).read) == 2

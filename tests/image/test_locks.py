@@ -19,9 +19,11 @@ OF_TORCH = ("nvidia-", "cuda-", "triton")
 def locked(target: str) -> dict[str, str]:
     """Name and version of everything that a target installs."""
     text = (ROOT / "image" / f"{target}.txt").read_text()
-    found = {str(canonicalize_name(name)): version for name, version in ENTRY.findall(text)}
-    assert len(found) == text.count("==")  # nothing without a hash
-    return found
+    locked_versions = {
+        str(canonicalize_name(name)): version for name, version in ENTRY.findall(text)
+    }
+    assert len(locked_versions) == text.count("==")  # nothing without a hash
+    return locked_versions
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -39,11 +41,11 @@ def test_everything_that_is_required_is_locked(target: str) -> None:
     extras, build = TARGETS[target]
     lines = [*PROJECT["dependencies"]]
     lines += [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
-    found = locked(target)
+    locked_versions = locked(target)
     for requirement in map(Requirement, lines):
-        version = found[canonicalize_name(requirement.name)]
+        version = locked_versions[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), requirement
-    assert found["torch"].endswith("+cpu") is bool(build)
+    assert locked_versions["torch"].endswith("+cpu") is bool(build)
 
 
 def test_what_scores_an_archive_reads_object_stores_and_is_sent_jobs() -> None:

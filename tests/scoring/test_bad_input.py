@@ -53,9 +53,9 @@ def test_what_was_read_before_a_video_breaks_off_is_there(
     run: Run, videos: Path, tmp_path: Path, name: str
 ) -> None:
     run(videos / name, "--out", tmp_path / "t.jsonl")
-    *good, last = rows_of(tmp_path / "t.jsonl")
-    assert len(good) > 5 and [row["frame"] for row in good] == list(range(len(good)))
-    assert {row["error"] for row in good} == {None} and last["frame"] == len(good)
+    *readable, last = rows_of(tmp_path / "t.jsonl")
+    assert len(readable) > 5 and [row["frame"] for row in readable] == list(range(len(readable)))
+    assert {row["error"] for row in readable} == {None} and last["frame"] == len(readable)
 
 
 def test_unusual_videos_are_read_as_they_are_shown(run: Run, videos: Path, tmp_path: Path) -> None:

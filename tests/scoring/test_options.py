@@ -45,10 +45,10 @@ def test_smoothing_looks_at_the_past_alone(run: Run, clip: Path, tmp_path: Path)
         np.array([row["valence"] for row in rows_of(tmp_path / f"{name}.jsonl")])
         for name in ("raw", "smooth")
     )
-    wanted = raw.copy()
+    expected = raw.copy()
     for n in range(1, len(raw)):
-        wanted[n] = wanted[n - 1] + (1 - np.exp(-0.04 / 0.2)) * (raw[n] - wanted[n - 1])
-    assert smooth == pytest.approx(wanted, abs=1e-4)
+        expected[n] = expected[n - 1] + (1 - np.exp(-0.04 / 0.2)) * (raw[n] - expected[n - 1])
+    assert smooth == pytest.approx(expected, abs=1e-4)
 
 
 def test_every_kind_of_input_reads_the_same_picture_alike(run: Run, tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def test_a_folder_is_a_row_a_picture_and_what_is_broken_says_why(
 def test_nothing_is_overwritten_unasked(run: Run, album: Path, tmp_path: Path) -> None:
     out = tmp_path / "t.csv"
     out.write_text("mine")
-    refused = run(album / "broken.jpg", "--out", out)
-    assert refused.exit_code == 1 and "--overwrite" in refused.output
+    result = run(album / "broken.jpg", "--out", out)
+    assert result.exit_code == 1 and "--overwrite" in result.output
     assert out.read_text() == "mine"
     assert run(album / "broken.jpg", "--out", out, "--overwrite").exit_code == 1  # nothing readable
     assert [row["error"] for row in rows_of(out)] == ["not_an_image"]

@@ -34,17 +34,17 @@ def _names(path: Path | str) -> list[str]:
 def test_members_of_a_tar_are_pictures(tmp_path: Path, name: str) -> None:
     path = _tar(tmp_path / name)
     (shard,) = shards([str(path)])
-    found = [picture for picture, _ in pictures(shard)]
-    assert [picture.name for picture in found] == [f"{path}/{n:03d}.png" for n in range(3)]
-    assert found[0].content() == FACE_BYTES
+    members = [picture for picture, _ in pictures(shard)]
+    assert [picture.name for picture in members] == [f"{path}/{n:03d}.png" for n in range(3)]
+    assert members[0].content() == FACE_BYTES
 
 
 def test_a_tar_that_was_cut_off_ends_with_its_error(tmp_path: Path) -> None:
     path = _tar(tmp_path / "shard.tar")
     path.write_bytes(path.read_bytes()[: len(FACE_BYTES) + 3000])
     (shard,) = shards([str(path)])
-    *good, last = [picture for picture, _ in pictures(shard)]
-    assert good[0].content() == FACE_BYTES
+    *readable, last = [picture for picture, _ in pictures(shard)]
+    assert readable[0].content() == FACE_BYTES
     with pytest.raises(ImageError, match="copy it again"):
         last.content()
 
@@ -101,12 +101,12 @@ def test_a_file_on_object_storage_is_read(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/bucket/a.png", FACE_BYTES)
     memory.pipe("/bucket/shard.tar", _tar(tmp_path / "s.tar").read_bytes())
-    found = [
+    members = [
         picture
         for shard in shards(["memory://bucket/a.png", "memory://bucket/shard.tar"])
         for picture, _ in pictures(shard)
     ]
-    assert [picture.content() for picture in found] == [FACE_BYTES] * 4
+    assert [picture.content() for picture in members] == [FACE_BYTES] * 4
     assert [shard.paths for shard in shards(["memory://bucket/*.tar"])] == [
         ("memory:///bucket/shard.tar",)
     ]

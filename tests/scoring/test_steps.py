@@ -118,9 +118,9 @@ def test_a_step_is_followed_with_the_time_constant(card: ModelCard) -> None:
     smoother = Smoother(0.5, card)
     smoother.apply(reading(0, smile=0.0))
     after = [smoother.apply(reading(n, smile=1.0)) for n in range(1, 51)]
-    wanted = [1 - math.exp(-n / 25 / 0.5) for n in range(1, 51)]
-    assert [one.aus[SMILE].intensity for one in after] == pytest.approx(wanted)
-    assert [one.aus[SMILE].present for one in after] == [value >= 0.5 for value in wanted]
+    expected = [1 - math.exp(-n / 25 / 0.5) for n in range(1, 51)]
+    assert [one.aus[SMILE].intensity for one in after] == pytest.approx(expected)
+    assert [one.aus[SMILE].present for one in after] == [value >= 0.5 for value in expected]
 
 
 def test_a_varying_frame_rate_smooths_alike(card: ModelCard) -> None:

@@ -63,10 +63,10 @@ class Visit:
 
     def violations(self) -> list[str]:
         """What axe finds against the rules of WCAG and good practice."""
-        found = Axe().run(self.page).response["violations"]
+        violations_found = Axe().run(self.page).response["violations"]
         return [
             f"{rule['id']}: {node['html']} ({node['failureSummary']})"
-            for rule in found
+            for rule in violations_found
             for node in rule["nodes"]
         ]
 

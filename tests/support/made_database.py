@@ -47,5 +47,6 @@ def make(
                 "labels": vocabulary.row(known),
                 "source": about.sources[0],
             }
-            writer.add(Sample(**(fields | {"identity": identity} | changes)))  # type: ignore[arg-type]
+            fields |= {"identity": identity} | changes
+            writer.add(Sample(**fields))  # type: ignore[arg-type]
     return folder

@@ -72,7 +72,7 @@ def bring_in(
 def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
     """Each row of a database by identity and name of its picture."""
     database = Database.open(folder)
-    found = {}
+    rows = {}
     for split in SPLITS:
         labels, truths = database.labels(split), database.truth(split)
         for place, row in enumerate(
@@ -82,12 +82,12 @@ def rows_of(folder: Path) -> dict[str, dict[str, Any]]:
                 name: round(value, 4)
                 for name, value in database.vocabulary.named(labels[place]).items()
             }
-            found[f"{row['identity']}/{truths[place]['picture']}"] = row | {
+            rows[f"{row['identity']}/{truths[place]['picture']}"] = row | {
                 "split": split,
                 "labels": known,
                 "truth": truths[place],
             }
-    return found
+    return rows
 
 
 def refusals(report: ImportReport) -> dict[str, str]:

@@ -235,10 +235,10 @@ def test_an_answer_of_another_program_is_one_sentence(body: bytes) -> None:
     with (
         answering(lambda *_: (200, {"Content-Type": "text/html"}, body)) as url,
         Client(url) as client,
-        pytest.raises(ApiError, match="is it the gateway") as caught,
+        pytest.raises(ApiError, match="is it the gateway") as excinfo,
     ):
         client.models()
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(excinfo.value)
 
 
 def test_nobody_there_says_what_to_do() -> None:

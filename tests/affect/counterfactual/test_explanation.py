@@ -20,9 +20,9 @@ from tests.support.trained import face, model
 
 
 def answer(name: str, question: CounterfactualQuestion) -> Explanation:
-    (found,) = explain(model(), face(name)[None], [question])
-    assert isinstance(found, Explanation), found
-    return found
+    (explanation,) = explain(model(), face(name)[None], [question])
+    assert isinstance(explanation, Explanation), explanation
+    return explanation
 
 
 def read(image: NDArray[np.uint8], label: str) -> float:
@@ -31,41 +31,45 @@ def read(image: NDArray[np.uint8], label: str) -> float:
 
 
 def test_a_smile_is_taken_away() -> None:
-    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
-    assert found.valid
-    assert read(found.counterfactual, "AU12") < read(face("happiness"), "AU12") - 0.1
-    assert found.scores["identity"] > 0.5
+    explanation = answer("happiness", CounterfactualQuestion("AU12", 0.0))
+    assert explanation.valid
+    assert read(explanation.counterfactual, "AU12") < read(face("happiness"), "AU12") - 0.1
+    assert explanation.scores["identity"] > 0.5
 
 
 def test_the_flags_come_from_the_picture_that_is_shown() -> None:
     for name in ("happiness", "surprise", "sadness"):
-        found = answer(name, CounterfactualQuestion())
-        again = model().predict(AffectModel.to_pixels(torch.from_numpy(found.counterfactual[None])))
-        assert torch.allclose(again.probability, found.counterfactual_read.probability, atol=1e-5)
-        assert torch.allclose(again.va, found.counterfactual_read.va, atol=1e-5)
+        explanation = answer(name, CounterfactualQuestion())
+        again = model().predict(
+            AffectModel.to_pixels(torch.from_numpy(explanation.counterfactual[None]))
+        )
+        assert torch.allclose(
+            again.probability, explanation.counterfactual_read.probability, atol=1e-5
+        )
+        assert torch.allclose(again.va, explanation.counterfactual_read.va, atol=1e-5)
 
 
 def test_valence_moves_the_way_that_is_asked() -> None:
-    found = answer("happiness", CounterfactualQuestion("valence", -0.5))
-    assert read(found.counterfactual, "valence") < read(face("happiness"), "valence") - 0.2
-    assert "Valence would fall from" in found.sentence
+    explanation = answer("happiness", CounterfactualQuestion("valence", -0.5))
+    assert read(explanation.counterfactual, "valence") < read(face("happiness"), "valence") - 0.2
+    assert "Valence would fall from" in explanation.sentence
 
 
 def test_what_nobody_asked_about_stays_what_it_was() -> None:
-    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
+    explanation = answer("happiness", CounterfactualQuestion("AU12", 0.0))
     masks = region_masks(len(face("happiness")))
-    shift = np.abs(found.counterfactual.astype(int) - face("happiness")).mean(2)
+    shift = np.abs(explanation.counterfactual.astype(int) - face("happiness")).mean(2)
     mouth = masks["mouth"] | masks["chin"]
     assert shift[mouth].mean() > 1.5 * shift[masks["brow"]].mean()
 
 
 def test_the_map_is_black_where_nothing_near_changed() -> None:
-    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
-    shift = np.abs(found.counterfactual.astype(int) - face("happiness")).mean(2)
+    explanation = answer("happiness", CounterfactualQuestion("AU12", 0.0))
+    shift = np.abs(explanation.counterfactual.astype(int) - face("happiness")).mean(2)
     near = cv2.dilate(shift, np.ones((9, 9)))  # the blur's reach
-    assert np.all(found.map[near == 0] == 0)
-    assert np.all(found.map[shift > 1] > 0)
-    assert np.corrcoef(found.map.ravel(), shift.ravel())[0, 1] > 0.9
+    assert np.all(explanation.map[near == 0] == 0)
+    assert np.all(explanation.map[shift > 1] > 0)
+    assert np.corrcoef(explanation.map.ravel(), shift.ravel())[0, 1] > 0.9
 
 
 def test_regions_tile_the_crop_and_share_the_change() -> None:
@@ -77,10 +81,12 @@ def test_regions_tile_the_crop_and_share_the_change() -> None:
 
 
 def test_the_way_leads_from_the_face_to_its_counterfactual() -> None:
-    found = answer("happiness", CounterfactualQuestion("AU12", 0.0))
-    assert np.array_equal(found.frames[0], face("happiness"))
-    assert np.array_equal(found.frames[-1], found.counterfactual)
-    distance = [np.abs(frame.astype(int) - found.frames[-1]).mean() for frame in found.frames]
+    explanation = answer("happiness", CounterfactualQuestion("AU12", 0.0))
+    assert np.array_equal(explanation.frames[0], face("happiness"))
+    assert np.array_equal(explanation.frames[-1], explanation.counterfactual)
+    distance = [
+        np.abs(frame.astype(int) - explanation.frames[-1]).mean() for frame in explanation.frames
+    ]
     assert distance == sorted(distance, reverse=True)
 
 
@@ -94,11 +100,11 @@ def test_rows_are_answered_as_if_they_were_alone() -> None:
         ],
     )
     together = explain(model(), np.stack([face(name) for name in names]), questions)
-    for name, question, found in zip(names, questions, together, strict=True):
+    for name, question, explanation in zip(names, questions, together, strict=True):
         alone = answer(name, question)
-        assert isinstance(found, Explanation)
-        assert found.question == alone.question
-        assert np.abs(found.counterfactual.astype(int) - alone.counterfactual).max() <= 1
+        assert isinstance(explanation, Explanation)
+        assert explanation.question == alone.question
+        assert np.abs(explanation.counterfactual.astype(int) - alone.counterfactual).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -122,9 +128,11 @@ def test_a_question_that_makes_no_sense_is_answered_alone(
 
 def test_what_a_run_did_not_learn_cannot_be_asked() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    (found,) = explain(tiny_model(tiny_card("au")), crops, [CounterfactualQuestion("valence", 0.5)])
-    assert isinstance(found, QuestionError)
-    assert found.code == "not_learned"
+    (explanation,) = explain(
+        tiny_model(tiny_card("au")), crops, [CounterfactualQuestion("valence", 0.5)]
+    )
+    assert isinstance(explanation, QuestionError)
+    assert explanation.code == "not_learned"
 
 
 def test_a_question_that_cannot_be_met_gets_the_best_try_and_says_so() -> None:
@@ -133,11 +141,11 @@ def test_a_question_that_cannot_be_met_gets_the_best_try_and_says_so() -> None:
         untrained.label_table.shape, generator=torch.Generator().manual_seed(0)
     )
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    (found,) = explain(untrained, crops, [CounterfactualQuestion("valence", 0.9)])
-    assert isinstance(found, Explanation)
-    assert not found.valid
-    assert found.trust == "low"
-    assert "not met" in found.reasons[0]
+    (explanation,) = explain(untrained, crops, [CounterfactualQuestion("valence", 0.9)])
+    assert isinstance(explanation, Explanation)
+    assert not explanation.valid
+    assert explanation.trust == "low"
+    assert "not met" in explanation.reasons[0]
 
 
 def test_no_faces_no_answers() -> None:

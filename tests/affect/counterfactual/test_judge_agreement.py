@@ -37,10 +37,10 @@ DARK, BRIGHT = (
 def test_the_judge_agrees_when_it_follows_at_least_half_of_the_way(
     moved: float, agrees: bool
 ) -> None:
-    (found,) = judge_agreements(JUDGE, DARK, BRIGHT, ["AU12"], [moved])
-    assert found is not None
-    assert (found.before, found.after) == (0.2, 0.6)
-    assert found.agrees is agrees
+    (agreement,) = judge_agreements(JUDGE, DARK, BRIGHT, ["AU12"], [moved])
+    assert agreement is not None
+    assert (agreement.before, agreement.after) == (0.2, 0.6)
+    assert agreement.agrees is agrees
 
 
 def test_a_judge_has_no_opinion_of_what_it_never_learnt() -> None:
@@ -48,11 +48,13 @@ def test_a_judge_has_no_opinion_of_what_it_never_learnt() -> None:
 
 
 def test_without_a_judge_an_answer_says_so_and_is_not_trusted_highly() -> None:
-    (found,) = explain(model(), face("happiness")[None], [CounterfactualQuestion("AU12", 0.0)])
-    assert isinstance(found, Explanation)
-    assert found.judge_agreement is None
-    assert found.reasons[-1] == "nobody independent was asked"
-    assert found.trust != "high"
+    (explanation,) = explain(
+        model(), face("happiness")[None], [CounterfactualQuestion("AU12", 0.0)]
+    )
+    assert isinstance(explanation, Explanation)
+    assert explanation.judge_agreement is None
+    assert explanation.reasons[-1] == "nobody independent was asked"
+    assert explanation.trust != "high"
 
 
 def test_levels_hold_only_for_the_judge_that_they_were_fitted_with() -> None:
@@ -66,16 +68,18 @@ def test_levels_hold_only_for_the_judge_that_they_were_fitted_with() -> None:
 
 
 def test_the_judge_sees_the_pictures_that_are_shown() -> None:
-    (found,) = explain(
+    (explanation,) = explain(
         model(), face("happiness")[None], [CounterfactualQuestion("AU12", 0.0)], judge=JUDGE
     )
-    assert isinstance(found, Explanation) and found.judge_agreement is not None
-    assert found.judge_agreement.before == pytest.approx(np.mean(face("happiness")) / 255, abs=1e-3)
-    assert found.judge_agreement.after == pytest.approx(
-        np.mean(found.counterfactual) / 255, abs=1e-3
+    assert isinstance(explanation, Explanation) and explanation.judge_agreement is not None
+    assert explanation.judge_agreement.before == pytest.approx(
+        np.mean(face("happiness")) / 255, abs=1e-3
+    )
+    assert explanation.judge_agreement.after == pytest.approx(
+        np.mean(explanation.counterfactual) / 255, abs=1e-3
     )
 
 
 def test_following_is_half_the_way_in_the_same_direction() -> None:
-    seen, moved = np.array([0.2, 0.19, -0.4, 0.0]), np.array([0.4, 0.4, 0.4, 0.0])
-    assert follows(seen, moved).tolist() == [True, False, False, False]
+    observed, requested = np.array([0.2, 0.19, -0.4, 0.0]), np.array([0.4, 0.4, 0.4, 0.0])
+    assert follows(observed, requested).tolist() == [True, False, False, False]

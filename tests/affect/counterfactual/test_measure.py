@@ -22,19 +22,19 @@ def rows_of(column: int) -> Rows:
 def test_integrated_gradients_are_captums(label: str) -> None:
     column = model().card.labels_of.index(label)
     rows = rows_of(column)
-    ours, _ = measure.integrated_gradients(model(), rows)
+    computed, _ = measure.integrated_gradients(model(), rows)
 
     def number(x: torch.Tensor) -> torch.Tensor:
         output = model().read(x)
         return torch.cat([output.logits, output.va], dim=1)[:, column]
 
-    theirs = (
+    expected = (
         IntegratedGradients(number)
         .attribute(rows.x, n_steps=64, method="riemann_middle")
         .sum(1)
         .detach()
     )
-    assert np.corrcoef(ours.numpy().ravel(), theirs.numpy().ravel())[0, 1] > 0.9
+    assert np.corrcoef(computed.numpy().ravel(), expected.numpy().ravel())[0, 1] > 0.9
 
 
 def test_more_steps_make_the_shares_more_complete(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,10 +67,10 @@ def test_integrated_gradients_come_when_asked_for() -> None:
 def test_a_state_that_real_faces_show_has_more_support_than_one_that_none_shows() -> None:
     table = model().label_table
     known = table[~torch.isnan(table).any(1)]
-    nobody = torch.ones_like(known[:1])
-    found = measure.support(model(), torch.cat([known[:5] + 1e-4, nobody]))
-    assert torch.all(found[:5] > 0.8)
-    assert found[5] == 0
+    unseen_state = torch.ones_like(known[:1])
+    supported = measure.support(model(), torch.cat([known[:5] + 1e-4, unseen_state]))
+    assert torch.all(supported[:5] > 0.8)
+    assert supported[5] == 0
 
 
 def test_a_face_that_is_far_from_the_line_is_steady_and_one_on_it_is_not() -> None:

@@ -45,24 +45,25 @@ def test_no_move_leaves_the_face_as_it_is() -> None:
 
 
 def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried() -> None:
-    for found in explain(
+    for explanation in explain(
         tiny_model(), crops(4), [CounterfactualQuestion("valence", 0.9, family="nuisance")] * 4
     ):
-        assert isinstance(found, Explanation)
-        assert {name for name, _, _ in found.causes} <= set(NUISANCES)
-        assert len(found.attribution) == len(NUISANCES)
+        assert isinstance(explanation, Explanation)
+        assert {name for name, _, _ in explanation.causes} <= set(NUISANCES)
+        assert len(explanation.attribution) == len(NUISANCES)
         assert all(
-            name in found.attribution or turned(name) in found.attribution for name in NUISANCES
+            name in explanation.attribution or turned(name) in explanation.attribution
+            for name in NUISANCES
         )
-        assert "reached" in found.scores
+        assert "reached" in explanation.scores
 
 
 def test_what_helps_most_is_told_first() -> None:
-    for found in explain(
+    for explanation in explain(
         tiny_model(), crops(6), [CounterfactualQuestion("valence", 0.9, family="nuisance")] * 6
     ):
-        assert isinstance(found, Explanation)
-        helps = [help_of(found.attribution, cause) for cause in found.causes]
+        assert isinstance(explanation, Explanation)
+        helps = [help_of(explanation.attribution, cause) for cause in explanation.causes]
         assert helps == sorted(helps, reverse=True)
     assert help_of({"light: bright to dim": 0.4}, ("light: dim to bright", 0.2, 0.9)) == -0.4
 
@@ -70,8 +71,8 @@ def test_what_helps_most_is_told_first() -> None:
 def test_weights_that_know_no_nuisances_refuse_the_question() -> None:
     tiny = tiny_model()
     tiny.learn_nuisances((), torch.zeros(0, 16), torch.zeros(0, 17))
-    (found,) = explain(tiny, crops(1), [CounterfactualQuestion(family="nuisance")])
-    assert isinstance(found, QuestionError) and found.code == "no_nuisances"
+    (explanation,) = explain(tiny, crops(1), [CounterfactualQuestion(family="nuisance")])
+    assert isinstance(explanation, QuestionError) and explanation.code == "no_nuisances"
 
 
 def test_nuisances_come_back_with_the_weights(tmp_path: Path) -> None:
@@ -87,15 +88,17 @@ def test_the_other_way_round_is_named_so() -> None:
 
 
 def test_each_answer_has_another_cause() -> None:
-    (found,) = explain(
+    (explanation,) = explain(
         model(), face("happiness")[None], [CounterfactualQuestion("valence", -0.2, answers=3)]
     )
-    assert isinstance(found, Explanation)
-    leaders = [answer.causes[0][0] for answer in (found, *found.alternatives)]
+    assert isinstance(explanation, Explanation)
+    leaders = [answer.causes[0][0] for answer in (explanation, *explanation.alternatives)]
     assert len(leaders) == len(set(leaders)) == 3
-    pictures = [answer.counterfactual for answer in (found, *found.alternatives)]
-    apart = diversity(face("happiness"), pictures)
-    assert found.scores["diversity"] == pytest.approx(apart, abs=1e-4) and apart > 0
+    pictures = [answer.counterfactual for answer in (explanation, *explanation.alternatives)]
+    diversities = diversity(face("happiness"), pictures)
+    assert (
+        explanation.scores["diversity"] == pytest.approx(diversities, abs=1e-4) and diversities > 0
+    )
 
 
 def test_the_first_of_several_answers_is_the_one_that_is_given_alone() -> None:
@@ -110,9 +113,11 @@ def test_the_first_of_several_answers_is_the_one_that_is_given_alone() -> None:
 
 
 def test_other_answers_about_an_au_move_more_than_itself() -> None:
-    (found,) = explain(
+    (explanation,) = explain(
         model(), face("sadness")[None], [CounterfactualQuestion("AU12", 1.0, answers=3)]
     )
-    assert isinstance(found, Explanation)
-    assert found.alternatives
-    assert all({name for name, _, _ in answer.causes} > {"AU12"} for answer in found.alternatives)
+    assert isinstance(explanation, Explanation)
+    assert explanation.alternatives
+    assert all(
+        {name for name, _, _ in answer.causes} > {"AU12"} for answer in explanation.alternatives
+    )

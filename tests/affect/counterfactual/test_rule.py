@@ -69,7 +69,7 @@ def test_questions_about_aus_and_cards_without_a_rule_bar_nothing() -> None:
 
 def test_an_answer_says_how_much_of_it_the_rule_explains() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
-    (found,) = explain(_model(), crops, [CounterfactualQuestion("valence", 0.9)])
-    assert isinstance(found, Explanation)
-    said = "By the rule that the model learnt from" in found.sentence
-    assert said == (found.scores["rule"] < 0.5)
+    (explanation,) = explain(_model(), crops, [CounterfactualQuestion("valence", 0.9)])
+    assert isinstance(explanation, Explanation)
+    said = "By the rule that the model learnt from" in explanation.sentence
+    assert said == (explanation.scores["rule"] < 0.5)

@@ -64,20 +64,24 @@ def test_questions_share_their_forward_passes(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_au_is_turned_with_clearance_but_not_by_far() -> None:
     for name, code in (("happiness", "AU12"), ("surprise", "AU26"), ("anger", "AU4")):
-        (found,) = explain(model(), face(name)[None], [CounterfactualQuestion(code)])
-        assert isinstance(found, Explanation)
-        assert found.valid
-        assert AU_CLEARANCE <= found.scores["validity_margin"] < AU_CLEARANCE + 2, found.sentence
+        (explanation,) = explain(model(), face(name)[None], [CounterfactualQuestion(code)])
+        assert isinstance(explanation, Explanation)
+        assert explanation.valid
+        assert AU_CLEARANCE <= explanation.scores["validity_margin"] < AU_CLEARANCE + 2, (
+            explanation.sentence
+        )
 
 
-@pytest.mark.parametrize("wanted", [-0.4, -0.2, 0.3])
-def test_a_wanted_valence_is_met_within_a_tenth(wanted: float) -> None:
-    (found,) = explain(
-        model(), face("happiness")[None], [CounterfactualQuestion("valence", wanted)]
+@pytest.mark.parametrize("target", [-0.4, -0.2, 0.3])
+def test_a_wanted_valence_is_met_within_a_tenth(target: float) -> None:
+    (explanation,) = explain(
+        model(), face("happiness")[None], [CounterfactualQuestion("valence", target)]
     )
-    assert isinstance(found, Explanation)
-    assert found.valid == (abs(float(found.counterfactual_read.va[0, 0]) - wanted) < 0.1)
-    assert found.valid
+    assert isinstance(explanation, Explanation)
+    assert explanation.valid == (
+        abs(float(explanation.counterfactual_read.va[0, 0]) - target) < 0.1
+    )
+    assert explanation.valid
 
 
 class Weak(Expression):
@@ -102,20 +106,20 @@ def test_where_one_edit_is_not_enough_a_second_goes_on_from_there() -> None:
 
 
 def test_a_run_without_aus_names_none() -> None:
-    (found,) = explain(
+    (explanation,) = explain(
         tiny_model(tiny_card("va")), crops(1), [CounterfactualQuestion("valence", 0.9)]
     )
-    assert isinstance(found, Explanation)
-    assert found.attribution == {}
-    assert "AU" not in found.sentence
-    assert {name for name, _, _ in found.changes} <= {"valence", "arousal"}
+    assert isinstance(explanation, Explanation)
+    assert explanation.attribution == {}
+    assert "AU" not in explanation.sentence
+    assert {name for name, _, _ in explanation.changes} <= {"valence", "arousal"}
 
 
 def test_a_run_without_valence_answers_about_aus() -> None:
-    (found,) = explain(tiny_model(tiny_card("au")), crops(1), [CounterfactualQuestion()])
-    assert isinstance(found, Explanation)
-    assert found.question.label in tiny_card().vocabulary
-    assert len(found.attribution) == len(tiny_card().vocabulary)
+    (explanation,) = explain(tiny_model(tiny_card("au")), crops(1), [CounterfactualQuestion()])
+    assert isinstance(explanation, Explanation)
+    assert explanation.question.label in tiny_card().vocabulary
+    assert len(explanation.attribution) == len(tiny_card().vocabulary)
 
 
 def test_progress_agrees_with_what_the_prediction_says() -> None:

@@ -37,8 +37,8 @@ EVIDENCE = Evidence(True, FINE, SEES)
 def test_the_level_is_how_much_of_the_change_the_judge_sees(
     agreement: JudgeAgreement | None, score: float, level: str
 ) -> None:
-    found = trust(replace(EVIDENCE, agreement=agreement), LEVELS)
-    assert found.score == pytest.approx(score) and found.level == level
+    verdict = trust(replace(EVIDENCE, agreement=agreement), LEVELS)
+    assert verdict.score == pytest.approx(score) and verdict.level == level
 
 
 def test_a_card_without_levels_never_says_high() -> None:
@@ -57,9 +57,11 @@ def test_where_no_level_was_earned_an_answer_is_low_and_says_what_was_measured()
         "high": TrustRequirement(least=None, earned=figures),
         "medium": TrustRequirement(least=None, earned=figures),
     }
-    found = trust(EVIDENCE, unearned)
-    assert (found.level, found.score) == ("low", 1.0)
-    assert "of 100 measured answers a second judge confirmed 49% (39% at least)" in found.reasons[1]
+    verdict = trust(EVIDENCE, unearned)
+    assert (verdict.level, verdict.score) == ("low", 1.0)
+    assert (
+        "of 100 measured answers a second judge confirmed 49% (39% at least)" in verdict.reasons[1]
+    )
     assert trust(replace(EVIDENCE, family="nuisance"), unearned).level == "medium"
 
 
@@ -77,8 +79,8 @@ def test_a_level_above_one_that_was_not_earned_is_named_all_the_same() -> None:
         "high": TrustRequirement(least=None, earned=(_figures(0.8, 0.75),)),
         "medium": LEVELS["medium"],
     }
-    found = trust(EVIDENCE, levels)
-    assert found.level == "medium" and not any("no level" in one for one in found.reasons)
+    verdict = trust(EVIDENCE, levels)
+    assert verdict.level == "medium" and not any("no level" in one for one in verdict.reasons)
 
 
 def test_a_level_that_was_not_earned_is_not_named() -> None:
@@ -99,10 +101,12 @@ def test_a_judge_that_sees_the_opposite_scores_nothing() -> None:
 def test_faces_that_trust_was_not_measured_on_are_not_trusted_highly(
     realism: float, pose: tuple[float, ...], words: str
 ) -> None:
-    doubts = outside(WarningLimits(), realism, pose)
-    found = trust(replace(EVIDENCE, outside=doubts), LEVELS)
-    assert found.level == ("medium" if words else "high")
-    assert any(words in reason for reason in found.reasons) and found.in_domain is not bool(words)
+    reasons = outside(WarningLimits(), realism, pose)
+    verdict = trust(replace(EVIDENCE, outside=reasons), LEVELS)
+    assert verdict.level == ("medium" if words else "high")
+    assert any(words in reason for reason in verdict.reasons) and verdict.in_domain is not bool(
+        words
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,9 +124,11 @@ def test_a_face_that_is_drawn_worse_than_those_that_were_measured_is_not_trusted
     measured = {**LEVELS, "high": LEVELS["high"].model_copy(update={"redrawn": 0.7})}
     for percentile, level in ((0.7, "high"), (0.71, "medium")):
         drawn = replace(EVIDENCE, scores=FINE | {"reconstruction_percentile": percentile})
-        found = trust(drawn, measured)
-        assert found.level == level
-        assert any("too poorly for high trust" in one for one in found.reasons) is (level != "high")
+        verdict = trust(drawn, measured)
+        assert verdict.level == level
+        assert any("too poorly for high trust" in one for one in verdict.reasons) is (
+            level != "high"
+        )
 
 
 def test_a_change_of_what_should_not_matter_was_never_measured() -> None:
@@ -153,10 +159,10 @@ def test_another_skin_is_not_another_expression() -> None:
     ],
 )
 def test_every_doubt_names_its_number(name: str, value: float, level: str, word: str) -> None:
-    found = trust(replace(EVIDENCE, scores=FINE | {name: value}), LEVELS)
-    assert found.level == level
-    assert len(found.reasons) == 2
-    assert word in found.reasons[0]
+    verdict = trust(replace(EVIDENCE, scores=FINE | {name: value}), LEVELS)
+    assert verdict.level == level
+    assert len(verdict.reasons) == 2
+    assert word in verdict.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -171,6 +177,6 @@ def test_what_no_independent_judge_confirms_says_so(
 
 def test_an_invalid_answer_is_never_trusted() -> None:
     scores = FINE | {"validity_margin": -0.3, "stability": 0.5}
-    found = trust(Evidence(False, scores, SEES), LEVELS)
-    assert (found.level, found.score) == ("low", 0)
-    assert "-0.30" in found.reasons[0] and len(found.reasons) == 3
+    verdict = trust(Evidence(False, scores, SEES), LEVELS)
+    assert (verdict.level, verdict.score) == ("low", 0)
+    assert "-0.30" in verdict.reasons[0] and len(verdict.reasons) == 3

@@ -60,10 +60,10 @@ def test_a_video_that_was_cut_off_says_so(tmp_path: Path, faststart: bool) -> No
     path = write_video(tmp_path / "c.mp4", [frame(n) for n in range(40)], options=options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     frames = []
-    with pytest.raises(VideoError, match="copy the whole file") as caught:
+    with pytest.raises(VideoError, match="copy the whole file") as excinfo:
         for one in read_frames(path):
             frames.append(one.number)
-    assert caught.value.code == ("truncated" if faststart else "not_a_video")
+    assert excinfo.value.code == ("truncated" if faststart else "not_a_video")
     assert frames == list(range(len(frames))) and (len(frames) > 5) == faststart
 
 
@@ -75,24 +75,24 @@ def test_what_is_no_video_says_why(tmp_path: Path) -> None:
         "no_video_stream": sound_only(tmp_path / "sound.mp4"),
     }
     for code, path in cases.items():
-        with pytest.raises(VideoError) as caught:
+        with pytest.raises(VideoError) as excinfo:
             next(read_frames(path))
-        assert caught.value.code == code and str(path) in caught.value.detail
+        assert excinfo.value.code == code and str(path) in excinfo.value.detail
 
 
 @pytest.mark.parametrize("kind", ["mkv", "avi"])
 def test_a_video_without_a_frame_says_so(tmp_path: Path, kind: str) -> None:
     path = write_video(tmp_path / f"empty.{kind}", [])
-    with pytest.raises(VideoError) as caught:
+    with pytest.raises(VideoError) as excinfo:
         list(read_frames(path))
-    assert caught.value.code == "no_frames"
+    assert excinfo.value.code == "no_frames"
 
 
 @pytest.mark.skipif(Path("/dev/video9").exists(), reason="there is a tenth webcam")
 def test_no_webcam_is_one_sentence() -> None:
-    with pytest.raises(VideoError, match="no webcam 9") as caught:
+    with pytest.raises(VideoError, match="no webcam 9") as excinfo:
         next(read_webcam(9))
-    assert "\n" not in caught.value.detail
+    assert "\n" not in excinfo.value.detail
 
 
 def test_frames_stream_with_their_readings(reader: Reader, clip: Path) -> None:

@@ -26,33 +26,33 @@ def signer() -> Signer:
 
 
 def _read(signer: Signer, content: bytes, kind: str = "image/png") -> Manifest:
-    found = ManifestReader(signer.credentials, MarkingSettings()).read(content, kind)
-    assert found is not None
-    return found
+    manifest = ManifestReader(signer.credentials, MarkingSettings()).read(content, kind)
+    assert manifest is not None
+    return manifest
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_drawn_picture_carries_a_signed_claim_of_which_model_drew_it(
     signer: Signer, kind: str
 ) -> None:
-    found = _read(signer, signer.sign(encode(FACE, kind), kind, CLAIM), kind)
-    assert found.valid and found.trusted and found.issuer == NOBODY
-    assert found.actions[0]["action"] == "c2pa.created"
-    assert found.actions[0]["digitalSourceType"] == DRAWN
-    assert found.model["digest"] == CLAIM.digest
+    manifest = _read(signer, signer.sign(encode(FACE, kind), kind, CLAIM), kind)
+    assert manifest.valid and manifest.trusted and manifest.issuer == NOBODY
+    assert manifest.actions[0]["action"] == "c2pa.created"
+    assert manifest.actions[0]["digitalSourceType"] == DRAWN
+    assert manifest.model["digest"] == CLAIM.digest
 
 
 def test_a_face_changed_by_a_model_says_that_it_was_opened_and_edited(signer: Signer) -> None:
-    found = _read(signer, signer.sign(encode(FACE), "image/png", EDIT))
-    assert found.valid and found.ingredients == 1
-    assert found.actions[0]["action"] == "c2pa.opened"
-    assert EDITED in [one.get("digitalSourceType") for one in found.actions]
+    manifest = _read(signer, signer.sign(encode(FACE), "image/png", EDIT))
+    assert manifest.valid and manifest.ingredients == 1
+    assert manifest.actions[0]["action"] == "c2pa.opened"
+    assert EDITED in [one.get("digitalSourceType") for one in manifest.actions]
 
 
 def test_a_face_that_is_only_cropped_is_not_said_to_be_made_by_ai(signer: Signer) -> None:
     crop = replace(CLAIM, kind="cropped")
-    found = _read(signer, signer.sign(encode(FACE), "image/png", crop))
-    assert found.valid and not any("digitalSourceType" in one for one in found.actions)
+    manifest = _read(signer, signer.sign(encode(FACE), "image/png", crop))
+    assert manifest.valid and not any("digitalSourceType" in one for one in manifest.actions)
 
 
 def test_the_manifest_of_the_picture_that_was_sent_is_kept(signer: Signer) -> None:
@@ -73,9 +73,9 @@ def test_a_broken_manifest_of_somebody_else_does_not_hinder_ours(signer: Signer)
 def test_a_strangers_claim_about_our_model_is_taken_for_no_more_than_texts(
     signer: Signer, model: object
 ) -> None:
-    found = _read(signer, signed_png(model))
-    assert found.valid and found.actions[0]["action"] == "c2pa.created"
-    assert all(isinstance(text, str) for text in found.model.values())
+    manifest = _read(signer, signed_png(model))
+    assert manifest.valid and manifest.actions[0]["action"] == "c2pa.created"
+    assert all(isinstance(text, str) for text in manifest.model.values())
 
 
 def test_changed_pixels_break_the_signature(signer: Signer) -> None:
@@ -84,21 +84,23 @@ def test_changed_pixels_break_the_signature(signer: Signer) -> None:
         assert np.array_equal(np.asarray(picture), FACE)
     changed = bytearray(content)
     changed[-40] ^= 1
-    found = _read(signer, bytes(changed))
-    assert not found.valid and found.failures
+    manifest = _read(signer, bytes(changed))
+    assert not manifest.valid and manifest.failures
 
 
 def test_the_certificate_of_somebody_else_is_valid_but_not_trusted(signer: Signer) -> None:
-    found = _read(Signer(development_credentials()), signer.sign(encode(FACE), "image/png", CLAIM))
-    assert found.valid and not found.trusted
+    manifest = _read(
+        Signer(development_credentials()), signer.sign(encode(FACE), "image/png", CLAIM)
+    )
+    assert manifest.valid and not manifest.trusted
 
 
 def test_trusted_certificates_of_a_file_are_trusted(signer: Signer, tmp_path: Path) -> None:
     roots = tmp_path / "roots.pem"
     roots.write_bytes(signer.credentials.issuers)
     reader = ManifestReader(development_credentials(), MarkingSettings(trusted_certificates=roots))
-    found = reader.read(signer.sign(encode(FACE), "image/png", CLAIM), "image/png")
-    assert found is not None and found.trusted
+    manifest = reader.read(signer.sign(encode(FACE), "image/png", CLAIM), "image/png")
+    assert manifest is not None and manifest.trusted
 
 
 def test_a_certificate_for_development_is_made_once_in_its_folder(tmp_path: Path) -> None:
@@ -115,17 +117,17 @@ def test_the_operators_certificate_signs(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(made.key)
     settings = MarkingSettings(tmp_path / "chain.pem", tmp_path / "key.pem")
     marker = Marker(settings)
-    found = _read(marker.signer, marker.encode(FACE, CLAIM))
-    assert found.trusted and found.serial == made.serial
+    manifest = _read(marker.signer, marker.encode(FACE, CLAIM))
+    assert manifest.trusted and manifest.serial == made.serial
 
 
 def test_a_key_of_another_certificate_is_refused_without_being_shown(tmp_path: Path) -> None:
     one, other = development_credentials(), development_credentials()
     (tmp_path / "chain.pem").write_bytes(one.chain)
     (tmp_path / "key.pem").write_bytes(other.key)
-    with pytest.raises(CredentialsError, match="not the key of") as refused:
+    with pytest.raises(CredentialsError, match="not the key of") as excinfo:
         Marker(MarkingSettings(tmp_path / "chain.pem", tmp_path / "key.pem"))
-    assert "PRIVATE" not in str(refused.value) and "PRIVATE" not in repr(other)
+    assert "PRIVATE" not in str(excinfo.value) and "PRIVATE" not in repr(other)
 
 
 def test_a_certificate_without_a_key_is_refused() -> None:

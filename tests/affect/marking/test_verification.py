@@ -23,29 +23,39 @@ def _verified(marker: Marker, content: bytes) -> Verification:
 
 
 def test_what_this_gateway_drew_is_made_here(marker: Marker) -> None:
-    found = _verified(marker, marker.encode(FACE, CLAIM))
-    assert found.verdict == "made here" and found.edited is True
-    assert found.model == "affectgan 1.0" and found.payload == "5eed5eed"
+    verification = _verified(marker, marker.encode(FACE, CLAIM))
+    assert verification.verdict == "made here" and verification.edited is True
+    assert verification.model == "affectgan 1.0" and verification.payload == "5eed5eed"
 
 
 def test_what_another_one_drew_is_made_by_ai(marker: Marker) -> None:
     content = Marker(MarkingSettings()).encode(FACE, CLAIM)
-    found = _verified(marker, content)
-    assert found.verdict == "made by AI" and found.manifest is not None
-    assert found.manifest.valid and not found.manifest.trusted
+    verification = _verified(marker, content)
+    assert verification.verdict == "made by AI" and verification.manifest is not None
+    assert verification.manifest.valid and not verification.manifest.trusted
 
 
 def test_without_its_metadata_the_watermark_says_that_a_model_made_it(marker: Marker) -> None:
-    found = _verified(marker, encode(decode(marker.encode(FACE, CLAIM)), "image/jpeg"))
-    assert found.manifest is None and not found.metadata and found.edited is None
-    assert found.verdict == "made by AI" and found.model == "affectgan 1.0"
+    verification = _verified(marker, encode(decode(marker.encode(FACE, CLAIM)), "image/jpeg"))
+    assert (
+        verification.manifest is None and not verification.metadata and verification.edited is None
+    )
+    assert verification.verdict == "made by AI" and verification.model == "affectgan 1.0"
 
 
 def test_unsigned_metadata_alone_says_so_too(marker: Marker) -> None:
-    found = _verified(marker, encode(FACE, synthetic={"model": "other"}))
-    assert found.metadata and found.watermark is None and found.verdict == "made by AI"
+    verification = _verified(marker, encode(FACE, synthetic={"model": "other"}))
+    assert (
+        verification.metadata
+        and verification.watermark is None
+        and verification.verdict == "made by AI"
+    )
 
 
 def test_a_picture_without_marks_is_unknown(marker: Marker) -> None:
-    found = _verified(marker, encode(FACE))
-    assert found.verdict == "unknown" and found.manifest is None and found.watermark is None
+    verification = _verified(marker, encode(FACE))
+    assert (
+        verification.verdict == "unknown"
+        and verification.manifest is None
+        and verification.watermark is None
+    )

@@ -54,8 +54,8 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_mark_is_found_after(change: str) -> None:
-    found = find(CHANGES[change])
-    assert found is not None and found.payload == PAYLOAD
+    detection = find(CHANGES[change])
+    assert detection is not None and detection.payload == PAYLOAD
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 26), (26, 0), (26, 26), (7, 19)])
@@ -63,8 +63,8 @@ def test_the_mark_is_found_in_any_crop_of_a_picture_with_much_grain(
     corner: tuple[int, int],
 ) -> None:
     top, left = corner
-    found = find(_marked_cat()[top : top + 102, left : left + 102])
-    assert found is not None and found.payload == PAYLOAD
+    detection = find(_marked_cat()[top : top + 102, left : left + 102])
+    assert detection is not None and detection.payload == PAYLOAD
 
 
 @cache
@@ -84,8 +84,8 @@ def test_the_mark_is_not_seen(side: int) -> None:
 
 @pytest.mark.parametrize("side", [256, 512])
 def test_larger_pictures_carry_it_too(side: int) -> None:
-    found = find(_jpeg(embed(_face(side), PAYLOAD), 60))
-    assert found is not None and found.payload == PAYLOAD
+    detection = find(_jpeg(embed(_face(side), PAYLOAD), 60))
+    assert detection is not None and detection.payload == PAYLOAD
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -100,8 +100,8 @@ def test_nothing_is_found_in_a_face_or_in_an_even_picture() -> None:
 
 def test_an_even_picture_can_be_marked_and_other_payloads_differ() -> None:
     even = np.full((128, 128, 3), 90, np.uint8)
-    found = find(embed(even, 7))
-    assert found is not None and found.payload == 7
+    detection = find(embed(even, 7))
+    assert detection is not None and detection.payload == 7
 
 
 def test_a_payload_of_more_than_32_bits_is_refused() -> None:

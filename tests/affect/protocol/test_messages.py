@@ -103,16 +103,16 @@ def test_an_answer_keeps_its_numbers_and_the_errors_of_its_rows() -> None:
     answer = PredictResponse(
         predictions(2), errors={1: RowError("not_finite", "No reading", "the model gave NaN")}
     )
-    back = PredictResponse.from_bytes(answer.to_bytes(CARD), CARD)
-    assert np.array_equal(back.read.probability, answer.read.probability)
-    assert back.errors == answer.errors
+    decoded = PredictResponse.from_bytes(answer.to_bytes(CARD), CARD)
+    assert np.array_equal(decoded.read.probability, answer.read.probability)
+    assert decoded.errors == answer.errors
 
 
 def test_what_was_not_wanted_stays_nan() -> None:
     request = generate_request()
     request.labels[1, 4] = 0.5
-    back = GenerateRequest.from_bytes(request.to_bytes(CARD), CARD)
-    assert np.array_equal(back.labels, request.labels, equal_nan=True)
+    decoded = GenerateRequest.from_bytes(request.to_bytes(CARD), CARD)
+    assert np.array_equal(decoded.labels, request.labels, equal_nan=True)
 
 
 def test_a_request_without_references_comes_back() -> None:
@@ -124,17 +124,17 @@ def test_a_drawn_answer_comes_back_unharmed() -> None:
     answer = GenerateResponse(
         pictures(2, S, S, 3), np.zeros((2, K + 2), dtype=np.float32), predictions(2)
     )
-    back = GenerateResponse.from_bytes(answer.to_bytes(CARD), CARD)
-    assert np.array_equal(back.images, answer.images)
-    assert np.array_equal(back.measured.va, answer.measured.va)
+    decoded = GenerateResponse.from_bytes(answer.to_bytes(CARD), CARD)
+    assert np.array_equal(decoded.images, answer.images)
+    assert np.array_equal(decoded.measured.va, answer.measured.va)
 
 
 def test_an_explanation_comes_back_with_its_details() -> None:
     answer = explain_answer()
-    back = ExplainResponse.from_bytes(answer.to_bytes(CARD), CARD)
-    assert back.details == answer.details
-    assert np.array_equal(back.frames, answer.frames)
-    assert np.array_equal(back.counterfactual_read.realism, answer.counterfactual_read.realism)
+    decoded = ExplainResponse.from_bytes(answer.to_bytes(CARD), CARD)
+    assert decoded.details == answer.details
+    assert np.array_equal(decoded.frames, answer.frames)
+    assert np.array_equal(decoded.counterfactual_read.realism, answer.counterfactual_read.realism)
 
 
 def test_an_explanation_of_an_archive_of_1_0_is_read() -> None:
@@ -239,9 +239,9 @@ def test_what_a_model_does_not_read_may_be_absent_from_its_answer() -> None:
     tensors = load(content)
     names = ("read.expression", "read.pose", "read.sides")
     older = save({k: v for k, v in tensors.items() if k not in names}, header)
-    back = PredictResponse.from_bytes(older, CARD)
-    assert back.read.expression.shape == (3, 0) and back.read.sides.shape == (3, 2, 0)
-    assert np.array_equal(back.read.va, predictions(3).va)
+    decoded = PredictResponse.from_bytes(older, CARD)
+    assert decoded.read.expression.shape == (3, 0) and decoded.read.sides.shape == (3, 2, 0)
+    assert np.array_equal(decoded.read.va, predictions(3).va)
 
 
 def test_a_model_that_reads_expressions_must_send_them() -> None:

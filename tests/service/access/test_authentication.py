@@ -104,14 +104,14 @@ def token(key: Any = EC, kid: str = "ec", algorithm: str = "ES256", **claims: An
 def test_a_key_opens_what_its_scope_names(gateway: Gateway, reader: str) -> None:
     assert post_with_key(gateway, reader).status == 200
     assert post_with_key(gateway, "", Authorization=f"Bearer {reader}").status == 200
-    refused = post_with_key(gateway, reader, "/v1/explain")
+    response = post_with_key(gateway, reader, "/v1/explain")
     assert (
-        refused.status == 403
-        and "'explain'" in refused.json["detail"]
-        and refused.json["code"] == "forbidden"
+        response.status == 403
+        and "'explain'" in response.json["detail"]
+        and response.json["code"] == "forbidden"
     )
     assert (
-        refused.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="explain"'
+        response.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="explain"'
     )
 
 
@@ -242,17 +242,17 @@ def test_while_the_issuer_was_never_reached_nobody_is_blamed(file: Path) -> None
 def test_a_file_of_keys_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file, now = tmp_path / "keys.yaml", [0.0]
     first = add_key(file)
-    known = api_keys.ApiKeys(file=file, clock=lambda: now[0])
+    keys = api_keys.ApiKeys(file=file, clock=lambda: now[0])
     second = add_key(file, "other")
-    assert _refusal(known, second) == "unknown API key"
+    assert _refusal(keys, second) == "unknown API key"
     now[0] += api_keys.RELOAD_SECONDS + 1
-    assert _refusal(known, second) is None and _refusal(known, first) is None
+    assert _refusal(keys, second) is None and _refusal(keys, first) is None
     file.write_text("keys: [broken")
     now[0] += api_keys.RELOAD_SECONDS + 1
-    assert _refusal(known, second) is None
+    assert _refusal(keys, second) is None
     file.write_text("keys: []")
     now[0] += api_keys.RELOAD_SECONDS + 1
-    assert _refusal(known, second) == "unknown API key"
+    assert _refusal(keys, second) == "unknown API key"
 
 
 def test_a_key_taken_out_of_a_mounted_secret_is_refused(tmp_path: Path) -> None:
@@ -274,8 +274,8 @@ def test_a_key_taken_out_of_a_mounted_secret_is_refused(tmp_path: Path) -> None:
 
 def test_an_expired_key_says_so(tmp_path: Path) -> None:
     text, key = new_key("old", expires="2020-01-01")
-    known = api_keys.ApiKeys(yaml.safe_dump({"keys": [key.model_dump(mode="json")]}))
-    assert _refusal(known, text) == "this API key has expired"
+    keys = api_keys.ApiKeys(yaml.safe_dump({"keys": [key.model_dump(mode="json")]}))
+    assert _refusal(keys, text) == "this API key has expired"
 
 
 def test_the_file_has_no_key_in_it(tmp_path: Path) -> None:
@@ -317,16 +317,16 @@ def test_settings_take_secrets_from_files_and_never_show_them(
     monkeypatch.setenv("AFFECTGAN_REDIS_URL", "redis://affectgan-redis:6379/0")
     settings = Settings()
     assert settings.redis_url and "hunter2" in settings.redis_url.get_secret_value()
-    known = api_keys_from_settings(settings)
-    assert known is not None and _refusal(known, text) is None
+    keys = api_keys_from_settings(settings)
+    assert keys is not None and _refusal(keys, text) is None
     assert "hunter2" not in repr(settings) and key.sha256 not in repr(settings)
     with pytest.raises(ValidationError, match="belong together"):
         Settings(token_issuer=ISSUER)
 
 
-def _refusal(known: api_keys.ApiKeys, text: str) -> str | None:
+def _refusal(keys: api_keys.ApiKeys, text: str) -> str | None:
     try:
-        asyncio.run(known.verify(text))
+        asyncio.run(keys.verify(text))
     except InvalidCredential as refusal:
         return str(refusal)
     return None

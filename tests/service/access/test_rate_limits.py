@@ -58,9 +58,9 @@ async def test_nothing_is_taken_when_one_bucket_is_short() -> None:
 
 
 async def test_a_request_larger_than_the_quota_is_told_how_large_it_may_be() -> None:
-    with pytest.raises(Problem, match="your quota allows 10 in 60 s") as refused:
+    with pytest.raises(Problem, match="your quota allows 10 in 60 s") as excinfo:
         await RateLimiter(Quota(images=10), Metrics()).take(ANN, 11, asking())
-    assert refused.value.status == 413
+    assert excinfo.value.status == 413
 
 
 async def test_redis_counts_as_the_gateway_does(redis_server: RedisServer) -> None:

@@ -44,10 +44,10 @@ def test_a_photograph_is_read(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("code", list(BAD_PICTURES))
 def test_a_bad_picture_fails_alone_and_says_why(gateway: Gateway, code: str) -> None:
-    good = encoded(data.astronaut(), "JPEG")
-    results = gateway.post("/v1/predict", {"images": packed(good, BAD_PICTURES[code], good)}).json[
-        "results"
-    ]
+    valid = encoded(data.astronaut(), "JPEG")
+    results = gateway.post(
+        "/v1/predict", {"images": packed(valid, BAD_PICTURES[code], valid)}
+    ).json["results"]
     assert [result["status"] for result in results] == ["ok", "error", "ok"]
     assert results[1]["error"]["code"] == code and results[1]["error"]["detail"]
 
@@ -258,10 +258,10 @@ def test_a_reference_without_a_face_fails_alone(gateway: Gateway) -> None:
 
 def test_an_explanation_is_whole(gateway: Gateway) -> None:
     images = packed(encoded(FACE), b"broken")
-    good, bad = gateway.post(
+    valid, bad = gateway.post(
         "/v1/explain", {"images": images, "options": {**CROPS, "question": {"valence": 0.9}}}
     ).json["results"]
-    assert bad["status"] == "error" and good["question"] == {"valence": 0.9}
+    assert bad["status"] == "error" and valid["question"] == {"valence": 0.9}
     assert {
         "factual",
         "reconstruction",
@@ -273,9 +273,9 @@ def test_an_explanation_is_whole(gateway: Gateway) -> None:
         "sentence",
         "regions",
         "frames",
-    } <= set(good)
-    picture = decode(base64.b64decode(good["counterfactual"]["image"]["content"]))
-    assert picture.shape == (32, 32, 3) and good["trust"]["level"] in ("high", "medium", "low")
+    } <= set(valid)
+    picture = decode(base64.b64decode(valid["counterfactual"]["image"]["content"]))
+    assert picture.shape == (32, 32, 3) and valid["trust"]["level"] in ("high", "medium", "low")
 
 
 def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: Gateway) -> None:
@@ -411,8 +411,8 @@ def test_more_requests_than_the_capacity_are_refused_at_once(busy: Gateway) -> N
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(busy.post, "/v1/predict", PREDICT_BODY)
         until(lambda: busy.metric('affectgan_requests_in_flight{operation="predict"}') == 1)
-        refused = busy.post("/v1/predict", PREDICT_BODY)
-    assert refused.status == 503 and refused.headers["Retry-After"] == "1"
+        response = busy.post("/v1/predict", PREDICT_BODY)
+    assert response.status == 503 and response.headers["Retry-After"] == "1"
     assert first.result().status == 200
 
 

@@ -66,11 +66,11 @@ def test_bodies_that_hold_too_much_together_are_refused() -> None:
 def test_a_client_that_leaves_during_its_upload_is_one_line_and_no_fault_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gone = 'affectgan_request_seconds_count{method="POST",route="/v1/predict",status="499"}'
+    metric = 'affectgan_request_seconds_count{method="POST",route="/v1/predict",status="499"}'
     with open_gateway(Settings()) as gateway:
         with connect(gateway) as client:
             client.sendall(head(1000) + b"{")
-        until(lambda: gateway.metric(gone) == 1)
+        until(lambda: gateway.metric(metric) == 1)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 

@@ -80,9 +80,9 @@ def test_a_python_client_sends_a_form_and_asks_a_question(
 
 def test_a_python_client_draws(generated: ModuleType, gateway: Gateway) -> None:
     models = importlib.import_module(f"{generated.__name__}.models")
-    wishes = models.GenerateItem(aus=models.GenerateItemAus.from_dict({"AU12": 0.9}), seed=7)
+    item = models.GenerateItem(aus=models.GenerateItemAus.from_dict({"AU12": 0.9}), seed=7)
     answer = _operation(generated, "generate").sync(
-        client=generated.Client(gateway.url), body=models.GenerateBody(items=[wishes])
+        client=generated.Client(gateway.url), body=models.GenerateBody(items=[item])
     )
     assert answer.results[0].image.media_type == "image/png" and answer.results[0].seed == 7
 

@@ -119,8 +119,8 @@ def test_base64_is_taken_as_programs_write_it(gateway: Gateway, place: int) -> N
 )
 def test_a_picture_that_is_no_base64_fails_alone(gateway: Gateway, text: str) -> None:
     images = [*packed(encoded(FACE)), {"content": text}]
-    good, bad = gateway.post("/v1/predict", {"images": images, "options": CROPS}).json["results"]
-    assert good["status"] == "ok" and bad["error"]["code"] == "not_base64"
+    valid, bad = gateway.post("/v1/predict", {"images": images, "options": CROPS}).json["results"]
+    assert valid["status"] == "ok" and bad["error"]["code"] == "not_base64"
     items = [{"reference": {"content": text}}, {}]
     rows = gateway.post("/v1/generate", {"items": items}).json["results"]
     assert [row["status"] for row in rows] == ["error", "ok"]

@@ -19,9 +19,12 @@ from tests.support.waiting import until
 def test_what_the_gateway_drew_is_made_here(gateway: Gateway) -> None:
     drawn = gateway.post("/v1/generate", {"items": [{"seed": 3}]}).json["results"][0]["image"]
     result = gateway.post("/v1/verify", {"images": [{"content": drawn["content"]}]})
-    found = result.json["results"][0]
-    assert found["verdict"] == "made here" and found["signed"]["valid"]
-    assert found["signed"]["claim"]["actions"][0] == "c2pa.created" and found["edited"] is False
+    verification = result.json["results"][0]
+    assert verification["verdict"] == "made here" and verification["signed"]["valid"]
+    assert (
+        verification["signed"]["claim"]["actions"][0] == "c2pa.created"
+        and verification["edited"] is False
+    )
 
 
 def test_an_explained_face_is_said_to_be_edited_and_its_first_frame_is_not(
@@ -55,7 +58,7 @@ def test_a_picture_signed_by_a_stranger_costs_no_other_its_answer(
 
 
 def test_the_search_for_marks_ends_when_its_client_has_gone() -> None:
-    gone = 'affectgan_requests_refused_total{operation="predict",reason="client_gone"}'
+    metric = 'affectgan_requests_refused_total{operation="predict",reason="client_gone"}'
     large = encode(np.full((1500, 1500, 3), 90, np.uint8))
     body = json.dumps({"images": packed(large) * 64}).encode()
     head = b"POST /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -64,7 +67,7 @@ def test_the_search_for_marks_ends_when_its_client_has_gone() -> None:
         with socket.create_connection((address.hostname, address.port)) as client:
             client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             until(lambda: server.metric('affectgan_requests_in_flight{operation="predict"}') == 1)
-        until(lambda: server.metric(gone) == 1)
+        until(lambda: server.metric(metric) == 1)
 
 
 def test_no_picture_at_all_is_refused(gateway: Gateway) -> None:
@@ -73,6 +76,8 @@ def test_no_picture_at_all_is_refused(gateway: Gateway) -> None:
 
 def test_a_time_stamp_authority_that_does_not_answer_is_a_problem_of_its_own() -> None:
     for server in serve(Settings(timestamp_url="http://127.0.0.1:1/")):
-        refused = server.post("/v1/generate", {"items": [{"seed": 3}]})
-        assert refused.status == 503 and refused.json["code"] == "signing_unavailable"
-        assert refused.headers["Retry-After"] == "30" and "127.0.0.1" not in refused.json["detail"]
+        response = server.post("/v1/generate", {"items": [{"seed": 3}]})
+        assert response.status == 503 and response.json["code"] == "signing_unavailable"
+        assert (
+            response.headers["Retry-After"] == "30" and "127.0.0.1" not in response.json["detail"]
+        )

@@ -54,17 +54,17 @@ async def test_every_operation_is_ready_when_it_is_open(backend: MessageBackend)
 
 async def test_many_at_once_are_read_as_the_model_reads(backend: MessageBackend) -> None:
     request = PredictRequest(CROPS)
-    asked = [backend.predict(request, timeout_seconds=LIMIT_SECONDS) for _ in range(8)]
+    requests = [backend.predict(request, timeout_seconds=LIMIT_SECONDS) for _ in range(8)]
     expected = predict(tiny_model(), CROPS, (1, 8, 64))
-    for answer in await asyncio.gather(*asked):
+    for answer in await asyncio.gather(*requests):
         assert np.allclose(answer.read.va, expected.va, atol=1e-5)
 
 
 async def test_faces_are_drawn_and_readings_explained(backend: MessageBackend) -> None:
-    anything = np.full((1, len((await backend.card()).labels_of.names)), np.nan, np.float32)
+    unconstrained = np.full((1, len((await backend.card()).labels_of.names)), np.nan, np.float32)
     one = np.zeros(1, np.int64)
     nothing = np.zeros((0, 32, 32, 3), np.uint8)
-    request = GenerateRequest(anything, one, nothing, np.array([NO_REFERENCE], np.int32))
+    request = GenerateRequest(unconstrained, one, nothing, np.array([NO_REFERENCE], np.int32))
     drawn = await backend.generate(request, timeout_seconds=LIMIT_SECONDS)
     assert drawn.images.shape == (1, 32, 32, 3)
     question = ExplainRequest.of(CROPS[:1], ANY_LABEL, np.nan, gradients=False)
@@ -73,9 +73,9 @@ async def test_faces_are_drawn_and_readings_explained(backend: MessageBackend) -
 
 
 async def test_what_does_not_fit_the_model_is_refused(backend: MessageBackend) -> None:
-    wrong = PredictRequest(np.zeros((1, 16, 16, 3), np.uint8))
+    misfit = PredictRequest(np.zeros((1, 16, 16, 3), np.uint8))
     with pytest.raises(BackendRefused):
-        await backend.predict(wrong, timeout_seconds=LIMIT_SECONDS)
+        await backend.predict(misfit, timeout_seconds=LIMIT_SECONDS)
 
 
 async def test_no_answer_in_time_is_said(backend: MessageBackend) -> None:
@@ -118,8 +118,8 @@ async def test_requests_of_a_worker_that_dies_or_stops_are_answered_by_the_next(
         before = backend.pid("predict")
         os.kill(before, with_signal)
         request = PredictRequest(CROPS)
-        asked = [backend.predict(request, timeout_seconds=LIMIT_SECONDS) for _ in range(4)]
-        assert [len(answer.read) for answer in await asyncio.gather(*asked)] == [3] * 4
+        requests = [backend.predict(request, timeout_seconds=LIMIT_SECONDS) for _ in range(4)]
+        assert [len(answer.read) for answer in await asyncio.gather(*requests)] == [3] * 4
         await until(lambda: ("ended", "predict") in events)
         assert (("stopped", "predict") in events) is (with_signal == signal.SIGSTOP)
         await until(lambda: backend.pid("predict") != before)
@@ -131,8 +131,8 @@ async def test_workers_and_batches_are_as_the_settings_say(models: Path) -> None
         assert isinstance(backend, ProcessBackend)
         pids = {worker.pid for worker in backend.workers("predict")}
         assert len(pids) == 2 and len(backend.workers("explain")) == 1
-        asked = [backend.predict(PredictRequest(CROPS), timeout_seconds=240) for _ in range(4)]
-        works = [answer.work for answer in await asyncio.gather(*asked)]
+        requests = [backend.predict(PredictRequest(CROPS), timeout_seconds=240) for _ in range(4)]
+        works = [answer.work for answer in await asyncio.gather(*requests)]
         assert {work.batch_jobs for work in works if work} == {1}
 
 

@@ -55,8 +55,8 @@ def test_every_answer_is_shown_and_has_its_pictures(
 def test_what_should_not_matter_may_be_asked_about(
     gateway: Gateway, photo: Path, tmp_path: Path
 ) -> None:
-    asked = (*CROP, "--valence", 0.9, "--family", "nuisance", "--out", tmp_path / "why")
-    done = _run(explain, gateway, photo, *asked)
+    arguments = (*CROP, "--valence", 0.9, "--family", "nuisance", "--out", tmp_path / "why")
+    done = _run(explain, gateway, photo, *arguments)
     assert done.exit_code == 0 and "in the same expression" in done.output
 
 
@@ -157,8 +157,8 @@ def test_names_keep_the_path(gateway: Gateway, tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(encoded(FACE, path.suffix[1:].upper()))
-    asked = (*CROP, "--valence", 0.9, "--answers", 2, "--out", tmp_path / "why")
-    done = _run(explain, gateway, tmp_path / "anna", tmp_path / "ben", *asked)
+    arguments = (*CROP, "--valence", 0.9, "--answers", 2, "--out", tmp_path / "why")
+    done = _run(explain, gateway, tmp_path / "anna", tmp_path / "ben", *arguments)
     assert done.exit_code == 0, done.output
     for name in names:
         assert (tmp_path / "why" / name / "counterfactual.png").is_file()
@@ -171,8 +171,8 @@ def test_a_file_that_is_named_twice_is_explained_once(
     gateway: Gateway, photo: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "why"
-    asked = (*CROP, "--valence", 0.9, "--out", out)
-    done = _run(explain, gateway, photo, f"{tmp_path}/./photo.png", tmp_path, *asked)
+    arguments = (*CROP, "--valence", 0.9, "--out", out)
+    done = _run(explain, gateway, photo, f"{tmp_path}/./photo.png", tmp_path, *arguments)
     assert done.exit_code == 0, done.output
     assert len(_lines(out / "explanations.jsonl")) == 1
 
@@ -191,11 +191,11 @@ def test_what_lies_around_the_working_folder_is_written_below_out_too(
 def test_a_place_that_is_taken_is_said_before_anything_is_asked(
     gateway: Gateway, photo: Path, tmp_path: Path
 ) -> None:
-    asked = (photo, *CROP, "--valence", 0.9, "--out")
-    beside = _run(explain, gateway, *asked, tmp_path, "--overwrite")
+    arguments = (photo, *CROP, "--valence", 0.9, "--out")
+    beside = _run(explain, gateway, *arguments, tmp_path, "--overwrite")
     assert beside.exit_code == 1 and "photo.png is a file" in beside.output
     (tmp_path / "why" / "photo.png").mkdir(parents=True)
-    taken = _run(explain, gateway, *asked, tmp_path / "why")
+    taken = _run(explain, gateway, *arguments, tmp_path / "why")
     assert taken.exit_code == 1 and "photo.png exists" in taken.output
     (tmp_path / "face-1.png").write_bytes(b"somebody's")
     drawn = _run(generate, gateway, "--count", 2, "--out", tmp_path)

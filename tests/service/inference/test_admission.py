@@ -48,9 +48,9 @@ def test_work_that_would_not_be_done_in_time_is_refused_with_the_time_to_wait(
     limiter.enter(30)
     limiter.reserve(64, deadline_seconds=10)
     limiter.enter(30)
-    with pytest.raises(Problem, match=r"about 12\.8 s and the deadline is 10 s") as refused:
+    with pytest.raises(Problem, match=r"about 12\.8 s and the deadline is 10 s") as excinfo:
         limiter.reserve(64, deadline_seconds=10)
-    assert refused.value.headers == {"Retry-After": "5"}
+    assert excinfo.value.headers == {"Retry-After": "5"}
     limiter.reserve(64, deadline_seconds=30)  # whoever has more time is let in
 
 
@@ -189,13 +189,13 @@ def test_a_caller_leaves_room_for_others(clock: Clock) -> None:
 
 
 def test_work_is_dropped_when_its_client_has_gone() -> None:
-    gone = 'affectgan_requests_refused_total{operation="predict",reason="client_gone"}'
+    metric = 'affectgan_requests_refused_total{operation="predict",reason="client_gone"}'
     with open_gateway(Settings()) as gateway:
         gateway.backend.delay_seconds = 60.0
         with connect(gateway) as client:
             send_crop(client)
             until(lambda: in_flight(gateway) == 1)
-        until(lambda: gateway.metric(gone) == 1)
+        until(lambda: gateway.metric(metric) == 1)
         assert in_flight(gateway) == 0
         gateway.backend.delay_seconds = 0.0
         assert gateway.post("/v1/predict", PREDICT_BODY).status == 200

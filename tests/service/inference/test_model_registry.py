@@ -70,8 +70,8 @@ def test_metrics_tell_versions_apart(two: Gateway) -> None:
     answering_version(two, version="1.1")
     text = two.get("/metrics").body.decode()
     assert (
-        'affectgan_backend_seconds_count{model="affectgan",operation="predict",outcome="ok",version="1.1"}'
-        in text
+        'affectgan_backend_seconds_count{model="affectgan",operation="predict",outcome="ok",'
+        'version="1.1"}' in text
     )
     assert (
         'affectgan_model_info{digest="' in text

@@ -64,8 +64,8 @@ async def test_a_picture_that_decodes_slowly_gives_the_crops_of_one_that_does_no
         encoded(np.asarray(portrait), "PNG"),
         encoded(large, "PNG", compress_level=1),
     )
-    found = await preprocessor.crops([quick, slow], faces="largest", size_px=64)
-    (small,), (big,) = (crops for crops in found if isinstance(crops, list))
+    results = await preprocessor.crops([quick, slow], faces="largest", size_px=64)
+    (small,), (big,) = (crops for crops in results if isinstance(crops, list))
     assert preprocessor.slow._pool is not None
     assert isinstance(small.face, Face) and isinstance(big.face, Face)
     assert np.abs(np.array(big.face.box) * 512 / 3600 - small.face.box).max() < 3
@@ -75,9 +75,9 @@ async def test_a_picture_that_decodes_slowly_gives_the_crops_of_one_that_does_no
 async def test_a_picture_that_takes_too_long_ends_alone_and_with_its_process() -> None:
     decoder = SlowDecoder(1, most_bytes=PLENTY, limit_seconds=0.05)
     try:
-        with pytest.raises(ImageError, match="took longer") as caught:
+        with pytest.raises(ImageError, match="took longer") as excinfo:
             await decoder.decode(checked_header(repeated_scans(4000, 90)), longest_px=1600)
-        assert caught.value.code == "too_complex"
+        assert excinfo.value.code == "too_complex"
         decoder.limit_seconds = 60.0
         image = await decoder.decode(checked_header(repeated_scans(64, 20)), longest_px=1600)
         assert image.pixels.shape == (64, 64, 3)
@@ -121,9 +121,9 @@ async def test_a_picture_that_nobody_waits_for_is_not_decoded_to_its_end() -> No
 
 async def test_a_picture_that_can_never_have_the_memory_is_refused_at_once() -> None:
     decoder = SlowDecoder(1, most_bytes=2**20)
-    with pytest.raises(ImageError, match="more than the 1 MB") as caught:
+    with pytest.raises(ImageError, match="more than the 1 MB") as excinfo:
         await decoder.decode(checked_header(repeated_scans(3000, 20)), longest_px=1600)
-    assert caught.value.code == "too_complex" and decoder._pool is None
+    assert excinfo.value.code == "too_complex" and decoder._pool is None
 
 
 async def test_pictures_wait_until_there_is_memory_for_them() -> None:
@@ -147,9 +147,9 @@ async def test_whatever_one_picture_raises_is_its_own_problem(preprocessor: Prep
             raise ValueError(image.shape)
 
     preprocessor.finder = Faulty()
-    good = encoded(np.zeros((64, 64, 3), np.uint8))
-    found = await preprocessor.crops([good, NotBase64(b"*"), b"x"], faces="largest", size_px=64)
-    codes = [row.code for row in found if not isinstance(row, list)]
+    valid = encoded(np.zeros((64, 64, 3), np.uint8))
+    results = await preprocessor.crops([valid, NotBase64(b"*"), b"x"], faces="largest", size_px=64)
+    codes = [row.code for row in results if not isinstance(row, list)]
     assert codes == ["unusable", "not_base64", "not_an_image"]
 
 

@@ -356,8 +356,8 @@ async def test_a_redis_at_fault_is_a_miss_and_a_counter_and_heals(
     else:
         await one.redis.client.config_set("maxmemory", "1")
     assert await one.find(reading(b"unheard of")) is None
-    found = await two.find(reading())
-    assert (found is not None) == (fault == "full")  # a full one goes on reading
+    cached = await two.find(reading())
+    assert (cached is not None) == (fault == "full")  # a full one goes on reading
     assert await two.compute(reading(b"new")) and two.failures(fault) == 1
     redis_server.thaw()
     if fault == "gone":

@@ -79,12 +79,12 @@ def test_a_script_that_is_written_into_the_page_does_not_run(tab: Visit, attempt
 
 def test_vendored_files_are_those_of_the_package(tmp_path: Path) -> None:
     listed = json.loads((PAGE / "vendor" / "vendor.json").read_text())
-    found = {
+    digests = {
         str(path.relative_to(PAGE / "vendor")): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in (PAGE / "vendor").rglob("*")
         if path.is_file() and path.name != "vendor.json"
     }
-    assert found == {
+    assert digests == {
         name: digest for package in listed for name, digest in package["files"].items()
     }
     assert all(package["version"] and package["licence"] for package in listed)

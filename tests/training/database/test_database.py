@@ -291,8 +291,8 @@ def test_a_flipped_byte_anywhere_is_named_or_changes_nothing(
         damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
         try:
-            found = Database.open(tmp_path / "copy")
-            read_labels, read_images = found.labels("train"), found.images("train", rows, 16)
+            opened = Database.open(tmp_path / "copy")
+            read_labels, read_images = opened.labels("train"), opened.images("train", rows, 16)
         except DataError:
             noticed += 1
         else:

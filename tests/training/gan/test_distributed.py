@@ -67,11 +67,11 @@ def _losses(config: TrainConfig, among: Ranks) -> tuple[list[dict[str, float]], 
         whole.paired[own],
         twinless=True,
     )
-    found = []
+    losses_read = []
     for step in range(1, STEPS + 1):
         values = learner.step(mine, progress=0.5, step=step, rng=StepRandom(step, ranks=among))
-        found.append({name: float(value.detach()) for name, value in values.items()})
-    return found, torch.cat([p.detach().flatten() for p in model.parameters()])
+        losses_read.append({name: float(value.detach()) for name, value in values.items()})
+    return losses_read, torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 def _rank(rank: int, port: int, folder: str) -> None:

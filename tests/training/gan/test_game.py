@@ -9,6 +9,7 @@ import torch
 from affect.factory import initialise_model
 from affect.model import smoke_card
 from training.gan import loop
+from training.gan.checkpoint import RunError
 from training.gan.config import generator128, smoke
 from training.gan.distributed import StepRandom
 from training.gan.learner import learner_of
@@ -34,5 +35,5 @@ def test_the_game_alone_moves_what_draws_and_not_the_reading_network() -> None:
 
 
 def test_a_run_of_the_game_alone_asks_for_a_model_that_reads(tmp_path: Path) -> None:
-    with pytest.raises(loop.RunError, match="give --init a model that has one"):
+    with pytest.raises(RunError, match="give --init a model that has one"):
         loop.start(replace(generator128(), image_px=32), tmp_path, tmp_path / "run")

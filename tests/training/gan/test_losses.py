@@ -53,8 +53,8 @@ def test_ccc_agrees_with_torchmetrics() -> None:
     x, y = _random(50, 2), _random(50, 2, seed=1) * 0.7 + 0.2
     # torchmetrics divides (co)variances by N - 1; ours by N, as Lin does.
     ours = losses.ccc(x, y)
-    theirs = concordance_corrcoef(x, y)
-    assert torch.allclose(ours, theirs, atol=0.02)
+    expected = concordance_corrcoef(x, y)
+    assert torch.allclose(ours, expected, atol=0.02)
     exact = [
         2
         * torch.cov(torch.stack([a, b]), correction=0)[0, 1]

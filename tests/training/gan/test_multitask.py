@@ -48,15 +48,15 @@ def test_it_reads_the_losses_that_the_gan_reads() -> None:
     """Same weights, same step: the label loss of real faces does not know whether anything is drawn
     beside it.
     """
-    found = []
+    losses_read = []
     for config in (smoke(), multitask()):
         model = initialise_model(smoke_card(), seed=0)
-        found.append(
+        losses_read.append(
             learner_of(model, config).step(_pairs(), progress=0.0, step=1, rng=StepRandom(0))
         )
     assert (
-        found[0]["label"].item() == pytest.approx(found[1]["label"].item(), rel=1e-5)
-        and "reconstruction" in found[0]
+        losses_read[0]["label"].item() == pytest.approx(losses_read[1]["label"].item(), rel=1e-5)
+        and "reconstruction" in losses_read[0]
     )
 
 

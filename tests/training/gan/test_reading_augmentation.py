@@ -21,10 +21,10 @@ def test_pixels_keep_their_range_and_the_same_step_gives_the_same_pixels() -> No
 
 def test_without_strength_faces_are_mirrored_and_nothing_else() -> None:
     x = _faces(16)
-    seen, turned = augment_strongly(x, StepRandom(5), strength=0.0)
+    augmented, turned = augment_strongly(x, StepRandom(5), strength=0.0)
     expected = torch.where(turned.mirrored[:, None, None, None], x.flip(3), x)
     assert 0 < int(turned.mirrored.sum()) < 16
-    assert torch.allclose(seen, expected, atol=5e-3)  # dark pixels are lifted by a thousandth
+    assert torch.allclose(augmented, expected, atol=5e-3)  # dark pixels are lifted by a thousandth
 
 
 def test_a_picture_turns_clockwise_by_the_degrees_told() -> None:

@@ -64,7 +64,7 @@ def test_the_discriminator_learns_labels_of_real_faces_zeros_of_drawn_ones_and_w
     None
 ):
     model, x, drawn, y = _model().eval(), _faces(), _faces(5), _labels()
-    found = {
+    losses_read = {
         name: value.item()
         for name, value in ssgan2019.discriminator_loss(model, x, y, drawn).items()
     }
@@ -73,11 +73,11 @@ def test_the_discriminator_learns_labels_of_real_faces_zeros_of_drawn_ones_and_w
     )
     aus, va, truth = real[:, :-2], real[:, -2:], y.numpy()
     label = np.nanmean(_cross_entropy(aus, truth[:, :-2])) + np.nanmean((va - truth[:, -2:]) ** 2)
-    assert found["label"] == pytest.approx(label, rel=1e-5)
-    assert found["drawn_label"] == pytest.approx(
+    assert losses_read["label"] == pytest.approx(label, rel=1e-5)
+    assert losses_read["drawn_label"] == pytest.approx(
         _cross_entropy(fake[:, :-2], 0.0).mean() + (fake[:, -2:] ** 2).mean(), rel=1e-5
     )
-    assert found["critic"] == pytest.approx(
+    assert losses_read["critic"] == pytest.approx(
         _cross_entropy(real_logit, 0.0).mean() + _cross_entropy(fake_logit, 1.0).mean(), rel=1e-5
     )
 
@@ -88,7 +88,7 @@ def test_the_generator_makes_drawn_unlikely_and_is_pulled_to_real_faces_for_1500
     step: int, weight: float
 ) -> None:
     model, x, drawn = _model().eval(), _faces(), _faces(5)
-    found = {
+    losses_read = {
         name: value.item()
         for name, value in ssgan2019.generator_loss(model, x, drawn, step).items()
     }
@@ -96,8 +96,10 @@ def test_the_generator_makes_drawn_unlikely_and_is_pulled_to_real_faces_for_1500
         model.outputs(drawn)[1].numpy().astype(np.float64),
         np.abs((drawn - x).numpy().astype(np.float64)),
     )
-    assert found["generator"] == pytest.approx(np.log(1 / (1 + np.exp(-logit))).mean(), rel=1e-5)
-    assert found["huber"] == pytest.approx(
+    assert losses_read["generator"] == pytest.approx(
+        np.log(1 / (1 + np.exp(-logit))).mean(), rel=1e-5
+    )
+    assert losses_read["huber"] == pytest.approx(
         weight * np.where(off < 1, 0.5 * off**2, off - 0.5).mean(), rel=1e-5
     )
 

@@ -79,10 +79,10 @@ def test_attributes_become_numbers() -> None:
         "age": np.array(["20-39", "60+", "20-39", "0-19"] * 10),
         "same": np.array(["x"] * 40),
     }
-    found = {one.name: one for one in audit.attributes_of(groups)}
-    assert set(found) == {"skin tone: 2 to 9", "glasses: no to yes", "age: 0 to 60"}
-    assert found["glasses: no to yes"].values.sum() == 10
-    assert found["skin tone: 2 to 9"].values[:4].tolist() == [2, 9, 5, 5]
+    attributes = {one.name: one for one in audit.attributes_of(groups)}
+    assert set(attributes) == {"skin tone: 2 to 9", "glasses: no to yes", "age: 0 to 60"}
+    assert attributes["glasses: no to yes"].values.sum() == 10
+    assert attributes["skin tone: 2 to 9"].values[:4].tolist() == [2, 9, 5, 5]
 
 
 def test_the_command_writes_ranked_findings(tmp_path: Path) -> None:

@@ -52,14 +52,14 @@ def swayed() -> AffectModel:
 
 
 def test_every_decision_that_turns_has_one_leading_cause() -> None:
-    found, pictures = decision_flips(swayed(), faces(40), None, seed=0)
-    assert found.asked == 40 and found.own is None
-    assert 0 < found.turned.value == pytest.approx(sum(one.turned.value for one in found.by))
-    assert {one.name for one in found.by} <= {*NUISANCES, *map(turned, NUISANCES), ON_THE_BRINK}
-    assert set(pictures) == {one.name for one in found.by}
-    assert all(0 <= one.way <= 1 for one in found.by)
-    assert [one.turned.value for one in found.by] == sorted(
-        (one.turned.value for one in found.by), reverse=True
+    flips, pictures = decision_flips(swayed(), faces(40), None, seed=0)
+    assert flips.asked == 40 and flips.own is None
+    assert 0 < flips.turned.value == pytest.approx(sum(one.turned.value for one in flips.by))
+    assert {one.name for one in flips.by} <= {*NUISANCES, *map(turned, NUISANCES), ON_THE_BRINK}
+    assert set(pictures) == {one.name for one in flips.by}
+    assert all(0 <= one.way <= 1 for one in flips.by)
+    assert [one.turned.value for one in flips.by] == sorted(
+        (one.turned.value for one in flips.by), reverse=True
     )
 
 

@@ -40,17 +40,17 @@ def test_presence_metrics_equal_scikit_learn_for_every_resampling(
 
 
 def test_calibration_error_equals_torchmetrics() -> None:
-    theirs = BinaryCalibrationError(n_bins=metrics.ECE_BINS, norm="l1")(
+    expected = BinaryCalibrationError(n_bins=metrics.ECE_BINS, norm="l1")(
         torch.tensor(SCORE), torch.tensor(TRUTH).int()
     )
     assert metrics.expected_calibration_error(TRUTH, SCORE)[0] == pytest.approx(
-        float(theirs), abs=1e-6
+        float(expected), abs=1e-6
     )
 
 
 def test_concordance_equals_torchmetrics_up_to_its_n_minus_1() -> None:
-    theirs = float(ConcordanceCorrCoef()(torch.tensor(Y), torch.tensor(X)))
-    assert metrics.ccc(X, Y)[0] == pytest.approx(theirs, abs=2e-3)
+    expected = float(ConcordanceCorrCoef()(torch.tensor(Y), torch.tensor(X)))
+    assert metrics.ccc(X, Y)[0] == pytest.approx(expected, abs=2e-3)
     by_hand = 2 * np.cov(X, Y, bias=True)[0, 1] / (X.var() + Y.var() + (X.mean() - Y.mean()) ** 2)
     assert metrics.ccc(X, Y)[0] == pytest.approx(by_hand, rel=1e-12)
 

@@ -13,11 +13,11 @@ from training.evaluation.core.paired_tests import difference, holm, mean_interva
 
 def test_a_difference_is_the_one_sample_test_of_the_differences_of_shared_seeds() -> None:
     first, second = {0: 0.61, 1: 0.58, 2: 0.66, 7: 0.99}, {2: 0.60, 0: 0.55, 1: 0.56, 9: 0.01}
-    found = difference(first, second)
+    result = difference(first, second)
     alone = stats.ttest_1samp([0.06, 0.02, 0.06], 0)
-    assert found is not None and found.seeds == 3
-    assert (found.mean, found.p) == pytest.approx((0.14 / 3, alone.pvalue))
-    assert (found.low, found.high) == pytest.approx(tuple(alone.confidence_interval(0.95)))
+    assert result is not None and result.seeds == 3
+    assert (result.mean, result.p) == pytest.approx((0.14 / 3, alone.pvalue))
+    assert (result.low, result.high) == pytest.approx(tuple(alone.confidence_interval(0.95)))
     assert difference({0: 0.5, 1: 0.6}, {1: 0.5, 2: 0.5}) is None
 
 

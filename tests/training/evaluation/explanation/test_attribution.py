@@ -65,20 +65,20 @@ def test_taking_a_smile_away_lowers_valence_and_adding_one_to_sorrow_raises_it()
 
 
 def test_an_attribution_that_is_the_rule_agrees_wholly(answered: AnsweredQuestions) -> None:
-    found = figures(answered, 3.0)
-    assert found.signed.value == pytest.approx(1) and found.size.value == pytest.approx(1)
-    assert found.ahead.value == pytest.approx(1 - found.gradients.value)
+    measured = figures(answered, 3.0)
+    assert measured.signed.value == pytest.approx(1) and measured.size.value == pytest.approx(1)
+    assert measured.ahead.value == pytest.approx(1 - measured.gradients.value)
 
 
 def test_the_opposite_of_the_rule_agrees_in_size_alone(answered: AnsweredQuestions) -> None:
-    found = figures(answered, -1.0)
-    assert found.signed.value == pytest.approx(-1) and found.size.value == pytest.approx(1)
+    measured = figures(answered, -1.0)
+    assert measured.signed.value == pytest.approx(-1) and measured.size.value == pytest.approx(1)
 
 
 def test_real_answers_are_compared_and_pixels_too(answered: AnsweredQuestions) -> None:
-    found = measure(model(), answered, np.random.default_rng(0))
-    assert found is not None and found.faces == int((answered.column >= len(CODES)).sum())
-    assert -1 <= found.signed.value <= 1 and np.isfinite(found.gradients.value)
+    measured = measure(model(), answered, np.random.default_rng(0))
+    assert measured is not None and measured.faces == int((answered.column >= len(CODES)).sum())
+    assert -1 <= measured.signed.value <= 1 and np.isfinite(measured.gradients.value)
 
 
 def test_faces_whose_rule_is_not_known_are_left_out(answered: AnsweredQuestions) -> None:

@@ -56,10 +56,10 @@ def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_n
 
 def test_figures_are_of_the_answers_that_are_served(faces: Database) -> None:
     judges, rng = Judges(_judge(Knowing), _judge(Knowing)), np.random.default_rng(0)
-    found = measure_domain(model(), judges, faces, "test", 20, rng)
-    assert found.questions >= 12 and sum(count for count, _ in found.levels.values()) == (
-        found.questions
+    figures = measure_domain(model(), judges, faces, "test", 20, rng)
+    assert figures.questions >= 12 and sum(count for count, _ in figures.levels.values()) == (
+        figures.questions
     )
-    assert found.validity.value > 0.5 and found.confirmed.value == 1
-    assert 0 <= found.steady_in_crop.value <= 1 and found.labels_changed.value >= 0
-    assert found.levels["high"] == (0, None)  # a card without levels never says so
+    assert figures.validity.value > 0.5 and figures.confirmed.value == 1
+    assert 0 <= figures.steady_in_crop.value <= 1 and figures.labels_changed.value >= 0
+    assert figures.levels["high"] == (0, None)  # a card without levels never says so

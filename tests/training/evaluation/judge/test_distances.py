@@ -22,8 +22,8 @@ def test_frechet_distance_equals_the_formula_with_scipys_matrix_root() -> None:
 
 
 def test_kernel_distance_equals_torchmetrics() -> None:
-    theirs = float(poly_mmd(torch.tensor(REAL[:180]), torch.tensor(DRAWN)))
-    assert distances.kernel(REAL[:180], DRAWN) == pytest.approx(theirs, rel=1e-5)
+    expected = float(poly_mmd(torch.tensor(REAL[:180]), torch.tensor(DRAWN)))
+    assert distances.kernel(REAL[:180], DRAWN) == pytest.approx(expected, rel=1e-5)
 
 
 def test_precision_recall_and_coverage_equal_scikit_learns_neighbours() -> None:
@@ -31,17 +31,17 @@ def test_precision_recall_and_coverage_equal_scikit_learns_neighbours() -> None:
     real_radius = NearestNeighbors(n_neighbors=k + 1).fit(REAL).kneighbors(REAL)[0][:, -1]
     drawn_radius = NearestNeighbors(n_neighbors=k + 1).fit(DRAWN).kneighbors(DRAWN)[0][:, -1]
     apart = np.linalg.norm(REAL[:, None] - DRAWN[None], axis=2)
-    found = distances.manifold(REAL, DRAWN, RNG)
-    assert found.precision.value == pytest.approx(
+    manifold = distances.manifold(REAL, DRAWN, RNG)
+    assert manifold.precision.value == pytest.approx(
         np.mean([(apart[:, j] < real_radius).any() for j in range(180)])
     )
-    assert found.recall.value == pytest.approx(
+    assert manifold.recall.value == pytest.approx(
         np.mean([(apart[i] < drawn_radius).any() for i in range(200)])
     )
-    assert found.coverage.value == pytest.approx(
+    assert manifold.coverage.value == pytest.approx(
         np.mean([(apart[i] < real_radius[i]).any() for i in range(200)])
     )
-    assert found.density.value == pytest.approx(
+    assert manifold.density.value == pytest.approx(
         np.mean([(apart[:, j] < real_radius).sum() for j in range(180)]) / k
     )
 

@@ -16,11 +16,11 @@ PRESENT = (RNG.random(3000) < 1 / (1 + np.exp(-(0.4 * LOGITS + 0.8)))).astype(fl
 
 
 def test_platt_scaling_equals_unpenalised_logistic_regression() -> None:
-    theirs = LogisticRegression(C=1e9).fit(LOGITS[:, None], PRESENT)
+    expected = LogisticRegression(C=1e9).fit(LOGITS[:, None], PRESENT)
     scale, shift = calibration.platt(LOGITS, PRESENT)
     # Platt's smoothed targets differ a little
-    assert scale == pytest.approx(theirs.coef_[0, 0], abs=5e-3)
-    assert shift == pytest.approx(theirs.intercept_[0], abs=5e-3)
+    assert scale == pytest.approx(expected.coef_[0, 0], abs=5e-3)
+    assert shift == pytest.approx(expected.intercept_[0], abs=5e-3)
 
 
 def test_calibration_lowers_the_expected_calibration_error() -> None:
@@ -75,10 +75,10 @@ def test_perfectly_parted_faces_give_a_finite_calibration() -> None:
 
 def test_a_threshold_is_raised_until_three_in_a_hundred_people_at_rest_are_called() -> None:
     rest = np.random.default_rng(5).normal(0, 2, 400)
-    held = calibration.held_at_rest(Calibration(threshold=0.5), rest)
+    adjusted = calibration.held_at_rest(Calibration(threshold=0.5), rest)
     probability = 1 / (1 + np.exp(-rest))
     assert (probability >= 0.5).mean() > 0.4
-    assert 0.027 <= (probability >= held.threshold).mean() <= calibration.REST_ALARMS
+    assert 0.027 <= (probability >= adjusted.threshold).mean() <= calibration.REST_ALARMS
 
 
 def test_a_threshold_that_few_people_at_rest_reach_stays() -> None:
@@ -88,5 +88,5 @@ def test_a_threshold_that_few_people_at_rest_reach_stays() -> None:
 
 
 def test_people_at_rest_who_are_read_alike_are_all_kept_out() -> None:
-    held = calibration.held_at_rest(Calibration(), np.full(40, 3.0))
-    assert 1 / (1 + np.exp(-3.0)) < held.threshold < 1
+    adjusted = calibration.held_at_rest(Calibration(), np.full(40, 3.0))
+    assert 1 / (1 + np.exp(-3.0)) < adjusted.threshold < 1

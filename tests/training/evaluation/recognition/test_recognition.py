@@ -44,11 +44,11 @@ def made(*, noise: float, worse: float = 0.0) -> tuple[Faces, Read, np.ndarray]:
 
 def test_a_perfect_reading_gets_perfect_figures() -> None:
     faces, read, weights = made(noise=0)
-    found = recognition.recognise(CARD, faces, read, weights)
-    assert found.mean_auc.value == found.mean_auc.low == 1
-    assert found.aus[0].f1.value == 1
-    assert [va.ccc.value for va in found.va] == pytest.approx([1, 1])
-    assert found.va[0].oracle_ccc.value < 1 < found.va[0].of_oracle.value
+    figures = recognition.recognise(CARD, faces, read, weights)
+    assert figures.mean_auc.value == figures.mean_auc.low == 1
+    assert figures.aus[0].f1.value == 1
+    assert [va.ccc.value for va in figures.va] == pytest.approx([1, 1])
+    assert figures.va[0].oracle_ccc.value < 1 < figures.va[0].of_oracle.value
 
 
 def test_calibrated_thresholds_beat_the_neutral_one() -> None:
@@ -79,16 +79,16 @@ def test_the_group_that_is_read_worse_is_named_with_its_gap() -> None:
 def test_a_run_is_judged_on_what_it_learnt_only(labels: str, aus: int, va: int) -> None:
     faces, read, weights = made(noise=0.1)
     card = CARD.model_copy(update={"labels": labels})
-    found = recognition.recognise(card, faces, read, weights)
-    assert (len(found.aus), len(found.va)) == (aus, va)
-    assert np.isfinite(found.mean_auc.value) == (aus > 0)
+    figures = recognition.recognise(card, faces, read, weights)
+    assert (len(figures.aus), len(figures.va)) == (aus, va)
+    assert np.isfinite(figures.mean_auc.value) == (aus > 0)
     assert recognition.group_tables(card, faces, read, weights)
 
 
 def test_an_unlabelled_au_has_no_row_and_spoils_no_mean() -> None:
     faces, read, weights = made(noise=0.1)
     faces.truth[:, 0] = np.nan
-    found = recognition.recognise(CARD, faces, read, weights)
-    assert [au.code for au in found.aus] == ["AU12"]
-    assert found.mean_auc == found.aus[0].auc
+    figures = recognition.recognise(CARD, faces, read, weights)
+    assert [au.code for au in figures.aus] == ["AU12"]
+    assert figures.mean_auc == figures.aus[0].auc
     assert recognition.fit_calibrations(CARD, faces, read)["AU4"] == Calibration()

@@ -16,15 +16,15 @@ from training.evaluation.recognition.warning_limits import ALARMS, choose_limit,
 
 
 def test_a_limit_between_strangers_and_faces_catches_the_ones_and_lets_the_others_through() -> None:
-    faces, strangers = np.linspace(0.3, 1, 100), {"cat": np.linspace(0, 0.1, 50)}
-    found = choose_limit(faces, strangers)
-    assert 0.1 < found.limit < 0.3 and found.alarms == 0 and found.caught == {"cat": 1.0}
+    faces, out_of_distribution = np.linspace(0.3, 1, 100), {"cat": np.linspace(0, 0.1, 50)}
+    limit = choose_limit(faces, out_of_distribution)
+    assert 0.1 < limit.limit < 0.3 and limit.alarms == 0 and limit.caught == {"cat": 1.0}
 
 
 def test_few_faces_are_warned_about_even_where_strangers_look_like_them() -> None:
     same = np.linspace(0, 1, 500)
-    found = choose_limit(same, {"cat": same, "coins": same / 100})
-    assert found.alarms <= ALARMS and found.caught["coins"] > 0.98 > found.caught["cat"]
+    limit = choose_limit(same, {"cat": same, "coins": same / 100})
+    assert limit.alarms <= ALARMS and limit.caught["coins"] > 0.98 > limit.caught["cat"]
 
 
 def test_the_hardest_kind_decides() -> None:
@@ -37,9 +37,9 @@ def test_a_model_is_measured_on_every_kind_of_strangers() -> None:
     model = initialise_model(smoke_card(), seed=0).eval()
     side = model.card.image_px
     faces = np.random.default_rng(0).integers(0, 256, (4, side, side, 3), dtype=np.uint8)
-    found = measure_limit(model, faces, np.random.default_rng(1))
-    assert set(found.caught) == set(OUTSIDERS) and 0 < found.limit <= 1
-    assert all(name in str(found) for name in OUTSIDERS)
+    limit = measure_limit(model, faces, np.random.default_rng(1))
+    assert set(limit.caught) == set(OUTSIDERS) and 0 < limit.limit <= 1
+    assert all(name in str(limit) for name in OUTSIDERS)
 
 
 def test_the_command_writes_the_limit_into_the_card_and_nothing_else(tmp_path: Path) -> None:
