@@ -4,6 +4,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -120,7 +121,8 @@ def write_archives(
     judge = judge or judge_folder(folder)
     if judge:
         Judge.load(judge)
-    paths = [_write(folder, card, operation, out, workers, judge) for operation in OPERATIONS]
+    model = _ArchivedModel(folder, card, workers, judge)
+    paths = [_write(model, operation, out) for operation in OPERATIONS]
     card.save(out)
     return [*paths, out / CARD_FILE]
 
@@ -172,11 +174,19 @@ def model_config(operation: Operation, workers: int) -> dict[str, Any]:
     }
 
 
-def _write(
-    folder: Path, card: ModelCard, operation: Operation, out: Path, workers: int, judge: Path | None
-) -> Path:
+@dataclass(frozen=True)
+class _ArchivedModel:
+    """What the archives of a model are made from."""
+
+    folder: Path
+    card: ModelCard
+    workers: int  # of each operation
+    judge: Path | None  # folder of the judge of explanations
+
+
+def _write(model: _ArchivedModel, operation: Operation, out: Path) -> Path:
     path = out / f"{model_name(operation)}.mar"
-    entries = sorted(_entries(folder, card, operation, workers, judge))
+    entries = sorted(_entries(model, operation))
     unfinished = path.with_suffix(".part")
     try:
         with ZipFile(unfinished, "w") as mar:
@@ -194,21 +204,20 @@ def _write(
         ) from error
 
 
-def _entries(
-    folder: Path, card: ModelCard, operation: Operation, workers: int, judge: Path | None
-) -> Iterator[tuple[str, bytes]]:
+def _entries(model: _ArchivedModel, operation: Operation) -> Iterator[tuple[str, bytes]]:
+    card, config = model.card, model_config(operation, model.workers)
     yield MANIFEST_FILE, json.dumps(_manifest(card, operation), indent=2).encode()
-    yield CONFIG_FILE, yaml.safe_dump(model_config(operation, workers), sort_keys=False).encode()
+    yield CONFIG_FILE, yaml.safe_dump(config, sort_keys=False).encode()
     yield CARD_FILE, card.to_bytes()
-    yield WEIGHTS_FILE, (folder / WEIGHTS_FILE).read_bytes()
+    yield WEIGHTS_FILE, (model.folder / WEIGHTS_FILE).read_bytes()
     if card.network.reader and operation in ("predict", "generate"):
-        model = load_model(folder)
-        yield READER_FILE, as_onnx(model)
+        networks = load_model(model.folder)
+        yield READER_FILE, as_onnx(networks)
         if operation == "generate":
-            yield DECODER_FILE, decoder_as_onnx(model)
-    if judge and operation == "explain":
+            yield DECODER_FILE, decoder_as_onnx(networks)
+    if model.judge and operation == "explain":
         for name in (JUDGE_FILE, JUDGE_WEIGHTS_FILE):
-            yield name, (judge / name).read_bytes()
+            yield name, (model.judge / name).read_bytes()
     handler = _package("handlers") / f"{operation}.py"
     yield handler.name, handler.read_bytes()
     package = _package("affect")

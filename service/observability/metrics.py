@@ -40,6 +40,7 @@ class Metrics:
         self._add_requests(registry)
         self._add_pictures(registry)
         self._add_backends(registry)
+        self._add_supervision(registry)
         self._add_versions(registry)
         self._add_shadows(registry)
         self._add_jobs(registry)
@@ -164,6 +165,9 @@ class Metrics:
             ["operation", "model", "version"],
             registry=registry,
         )
+
+    def _add_supervision(self, registry: CollectorRegistry) -> None:
+        """Deaths and restarts of model servers and their workers."""
         self.killed = Counter(
             "affectgan_watchdog_kills_total",
             "Workers and front ends that lived but did nothing",

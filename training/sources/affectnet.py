@@ -14,6 +14,7 @@ import csv
 import filecmp
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,14 +152,15 @@ class AffectNet(Source):
             return Refusal(where, f"column {error} is missing; a row has {', '.join(COLUMNS)}")
         if values is None:
             return Refusal(where, "expression, valence and arousal must be numbers")
-        return _record(
-            where,
-            pictures / _posix(name),
-            values,
+        record = Record(
+            where=where,
+            picture=pictures / _posix(name),
+            labels={},
             identity=name,
             official=OFFICIAL.get(path.stem, OFFICIAL["train"]),
             box=(box[0], box[1], box[2], box[3]) if box and box[2] > 0 else None,
         )
+        return _labelled(record, *values)
 
     def _folder(self, folder: Path) -> Iterator[Item]:
         annotations = folder / "annotations"
@@ -178,14 +180,9 @@ class AffectNet(Source):
                 continue
             picture = picture_of(folder / "images", number)
             official = OFFICIAL[folder.name.removesuffix("_set")]
-            yield _record(
-                where,
-                picture,
-                values,
-                identity=f"{folder.name}/{number}",
-                official=official,
-                box=None,
-            )
+            identity = f"{folder.name}/{number}"
+            record = Record(where, picture, {}, identity=identity, official=official)
+            yield _labelled(record, *values)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -205,36 +202,19 @@ def _posix(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _record(
-    where: str,
-    picture: Path,
-    values: list[float],
-    *,
-    identity: str,
-    official: str,
-    box: tuple[float, float, float, float] | None,
-) -> Item:
-    expression, valence, arousal = values
+def _labelled(record: Record, expression: float, valence: float, arousal: float) -> Item:
+    """The record with its labels, or why it has none."""
     if expression == NO_FACE:
-        return Refusal(where, "the annotator saw no face (expression 10)")
+        return Refusal(record.where, "the annotator saw no face (expression 10)")
     if expression not in range(len(EMOTIONS)):
-        return Refusal(
-            where, f"expression is {expression:g}; expressions are numbered 0 to {NO_FACE}"
-        )
+        reason = f"expression is {expression:g}; expressions are numbered 0 to {NO_FACE}"
+        return Refusal(record.where, reason)
     try:
         labels: Labels = circumplex(valence, arousal, unknown=VA_UNKNOWN)
     except LabelError as error:
-        return Refusal(where, str(error))
+        return Refusal(record.where, str(error))
     emotion = EMOTIONS[int(expression)]
-    return Record(
-        where=where,
-        picture=picture,
-        labels=labels,
-        identity=identity,
-        official=official,
-        box=box,
-        truth={"emotion": emotion} if emotion else {},
-    )
+    return replace(record, labels=labels, truth={"emotion": emotion} if emotion else {})
 
 
 def _scalar(path: Path) -> float:
