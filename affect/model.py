@@ -423,20 +423,20 @@ class AffectModel(nn.Module):
         return latents
 
     def sample_labels(self, requested: Tensor, generator: Generator) -> Tensor:
-        """Complete (B, K + 2) wishes: what is NaN comes from a real face's row, likelier the nearer
-        it is to the wish.
+        """Complete (B, K + 2) requested labels: NaN is filled from a real face's row, likelier the
+        nearer that row is to the request.
         """
         table = self.label_table[~torch.isnan(self.label_table[:, self.known]).any(1)]
         if not len(table):
             raise CardError("label_table is empty: the run that wrote these weights did not finish")
-        wished = ~torch.isnan(requested)
+        is_requested = ~torch.isnan(requested)
         distance: Tensor = (
-            wished[:, None]
+            is_requested[:, None]
             * (torch.nan_to_num(requested)[:, None] - torch.nan_to_num(table)[None]) ** 2
         ).sum(2)  # (B, M)
         weights = torch.softmax(-distance / (2 * NEIGHBOURHOOD**2), dim=1)
         rows = torch.multinomial(weights.to(generator.device), 1, generator=generator).squeeze(1)
-        return torch.where(wished, requested, table[rows.to(table.device)])
+        return torch.where(is_requested, requested, table[rows.to(table.device)])
 
     def target_labels(self, read: Tensor, requested: Tensor, generator: Generator) -> Tensor:
         """The state a given face should move to.

@@ -19,7 +19,7 @@ import fsspec
 from affect.images import ImageError
 from affect.inputs import PICTURE_SUFFIXES, InputPicture, files
 from affect.local.video import SUFFIXES as VIDEO_SUFFIXES
-from affect.local.video import Place, VideoError, probe, read_frames, read_webcam
+from affect.local.video import VideoError, VideoPosition, probe, read_frames, read_webcam
 
 Kind = Literal["pictures", "video", "tar", "parquet", "webcam"]
 Position = dict[str, int]  # where to read on in a shard; {} is its beginning
@@ -172,7 +172,7 @@ def _remote(path: str) -> bytes | ImageError:
 
 def _video(path: str, every: int, start: Position) -> Iterator[tuple[InputPicture, Position]]:
     number = start.get("number", 0)
-    start_place = Place(number, start["pts"]) if "pts" in start else None
+    start_place = VideoPosition(number, start["pts"]) if "pts" in start else None
     try:
         for frame in read_frames(path, every=every, after=start_place):
             number = frame.number + 1

@@ -66,7 +66,7 @@ VERIFY = _PictureOperation("verify", VerifyResult, VerifyAnswer)
 
 
 @dataclass(frozen=True)
-class _Answered(Generic[R]):
+class _PictureAnswer(Generic[R]):
     """One picture's answer. `model` is None when it never reached the gateway."""
 
     name: str
@@ -268,9 +268,9 @@ class AsyncClient:
         pictures: Pictures,
         options: Mapping[str, Any],
         progress: Progress | None,
-    ) -> AsyncIterator[_Answered[R]]:
+    ) -> AsyncIterator[_PictureAnswer[R]]:
         """Answers in order, with `concurrency` batches on their way."""
-        under_way: deque[asyncio.Task[list[_Answered[R]]]] = deque()
+        under_way: deque[asyncio.Task[list[_PictureAnswer[R]]]] = deque()
         done = 0
         ready = batches(pictures, most_images=self.batch_images, most_bytes=self.batch_bytes)
         try:
@@ -295,7 +295,7 @@ class AsyncClient:
 
     async def _batch(
         self, operation: _PictureOperation[R], batch: Sequence[Loaded], options: Mapping[str, Any]
-    ) -> list[_Answered[R]]:
+    ) -> list[_PictureAnswer[R]]:
         """The answer for each picture of a batch; a batch that is too large, or not done in time,
         is sent as two requests.
         """
@@ -322,7 +322,7 @@ class AsyncClient:
 
     async def _ask(
         self, operation: _PictureOperation[R], loaded: Sequence[Loaded], options: Mapping[str, Any]
-    ) -> dict[int, _Answered[R]]:
+    ) -> dict[int, _PictureAnswer[R]]:
         body, headers = form(
             [one.content for one in loaded if isinstance(one.content, bytes)], options
         )
@@ -337,11 +337,11 @@ class AsyncClient:
             )
         model = None if isinstance(answer, VerifyAnswer) else answer.model
         return {
-            one.index: _Answered(one.name, _renumbered(operation, result, one.index), model)
+            one.index: _PictureAnswer(one.name, _renumbered(operation, result, one.index), model)
             for one, result in zip(loaded, answer.results, strict=True)
         }
 
-    async def _model_of(self, answered: Sequence[_Answered[R]]) -> ModelName:
+    async def _model_of(self, answered: Sequence[_PictureAnswer[R]]) -> ModelName:
         """The model that answered; when nothing could be sent, the one that would have answered."""
         for one in answered:
             if one.model is not None:
@@ -354,9 +354,9 @@ def _renumbered(reading: _PictureOperation[R], result: BaseModel, index: int) ->
     return result.model_copy(update={"index": index})
 
 
-def _failed(reading: _PictureOperation[R], one: Loaded, problem: RowProblem) -> _Answered[R]:
+def _failed(reading: _PictureOperation[R], one: Loaded, problem: RowProblem) -> _PictureAnswer[R]:
     result = reading.result(index=one.index, status="error", error=problem)
-    return _Answered(one.name, result, None)
+    return _PictureAnswer(one.name, result, None)
 
 
 def _as_row(error: ApiError) -> RowProblem:

@@ -75,7 +75,7 @@ class Nuisance:
         towards_second = (self._ways(rows)[0] > 0).tolist()
         named = [
             [
-                name if to_second else turned(name)
+                name if to_second else reversed_name(name)
                 for name, to_second in zip(self.names, row, strict=True)
             ]
             for row in towards_second
@@ -124,11 +124,12 @@ def help_of(attribution: dict[str, float], cause: Cause) -> float:
     have the opposite gain.
     """
     name, start, end = cause
-    as_moved, reversed_name = (name, turned(name)) if end > start else (turned(name), name)
-    return attribution[as_moved] if as_moved in attribution else -attribution[reversed_name]
+    other = reversed_name(name)
+    as_moved, opposite = (name, other) if end > start else (other, name)
+    return attribution[as_moved] if as_moved in attribution else -attribution[opposite]
 
 
-def turned(name: str) -> str:
+def reversed_name(name: str) -> str:
     """ "light: dim to bright" the other way round: "light: bright to dim"."""
     nuisance, _, ends = name.partition(": ")
     first, _, second = ends.partition(" to ")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from affect.catalogue import CATALOGUE
-from affect.counterfactual.nuisance import turned
+from affect.counterfactual.nuisance import reversed_name
 from affect.counterfactual.rule import HOLDS
 from affect.labels import DIMENSIONS
 
@@ -75,7 +75,7 @@ def nuisance_sentence(question: str, change: Change, causes: Sequence[Change], v
 
 
 def _moved(name: str, change: float) -> str:
-    nuisance, _, ends = (name if change > 0 else turned(name)).partition(": ")
+    nuisance, _, ends = (name if change > 0 else reversed_name(name)).partition(": ")
     return f"{nuisance} went {abs(change):.0%} of the way from {ends}"
 
 

@@ -81,9 +81,12 @@ class Explained:
         return face_reading(picture, 0, None, self.card, numpy_rows(prediction, 1), 0)
 
 
-def asked(question: Mapping[str, Any], family: Family, answers: int) -> CounterfactualQuestion:
-    """The CounterfactualQuestion of {"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal":
-    -0.2} or {}. Raises ValueError.
+def parse_question(
+    question: Mapping[str, Any], family: Family, answers: int
+) -> CounterfactualQuestion:
+    """The question of {"au": "AU12", "present": False}, {"valence": 0.5}, {"arousal": -0.2} or {}.
+
+    Raises ValueError.
     """
     unknown = sorted(set(question) - {"au", "present", *DIMENSIONS})
     labels = [name for name in ("au", *DIMENSIONS) if question.get(name) is not None]
@@ -102,7 +105,7 @@ def asked(question: Mapping[str, Any], family: Family, answers: int) -> Counterf
     return CounterfactualQuestion(labels[0], float(question[labels[0]]), family, answers)
 
 
-def explained(
+def explain_crops(
     model: AffectModel,
     judge: Judge | None,
     picture_crops: Sequence[tuple[InputPicture, tuple[Face | None, U8] | LocalReading]],

@@ -28,7 +28,7 @@ SEEDS = (
 
 
 @dataclass(frozen=True)
-class Wish:
+class DrawingRequest:
     """One face that is asked for."""
 
     labels: F32  # (K + 2,) NaN where nothing is asked
@@ -36,7 +36,7 @@ class Wish:
     reference: InputPicture | None
 
     @classmethod
-    def of(cls, number: int, item: Mapping[str, Any], card: ModelCard) -> "Wish":
+    def of(cls, number: int, item: Mapping[str, Any], card: ModelCard) -> "DrawingRequest":
         """Raises LabelError and ValueError, with the field."""
         unknown = sorted(set(item) - set(FIELDS))
         if unknown:
@@ -94,32 +94,36 @@ class Drawing:
 
 def draw(
     model: AffectModel,
-    wishes: Sequence[Wish],
+    requests: Sequence[DrawingRequest],
     people: Sequence[tuple[Face | None, U8] | LocalReading | None],
 ) -> list[Drawing]:
-    """A face for each wish; `found` is the person to keep, or why there is none."""
+    """A face for each request; `found` is the person to keep, or why there is none."""
     drawings = []
-    for wish, person in zip(wishes, people, strict=True):
+    for request, person in zip(requests, people, strict=True):
         if isinstance(person, LocalReading):
-            drawings.append(Drawing(wish.seed, error=person.error, detail=person.detail))
+            drawings.append(Drawing(request.seed, error=person.error, detail=person.detail))
             continue
         side = model.card.image_px
         references = np.zeros((0, side, side, 3), np.uint8) if person is None else person[1][None]
         reference_of = np.array([NO_REFERENCE if person is None else 0], np.int32)
         images, requested, measured = generate(
-            model, wish.labels[None], np.array([wish.seed], np.int64), references, reference_of
+            model,
+            request.labels[None],
+            np.array([request.seed], np.int64),
+            references,
+            reference_of,
         )
-        picture = InputPicture(f"seed {wish.seed}", images[0])
+        picture = InputPicture(f"seed {request.seed}", images[0])
         read = face_reading(picture, 0, None, model.card, measured, 0)
         requested_labels = model.card.labels_of.named(requested[0])
         drawings.append(
             Drawing(
-                wish.seed,
+                request.seed,
                 images[0],
                 requested_labels,
                 read,
                 card=model.card,
-                source=wish.reference.provenance() if wish.reference else None,
+                source=request.reference.provenance() if request.reference else None,
                 edited=person is not None,
             )
         )

@@ -28,7 +28,7 @@ from affect.inputs import InputPicture, Pictures, expand
 from affect.judge import Judge
 from affect.local import explaining, generating
 from affect.local.explaining import Explained
-from affect.local.generating import Drawing, Wish
+from affect.local.generating import Drawing, DrawingRequest
 from affect.local.reading import LocalReading, face_reading, failed
 from affect.local.readings import Readings
 from affect.local.video import VideoFrame, read_frames
@@ -234,7 +234,9 @@ class Reader:
         that does not exist; a reference without a face fails alone.
         """
         items_list = [items] if isinstance(items, Mapping) else list(items)
-        requests = [Wish.of(number, item, self.card) for number, item in enumerate(items_list)]
+        requests = [
+            DrawingRequest.of(number, item, self.card) for number, item in enumerate(items_list)
+        ]
         references = [
             None if request.reference is None else self._one_crop(request.reference, faces)
             for request in requests
@@ -256,9 +258,9 @@ class Reader:
         change too when one lies beside the weights. Raises ValueError for an invalid question; a
         picture without a face fails alone.
         """
-        counterfactual_question = explaining.asked(question or {}, family, answers)
+        counterfactual_question = explaining.parse_question(question or {}, family, answers)
         crops = [(one, self._one_crop(one, faces)) for one in expand(pictures)]
-        return explaining.explained(
+        return explaining.explain_crops(
             self.model, self.judge, crops, counterfactual_question, integrated_gradients
         )
 

@@ -77,7 +77,7 @@ class VideoFrame:
 
 
 @dataclass(frozen=True)
-class Place:
+class VideoPosition:
     """Where to go on in a video: the number of the next frame, and the presentation time of the
     last one that is done.
     """
@@ -109,7 +109,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 
 def read_frames(
-    path: str | Path, *, every: int = 1, after: Place | None = None
+    path: str | Path, *, every: int = 1, after: VideoPosition | None = None
 ) -> Iterator[VideoFrame]:
     """Every n-th frame, in the order of presentation; `after` goes on where an earlier reading
     stopped.

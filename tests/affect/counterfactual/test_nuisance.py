@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, QuestionError, explain
 from affect.counterfactual.measure import diversity
-from affect.counterfactual.nuisance import SMALLEST, Nuisance, help_of, turned
+from affect.counterfactual.nuisance import SMALLEST, Nuisance, help_of, reversed_name
 from affect.counterfactual.search import Rows
 from affect.factory import load_model
 from affect.model import AffectModel
@@ -52,7 +52,7 @@ def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried
         assert {name for name, _, _ in explanation.causes} <= set(NUISANCES)
         assert len(explanation.attribution) == len(NUISANCES)
         assert all(
-            name in explanation.attribution or turned(name) in explanation.attribution
+            name in explanation.attribution or reversed_name(name) in explanation.attribution
             for name in NUISANCES
         )
         assert "reached" in explanation.scores
@@ -84,7 +84,7 @@ def test_nuisances_come_back_with_the_weights(tmp_path: Path) -> None:
 
 
 def test_the_other_way_round_is_named_so() -> None:
-    assert turned("shape: European to Asian") == "shape: Asian to European"
+    assert reversed_name("shape: European to Asian") == "shape: Asian to European"
 
 
 def test_each_answer_has_another_cause() -> None:

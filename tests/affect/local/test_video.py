@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from affect import Reader
-from affect.local.video import Place, VideoError, probe, read_frames, read_webcam
+from affect.local.video import VideoError, VideoPosition, probe, read_frames, read_webcam
 from tests.support.videos import frame, sound_only, turned, write_video
 
 COUNT = 20
@@ -34,7 +34,7 @@ def test_every_other_frame_keeps_its_number(clip: Path) -> None:
 @pytest.mark.parametrize("last", [0, 7, 13])
 def test_reading_goes_on_behind_a_frame(clip: Path, last: int) -> None:
     frames = list(read_frames(clip))
-    place = Place(last + 1, frames[last].pts)
+    place = VideoPosition(last + 1, frames[last].pts)
     rest = list(read_frames(clip, after=place))
     assert [one.number for one in rest] == list(range(last + 1, COUNT))
     assert all(
