@@ -1,4 +1,4 @@
-"""Lines of a set that speak of the same face: which of them cannot be kept, and why."""
+"""Lines of a set about the same face: which of them cannot be used, and why."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator

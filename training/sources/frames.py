@@ -8,7 +8,7 @@ from training.sources.record import PICTURE_SUFFIXES, visible
 
 
 class NumberingError(ValueError):
-    """Which picture is the first frame cannot be told."""
+    """Which picture is the first frame is ambiguous."""
 
 
 @lru_cache(maxsize=64)

@@ -1,5 +1,5 @@
 """Imports an annotated set: every line ends up in the database or in the report, and a stopped
-import goes on.
+import can be resumed.
 
 Shard k holds what items k n ... (k + 1) n - 1 of the reader give, so shards are made in any order
 by any number of processes. Beside each finished shard lies `import-000000.json` with what was read,
@@ -39,7 +39,7 @@ HASH, OFFICIAL = "hash", "official"  # or TEST: all of it
 
 @dataclass
 class ImportReport:
-    """What became of the lines that were read."""
+    """The counts of an import."""
 
     read: int = 0
     kept: int = 0
@@ -102,7 +102,7 @@ def import_database(
         "shard_lines": str(shard_lines),
     }
     with locked(out, DataError):
-        DatabaseWriter(out, card)  # says at once when the folder cannot be written
+        DatabaseWriter(out, card)  # fails at once when the folder cannot be written
         _same_settings(out, settings)
         target = _Target(out, card, cropping, splits)
         report = _import(source, target, workers, shard_lines)
@@ -113,7 +113,7 @@ def import_database(
 
 @dataclass(frozen=True)
 class _Target:
-    """The folder that a set is imported into, and how its pictures are cut and divided."""
+    """The folder of an import, and how its pictures are cropped and split."""
 
     out: Path
     card: DataCard
@@ -252,7 +252,7 @@ def _chunks(items: Iterator[Item], size: int) -> Iterator[tuple[int, list[Item]]
 def _shards(
     target: _Target, chunks: Iterable[tuple[int, Sequence[Item]]], workers: int
 ) -> Iterator[ImportReport]:
-    """Reports of all shards in order; what is there already is not made again."""
+    """Reports of all shards in order; finished shards are not made again."""
     if workers == 1:
         for number, (first, items) in enumerate(chunks):
             yield _finished(target.out, number) or _import_shard(target, number, first, items)

@@ -1,4 +1,4 @@
-"""What OpenFace writes: lines that name a frame or a face, and no picture."""
+"""Files of OpenFace: lines that name a frame or a face, and no picture."""
 
 from functools import cached_property
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A folder of photographs that nobody has annotated, searched with all its subfolders.
+"""A folder of photographs without annotations, searched with all its subfolders.
 
 Every picture shows another person unless a CSV says who is who: columns `image` (path from the
 folder) and `identity`. Pictures that the CSV does not name are people of their own.
@@ -27,7 +27,7 @@ class Pictures(Source):
         if not self._paths:
             suffixes = ", ".join(PICTURE_SUFFIXES)
             raise DataError(f"{self.root} holds no picture ({suffixes}), nor do its subfolders")
-        _ = self._people  # says at once when the CSV means nothing
+        _ = self._people  # fails at once when the CSV is invalid
         return ()
 
     @property

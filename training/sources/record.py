@@ -1,4 +1,4 @@
-"""What a reader yields: records, refusals, and nothing in between."""
+"""The items that a reader yields: records and refusals."""
 
 import math
 from abc import ABC, abstractmethod
@@ -36,7 +36,7 @@ class Record:
     official: str = ""  # "train" or "test" by the set's own division
     frame: int | None = None  # 0-based, where `picture` is a video
     box: Box | None = None  # of the face in the picture
-    annotated: bool = True  # a record of an annotated set is of no use without any label
+    annotated: bool = True  # a record of an annotated set needs at least one label
     groups: dict[str, str] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ Item = Record | Refusal
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a format leaves to its user."""
+    """The options of all formats."""
 
     pictures: Path | None = None  # where the pictures lie, when not where the layout has them
     threshold: int = 2  # DISFA: an intensity of so much (of 5) and more counts as present
@@ -109,7 +109,7 @@ class Source(ABC):
         return f"{inside}" if line is None else f"{inside}:{line}"
 
     def remarks(self) -> list[str]:
-        """What whoever imports the set should know, beyond what was read and refused."""
+        """Remarks for the user beside the counts of read and refused lines."""
         return []
 
     def pictures(self, *usual: str) -> Path:

@@ -1,8 +1,8 @@
 """Renders a database in parallel: shard k is a pure function of (seed, k), so any number of workers
 writes the same bytes.
 
-A killed render leaves whole shards and goes on with the missing ones, if the renderer is still the
-one that began it.
+A killed render leaves complete shards and is resumed at the missing ones, if the renderer is the
+same.
 """
 
 import os
@@ -33,7 +33,7 @@ LABELLED = (
 
 @dataclass(frozen=True)
 class RenderReport:
-    """What a render took."""
+    """The counts of a render."""
 
     images: int
     seconds: float
@@ -92,7 +92,7 @@ def _render(
 ) -> RenderReport:
     twins = card.twins
     assert twins is not None
-    DatabaseWriter(folder, card)  # says at once when the folder cannot be written
+    DatabaseWriter(folder, card)  # fails at once when the folder cannot be written
     groups, per_shard = -(-images // twins), max(SHARD_IMAGES // twins, 1)
     finished = set(written_shards(folder))
     todo = [

@@ -1,6 +1,4 @@
-"""Tables in text files as people's programs write them: whatever encoding, separator and line ends;
-a bad row fails alone.
-"""
+"""Tables in text files of any encoding, separator and line end; a bad row fails alone."""
 
 import codecs
 import csv

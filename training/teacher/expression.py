@@ -1,7 +1,7 @@
 """From Action Units to an expression, learnt from renders as blurred as the teacher's AUs.
 
-"Other" is left out: a little noise makes one of any expression, so a teacher's word for it says
-nothing.
+"Other" is left out: a little noise makes one of any expression, so a teacher's label for it is
+unreliable.
 """
 
 from dataclasses import dataclass

@@ -54,7 +54,7 @@ class MeshRows:
 
 @dataclass(frozen=True)
 class TeachingReport:
-    """What became of the photographs, and how much the teacher is to be believed."""
+    """The counts of a labelling, and how reliable the teacher is."""
 
     photographs: int
     labelled: int
@@ -119,7 +119,7 @@ def teach_photographs(request: Request) -> TeachingReport:
 
 def mixed(teacher: Labels, student: Floats, targets: Targets) -> Labels:
     """Half the teacher's AUs, valence and arousal, half the student's (N, K + 2), brought to the
-    teacher's mean and deviation first: a student's scale is what photographs have yet to teach it.
+    teacher's mean and deviation first: a student's scale is not fitted to photographs yet.
     """
     columns = slice(0, targets.va.stop)
     teacher_values = teacher.values[:, columns]
@@ -267,9 +267,7 @@ def _labelled(
 def truth_of(
     values: Floats, confidence: Floats, teacher: Teacher, expression: "ExpressionOfAus | None"
 ) -> dict[str, object]:
-    """What stands beside the label row of one photograph (T,): confidence, pose, sides,
-    expression.
-    """
+    """The `truth` of one photograph (T,): confidence, pose, sides, expression."""
     targets = teacher.targets
     truth: dict[str, object] = {}
     names = (*targets.aus, *DIMENSIONS)

@@ -1,4 +1,4 @@
-"""Face meshes without place, size and turn: what is left is who it is and what the face does.
+"""Face meshes normalised for position, size and rotation: identity and expression remain.
 
 Shape letters: N meshes, M = 478 points.
 """

@@ -1,5 +1,5 @@
-"""What a mesh is asked for, as the columns of one matrix: AUs, valence and arousal, pose, and
-sides.
+"""The targets of regression from a mesh, as the columns of one matrix: AUs, valence and arousal,
+pose, and sides.
 
 Shape letters: N faces, K Action Units, T = K + 2 + 3 + O columns, O one-sided Action Units.
 """

@@ -1,9 +1,7 @@
-"""The teacher: fitted on renders whose labels are true, moved to photographs, and doubted where it
-should be.
-
-Three things differ between renders and photographs and are mended here, in this order:
-where rest lies (mean shape of neutral people), how far predictions shrink towards the mean
-(inverse regression), and how much of an AU a resting stranger seems to show (a floor).
+"""The teacher: fitted on renders whose labels are true, adapted to photographs, with a confidence
+for each label. Three differences between renders and photographs are corrected here, in this order:
+the resting shape (mean shape of neutral people), the shrinkage of predictions towards the mean
+(inverse regression), and the intensity of an AU that is read on a resting face (a floor).
 
 Shape letters: N faces, M = 478 points, T target columns (`training.teacher.targets`), K Action
 Units.
@@ -37,7 +35,7 @@ class Meshes:
 
 @dataclass(frozen=True)
 class Labels:
-    """What the teacher says of N faces: values and confidence in [0, 1], each (N, T)."""
+    """The teacher's labels of N faces: values and confidence in [0, 1], each (N, T)."""
 
     values: Floats
     confidence: Floats
@@ -63,7 +61,7 @@ class Teacher:
         ridge, net = (self._stretched(part) for part in self.regression.predict(faces))
         low, high = self._range()
         values = self._kept_in_order(self._above_floor((ridge + net) / 2))
-        # Where both say more than there is, they agree.
+        # Predictions beyond the range are clipped, so that they count as agreement.
         disagreement = np.clip(ridge, low, high) - np.clip(net, low, high)
         agreement = np.exp(-0.5 * (disagreement / (2 * self.spread + 1e-9)) ** 2)
         plausible = np.minimum(1, self.reach / np.maximum(self._distance(faces), 1e-9))
@@ -129,7 +127,7 @@ def teach(
 def _with_lines(teacher: Teacher, held_out: Meshes) -> Teacher:
     """Prediction = start + slope * truth, by least squares for each column.
 
-    Valence and arousal stay what is to be expected: stretched, a resting face's noise is a mood.
+    Valence and arousal are not stretched: that would amplify the noise of a resting face.
     """
     predicted = np.mean(teacher.regression.predict(teacher._faces(held_out.points)), axis=0)
     start, slope = np.zeros(predicted.shape[1]), np.ones(predicted.shape[1])
@@ -162,8 +160,8 @@ def _with_reliability(teacher: Teacher, held_out: Meshes) -> Teacher:
 
 
 def _moved_to_people(teacher: Teacher, resting: Floats, neutral: Floats) -> Teacher:
-    """Rest is where neutral people and their mirror images have it: in shape, valence, arousal,
-    AUs.
+    """Shift the resting state to that of neutral people and their mirror images: in shape, valence,
+    arousal, AUs.
     """
     normaliser = teacher.regression.normaliser
     shapes, _ = normaliser.shapes(neutral)
