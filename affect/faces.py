@@ -146,7 +146,7 @@ class Face:
         return replace(self, box=(x, y, width, height), points=points)
 
 
-def _go_on() -> None:
+def _no_checkpoint() -> None:
     """A checkpoint that never ends the search."""
 
 
@@ -170,15 +170,15 @@ class Landmarks:
         network's one-sided error.
         """
         for _ in range(APPROACHES):
-            points, _ = self._look(*cut(image, box))
+            points, _ = self._locate(*cut(image, box))
             box = box_of_points(points)
         crop, transform = cut(image, box)
-        outputs = [self._look(crop, transform, mirrored=mirrored) for mirrored in (False, True)]
+        outputs = [self._locate(crop, transform, mirrored=mirrored) for mirrored in (False, True)]
         points = np.mean([points for points, _ in outputs], axis=0, dtype=np.float32)
         confidence, *defects = np.mean([shares for _, shares in outputs], axis=0).tolist()
         return Refined(points, confidence, Defects(*defects))
 
-    def _look(
+    def _locate(
         self, crop: U8, transform: NDArray[np.float64], *, mirrored: bool = False
     ) -> tuple[Floats, Floats]:
         """Points (5, 2) in the picture that a crop was cut from by the transform (`cut`), and (4,)
@@ -225,7 +225,7 @@ class FaceFinder:
         image: U8,
         *,
         thorough: bool = False,
-        checkpoint: Callable[[], None] = _go_on,
+        checkpoint: Callable[[], None] = _no_checkpoint,
         search: HeadSearch | None = None,
     ) -> list[Face]:
         """Faces of an RGB picture (H, W, 3), the largest first; an empty list when there is none.
@@ -256,7 +256,7 @@ class FaceFinder:
         image: U8,
         *,
         least_px: int = SMALLEST_FACE_PX,
-        checkpoint: Callable[[], None] = _go_on,
+        checkpoint: Callable[[], None] = _no_checkpoint,
     ) -> list[Face]:
         """The largest firm face, as `find` has it, found without searching for smaller ones.
 
@@ -282,7 +282,7 @@ class FaceFinder:
         """The faces of the previous frame, found from where they were, at a tenth of the cost of a
         search. Faces that are no longer firm, or hidden behind another, are left out.
         """
-        self._local.checkpoint = _go_on
+        self._local.checkpoint = _no_checkpoint
         boxes = [box_of_points(face.points) for face in previous]
         return _ordered(self._refined(image, boxes, FIRM))
 
@@ -454,7 +454,7 @@ def crops(
     *,
     faces: Faces = "largest",
     size_px: int,
-    checkpoint: Callable[[], None] = _go_on,
+    checkpoint: Callable[[], None] = _no_checkpoint,
 ) -> list[tuple[Face | None, U8]]:
     """Aligned crops (S, S, 3) of a picture with the face each shows, in px of the upright original.
 

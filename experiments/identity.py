@@ -88,18 +88,20 @@ def compare(path: Path) -> None:
     faces, changed = (recogniser.embed(stored[name]) for name in ("faces", "counterfactuals"))
     person = stored["person"]
     mirrored = recogniser.embed(np.ascontiguousarray(stored["faces"][:, :, ::-1]))
-    _tell("the mirror image", faces, mirrored)
+    _print_row("the mirror image", faces, mirrored)
     if stored["has_twin"].any():
         have = stored["has_twin"]
-        _tell("another picture of the person", faces[have], recogniser.embed(stored["twins"][have]))
-    _tell("its counterfactual", faces, changed)
-    _tell("its counterfactual, valid ones", faces[stored["valid"]], changed[stored["valid"]])
+        _print_row(
+            "another picture of the person", faces[have], recogniser.embed(stored["twins"][have])
+        )
+    _print_row("its counterfactual", faces, changed)
+    _print_row("its counterfactual, valid ones", faces[stored["valid"]], changed[stored["valid"]])
     first, second = np.triu_indices(len(faces), 1)
     other = person[first] != person[second]
-    _tell("other people", faces[first[other]], faces[second[other]])
+    _print_row("other people", faces[first[other]], faces[second[other]])
 
 
-def _tell(what: str, first: Floats, second: Floats) -> None:
+def _print_row(what: str, first: Floats, second: Floats) -> None:
     apart = np.linalg.norm(first - second, axis=1)
     low, middle, high = np.quantile(apart, (0.05, 0.5, 0.95))
     print(

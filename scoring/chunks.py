@@ -31,7 +31,7 @@ class Chunk:
     pictures: tuple[InputPicture, ...]
     mark: Mark
 
-    def emptied(self) -> "Chunk":
+    def without_pictures(self) -> "Chunk":
         """The same with the names of its pictures alone."""
         return replace(
             self, pictures=tuple(replace(picture, source=b"") for picture in self.pictures)

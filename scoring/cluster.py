@@ -124,4 +124,4 @@ class _Actor:
         chunk: Chunk = pickle.loads(batch["chunk"][0])
         readings = self.read(chunk)
         # The pictures stay here: only readings are returned.
-        return {"read": [pickle.dumps((chunk.emptied(), readings))]}
+        return {"read": [pickle.dumps((chunk.without_pictures(), readings))]}

@@ -92,7 +92,7 @@ class Journal:
         return Journal(folder)
 
     @staticmethod
-    def go_on(folder: Path, run: Mapping[str, Any]) -> "Journal":
+    def resume(folder: Path, run: Mapping[str, Any]) -> "Journal":
         """Open an earlier run's journal. Raises JournalError when its inputs or settings differ."""
         try:
             stored = json.loads((folder / RUN_FILE).read_text())

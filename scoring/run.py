@@ -196,7 +196,7 @@ def _journal(options: ScoreOptions, all_shards: Sequence[Shard], card: ModelCard
     }
     stopped = options.journal.exists()
     if options.resume and stopped:
-        return Journal.go_on(options.journal, run)
+        return Journal.resume(options.journal, run)
     existing = [
         path for path in (options.out, options.events) if path is not None and path.exists()
     ]

@@ -145,11 +145,11 @@ class Pool:
                 readings = self._one_by_one(first.chunk)
                 self._waiting.popleft()
                 return first.chunk, readings
-            self._hand_out_again()
+            self._resubmit()
         self._waiting.popleft()
         return first.chunk, first.future.result()
 
-    def _hand_out_again(self) -> None:
+    def _resubmit(self) -> None:
         """A process died and took the pool with it."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._processes(self.workers)

@@ -129,7 +129,7 @@ class Transport:
             retry=retry_if_exception_type(_Busy),
             wait=self._wait,
             stop=stop_before_delay(self._patience_seconds),
-            before_sleep=self._tell,
+            before_sleep=self._notify_wait,
             reraise=True,
         )
         answer: Answer = await retrying(self._once, method, path, body, headers or {})
@@ -164,7 +164,7 @@ class Transport:
         grows = wait_exponential_jitter(initial=1, max=LONGEST_WAIT_SECONDS)
         return after if after is not None else grows(state)
 
-    def _tell(self, state: RetryCallState) -> None:
+    def _notify_wait(self, state: RetryCallState) -> None:
         if (
             self._on_wait is not None
             and state.next_action is not None

@@ -119,7 +119,7 @@ def _find(task: Task, result: SearchResult, gradients: Sequence[bool]) -> _Findi
     after, causes = model.calibrate(result.output), task.space.causes(rows, result.move)
     attribution = task.space.attribution(rows, result.gain)
     if isinstance(task.space, Nuisance):
-        causes = _most_helpful_first(causes, attribution)
+        causes = _sorted_by_gain(causes, attribution)
     return _Findings(
         facts=facts,
         redrawn=redrawn,
@@ -145,7 +145,7 @@ def _frames(task: Task, result: SearchResult, facts: Tensor) -> Tensor:
     )
 
 
-def _most_helpful_first(
+def _sorted_by_gain(
     causes: list[list[Cause]], attribution: list[dict[str, float]]
 ) -> list[list[Cause]]:
     """Causes sorted by the effect of each alone: several nuisances may move the full way, so the

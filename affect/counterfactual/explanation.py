@@ -52,7 +52,7 @@ def explain(
         if isinstance(integrated_gradients, bool)
         else list(integrated_gradients)
     )
-    for group in _alike(answers):
+    for group in _groups_of_rows(answers):
         questions_of_group = [
             one for i in group if isinstance(one := answers[i], CounterfactualQuestion)
         ]
@@ -66,7 +66,7 @@ def explain(
     return [one for one in answers if not isinstance(one, CounterfactualQuestion)]
 
 
-def _alike(questions: Sequence[object]) -> list[list[int]]:
+def _groups_of_rows(questions: Sequence[object]) -> list[list[int]]:
     """Rows that are searched together: of the same family, for the same number of answers."""
     kinds: dict[tuple[str, int], list[int]] = {}
     for index, question in enumerate(questions):

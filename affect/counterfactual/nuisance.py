@@ -48,7 +48,7 @@ class Nuisance:
 
     def axes(self, rows: Rows) -> Tensor:
         """(N, A, A) each nuisance alone to the end that the face is farther from."""
-        far, _ = self._ways(rows)
+        far, _ = self._steps_to_ends(rows)
         return torch.diag_embed(far)
 
     def proposals(self, rows: Rows, gain: Tensor, excluded: Tensor, *, first: bool) -> Tensor:
@@ -72,7 +72,7 @@ class Nuisance:
 
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
         """By nuisance in the direction in which it was moved: "light: bright to dim"."""
-        towards_second = (self._ways(rows)[0] > 0).tolist()
+        towards_second = (self._steps_to_ends(rows)[0] > 0).tolist()
         named = [
             [
                 name if to_second else reversed_name(name)
@@ -105,11 +105,11 @@ class Nuisance:
 
         One whose far end harms helps, in proportion, by moving to the near end.
         """
-        far, near = self._ways(rows)
+        far, near = self._steps_to_ends(rows)
         gain_at_near = -gain * near.abs() / far.abs()
         return torch.maximum(gain, gain_at_near), torch.where(gain >= gain_at_near, far, near)
 
-    def _ways(self, rows: Rows) -> tuple[Tensor, Tensor]:
+    def _steps_to_ends(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """(N, A) from where each face is estimated to stand to the farther and to the nearer end of
         each nuisance.
         """

@@ -14,7 +14,7 @@ Unit = tuple[str, float, float]  # code, intensity before, after
 Weights = Mapping[str, tuple[float, float]]
 
 PART = 0.06  # an AU that adds less to a dimension has no part in it
-CLEARLY = 0.3  # of an intensity: an unrelated AU that moves by less is not reported
+LEAST_CHANGE = 0.3  # of an intensity: an unrelated AU that moves by less is not reported
 HOLDS = 0.5  # share of a change that the rule must give to the movements
 
 
@@ -45,6 +45,6 @@ def unrelated_units(weights: Weights, label: str, units: Sequence[Unit]) -> list
         for unit in units
         if unit[0] in weights
         and abs(weights[unit[0]][dimension]) < PART
-        and abs(unit[2] - unit[1]) > CLEARLY
+        and abs(unit[2] - unit[1]) > LEAST_CHANGE
     ]
     return sorted(unrelated, key=lambda unit: -abs(unit[2] - unit[1]))

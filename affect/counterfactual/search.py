@@ -149,24 +149,26 @@ def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) ->
     gain = _gain(model, rows, space)
     excluded, results = space.excluded(rows), list[SearchResult]()
     for number in range(answers):
-        one = _once(model, rows, space, gain, excluded, first=number == 0)
+        one = _search_once(model, rows, space, gain, excluded, first=number == 0)
         for _ in range(space.edits - 1):
-            one = _further(model, rows, space, one, excluded, first=number == 0)
+            one = _search_again(model, rows, space, one, excluded, first=number == 0)
         results.append(one)
         excluded = excluded | space.leading_axes(rows, gain, one.move)
     return results
 
 
-def _once(
+def _search_once(
     model: AffectModel, rows: Rows, space: Space, gain: Tensor, excluded: Tensor, *, first: bool
 ) -> SearchResult:
     """Every row's least change by one edit."""
-    best, move = _least(model, rows, space, space.proposals(rows, gain, excluded, first=first))
+    best, move = _smallest_move(
+        model, rows, space, space.proposals(rows, gain, excluded, first=first)
+    )
     output = replace(model.read(model.to_pixels(best.images)), maps=())
     return SearchResult(Candidates(best.images, *progress(model, output, rows)), output, move, gain)
 
 
-def _further(
+def _search_again(
     model: AffectModel,
     rows: Rows,
     space: Space,
@@ -185,7 +187,7 @@ def _further(
     nearest = model.to_pixels(result.best.images[unmet])
     start = Rows.of(nearest, model.read(nearest), rows.column[unmet], rows.target[unmet])
     gain = _gain(model, start, space)
-    retried = _once(model, start, space, gain, excluded[unmet], first=first)
+    retried = _search_once(model, start, space, gain, excluded[unmet], first=first)
     retried = replace(retried, move=result.move[unmet] + retried.move, gain=result.gain[unmet])
     nearer = retried.best.margin > result.best.margin[unmet]
     index = torch.arange(len(result.move), device=result.move.device)
@@ -240,7 +242,7 @@ def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
     return reach - progress(model, rows.output, rows)[1][:, None]
 
 
-def _least(
+def _smallest_move(
     model: AffectModel, rows: Rows, space: Space, moves: Tensor
 ) -> tuple[Candidates, Tensor]:
     """The simplest of the proposals (N, C, M) that is enough, else the nearest; scaled as small or

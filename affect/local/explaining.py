@@ -22,7 +22,7 @@ from affect.labels import DIMENSIONS
 from affect.local.reading import LocalReading, face_reading
 from affect.marking import Claim, default_marker
 from affect.model import AffectModel, Prediction
-from affect.protocol.reading_warnings import trust_held_back
+from affect.protocol.reading_warnings import limited_trust
 
 U8 = NDArray[np.uint8]
 TOGETHER = 8  # faces whose answers are searched at a time
@@ -152,12 +152,12 @@ def _entry(
     box = crop[0].box if crop[0] else None
     if isinstance(answer, QuestionError):
         return Explained(name, box, error=answer.code, detail=answer.detail)
-    limited = answer and _held_back(card, crop[0], answer)
+    limited = answer and _with_limited_trust(card, crop[0], answer)
     return Explained(name, box, limited, card, picture.provenance())
 
 
-def _held_back(card: ModelCard, face: Face | None, answer: Explanation) -> Explanation:
+def _with_limited_trust(card: ModelCard, face: Face | None, answer: Explanation) -> Explanation:
     """The answer and its others, with less trust where the finder reports a defect of the face."""
-    level, reasons = trust_held_back(card, face, answer.trust, answer.reasons)
-    alternatives = tuple(_held_back(card, face, one) for one in answer.alternatives)
+    level, reasons = limited_trust(card, face, answer.trust, answer.reasons)
+    alternatives = tuple(_with_limited_trust(card, face, one) for one in answer.alternatives)
     return replace(answer, trust=level, reasons=reasons, alternatives=alternatives)

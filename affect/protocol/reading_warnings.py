@@ -36,7 +36,7 @@ def reading_warnings(
     return (*_of_reading(card, read, row), *(_of_face(card, face) if face else ()))
 
 
-def trust_held_back(
+def limited_trust(
     card: ModelCard, face: Face | None, level: str, reasons: tuple[str, ...]
 ) -> tuple[str, tuple[str, ...]]:
     """Trust in an explanation of a face, after the warnings about the face itself: trust was not

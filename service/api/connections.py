@@ -31,7 +31,7 @@ OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 @dataclass
-class RareLine:
+class RateLimitedLog:
     """One line in the log for many events of a kind."""
 
     text: str
@@ -39,7 +39,7 @@ class RareLine:
     _count: int = 0
     _last: float = -QUIET_SECONDS
 
-    def say(self, *values: object) -> None:
+    def write(self, *values: object) -> None:
         """Log it, unless that was done within QUIET_SECONDS."""
         self._count += 1
         if self.clock() - self._last >= QUIET_SECONDS:
@@ -56,8 +56,10 @@ class Connections:
     send_seconds: float
     open: int = 0
     idle: "OrderedDict[BoundedProtocol, None]" = field(default_factory=OrderedDict)
-    _crowded: RareLine = field(
-        default_factory=lambda: RareLine("%d connections are open: the longest idle one is closed")
+    _crowded: RateLimitedLog = field(
+        default_factory=lambda: RateLimitedLog(
+            "%d connections are open: the longest idle one is closed"
+        )
     )
 
     @classmethod
@@ -77,7 +79,7 @@ class Connections:
         self.open += 1
         self.idle[connection] = None
         if self.open > self.most:
-            self._crowded.say(self.open)
+            self._crowded.write(self.open)
             oldest, _ = self.idle.popitem(last=False)
             oldest.transport.abort()
 
@@ -177,17 +179,17 @@ class InvalidRequestFilter(logging.Filter):
         return True
 
 
-def quiet_when_crowded(loop: asyncio.AbstractEventLoop) -> None:
+def limit_connection_warnings(loop: asyncio.AbstractEventLoop) -> None:
     """asyncio logs every connection that it cannot accept, two thousand at a time, and uvicorn
     every one that sends what is no HTTP.
     """
     logging.getLogger("uvicorn.error").addFilter(InvalidRequestFilter())
-    log_line = RareLine("no descriptors are left to accept connections with")
+    log_line = RateLimitedLog("no descriptors are left to accept connections with")
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
-            log_line.say()
+            log_line.write()
         else:
             loop.default_exception_handler(context)
 

@@ -104,7 +104,7 @@ class _Versions:
     async def add(self, request: Request) -> Response:
         """Opens the version of a folder; its workers are ready when this answers."""
         folder = _Folder.model_validate_json(await request.body()).folder
-        self.models.refuse_known(check_model_folder(folder))
+        self.models.check_not_open(check_model_folder(folder))
         backend = await self.pool.open(folder)
         try:
             version = await self.models.add(backend)

@@ -168,9 +168,9 @@ class AnswerLog:
             self.file.write(line + b"\n")
             self.file.flush()
         if display:
-            self.say(line.decode())
+            self.print_line(line.decode())
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line for people on standard error."""
         click.echo(text)
 
@@ -315,11 +315,11 @@ def _explained(
 ) -> dict[str, Any]:
     """One answer: shown, and its pictures saved; as it is written."""
     if result.error is not None:
-        log.say(f"{name}: {result.error.title}: {result.error.detail}")
+        log.print_line(f"{name}: {result.error.title}: {result.error.detail}")
         return _as_json(result)
     for answer in _answers(result):
         trust = answer.trust.level if answer.trust else "unknown"
-        log.say(f"{name}: {answer.sentence} (trust: {trust})")
+        log.print_line(f"{name}: {answer.sentence} (trust: {trust})")
     return _saved(log, _place(name, paths), result)
 
 

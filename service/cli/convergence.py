@@ -99,7 +99,7 @@ class Convergence:
         self._followed, self._digest, self._seen = opened.declaration, opened.digest, opened.digest
         if opened.followed:
             opened.keep()
-        self._tell(followed=opened.followed)
+        self._report(followed=opened.followed)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -115,17 +115,17 @@ class Convergence:
         while True:
             await asyncio.sleep(self.poll_seconds)
             try:
-                await self._look()
+                await self._check()
             except Exception:
                 log.exception("%s is not followed", self.path)
-                self._tell(followed=False)
+                self._report(followed=False)
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         try:
             content = self.path.read_bytes()
         except OSError as error:
             log.error("%s cannot be read, and nothing changes: %s", self.path, error.strerror)
-            self._tell(followed=False)
+            self._report(followed=False)
             return
         digest = sha256(content).hexdigest()
         if digest == self._seen:
@@ -136,10 +136,10 @@ class Convergence:
             await self._converge(declared)
             self._digest = digest
             replace(self._opened, declaration=declared).keep()
-            self._tell(followed=True)
+            self._report(followed=True)
         except ValueError as error:  # of the file, of a model, of a reference
             log.error("the versions stay as they were: %s", error)
-            self._tell(followed=False)
+            self._report(followed=False)
         self._seen = digest
 
     async def _converge(self, declared: Declaration) -> None:
@@ -176,7 +176,7 @@ class Convergence:
                     await self.pool.close(backend)
             raise
 
-    def _tell(self, *, followed: bool) -> None:
+    def _report(self, *, followed: bool) -> None:
         self.metrics.declaration_followed.set(followed)
         self.metrics.declaration.clear()
         self.metrics.declaration.labels(self._digest[:12]).set(1)

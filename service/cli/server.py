@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api.app import create_app
-from service.api.connections import bounded_http, quiet_when_crowded
+from service.api.connections import bounded_http, limit_connection_warnings
 from service.backend.pool import ModelServerPool, Opener, opener_of
 from service.cli.admin import admin_server, admin_socket
 from service.cli.convergence import Convergence, DeclaredFile
@@ -45,7 +45,7 @@ async def run(
     """
     settings, metrics = Settings(), Metrics()
     logging_setup.configure(settings)
-    quiet_when_crowded(asyncio.get_running_loop())
+    limit_connection_warnings(asyncio.get_running_loop())
     async with ModelServerPool(opener or opener_of(runtime, metrics, settings)) as pool:
         for folder in folders:
             _announce(settings, f"starting {runtime} on {folder} ...")

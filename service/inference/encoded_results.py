@@ -20,7 +20,7 @@ from affect.protocol.messages import (
     GenerateResponse,
     RowError,
 )
-from affect.protocol.reading_warnings import trust_held_back
+from affect.protocol.reading_warnings import limited_trust
 from service.inference.results import ExplanationResult, GenerationResult, Row
 from service.problems import Problem, row_problem
 
@@ -114,7 +114,7 @@ def encoded_explanation(
         label=response.label,
         target=response.target,
         details=tuple(
-            _held_back(pictures.card, faces[row_of[index]], one)
+            _with_limited_trust(pictures.card, faces[row_of[index]], one)
             for index, one in enumerate(response.details)
         ),
         reconstruction=marked(response.reconstruction, first),
@@ -133,13 +133,13 @@ def encoded_explanation(
     )
 
 
-def _held_back(
+def _with_limited_trust(
     card: ModelCard, face: Face | None, details: ExplanationDetails | None
 ) -> ExplanationDetails | None:
     """The answer, with less trust where the finder reports a defect of the face."""
     if details is None:
         return None
-    level, reasons = trust_held_back(card, face, details.trust, details.reasons)
+    level, reasons = limited_trust(card, face, details.trust, details.reasons)
     return replace(details, trust=level, reasons=reasons)
 
 

@@ -161,7 +161,7 @@ class ModelRegistry:
         when there is one already.
         """
         card, digest = await backend.card(), await backend.digest()
-        self.refuse_known(card)
+        self.check_not_open(card)
         version = Version(
             card,
             digest,
@@ -176,7 +176,7 @@ class ModelRegistry:
             self.route(card.name, Route(default=card.version))
         return version
 
-    def refuse_known(self, card: ModelCard) -> None:
+    def check_not_open(self, card: ModelCard) -> None:
         """Raises RoutingError when this version is open already."""
         if card.version in self.versions_of(card.name):
             raise RoutingError(

@@ -377,11 +377,11 @@ class _CountedLandmarks(Landmarks):
 
     passes = 0
 
-    def _look(
+    def _locate(
         self, crop: U8, transform: NDArray[np.float64], *, mirrored: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.passes += 1
-        return super()._look(crop, transform, mirrored=mirrored)
+        return super()._locate(crop, transform, mirrored=mirrored)
 
 
 def test_a_portrait_takes_four_passes_of_the_landmark_network(

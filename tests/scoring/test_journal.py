@@ -33,7 +33,7 @@ def test_what_was_read_comes_back(tmp_path: Path) -> None:
     journal = Journal.begin(tmp_path / "j", RUN)
     journal.add(pictures, Mark(0, {"number": 8, "pts": 123}))
     journal.flush()
-    again = Journal.go_on(tmp_path / "j", RUN)
+    again = Journal.resume(tmp_path / "j", RUN)
     replayed = list(again.replay())
     assert [len(entries) for entries in replayed] == [2, 1, 1]
     assert all(
@@ -49,20 +49,20 @@ def test_a_part_that_was_not_finished_is_not_there(tmp_path: Path) -> None:
     journal.add([[NOBODY]], Mark(0, {"done": 1}))
     journal.flush()
     (tmp_path / "j" / "part-00000001.tmp").write_bytes(b"half")
-    again = Journal.go_on(tmp_path / "j", RUN)
+    again = Journal.resume(tmp_path / "j", RUN)
     again.add([[NOBODY]], Mark(0, {"done": 2}, complete=True))
     again.flush()
-    assert len(list(Journal.go_on(tmp_path / "j", RUN).replay())) == 2
+    assert len(list(Journal.resume(tmp_path / "j", RUN).replay())) == 2
     assert not list((tmp_path / "j").glob("*.tmp"))
 
 
 def test_a_journal_belongs_to_one_run(tmp_path: Path) -> None:
     Journal.begin(tmp_path / "j", RUN)
     with pytest.raises(JournalError, match=r"another every \(1, now 5\)"):
-        Journal.go_on(tmp_path / "j", RUN | {"every": 5})
+        Journal.resume(tmp_path / "j", RUN | {"every": 5})
     (tmp_path / "j" / "run.json").write_text("{")
     with pytest.raises(JournalError, match="--overwrite"):
-        Journal.go_on(tmp_path / "j", RUN)
+        Journal.resume(tmp_path / "j", RUN)
 
 
 def test_nothing_new_makes_no_part(tmp_path: Path) -> None:

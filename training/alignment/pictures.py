@@ -123,7 +123,7 @@ def draw_boxes(heads: HeadPictures, rows: NDArray[np.integer], rng: Generator) -
             image, box = _elsewhere(image, box, rng)
         crop, transform = cut(image, box)
         placed = np.asarray((points @ transform[:, :2].T + transform[:, 2]) / INPUT_PX, np.float32)
-        crop = _spoil(crop, rng)
+        crop = _degrade(crop, rng)
         if boxes.face[i]:
             crop, boxes.defects[i] = add_defects(crop, placed, rng)
         if rng.random() < 0.5:
@@ -188,7 +188,7 @@ def faceless() -> list[NDArray[np.uint8]]:
     return [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
 
 
-def _spoil(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
+def _degrade(crop: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
     """Light, colour, focus, noise and occlusion, as strongly as in photographs."""
     pixels = np.asarray(
         (crop.astype(np.float32) / 255) ** float(np.exp(rng.normal(0, 0.3))), np.float32

@@ -26,7 +26,7 @@ from training.alignment.pictures import Boxes, HeadPictures, draw_boxes, moved
 
 BATCH = 64
 LEARNING_RATE = 2e-3
-GOING_ON = 0.5  # of it, for a network that continues from another
+FINE_TUNING_SHARE = 0.5  # of it, for a network that continues from another
 AVERAGE_STEPS = 200  # half-life of the averaged weights that are stored
 EYES_WEIGHT = 2.0  # the eyes place the aligned crop; nose and mouth help to find them
 CONFIDENCE_WEIGHT = 0.02  # against points in shares of the crop
@@ -69,7 +69,7 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = LandmarkNet() if start is None else start.eval()
-    highest = LEARNING_RATE * (1.0 if start is None else GOING_ON)
+    highest = LEARNING_RATE * (1.0 if start is None else FINE_TUNING_SHARE)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average_update = get_ema_multi_avg_fn(0.5 ** (1 / AVERAGE_STEPS))
     average = AveragedModel(network, multi_avg_fn=average_update, use_buffers=True)

@@ -230,7 +230,7 @@ class _Trainer:
                 if saves and self.ranks.first:
                     self._save(step)
                 if stopped:
-                    self._say_how_to_go_on(step)
+                    self._print_resume_command(step)
                     return False
         return True
 
@@ -286,7 +286,7 @@ class _Trainer:
         )
         self.saved = time.monotonic()
 
-    def _say_how_to_go_on(self, step: int) -> None:
+    def _print_resume_command(self, step: int) -> None:
         if self.ranks.first:
             seen_images = step * self.plan.config.step_images
             print(

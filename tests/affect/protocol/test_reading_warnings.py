@@ -8,7 +8,7 @@ import pytest
 from affect.card import WarningLimits
 from affect.faces import Defects, Face
 from affect.protocol.messages import Predictions, PredictResponse
-from affect.protocol.reading_warnings import reading_warnings, trust_held_back
+from affect.protocol.reading_warnings import limited_trust, reading_warnings
 from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors
 from tests.support.tiny import tiny_card
 
@@ -69,7 +69,7 @@ def test_the_figure_and_its_limit_stand_in_the_detail() -> None:
 
 
 def test_an_explanation_of_a_face_with_a_defect_is_not_trusted_highly() -> None:
-    small = trust_held_back(CARD, replace(FACE, box=(10.0, 20.0, 20.0, 20.0)), "high", ("steady",))
+    small = limited_trust(CARD, replace(FACE, box=(10.0, 20.0, 20.0, 20.0)), "high", ("steady",))
     assert small[0] == "medium" and "20 px" in small[1][0] and small[1][-1] == "steady"
-    assert trust_held_back(CARD, FACE, "high", ("steady",)) == ("high", ("steady",))
-    assert trust_held_back(CARD, None, "low", ()) == ("low", ())
+    assert limited_trust(CARD, FACE, "high", ("steady",)) == ("high", ("steady",))
+    assert limited_trust(CARD, None, "low", ()) == ("low", ())

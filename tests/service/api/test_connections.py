@@ -13,7 +13,7 @@ from service.api.connections import (
     QUIET_SECONDS,
     Connections,
     InvalidRequestFilter,
-    RareLine,
+    RateLimitedLog,
 )
 from service.cli.server import listen, url_of
 from service.settings import Settings
@@ -94,11 +94,11 @@ def test_there_are_fewer_connections_than_descriptors() -> None:
 
 def test_many_events_of_a_kind_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
-    line = RareLine("something about %s", clock)
+    line = RateLimitedLog("something about %s", clock)
     for _ in range(1000):
-        line.say("it")
+        line.write("it")
     clock.now += QUIET_SECONDS
-    line.say("it")
+    line.write("it")
     assert [record.getMessage() for record in caplog.records] == [
         "something about it (1 since the last such line)",
         "something about it (1000 since the last such line)",

@@ -56,14 +56,14 @@ def decision_flips(
     """
     rng = np.random.default_rng(seed)
     answers = _ask(model, faces, judge, rng)
-    leaders = np.array([_leader(one) if one.valid else "" for one in answers])
+    leaders = np.array([_leading_cause(one) if one.valid else "" for one in answers])
     weights = metrics.resamplings(faces.identity, rng)
     causes, pictures = [], {}
     for name in sorted(set(leaders) - {""}, key=lambda one: -int((leaders == one).sum())):
         is_leader = leaders == name
         flipped = [one for one, is_led in zip(answers, is_leader, strict=True) if is_led]
         share = mean_interval(is_leader.astype(np.float64), weights)
-        causes.append(FlipCause(name, share, _way(flipped), _own(flipped)))
+        causes.append(FlipCause(name, share, _mean_share(flipped), _own(flipped)))
         pictures[name] = _pictures(flipped[:EXAMPLES])
     any_flip = mean_interval((leaders != "").astype(np.float64), weights)
     own_flips = _own([one for one in answers if one.valid])
@@ -85,13 +85,13 @@ def _ask(
     return answers
 
 
-def _way(answers: Sequence[Explanation]) -> float:
+def _mean_share(answers: Sequence[Explanation]) -> float:
     """How much of the way between the ends of what moved most was enough, mean over answers."""
     moves = [[abs(end - start) for _, start, end in one.causes] for one in answers]
     return float(np.mean([max(row, default=0.0) for row in moves]))
 
 
-def _leader(answer: Explanation) -> str:
+def _leading_cause(answer: Explanation) -> str:
     """What did most towards the question; a decision very near its threshold flips by less than any
     reported cause.
     """

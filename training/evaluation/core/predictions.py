@@ -106,7 +106,7 @@ def load_faces(
         images=database.images(split, rows, model.card.image_px),
         truth=labels,
         expected_va=expected,
-        identity=_who(database, split)[rows],
+        identity=_cluster_names(database, split)[rows],
         groups=_attributes(database, split, rows),
         twin_of=_twins(groups_of_twins[rows]),
         pair=np.array([str(truths[row].get("pair") or groups_of_twins[row]) for row in rows]),
@@ -186,7 +186,7 @@ def _sample_groups(names: NDArray[np.generic], most: int, rng: Generator) -> NDA
     return np.flatnonzero(np.isin(member, sampled))
 
 
-def _who(database: Database, split: str) -> NDArray[np.generic]:
+def _cluster_names(database: Database, split: str) -> NDArray[np.generic]:
     """The cluster of each face: its person, else its video, else itself."""
     identity, video, key = (
         database.column(split, name).astype(str) for name in ("identity", "video", "key")

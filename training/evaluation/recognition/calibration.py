@@ -10,7 +10,7 @@ Fitted on the validation split, written into the model's card, judged on the tes
 
 Thresholds that are best on rendered faces call Action Units present on people at rest: their
 wrinkles and resting shapes are no expression. Where photographs of people at rest are known, each
-threshold is raised until hardly any of them is called (`held_at_rest`).
+threshold is raised until hardly any of them is called (`raised_for_rest`).
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ def fit(logits: Floats, present: Floats) -> Calibration:
     return Calibration(scale=scale, shift=shift, threshold=best_threshold(probability, probability))
 
 
-def held_at_rest(fitted: Calibration, logits: Floats) -> Calibration:
+def raised_for_rest(fitted: Calibration, logits: Floats) -> Calibration:
     """The calibration of one AU with a threshold at which at most REST_ALARMS of N people at rest,
     logits (N,), are called present: the fitted one where that is so already.
     """

@@ -58,7 +58,7 @@ def calibrate(model: AffectModel, data: CalibrationData, rng: np.random.Generato
         f"{data.database.card.name}"
     ]
     for photographs in data.photographs:
-        fitted, at_rest = _held_at_rest(model, fitted, photographs)
+        fitted, at_rest = _raised_for_rest(model, fitted, photographs)
         words += [at_rest] if at_rest else []
     changes = {
         "calibration": fitted,
@@ -88,7 +88,7 @@ def _limit_warnings(
     with_limit(model, limit, "photographs" if photograph_images else "validation faces")
 
 
-def _held_at_rest(
+def _raised_for_rest(
     model: AffectModel, fitted: dict[str, Calibration], photographs: Database
 ) -> tuple[dict[str, Calibration], str]:
     """Thresholds that people at rest allow, and how they came about; as they were where the set
@@ -98,7 +98,7 @@ def _held_at_rest(
     if not len(logits) or not model.card.learns_aus:
         return fitted, ""
     adjusted = {
-        code: calibration.held_at_rest(fitted[code], logits[:, k])
+        code: calibration.raised_for_rest(fitted[code], logits[:, k])
         for k, code in enumerate(model.card.vocabulary)
     }
     raised = [

@@ -31,7 +31,7 @@ from training.evaluation.recognition.robustness import OUTSIDERS
 ALARMS = 0.02  # share of faces that may be warned about; more are on those of other people
 CAUGHT = 0.99  # share of each kind of out-of-distribution pictures to catch, where ALARMS allow it
 PICTURES = 200  # of each kind of out-of-distribution pictures
-SAID = "warning"
+NOTE_PREFIX = "warning"
 STEP = 0.005  # realism comes in hundredths: the limit lies between two
 
 
@@ -76,10 +76,10 @@ def with_limit(model: AffectModel, measured: RealismLimit, data: str) -> None:
     """The limit and how it was measured, into the model's card."""
     card = model.card
     limits = card.warning_limits.model_copy(update={"realism": measured.limit})
-    other_notes = tuple(one for one in card.calibrated_on if not one.startswith(SAID))
+    other_notes = tuple(one for one in card.calibrated_on if not one.startswith(NOTE_PREFIX))
     changes = {
         "warning_limits": limits,
-        "calibrated_on": (*other_notes, f"{SAID}, on {data}: {measured}"),
+        "calibrated_on": (*other_notes, f"{NOTE_PREFIX}, on {data}: {measured}"),
     }
     model.replace_card(card.model_copy(update=changes))
 

@@ -75,7 +75,7 @@ def test_perfectly_parted_faces_give_a_finite_calibration() -> None:
 
 def test_a_threshold_is_raised_until_three_in_a_hundred_people_at_rest_are_called() -> None:
     rest = np.random.default_rng(5).normal(0, 2, 400)
-    adjusted = calibration.held_at_rest(Calibration(threshold=0.5), rest)
+    adjusted = calibration.raised_for_rest(Calibration(threshold=0.5), rest)
     probability = 1 / (1 + np.exp(-rest))
     assert (probability >= 0.5).mean() > 0.4
     assert 0.027 <= (probability >= adjusted.threshold).mean() <= calibration.REST_ALARMS
@@ -83,10 +83,10 @@ def test_a_threshold_is_raised_until_three_in_a_hundred_people_at_rest_are_calle
 
 def test_a_threshold_that_few_people_at_rest_reach_stays() -> None:
     fitted = Calibration(scale=1.5, shift=-0.2, threshold=0.4)
-    assert calibration.held_at_rest(fitted, np.full(50, -6.0)) == fitted
-    assert calibration.held_at_rest(fitted, np.array([])) == fitted
+    assert calibration.raised_for_rest(fitted, np.full(50, -6.0)) == fitted
+    assert calibration.raised_for_rest(fitted, np.array([])) == fitted
 
 
 def test_people_at_rest_who_are_read_alike_are_all_kept_out() -> None:
-    adjusted = calibration.held_at_rest(Calibration(), np.full(40, 3.0))
+    adjusted = calibration.raised_for_rest(Calibration(), np.full(40, 3.0))
     assert 1 / (1 + np.exp(-3.0)) < adjusted.threshold < 1
