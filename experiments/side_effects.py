@@ -24,7 +24,7 @@ from torch import Tensor
 from affect.counterfactual.expression import VISIBLE, Expression
 from affect.counterfactual.judge_agreement import follows
 from affect.counterfactual.question import CounterfactualQuestion, resolve_question
-from affect.counterfactual.search import Rows, SearchResult, attempt, progress, search
+from affect.counterfactual.search import Rows, SearchResult, edit_and_read, margin_and_reach, search
 from affect.factory import load_model
 from affect.judge import Judge
 from affect.labels import DIMENSIONS
@@ -55,14 +55,16 @@ def pruned(model: AffectModel, rows: Rows, space: Expression, result: SearchResu
     count, labels = result.move.shape
     index = torch.arange(count)
     without = result.move[:, None] * (1 - torch.eye(labels))
-    alone = attempt(model, rows, without.flatten(0, 1), index.repeat_interleave(labels), space)
+    alone = edit_and_read(
+        model, rows, without.flatten(0, 1), index.repeat_interleave(labels), space
+    )
     rank = (-alone.reach.view(count, labels)).argsort(1).argsort(1)  # 0: least needed
     low, high, best = torch.zeros(count), torch.full((count,), float(labels)), result.best
     images = best.images.clone()
     for _ in range(5):
         middle = ((low + high) / 2).floor()
         kept = result.move * (rank >= middle[:, None])
-        tried = attempt(model, rows, kept, index, space)
+        tried = edit_and_read(model, rows, kept, index, space)
         enough = (tried.reach >= 1) & (tried.margin > 0)
         images[enough] = tried.images[enough]
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
@@ -76,7 +78,7 @@ def local(model: AffectModel, rows: Rows, space: Expression, result: SearchResul
     for share in REGIONS_KEPT:
         mask = np.stack([_mask(one, share) for one in np.abs(change).mean(3)])[..., None]
         mixed = (faces.float() + torch.from_numpy(change * mask)).round().clamp(0, 255).byte()
-        margin, reach = progress(model, model.read_state(model.to_pixels(mixed)), rows)
+        margin, reach = margin_and_reach(model, model.read_state(model.to_pixels(mixed)), rows)
         enough = (reach >= 1) & (margin > 0)
         images[enough] = mixed[enough]
     return images.numpy()
@@ -102,7 +104,7 @@ def descended(model: AffectModel, rows: Rows, space: Expression, result: SearchR
         aim = state + move
         drawn = model.edit(rows.x, aim, state, rows.output)
         output = model.read_state(drawn)
-        margin, reach = progress(model, output, rows)
+        margin, reach = margin_and_reach(model, output, rows)
         shift = (torch.cat([output.logits.sigmoid(), output.va], 1) - state).abs() / unrest
         others = (shift - 1).clamp(min=0).scatter(1, asked, 0).mean(1)
         images = model.to_images(drawn)
@@ -196,7 +198,7 @@ def answers(
     with torch.enable_grad() if way == "descended" else torch.no_grad():
         images = WAYS[way](model, rows, space, result)
     output = model.read(model.to_pixels(torch.from_numpy(images)))
-    margin, _ = progress(model, output, rows)
+    margin, _ = margin_and_reach(model, output, rows)
     moved = (output.labels - rows.output.labels).gather(1, rows.column[:, None]).squeeze(1)
     named = result.move.abs() > VISIBLE
     named.scatter_(1, rows.column[:, None], True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from affect.catalogue import Region
-from affect.counterfactual.search import Rows, Space, progress
+from affect.counterfactual.search import Rows, Space, margin_and_reach
 from affect.model import AffectModel, ModelOutput
 from affect.reading_network import ReadingOutput
 
@@ -135,7 +135,7 @@ def stability(model: AffectModel, rows: Rows, images: Tensor, satisfied: Tensor)
     )
     agree = torch.zeros(len(x), device=x.device)
     for sign in (1, -1):
-        margin, _ = progress(model, model.read_state((x + sign * noise).clamp(-1, 1)), rows)
+        margin, _ = margin_and_reach(model, model.read_state((x + sign * noise).clamp(-1, 1)), rows)
         agree += ((margin > 0) == satisfied).float() / 2
     return agree
 

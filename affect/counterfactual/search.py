@@ -18,7 +18,7 @@ M length of a move.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -149,33 +149,36 @@ def search(model: AffectModel, rows: Rows, space: Space, *, answers: int = 1) ->
     gain = _gain(model, rows, space)
     excluded, results = space.excluded(rows), list[SearchResult]()
     for number in range(answers):
-        one = _search_once(model, rows, space, gain, excluded, first=number == 0)
+        limits = _Limits(excluded, first=number == 0)
+        one = _search_once(model, rows, space, gain, limits)
         for _ in range(space.edits - 1):
-            one = _search_again(model, rows, space, one, excluded, first=number == 0)
+            one = _search_again(model, rows, space, one, limits)
         results.append(one)
         excluded = excluded | space.leading_axes(rows, gain, one.move)
     return results
 
 
+class _Limits(NamedTuple):
+    """What an answer may not do: see `Space.proposals`."""
+
+    excluded: Tensor  # (N, P) bool
+    first: bool
+
+
 def _search_once(
-    model: AffectModel, rows: Rows, space: Space, gain: Tensor, excluded: Tensor, *, first: bool
+    model: AffectModel, rows: Rows, space: Space, gain: Tensor, limits: _Limits
 ) -> SearchResult:
     """Every row's least change by one edit."""
-    best, move = _smallest_move(
-        model, rows, space, space.proposals(rows, gain, excluded, first=first)
-    )
+    proposals = space.proposals(rows, gain, limits.excluded, first=limits.first)
+    best, move = _smallest_move(model, rows, space, proposals)
     output = replace(model.read(model.to_pixels(best.images)), maps=())
-    return SearchResult(Candidates(best.images, *progress(model, output, rows)), output, move, gain)
+    return SearchResult(
+        Candidates(best.images, *margin_and_reach(model, output, rows)), output, move, gain
+    )
 
 
 def _search_again(
-    model: AffectModel,
-    rows: Rows,
-    space: Space,
-    result: SearchResult,
-    excluded: Tensor,
-    *,
-    first: bool,
+    model: AffectModel, rows: Rows, space: Space, result: SearchResult, limits: _Limits
 ) -> SearchResult:
     """Rows whose question is not met yet are searched again from the nearest candidate: a second
     edit of a photograph reaches further than one (LOG). The result replaces the first where it is
@@ -187,7 +190,8 @@ def _search_again(
     nearest = model.to_pixels(result.best.images[unmet])
     start = Rows.of(nearest, model.read(nearest), rows.column[unmet], rows.target[unmet])
     gain = _gain(model, start, space)
-    retried = _search_once(model, start, space, gain, excluded[unmet], first=first)
+    limits = limits._replace(excluded=limits.excluded[unmet])
+    retried = _search_once(model, start, space, gain, limits)
     retried = replace(retried, move=result.move[unmet] + retried.move, gain=result.gain[unmet])
     nearer = retried.best.margin > result.best.margin[unmet]
     index = torch.arange(len(result.move), device=result.move.device)
@@ -195,7 +199,7 @@ def _search_again(
     return take_rows(join_rows([result, retried], torch.cat), index)
 
 
-def progress(
+def margin_and_reach(
     model: AffectModel, output: ModelOutput | ReadingOutput, rows: Rows
 ) -> tuple[Tensor, Tensor]:
     """Margin and reach (N,) of readings of these rows' faces; see `Candidates`."""
@@ -213,7 +217,7 @@ def progress(
     return margin, torch.where(is_au, of_au / AU_CLEARANCE, signed_distance / VA_CLEARANCE)
 
 
-def attempt(
+def edit_and_read(
     model: AffectModel, rows: Rows, move: Tensor, source: Tensor, space: Space
 ) -> Candidates:
     """Edit the faces of rows `source` (R,) by moves (R, M); quantise; read the state, nothing
@@ -227,7 +231,7 @@ def attempt(
         images = space.draw(part, move[chunk])
         with mixed(device):  # the result is read again in full precision
             output = model.read_state(model.to_pixels(images))
-        parts.append(Candidates(images, *progress(model, output, part)))
+        parts.append(Candidates(images, *margin_and_reach(model, output, part)))
     return join_rows(parts, torch.cat)
 
 
@@ -238,8 +242,8 @@ def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
     if not several:
         return axes.new_zeros(count, 0)
     source = torch.arange(count, device=axes.device).repeat_interleave(several)
-    reach = attempt(model, rows, axes.flatten(0, 1), source, space).reach.view(count, several)
-    return reach - progress(model, rows.output, rows)[1][:, None]
+    reach = edit_and_read(model, rows, axes.flatten(0, 1), source, space).reach.view(count, several)
+    return reach - margin_and_reach(model, rows.output, rows)[1][:, None]
 
 
 def _smallest_move(
@@ -249,7 +253,7 @@ def _smallest_move(
     as large as needed.
     """
     index = torch.arange(len(moves), device=moves.device)
-    candidates = attempt(
+    candidates = edit_and_read(
         model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space
     )
     reach = candidates.reach.view(len(moves), -1)
@@ -271,7 +275,7 @@ def _bisect(
     share = torch.ones_like(low)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        candidates = attempt(model, rows, middle[:, None] * move, index, space)
+        candidates = edit_and_read(model, rows, middle[:, None] * move, index, space)
         enough = candidates.reach >= 1
         high, low = torch.where(enough, middle, high), torch.where(enough, low, middle)
         better = _better(candidates, best)

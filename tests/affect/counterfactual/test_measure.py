@@ -8,7 +8,7 @@ import torch
 from captum.attr import IntegratedGradients
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain, measure
-from affect.counterfactual.search import Rows, progress
+from affect.counterfactual.search import Rows, margin_and_reach
 from tests.support.trained import face, model
 
 
@@ -77,7 +77,7 @@ def test_a_face_that_is_far_from_the_line_is_steady_and_one_on_it_is_not() -> No
     rows = rows_of(model().card.labels_of.index("AU12"))
     images = model().to_images(rows.x)
     with torch.inference_mode():
-        margin, _ = progress(model(), model().read(model().to_pixels(images)), rows)
+        margin, _ = margin_and_reach(model(), model().read(model().to_pixels(images)), rows)
         assert measure.stability(model(), rows, images, margin > 0).tolist() == [1.0, 1.0]
         assert measure.stability(model(), rows, images, margin <= 0).tolist() == [0.0, 0.0]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.expression import Expression
-from affect.counterfactual.search import AU_CLEARANCE, CHUNK_ROWS, Rows, progress, search
+from affect.counterfactual.search import AU_CLEARANCE, CHUNK_ROWS, Rows, margin_and_reach, search
 from affect.model import AffectModel
 from tests.support.tiny import tiny_card, tiny_model
 from tests.support.trained import FACES, face, model
@@ -129,7 +129,7 @@ def test_progress_agrees_with_what_the_prediction_says() -> None:
         present = model().calibrate(output).present
         for column in range(present.shape[1]):
             rows = Rows.of(x, output, torch.full((len(x),), column), torch.ones(len(x)))
-            margin, _ = progress(model(), output, rows)
+            margin, _ = margin_and_reach(model(), output, rows)
             assert torch.equal(margin >= 0, present[:, column])
 
 

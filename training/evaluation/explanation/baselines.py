@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from affect.counterfactual.question import VA_TOLERANCE
-from affect.counterfactual.search import Rows, progress
+from affect.counterfactual.search import Rows, margin_and_reach
 from affect.model import AffectModel
 from training.evaluation.core.predictions import U8, batches
 
@@ -45,10 +45,12 @@ def _attack(model: AffectModel, rows: Rows) -> U8:
     for _ in range(ATTACK_STEPS):
         with torch.enable_grad():
             moving = x.clone().requires_grad_(True)
-            _, reach = progress(model, model.read(moving), rows)
+            _, reach = margin_and_reach(model, model.read(moving), rows)
             (gradient,) = torch.autograd.grad(reach.sum(), moving)
         with torch.no_grad():
-            _, new_reach = progress(model, model.read(model.to_pixels(model.to_images(x))), rows)
+            _, new_reach = margin_and_reach(
+                model, model.read(model.to_pixels(model.to_images(x))), rows
+            )
             step = 2 * ATTACK_STEP * gradient.sign() * (new_reach < 1).float()[:, None, None, None]
             most_change = 2 * ATTACK_MOST
             x = (rows.x + (x + step - rows.x).clamp(-most_change, most_change)).clamp(-1, 1)
@@ -83,7 +85,7 @@ def nearest_face(model: AffectModel, images: U8, column: Tensor, target: Tensor,
 
 
 def _margins(model: AffectModel, logits: Tensor, va: Tensor, column: int, target: float) -> Tensor:
-    """(M,) margins of read faces against one question: `progress`, without the faces."""
+    """(M,) margins of read faces against one question: `margin_and_reach`, without the faces."""
     aus = logits.shape[1]
     if column >= aus:
         return VA_TOLERANCE - (va[:, column - aus] - target).abs()

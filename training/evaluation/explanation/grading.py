@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from affect.counterfactual.judge_agreement import follows
-from affect.counterfactual.search import progress
+from affect.counterfactual.search import margin_and_reach
 from affect.model import AffectModel
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8, Faces, Floats, batches, in_batches
@@ -153,7 +153,7 @@ def margins(model: AffectModel, answered: AnsweredQuestions, pictures: U8) -> Fl
         question = baselines.rows_of(model, answered.faces.images[rows], column, target)
         with torch.inference_mode():
             x = model.to_pixels(torch.from_numpy(pictures[rows]).to(device))
-            margin, _ = progress(model, model.read(x), question)
+            margin, _ = margin_and_reach(model, model.read(x), question)
             parts.append(margin.double().cpu().numpy())
     return np.concatenate(parts)
 
