@@ -1,6 +1,7 @@
 """Small databases for tests, with pictures of noise."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,12 +42,12 @@ def make(
     vocabulary = Vocabulary(about.vocabulary)
     with DatabaseWriter(folder, about, shard_images=shard_images) as writer:
         for place, (number, identity, known) in enumerate(rows):
-            fields = {
+            fields: dict[str, Any] = {
                 "key": f"k{place}",
                 "image": picture(number),
                 "labels": vocabulary.row(known),
                 "source": about.sources[0],
             }
             fields |= {"identity": identity} | changes
-            writer.add(Sample(**fields))  # type: ignore[arg-type]
+            writer.add(Sample(**fields))
     return folder

@@ -180,8 +180,13 @@ class AffectNet(Source):
                 continue
             picture = picture_of(folder / "images", number)
             official = OFFICIAL[folder.name.removesuffix("_set")]
-            identity = f"{folder.name}/{number}"
-            record = Record(where, picture, {}, identity=identity, official=official)
+            record = Record(
+                where=where,
+                picture=picture,
+                labels={},
+                identity=f"{folder.name}/{number}",
+                official=official,
+            )
             yield _labelled(record, *values)
 
 

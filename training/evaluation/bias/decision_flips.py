@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
-from affect.counterfactual.nuisance import turned
+from affect.counterfactual.nuisance import reversed_name
 from affect.judge import Judge
 from affect.model import AffectModel
 from affect.picture_grid import picture_grid
@@ -98,7 +98,7 @@ def _leading_cause(answer: Explanation) -> str:
     if not answer.causes:
         return ON_THE_BRINK
     name, start, end = answer.causes[0]
-    return name if end > start else turned(name)
+    return name if end > start else reversed_name(name)
 
 
 def _own(answers: Sequence[Explanation]) -> float | None:

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from affect.card import Calibration
-from affect.counterfactual.nuisance import turned
+from affect.counterfactual.nuisance import reversed_name
 from affect.model import AffectModel
 from tests.support.tiny import NUISANCES, tiny_card, tiny_model
 from training.database.annotations import Annotations
@@ -55,7 +55,11 @@ def test_every_decision_that_turns_has_one_leading_cause() -> None:
     flips, pictures = decision_flips(swayed(), faces(40), None, seed=0)
     assert flips.asked == 40 and flips.own is None
     assert 0 < flips.turned.value == pytest.approx(sum(one.turned.value for one in flips.by))
-    assert {one.name for one in flips.by} <= {*NUISANCES, *map(turned, NUISANCES), ON_THE_BRINK}
+    assert {one.name for one in flips.by} <= {
+        *NUISANCES,
+        *map(reversed_name, NUISANCES),
+        ON_THE_BRINK,
+    }
     assert set(pictures) == {one.name for one in flips.by}
     assert all(0 <= one.way <= 1 for one in flips.by)
     assert [one.turned.value for one in flips.by] == sorted(
