@@ -90,7 +90,7 @@ def token(key: Any = EC, kid: str = "ec", algorithm: str = "ES256", **claims: An
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": "ann",
-        "exp": now + 300,
+        "exp": now + 86_400,  # these are made before any test runs
         "scope": "openid face:predict",
     } | claims
     return jwt.encode(
