@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import zipfile
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +38,7 @@ FOLDER_PREFIX = "affectgan-process-"
 POLL_SECONDS = 0.25
 NO_BATCHING: Mapping[str, Mapping[str, int]] = {}
 RELOAD_SECONDS = 1.0  # between attempts to load a model again
+IMPORTED_ONCE = ["service.backend.worker_imports"]
 log = logging.getLogger(__name__)
 
 
@@ -137,7 +140,18 @@ class _Worker:
 
 
 def _pool() -> ProcessPool:
-    return ProcessPool(max_workers=1, context=get_context("spawn"))
+    return ProcessPool(max_workers=1, context=_context())
+
+
+def _context() -> SpawnContext | ForkServerContext:
+    """On Linux workers are forked off one process, which has imported what takes long. It ends when
+    the gateway does, and its workers with it.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    return context
 
 
 @dataclass
