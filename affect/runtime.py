@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from affect.archive import Precision
 from affect.model import AffectModel
 from affect.networks import Decoder
 from affect.reading_network import ReadingNetwork, ReadingOutput
@@ -27,15 +28,21 @@ from affect.reading_network import ReadingNetwork, ReadingOutput
 Runtime = Literal["auto", "torch", "openvino"]
 READER_FILE, DECODER_FILE = "reader.onnx", "decoder.onnx"  # in a model's archive
 OPSET = 17
+PRECISION_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 LOCAL_PACKAGES = ("openvino", "onnx")  # that a process without an archive needs
 log = logging.getLogger(__name__)
 
 
 def choose_runtime(
-    model: AffectModel, folder: Path, runtime: Runtime = "auto", *, threads: int = 1
+    model: AffectModel,
+    folder: Path,
+    runtime: Runtime = "auto",
+    *,
+    threads: int = 1,
+    drawing: Precision = "float32",
 ) -> None:
     """Let the model compute its reading network, and its decoder where `folder` holds DECODER_FILE,
-    with that runtime, where no gradients are wanted.
+    with that runtime, where no gradients are wanted. OpenVINO draws in the precision `drawing`.
 
     "auto" is OpenVINO where the package is installed, the model is on a processor, and `folder`
     holds READER_FILE; else torch. Raises ValueError for a runtime that is not available.
@@ -48,7 +55,9 @@ def choose_runtime(
         assert model.reader is not None
         model.forward_reader = OpenVinoReader(model.reader, folder / READER_FILE, threads=threads)
         if (folder / DECODER_FILE).is_file():
-            model.forward_decoder = OpenVinoDecoder(folder / DECODER_FILE, threads=threads)
+            model.forward_decoder = OpenVinoDecoder(
+                folder / DECODER_FILE, threads=threads, precision=drawing
+            )
 
 
 def choose_local_runtime(model: AffectModel, *, streams: int = 1) -> None:
@@ -97,10 +106,17 @@ class _Compiled:
     call at the same time, by `threads` of its own.
     """
 
-    def __init__(self, graph: Path | bytes, *, threads: int = 1, streams: int = 1) -> None:
+    def __init__(
+        self,
+        graph: Path | bytes,
+        *,
+        threads: int = 1,
+        streams: int = 1,
+        precision: Precision = "float32",
+    ) -> None:
         options = {
             # bfloat16, its own choice where the processor has it, moves answers by up to 0.004.
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision],
             "INFERENCE_NUM_THREADS": threads * streams,
             "NUM_STREAMS": streams,
             "ENABLE_CPU_PINNING": False,  # several workers share the cores

@@ -28,7 +28,13 @@ class GenerateHandler:
         keep_freed_memory()
         folder = folder_of(context)
         self.model = load_model(folder, device=device_of(context))
-        choose_runtime(self.model, folder, self.settings.runtime, threads=self.settings.threads)
+        choose_runtime(
+            self.model,
+            folder,
+            self.settings.runtime,
+            threads=self.settings.threads,
+            drawing=self.settings.drawing,
+        )
         side, labels = self.model.card.image_px, len(self.model.card.labels_of.names)
         unconstrained, seeds = np.full((2, labels), np.nan, np.float32), np.zeros(2, np.int64)
         blank = np.zeros((1, side, side, 3), dtype=np.uint8)

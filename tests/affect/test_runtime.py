@@ -71,6 +71,15 @@ def test_openvino_draws_what_torch_draws(model: AffectModel, folder: Path) -> No
     assert np.abs(after.astype(int) - before.astype(int)).max() <= 1  # a last bit may round
 
 
+def test_in_bfloat16_openvino_draws_nearly_the_same(model: AffectModel, folder: Path) -> None:
+    (folder / DECODER_FILE).write_bytes(decoder_as_onnx(model))
+    choose_runtime(model, folder, "openvino")
+    before = _drawn(model)
+    choose_runtime(model, folder, "openvino", drawing="bfloat16")
+    difference = np.abs(_drawn(model).astype(int) - before.astype(int))
+    assert difference.max() < 32 and difference.mean() < 2  # where the processor has none: 0
+
+
 def test_a_process_without_an_archive_draws_the_same_bytes_as_a_worker(
     model: AffectModel, folder: Path
 ) -> None:
