@@ -6,7 +6,7 @@ and VA, one generator draws faces. Ours conditions the generator on AU and VA an
 discriminator's trunk encode the latent too.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -390,16 +390,23 @@ class AffectModel(nn.Module):
         y_to: Tensor,
         y_from: Tensor | None = None,
         output: ModelOutput | None = None,
+        additions: Iterable[Tensor] | None = None,
     ) -> Tensor:
         """These faces (B, 3, S, S) moved to states y_to from y_from (default: as read).
 
-        No move, nearly no change.
+        No move, nearly no change. `additions` are those of these faces, for who edits them several
+        times.
         """
         output = output or self.read(x)
         start = output.labels if y_from is None else y_from
         condition = self.decoder_condition(self.mask(y_to), self.mask(y_to - start))
-        change: Tensor = self.decoder(output.latent, condition, output.maps)[1]
+        additions = self.additions(output) if additions is None else additions
+        change = self.decoder.changes(output.latent, condition, additions)
         return (x + change).clamp(-1, 1)
+
+    def additions(self, output: ModelOutput) -> Iterable[Tensor]:
+        """What the faces' own feature maps add to every edit of them (`Decoder.additions`)."""
+        return self.decoder.additions(output.maps)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """The faces as the generator alone would draw them, from their latent and read state."""

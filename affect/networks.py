@@ -6,7 +6,7 @@ identity. Neither network normalises (Huang et al., "The GAN is dead; long live 
 derivatives stay defined for the gradient penalties.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -153,19 +153,38 @@ class Decoder(nn.Module):
         Returns (drawn (B, 3, S, S) in [-1, 1], change (B, 3, S, S) to add to the face that the maps
         belong to).
         """
+        additions: Iterable[Tensor] = () if maps is None else self.additions(maps)
+        if gate is not None:
+            additions = (skip * gate.to(skip.dtype)[:, None, None, None] for skip in additions)
+        x = self._features(z, c, additions)
+        return torch.tanh(self.draw(x)), self.change(x)
+
+    def additions(self, maps: Sequence[Tensor]) -> Iterator[Tensor]:
+        """What the maps of faces, from S px to 4 px, add at each level, from 4 px to S px. It is
+        the same for every edit of a face.
+        """
+        for skip, level in zip(self.skips, reversed(maps), strict=True):
+            yield skip(activate(level))
+
+    def changes(self, z: Tensor, c: Tensor, additions: Iterable[Tensor]) -> Tensor:
+        """The change (B, 3, S, S) alone, of faces whose `additions` are known."""
+        change: Tensor = self.change(self._features(z, c, additions))
+        return change
+
+    def _features(self, z: Tensor, c: Tensor, additions: Iterable[Tensor]) -> Tensor:
+        """(B, C, S, S); without a given face there are no additions."""
         code = torch.cat([z, c], dim=1)
         style = self.style(code)  # (B, 2 * condition)
         x = self.start(code).unflatten(1, (-1, SMALLEST_PX, SMALLEST_PX))  # (B, C0, 4, 4)
+        of_level = iter(additions)
         for level, (block, modulate) in enumerate(zip(self.blocks, self.modulate, strict=True)):
             if level:
                 x = double(self.narrow[level - 1](x))
-            if maps is not None:
-                skip = self.skips[level](activate(maps[-1 - level]))
-                x = x + (skip if gate is None else skip * gate.to(skip.dtype)[:, None, None, None])
+            if (skip := next(of_level, None)) is not None:
+                x = x + skip
             scale, shift = modulate(style).chunk(2, dim=1)
             x = block(x, scale, shift)  # (B, Ci, 4 * 2**i, 4 * 2**i)
-        x = activate(x)
-        return torch.tanh(self.draw(x)), self.change(x)
+        return activate(x)
 
 
 class Heads(nn.Module):

@@ -9,6 +9,7 @@ every face is 0), the wanted state is ignored, and an edit leaves a face as it i
 Shape letters: B batch, K Action Units, Z latent.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -81,9 +82,14 @@ class Ssgan2019(AffectModel):
         y_to: Tensor,
         y_from: Tensor | None = None,
         output: ModelOutput | None = None,
+        additions: Iterable[Tensor] | None = None,
     ) -> Tensor:
         """The faces as they are."""
         return x.clone()
+
+    def additions(self, output: ModelOutput) -> Iterable[Tensor]:
+        """Nothing."""
+        return ()
 
     def sample_latents(self, count: int, generator: Generator) -> Tensor:
         """(count, Z) uniform in (-1, 1)."""

@@ -77,12 +77,16 @@ def measured(
 
     The first round is not timed.
     """
-    passed = {"trunk": 0, "decoder": 0}
+    parts = {
+        "trunk": model.trunk,
+        "decoder": model.decoder.change,
+    }  # the last step of every drawing
+    passed = dict.fromkeys(parts, 0)
     hooks = [
-        getattr(model, name).register_forward_hook(
+        part.register_forward_hook(
             lambda part, given, out, name=name: passed.update({name: passed[name] + len(given[0])})
         )
-        for name in passed
+        for name, part in parts.items()
     ]
     answers = explain(model, crops, [question] * len(crops), judge=judge)
     for hook in hooks:

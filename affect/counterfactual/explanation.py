@@ -58,9 +58,8 @@ def explain(
         ]
         rows_of_group = torch.tensor(group, device=x.device)
         rows = _rows(model, x[rows_of_group], take_rows(output, rows_of_group), questions_of_group)
-        task = Task(
-            model, rows, questions_of_group, _space(model, questions_of_group[0]), frames, judge
-        )
+        space = _space(model, questions_of_group[0])
+        task = Task(model, space.prepared(rows), questions_of_group, space, frames, judge)
         for i, answer in zip(group, _answer(task, [gradients[i] for i in group]), strict=True):
             answers[i] = answer
     return [one for one in answers if not isinstance(one, CounterfactualQuestion)]

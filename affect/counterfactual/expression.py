@@ -5,6 +5,8 @@ Valence and arousal follow the AUs as they do on real faces. Shape letters: N ro
 AUs (the axes), L = K + 2 labels (a move).
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -38,6 +40,12 @@ class Expression:
         # (T, L) states of real faces
         self.table = model.label_table[~torch.isnan(model.label_table[:, model.known]).any(1)]
 
+    def prepared(self, rows: Rows) -> Rows:
+        """With what the decoder makes of the faces' maps (see `draw` for its precision)."""
+        with mixed(rows.x.device.type):
+            additions = tuple(self.model.additions(rows.output))
+        return replace(rows, output=replace(rows.output, maps=()), additions=additions)
+
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of state."""
         state = rows.output.labels
@@ -45,7 +53,7 @@ class Expression:
         aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
         # bfloat16 moves pixels by 2 of 255 at most, .02 in the mean, for half the time.
         with mixed(rows.x.device.type):
-            edited = self.model.edit(rows.x, aim, aim - move, rows.output)
+            edited = self.model.edit(rows.x, aim, aim - move, rows.output, rows.additions or None)
         return self.model.to_images(edited)
 
     def excluded(self, rows: Rows) -> Tensor:

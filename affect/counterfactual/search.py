@@ -55,6 +55,7 @@ class Rows:
     direction: Tensor  # (N,)
     # (N, 3, S, S) the faces as the generator alone draws them, where it is known already
     redrawn: Tensor | None = None
+    additions: tuple[Tensor, ...] = ()  # see `Space.prepared`
 
     @classmethod
     def of(cls, x: Tensor, output: ModelOutput, column: Tensor, target: Tensor) -> "Rows":
@@ -97,6 +98,9 @@ class Space(Protocol):
     @property
     def edits(self) -> int:
         """How many edits, one after the other, an answer may take where one is not enough."""
+
+    def prepared(self, rows: Rows) -> Rows:
+        """The rows with what all their candidates have in common, in place of feature maps."""
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces of R rows after their moves, which may be larger than what was
@@ -189,6 +193,7 @@ def _search_again(
         return result
     nearest = model.to_pixels(result.best.images[unmet])
     start = Rows.of(nearest, model.read(nearest), rows.column[unmet], rows.target[unmet])
+    start = space.prepared(start)
     gain = _gain(model, start, space)
     limits = limits._replace(excluded=limits.excluded[unmet])
     retried = _search_once(model, start, space, gain, limits)
