@@ -5,7 +5,8 @@ python -m experiments.earn_trust --second-judge J --data D --photographs P [--an
 [--tested 110] [--write]
 
 Levels are fitted on the validation splits and measured on the test splits, on renders and on
-photographs apart (docs/decisions/0025-earned-trust.md); every photograph is asked about once.
+photographs apart (docs/decisions/0025-earned-trust.md); every photograph is asked about twice
+to fit (which question is asked moves a share as much as whose face it is) and once to measure.
 --write puts them into the card. With --answers 0 the levels of the card are measured, with --tested
 0 they are only fitted: two commands for one. A question takes .65 s of processor.
 """
@@ -47,8 +48,8 @@ def earn(
     """
     rng = np.random.default_rng(0)
     fitted, measured = (
-        [(renders, count), (photographs, photographs.count(split))] if count else []
-        for count, split in zip(counts, (VALIDATION, TEST), strict=True)
+        [(renders, count), (photographs, times * photographs.count(split))] if count else []
+        for count, times, split in zip(counts, (2, 1), (VALIDATION, TEST), strict=True)
     )
     if fitted:
         levels = fit_trust(model, judges, fitted, VALIDATION, rng)

@@ -278,6 +278,7 @@ def _by_rule(
 def _scores(task: Task, findings: _Findings, i: int) -> dict[str, float]:
     """The measures of row i, and where its reconstruction error stands among real faces'."""
     scores = {name: round(float(values[i]), 4) for name, values in findings.measured.items()}
+    scores["realism_before"] = round(float(findings.before.realism[i]), 4)
     quantiles = task.model.card.reference.get("reconstruction_error")
     error = float(findings.measured["reconstruction_error"][i])
     scores["reconstruction_percentile"] = round(measure.percentile(quantiles, error), 4)

@@ -20,6 +20,8 @@ from affect.counterfactual.rule import HOLDS
 
 CHANGED_PERSON, SHIFTED_PERSON = 0.5, 0.8  # identity, cosine
 UNREAL = 0.02  # realism, percentile
+# Of realism, by a change: between two true renders of a person it is less in 95 % of cases (LOG).
+LOSS = 0.35
 THIN_SUPPORT = 0.02
 POOR_RECONSTRUCTION = 0.95  # percentile, where the card has no level and so no limit
 OUTSIDE = 0.35  # share of the change
@@ -180,6 +182,11 @@ def _mild(s: Mapping[str, float], worst_redrawn: float) -> Sequence[tuple[str, b
             s["stability"] < 1,
         ),
         (poor, s["reconstruction_percentile"] > worst_redrawn),
+        (
+            "the change is drawn less like a real face than the face itself "
+            f"(realism {s.get('realism_before', 0):.2f} to {s['realism']:.2f})",
+            s.get("realism_before", 0) - s["realism"] > LOSS,
+        ),
         (f"{s['outside']:.0%} of the change lies outside the face", s["outside"] > OUTSIDE),
         (f"{s['sparsity']:.0f} other readings change with it", s["sparsity"] > SIDE_EFFECTS),
         (

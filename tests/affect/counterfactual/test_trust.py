@@ -149,6 +149,7 @@ def test_another_skin_is_not_another_expression() -> None:
         ("identity", 0.3, "low", "0.30"),
         ("identity", 0.7, "high", "0.70"),
         ("realism", 0.0, "low", "0.00"),
+        ("realism_before", 0.9, "high", "0.90 to 0.50"),
         ("stability", 0.5, "high", "50%"),
         ("reconstruction_percentile", 0.98, "medium", "98%"),
         ("outside", 0.6, "high", "60%"),

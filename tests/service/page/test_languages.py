@@ -58,7 +58,7 @@ def _reasons() -> set[str]:
     """Every reason for trust or doubt that an explanation can give."""
     bad = {"validity_margin": -0.5, "identity": 0.1, "realism": 0.01, "stability": 0.2}
     bad |= {"reconstruction_percentile": 0.99, "outside": 0.9, "sparsity": 9.0, "reached": 0.1}
-    bad |= {"support": 0.0, "rule": 0.1, "bystanders": 2.0}
+    bad |= {"realism_before": 0.9, "support": 0.0, "rule": 0.1, "bystanders": 2.0}
     good = {"validity_margin": 0.5, "identity": 0.99, "realism": 0.9, "stability": 1.0}
     good |= {"reconstruction_percentile": 0.1, "outside": 0.0, "sparsity": 1.0, "support": 0.9}
     shifted = [good | {"identity": identity / 100} for identity in range(100)]
@@ -84,7 +84,7 @@ def _reasons() -> set[str]:
 def test_german_has_every_reason_for_trust() -> None:
     words = _words("de")
     keys = {"said." + re.sub(r"-?\d+(?:\.\d+)?", "#", reason) for reason in _reasons()}
-    assert len(keys) == 23 and not keys - set(words)
+    assert len(keys) == 24 and not keys - set(words)
 
 
 def test_a_german_warning_has_german_figures(tab: Visit) -> None:
