@@ -1,12 +1,13 @@
 """The rule of valence and arousal, held against what people and the field say of faces."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from training.renderer.affect_rule import RULE, WEIGHTS, affect_of, rated, rater, weights_of
-from training.renderer.expressions import AU_CODES, EMOTIONS, draw_state
+from training.renderer.expressions import AU_CODES, EMOTIONS, State, draw_state
 
-STATES = [draw_state(np.random.default_rng((1, i))) for i in range(4000)]
 # Signs of valence and arousal of each AU alone at full intensity; 0 is neither.
 SIGNS = {
     "AU1": (-1, 1), "AU2": (1, 1), "AU4": (-1, 1), "AU5": (0, 1), "AU6": (1, 0), "AU7": (-1, 1),
@@ -16,9 +17,14 @@ SIGNS = {
 }  # fmt: skip
 
 
+@cache
+def states() -> list[State]:
+    return [draw_state(np.random.default_rng((1, i))) for i in range(4000)]
+
+
 def _va(emotion: str) -> np.ndarray:
     """(N, 2) expected valence and arousal of an emotion's states."""
-    return np.array([state.expected for state in STATES if state.emotion == emotion])
+    return np.array([state.expected for state in states() if state.emotion == emotion])
 
 
 @pytest.mark.parametrize("code", AU_CODES)
@@ -37,7 +43,7 @@ def test_class_means_lie_where_annotators_place_them(emotion: str) -> None:
 
 
 def test_closing_the_eyes_pleases_nobody() -> None:
-    for state in STATES[:500]:
+    for state in states()[:500]:
         opened = {code: value for code, value in state.intensities.items() if code != "AU43"}
         before, after = affect_of(opened), affect_of({**opened, "AU43": 0.8})
         assert after[0] == pytest.approx(before[0]) and after[1] < before[1]
@@ -72,16 +78,16 @@ def test_expected_affect_obeys_emonets_rules() -> None:
 
 
 def test_raters_scatter_around_what_is_expected() -> None:
-    rates = np.array([[state.valence, state.arousal] for state in STATES], float)
-    off = rates - np.array([state.expected for state in STATES])
+    rates = np.array([[state.valence, state.arousal] for state in states()], float)
+    off = rates - np.array([state.expected for state in states()])
     assert np.abs(off.mean(0)).max() < 0.02
     assert off.std(0).min() > 0.1 and off.std(0).max() < 0.25
 
 
 def test_valence_says_more_than_which_action_units_are_there() -> None:
-    known = np.stack([state.row() >= 0.3 for state in STATES])[:, : len(AU_CODES)].astype(float)
+    known = np.stack([state.row() >= 0.3 for state in states()])[:, : len(AU_CODES)].astype(float)
     known = np.column_stack([known, np.ones(len(known))])
-    expected = np.array([state.expected for state in STATES])
+    expected = np.array([state.expected for state in states()])
     left = expected - known @ np.linalg.lstsq(known, expected, rcond=None)[0]
     assert (left.var(0) / expected.var(0)).min() > 0.05
 

@@ -1,7 +1,10 @@
 """The generative rule, held against the field's own rules and against what training needs."""
 
+from functools import cache
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from affect.catalogue import LABEL_SETS
 from affect.labels import EXPRESSIONS
@@ -19,9 +22,17 @@ from training.renderer.expressions import (
 )
 from training.renderer.geometry import load_basis
 
-STATES = [draw_state(np.random.default_rng((0, i))) for i in range(4000)]
-ROWS = np.stack([state.row() for state in STATES])
 K = len(AU_CODES)
+
+
+@cache
+def states() -> list[State]:
+    return [draw_state(np.random.default_rng((0, i))) for i in range(4000)]
+
+
+@cache
+def rows() -> NDArray[np.float32]:
+    return np.stack([state.row() for state in states()])
 
 
 def test_the_same_seed_draws_the_same_state() -> None:
@@ -34,44 +45,47 @@ def test_the_same_seed_draws_the_same_state() -> None:
 
 def test_every_rendered_action_unit_is_shown_often_enough_to_be_learned() -> None:
     assert LABEL_SETS["rendered"] == AU_CODES
-    shown = dict(zip(AU_CODES, (ROWS[:, :K] >= 0.3).mean(0), strict=True))
+    shown = dict(zip(AU_CODES, (rows()[:, :K] >= 0.3).mean(0), strict=True))
     assert min(shown.values()) > 0.07, shown
     assert max(shown.values()) < 0.4, shown
 
 
 def test_intensities_fill_their_range_and_no_state_lacks_them() -> None:
-    assert ROWS[:, :K].min() == 0 and ROWS[:, :K].max() == 1
-    assert not np.isnan(ROWS[:, :K]).any()
-    assert (ROWS[:, :K].max(0) > 0.85).all()
+    assert rows()[:, :K].min() == 0 and rows()[:, :K].max() == 1
+    assert not np.isnan(rows()[:, :K]).any()
+    assert (rows()[:, :K].max(0) > 0.85).all()
 
 
 def test_about_an_eighth_of_the_faces_is_at_rest() -> None:
-    assert 0.10 < (ROWS[:, :K].max(1) < 0.3).mean() < 0.16
+    assert 0.10 < (rows()[:, :K].max(1) < 0.3).mean() < 0.16
 
 
 def test_every_state_has_valence_and_arousal() -> None:
-    assert not np.isnan(ROWS).any()
-    assert all(state.expected is not None for state in STATES)
+    assert not np.isnan(rows()).any()
+    assert all(state.expected is not None for state in states())
 
 
 def test_what_excludes_each_other_is_not_shown_together() -> None:
     for pair in NEVER:
         columns = [AU_CODES.index(f"AU{number}") for number in pair]
-        assert not (ROWS[:, columns] >= 0.35).all(1).any(), pair
+        assert not (rows()[:, columns] >= 0.35).all(1).any(), pair
 
 
 @pytest.mark.parametrize(
     ("follower", "leader"), [("AU2", "AU1"), ("AU15", "AU17"), ("AU26", "AU25")]
 )
 def test_what_goes_together_is_shown_together(follower: str, leader: str) -> None:
-    led, leads = ROWS[:, AU_CODES.index(follower)] >= 0.3, ROWS[:, AU_CODES.index(leader)] >= 0.3
+    led, leads = (
+        rows()[:, AU_CODES.index(follower)] >= 0.3,
+        rows()[:, AU_CODES.index(leader)] >= 0.3,
+    )
     assert leads[led].mean() > 1.5 * leads.mean()
 
 
 def test_prototypes_are_shown_as_often_as_people_show_them() -> None:
     sad = [
         state
-        for state in STATES
+        for state in states()
         if state.emotion == "sadness" and max(state.intensities.values()) > 0.5
     ]
     shown = {
@@ -90,12 +104,12 @@ def _tilt(state: State) -> float:
 
 
 def test_contempt_is_one_sided() -> None:
-    contempt = [state for state in STATES if state.emotion == "contempt"]
+    contempt = [state for state in states() if state.emotion == "contempt"]
     assert min(abs(state.left["AU14"] - 1) for state in contempt) > 0.8
 
 
 def test_an_eighth_of_the_states_is_clearly_one_sided_and_most_are_nearly_even() -> None:
-    tilts = np.array([_tilt(state) for state in STATES])
+    tilts = np.array([_tilt(state) for state in states()])
     assert 0.10 < (tilts >= 0.4).mean() < 0.17
     assert (tilts < 0.25).mean() > 0.6
 
@@ -128,13 +142,13 @@ def test_a_one_sided_smile_is_not_happiness_and_a_faint_emotion_is_other() -> No
 
 
 def test_every_expression_class_is_drawn() -> None:
-    drawn = [expression_of(state) for state in STATES]
+    drawn = [expression_of(state) for state in states()]
     assert set(drawn) == set(EXPRESSIONS)
     assert min(drawn.count(name) for name in EXPRESSIONS) > 0.02 * len(drawn)
 
 
 def test_every_action_is_one_the_head_can_do() -> None:
-    for state in STATES[:200]:
+    for state in states()[:200]:
         load_basis().moved(
             load_basis().mean, actions(state)
         )  # raises for a name that it does not know
