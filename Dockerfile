@@ -64,7 +64,7 @@ RUN cd /opt/affectgan/lib/python3*/site-packages \
         && rm -rf torch/_dynamo torch/_inductor numpy/f2py numpy/distutils openvino/libs/libopenvino_gguf_* \
             openvino/libs/libopenvino_ir_* openvino/libs/libopenvino_pytorch_* openvino/libs/libopenvino_auto_* \
             openvino/libs/libopenvino_hetero_* \
-        && find cv2/data -name '*.xml' ! -name '*_frontalface_*' ! -name '*_profileface*' -delete \
+        && find cv2/data -name '*.xml' ! -name '*_frontalface_*' -delete \
         && find . -name '*.pyi' -delete ;; esac \
     && /opt/affectgan/bin/python -c "import numpy, cv2, fastapi, uvicorn, aiohttp, redis, pydantic_settings, c2pa, pyvips" \
     && if [ "$RUNTIME" != oip ]; then /opt/affectgan/bin/python -c "import torch, openvino"; fi
