@@ -25,8 +25,8 @@ class ExplainHandler:
     """The questions of all requests of a batch are searched together."""
 
     def initialize(self, context: Context) -> None:
-        """Load the archive's model, and its judge if it has one; on a GPU explain once, for there
-        a first pass costs much more than others.
+        """Load the archive's model, and its judge if it has one; on a GPU explain once, since the
+        first pass is much slower there.
 
         Raises CardError or JudgeError when they do not fit.
         """

@@ -16,7 +16,7 @@ from affect.runtime import choose_runtime
 
 
 class GenerateHandler:
-    """Every face is its own forward pass: the same seed gives the same bytes in any company."""
+    """Every face is its own forward pass: the same seed gives the same bytes in any batch."""
 
     def initialize(self, context: Context) -> None:
         """Load the archive's model and draw once each way.
@@ -55,7 +55,7 @@ class GenerateHandler:
     def draw(self, request: GenerateRequest) -> GenerateResponse:
         """The faces of one request.
 
-        A row with an error is drawn as if nothing were wanted, and means nothing.
+        A row with an error is drawn without requested labels; its picture is ignored.
         """
         errors = request.faults(self.model.card)
         labels, reference_of = request.labels.copy(), request.reference_of.copy()

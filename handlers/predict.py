@@ -44,7 +44,7 @@ class PredictHandler:
         return RequestBatch.parse(PredictRequest, data, context, self.model.card).respond(self.run)
 
     def run(self, requests: list[PredictRequest]) -> list[PredictResponse]:
-        """What is read off the faces of each request."""
+        """The readings of the faces of each request."""
         crops = np.concatenate([request.crops for request in requests])
         read = predict(self.model, crops, self.settings.batch_faces)
         return [PredictResponse(take_rows(read, part)) for part in row_ranges(map(len, requests))]
