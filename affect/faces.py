@@ -385,14 +385,14 @@ class FaceFinder:
         ]
         for name, picture, neighbours in searches[0 if search is None else 1 :]:
             self._local.checkpoint()
-            found = self._cascade(name).detectMultiScale(
+            hits = self._cascade(name).detectMultiScale(
                 np.asarray(picture(), np.uint8),
                 1.1,
                 neighbours,
                 minSize=(SMALLEST_FACE_PX, SMALLEST_FACE_PX),
             )
-            if len(found):
-                return [_box(Square(int(x), int(y), int(side))) for x, y, side, _ in found]
+            if len(hits):
+                return [_box(Square(int(x), int(y), int(side))) for x, y, side, _ in hits]
         return []
 
     def _descent(self, search: HeadSearch, least_px: int) -> Iterator[Box]:
@@ -504,34 +504,36 @@ def _crops_of_file(
         least_px = LARGE_FACE_CROPS * size_px
         if reduction_of(header, least_px) > reduction_of(header, LONGEST_PX):
             small = decode_header(header, longest_px=least_px)
-            found = finder.largest(small.pixels, least_px=LARGE_FACE_PX, checkpoint=checkpoint)
-            if found and abs(_spin(found[0].points, size_px)) <= 1:
-                return crops_of(small, found, faces=faces, size_px=size_px)
+            faces_found = finder.largest(
+                small.pixels, least_px=LARGE_FACE_PX, checkpoint=checkpoint
+            )
+            if faces_found and abs(_spin(faces_found[0].points, size_px)) <= 1:
+                return crops_of(small, faces_found, faces=faces, size_px=size_px)
     longest_px = ALIGNED_CROPS * size_px if faces == "none" else LONGEST_PX
     image = decode_header(header, longest_px=longest_px)
     return crops(finder, image, faces=faces, size_px=size_px, checkpoint=checkpoint)
 
 
 def crops_of(
-    picture: DecodedImage, found: Sequence[Face], *, faces: Faces, size_px: int
+    picture: DecodedImage, detected: Sequence[Face], *, faces: Faces, size_px: int
 ) -> list[tuple[Face | None, U8]]:
     """The same of faces that are found already. Raises NoFaceError when there are none."""
-    if not found:
+    if not detected:
         raise NoFaceError(picture.width, picture.height, picture.reduction)
     return [
         (face.enlarged(picture.reduction), align(picture.pixels, face.points, size_px))
-        for face in _chosen(found, faces)
+        for face in _chosen(detected, faces)
     ]
 
 
-def _chosen(found: Sequence[Face], faces: Faces) -> Sequence[Face]:
+def _chosen(detected: Sequence[Face], faces: Faces) -> Sequence[Face]:
     if faces == "all":
-        return found
+        return detected
     if isinstance(faces, int):
-        if faces >= len(found):
-            raise NoSuchFaceError(faces, len(found))
-        return [found[faces]]
-    return [next((face for face in found if face.firm), found[0])]
+        if faces >= len(detected):
+            raise NoSuchFaceError(faces, len(detected))
+        return [detected[faces]]
+    return [next((face for face in detected if face.firm), detected[0])]
 
 
 def align(image: U8, points: Floats, size_px: int) -> U8:

@@ -80,9 +80,9 @@ def check(folder: Path, environment: Mapping[str, str] = os.environ) -> None:
     """Raises SignatureError unless the trusted key signed every file of this model as it is; does
     nothing where no key is named.
     """
-    if not (named := environment.get(KEY_VARIABLE)):
+    if not (key_path := environment.get(KEY_VARIABLE)):
         return
-    trusted, path = _public(Path(named)), folder / SIGNATURE_FILE
+    trusted, path = _public(Path(key_path)), folder / SIGNATURE_FILE
     try:
         signed = Signature.model_validate_json(path.read_bytes())
         trusted.verify(bytes.fromhex(signed.signature), _statement(signed.files))
@@ -94,7 +94,7 @@ def check(folder: Path, environment: Mapping[str, str] = os.environ) -> None:
         raise SignatureError(f"{path} cannot be read: {error}; sign {folder} again") from error
     except InvalidSignature as error:
         raise SignatureError(
-            f"{path} is not by the key in {named}; nothing of it is used"
+            f"{path} is not by the key in {key_path}; nothing of it is used"
         ) from error
     present = set(_files(folder))
     for name in sorted(present | signed.files.keys()):

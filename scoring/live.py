@@ -16,7 +16,7 @@ from affect.local.reader import Reader
 from affect.local.reading import LocalReading
 from affect.local.table import row
 from affect.local.video import VideoFrame, read_frames, read_webcam
-from scoring.overlay import draw, shown
+from scoring.overlay import draw, fitted_size
 from scoring.sources import WEBCAM
 
 SHOWN_PX = 960
@@ -116,7 +116,7 @@ class _Window:
         """Whether the window is still open."""
         from PIL import ImageTk
 
-        picture = draw(pixels, entries, shown(pixels.shape[1], pixels.shape[0], SHOWN_PX))
+        picture = draw(pixels, entries, fitted_size(pixels.shape[1], pixels.shape[0], SHOWN_PX))
         self.label.image = ImageTk.PhotoImage(picture)  # Tk itself holds no reference
         self.label.configure(image=self.label.image)
         self.root.update()

@@ -88,7 +88,7 @@ class _Video:
             "libx264", options={"crf": "23", "preset": "veryfast"}
         )
         self._stream.width, self._stream.height = (
-            side // 2 * 2 for side in shown(width, height, LONGEST_PX)
+            side // 2 * 2 for side in fitted_size(width, height, LONGEST_PX)
         )
         self._stream.pix_fmt, self._stream.codec_context.time_base = "yuv420p", TIME_BASE
         self._last = -1
@@ -124,7 +124,7 @@ def draw(pixels: U8, entries: Sequence[LocalReading], sides: tuple[int, int]) ->
     return picture
 
 
-def shown(width: int, height: int, longest_px: int) -> tuple[int, int]:
+def fitted_size(width: int, height: int, longest_px: int) -> tuple[int, int]:
     """Width and height with no side longer than that."""
     scale = min(1.0, longest_px / max(width, height))
     return round(width * scale), round(height * scale)

@@ -112,13 +112,13 @@ def _sentence(entry: LocalReading) -> str:
 class Stop:
     """Whether the user wants the run to end."""
 
-    asked: bool = False
+    requested: bool = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """As a signal handler: the first Ctrl-C ends the run, the second the program."""
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
         click.echo("\nstopping; what was read is kept ...", err=True)
 
 
@@ -150,7 +150,7 @@ def score(options: ScoreOptions) -> Summary | None:
             overlay.add(picture, entries)
         if options.events is not None:
             save_events(events, options.events)
-        summary.complete = not stop.asked
+        summary.complete = not stop.requested
     if summary.complete:
         journal.remove()
     return summary
@@ -238,7 +238,7 @@ def _now(
         for chunk, readings in _engine(options, all_shards, journal.mark):
             journal.add(readings, chunk.mark)
             yield from zip(readings, chunk.pictures, strict=True)
-            if stop.asked:
+            if stop.requested:
                 return
     finally:
         journal.flush()

@@ -181,7 +181,7 @@ def _gradients(
         return {}
     subset = take_rows(rows, torch.tensor(chosen, device=rows.x.device))
     shares, error = measure.integrated_gradients(model, subset)
-    return {i: (shares[place].cpu().numpy(), float(error[place])) for place, i in enumerate(chosen)}
+    return {i: (shares[index].cpu().numpy(), float(error[index])) for index, i in enumerate(chosen)}
 
 
 def _agreements(task: Task, result: SearchResult) -> list[JudgeAgreement | None]:

@@ -178,8 +178,8 @@ class Expression:
                 @ self.table[:, -len(DIMENSIONS) :]
             )
 
-        moved = start[:, -2:] + expected(end[:, :-2]) - expected(start[:, :-2])
-        return torch.cat([end[:, :-2], moved.clamp(-1, 1)], dim=1)
+        va = start[:, -2:] + expected(end[:, :-2]) - expected(start[:, :-2])
+        return torch.cat([end[:, :-2], va.clamp(-1, 1)], dim=1)
 
 
 def _far_end(aus: Tensor) -> Tensor:

@@ -63,10 +63,10 @@ class Nuisance:
         help_, offset = self._best_ends(rows, gain)
         help_ = help_.masked_fill(excluded, -torch.inf)
         rank = help_.argsort(dim=1, descending=True).argsort(dim=1)
-        most = {"one": 1, "two": 2, "all": help_.shape[1]}
+        count_of = {"one": 1, "two": 2, "all": help_.shape[1]}
         # At least the best one moves, even when it does not help: a failed answer shows the nearest
         # candidate.
-        moves = [offset * ((rank == 0) | ((rank < most[step]) & (help_ > 0))) for step in SETS]
+        moves = [offset * ((rank == 0) | ((rank < count_of[step]) & (help_ > 0))) for step in SETS]
         return torch.stack(moves, dim=1)
 
     def leading_axes(self, rows: Rows, gain: Tensor, move: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class Nuisance:
     def attribution(self, rows: Rows, gain: Tensor) -> list[dict[str, float]]:
         """By nuisance in the direction in which it was moved: "light: bright to dim"."""
         towards_second = (self._steps_to_ends(rows)[0] > 0).tolist()
-        named = [
+        names_as_moved = [
             [
                 name if to_second else reversed_name(name)
                 for name, to_second in zip(self.names, row, strict=True)
@@ -87,7 +87,7 @@ class Nuisance:
         ]
         return [
             {name: round(by, 4) for name, by in zip(*row, strict=True)}
-            for row in zip(named, gain.tolist(), strict=True)
+            for row in zip(names_as_moved, gain.tolist(), strict=True)
         ]
 
     def causes(self, rows: Rows, move: Tensor) -> list[list[Cause]]:

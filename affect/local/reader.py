@@ -138,18 +138,18 @@ class Reader:
 
         `identity` adds the embedding by which a person is recognised, `keep` the aligned crops.
         """
-        found, previous = list[Crops | LocalReading](), list[Face]()
+        crops, previous = list[Crops | LocalReading](), list[Face]()
         searched = -math.inf
         for picture in pictures:
             if picture.frame is None or faces == "none":
-                found.append(self._crops(picture, faces))
+                crops.append(self._crops(picture, faces))
                 continue
             seconds = picture.time_seconds or 0.0
             if seconds - searched > FOLLOWED_SECONDS or not previous:
                 previous, searched = [], seconds
             one, previous = self._followed(picture, faces, previous)
-            found.append(one)
-        return self._entries(pictures, found, identity=identity, keep=keep)
+            crops.append(one)
+        return self._entries(pictures, crops, identity=identity, keep=keep)
 
     def _read(self, pictures: Iterable[InputPicture], faces: Faces) -> Iterator[Read]:
         """Pictures with their entries, in order; only a few are read ahead."""
@@ -177,16 +177,16 @@ class Reader:
         self, picture: InputPicture, faces: Faces, previous: list[Face]
     ) -> tuple[Crops | LocalReading, list[Face]]:
         """The same of a frame, with all its faces; `previous` are those of the frame before."""
-        found: list[Face] = []
+        followed: list[Face] = []
         try:
             image = picture.decoded()
-            found = self.finder.follow(image.pixels, previous)
-            if not previous or len(found) < len(previous):
-                found = self.finder.find(image.pixels, thorough=faces != "largest")
+            followed = self.finder.follow(image.pixels, previous)
+            if not previous or len(followed) < len(previous):
+                followed = self.finder.find(image.pixels, thorough=faces != "largest")
             size_px = self.card.image_px
-            return crops_of(image, found, faces=faces, size_px=size_px), found
+            return crops_of(image, followed, faces=faces, size_px=size_px), followed
         except (ImageError, NoFaceError) as error:
-            return failed(picture, error), found
+            return failed(picture, error), followed
 
     def _entries(
         self,

@@ -209,10 +209,10 @@ def best(image: U8) -> Detection:
     """What a picture (H, W, 3) carries most likely, at any score; crops are looked at only where
     the whole picture carries nothing.
     """
-    whole = _whole(image)
-    if whole.score >= THRESHOLD:
-        return whole
-    return max((whole, *(_crop(image, share) for share in SHARES)), key=lambda one: one.score)
+    of_whole = _whole(image)
+    if of_whole.score >= THRESHOLD:
+        return of_whole
+    return max((of_whole, *(_crop(image, share) for share in SHARES)), key=lambda one: one.score)
 
 
 # (32, 2) rows and signs of the first word's code whose lowest bits, the spare ones, are 0.

@@ -42,13 +42,15 @@ class BodyReader:
 
         Raises Problem: 400, 408, 413, 415, 429, 499, 503.
         """
-        held = _Held(self, principal.id)
+        reservation = _Held(self, principal.id)
         try:
-            yield await self._whole(request, principal, held)
+            yield await self._whole(request, principal, reservation)
         finally:
-            held.release()
+            reservation.release()
 
-    async def _whole(self, request: Request[Any], principal: Principal, held: "_Held") -> bytes:
+    async def _whole(
+        self, request: Request[Any], principal: Principal, reservation: "_Held"
+    ) -> bytes:
         encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
         if encoding not in ("identity", "gzip", "x-gzip"):
             raise Problem(
@@ -60,7 +62,7 @@ class BodyReader:
         try:
             with self._upload(principal):
                 async with asyncio.timeout(seconds):
-                    body = await _received(request, held)
+                    body = await _received(request, reservation)
         except TimeoutError as error:
             detail = f"the body was not there within {seconds:g} s; send less, or faster"
             raise Problem("body_too_slow", detail, headers=CLOSE) from error
@@ -71,7 +73,7 @@ class BodyReader:
             return body
         most_bytes = self.settings.max_body_bytes
         content = await off_the_loop(body, lambda: _unpacked(body, most_bytes))
-        held.add(len(content))
+        reservation.add(len(content))
         return content
 
     @contextmanager
@@ -120,10 +122,10 @@ async def off_the_loop(body: bytes, work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work) if len(body) > LOOP_MOST_BYTES else work()
 
 
-async def _received(request: Request[Any], held: _Held) -> bytes:
+async def _received(request: Request[Any], reservation: _Held) -> bytes:
     chunks = []
     async for chunk in request.stream():
-        held.add(len(chunk))
+        reservation.add(len(chunk))
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

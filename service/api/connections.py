@@ -51,7 +51,7 @@ class RateLimitedLog:
 class Connections:
     """All connections of a server: how many there may be, and which of them are idle."""
 
-    most: int
+    limit: int
     head_seconds: float
     send_seconds: float
     open: int = 0
@@ -71,14 +71,14 @@ class Connections:
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         allowed = max(LEAST_CONNECTIONS, hard - RESERVED_DESCRIPTORS)
-        most = min(settings.connections, allowed)
-        return cls(most, settings.head_seconds, settings.send_seconds)
+        limit = min(settings.connections, allowed)
+        return cls(limit, settings.head_seconds, settings.send_seconds)
 
     def opened(self, connection: "BoundedProtocol") -> None:
         """Count a new connection, which is idle until it has sent the head of a request."""
         self.open += 1
         self.idle[connection] = None
-        if self.open > self.most:
+        if self.open > self.limit:
             self._crowded.write(self.open)
             oldest, _ = self.idle.popitem(last=False)
             oldest.transport.abort()

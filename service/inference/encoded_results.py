@@ -96,7 +96,9 @@ def encoded_explanation(
     rows = tuple(_row(span, response.errors) for span in spans)
     explained = [row for row in rows if isinstance(row, range)]
     first = {row.start for row in explained}
-    answered = {index for row in explained for index in row if response.details[index] is not None}
+    answered_indices = {
+        index for row in explained for index in row if response.details[index] is not None
+    }
     row_of = [index // answers for index in range(len(response.label))]
 
     def marked(images: Images, indices: Set[int]) -> tuple[bytes, ...]:
@@ -105,7 +107,7 @@ def encoded_explanation(
             for index, image in enumerate(images)
         )
 
-    with_gradients = {index for index in first & answered if _gradients(response, index)}
+    with_gradients = {index for index in first & answered_indices if _gradients(response, index)}
     return ExplanationResult(
         card=pictures.card,
         rows=rows,
@@ -125,11 +127,11 @@ def encoded_explanation(
             for index, frames in enumerate(response.frames)
         ),
         gradients=_pngs(response.gradients, with_gradients),
-        counterfactual=marked(response.counterfactual, answered),
+        counterfactual=marked(response.counterfactual, answered_indices),
         counterfactual_read=response.counterfactual_read,
         valid=response.valid.astype(np.bool_),
-        change_map=_pngs(response.map, answered),
-        signed_map=_pngs(response.signed, answered),
+        change_map=_pngs(response.map, answered_indices),
+        signed_map=_pngs(response.signed, answered_indices),
     )
 
 

@@ -47,11 +47,11 @@ async def open_jobs(
 
 def _store(settings: Settings, encrypted: EncryptedRedis | None) -> JobStore:
     if encrypted is None:
-        return MemoryJobStore(most=settings.job_capacity, most_bytes=settings.job_memory_bytes)
+        return MemoryJobStore(capacity=settings.job_capacity, most_bytes=settings.job_memory_bytes)
     return RedisJobStore(
         encrypted.url,
         encrypted.cipher,
-        most=settings.job_capacity,
+        capacity=settings.job_capacity,
         lease_seconds=settings.job_lease_seconds,
     )
 

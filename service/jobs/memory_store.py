@@ -35,14 +35,14 @@ class _Entry:
 
 
 class MemoryJobStore:
-    """A `JobStore`. `most_bytes` bounds all requests and responses, `most` the open jobs."""
+    """A `JobStore`. `most_bytes` bounds all requests and responses, `capacity` the open jobs."""
 
     location: Literal["memory", "redis"] = "memory"
 
     def __init__(
-        self, *, most: int, most_bytes: int, clock: Callable[[], float] = time.time
+        self, *, capacity: int, most_bytes: int, clock: Callable[[], float] = time.time
     ) -> None:
-        self.most, self.most_bytes, self._clock = most, most_bytes, clock
+        self.capacity, self.most_bytes, self._clock = capacity, most_bytes, clock
         self._entries: dict[str, _Entry] = {}
         self._waiting: asyncio.Queue[str] = asyncio.Queue()
 
@@ -57,8 +57,8 @@ class MemoryJobStore:
         """Queue it."""
         self._forget_expired()
         entries = self._entries.values()
-        if sum(entry.job.is_open for entry in entries) >= self.most:
-            raise JobQueueFull(f"{self.most} jobs wait already")
+        if sum(entry.job.is_open for entry in entries) >= self.capacity:
+            raise JobQueueFull(f"{self.capacity} jobs wait already")
         if sum(entry.size_bytes for entry in entries) + len(request) > self.most_bytes:
             raise JobQueueFull("the memory for jobs is full")
         self._entries[job.id] = _Entry(job, request)

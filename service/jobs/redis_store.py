@@ -44,14 +44,14 @@ T = TypeVar("T")
 
 
 class RedisJobStore:
-    """A `JobStore`. `most` jobs may wait or run; those of a gateway that stopped renewing its
+    """A `JobStore`. `capacity` jobs may wait or run; those of a gateway that stopped renewing its
     leases are taken by others.
     """
 
     location: Literal["memory", "redis"] = "redis"
 
-    def __init__(self, url: str, cipher: Cipher, *, most: int, lease_seconds: float) -> None:
-        self.cipher, self.most, self.lease_seconds = cipher, most, lease_seconds
+    def __init__(self, url: str, cipher: Cipher, *, capacity: int, lease_seconds: float) -> None:
+        self.cipher, self.capacity, self.lease_seconds = cipher, capacity, lease_seconds
         self.client = open_client(url, timeout_seconds=TIMEOUT_SECONDS)
         self.consumer = secrets.token_hex(8)
         self._scripts = {name: self.client.register_script(text) for name, text in SCRIPTS.items()}
@@ -74,8 +74,8 @@ class RedisJobStore:
         encrypted = await asyncio.to_thread(self.cipher.encrypt, request, f"call {job.id}")
         content = encrypted, _milliseconds(job.expires - job.created)
         state = orjson.dumps(fixed), job.webhook_status, job.expires
-        if not await self._run("add", job.id, self.most, *content, job.id, *state):
-            raise JobQueueFull(f"{self.most} jobs wait already")
+        if not await self._run("add", job.id, self.capacity, *content, job.id, *state):
+            raise JobQueueFull(f"{self.capacity} jobs wait already")
 
     async def find(self, job_id: str) -> Job | None:
         """The job as Redis has it."""
@@ -106,7 +106,7 @@ class RedisJobStore:
         groups = await self._ask(lambda: self.client.xinfo_groups(STREAM))
         last = next((group["last-delivered-id"] for group in groups), b"0-0").decode()
         waiting = await self._ask(
-            lambda: self.client.xrange(STREAM, min=f"({last}", count=self.most)
+            lambda: self.client.xrange(STREAM, min=f"({last}", count=self.capacity)
         )
         if not waiting:
             return Backlog()

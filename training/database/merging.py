@@ -321,18 +321,18 @@ def _splits(rows: _Rows) -> NDArray[np.int64]:
 
 
 def _sample(
-    database: Database, source_index: int, row: dict[str, Any], plan: _Plan, place: int
+    database: Database, source_index: int, row: dict[str, Any], plan: _Plan, row_number: int
 ) -> Sample:
     return Sample(
         key=f"d{source_index}-{row['key']}",
         image=database.read_bytes(row["shard"], row["offset"], row["size"]),
-        labels=plan.labels[place],
+        labels=plan.labels[row_number],
         source=row["source"],
         identity=row["identity"],
         video=row["video"],
         twin_group=row["twin_group"] and f"d{source_index}-{row['twin_group']}",
         groups=json.loads(row["groups"]),
         truth=json.loads(row["truth"]),
-        weight=float(plan.weight[place]),
-        assigned=STRICTNESS[plan.split[place]],
+        weight=float(plan.weight[row_number]),
+        assigned=STRICTNESS[plan.split[row_number]],
     )

@@ -147,8 +147,8 @@ def _reading(step: _Step, pairs: Pairs) -> dict[str, Tensor]:
     """What the reading network learns from: both faces of each pair, photographs in two views."""
     reader, config, ranks = step.model.reader, step.config, step.ranks
     assert reader is not None and pairs.targets is not None
-    count, people = len(pairs.x), pairs.photographs
-    photograph_rows = torch.arange(count - people, count, device=pairs.x.device)
+    count, photographs = len(pairs.x), pairs.photographs
+    photograph_rows = torch.arange(count - photographs, count, device=pairs.x.device)
     rows = torch.cat(
         [torch.arange(2 * count, device=pairs.x.device), photograph_rows, photograph_rows + count]
     )
@@ -162,8 +162,8 @@ def _reading(step: _Step, pairs: Pairs) -> dict[str, Tensor]:
         "reading": reading_loss(output, targets, config.au_weight, config.va_weight),
         "twins": config.twin_weight * twin_loss(output, targets.labels, ranks.gather(pairs.paired)),
     }
-    if people:
-        views = _two_views(output, count * ranks.world, people * ranks.world)
+    if photographs:
+        views = _two_views(output, count * ranks.world, photographs * ranks.world)
         values["consistency"] = config.consistency_weight * consistency_loss(*views)
     return values
 
@@ -297,10 +297,10 @@ def _read_back(
     """What the decoder learns from the networks that read its pictures and are held still."""
     model, config, ranks = step.model, step.config, step.ranks
     with frozen(model.trunk, model.heads, model.condition, *_more(model)):
-        shown = (
+        inputs = (
             drawn.x if views.moved is None else add_noise(drawn.x, views.moved, config, step.rng)
         )
-        read = model.read(shown, drawn.y)
+        read = model.read(inputs, drawn.y)
     copied = take_rows(read, slice(0, len(drawn.copy)))
     values = {
         "drawn_label": config.drawn_label_weight * _label_loss(step, read, drawn.y),

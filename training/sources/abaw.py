@@ -51,7 +51,7 @@ class Abaw(Source):
         for path, official in self._lists():
             for line, text in text_lines(path):
                 if not text.startswith("image,"):
-                    yield self._record(text, self.shown(path, line), official, folders)
+                    yield self._record(text, self.location_of(path, line), official, folders)
 
     def _lists(self) -> list[tuple[Path, str]]:
         files = [] if self.root.is_dir() else [self.root]

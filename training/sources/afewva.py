@@ -30,20 +30,20 @@ class AfewVa(Source):
                 clip = json.loads(path.read_text(encoding="utf-8-sig"))
                 frames = dict(clip["frames"])
             except (ValueError, KeyError, TypeError) as error:
-                yield Refusal(self.shown(path), f"is not a clip's annotation: {error!r}")
+                yield Refusal(self.location_of(path), f"is not a clip's annotation: {error!r}")
                 continue
             actor = str(clip.get("actor") or path.stem)
             for name in sorted(frames):
                 yield self._record(path, name, frames[name], actor)
 
     def _clips(self) -> list[Path]:
-        found = visible(path for path in self.root.rglob("*.json") if path.stem == path.parent.name)
-        if not found:
+        paths = visible(path for path in self.root.rglob("*.json") if path.stem == path.parent.name)
+        if not paths:
             raise DataError(f"{self.root} holds no <clip>/<clip>.json of AFEW-VA")
-        return found
+        return paths
 
     def _record(self, path: Path, name: str, frame: Any, actor: str) -> Item:
-        where = f"{self.shown(path)} frame {name}"
+        where = f"{self.location_of(path)} frame {name}"
         try:
             labels: Labels = {
                 dimension: check(dimension, float(frame[dimension]) / SCALE)

@@ -106,7 +106,7 @@ class AffectNet(Source):
         for other in lists[1:]:
             if not filecmp.cmp(lists[0], other, shallow=False):
                 raise DataError(
-                    f"{self.shown(lists[0])} and {self.shown(other)} of {self.root} "
+                    f"{self.location_of(lists[0])} and {self.location_of(other)} of {self.root} "
                     "differ: give the one to import as PATH"
                 )
         return lists[0] if lists else None
@@ -117,7 +117,7 @@ class AffectNet(Source):
             path, [row.get("subdirectory_filepath", "") for _, row in rows]
         )
         for line, row in _rows(path):
-            yield self._photograph(row, self.shown(path, line), path, pictures)
+            yield self._photograph(row, self.location_of(path, line), path, pictures)
 
     def _photographs(self, path: Path, names: list[str]) -> Path:
         """The folder of a list's photographs: of the usual ones, the first that holds one of
@@ -170,7 +170,7 @@ class AffectNet(Source):
             )
         numbers_of = {path.stem.rsplit("_", 1)[0] for path in annotations.glob("*_*.npy")}
         for number in sorted(numbers_of, key=lambda text: (len(text), text)):
-            where = self.shown(annotations / f"{number}_val.npy")
+            where = self.location_of(annotations / f"{number}_val.npy")
             try:
                 values = [
                     _scalar(annotations / f"{number}_{kind}.npy") for kind in ("exp", "val", "aro")

@@ -96,7 +96,7 @@ class AffWild2(Source):
                     yield item
                 else:
                     frames.setdefault(frame, {})[task] = item
-                    where.setdefault(frame, self.shown(path, frame + 2))
+                    where.setdefault(frame, self.location_of(path, frame + 2))
         try:
             pictures = frames_of(crops, [frame + 1 for frame in frames])
         except NumberingError as error:
@@ -132,14 +132,16 @@ class AffWild2(Source):
                 if task == AU and not codes:
                     yield (
                         0,
-                        Refusal(self.shown(path, 1), f"the header {text!r} names no Action Units"),
+                        Refusal(
+                            self.location_of(path, 1), f"the header {text!r} names no Action Units"
+                        ),
                     )
                     return
                 continue
             try:
                 yield line - 2, _labels(task, codes, text)
             except ValueError as error:
-                yield line - 2, Refusal(self.shown(path, line), str(error))
+                yield line - 2, Refusal(self.location_of(path, line), str(error))
 
 
 def _files_in(base: Path) -> dict[str, dict[str, tuple[Path, str]]]:

@@ -53,17 +53,17 @@ class Bp4d(Source):
     ) -> Item:
         values = numbers(text.split(","))
         if values is None or len(values) <= max(columns, default=0):
-            return Refusal(self.shown(path, line), f"{text[:60]!r} does not fit the header")
+            return Refusal(self.location_of(path, line), f"{text[:60]!r} does not fit the header")
         try:
             labels = occurrences(
                 tuple(columns.values()), [values[column] for column in columns], unknown=UNKNOWN
             )
         except LabelError as error:
-            return Refusal(self.shown(path, line), str(error))
+            return Refusal(self.location_of(path, line), str(error))
         person, task = path.stem.split("_")[:2]
         folder, frame = pictures / person / task, int(values[0])
         return Record(
-            where=self.shown(path, line),
+            where=self.location_of(path, line),
             picture=numbered(folder).get(frame, folder / f"{frame:04d}.jpg"),
             labels=labels,
             identity=person,

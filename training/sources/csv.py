@@ -89,7 +89,7 @@ class PlainCsv(Source):
 
     def remarks(self) -> list[str]:
         return [
-            f"columns of {self.shown(path)} not used: {columns.remark()}"
+            f"columns of {self.location_of(path)} not used: {columns.remark()}"
             for path, columns in self._files
             if columns.remark()
         ]
@@ -113,7 +113,7 @@ class PlainCsv(Source):
             next(rows, None)  # the header
             frames = Frames(path, self.options.pictures or path.parent)
             for row in rows:
-                where = f"{self.shown(path)}:{row.lines}"
+                where = f"{self.location_of(path)}:{row.lines}"
                 try:
                     yield self._record(path, where, columns, row, frames)
                 except (LabelError, LineError, NumberingError) as error:

@@ -86,7 +86,7 @@ def columns_of(header: list[str], path: object) -> Columns:
     openface = any(OPENFACE_AU.fullmatch(name) for name in names) and not _has_picture(names)
     used = tuple(_openface_columns(names) if openface else _own_columns(names))
     used_places = {column.place for column in used}
-    skipped = tuple(name for place, name in enumerate(names) if place not in used_places and name)
+    skipped = tuple(name for index, name in enumerate(names) if index not in used_places and name)
     meanings = [column.meaning for column in used]
     twice = next((name for name in meanings if meanings.count(name) > 1), None)
     misspelt = next(
@@ -119,26 +119,26 @@ def _has_picture(names: list[str]) -> bool:
 
 
 def _own_columns(names: list[str]) -> Iterator[Column]:
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if name.startswith("au") and (code := code_of(name)):
-            yield Column(place, code)
+            yield Column(index, code)
         elif name in SYNONYMS:
-            yield Column(place, SYNONYMS[name])
+            yield Column(index, SYNONYMS[name])
         elif name.startswith(GROUP) and name != GROUP:
-            yield Column(place, name)
+            yield Column(index, name)
 
 
 def _openface_columns(names: list[str]) -> Iterator[Column]:
     """Intensities, presence of those AUs that have no intensity, and what finds the picture and the
     face in it.
     """
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if match := OPENFACE_AU.fullmatch(name):
             number, kind = match.groups()
             code = code_of(number)
             if code and kind == "r":
-                yield Column(place, code, OPENFACE_STRONGEST)
+                yield Column(index, code, OPENFACE_STRONGEST)
             elif code and f"au{number}_r" not in names:
-                yield Column(place, code, 1.0)
+                yield Column(index, code, 1.0)
         elif name in OPENFACE_SYNONYMS or name == FRAME or OPENFACE_LANDMARK.fullmatch(name):
-            yield Column(place, OPENFACE_SYNONYMS.get(name, name))
+            yield Column(index, OPENFACE_SYNONYMS.get(name, name))

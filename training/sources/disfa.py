@@ -71,7 +71,7 @@ class Disfa(Source):
             values = numbers(text.split(","))
             if values is None or len(values) != 2 or values[1] not in range(STRONGEST + 1):
                 yield Refusal(
-                    self.shown(path, line),
+                    self.location_of(path, line),
                     f"{text!r} is not a frame and an intensity from 0 to {STRONGEST}",
                 )
             else:
@@ -89,13 +89,13 @@ class Disfa(Source):
         try:
             stills = frames_of(pictures / person, labels)
         except NumberingError as error:
-            yield Refusal(self.shown(folder), str(error))
+            yield Refusal(self.location_of(folder), str(error))
             return
         first = 0 if 0 in labels else 1
         for frame, frame_labels in sorted(labels.items()):
             picture = stills.get(frame)
             yield Record(
-                where=f"{self.shown(folder)} frame {frame}",
+                where=f"{self.location_of(folder)} frame {frame}",
                 picture=picture
                 or (videos[0] if videos else pictures / person / f"{frame:05d}.jpg"),
                 frame=None if picture or not videos else frame - first,

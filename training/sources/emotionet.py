@@ -44,7 +44,7 @@ class EmotioNet(Source):
             columns = {index: code for index, code in _columns(path).items() if code in coded}
             names = _names(path)
             for line, fields in _rows(path):
-                yield _record(fields, self.shown(path, line), names, columns, pictures)
+                yield _record(fields, self.location_of(path, line), names, columns, pictures)
 
     def _lists(self) -> list[Path]:
         found = (

@@ -46,7 +46,7 @@ class FaceMotion(Source):
         for path in self._files():
             video = path.stem.split("_", 2)[-1]
             for line, text in text_lines(path):
-                yield _record(text, self.shown(path, line), pictures / video, video)
+                yield _record(text, self.location_of(path, line), pictures / video, video)
 
     def _files(self) -> list[Path]:
         files = sorted((self.root / "final_annotations").glob("*_*_*.txt"))

@@ -99,7 +99,7 @@ class Source(ABC):
         """From which intensity on an AU counts as present."""
         return 0.3
 
-    def shown(self, path: Path, line: int | None = None) -> str:
+    def location_of(self, path: Path, line: int | None = None) -> str:
         """ "file:line" relative to the set."""
         inside = (
             path.relative_to(self.root)

@@ -88,7 +88,7 @@ def test_a_connection_with_a_request_under_way_is_not_idle() -> None:
 
 def test_there_are_fewer_connections_than_descriptors() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert Connections.from_settings(Settings(connections=10**9)).most < hard
+    assert Connections.from_settings(Settings(connections=10**9)).limit < hard
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
 
 

@@ -230,7 +230,7 @@ def test_whoever_waits_for_an_answer_is_not_kept_from_it_by_a_job(gateway: Gatew
 
 
 def stream(server: RedisServer) -> RedisJobStore:
-    return RedisJobStore(server.url, Cipher.from_base64(JOBS_KEY), most=10, lease_seconds=0.3)
+    return RedisJobStore(server.url, Cipher.from_base64(JOBS_KEY), capacity=10, lease_seconds=0.3)
 
 
 async def taken(server: RedisServer) -> Lease:

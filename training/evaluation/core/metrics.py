@@ -150,8 +150,8 @@ def reliability(
     reliability plot.
     """
     truth, prediction, weights = _known(truth, prediction, weights)
-    place = np.clip((prediction * ECE_BINS).astype(int), 0, ECE_BINS - 1)
-    member = (place[:, None] == np.arange(ECE_BINS)).astype(np.float64)
+    bin_index = np.clip((prediction * ECE_BINS).astype(int), 0, ECE_BINS - 1)
+    member = (bin_index[:, None] == np.arange(ECE_BINS)).astype(np.float64)
     full = weights @ member
     return (
         _ratio(weights @ (member * truth[:, None]), full),

@@ -20,14 +20,14 @@ class DrawnFaces:
     """Pictures drawn for asked states (B, K + 2), NaN = not asked."""
 
     images: U8
-    asked: Floats
+    requested: Floats
 
 
-def draw_samples(model: AffectModel, asked: Floats, generator: Generator) -> DrawnFaces:
+def draw_samples(model: AffectModel, requested: Floats, generator: Generator) -> DrawnFaces:
     """One new person for every asked state."""
     parts = []
-    for rows in batches(len(asked)):
-        labels = torch.from_numpy(asked[rows]).float().to(model.platt.device)
+    for rows in batches(len(requested)):
+        labels = torch.from_numpy(requested[rows]).float().to(model.platt.device)
         with torch.inference_mode():
             z = model.sample_latents(len(labels), generator)
             parts.append(
@@ -37,7 +37,7 @@ def draw_samples(model: AffectModel, asked: Floats, generator: Generator) -> Dra
                 .cpu()
                 .numpy()
             )
-    return DrawnFaces(np.concatenate(parts), asked)
+    return DrawnFaces(np.concatenate(parts), requested)
 
 
 def reconstruct(model: AffectModel, images: U8) -> U8:
@@ -45,12 +45,12 @@ def reconstruct(model: AffectModel, images: U8) -> U8:
     return redraw(model, images, model.reconstruct)
 
 
-def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator) -> DrawnFaces:
+def edit_to(model: AffectModel, images: U8, requested: Floats, generator: Generator) -> DrawnFaces:
     """Given faces moved to asked states."""
     label_batches = iter(
         [
-            torch.from_numpy(asked[rows]).float().to(model.platt.device)
-            for rows in batches(len(asked))
+            torch.from_numpy(requested[rows]).float().to(model.platt.device)
+            for rows in batches(len(requested))
         ]
     )
 
@@ -62,7 +62,7 @@ def edit_to(model: AffectModel, images: U8, asked: Floats, generator: Generator)
             output=output,
         )
 
-    return DrawnFaces(redraw(model, images, one), asked)
+    return DrawnFaces(redraw(model, images, one), requested)
 
 
 def redraw(model: AffectModel, images: U8, function: Callable[[Tensor], Tensor]) -> U8:

@@ -47,7 +47,7 @@ class JudgeEvaluator:
         ).astype(np.float64), features
 
     def control(
-        self, asked: Floats, read: Floats, clusters: NDArray[np.generic], seed: int = 0
+        self, requested: Floats, read: Floats, clusters: NDArray[np.generic], seed: int = 0
     ) -> Control:
         """Asked states (B, K + 2; NaN = not asked) against what the judge saw."""
         card = self.model.card
@@ -55,11 +55,11 @@ class JudgeEvaluator:
         aucs: dict[str, Floats] = {}
         for k, code in enumerate(card.vocabulary if card.learns_aus else ()):
             present = np.where(
-                np.isnan(asked[:, k]), np.nan, asked[:, k] >= card.data.positive_intensity
+                np.isnan(requested[:, k]), np.nan, requested[:, k] >= card.data.positive_intensity
             )
             aucs[code] = metrics.auc(present, read[:, k], weights)
         cccs = {
-            name: metrics.ccc(asked[:, i - 2], read[:, i - 2], weights)
+            name: metrics.ccc(requested[:, i - 2], read[:, i - 2], weights)
             for i, name in enumerate(DIMENSIONS)
             if card.learns_va
         }

@@ -120,7 +120,7 @@ class _Recognised:
 class _Drawn:
     """New faces in states of real ones, and their figures."""
 
-    asked: Floats  # (N, K + 2)
+    requested: Floats  # (N, K + 2)
     generated: Generated | None
     twin_edits: fidelity.TwinEdit | None
     explanations: Benchmark | None
@@ -269,8 +269,8 @@ def _recognise(work: _Evaluation, stages: _Stages, data: Path) -> _Recognised:
 def _draw(work: _Evaluation, stages: _Stages, recognised: _Recognised) -> _Drawn:
     model, config, faces = work.model, work.config, recognised.faces
     with stages("drawing"):
-        asked = faces.truth[work.rng.permutation(len(faces))[: config.drawn_images]]
-        drawn = drawing.draw_samples(model, asked, work.generator)
+        requested = faces.truth[work.rng.permutation(len(faces))[: config.drawn_images]]
+        drawn = drawing.draw_samples(model, requested, work.generator)
         twin_edits = fidelity.twin_edits(model, faces, config.edited_images, work.generator)
     with stages("judging"):
         evaluator = work.evaluator
@@ -281,7 +281,7 @@ def _draw(work: _Evaluation, stages: _Stages, recognised: _Recognised) -> _Drawn
         memory, nearest = fidelity.memory(
             work.database, drawn.images, faces, config.training_images, work.rng
         )
-    return _Drawn(asked, generated, twin_edits, explanations, examples, memory, nearest)
+    return _Drawn(requested, generated, twin_edits, explanations, examples, memory, nearest)
 
 
 def judge_drawn(
@@ -302,7 +302,7 @@ def judge_drawn(
     return Generated(
         judge=evaluator.judge.card,
         ceiling=evaluator.control(faces.truth, real_labels, faces.identity),
-        samples=evaluator.control(drawn.asked, drawn_labels, np.arange(len(drawn.asked))),
+        samples=evaluator.control(drawn.requested, drawn_labels, np.arange(len(drawn.requested))),
         edits=evaluator.control(target_labels, edited, faces.identity[sampled]),
         reconstructions=evaluator.control(faces.truth[sampled], redrawn, faces.identity[sampled]),
         cross_talk=control.cross_talk(model, evaluator, generator),
@@ -368,7 +368,7 @@ def _illustrate(work: _Evaluation, figures: _Figures) -> Illustrations:
     circumplex_sheets = [pictures.circumplex_sheet(model, generator) for _ in range(2)]
     return Illustrations(
         plots=_plots(model.card, figures.recognised, drawn.generated, figures.robustness),
-        random=pictures.random_sheet(model, drawn.asked, generator),
+        random=pictures.random_sheet(model, drawn.requested, generator),
         sweeps=pictures.au_sweeps(model, generator),
         circumplex=[sheet for sheet in circumplex_sheets if sheet is not None],
         changes=pictures.change_strips(model, faces.take(first_of_person), generator),

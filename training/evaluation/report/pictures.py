@@ -68,9 +68,9 @@ def circumplex_sheet(model: AffectModel, generator: Generator) -> U8 | None:
     return picture_grid(_draw(model, z, labels, generator), len(GRID))
 
 
-def random_sheet(model: AffectModel, asked: Floats, generator: Generator) -> U8:
+def random_sheet(model: AffectModel, requested: Floats, generator: Generator) -> U8:
     """64 new people in states asked by real label rows."""
-    return picture_grid(draw_samples(model, asked[:64], generator).images, 8)
+    return picture_grid(draw_samples(model, requested[:64], generator).images, 8)
 
 
 def change_strips(model: AffectModel, faces: Faces, generator: Generator) -> list[Strip]:
