@@ -48,9 +48,9 @@ LIGHT = (
 ORDER = {
     "affect": """
         version allocator cascade blazeface catalogue labels card precision rows image_headers
-        large_images images picture_grid faces cores inputs answers archive model_folders signatures artefacts
-        marking networks reading_network model runtime ssgan2019 factory judge counterfactual
-        protocol batches client local cli
+        large_images images picture_grid faces cores inputs answers archive model_folders signatures
+        artefacts marking networks reading_network model runtime ssgan2019 factory judge
+        counterfactual protocol batches client local cli
     """,
     "training": """
         pages renderer database teacher sources gan evaluation alignment archive signing push
