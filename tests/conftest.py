@@ -19,6 +19,7 @@ TESTS = Path(__file__).parent
 FIRST = (
     "affect/counterfactual/test_explanation.py",
     "training/evaluation/report/test_evaluate.py",
+    "service/page/test_accessibility.py",
     "training/gan/test_kill.py",
     "training/gan/test_distributed.py",
     "test_end_to_end.py",

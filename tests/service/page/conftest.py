@@ -18,7 +18,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     if CHROMIUM is None and os.environ.get("CI"):
         pytest.fail("no Chromium, and CI must not skip the tests of the page: see `make setup`")
     if CHROMIUM is None:
-        pytest.skip("no Chromium: apt-get install chromium, or `make setup` as root on Debian")
+        pytest.skip("no Chromium: `make setup` as root on Debian installs it")
     film: Path = tmp_path_factory.mktemp("camera") / "smile.mjpeg"
     film.write_bytes(20 * (EXAMPLES / "smile.jpg").read_bytes())
     with chromium(film) as started:
