@@ -6,7 +6,6 @@ package @mediapipe/face_detection 0.4.1657300184) looks at the whole picture at 
 896 anchors whether a face is there and how far from them.
 """
 
-import threading
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affect.cascade import Square
+from affect.dnn import ThreadLocalNetwork
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -28,13 +28,12 @@ SAME_FACE = 0.3  # boxes that share as much of their union are one face
 
 
 class BlazeFace:
-    """The network. cv2.dnn keeps state between calls, so every thread has one of its own."""
+    """The network. Thread-safe."""
 
     def __init__(self, path: Path = NETWORK_FILE) -> None:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: install the package again")
-        self.path = path
-        self._local = threading.local()
+        self._network = ThreadLocalNetwork(
+            path, cv2.dnn.readNetFromTFLite, "install the package again"
+        )
 
     def boxes(self, image: U8) -> list[Square]:
         """Boxes of faces in an RGB picture (H, W, 3), the surest first."""
@@ -49,12 +48,6 @@ class BlazeFace:
         rects = np.column_stack([corners, sides, sides])
         chosen = cv2.dnn.NMSBoxes(rects.tolist(), likely.tolist(), LEAST_SCORE, SAME_FACE)
         return [Square(*(round(float(v)) for v in rects[i, :3])) for i in np.ravel(chosen)]
-
-    def _network(self) -> cv2.dnn.Net:
-        if not hasattr(self._local, "network"):
-            self._local.network = cv2.dnn.readNetFromTFLite(str(self.path))
-        network: cv2.dnn.Net = self._local.network
-        return network
 
 
 def _canvas(image: U8) -> tuple[Floats, float]:

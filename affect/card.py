@@ -16,6 +16,9 @@ CARD_FILE, WEIGHTS_FILE = "card.json", "weights.safetensors"
 # Raised when networks or card change so that older code cannot run newer weights, or the other way
 # round.
 FORMAT = 1
+# Share of real faces that are drawn with less error; beyond it, where nothing was measured, a face
+# is drawn poorly.
+POOR_RECONSTRUCTION = 0.95
 
 
 class CardError(ValueError):
@@ -151,7 +154,7 @@ class TrustRequirement(_Frozen):
     """
     earned: tuple[EarnedTrust, ...]
     """One for each database; of a level that was not earned, what all answers with a score did."""
-    redrawn: float = Field(default=0.95, ge=0, le=1)
+    redrawn: float = Field(default=POOR_RECONSTRUCTION, ge=0, le=1)
     """Share of real faces that the generator draws with less error than the worst drawn that were
     measured: no answer about a face beyond it is `high`.
     """

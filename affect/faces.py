@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from affect.blazeface import default_blazeface
 from affect.cascade import NEIGHBOURS, HeadCascade, HeadSearch, Square
+from affect.dnn import ThreadLocalNetwork
 from affect.images import LONGEST_PX, DecodedImage, Header, ImageError, decode_header, reduction_of
 
 U8 = NDArray[np.uint8]
@@ -151,17 +152,11 @@ def _no_checkpoint() -> None:
 
 
 class Landmarks:
-    """The landmark network. cv2.dnn keeps state between calls, so every thread has a network of its
-    own.
-    """
+    """The landmark network. Thread-safe."""
 
     def __init__(self, path: Path = NETWORK_FILE) -> None:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing: make it with `affectgan align --out {path}`"
-            )
-        self.path = path
-        self._local = threading.local()
+        remedy = f"make it with `affectgan align --out {path}`"
+        self._network = ThreadLocalNetwork(path, cv2.dnn.readNetFromONNX, remedy)
 
     def refine(self, image: U8, box: Box) -> Refined:
         """Five points, confidence and defects from a rough box.
@@ -196,12 +191,6 @@ class Landmarks:
         inverse = cv2.invertAffineTransform(transform)
         points = places @ inverse[:, :2].T + inverse[:, 2]
         return points.astype(np.float32), 1 / (1 + np.exp(-out[10:]))
-
-    def _network(self) -> cv2.dnn.Net:
-        if not hasattr(self._local, "network"):
-            self._local.network = cv2.dnn.readNetFromONNX(str(self.path))
-        network: cv2.dnn.Net = self._local.network
-        return network
 
 
 class FaceFinder:

@@ -16,6 +16,7 @@ import click
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+BROWSERS = ("chromium", "google-chrome", "chromium-headless-shell")  # the first there is
 DESKTOP = {"width": 960, "height": 1100}
 PHONE = {"width": 360, "height": 740}
 WAIT_MS = 60_000
@@ -74,7 +75,7 @@ SHOTS: tuple[tuple[str, Callable[[Page], None], dict[str, Any]], ...] = (
 def main(url: str, out: Path) -> None:
     """Take the four pictures."""
     with sync_playwright() as driver:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, prepare, options in SHOTS:
             path = out / f"{name}.jpg"

@@ -47,7 +47,7 @@ LIGHT = (
 # The files and packages directly in each of these, which import only what stands before them.
 ORDER = {
     "affect": """
-        version allocator cascade blazeface catalogue labels card precision rows image_headers
+        version allocator cascade dnn blazeface catalogue labels card precision rows image_headers
         large_images images picture_grid faces cores inputs answers archive model_folders signatures
         artefacts marking networks reading_network model runtime ssgan2019 factory judge
         counterfactual protocol batches client local cli

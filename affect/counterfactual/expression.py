@@ -44,7 +44,7 @@ class Expression:
         """With what the decoder makes of the faces' maps (see `draw` for its precision)."""
         with mixed(rows.x.device.type):
             additions = tuple(self.model.additions(rows.output))
-        return replace(rows, output=replace(rows.output, maps=()), additions=additions)
+        return replace(rows.without_maps(), additions=additions)
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of state."""

@@ -7,7 +7,6 @@ weights (`training/evaluation/bias/nuisance_directions.py`). Shape letters: N ro
 nuisances (the axes, and a move), Z latent.
 """
 
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -38,7 +37,7 @@ class Nuisance:
 
     def prepared(self, rows: Rows) -> Rows:
         """Without feature maps, which nothing needs here."""
-        return replace(rows, output=replace(rows.output, maps=()))
+        return rows.without_maps()
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
         """(R, S, S, 3) uint8 faces after a change of the latent code."""

@@ -57,6 +57,10 @@ class Rows:
     redrawn: Tensor | None = None
     additions: tuple[Tensor, ...] = ()  # see `Space.prepared`
 
+    def without_maps(self) -> "Rows":
+        """The same rows without feature maps, which are large."""
+        return replace(self, output=replace(self.output, maps=()))
+
     @classmethod
     def of(cls, x: Tensor, output: ModelOutput, column: Tensor, target: Tensor) -> "Rows":
         """The rows with their directions."""

@@ -13,7 +13,7 @@ should not matter.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from affect.card import TrustName, TrustRequirement, WarningLimits
+from affect.card import POOR_RECONSTRUCTION, TrustName, TrustRequirement, WarningLimits
 from affect.counterfactual.judge_agreement import JudgeAgreement
 from affect.counterfactual.question import Family
 from affect.counterfactual.rule import HOLDS
@@ -23,7 +23,6 @@ UNREAL = 0.02  # realism, percentile
 # Of realism, by a change: between two true renders of a person it is less in 95 % of cases (LOG).
 LOSS = 0.35
 THIN_SUPPORT = 0.02
-POOR_RECONSTRUCTION = 0.95  # percentile, where the card has no level and so no limit
 OUTSIDE = 0.35  # share of the change
 SIDE_EFFECTS = 4  # labels changed beside the asked
 # Share of answers that a second judge must confirm, by its lower bound, on each kind of faces.

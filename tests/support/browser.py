@@ -61,12 +61,10 @@ class Visit:
         ours = (self.url, *OF_THE_PAGE)
         return [address for address in self.requests if not address.startswith(ours)]
 
-    def violations(self, **options: Any) -> list[str]:
-        """What axe finds against the rules of WCAG and good practice, or against those that its
-        options name.
-        """
-        wanted = {"resultTypes": ["violations"], **options}
-        violations_found = Axe().run(self.page, options=wanted).response["violations"]
+    def violations(self) -> list[str]:
+        """What axe finds against the rules of WCAG and good practice."""
+        options = {"resultTypes": ["violations"]}
+        violations_found = Axe().run(self.page, options=options).response["violations"]
         return [
             f"{rule['id']}: {node['html']} ({node['failureSummary']})"
             for rule in violations_found
