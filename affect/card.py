@@ -199,6 +199,11 @@ class ModelCard(_Frozen):
         description="quantiles 0..1 of scores on real faces: critic, strangeness, "
         "reconstruction_error, and of each label",
     )
+    unit_features: bool = Field(
+        default=False,
+        description="strangeness compares directions of features, not their lengths; false in "
+        "weights of before",
+    )
     expressions: tuple[str, ...] = Field(
         default=(), description="classes of expression it reads, in order; empty: none"
     )

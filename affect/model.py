@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from affect.card import (
     WEIGHTS_FILE,
@@ -356,12 +357,17 @@ class AffectModel(nn.Module):
 
     def strangeness(self, features: Tensor) -> Tensor:
         """(B,) Mahalanobis distance of features (B, H) from those of the faces it learnt from (Lee
-        et al. 2018, one class).
+        et al. 2018, one class), all of length 1 (Mueller & Hein 2025, arXiv 2505.18032): noise and
+        empty scenes have short features, which lie near the mean of all faces.
         """
-        distance: Tensor = ((features.float() - self.feature_mean) @ self.feature_whitener.T).norm(
-            dim=1
-        )
+        centred = self.comparable(features) - self.feature_mean
+        distance: Tensor = (centred @ self.feature_whitener.T).norm(dim=1)
         return distance
+
+    def comparable(self, features: Tensor) -> Tensor:
+        """Features (B, H) as `strangeness` compares them."""
+        rows = features.float()
+        return F.normalize(rows) if self.card.unit_features else rows
 
     def labels(self, x: Tensor) -> Tensor:
         """The state of B faces as label rows (B, K + 2)."""

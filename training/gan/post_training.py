@@ -224,7 +224,8 @@ def fit_features(model: AffectModel, features: Tensor) -> None:
     """Mean and whitener of (N, H) features into the model: they define the distance behind realism.
     The ridge evens out directions that hardly vary.
     """
-    mean, factor = _gaussian(features, ridge=1e-2)
+    model.replace_card(model.card.model_copy(update={"unit_features": True}))
+    mean, factor = _gaussian(model.comparable(features), ridge=1e-2)
     model.feature_mean.copy_(mean)
     model.feature_whitener.copy_(torch.linalg.inv(factor.double()))
 

@@ -10,7 +10,7 @@ from affect.model import AffectModel, smoke_card
 from tests.support.made_database import card, make
 from training.database.reader import Database
 from training.gan.config import preset
-from training.gan.post_training import limits_of, post_train
+from training.gan.post_training import fit_features, limits_of, post_train
 
 
 def test_limits_follow_the_photographs_that_were_learnt_from() -> None:
@@ -68,3 +68,16 @@ def test_a_run_that_trains_no_generator_encodes_no_training_face(
     assert torch.equal(reading.feature_whitener, drawing.feature_whitener)
     assert reading.card.reference == drawing.card.reference
     assert not reading.label_table.any() and drawing.label_table.any()
+
+
+def test_realism_compares_the_directions_of_features_and_not_their_lengths() -> None:
+    model = initialise_model(smoke_card(), seed=0)
+    generator = torch.Generator().manual_seed(0)
+    shape = (500, len(model.feature_mean))
+    faces = torch.rand(shape, generator=generator)
+    faces[:, 0] += 9
+    noise = 0.01 * torch.rand(shape, generator=generator)  # faint, and nowhere like a face
+    fit_features(model, faces)
+    assert model.card.unit_features
+    assert model.strangeness(noise).min() > 3 * model.strangeness(faces).max()
+    assert torch.allclose(model.strangeness(7 * faces), model.strangeness(faces), rtol=1e-3)

@@ -17,7 +17,14 @@ from affect.model import AffectModel
 from affect.rows import join_rows
 from training.database.reader import Database
 from training.database.sample import TRAIN, VALIDATION
-from training.evaluation.core.predictions import Faces, Read, in_batches, load_faces, read
+from training.evaluation.core.predictions import (
+    Faces,
+    Floats,
+    Read,
+    in_batches,
+    load_faces,
+    read,
+)
 from training.evaluation.recognition import calibration, recognition
 from training.evaluation.recognition.photographs import logits_at_rest
 from training.evaluation.recognition.warning_limits import measure_limit, with_limit
@@ -38,10 +45,25 @@ class CalibrationData:
 
 
 def learn_features(model: AffectModel, data: CalibrationData, rng: np.random.Generator) -> None:
-    """Fit the feature distribution behind realism, for weights whose training did not."""
-    faces = load_faces(data.database, model, TRAIN, data.most_images, rng)
-    (features,) = in_batches(model, lambda x: (model.read(x).features,), faces.images)
-    fit_features(model, torch.from_numpy(features).float())
+    """Fit the feature distribution behind realism, for weights whose training did not, or did it by
+    another distance. Photographs count as much as the run's own faces, as in training.
+    """
+    features = _features(model, data.database, data.most_images, rng)
+    parts = [features]
+    for photographs in data.photographs:
+        if photographs.count(TRAIN):
+            of_people = _features(model, photographs, data.most_images, rng)
+            parts += [of_people] * max(1, len(features) // len(of_people))
+    fit_features(model, torch.from_numpy(np.concatenate(parts)).float())
+
+
+def _features(
+    model: AffectModel, database: Database, most_images: int, rng: np.random.Generator
+) -> Floats:
+    """(N, H) of faces of the training split."""
+    images = load_faces(database, model, TRAIN, most_images, rng).images
+    (features,) = in_batches(model, lambda x: (model.read_state(x).features,), images)
+    return features
 
 
 def calibrate(model: AffectModel, data: CalibrationData, rng: np.random.Generator) -> int:

@@ -238,7 +238,8 @@ def _prepare(work: _Evaluation, stages: _Stages) -> int:
             model.save(work.folder)
     with stages("calibration"):
         data = CalibrationData(work.database, work.photographs, config.most_images)
-        if work.writes_card and "strangeness" not in model.card.reference:
+        measured = "strangeness" in model.card.reference and model.card.unit_features
+        if work.writes_card and not measured:
             learn_features(model, data, work.rng)
             model.save(work.folder)
         count = calibrate(model, data, work.rng) if work.writes_card else 0

@@ -93,7 +93,7 @@ def test_weights_that_do_not_know_what_is_strange_learn_it(
     evaluate(older, drawn_database, None, QUICK)
     again = load_model(older / "model")  # which says that the card describes these very weights
     assert not torch.equal(again.feature_whitener, nothing)
-    assert "strangeness" in again.card.reference
+    assert "strangeness" in again.card.reference and again.card.unit_features
 
 
 def test_the_judges_ceiling_is_high_and_an_untrained_generator_is_not(written: Report) -> None:
