@@ -56,7 +56,7 @@ def pruned(model: AffectModel, rows: Rows, space: Expression, result: SearchResu
     index = torch.arange(count)
     without = result.move[:, None] * (1 - torch.eye(labels))
     alone = edit_and_read(
-        model, rows, without.flatten(0, 1), index.repeat_interleave(labels), space
+        model, rows, without.flatten(0, 1), index.repeat_interleave(labels), space.draw
     )
     rank = (-alone.reach.view(count, labels)).argsort(1).argsort(1)  # 0: least needed
     low, high, best = torch.zeros(count), torch.full((count,), float(labels)), result.best
@@ -64,7 +64,7 @@ def pruned(model: AffectModel, rows: Rows, space: Expression, result: SearchResu
     for _ in range(5):
         middle = ((low + high) / 2).floor()
         kept = result.move * (rank >= middle[:, None])
-        tried = edit_and_read(model, rows, kept, index, space)
+        tried = edit_and_read(model, rows, kept, index, space.draw)
         enough = (tried.reach >= 1) & (tried.margin > 0)
         images[enough] = tried.images[enough]
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)

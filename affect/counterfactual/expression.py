@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from affect.counterfactual.composition import Palette, compose
 from affect.counterfactual.rule import PART
 from affect.counterfactual.search import Cause, Rows, visible_causes
 from affect.labels import DIMENSIONS
@@ -44,17 +45,31 @@ class Expression:
         """With what the decoder makes of the faces' maps (see `draw` for its precision)."""
         with mixed(rows.x.device.type):
             additions = tuple(self.model.additions(rows.output))
-        return replace(rows.without_maps(), additions=additions)
+        rows = rows.without_maps()
+        return replace(rows, additions=additions, palette=Palette.of(rows.x))
+
+    def sketch(self, rows: Rows, move: Tensor) -> Tensor:
+        """(R, S, S, 3) uint8 faces after a change of state, as the decoder adds it."""
+        with mixed(rows.x.device.type):
+            return self.model.to_images(self._edited(rows, move)[0])
 
     def draw(self, rows: Rows, move: Tensor) -> Tensor:
-        """(R, S, S, 3) uint8 faces after a change of state."""
-        state = rows.output.labels
-        aim = state + move
-        aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
-        # bfloat16 moves pixels by 2 of 255 at most, .02 in the mean, for half the time.
+        """(R, S, S, 3) uint8 faces after a change of state, composed (composition.py)."""
         with mixed(rows.x.device.type):
-            edited = self.model.edit(rows.x, aim, aim - move, rows.output, rows.additions or None)
-        return self.model.to_images(edited)
+            edited, aim = self._edited(rows, move)
+            drawn = self.model.generate(rows.output.latent, aim)
+        palette = rows.palette or Palette.of(rows.x)
+        return self.model.to_images(compose(rows.x, edited.float(), drawn.float(), palette))
+
+    def _edited(self, rows: Rows, move: Tensor) -> tuple[Tensor, Tensor]:
+        """The faces (R, 3, S, S) after a change of state, and the state (R, L) that is asked for.
+
+        Under bfloat16, which moves pixels by 2 of 255 at most, .02 in the mean, for half the time.
+        """
+        aim = rows.output.labels + move
+        aim = torch.cat([aim[:, :-2].clamp(0, 1), aim[:, -2:].clamp(-1, 1)], dim=1)
+        additions = rows.additions or None
+        return self.model.edit(rows.x, aim, aim - move, rows.output, additions), aim
 
     def excluded(self, rows: Rows) -> Tensor:
         """(N, K) the AUs that have no part in the questioned valence or arousal: moving them would

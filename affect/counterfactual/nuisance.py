@@ -46,6 +46,10 @@ class Nuisance:
         change = self.model.generate(z + move @ self.model.nuisance_directions, y) - start
         return self.model.to_images((rows.x + change).clamp(-1, 1))
 
+    def sketch(self, rows: Rows, move: Tensor) -> Tensor:
+        """The same: no cheaper way is known."""
+        return self.draw(rows, move)
+
     def excluded(self, rows: Rows) -> Tensor:
         """(N, A) none."""
         return torch.zeros(len(rows.x), len(self.names), dtype=torch.bool, device=rows.x.device)

@@ -4,7 +4,7 @@ What may be changed is a space: the expression (expression.py), or what should n
 (nuisance.py). Every row goes through the same fixed rounds, so rows share forward passes and one
 hard row does not hold the others:
 
-1. move along each axis alone and measure the gain (P candidates: the attribution);
+1. move along each axis alone and measure the gain (P candidates, sketched: the attribution);
 2. move the axes of the largest gain together, in the sets that the space proposes (C candidates);
 3. bisect to the smallest step that still flips the decision; where no set flips it, extrapolate the
    nearest (BISECTIONS candidates).
@@ -16,13 +16,14 @@ state is read again. Shape letters: N rows, R candidates, S side in px, K AUs, P
 M length of a move.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from affect.counterfactual.composition import Palette
 from affect.counterfactual.question import VA_TOLERANCE
 from affect.model import AffectModel, ModelOutput
 from affect.precision import mixed
@@ -55,7 +56,8 @@ class Rows:
     direction: Tensor  # (N,)
     # (N, 3, S, S) the faces as the generator alone draws them, where it is known already
     redrawn: Tensor | None = None
-    additions: tuple[Tensor, ...] = ()  # see `Space.prepared`
+    additions: tuple[Tensor, ...] = ()  # see `Space.prepared`, as the next
+    palette: Palette | None = None
 
     def without_maps(self) -> "Rows":
         """The same rows without feature maps, which are large."""
@@ -110,6 +112,9 @@ class Space(Protocol):
         """(R, S, S, 3) uint8 faces of R rows after their moves, which may be larger than what was
         ever seen.
         """
+
+    def sketch(self, rows: Rows, move: Tensor) -> Tensor:
+        """The same in less time and less well drawn: to compare axes by, never to show."""
 
     def excluded(self, rows: Rows) -> Tensor:
         """(N, P) bool: axes that no answer may go along."""
@@ -227,17 +232,21 @@ def margin_and_reach(
 
 
 def edit_and_read(
-    model: AffectModel, rows: Rows, move: Tensor, source: Tensor, space: Space
+    model: AffectModel,
+    rows: Rows,
+    move: Tensor,
+    source: Tensor,
+    draw: Callable[[Rows, Tensor], Tensor],
 ) -> Candidates:
-    """Edit the faces of rows `source` (R,) by moves (R, M); quantise; read the state, nothing
-    else.
+    """Edit the faces of rows `source` (R,) by moves (R, M) with a space's `draw` or `sketch`;
+    quantise; read the state, nothing else.
     """
     parts, device = [], rows.x.device.type
     rows_at_once = CHUNK_ROWS.get(device, CHUNK_ROWS["cuda"])
     for start in range(0, len(move), rows_at_once):
         chunk = slice(start, start + rows_at_once)
         part = take_rows(rows, source[chunk])
-        images = space.draw(part, move[chunk])
+        images = draw(part, move[chunk])
         with mixed(device):  # the result is read again in full precision
             output = model.read_state(model.to_pixels(images))
         parts.append(Candidates(images, *margin_and_reach(model, output, part)))
@@ -251,7 +260,8 @@ def _gain(model: AffectModel, rows: Rows, space: Space) -> Tensor:
     if not several:
         return axes.new_zeros(count, 0)
     source = torch.arange(count, device=axes.device).repeat_interleave(several)
-    reach = edit_and_read(model, rows, axes.flatten(0, 1), source, space).reach.view(count, several)
+    sketched = edit_and_read(model, rows, axes.flatten(0, 1), source, space.sketch)
+    reach = sketched.reach.view(count, several)
     return reach - margin_and_reach(model, rows.output, rows)[1][:, None]
 
 
@@ -263,7 +273,7 @@ def _smallest_move(
     """
     index = torch.arange(len(moves), device=moves.device)
     candidates = edit_and_read(
-        model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space
+        model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space.draw
     )
     reach = candidates.reach.view(len(moves), -1)
     enough = reach >= 1
@@ -284,7 +294,7 @@ def _bisect(
     share = torch.ones_like(low)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        candidates = edit_and_read(model, rows, middle[:, None] * move, index, space)
+        candidates = edit_and_read(model, rows, middle[:, None] * move, index, space.draw)
         enough = candidates.reach >= 1
         high, low = torch.where(enough, middle, high), torch.where(enough, low, middle)
         better = _better(candidates, best)

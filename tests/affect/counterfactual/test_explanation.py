@@ -59,8 +59,7 @@ def test_what_nobody_asked_about_stays_what_it_was() -> None:
     explanation = answer("happiness", CounterfactualQuestion("AU12", 0.0))
     masks = region_masks(len(face("happiness")))
     shift = np.abs(explanation.counterfactual.astype(int) - face("happiness")).mean(2)
-    mouth = masks["mouth"] | masks["chin"]
-    assert shift[mouth].mean() > 1.5 * shift[masks["brow"]].mean()
+    assert shift[masks["mouth"]].mean() > 1.5 * shift[masks["brow"]].mean()
 
 
 def test_the_map_is_black_where_nothing_near_changed() -> None:
