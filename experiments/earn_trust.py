@@ -2,13 +2,13 @@
 second judge, or another search.
 
 python -m experiments.earn_trust --second-judge J --data D --photographs P [--answers 240]
-[--tested 110] [--write]
+[--tested 120] [--write]
 
 Levels are fitted on the validation splits and measured on the test splits, on renders and on
-photographs apart (docs/decisions/0025-earned-trust.md); every photograph is asked about twice
-to fit (which question is asked moves a share as much as whose face it is) and once to measure.
---write puts them into the card. With --answers 0 the levels of the card are measured, with --tested
-0 they are only fitted: two commands for one. A question takes .65 s of processor.
+photographs apart (docs/decisions/0025-earned-trust.md), by the functions of `affectgan evaluate`:
+as many questions about photographs as about renders, about no face more than twice. --write puts
+them into the card. With --answers 0 the levels of the card are measured, with --tested 0 they are
+only fitted: two commands for one. A question takes half a second of processor.
 """
 
 import argparse
@@ -31,28 +31,26 @@ from training.evaluation.explanation.domains import (
     LEVELS,
     DomainFigures,
     Judges,
+    ask_about,
     fit_trust,
     measure_domain,
+    name_of,
 )
 
 
 def earn(
     model: AffectModel,
     judges: Judges,
-    renders: Database,
-    photographs: Database,
+    databases: tuple[Database, Database],
     counts: tuple[int, int],
 ) -> tuple[ModelCard, list[str]]:
     """The card with the levels that are earned, and what they are worth on the test splits;
-    `counts` are of questions about renders, to fit and to measure: 0 leaves that out.
+    `databases` are of renders and of photographs, `counts` of questions about each, to fit and to
+    measure: 0 leaves that out.
     """
-    rng = np.random.default_rng(0)
-    fitted, measured = (
-        [(renders, count), (photographs, times * photographs.count(split))] if count else []
-        for count, times, split in zip(counts, (2, 1), (VALIDATION, TEST), strict=True)
-    )
+    rng, (fitted, measured) = np.random.default_rng(0), counts
     if fitted:
-        levels = fit_trust(model, judges, fitted, VALIDATION, rng)
+        levels = fit_trust(model, judges, databases, VALIDATION, fitted, rng)
         model.replace_card(model.card.model_copy(update={"trust_levels": levels}))
     lines = [  # of a level that is not earned: what all answers with a score did
         f"{name} {'not earned' if one.least is None else f'from {one.least}'}: "
@@ -61,8 +59,10 @@ def earn(
         )
         for name, one in model.card.trust_levels.items()
     ]
-    for database, count in measured:
-        lines += _lines(measure_domain(model, judges, database, TEST, count, rng))
+    for database in databases if measured else ():
+        answered = ask_about(model, judges.served, database, TEST, measured, rng)
+        on = name_of(database, TEST)
+        lines += _lines(measure_domain(model, judges.second, answered, on, rng))
     return model.card, lines
 
 
@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--second-judge", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True, help="renders")
     parser.add_argument("--photographs", type=Path, required=True)
-    parser.add_argument("--answers", type=int, default=240, help="about renders, to fit")
-    parser.add_argument("--tested", type=int, default=110, help="the same, to measure")
+    parser.add_argument("--answers", type=int, default=240, help="about each kind, to fit")
+    parser.add_argument("--tested", type=int, default=120, help="the same, to measure")
     parser.add_argument("--write", action="store_true", help="into the card of --weights")
     options = parser.parse_args(arguments)
     served = judge_folder(options.weights)
@@ -108,9 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     judges = Judges(Judge.load(served), Judge.load(options.second_judge))
-    renders, photographs = map(Database.open, (options.data, options.photographs))
+    databases = Database.open(options.data), Database.open(options.photographs)
     model, counts = load_model(options.weights), (options.answers, options.tested)
-    card, lines = earn(model, judges, renders, photographs, counts)
+    card, lines = earn(model, judges, databases, counts)
     print("\n".join(lines))
     if options.write:
         card.save(options.weights)

@@ -21,11 +21,16 @@ from training.evaluation.core.metrics import Interval, mean_interval
 from training.evaluation.core.predictions import U8, Floats, load_faces
 from training.evaluation.explanation.grading import CHANGED, margins
 from training.evaluation.explanation.questions import AnsweredQuestions, ask
-from training.evaluation.explanation.trust_levels import Confirmations, confirm, fit_levels
+from training.evaluation.explanation.trust_levels import confirm, fit_levels
 from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.recognition import robustness
 
 LEVELS = ("high", "medium", "low")
+# Questions about a face: which one is asked moves the share that is confirmed as much as whose face
+# it is, but a third adds little to the bound over people (LOG).
+MOST_ROUNDS = 2
+# Questions to fit levels for one to measure them: a level needs a bound.
+FITTED = 2
 NOISE, CROP = 1.5, 3.0  # percent of full scale, of the side
 
 
@@ -58,29 +63,50 @@ class DomainFigures:
 def fit_trust(
     model: AffectModel,
     judges: Judges,
-    asked: Sequence[tuple[Database, int]],
-    split: str,
-    rng: Generator,
-) -> dict[TrustName, TrustRequirement]:
-    """The levels that answers earn on every database, with about so many questions about each; none
-    where one lacks the split.
-    """
-    if not all(database.count(split) for database, _ in asked):
-        return {}
-    sets = [_confirmed(model, judges, one, split, count, rng)[1] for one, count in asked]
-    return fit_levels(sets, judges.served.card.sha256)
-
-
-def measure_domain(
-    model: AffectModel,
-    judges: Judges,
-    database: Database,
+    databases: Sequence[Database],
     split: str,
     count: int,
     rng: Generator,
+) -> dict[TrustName, TrustRequirement]:
+    """The levels that answers earn on every database, with about `count` questions about each (see
+    `ask_about`); none where one lacks the split.
+    """
+    if not all(database.count(split) for database in databases):
+        return {}
+    sets = [
+        confirm(
+            model,
+            judges.second,
+            ask_about(model, judges.served, database, split, count, rng),
+            name_of(database, split),
+        )
+        for database in databases
+    ]
+    return fit_levels(sets, judges.served.card.sha256)
+
+
+def ask_about(
+    model: AffectModel, served: Judge, database: Database, split: str, count: int, rng: Generator
+) -> AnsweredQuestions:
+    """About `count` questions, answered as they are served: about so many faces, or about fewer
+    faces several times, each at most MOST_ROUNDS times.
+    """
+    faces = load_faces(database, model, split, database.count(split), rng)
+    rounds = min(max(1, round(count / len(faces))), MOST_ROUNDS)
+    rows = np.concatenate([rng.permutation(len(faces))[:count] for _ in range(rounds)])
+    return ask(model, faces.take(rows), rng, served)
+
+
+def name_of(database: Database, split: str) -> str:
+    """What figures are said to be measured on."""
+    return f"{database.card.name}, {split}"
+
+
+def measure_domain(
+    model: AffectModel, second: Judge, answered: AnsweredQuestions, on: str, rng: Generator
 ) -> DomainFigures:
-    """About `count` questions about the faces of a split."""
-    answered, confirmations = _confirmed(model, judges, database, split, count, rng)
+    """Figures of answers, as they were served, about one kind of faces."""
+    confirmations = confirm(model, second, answered, on)
     weights = metrics.resamplings(confirmations.identity, rng)
     valid = np.array([one.valid for one in answered.answers])
     confirmed = confirmations.confirmed.astype(np.float64)
@@ -97,7 +123,7 @@ def measure_domain(
         validity=mean(valid.astype(np.float64)),
         confirmed=mean(confirmed, valid),
         identity=mean(np.array([one.scores["identity"] for one in answered.answers])),
-        labels_changed=mean(_others_changed(model, judges.second, answered)),
+        labels_changed=mean(_others_changed(model, second, answered)),
         steady_in_noise=mean(_steady(model, answered, robustness.noise, NOISE, rng), valid),
         steady_in_crop=mean(_steady(model, answered, robustness.shift, CROP, rng), valid),
         levels={
@@ -109,17 +135,6 @@ def measure_domain(
         },
         high_of_confirmed=mean((trust == "high").astype(np.float64), confirmations.confirmed),
     )
-
-
-def _confirmed(
-    model: AffectModel, judges: Judges, database: Database, split: str, count: int, rng: Generator
-) -> tuple[AnsweredQuestions, Confirmations]:
-    """Answers about at most `count` faces; fewer faces are asked about several times."""
-    faces = load_faces(database, model, split, database.count(split), rng)
-    rounds = max(1, round(count / len(faces)))
-    rows = np.concatenate([rng.permutation(len(faces))[:count] for _ in range(rounds)])
-    answered = ask(model, faces.take(rows), rng, judges.served)
-    return answered, confirm(model, judges.second, answered, f"{database.card.name}, {split}")
 
 
 def _others_changed(model: AffectModel, second: Judge, answered: AnsweredQuestions) -> Floats:

@@ -6,13 +6,11 @@ So an independent judge grades it, and the data's twins do: the same person in t
 another state. Shape letters: N questions, S side in px, K Action Units, F features of the judge.
 """
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from affect.judge import Judge
 from affect.model import AffectModel
 from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval, mean_interval
@@ -21,7 +19,7 @@ from training.evaluation.explanation import attribution, baselines, examples, sa
 from training.evaluation.explanation.attribution import AttributionFigures
 from training.evaluation.explanation.examples import ExplanationExample
 from training.evaluation.explanation.grading import Graded, Grader, JudgeThresholds
-from training.evaluation.explanation.questions import AnsweredQuestions, ask
+from training.evaluation.explanation.questions import AnsweredQuestions
 from training.evaluation.explanation.sanity_checks import SeveralAnswers
 from training.evaluation.explanation.twins import TwinFigures
 from training.evaluation.judge import distances
@@ -78,21 +76,16 @@ def benchmark(
     model: AffectModel,
     evaluator: JudgeEvaluator,
     faces: Faces,
+    answered: AnsweredQuestions,
     pool: U8,
     rng: np.random.Generator,
-    *,
-    count: int,
-    judge: Judge | None = None,
 ) -> tuple[Benchmark, list[ExplanationExample]]:
-    """Measure explanations of `count` of the faces.
+    """Measure answers about some of the faces.
 
-    `pool` are real faces (M, S, S, 3) of other people to be nearest to. `judge` is the one that
-    trust is given by when serving; `evaluator` grades with another.
+    `pool` are real faces (M, S, S, 3) of other people to be nearest to. `evaluator` grades with
+    another judge than the one that trust is given by when serving.
     """
-    sample = np.sort(rng.permutation(len(faces))[:count])
-    start = time.perf_counter()
-    answered = ask(model, faces.take(sample), rng, judge)
-    milliseconds = 1000 * (time.perf_counter() - start) / len(sample)
+    milliseconds = 1000 * answered.seconds / len(answered.answers)
     images, pictures = answered.faces.images, _ways_to_answer(model, answered, pool)
     weights = metrics.resamplings(answered.faces.identity, rng)
     thresholds = JudgeThresholds.of(model, evaluator, faces, rng)

@@ -3,6 +3,7 @@
 Shape letters: N questions, S side in px.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from affect.model import AffectModel
 from training.evaluation.core.predictions import U8, Faces, Floats
 
 ROWS = 32  # questions asked at once
+FRAMES = 2  # the face and its counterfactual: nothing here looks at the way
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class AnsweredQuestions:
     answers: list[Explanation]
     column: NDArray[np.intp]  # of the questioned label
     target: Floats
+    seconds: float  # that the answers took
 
     @property
     def counterfactuals(self) -> U8:
@@ -39,7 +42,7 @@ def ask(
     """One question a face: half about AUs (to turn), half about valence and arousal (the other
     side, or a real face's value). `judge` is asked as when serving.
     """
-    names = model.card.labels_of.names
+    start, names = time.perf_counter(), model.card.labels_of.names
     kinds = [*(["au"] * model.card.learns_aus), *(["va"] * model.card.learns_va)]
     questions = []
     for _ in range(len(faces)):
@@ -61,9 +64,8 @@ def ask(
     answers = [one for one in answers_or_none if one is not None]
     assert len(answers) == len(faces)
     column = np.array([names.index(str(one.question.label)) for one in answers])
-    return AnsweredQuestions(
-        faces, answers, column, np.array([one.question.target for one in answers], np.float64)
-    )
+    target = np.array([one.question.target for one in answers], np.float64)
+    return AnsweredQuestions(faces, answers, column, target, time.perf_counter() - start)
 
 
 def answer(
@@ -76,6 +78,6 @@ def answer(
     explanations: list[Explanation | None] = []
     for start in range(0, len(images), ROWS):
         rows = slice(start, start + ROWS)
-        answers = explain(model, images[rows], questions[rows], judge=judge)
+        answers = explain(model, images[rows], questions[rows], frames=FRAMES, judge=judge)
         explanations += [one if isinstance(one, Explanation) else None for one in answers]
     return explanations

@@ -26,13 +26,17 @@ from training.evaluation.core import metrics
 from training.evaluation.core.metrics import Interval
 from training.evaluation.core.predictions import U8, Faces, Floats, Read, load_faces, read
 from training.evaluation.explanation.domains import (
+    FITTED,
     DomainFigures,
     Judges,
+    ask_about,
     fit_trust,
     measure_domain,
+    name_of,
 )
 from training.evaluation.explanation.examples import ExplanationExample
 from training.evaluation.explanation.explanations import Benchmark, benchmark
+from training.evaluation.explanation.questions import AnsweredQuestions, ask
 from training.evaluation.generation import control, drawing, fidelity, speed
 from training.evaluation.judge.evaluator import JudgeEvaluator
 from training.evaluation.recognition import recognition, robustness
@@ -117,14 +121,22 @@ class _Recognised:
 
 
 @dataclass(frozen=True)
+class _Explained:
+    """Explanations of the split's faces, their figures and some of them for people."""
+
+    figures: Benchmark | None
+    examples: list[ExplanationExample]
+    answered: AnsweredQuestions | None
+
+
+@dataclass(frozen=True)
 class _Drawn:
     """New faces in states of real ones, and their figures."""
 
     requested: Floats  # (N, K + 2)
     generated: Generated | None
     twin_edits: fidelity.TwinEdit | None
-    explanations: Benchmark | None
-    examples: list[ExplanationExample]
+    explained: _Explained
     memory: fidelity.Memorisation | None
     nearest: list[tuple[U8, U8]]  # drawn faces beside their nearest training faces
 
@@ -211,7 +223,7 @@ def _measure(work: _Evaluation, stages: _Stages, data: Path) -> _Figures:
         )
     drawn = _draw(work, stages, recognised)
     with stages("trust"):
-        domains = _measure_trust(work)
+        domains = _measure_trust(work, drawn.explained.answered)
     with stages("robustness"):
         sampled = np.sort(rng.permutation(len(recognised.faces))[: config.corrupted_images])
         curves = robustness.curves(work.model, recognised.faces.take(sampled), rng)
@@ -277,12 +289,12 @@ def _draw(work: _Evaluation, stages: _Stages, recognised: _Recognised) -> _Drawn
         evaluator = work.evaluator
         generated = judge_drawn(work, evaluator, faces, drawn) if evaluator else None
     with stages("explanations"):
-        explanations, examples = _explain(work, faces)
+        explained = _explain(work, faces)
     with stages("memory"):
         memory, nearest = fidelity.memory(
             work.database, drawn.images, faces, config.training_images, work.rng
         )
-    return _Drawn(requested, generated, twin_edits, explanations, examples, memory, nearest)
+    return _Drawn(requested, generated, twin_edits, explained, memory, nearest)
 
 
 def judge_drawn(
@@ -314,16 +326,18 @@ def judge_drawn(
     )
 
 
-def _explain(work: _Evaluation, faces: Faces) -> tuple[Benchmark | None, list[ExplanationExample]]:
+def _explain(work: _Evaluation, faces: Faces) -> _Explained:
     """Grade explanations, where a judge, training faces and a number of questions are given."""
     count, training = work.config.explained_images, len(work.database.table("train"))
     if not (work.evaluator and count and training):
-        return None, []
+        return _Explained(None, [], None)
     sampled = np.sort(work.rng.permutation(training)[: work.config.training_images])
     pool = work.database.images("train", sampled, work.model.card.image_px)
     assert work.second is not None
-    served, grader = _served_judge(work), JudgeEvaluator(work.second, work.model)
-    return benchmark(work.model, grader, faces, pool, work.rng, count=count, judge=served)
+    asked = faces.take(np.sort(work.rng.permutation(len(faces))[:count]))
+    answered = ask(work.model, asked, work.rng, _served_judge(work))
+    grader = JudgeEvaluator(work.second, work.model)
+    return _Explained(*benchmark(work.model, grader, faces, answered, pool, work.rng), answered)
 
 
 def _served_judge(work: _Evaluation) -> Judge | None:
@@ -342,23 +356,29 @@ def _fit_trust(work: _Evaluation) -> None:
     served, count = _served_judge(work), work.config.explained_images
     if served is None or work.second is None or not count:
         return
-    asked = [(one, count) for one in (work.database, *work.photographs)]
-    judges = Judges(served, work.second)
+    databases, judges = (work.database, *work.photographs), Judges(served, work.second)
     rng = np.random.default_rng(work.config.seed)
-    levels = fit_trust(work.model, judges, asked, VALIDATION, rng)
+    levels = fit_trust(work.model, judges, databases, VALIDATION, FITTED * count, rng)
     work.model.replace_card(work.model.card.model_copy(update={"trust_levels": levels}))
 
 
-def _measure_trust(work: _Evaluation) -> tuple[DomainFigures, ...]:
-    """Explanations as they are served, on each kind of faces apart."""
-    served, config = _served_judge(work), work.config
-    if served is None or work.second is None or not config.explained_images:
+def _measure_trust(
+    work: _Evaluation, of_renders: AnsweredQuestions | None
+) -> tuple[DomainFigures, ...]:
+    """Explanations as they are served, on each kind of faces apart; those about the run's own faces
+    were asked for already.
+    """
+    served, second, config = _served_judge(work), work.second, work.config
+    if served is None or second is None or not config.explained_images:
         return ()
-    judges = Judges(served, work.second)
+    model, split, rng = work.model, config.split, work.rng
+    answers = {name_of(work.database, split): of_renders} if of_renders else {}
+    for one in work.photographs if of_renders else (work.database, *work.photographs):
+        if one.count(split):
+            answered = ask_about(model, served, one, split, config.explained_images, rng)
+            answers[name_of(one, split)] = answered
     return tuple(
-        measure_domain(work.model, judges, one, config.split, config.explained_images, work.rng)
-        for one in (work.database, *work.photographs)
-        if one.count(config.split)
+        measure_domain(model, second, answered, on, rng) for on, answered in answers.items()
     )
 
 
@@ -375,7 +395,7 @@ def _illustrate(work: _Evaluation, figures: _Figures) -> Illustrations:
         changes=pictures.change_strips(model, faces.take(first_of_person), generator),
         counterfactuals=pictures.counterfactuals(model, faces.take(first_of_person[:6])),
         memory=drawn.nearest,
-        examples=drawn.examples,
+        examples=drawn.explained.examples,
     )
 
 
@@ -417,7 +437,7 @@ def _report(work: _Evaluation, figures: _Figures, seconds: dict[str, float]) -> 
         groups=recognised.groups,
         pairwise_rankings=pairwise_rankings(card, recognised.faces, recognised.read),
         generated=drawn.generated,
-        explanations=drawn.explanations,
+        explanations=drawn.explained.figures,
         explained_domains=figures.explained_domains,
         twin_edits=drawn.twin_edits,
         memory=drawn.memory,

@@ -10,7 +10,12 @@ from affect.card import TrustName, TrustRequirement
 from affect.judge import Judge, JudgeCard
 from tests.support.trained import model, run
 from training.database.reader import Database
-from training.evaluation.explanation.domains import Judges, fit_trust, measure_domain
+from training.evaluation.explanation.domains import (
+    Judges,
+    ask_about,
+    fit_trust,
+    measure_domain,
+)
 
 
 class Knowing(Judge):
@@ -43,7 +48,7 @@ def _fitted(
 ) -> dict[TrustName, TrustRequirement]:
     rng = np.random.default_rng(0)
     judges = Judges(_judge(Knowing), _judge(second))
-    return fit_trust(model(), judges, [(faces, questions)], "validation", rng)
+    return fit_trust(model(), judges, [faces], "validation", questions, rng)
 
 
 def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_none(
@@ -56,11 +61,22 @@ def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_n
 
 
 def test_figures_are_of_the_answers_that_are_served(faces: Database) -> None:
-    judges, rng = Judges(_judge(Knowing), _judge(Knowing)), np.random.default_rng(0)
-    figures = measure_domain(model(), judges, faces, "test", 20, rng)
+    judge, rng = _judge(Knowing), np.random.default_rng(0)
+    answered = ask_about(model(), judge, faces, "test", 20, rng)
+    figures = measure_domain(model(), judge, answered, "cartoons, test", rng)
     assert figures.questions >= 12 and sum(count for count, _ in figures.levels.values()) == (
         figures.questions
     )
     assert figures.validity.value > 0.5 and figures.confirmed.value == 1
     assert 0 <= figures.steady_in_crop.value <= 1 and figures.labels_changed.value >= 0
     assert figures.levels["high"] == (0, None)  # a card without levels never says so
+
+
+@pytest.mark.parametrize(("share", "rounds"), [(0.5, 0.5), (1.0, 1), (2.0, 2), (5.0, 2)])
+def test_no_face_is_asked_about_more_than_twice(
+    faces: Database, share: float, rounds: float
+) -> None:
+    people, rng = faces.count("test"), np.random.default_rng(0)
+    count = round(share * people)
+    answered = ask_about(model(), _judge(Knowing), faces, "test", count, rng)
+    assert len(answered.answers) == round(rounds * people)
