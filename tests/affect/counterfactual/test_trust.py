@@ -138,8 +138,11 @@ def test_a_change_of_what_should_not_matter_was_never_measured() -> None:
 
 
 def test_another_skin_is_not_another_expression() -> None:
-    changed = replace(EVIDENCE, scores=FINE | {"identity": 0.1})
-    assert trust(replace(changed, family="nuisance"), LEVELS).level == "medium"
+    changed = replace(EVIDENCE, scores=FINE | {"identity": 0.1, "proximity": 0.1})
+    other_skin = trust(replace(changed, family="nuisance"), LEVELS)
+    assert other_skin.level == "medium" and not any(
+        "drawn badly" in one for one in other_skin.reasons
+    )
     assert trust(changed, LEVELS).level == "low"
 
 
@@ -149,7 +152,7 @@ def test_another_skin_is_not_another_expression() -> None:
         ("identity", 0.3, "low", "0.30"),
         ("identity", 0.7, "high", "0.70"),
         ("realism", 0.0, "low", "0.00"),
-        ("realism_before", 0.9, "high", "0.90 to 0.50"),
+        ("proximity", 0.02, "high", "2.0%"),
         ("stability", 0.5, "high", "50%"),
         ("reconstruction_percentile", 0.98, "medium", "98%"),
         ("outside", 0.6, "high", "60%"),

@@ -58,7 +58,7 @@ def _reasons() -> set[str]:
     """Every reason for trust or doubt that an explanation can give."""
     bad = {"validity_margin": -0.5, "identity": 0.1, "realism": 0.01, "stability": 0.2}
     bad |= {"reconstruction_percentile": 0.99, "outside": 0.9, "sparsity": 9.0, "reached": 0.1}
-    bad |= {"realism_before": 0.9, "support": 0.0, "rule": 0.1, "bystanders": 2.0}
+    bad |= {"proximity": 0.05, "support": 0.0, "rule": 0.1, "bystanders": 2.0}
     good = {"validity_margin": 0.5, "identity": 0.99, "realism": 0.9, "stability": 1.0}
     good |= {"reconstruction_percentile": 0.1, "outside": 0.0, "sparsity": 1.0, "support": 0.9}
     shifted = [good | {"identity": identity / 100} for identity in range(100)]
