@@ -249,6 +249,7 @@ class JobQueue:
     async def _stop(self) -> None:
         """End the work: jobs of Redis go back to it; those of this memory stay open."""
         self._closing = True
+        self.store.wake(len(self._workers))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._workers, return_exceptions=True)

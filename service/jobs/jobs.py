@@ -120,6 +120,10 @@ class JobStore(Protocol):
         """
         ...
 
+    def wake(self, takers: int) -> None:
+        """Let so many waiting `take` calls return None early, where the store can."""
+        ...
+
     async def get_request(self, job: Job) -> bytes | None:
         """As it was added, until the job ends."""
         ...

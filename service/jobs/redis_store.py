@@ -141,6 +141,9 @@ class RedisJobStore:
         job = await self.find(job_id)
         return None if job is None else Lease(job, token, entry.decode())
 
+    def wake(self, takers: int) -> None:
+        """They go on waiting for BLOCK_SECONDS: what Redis has sent must not be left unread."""
+
     async def get_request(self, job: Job) -> bytes | None:
         """Decrypted."""
         return await self._decrypted("call", job)

@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from affect.artefacts import ArtefactError, Reference, fetch, push
 from tests.support.archives import tiny_archives
+from tests.support.http_servers import running
 from tests.support.waiting import until
 from training.push import push as push_command
 
@@ -202,9 +202,8 @@ def test_the_command_prints_what_to_pin_it_by(models: Path, tmp_path: Path) -> N
 def test_a_model_comes_over_http(models: Path, tmp_path: Path) -> None:
     pinned = push(models, f"file://{tmp_path / 'store'}")
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    with running(server):
         address = f"http://127.0.0.1:{server.server_port}/store@sha256:{pinned.digest}"
         folder = fetch(address, tmp_path / "cache")
-        server.shutdown()
     assert (folder / "card.json").read_bytes() == (models / "card.json").read_bytes()

@@ -20,11 +20,10 @@ BROKEN = {
 FAST_START = {"movflags": "faststart"}
 
 
-@pytest.fixture
-def videos(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five that are broken, and three that are unusual."""
-    folder = tmp_path / "videos"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("videos")
     for name, options in (("cut.mp4", FAST_START), ("cut.mkv", {})):
         cut = write_video(folder / name, [frame(n) for n in range(40)], options=options)
         cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])

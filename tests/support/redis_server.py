@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.observability.metrics import Metrics
+from tests.support.http_servers import running
 
 BINARY = shutil.which("redis-server", path=str(Path(sys.executable).parent)) or shutil.which(
     "redis-server"
@@ -150,8 +151,7 @@ def lying_proxy(port: int) -> Iterator[LyingProxy]:
         def handle_error(self, *_: object) -> None:
             """A connection that ends in the middle is no news here."""
 
-    with Server(("127.0.0.1", 0), Carrier) as server:
-        proxy.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = Server(("127.0.0.1", 0), Carrier)
+    proxy.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+    with running(server):
         yield proxy
-        server.shutdown()

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,14 @@ def frame(step: int, width: int = WIDTH, height: int = HEIGHT) -> U8:
     """Eileen Collins (NASA, public domain), a little further to the right with each step."""
     picture = np.full((height, width, 3), 120, np.uint8)
     x = 10 + 4 * step % (width - FACE_PX - 20)
-    face = cv2.resize(data.astronaut(), (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
-    picture[20 : 20 + FACE_PX, x : x + FACE_PX] = face
+    picture[20 : 20 + FACE_PX, x : x + FACE_PX] = _face()
     return picture
+
+
+@cache
+def _face() -> U8:
+    face: U8 = cv2.resize(data.astronaut(), (FACE_PX, FACE_PX), interpolation=cv2.INTER_AREA)
+    return face
 
 
 def write_video(

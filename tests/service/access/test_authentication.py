@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,6 +20,7 @@ from service.access.api_keys import KeysError, api_keys_from_settings, new_key, 
 from service.access.authentication import InvalidCredential
 from service.settings import Settings
 from tests.support.gateway import Gateway, open_gateway, serve
+from tests.support.http_servers import running
 from tests.support.keys import add_key, post_with_key
 from tests.support.waiting import Clock
 
@@ -68,9 +68,8 @@ def issuer() -> Iterator[str]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Provider)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/jwks"
-    server.shutdown()
+    with running(server):
+        yield f"http://127.0.0.1:{server.server_port}/jwks"
 
 
 @pytest.fixture(scope="module")

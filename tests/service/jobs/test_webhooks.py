@@ -2,7 +2,6 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +17,7 @@ from service.jobs.webhooks import Webhooks
 from service.observability.metrics import Metrics
 from service.settings import Settings
 from tests.support.gateway import Gateway, open_gateway, serve
+from tests.support.http_servers import running
 from tests.support.jobs import ASYNC, FIVE_PICTURES, finished_job, redis_settings, start_job
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import until
@@ -55,10 +55,8 @@ def receiver() -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     there.url = f"http://127.0.0.1:{server.server_port}/jobs?of=me"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield there
-    server.shutdown()
-    server.server_close()
+    with running(server):
+        yield there
 
 
 def calling(receiver: Receiver, **more: Any) -> Settings:
