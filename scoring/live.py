@@ -30,7 +30,7 @@ class Newest:
         self._source, self._arrived = source, threading.Condition()
         self._frame: VideoFrame | None = None
         self._end: Exception | None = None
-        self._wanted = True
+        self._running = True
         threading.Thread(target=self._follow, name="camera", daemon=True).start()
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -48,7 +48,7 @@ class Newest:
 
     def close(self) -> None:
         """Release the source."""
-        self._wanted = False
+        self._running = False
 
     def _follow(self) -> None:
         match = WEBCAM.fullmatch(self._source)
@@ -59,7 +59,7 @@ class Newest:
                 with self._arrived:
                     self._frame = frame
                     self._arrived.notify()
-                if not self._wanted:
+                if not self._running:
                     break
         except ImageError as error:
             end = error

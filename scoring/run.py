@@ -141,7 +141,7 @@ def score(options: ScoreOptions) -> Summary | None:
         overlay = stack.enter_context(Overlay(options.pictures))
         bar = stack.enter_context(_bar(options, all_shards))
         read = chain(_replayed(journal), _now(options, all_shards, journal, stop))
-        counted = _counted(read, summary, bar)
+        counted = _count(read, summary, bar)
         if options.baseline == MEDIAN:
             baseline, counted = _medians(counted, journal, options), _replayed(journal)
         events: list[Event] = []
@@ -274,7 +274,7 @@ def _left(mark: Mark | None) -> tuple[int, Position | None]:
     return (mark.shard + 1, None) if mark.complete else (mark.shard, mark.position)
 
 
-def _counted(read: Iterable[Read], summary: Summary, bar: Any) -> Iterator[Read]:
+def _count(read: Iterable[Read], summary: Summary, bar: Any) -> Iterator[Read]:
     for entries, picture in read:
         summary.add(entries)
         yield entries, picture

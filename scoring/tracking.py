@@ -25,7 +25,10 @@ REMEMBERED = 12  # faces of a person; what is like one of them is like that pers
 FARTHEST = 1.0  # distance beyond which a face is a new person
 # box sides that a face may be away at once, and more for each second since it was seen
 REACH, REACH_GROWS = 0.8, 5.0
-PLACE, UNLIKE = 0.5, 1.0  # weights of the distance in space, at the end of that reach, and in looks
+POSITION, APPEARANCE = (
+    0.5,
+    1.0,
+)  # weights of the distance in space, at the end of that reach, and in looks
 # added to the distance of a person who was not in the frame before: it may be a new person
 HIDDEN = 0.2
 # A face of which another covers this share shows some of that one. Its distances count half: it is
@@ -46,7 +49,7 @@ class People:
         )
         # of people by norfair's ids, which count on from video to video
         # The constructor takes names and scalar functions alone, and warns of the latter.
-        self._tracker.distance_function = _PlaceAndLooks()
+        self._tracker.distance_function = _PositionAndAppearance()
         self._numbers: dict[int, int] = {}
         self._seconds = 0.0  # of the frame before
 
@@ -101,7 +104,7 @@ def _detections(entries: Sequence[LocalReading]) -> list[Detection]:
     ]
 
 
-class _PlaceAndLooks(Distance):
+class _PositionAndAppearance(Distance):
     """0: the same place and looks; more than FARTHEST: not this person."""
 
     def get_distances(
@@ -121,8 +124,8 @@ def _distance(face: Detection, person: TrackedObject) -> float:
     share = shift / (REACH + REACH_GROWS * passed)
     if share > 1:
         return FARTHEST + share
-    difference = UNLIKE * (1 - _likeness(face, person))
-    distance = PLACE * share + difference + (HIDDEN if hidden else 0)
+    difference = APPEARANCE * (1 - _likeness(face, person))
+    distance = POSITION * share + difference + (HIDDEN if hidden else 0)
     return HALF * distance if face.data.covered else distance
 
 

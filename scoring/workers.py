@@ -20,7 +20,7 @@ from affect.local.reading import LocalReading, failed
 from scoring.chunks import Chunk
 
 AHEAD = 2  # chunks a process has waiting: decoding goes on while it reads
-TRIES = 3  # of a chunk whose process dies; then each of its pictures is tried alone
+MAX_ATTEMPTS = 3  # of a chunk whose process dies; then each of its pictures is tried alone
 DIED = ImageError("worker_died", "Process died", "three processes that read this picture died")
 Readings = list[list[LocalReading]]  # of each picture of a chunk its entries
 
@@ -95,10 +95,10 @@ def _read(chunk: Chunk) -> Readings:
 class _Waiting:
     chunk: Chunk
     future: Future[Readings]
-    tries: int = 1
+    attempts: int = 1
 
     @property
-    def lost(self) -> bool:
+    def has_died(self) -> bool:
         """Its process died, or was stopped before it began."""
         return self.future.cancelled() or isinstance(self.future.exception(), BrokenProcessPool)
 
@@ -139,8 +139,8 @@ class Pool:
 
     def _next(self) -> tuple[Chunk, Readings]:
         first = self._waiting[0]
-        while first.lost:
-            if first.tries == TRIES:
+        while first.has_died:
+            if first.attempts == MAX_ATTEMPTS:
                 first.future.cancel()
                 readings = self._one_by_one(first.chunk)
                 self._waiting.popleft()
@@ -154,8 +154,8 @@ class Pool:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._processes(self.workers)
         for one in self._waiting:
-            if one.lost:
-                one.future, one.tries = self._submit(one.chunk), one.tries + 1
+            if one.has_died:
+                one.future, one.attempts = self._submit(one.chunk), one.attempts + 1
 
     def _one_by_one(self, chunk: Chunk) -> Readings:
         """Read each picture alone: one of the chunk kills its process, and only that one gets no

@@ -23,7 +23,7 @@ from affect.faces import Faces
 DATA_URL = re.compile(r"^\s*data:[^,]{0,200};base64,", re.IGNORECASE)
 TO_STANDARD, WHITESPACE = bytes.maketrans(b"-_", b"+/"), b" \t\r\n"
 TRUTHS = ("present", "integrated_gradients")  # fields that are true or false
-LONGEST_KEPT = 80  # characters of a text that is no base64
+QUOTED_CHARACTERS = 80  # characters of a text that is no base64
 
 
 class NotBase64(bytes):
@@ -51,7 +51,7 @@ def decode_base64(text: object) -> bytes:
         plain = plain.translate(TO_STANDARD, WHITESPACE).rstrip(b"=")
         return base64.b64decode(plain + b"=" * (-len(plain) % 4), validate=True)
     except ValueError:
-        return NotBase64(text[:LONGEST_KEPT].encode(errors="replace"))
+        return NotBase64(text[:QUOTED_CHARACTERS].encode(errors="replace"))
 
 
 Base64 = Annotated[

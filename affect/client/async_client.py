@@ -129,9 +129,9 @@ class AsyncClient:
         """Read pictures; `options` are those of POST /v1/predict, such as faces="all". Answers
         stand in the pictures' order.
         """
-        answered = [one async for one in self._each(PREDICT, pictures, options, progress)]
-        results = [one.result for one in answered]
-        return PredictAnswer(model=await self._model_of(answered), results=results)
+        answers = [one async for one in self._each(PREDICT, pictures, options, progress)]
+        results = [one.result for one in answers]
+        return PredictAnswer(model=await self._model_of(answers), results=results)
 
     async def predict_each(
         self, pictures: Pictures, *, progress: Progress | None = None, **options: Any
@@ -142,8 +142,8 @@ class AsyncClient:
 
     async def verify(self, pictures: Pictures, *, progress: Progress | None = None) -> VerifyAnswer:
         """Which marks pictures have: signed claims, a watermark. Answers stand in their order."""
-        answered = [one async for one in self._each(VERIFY, pictures, {}, progress)]
-        return VerifyAnswer(results=[one.result for one in answered])
+        answers = [one async for one in self._each(VERIFY, pictures, {}, progress)]
+        return VerifyAnswer(results=[one.result for one in answers])
 
     async def explain(
         self,
@@ -157,9 +157,9 @@ class AsyncClient:
         POST /v1/explain.
         """
         options["question"] = question or {}
-        answered = [one async for one in self._each(EXPLAIN, pictures, options, progress)]
-        results = [one.result for one in answered]
-        return ExplainAnswer(model=await self._model_of(answered), results=results)
+        answers = [one async for one in self._each(EXPLAIN, pictures, options, progress)]
+        results = [one.result for one in answers]
+        return ExplainAnswer(model=await self._model_of(answers), results=results)
 
     async def explain_each(
         self,
@@ -198,7 +198,7 @@ class AsyncClient:
         A gateway that cannot store a job at the moment answers at once. Raises ApiError when a
         picture cannot be opened.
         """
-        build_body = _drawing if operation == "generate" else _asking
+        build_body = _drawing if operation == "generate" else _request_body
         body = await build_body(cast(Any, inputs), options)
         headers = {"Prefer": "respond-async"} | ({"X-Webhook": webhook} if webhook else {})
         answer = await self._post(f"/v1/{operation}", body, headers)
@@ -301,7 +301,7 @@ class AsyncClient:
         """
         loaded = [one for one in batch if isinstance(one.content, bytes)]
         try:
-            answers = await self._ask(operation, loaded, options) if loaded else {}
+            answers = await self._request(operation, loaded, options) if loaded else {}
         except ApiError as error:
             if error.status != TOO_LARGE and error.code != TOO_LATE:
                 raise
@@ -320,7 +320,7 @@ class AsyncClient:
             for one in batch
         ]
 
-    async def _ask(
+    async def _request(
         self, operation: _PictureOperation[R], loaded: Sequence[Loaded], options: Mapping[str, Any]
     ) -> dict[int, _PictureAnswer[R]]:
         body, headers = form(
@@ -341,9 +341,9 @@ class AsyncClient:
             for one, result in zip(loaded, answer.results, strict=True)
         }
 
-    async def _model_of(self, answered: Sequence[_PictureAnswer[R]]) -> ModelName:
+    async def _model_of(self, answers: Sequence[_PictureAnswer[R]]) -> ModelName:
         """The model that answered; when nothing could be sent, the one that would have answered."""
-        for one in answered:
+        for one in answers:
             if one.model is not None:
                 return one.model
         return (await self.models()).models[0]
@@ -388,7 +388,7 @@ def _parsed(model: type[M], answer: Answer) -> M:
         ) from error
 
 
-async def _asking(pictures: Pictures, options: Mapping[str, Any]) -> dict[str, Any]:
+async def _request_body(pictures: Pictures, options: Mapping[str, Any]) -> dict[str, Any]:
     return {"images": await packed(pictures), "options": dict(options)}
 
 

@@ -50,17 +50,17 @@ class JwksCache:
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.url, self._clock = url, clock
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = self._tried = float("-inf")
+        self._fetched_at = self._tried = float("-inf")
         self._lock = asyncio.Lock()
 
     async def key(self, kid: str) -> jwt.PyJWK | None:
         """The key of this id; None when it is not published. Raises Problem while nothing was ever
         fetched.
         """
-        if kid not in self._keys or self._clock() - self._fetched > FRESH_SECONDS:
+        if kid not in self._keys or self._clock() - self._fetched_at > FRESH_SECONDS:
             async with self._lock:
                 if self._clock() - self._tried > PAUSE_SECONDS and (
-                    kid not in self._keys or self._clock() - self._fetched > FRESH_SECONDS
+                    kid not in self._keys or self._clock() - self._fetched_at > FRESH_SECONDS
                 ):
                     await self._fetch()
         if not self._keys:
@@ -80,7 +80,7 @@ class JwksCache:
                 session.get(self.url) as answer,
             ):
                 answer.raise_for_status()
-                published = jwt.PyJWKSet.from_dict(await answer.json(content_type=None))
+                key_set = jwt.PyJWKSet.from_dict(await answer.json(content_type=None))
         except (
             aiohttp.ClientError,
             TimeoutError,
@@ -95,10 +95,10 @@ class JwksCache:
             return
         self._keys = {
             key.key_id: key
-            for key in published.keys
+            for key in key_set.keys
             if key.key_id and key.algorithm_name in ALGORITHMS
         }
-        self._fetched = self._clock()
+        self._fetched_at = self._clock()
 
 
 class JwtCredentials:

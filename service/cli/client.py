@@ -342,7 +342,7 @@ def _log(options: PredictArguments | GenerateArguments | ExplainArguments, name:
             raise click.ClickException(
                 f"{path} exists: go on with --resume, or replace it with --overwrite"
             )
-        done = _answered(path) if resume and path.exists() else frozenset()
+        done = _completed_names(path) if resume and path.exists() else frozenset()
         # Pictures of a face that was under way when the run stopped are written again.
         file = path.open("ab" if resume else "wb")
         return AnswerLog(out, name, file, done, overwrite or resume)
@@ -350,14 +350,14 @@ def _log(options: PredictArguments | GenerateArguments | ExplainArguments, name:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _answered(path: Path) -> frozenset[str]:
+def _completed_names(path: Path) -> frozenset[str]:
     """Files with a whole line; half a line, of a run that was killed, is cut off. Raises
     ClickException for a line that is no answer.
     """
     content = path.read_bytes()
     complete_lines = content[: content.rfind(b"\n") + 1]
     try:
-        answered = frozenset(
+        completed = frozenset(
             str(orjson.loads(line)["file"]) for line in complete_lines.splitlines()
         )
     except (ValueError, TypeError, KeyError) as error:
@@ -367,7 +367,7 @@ def _answered(path: Path) -> frozenset[str]:
         ) from error
     if complete_lines != content:
         path.write_bytes(complete_lines)
-    return answered
+    return completed
 
 
 @contextmanager
@@ -428,13 +428,13 @@ def _check_free(path: Path, *, replaced: bool) -> None:
 def _progressing(
     pictures: Sequence[InputPicture],
     log: AnswerLog,
-    ask: Callable[[Sequence[InputPicture]], Iterator[tuple[str, R]]],
+    send: Callable[[Sequence[InputPicture]], Iterator[tuple[str, R]]],
 ) -> Iterator[tuple[str, R]]:
     """Answers as they come, beside a bar on stderr."""
     remaining = [picture for picture in pictures if picture.name not in log.done]
     with click.progressbar(length=len(pictures), label="pictures", file=sys.stderr) as bar:
         bar.update(len(pictures) - len(remaining))
-        for answer in ask(remaining):
+        for answer in send(remaining):
             yield answer
             bar.update(1)
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def fetch_declared(declaration: Declaration) -> list[Path]:
     """Folders of all versions, the default first. Raises ArtefactError, CardError, RoutingError."""
-    return [_fetched(*key, text) for key, text in declaration.references.items()]
+    return [_fetch(*key, text) for key, text in declaration.references.items()]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,11 @@ class Convergence:
         self.path, self.pool, self._models, self.metrics = opened.path, pool, models, metrics
         self._opened = opened
         self.poll_seconds = poll_seconds
-        self._followed, self._digest, self._seen = opened.declaration, opened.digest, opened.digest
+        self._followed, self._digest, self._latest_digest = (
+            opened.declaration,
+            opened.digest,
+            opened.digest,
+        )
         if opened.followed:
             opened.keep()
         self._report(followed=opened.followed)
@@ -128,7 +132,7 @@ class Convergence:
             self._report(followed=False)
             return
         digest = sha256(content).hexdigest()
-        if digest == self._seen:
+        if digest == self._latest_digest:
             return
         try:
             text = content.decode(errors="replace")
@@ -140,7 +144,7 @@ class Convergence:
         except ValueError as error:  # of the file, of a model, of a reference
             log.error("the versions stay as they were: %s", error)
             self._report(followed=False)
-        self._seen = digest
+        self._latest_digest = digest
 
     async def _converge(self, declared: Declaration) -> None:
         """Open, then route, then close. Raises ValueError, having changed nothing."""
@@ -166,7 +170,7 @@ class Convergence:
             for (name, version), reference in references.items():
                 if version in models.versions_of(name):
                     raise RoutingError(f"{name} {version} was opened by hand; remove it first")
-                folder = await asyncio.to_thread(_fetched, name, version, reference)
+                folder = await asyncio.to_thread(_fetch, name, version, reference)
                 backends.append(await self.pool.open(folder))
             for backend in backends:
                 await models.add(backend)
@@ -182,7 +186,7 @@ class Convergence:
         self.metrics.declaration.labels(self._digest[:12]).set(1)
 
 
-def _fetched(name: str, version: str, reference: str) -> Path:
+def _fetch(name: str, version: str, reference: str) -> Path:
     """Raises ArtefactError, CardError, RoutingError."""
     folder = artefacts.fetch(reference)
     card = check_model_folder(folder)

@@ -111,7 +111,7 @@ def _predict(client: Client, portrait: Path, out: Path) -> Iterator[str]:
     )
     yield f"predict: {len(results_by_name)} pictures in {1000 * seconds:.0f} ms"
     for name, result in results_by_name.items():
-        yield f"  {name:<12} {_described(result)}"
+        yield f"  {name:<12} {_summary(result)}"
 
 
 def _generate(client: Client, out: Path) -> Iterator[str]:
@@ -174,7 +174,7 @@ def _portrait(out: Path) -> Path:
     return path
 
 
-def _described(result: PredictResult) -> str:
+def _summary(result: PredictResult) -> str:
     """The first face of a picture in a line, or why there is none."""
     if result.error is not None:
         return result.error.detail
@@ -197,8 +197,8 @@ def _agreement(
     """Pearson's correlation of requested and measured values: valence, arousal."""
     measured = [result.measured for result in results]
     read = [(face.valence, face.arousal) for face in measured if face is not None]
-    wanted_columns, read_columns = np.array(targets).T, np.array(read, float).T
-    pairs = zip(wanted_columns, read_columns, strict=True)
+    target_columns, read_columns = np.array(targets).T, np.array(read, float).T
+    pairs = zip(target_columns, read_columns, strict=True)
     return [float(np.corrcoef(target, measured_values)[0, 1]) for target, measured_values in pairs]
 
 

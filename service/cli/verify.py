@@ -13,7 +13,7 @@ from affect.marking.verification import verify as verify_here
 from service.cli.client import KEY, PATHS, Connection, connected, named_pictures
 from service.inference.verification import verification_result
 
-Line = dict[str, Any]
+Row = dict[str, Any]
 
 
 @click.command()
@@ -26,7 +26,9 @@ def verify(paths: tuple[Path, ...], url: str | None, key: str | None) -> None:
     "unknown" is no promise that no model did. Ends with status 1 when a picture cannot be read.
     """
     pictures, failed = named_pictures(paths), False
-    lines = _here(pictures) if url is None else _asked(Connection(url=url, key=key), pictures)
+    lines = (
+        _here(pictures) if url is None else _from_gateway(Connection(url=url, key=key), pictures)
+    )
     for name, line in lines:
         failed |= line["status"] != "ok"
         click.echo(orjson.dumps({"file": name, **line}))
@@ -34,7 +36,7 @@ def verify(paths: tuple[Path, ...], url: str | None, key: str | None) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _here(pictures: Iterable[InputPicture]) -> Iterator[tuple[str, Line]]:
+def _here(pictures: Iterable[InputPicture]) -> Iterator[tuple[str, Row]]:
     for picture in pictures:
         try:
             result = verification_result(0, verify_here(picture))
@@ -44,7 +46,9 @@ def _here(pictures: Iterable[InputPicture]) -> Iterator[tuple[str, Line]]:
             yield picture.name, result.model_dump(mode="json", exclude_none=True)
 
 
-def _asked(gateway: Connection, pictures: Iterable[InputPicture]) -> Iterator[tuple[str, Line]]:
+def _from_gateway(
+    gateway: Connection, pictures: Iterable[InputPicture]
+) -> Iterator[tuple[str, Row]]:
     with connected(gateway) as client:
         for picture in pictures:
             (result,) = client.verify(picture).results

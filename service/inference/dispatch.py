@@ -85,7 +85,7 @@ class Dispatcher:
         self.breakers = {
             operation: CircuitBreaker(self._state_gauge(operation)) for operation in OPERATIONS
         }
-        self.counted = {
+        self.operation_metrics = {
             operation: OperationMetrics.of(metrics, operation) for operation in OPERATIONS
         }
         self.turns = {operation: FacesInTurn(operation) for operation in OPERATIONS}
@@ -128,7 +128,7 @@ class Dispatcher:
                 if response.work is not None:
                     record_work(span, response.work)
                     elapsed = time.perf_counter() - start
-                    self.counted[operation].observe_work(response.work, elapsed)
+                    self.operation_metrics[operation].observe_work(response.work, elapsed)
                     turns.learn(response.work)
             return response
 

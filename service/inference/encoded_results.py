@@ -94,10 +94,10 @@ def encoded_explanation(
     answers = max(1, len(response.label) // max(1, len(faces)))
     spans = [range(index, index + answers) for index in range(0, len(response.label), answers)]
     rows = tuple(_row(span, response.errors) for span in spans)
-    explained = [row for row in rows if isinstance(row, range)]
-    first = {row.start for row in explained}
-    answered_indices = {
-        index for row in explained for index in row if response.details[index] is not None
+    answer_rows = [row for row in rows if isinstance(row, range)]
+    first = {row.start for row in answer_rows}
+    valid_indices = {
+        index for row in answer_rows for index in row if response.details[index] is not None
     }
     row_of = [index // answers for index in range(len(response.label))]
 
@@ -107,7 +107,7 @@ def encoded_explanation(
             for index, image in enumerate(images)
         )
 
-    with_gradients = {index for index in first & answered_indices if _gradients(response, index)}
+    with_gradients = {index for index in first & valid_indices if _gradients(response, index)}
     return ExplanationResult(
         card=pictures.card,
         rows=rows,
@@ -127,11 +127,11 @@ def encoded_explanation(
             for index, frames in enumerate(response.frames)
         ),
         gradients=_pngs(response.gradients, with_gradients),
-        counterfactual=marked(response.counterfactual, answered_indices),
+        counterfactual=marked(response.counterfactual, valid_indices),
         counterfactual_read=response.counterfactual_read,
         valid=response.valid.astype(np.bool_),
-        change_map=_pngs(response.map, answered_indices),
-        signed_map=_pngs(response.signed, answered_indices),
+        change_map=_pngs(response.map, valid_indices),
+        signed_map=_pngs(response.signed, valid_indices),
     )
 
 

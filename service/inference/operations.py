@@ -99,7 +99,7 @@ class Operations:
     async def generate(self, body: GenerateBody, *, seconds: float) -> GenerationResult:
         """Draw a face for each item."""
         self.dispatcher.check("generate")
-        self.dispatcher.counted["generate"].images.observe(len(body.items))
+        self.dispatcher.operation_metrics["generate"].images.observe(len(body.items))
         labels, seeds = label_rows(self.card, body.items), _seeds(body)
         references = await self._references(body)
         problems = {row: one for row, one in references.items() if isinstance(one, RowProblem)}
@@ -166,11 +166,11 @@ class Operations:
     async def _crops(
         self, operation: Operation, images: Sequence[bytes], faces: Faces
     ) -> list[list[Crop] | RowProblem]:
-        counted = self.dispatcher.counted[operation]
-        counted.images.observe(len(images))
+        operation_metrics = self.dispatcher.operation_metrics[operation]
+        operation_metrics.images.observe(len(images))
         crops = await self.preprocessor.crops(images, faces=faces, size_px=self.card.image_px)
         flat = _flat(crops)
-        counted.faces.observe(len(flat))
+        operation_metrics.faces.observe(len(flat))
         for crop in flat:
             if crop.face is not None:
                 self.metrics.face_px.observe(math.sqrt(crop.face.box[2] * crop.face.box[3]))

@@ -22,7 +22,7 @@ class _Entry:
     request: bytes = b""
     response: bytes = b""
     token: str = ""
-    fetched: bool = False
+    is_fetched: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -141,7 +141,7 @@ class MemoryJobStore:
         entry = self._entries.get(job.id)
         if entry is None or not entry.response:
             return None
-        entry.fetched = True
+        entry.is_fetched = True
         return entry.response
 
     async def cancel(self, job: Job) -> None:
@@ -168,7 +168,7 @@ class MemoryJobStore:
         return [
             entry.job
             for entry in self._entries.values()
-            if entry.job.is_open or (entry.response and not entry.fetched)
+            if entry.job.is_open or (entry.response and not entry.is_fetched)
         ]
 
     def _held(self, lease: Lease) -> _Entry | None:

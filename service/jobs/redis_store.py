@@ -65,7 +65,7 @@ class RedisJobStore:
         """Leave the group, if nothing is pending, and disconnect."""
         with contextlib.suppress(StoreUnavailable):
             leave = self._scripts["leave"]
-            await self._ask(lambda: leave(keys=[STREAM], args=[GROUP, self.consumer]))
+            await self._execute(lambda: leave(keys=[STREAM], args=[GROUP, self.consumer]))
         await self.client.aclose()
 
     async def add(self, job: Job, request: bytes) -> None:
@@ -80,7 +80,7 @@ class RedisJobStore:
     async def find(self, job_id: str) -> Job | None:
         """The job as Redis has it."""
         name = f"{PREFIX}job:{job_id}"
-        stored = await self._ask(
+        stored = await self._execute(
             lambda: cast("Awaitable[dict[bytes, bytes]]", self.client.hgetall(name))
         )
         return _job(stored) if stored else None
@@ -96,16 +96,16 @@ class RedisJobStore:
                 pipeline.hget(f"{PREFIX}job:{job_id}", "status")
             return await pipeline.execute()
 
-        stored = await self._ask(read_statuses)
+        stored = await self._execute(read_statuses)
         return [None if status is None else cast(Status, status.decode()) for status in stored]
 
     async def backlog(self) -> Backlog:
         """What is in the stream and was never delivered: of all gateways."""
-        if not await self._ask(lambda: self.client.xlen(STREAM)):
+        if not await self._execute(lambda: self.client.xlen(STREAM)):
             return Backlog()
-        groups = await self._ask(lambda: self.client.xinfo_groups(STREAM))
+        groups = await self._execute(lambda: self.client.xinfo_groups(STREAM))
         last = next((group["last-delivered-id"] for group in groups), b"0-0").decode()
-        waiting = await self._ask(
+        waiting = await self._execute(
             lambda: self.client.xrange(STREAM, min=f"({last}", count=self.capacity)
         )
         if not waiting:
@@ -188,7 +188,9 @@ class RedisJobStore:
         if self._grouped:
             return
         try:
-            await self._ask(lambda: self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True))
+            await self._execute(
+                lambda: self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+            )
         except StoreUnavailable as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -196,14 +198,14 @@ class RedisJobStore:
 
     async def _claim(self) -> list[Any]:
         idle_ms = _milliseconds(self.lease_seconds)
-        claimed = await self._ask(
+        claimed = await self._execute(
             lambda: self.client.xautoclaim(STREAM, GROUP, self.consumer, idle_ms, count=1)
         )
         return list(claimed[1])
 
     async def _read_next(self) -> list[Any]:
         wait = _milliseconds(BLOCK_SECONDS)
-        read = await self._ask(
+        read = await self._execute(
             lambda: self.client.xreadgroup(GROUP, self.consumer, {STREAM: ">"}, count=1, block=wait)
         )
         if not isinstance(read, dict):
@@ -212,7 +214,7 @@ class RedisJobStore:
         return list(entries[0] if entries and isinstance(entries[0], list) else entries)
 
     async def _decrypted(self, kind: str, job: Job) -> bytes | None:
-        encrypted = await self._ask(lambda: self.client.get(f"{PREFIX}{kind}:{job.id}"))
+        encrypted = await self._execute(lambda: self.client.get(f"{PREFIX}{kind}:{job.id}"))
         if encrypted is None:
             return None
         content, context = cast(bytes, encrypted), f"{kind} {job.id}"
@@ -224,7 +226,7 @@ class RedisJobStore:
                 "all gateways need the same AFFECTGAN_JOBS_KEY"
             ) from error
 
-    async def _ask(self, command: Callable[[], Awaitable[T]]) -> T:
+    async def _execute(self, command: Callable[[], Awaitable[T]]) -> T:
         """The answer. Sent twice when the connection was dead, as after a restart of Redis. Every
         script is idempotent.
         """
@@ -244,7 +246,7 @@ class RedisJobStore:
 
     async def _run(self, script: str, job_id: str, *arguments: Any) -> bool:
         keys = [STREAM, *(f"{PREFIX}{kind}:{job_id}" for kind in ("job", "call", "answer"))]
-        return bool(await self._ask(lambda: self._scripts[script](keys=keys, args=arguments)))
+        return bool(await self._execute(lambda: self._scripts[script](keys=keys, args=arguments)))
 
 
 def _milliseconds(seconds: float) -> int:

@@ -52,7 +52,7 @@ def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run(model_folder: Path) -> Run:
     """`affectgan score` in this process; `model` and `workers` may be other ones."""
 

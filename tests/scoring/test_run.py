@@ -107,11 +107,14 @@ class Killable:
         return self.process.communicate(timeout=LIMIT_SECONDS)[1]
 
 
-@pytest.fixture
-def whole(run: Run, long_clip: Path, tmp_path: Path) -> list[dict[str, str]]:
+@pytest.fixture(scope="module")
+def whole(
+    run: Run, long_clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, str]]:
     """What an undisturbed run writes."""
-    assert run(long_clip, "--out", tmp_path / "whole.csv", "--track").exit_code == 0
-    return rows_of(tmp_path / "whole.csv")
+    out = tmp_path_factory.mktemp("whole") / "whole.csv"
+    assert run(long_clip, "--out", out, "--track").exit_code == 0
+    return rows_of(out)
 
 
 def test_a_killed_run_goes_on_to_the_same_table(

@@ -19,7 +19,7 @@ from training.renderer.scene import draw_scene
 
 BATCH = 64
 PRESENT = 0.3  # intensity from which an AU counts as present
-DRAWS = 200  # of the heads, with replacement, for the interval
+RESAMPLINGS = 200  # of the heads, with replacement, for the interval
 
 U8 = NDArray[np.uint8]
 
@@ -70,7 +70,7 @@ def cost_of_alignment(
         [
             np.ones((1, len(labels))),
             np.random.default_rng(seed).multinomial(
-                len(labels), np.ones(len(labels)) / len(labels), DRAWS
+                len(labels), np.ones(len(labels)) / len(labels), RESAMPLINGS
             ),
         ]
     )

@@ -47,7 +47,7 @@ def test_a_request_sent_again_has_the_same_answer(gateway: Gateway) -> None:
     )
 
 
-def test_a_picture_is_told_again_with_its_headers(gateway: Gateway) -> None:
+def test_a_picture_is_sent_again_with_its_headers(gateway: Gateway) -> None:
     first, again = (send(gateway, '"a quoted key"', Accept="image/png") for _ in range(2))
     assert (
         first.body == again.body

@@ -167,14 +167,14 @@ async def test_what_would_be_another_answer_has_no_key(
     assert await cache.key_for(request_, version(), principal=ANN, headers=headers) is None
 
 
-@pytest.mark.parametrize(("status", "is_kept"), [(503, False), (422, True)])
-async def test_a_fault_of_ours_is_not_kept_and_one_of_the_picture_is(
-    status: int, is_kept: bool
+@pytest.mark.parametrize(("status", "is_cached"), [(503, False), (422, True)])
+async def test_a_fault_of_ours_is_not_cached_and_one_of_the_picture_is(
+    status: int, is_cached: bool
 ) -> None:
     cache = local()
     key = await key_of(cache, reading())
     await cache.get_or_compute(key, Work(failed(status)))
-    assert (await find(cache, key) is not None) == is_kept
+    assert (await find(cache, key) is not None) == is_cached
 
 
 async def test_memory_is_bounded_and_the_least_used_goes_first() -> None:

@@ -1,4 +1,4 @@
-"""A reading is told in plain words, with every number's name, unit and threshold."""
+"""A reading is shown in plain words, with every number's name, unit and threshold."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def test_warnings_come_first(tab: Visit) -> None:
     assert text.startswith("Do not trust this reading") and "upside down" in text[:80]
 
 
-def test_expression_pose_and_sides_are_told_where_the_model_has_them(tab: Visit) -> None:
+def test_expression_pose_and_sides_are_shown_where_the_model_has_them(tab: Visit) -> None:
     text = _shown(
         tab,
         {

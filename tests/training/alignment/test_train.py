@@ -21,9 +21,9 @@ from training.alignment.train import export, load, loss_of, measure, to_input, t
 Floats = NDArray[np.float32]
 
 
-def _output(points: Floats, logit: float, doubt: float = -30.0) -> torch.Tensor:
+def _output(points: Floats, logit: float, other: float = -30.0) -> torch.Tensor:
     count = len(points)
-    logits = torch.tensor([[logit, doubt, doubt, doubt]]).repeat(count, 1)
+    logits = torch.tensor([[logit, other, other, other]]).repeat(count, 1)
     return torch.cat([torch.from_numpy(points).flatten(1), logits], dim=1)
 
 

@@ -25,7 +25,7 @@ def test_what_is_saved_is_loaded(made: MeshPoints, tmp_path: Path) -> None:
     assert (back.sizes == made.sizes).all()
 
 
-def test_pictures_without_a_mesh_are_told(made: MeshPoints) -> None:
+def test_pictures_without_a_mesh_are_reported(made: MeshPoints) -> None:
     found, points = made.of(["b", "a", "c"])
     assert found.tolist() == [False, True, False]
     assert np.array_equal(points[1], made.points[0]) and np.isnan(points[2]).all()

@@ -55,13 +55,15 @@ def decision_flips(
     over what turned their decision.
     """
     rng = np.random.default_rng(seed)
-    answers = _ask(model, faces, judge, rng)
+    answers = _explain_faces(model, faces, judge, rng)
     leaders = np.array([_leading_cause(one) if one.valid else "" for one in answers])
     weights = metrics.resamplings(faces.identity, rng)
     causes, pictures = [], {}
     for name in sorted(set(leaders) - {""}, key=lambda one: -int((leaders == one).sum())):
         is_leader = leaders == name
-        flipped = [one for one, is_led in zip(answers, is_leader, strict=True) if is_led]
+        flipped = [
+            one for one, is_led_by_it in zip(answers, is_leader, strict=True) if is_led_by_it
+        ]
         share = mean_interval(is_leader.astype(np.float64), weights)
         causes.append(FlipCause(name, share, _mean_share(flipped), _own(flipped)))
         pictures[name] = _pictures(flipped[:EXAMPLES])
@@ -70,7 +72,7 @@ def decision_flips(
     return DecisionFlips(len(answers), any_flip, own_flips, tuple(causes)), pictures
 
 
-def _ask(
+def _explain_faces(
     model: AffectModel, faces: Faces, judge: Judge | None, rng: np.random.Generator
 ) -> list[Explanation]:
     """A random AU of each face."""

@@ -85,39 +85,44 @@ def circumplex(
     if not model.card.learns_va:
         return None
     angles = np.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
-    asked_points = [(r * np.cos(a), r * np.sin(a)) for r in RADII for a in angles]
+    requested_points = [(r * np.cos(a), r * np.sin(a)) for r in RADII for a in angles]
     latents = model.sample_latents(CIRCUMPLEX_PEOPLE, generator)
     read = []
-    for point in asked_points:
+    for point in requested_points:
         row = np.full(len(model.card.vocabulary) + 2, np.nan)
         row[-2:] = point
         read.append(evaluator.read(_of_people(model, latents, row, generator))[0][:, -2:])
     points = tuple(
         CircumplexPoint(p, _pair(s.mean(0)), _pair(s.std(0)))
-        for p, s in zip(asked_points, read, strict=True)
+        for p, s in zip(requested_points, read, strict=True)
     )
-    requested = np.full((len(asked_points) * len(latents), len(model.card.vocabulary) + 2), np.nan)
-    requested[:, -2:] = np.repeat(asked_points, len(latents), axis=0)
+    requested = np.full(
+        (len(requested_points) * len(latents), len(model.card.vocabulary) + 2), np.nan
+    )
+    requested[:, -2:] = np.repeat(requested_points, len(latents), axis=0)
     rows = np.full_like(requested, np.nan)
     rows[:, -2:] = np.concatenate(read)
     control = evaluator.control(
-        requested, rows, np.tile(np.arange(len(latents)), len(asked_points))
+        requested, rows, np.tile(np.arange(len(latents)), len(requested_points))
     )
-    return points, control, _directions(np.array(asked_points), np.stack(read))
+    return points, control, _directions(np.array(requested_points), np.stack(read))
 
 
-def _directions(asked_points: Floats, read: Floats) -> tuple[Direction, ...]:
-    """Reach of every direction from asked_points (D, 2) and what was read there of P people (D, P,
-    2), from the middle of all readings on.
+def _directions(requested_points: Floats, read: Floats) -> tuple[Direction, ...]:
+    """Reach of every direction from requested_points (D, 2) and what was read there of P people
+    (D, P, 2), from the middle of all readings on.
     """
     centre, weights = (
         read.mean((0, 1)),
         metrics.resamplings(np.arange(read.shape[1]), np.random.default_rng(0)),
     )
     # (D, P)
-    progress = ((read - centre) * asked_points[:, None]).sum(2) / (asked_points**2).sum(1)[:, None]
+    progress = ((read - centre) * requested_points[:, None]).sum(2) / (requested_points**2).sum(1)[
+        :, None
+    ]
     degrees = (
-        np.rint(np.degrees(np.arctan2(asked_points[:, 1], asked_points[:, 0]))).astype(int) % 360
+        np.rint(np.degrees(np.arctan2(requested_points[:, 1], requested_points[:, 0]))).astype(int)
+        % 360
     )
     return tuple(
         Direction(int(d), metrics.mean_interval(progress[degrees == d].mean(0), weights))

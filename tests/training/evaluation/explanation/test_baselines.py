@@ -1,4 +1,4 @@
-"""The rivals of an explanation do what they are there for."""
+"""The baselines of an explanation do what they are there for."""
 
 import numpy as np
 import torch
