@@ -5,6 +5,7 @@ that dies is replaced.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext, SpawnContext
 
 from affect.allocator import keep_freed_memory
 from affect.faces import Faces
@@ -22,6 +24,7 @@ from scoring.chunks import Chunk
 AHEAD = 2  # chunks a process has waiting: decoding goes on while it reads
 MAX_ATTEMPTS = 3  # of a chunk whose process dies; then each of its pictures is tried alone
 DIED = ImageError("worker_died", "Process died", "three processes that read this picture died")
+IMPORTED_ONCE = ["torch", "affect.local.reader"]  # seconds of a processor, for all processes
 Readings = list[list[LocalReading]]  # of each picture of a chunk its entries
 
 
@@ -103,6 +106,17 @@ class _Waiting:
         return self.future.cancelled() or isinstance(self.future.exception(), BrokenProcessPool)
 
 
+def _context() -> SpawnContext | ForkServerContext:
+    """On Linux processes are forked off one that has imported what takes long; it ends with this
+    one.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    return context
+
+
 class Pool:
     """Processes that read chunks."""
 
@@ -124,9 +138,8 @@ class Pool:
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _processes(self, count: int) -> ProcessPoolExecutor:
-        spawning = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(
-            count, mp_context=spawning, initializer=_start, initargs=(self.options,)
+            count, mp_context=_context(), initializer=_start, initargs=(self.options,)
         )
 
     def _submit(self, chunk: Chunk) -> Future[Readings]:
