@@ -8,9 +8,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from affect.card import ModelCard
 from affect.protocol.messages import Predictions
+from affect.rows import take_rows
 from service.observability.drift import (
     BLOCK_FACES,
     FEWEST_FACES,
+    TOGETHER_FACES,
     WINDOW_BLOCKS,
     DriftCollector,
     DriftMonitor,
@@ -92,6 +94,16 @@ def test_the_window_forgets_and_stays_small() -> None:
     assert (
         monitor.counts[0].sum() == 60 * 50 + WINDOW_BLOCKS * BLOCK_FACES
     )  # the histogram never forgets
+
+
+def test_faces_one_by_one_count_as_they_do_together() -> None:
+    together, alone = DriftMonitor(card()), DriftMonitor(card())
+    read = faces(2 * TOGETHER_FACES + 3)  # the last three wait for others, or for a scrape
+    together.add(read)
+    for row in range(len(read)):
+        alone.add(take_rows(read, [row]))
+    assert (alone.counts == together.counts).all() and alone.faces == len(read)
+    assert np.allclose(alone.sums, together.sums)
 
 
 def test_a_figure_of_few_faces_is_not_given() -> None:
