@@ -30,7 +30,7 @@ FRAMES = 5  # on the way from a face to its counterfactual, as over HTTP
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class LocalExplanation:
     """The explanation of one picture's face, or why there is none. All pictures are in the frame of
     the aligned crop.
     """
@@ -111,7 +111,7 @@ def explain_crops(
     picture_crops: Sequence[tuple[InputPicture, tuple[Face | None, U8] | LocalReading]],
     question: CounterfactualQuestion,
     integrated_gradients: bool,
-) -> list[Explained]:
+) -> list[LocalExplanation]:
     """The same question about the face of each picture."""
     valid = [
         index for index, (_, one) in enumerate(picture_crops) if not isinstance(one, LocalReading)
@@ -145,15 +145,15 @@ def _entry(
     crop: tuple[Face | None, U8] | LocalReading,
     answer: Explanation | QuestionError | None,
     card: ModelCard,
-) -> Explained:
+) -> LocalExplanation:
     name = picture.name
     if isinstance(crop, LocalReading):
-        return Explained(name, error=crop.error, detail=crop.detail)
+        return LocalExplanation(name, error=crop.error, detail=crop.detail)
     box = crop[0].box if crop[0] else None
     if isinstance(answer, QuestionError):
-        return Explained(name, box, error=answer.code, detail=answer.detail)
+        return LocalExplanation(name, box, error=answer.code, detail=answer.detail)
     limited = answer and _with_limited_trust(card, crop[0], answer)
-    return Explained(name, box, limited, card, picture.provenance())
+    return LocalExplanation(name, box, limited, card, picture.provenance())
 
 
 def _with_limited_trust(card: ModelCard, face: Face | None, answer: Explanation) -> Explanation:

@@ -27,7 +27,7 @@ from affect.images import ImageError
 from affect.inputs import InputPicture, Pictures, expand
 from affect.judge import Judge
 from affect.local import explaining, generating
-from affect.local.explaining import Explained
+from affect.local.explaining import LocalExplanation
 from affect.local.generating import Drawing, DrawingRequest
 from affect.local.reading import LocalReading, face_reading, failed
 from affect.local.readings import Readings
@@ -252,7 +252,7 @@ class Reader:
         family: Literal["expression", "nuisance"] = "expression",
         answers: int = 1,
         integrated_gradients: bool = False,
-    ) -> list[Explained]:
+    ) -> list[LocalExplanation]:
         """The least change to each face that changes a decision: {"au": "AU12", "present": False},
         {"valence": 0.5}, {"arousal": -0.2}, or none: the strongest. An independent judge reads each
         change too when one lies beside the weights. Raises ValueError for an invalid question; a

@@ -36,7 +36,7 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        method, scope = scope["method"], _plain(scope)
+        method, scope = scope["method"], _normalised(scope)
         headers = dict(scope["headers"])
         traceparent = headers.get(b"traceparent", b"").decode("latin-1")
         request_id = _request_id(headers.get(b"x-request-id", b""))
@@ -119,7 +119,7 @@ class _MarkedResponse:
         await self._send(message)
 
 
-def _plain(scope: Scope) -> Scope:
+def _normalised(scope: Scope) -> Scope:
     """The scope with a normalised method and path: HEAD is a GET whose body the server leaves out,
     and a slash at the end means nothing. (A redirect would lose https behind a proxy.)
     """

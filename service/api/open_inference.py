@@ -27,7 +27,7 @@ from service.api.tensor_requests import TensorRequest, inference_from_tensors
 from service.api.tensor_shapes import INPUTS, output_shapes, sides
 from service.api.tensors import (
     LENGTH_HEADER,
-    Described,
+    DocumentedModel,
     InferRequest,
     InferResponse,
     TensorMetadata,
@@ -44,7 +44,7 @@ EXTENSIONS = ["binary_tensor_data"]
 PLATFORM = "affectgan"
 
 
-class ServerMetadata(Described):
+class ServerMetadata(DocumentedModel):
     """Who answers."""
 
     name: str
@@ -55,21 +55,21 @@ class ServerMetadata(Described):
     """Extensions of the protocol that it speaks."""
 
 
-class Live(Described):
+class Live(DocumentedModel):
     """The process lives."""
 
     live: bool
     """Always true."""
 
 
-class Ready(Described):
+class Ready(DocumentedModel):
     """Requests would be served."""
 
     ready: bool
     """Every operation of the default version has a worker that is ready."""
 
 
-class ModelReady(Described):
+class ModelReady(DocumentedModel):
     """Requests to this model would be served."""
 
     name: str
@@ -78,7 +78,7 @@ class ModelReady(Described):
     """It has a worker that is ready."""
 
 
-class ModelMetadata(Described):
+class ModelMetadata(DocumentedModel):
     """A model's tensors. `parameters` name the columns of `aus` and `expression`, and the last axis
     of `sides` (the person's left, then right).
     """

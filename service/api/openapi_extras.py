@@ -202,10 +202,10 @@ def _describe_errors(operation: Json, path: str, method: str) -> None:
     for status in statuses or ():
         declared = responses.get(str(status), {})
         response = _tensor_error(status) if path.startswith(OPEN_INFERENCE) else _problem(status)
-        kept_fields = {
+        declared_fields = {
             name: declared[name] for name in ("description", "headers") if name in declared
         }
-        responses[str(status)] = response | kept_fields
+        responses[str(status)] = response | declared_fields
 
 
 def _add_content(operation: Json, *media_types: str) -> None:

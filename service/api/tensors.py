@@ -51,13 +51,13 @@ MOST_ELEMENTS = 2_000_000
 BINARY_REMEDY = "send tensors in binary form (binary_data_size)"
 
 
-class Described(BaseModel):
+class DocumentedModel(BaseModel):
     """What stands under a field describes it, here and in openapi.yaml."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
 
-class _Message(Described):
+class _Message(DocumentedModel):
     model_config = ConfigDict(extra="forbid")
 
 
@@ -102,7 +102,7 @@ class InferRequest(_Message):
     """What is wanted; empty: everything."""
 
 
-class OutputTensor(Described):
+class OutputTensor(DocumentedModel):
     """A tensor of an answer."""
 
     name: str
@@ -117,7 +117,7 @@ class OutputTensor(Described):
     """Its elements, flat; null where a value is not known."""
 
 
-class InferResponse(Described):
+class InferResponse(DocumentedModel):
     """What was inferred, by which version."""
 
     model_name: str
@@ -130,7 +130,7 @@ class InferResponse(Described):
     """What was inferred."""
 
 
-class TensorMetadata(Described):
+class TensorMetadata(DocumentedModel):
     """Name, type and shape; -1 is any number."""
 
     name: str

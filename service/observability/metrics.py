@@ -276,7 +276,7 @@ class Metrics:
         """Redis, quotas, credentials and the cache."""
         self.redis_failures = Counter(
             "affectgan_redis_failures_total",
-            "Times that Redis was of no help",
+            "Calls of Redis that failed or were not made",
             ["purpose", "reason"],
             registry=registry,
         )
