@@ -86,18 +86,24 @@ def test_a_question_that_makes_no_sense_fails_alone(handler: ExplainHandler, fol
 def test_other_answers_stand_in_the_rows_behind_the_first(
     handler: ExplainHandler, folder: Path
 ) -> None:
-    request = ExplainRequest.of(faces(2, 5), 8, 0.9, answers=3)
+    crops = faces(4, 5)
+    request = ExplainRequest.of(crops, 8, 0.9, answers=3)
     got = answers(handler, folder, strongest(faces(1)), request)[1]
-    expected = explain(
-        handler.model, faces(2, 5), [CounterfactualQuestion("valence", 0.9, answers=3)] * 2
-    )[1]
-    assert isinstance(expected, Explanation) and expected.alternatives
+    several = explain(
+        handler.model, crops, [CounterfactualQuestion("valence", 0.9, answers=3)] * len(crops)
+    )
+    # Which of these noisy pictures have another answer hangs on the last bits of a reading.
+    row, expected = next(
+        (3 * index + 1, one)
+        for index, one in enumerate(several)
+        if index and isinstance(one, Explanation) and one.alternatives
+    )
     # A face may have fewer different answers.
     assert {error.code for error in got.errors.values()} <= {"no_other_answer"}
-    details = got.details[4]
+    details = got.details[row]
     assert details is not None and details.causes == expected.alternatives[0].causes
     assert (
-        np.abs(got.counterfactual[4].astype(int) - expected.alternatives[0].counterfactual).max()
+        np.abs(got.counterfactual[row].astype(int) - expected.alternatives[0].counterfactual).max()
         <= 1
     )
 
