@@ -25,10 +25,8 @@ REMEMBERED = 12  # faces of a person; what is like one of them is like that pers
 FARTHEST = 1.0  # distance beyond which a face is a new person
 # box sides that a face may be away at once, and more for each second since it was seen
 REACH, REACH_GROWS = 0.8, 5.0
-POSITION, APPEARANCE = (
-    0.5,
-    1.0,
-)  # weights of the distance in space, at the end of that reach, and in looks
+# weights of the distance in space, at the end of that reach, and in looks
+POSITION, APPEARANCE = 0.5, 1.0
 # added to the distance of a person who was not in the frame before: it may be a new person
 HIDDEN = 0.2
 # A face of which another covers this share shows some of that one. Its distances count half: it is

@@ -5,7 +5,6 @@ that dies is replaced.
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext, SpawnContext
 
 from affect.allocator import keep_freed_memory
 from affect.faces import Faces
 from affect.images import ImageError
 from affect.local.reading import LocalReading, failed
+from affect.processes import preloaded_context
 from scoring.chunks import Chunk
 
 AHEAD = 2  # chunks a process has waiting: decoding goes on while it reads
@@ -106,17 +105,6 @@ class _Waiting:
         return self.future.cancelled() or isinstance(self.future.exception(), BrokenProcessPool)
 
 
-def _context() -> SpawnContext | ForkServerContext:
-    """On Linux processes are forked off one that has imported what takes long; it ends with this
-    one.
-    """
-    if sys.platform != "linux":
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED_ONCE)
-    return context
-
-
 class Pool:
     """Processes that read chunks."""
 
@@ -139,7 +127,10 @@ class Pool:
 
     def _processes(self, count: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            count, mp_context=_context(), initializer=_start, initargs=(self.options,)
+            count,
+            mp_context=preloaded_context(IMPORTED_ONCE),
+            initializer=_start,
+            initargs=(self.options,),
         )
 
     def _submit(self, chunk: Chunk) -> Future[Readings]:

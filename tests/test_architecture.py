@@ -49,7 +49,7 @@ ORDER = {
     "affect": """
         version allocator cascade dnn blazeface catalogue labels card precision rows image_headers
         large_images images picture_grid faces cores inputs answers archive model_folders signatures
-        artefacts marking networks reading_network model runtime ssgan2019 factory judge
+        processes artefacts marking networks reading_network model runtime ssgan2019 factory judge
         counterfactual protocol batches client local cli
     """,
     "training": """

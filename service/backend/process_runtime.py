@@ -11,15 +11,12 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
-from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,6 +25,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from affect.archive import CONFIG_FILE, OPERATIONS, Operation, archive_of, digest_of
 from affect.card import ModelCard
+from affect.processes import preloaded_context
 from service.backend import handler_process
 from service.backend.interface import BackendOverloaded, BackendUnavailable
 from service.backend.message_backend import MessageBackend, error_from_response
@@ -140,18 +138,7 @@ class _Worker:
 
 
 def _pool() -> ProcessPool:
-    return ProcessPool(max_workers=1, context=_context())
-
-
-def _context() -> SpawnContext | ForkServerContext:
-    """On Linux workers are forked off one process, which has imported what takes long. It ends when
-    the gateway does, and its workers with it.
-    """
-    if sys.platform != "linux":
-        return get_context("spawn")
-    context = get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED_ONCE)
-    return context
+    return ProcessPool(max_workers=1, context=preloaded_context(IMPORTED_ONCE))
 
 
 @dataclass

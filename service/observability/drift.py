@@ -1,7 +1,7 @@
-"""Drift of the model's readings from their distributions in training. Counts only: readings are
-kept until a few are counted together, and at most until the next scrape. The reference is the
-card's (quantiles of each label on real faces); realism is by its definition the share of real faces
-that look no more real, so that its reference is flat.
+"""Drift of the model's readings from their distributions in training. Counts only: readings stay in
+memory until a few are counted together, at most until the next scrape. The reference is the card's
+(quantiles of each label on real faces); realism is by its definition the share of real faces that
+look no more real, so that its reference is flat.
 
 Shape letters: N faces, L labels (the card's Action Units, valence, arousal, probabilities of its
 expressions, pose, realism), C of them with a reference, B bins.

@@ -206,9 +206,13 @@ def _with_people(
         return features
     rows = np.arange(photographs.count(split))[:READ_IMAGES]
     photograph_features = _features(model, photographs, split, rows, side_px)
-    return torch.cat(
-        [features, photograph_features.repeat(max(1, len(features) // len(photograph_features)), 1)]
-    )
+    times = photograph_repeats(len(features), len(photograph_features))
+    return torch.cat([features, photograph_features.repeat(times, 1)])
+
+
+def photograph_repeats(faces: int, photographs: int) -> int:
+    """How often photographs are counted beside other faces, so that both weigh about the same."""
+    return max(1, faces // photographs)
 
 
 def fit_latents(model: AffectModel, latents: Tensor) -> None:

@@ -28,7 +28,7 @@ from training.evaluation.core.predictions import (
 from training.evaluation.recognition import calibration, recognition
 from training.evaluation.recognition.photographs import logits_at_rest
 from training.evaluation.recognition.warning_limits import measure_limit, with_limit
-from training.gan.post_training import fit_features
+from training.gan.post_training import fit_features, photograph_repeats
 from training.renderer.affect_rule import weights_of
 
 QUANTILES = np.linspace(0, 1, 101)
@@ -53,7 +53,7 @@ def learn_features(model: AffectModel, data: CalibrationData, rng: np.random.Gen
     for photographs in data.photographs:
         if photographs.count(TRAIN):
             of_people = _features(model, photographs, data.most_images, rng)
-            parts += [of_people] * max(1, len(features) // len(of_people))
+            parts += [of_people] * photograph_repeats(len(features), len(of_people))
     fit_features(model, torch.from_numpy(np.concatenate(parts)).float())
 
 
@@ -143,7 +143,8 @@ def _with_people(
     for photographs in data.photographs:
         if photographs.count(VALIDATION):
             faces = load_faces(photographs, model, VALIDATION, data.most_images, rng)
-            parts += [read(model, faces.images)] * max(1, len(readings.va) // len(faces))
+            times = photograph_repeats(len(readings.va), len(faces))
+            parts += [read(model, faces.images)] * times
     return join_rows(parts, np.concatenate)
 
 
