@@ -2,8 +2,7 @@
 our gateway, LitServe, BentoML.
 
 python -m benchmarks.servers [--weights weights] [--clients 16] [--seconds 10] [--rounds 3]
-[--workers 1]
-[--rivals .venv-rivals]
+[--workers 1] [--peers .venv/peers]
 
 Each gets the same 224 px JPEG, decodes it, finds and aligns the face, reads it in batches of up to
 32 and answers JSON; each has as many workers for the forward pass, all with the decoding, finding
@@ -95,17 +94,17 @@ class Server:
     "--workers", type=int, default=1, show_default=True, help="of each server, with a model each"
 )
 @click.option(
-    "--rivals",
+    "--peers",
     type=click.Path(path_type=Path),
-    default=Path(".venv/rivals"),
+    default=Path(".venv/peers"),
     show_default=True,
     help="environment, made if missing",
 )
 def main(
-    weights: Path, clients: int, seconds: float, rounds: int, workers: int, rivals: Path
+    weights: Path, clients: int, seconds: float, rounds: int, workers: int, peers: Path
 ) -> None:
     """Print a table: medians of rounds; latencies of all answers."""
-    python = environment(rivals)
+    python = environment(peers)
     os.environ[WORKERS] = str(workers)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
@@ -268,7 +267,7 @@ async def _rounds(servers: list[Server], clients: int, seconds: float, rounds: i
 
 async def _ready(session: aiohttp.ClientSession, server: Server) -> None:
     """The server answers. Raises ClickException when it does not in time."""
-    end, answered = time.monotonic() + START_SECONDS, ""
+    end, last_answer = time.monotonic() + START_SECONDS, ""
     while (
         server.process.is_running()
         and server.process.status() != psutil.STATUS_ZOMBIE
@@ -278,11 +277,11 @@ async def _ready(session: aiohttp.ClientSession, server: Server) -> None:
             async with session.post(
                 server.url, data=server.body, headers=AFRESH | {"Content-Type": server.kind}
             ) as answer:
-                answered = (await answer.text())[:500]
+                last_answer = (await answer.text())[:500]
                 if answer.status == 200:
                     return
         await asyncio.sleep(0.5)
-    raise click.ClickException(f"{server.name} does not answer: {answered}")
+    raise click.ClickException(f"{server.name} does not answer: {last_answer}")
 
 
 async def _round(
