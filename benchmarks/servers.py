@@ -11,7 +11,8 @@ turns, so that what else the machine does falls on all of them. BentoML needs an
 than ours, so LitServe and BentoML get an environment of their own, made at the first
 run, which borrows torch and the rest from this one. Our gateway decodes in two threads of its own,
 a process apart from the model: the others do it where the model is. It is run as it is served, its
-cache set to keep nothing.
+cache set to keep nothing, with the model server that `AFFECTGAN_RUNTIME` says (`torchserve`,
+`process`).
 """
 
 import asyncio
@@ -45,6 +46,7 @@ CONTENDERS = ROOT / "benchmarks" / "contenders"
 NEEDS = ("litserve>=0.2.19", "bentoml>=1.4.40")
 START_SECONDS = 180.0
 PORTS = 8050  # and the next ones
+GATEWAY = f"gateway, {os.environ.get('AFFECTGAN_RUNTIME', 'torchserve')}"
 
 
 @dataclass
@@ -165,7 +167,7 @@ def _started(
     ]
     for name, command, path, body, kind in (
         ("bare TorchServe", _torchserve(folder), "predictions/bare", content, "image/jpeg"),
-        ("gateway and TorchServe", serve, "v1/predict", content, "image/jpeg"),
+        (GATEWAY, serve, "v1/predict", content, "image/jpeg"),
         ("LitServe", lit, "predict", json.dumps({"content": encoded}).encode(), "application/json"),
         (
             "BentoML",
@@ -175,9 +177,7 @@ def _started(
             "application/json",
         ),
     ):
-        port = PORTS + ("bare TorchServe", "gateway and TorchServe", "LitServe", "BentoML").index(
-            name
-        )
+        port = PORTS + ("bare TorchServe", GATEWAY, "LitServe", "BentoML").index(name)
         yield Server(
             name,
             _run(stack, folder, command, weights),

@@ -7,12 +7,13 @@ A PART is one of
 - ready: seconds from the start until /readyz says yes;
 - clients: many clients with one request each at a time, portraits and aligned crops: answers/s and
   processor time of an answer, and the same work in processes without a server;
-- many: one request of 64 pictures;
+- many: one request of 64 pictures, and the same work without a server;
 - overload: p50 and p99 at four fifths of the capacity, then goodput, refusals at three times it.
 
 `--before` is a checkout of another commit (`git worktree add`). Both servers run from the start and
 are asked in turn, so that whatever else the machine does falls on both. Processor time is user and
-system time of all processes of a server. The clients share the machine with the server.
+system time of all processes of a server. The clients share the machine with the server. The model
+server is what `AFFECTGAN_RUNTIME` says (`torchserve`, `process`).
 """
 
 import asyncio
@@ -139,7 +140,7 @@ def main(
         if "clients" in parts:
             _print_clients(servers, ROOT / weights, clients, seconds, rounds)
         if "many" in parts:
-            _print_many(servers, rounds)
+            _print_many(servers, ROOT / weights, seconds, rounds)
         if "overload" in parts:
             _print_overload(servers, clients, seconds)
 
@@ -273,7 +274,7 @@ def unserved(weights: Path, kind: Kind, seconds: float) -> tuple[float, float]:
 # -- one large request -----------------------------------------------------------------------------
 
 
-def _print_many(servers: list[MeasuredServer], rounds: int) -> None:
+def _print_many(servers: list[MeasuredServer], weights: Path, seconds: float, rounds: int) -> None:
     click.echo("| what | where | pictures/s | CPU of a picture, ms |\n|---|---|---|---|")
     for kind in (PORTRAIT, CROP):
         taken: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
@@ -284,6 +285,8 @@ def _print_many(servers: list[MeasuredServer], rounds: int) -> None:
         for name, values in taken.items():
             rate, used = np.median(values, axis=0)
             click.echo(f"| {MANY} of {kind.name} | {name} | {rate:.1f} | {used:.1f} |")
+        rate, used = unserved(weights, kind, seconds)
+        click.echo(f"| {MANY} of {kind.name} | no server | {rate:.1f} | {used:.1f} |")
 
 
 def large_request(server: MeasuredServer, kind: Kind) -> tuple[float, float]:
@@ -292,9 +295,10 @@ def large_request(server: MeasuredServer, kind: Kind) -> tuple[float, float]:
 
 
 async def _large_request(server: MeasuredServer, kind: Kind) -> tuple[float, float]:
+    body = kind.body(MANY)
     async with _session() as session:
         start, cpu = time.monotonic(), server.cpu_seconds()
-        await _is_answered(session, server, kind.body(MANY))
+        await _is_answered(session, server, body)
         seconds = time.monotonic() - start
     return MANY / seconds, 1000 * float((server.cpu_seconds() - cpu).sum()) / MANY
 

@@ -2,13 +2,14 @@
 HTTP here.
 """
 
+import asyncio
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from affect.answers import RowProblem
 from affect.archive import Operation
 from affect.card import ModelCard
-from affect.faces import Faces
+from affect.faces import Face, Faces
 from affect.marking import Marker
 from affect.protocol.messages import (
     NO_REFERENCE,
@@ -53,6 +54,7 @@ from service.schemas import ExplainOptions, GenerateBody, PredictOptions
 
 REQUEST_BYTES = 4 * 2**20  # crops of one backend request; TorchServe takes bodies of 6.5 MB
 REQUEST_FACES = 64
+PIPELINED_IMAGES = 16  # of a large request: read together, while the next ones are searched
 EXPLANATION_IMAGES = 8  # approximate number of images in the response for one answer
 References = Mapping[int, Crop | RowProblem]  # by item
 S = TypeVar("S", bound=InferenceResult)
@@ -84,14 +86,30 @@ class Operations:
         costly.
         """
         self.dispatcher.check("predict")
-        crops = await self._crops("predict", images, options.faces)
+        # Some pictures are read while others are still searched. A breaker that is not closed lets
+        # one request through, so nothing is split then.
+        split = self.dispatcher.breakers["predict"].state == "closed"
+        size = min(PIPELINED_IMAGES, self._together("predict")) if split else len(images)
+        parts = _chunks(images, size)
+        self.dispatcher.operation_metrics["predict"].images.observe(len(images))
+        read = [self._predict_part(part, options.faces, seconds) for part in parts]
+        result = PredictionResult.concatenate(await _all(read))
+        self._observe_faces("predict", result.faces)
+        self._drift.add(result.read)
+        return result
+
+    async def _predict_part(
+        self, images: Sequence[bytes], faces: Faces, seconds: float
+    ) -> PredictionResult:
+        """Some pictures of a request."""
+        crops = await self.preprocessor.crops(images, faces=faces, size_px=self.card.image_px)
         flat = _flat(crops)
-        parts = _chunks(flat, self._together("predict"))
-        requests = [PredictRequest(_stack(part)) for part in parts]
+        requests = [
+            PredictRequest(_stack(part)) for part in _chunks(flat, self._together("predict"))
+        ]
         responses = await self.dispatcher.send("predict", self.backend.predict, requests, seconds)
         responses = responses or [self._empty(PredictResponse)]
         read = concatenate_predictions([response.read for response in responses])
-        self._drift.add(read)
         return PredictionResult(
             self.card, _rows_of_faces(crops), read, tuple(crop.face for crop in flat)
         )
@@ -129,9 +147,13 @@ class Operations:
         """
         self.dispatcher.check("explain")
         label, target = question_target(self.card, options.question)
-        crops = await self._crops("explain", images, options.which_faces)
+        self.dispatcher.operation_metrics["explain"].images.observe(len(images))
+        crops = await self.preprocessor.crops(
+            images, faces=options.which_faces, size_px=self.card.image_px
+        )
         problems = {row: one for row, one in enumerate(crops) if isinstance(one, RowProblem)}
         flat = _flat(crops)
+        self._observe_faces("explain", [crop.face for crop in flat])
         request_for = partial(
             ExplainRequest.of,
             label=label,
@@ -163,18 +185,12 @@ class Operations:
 
     # -- requests ----------------------------------------------------------------------------------
 
-    async def _crops(
-        self, operation: Operation, images: Sequence[bytes], faces: Faces
-    ) -> list[list[Crop] | RowProblem]:
-        operation_metrics = self.dispatcher.operation_metrics[operation]
-        operation_metrics.images.observe(len(images))
-        crops = await self.preprocessor.crops(images, faces=faces, size_px=self.card.image_px)
-        flat = _flat(crops)
-        operation_metrics.faces.observe(len(flat))
-        for crop in flat:
-            if crop.face is not None:
-                self.metrics.face_px.observe(math.sqrt(crop.face.box[2] * crop.face.box[3]))
-        return crops
+    def _observe_faces(self, operation: Operation, faces: Sequence[Face | None]) -> None:
+        """Of one request: how many, and their sizes where they were found."""
+        self.dispatcher.operation_metrics[operation].faces.observe(len(faces))
+        for face in faces:
+            if face is not None:
+                self.metrics.face_px.observe(math.sqrt(face.box[2] * face.box[3]))
 
     async def _references(self, body: GenerateBody) -> References:
         """The person to keep, of the items that name one."""
@@ -266,3 +282,15 @@ def _stack(crops: Sequence[Crop]) -> NDArray[np.uint8]:
 
 def _chunks(rows: Sequence[T], size: int) -> list[Sequence[T]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all, computed together. The first error ends the others and is raised."""
+    if len(work) == 1:  # most have one: no task for it
+        return [await work[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
