@@ -76,7 +76,7 @@ def generate(
     batch, and the same seed must give the same bytes whatever else is in the batch.
     """
     device = model.platt.device
-    wanted_labels, reference_images = (
+    requested_labels, reference_images = (
         torch.from_numpy(labels).to(device),
         torch.from_numpy(references).to(device),
     )
@@ -86,7 +86,7 @@ def generate(
         draw = _keep if source >= 0 else _draw
         x, y = draw(
             model,
-            wanted_labels[row : row + 1],
+            requested_labels[row : row + 1],
             torch.Generator().manual_seed(seed),
             reference_images[source : source + 1],
         )

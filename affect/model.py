@@ -454,16 +454,16 @@ class AffectModel(nn.Module):
     def target_labels(self, read: Tensor, requested: Tensor, generator: Generator) -> Tensor:
         """The state a given face should move to.
 
-        Shapes (B, K + 2); `asked` is NaN where nothing is asked.
+        Shapes (B, K + 2); `requested` is NaN where nothing is requested.
 
-        What is asked is set. AUs that are not asked stay as read, unless valence or arousal is
-        asked: then they follow a real face of that valence and arousal. Valence and arousal that
-        are not asked follow the AUs in the same way.
+        What is requested is set. Other AUs stay as read, unless valence or arousal is requested:
+        then they follow a real face of that valence and arousal. Valence and arousal that are not
+        requested follow the AUs in the same way.
         """
-        va_asked = ~torch.isnan(requested[:, -2:]).all(1, keepdim=True)
+        va_requested = ~torch.isnan(requested[:, -2:]).all(1, keepdim=True)
         target = requested.clone()
         target[:, :-2] = torch.where(
-            torch.isnan(requested[:, :-2]) & ~va_asked, read[:, :-2], requested[:, :-2]
+            torch.isnan(requested[:, :-2]) & ~va_requested, read[:, :-2], requested[:, :-2]
         )
         unconstrained = torch.isnan(requested).all(1, keepdim=True)
         return torch.where(unconstrained, read, self.sample_labels(target, generator))

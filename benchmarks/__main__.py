@@ -133,7 +133,7 @@ def pictures(_: Path) -> Iterator[Figure]:
     """Decoding, finding and aligning in this process."""
     finder = FaceFinder()
 
-    def found(content: bytes, faces: Faces) -> float:
+    def cpu_ms_of_crops(content: bytes, faces: Faces) -> float:
         return cpu_ms(lambda: crops(finder, checked_header(content), faces=faces, size_px=128))
 
     kinds: tuple[tuple[str, bytes, Faces], ...] = (
@@ -144,7 +144,9 @@ def pictures(_: Path) -> Iterator[Figure]:
         ("an aligned crop", jpeg_portrait(128), "none"),
     )
     for name, content, faces in kinds:
-        yield Figure("pictures", f"decode, find, align {name}", found(content, faces), "CPU ms")
+        yield Figure(
+            "pictures", f"decode, find, align {name}", cpu_ms_of_crops(content, faces), "CPU ms"
+        )
 
 
 def model(weights: Path) -> Iterator[Figure]:
@@ -172,9 +174,9 @@ def model(weights: Path) -> Iterator[Figure]:
 
 def _draw_25(network: AffectModel) -> Callable[[], tuple[Any, ...]]:
     names, side = len(network.card.labels_of.names), network.card.image_px
-    asked = np.full((25, names), np.nan, np.float32)
+    requested = np.full((25, names), np.nan, np.float32)
     nobody, none = np.zeros((0, side, side, 3), np.uint8), np.full(25, -1, np.int32)
-    return partial(generate, network, asked, np.arange(25), nobody, none)
+    return partial(generate, network, requested, np.arange(25), nobody, none)
 
 
 def serving(weights: Path) -> Iterator[Figure]:

@@ -122,11 +122,11 @@ async def nothing(*_: object) -> None:
 def body_of(path: str, make: Callable[[], bytes], *, times: int = 1) -> Attack:
     """The same JSON, so many times at once."""
 
-    async def attack(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
+    async def attack(target: Target, session: aiohttp.ClientSession, observed: Observed) -> None:
         headers = target.attacker | {"Content-Type": "application/json"}
         body = make()
         await asyncio.gather(
-            *(_post(session, target.url + path, body, headers, seen) for _ in range(times))
+            *(_post(session, target.url + path, body, headers, observed) for _ in range(times))
         )
 
     return attack
@@ -135,42 +135,44 @@ def body_of(path: str, make: Callable[[], bytes], *, times: int = 1) -> Attack:
 def picture_of(make: Callable[[], bytes], *, times: int) -> Attack:
     """The same picture as a raw body, so many times at once."""
 
-    async def attack(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
+    async def attack(target: Target, session: aiohttp.ClientSession, observed: Observed) -> None:
         headers = target.attacker | {"Content-Type": "image/png"}  # the bytes decide
         picture = await asyncio.to_thread(make)
         url = f"{target.url}/v1/predict"
-        await asyncio.gather(*(_post(session, url, picture, headers, seen) for _ in range(times)))
+        await asyncio.gather(
+            *(_post(session, url, picture, headers, observed) for _ in range(times))
+        )
 
     return attack
 
 
-async def slow_bodies(target: Target, _: object, seen: Observed) -> None:
+async def slow_bodies(target: Target, _: object, observed: Observed) -> None:
     """200 bodies of a key worth five requests an hour, a byte a second for twenty seconds."""
     head = (
         f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {target.slow['X-API-Key']}\r\n"
         "Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     )
-    await _trickle(target, 200, head.encode(), seen)
+    await _trickle(target, 200, head.encode(), observed)
 
 
-async def half_headers(target: Target, _: object, seen: Observed) -> None:
+async def half_headers(target: Target, _: object, observed: Observed) -> None:
     """900 heads that never end."""
-    await _trickle(target, 900, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", seen)
+    await _trickle(target, 900, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", observed)
 
 
-async def idle_connections(target: Target, _: object, seen: Observed) -> None:
+async def idle_connections(target: Target, _: object, observed: Observed) -> None:
     """300 at a gateway that may open 128 files."""
-    await _trickle(target, 300, b"", seen)
+    await _trickle(target, 300, b"", observed)
 
 
-async def many_pictures(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
+async def many_pictures(target: Target, session: aiohttp.ClientSession, observed: Observed) -> None:
     """Four clients with 64 portraits each, and single portraits beside them."""
     content = base64.b64encode(portrait()).decode()
     body = json.dumps({"images": [{"content": content}] * 64}).encode()
     headers = target.attacker | {"Content-Type": "application/json", "X-Deadline-Seconds": "120"}
 
     url = f"{target.url}/v1/predict"
-    await asyncio.gather(*(_post(session, url, body, headers, seen) for _ in range(4)))
+    await asyncio.gather(*(_post(session, url, body, headers, observed) for _ in range(4)))
 
 
 def seeds() -> bytes:
@@ -246,7 +248,7 @@ def main(only: str) -> None:
 
 
 async def _measure(name: str, attack: Attack) -> str:
-    seen = Observed()
+    observed = Observed()
     async with (
         _running(descriptors=128 if name == FEW_FILES else None) as target,
         aiohttp.ClientSession(
@@ -255,19 +257,19 @@ async def _measure(name: str, attack: Attack) -> str:
     ):
         await _witness_once(target, session, Observed())
         before = target.memory_bytes()
-        watching = asyncio.create_task(_watch(target, before, seen))
-        witness = asyncio.create_task(_witness(target, session, seen))
-        await attack(target, session, seen)
+        watching = asyncio.create_task(_watch(target, before, observed))
+        witness = asyncio.create_task(_witness(target, session, observed))
+        await attack(target, session, observed)
         await asyncio.sleep(1)
         for task in (watching, witness):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         lines = target.log.read_text().splitlines()
-        seen.note += f"{len(lines)} lines of log"
-        if any(status == "500" for status, *_ in seen.answers):
+        observed.note += f"{len(lines)} lines of log"
+        if any(status == "500" for status, *_ in observed.answers):
             click.echo("\n".join(lines), err=True)
-    return seen.row(name)
+    return observed.row(name)
 
 
 @contextlib.asynccontextmanager
@@ -306,36 +308,40 @@ async def _address(server: "subprocess.Popen[bytes]", log: Path) -> str:
     raise click.ClickException(f"the gateway ended: {log.read_text()}")
 
 
-async def _watch(target: Target, before: int, seen: Observed) -> None:
+async def _watch(target: Target, before: int, observed: Observed) -> None:
     while True:
-        seen.peak_bytes = max(seen.peak_bytes, target.memory_bytes() - before)
+        observed.peak_bytes = max(observed.peak_bytes, target.memory_bytes() - before)
         await asyncio.sleep(0.05)
 
 
-async def _witness(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
+async def _witness(target: Target, session: aiohttp.ClientSession, observed: Observed) -> None:
     while True:
-        await _witness_once(target, session, seen)
+        await _witness_once(target, session, observed)
         await asyncio.sleep(WITNESS_SECONDS)
 
 
-async def _witness_once(target: Target, session: aiohttp.ClientSession, seen: Observed) -> None:
+async def _witness_once(target: Target, session: aiohttp.ClientSession, observed: Observed) -> None:
     """A portrait, as a person would send it: it has to be decoded and searched too."""
     own = Observed()
     headers = target.witness | {"Content-Type": "image/jpeg"}
     await _post(session, f"{target.url}/v1/predict", portrait(), headers, own)
     status, _, seconds = own.answers[0]
-    seen.witnessed.append((status, seconds))
+    observed.witnessed.append((status, seconds))
     start = time.monotonic()
     try:
         async with session.get(f"{target.url}/healthz") as answer:
             status = f"healthz {answer.status}"
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         status = f"healthz {type(error).__name__}"
-    seen.health.append((status, time.monotonic() - start))
+    observed.health.append((status, time.monotonic() - start))
 
 
 async def _post(
-    session: aiohttp.ClientSession, url: str, body: bytes, headers: dict[str, str], seen: Observed
+    session: aiohttp.ClientSession,
+    url: str,
+    body: bytes,
+    headers: dict[str, str],
+    observed: Observed,
 ) -> None:
     start, size = time.monotonic(), 0
     try:
@@ -343,10 +349,10 @@ async def _post(
             status, size = str(answer.status), len(await answer.read())
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         status = type(error).__name__
-    seen.answers.append((status, size, time.monotonic() - start))
+    observed.answers.append((status, size, time.monotonic() - start))
 
 
-async def _trickle(target: Target, count: int, head: bytes, seen: Observed) -> None:
+async def _trickle(target: Target, count: int, head: bytes, observed: Observed) -> None:
     """So many connections that send this, and then a byte a second for twenty seconds."""
     host, port = target.url.removeprefix("http://").split(":")
     opened = await asyncio.gather(
@@ -362,7 +368,7 @@ async def _trickle(target: Target, count: int, head: bytes, seen: Observed) -> N
                 with contextlib.suppress(OSError):
                     writer.write(b" ")
     ended = sum(pair[0].at_eof() for pair in opened if not isinstance(pair, BaseException))
-    seen.note = f"{len(writers)} connections, {ended} ended by the gateway; "
+    observed.note = f"{len(writers)} connections, {ended} ended by the gateway; "
     for writer in writers:
         writer.close()
 

@@ -137,10 +137,12 @@ def measure(folder: Path) -> dict[str, float]:
         for number in range(BATCHES):
             batches.batch(number)
         read = time.perf_counter()
-    wanted = np.random.default_rng(0).integers(0, database.count("train"), BATCHES * BATCH_IMAGES)
-    database.images("train", wanted[:1], 64)
+    random_rows = np.random.default_rng(0).integers(
+        0, database.count("train"), BATCHES * BATCH_IMAGES
+    )
+    database.images("train", random_rows[:1], 64)
     before_random = time.perf_counter()
-    database.images("train", wanted, 64)
+    database.images("train", random_rows, 64)
     finished_at = time.perf_counter()
     return {
         "rows": rows,
@@ -150,7 +152,7 @@ def measure(folder: Path) -> dict[str, float]:
         "batch_us": 1e6
         * (read - ordered)
         / (2 * BATCHES * BATCH_IMAGES),  # every picture comes with a twin
-        "random_us": 1e6 * (finished_at - before_random) / len(wanted),
+        "random_us": 1e6 * (finished_at - before_random) / len(random_rows),
         "index_bytes": sum(path.stat().st_size for path in folder.glob("*.parquet")) / rows,
         "memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
     }

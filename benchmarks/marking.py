@@ -73,7 +73,7 @@ class MarkFigures:
     """Of one set of pictures."""
 
     pictures: int
-    found: dict[str, float]  # change -> share with the right payload
+    detected: dict[str, float]  # change -> share with the right payload
     scores: dict[str, tuple[float, float]]  # change -> 5th and 50th percentile
     unmarked: float  # highest score of a picture without a mark, in the whole search
     psnr: float  # dB, mean
@@ -88,13 +88,13 @@ def measure(model: AffectModel, images: U8, seed: int = 0) -> MarkFigures:
     marked = np.stack([watermark.embed(image, PAYLOAD) for image in images])
     elapsed = 1000 * (time.process_time() - start) / len(images)
     results = {
-        name: [_found(change(one, rng)) for one in marked] for name, change in CHANGES.items()
+        name: [_detect(change(one, rng)) for one in marked] for name, change in CHANGES.items()
     }
     before, after = decide(model, images), decide(model, marked)
     shift = np.abs(after.intensity - before.intensity)
     return MarkFigures(
         pictures=len(images),
-        found={
+        detected={
             name: float(np.mean([is_right for is_right, _ in rows]))
             for name, rows in results.items()
         },
@@ -107,9 +107,9 @@ def measure(model: AffectModel, images: U8, seed: int = 0) -> MarkFigures:
     )
 
 
-def _found(image: U8) -> tuple[bool, float]:
-    found = watermark.best(image)
-    return found.payload == PAYLOAD and found.score >= watermark.THRESHOLD, found.score
+def _detect(image: U8) -> tuple[bool, float]:
+    best = watermark.best(image)
+    return best.payload == PAYLOAD and best.score >= watermark.THRESHOLD, best.score
 
 
 def _percentiles(scores: list[float]) -> tuple[float, float]:
@@ -162,7 +162,7 @@ def main(weights: Path, data: tuple[Path, ...], images: int, drawn: int) -> None
     click.echo("|---" * (len(figures) + 1) + "|")
     for change in CHANGES:
         cells = [
-            f"{one.found[change]:.3f} ({one.scores[change][0]:.2f}, {one.scores[change][1]:.2f})"
+            f"{one.detected[change]:.3f} ({one.scores[change][0]:.2f}, {one.scores[change][1]:.2f})"
             for one in figures.values()
         ]
         click.echo(f"| {change} | {' | '.join(cells)} |")

@@ -62,15 +62,15 @@ def _parts(pictures: Sequence[InputPicture], faces: Faces) -> dict[str, float]:
     for picture in pictures[:FIRST]:
         reader.read_together([picture], faces=faces)
     decoded = _spent(lambda: [picture.decoded() for picture in pictures])
-    found: list[object] = []
-    both = _spent(lambda: found.extend(reader._crops(picture, faces) for picture in pictures))
+    crops: list[object] = []
+    both = _spent(lambda: crops.extend(reader._crops(picture, faces) for picture in pictures))
     entries: list[list[LocalReading]] = []
     chunks = range(0, len(pictures), CHUNK_PICTURES)
 
     def read() -> None:
         for at in chunks:
             part = slice(at, at + CHUNK_PICTURES)
-            entries.extend(reader._entries(pictures[part], found[part]))  # type: ignore[arg-type]
+            entries.extend(reader._entries(pictures[part], crops[part]))  # type: ignore[arg-type]
 
     network = _spent(read)
     rows = _spent(lambda: [row(one, reader.card.vocabulary) for some in entries for one in some])

@@ -43,18 +43,18 @@ TABLE = click.Path(path_type=Path, dir_okay=False)
 
 @dataclass
 class Course:
-    """What a run was seen to need, every second: seconds, MB of all its processes, processor
-    seconds; and the frames in its journal.
+    """What a run needed, every second: seconds, MB of all its processes, processor seconds; and the
+    frames in its journal.
     """
 
-    seen: list[tuple[float, float, float]] = field(default_factory=list)
+    samples: list[tuple[float, float, float]] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
 
     def megabytes(self, frame: float) -> float | None:
         """When that frame was done; None when it was done before, or never."""
         if not self.frames or self.frames[0] > frame:
             return None
-        looks = zip(self.frames, self.seen, strict=True)
+        looks = zip(self.frames, self.samples, strict=True)
         return next((mb for done, (_, mb, _) in looks if done >= frame), None)
 
 
@@ -97,7 +97,7 @@ def run(
     scoring = psutil.Popen([*command(arguments)], stderr=subprocess.DEVNULL)
     course = watched(scoring, kill_after, stop_after, out)
     frames = _frames_done(out) - before
-    seconds, _, cpu = course.seen[-1]
+    seconds, _, cpu = course.samples[-1]
     held = {minute: course.megabytes(minute * 60 * RATE) for minute in MINUTES}
     print(
         f"frames {before} to {before + frames}: {frames / seconds:.1f}/s of wall time, "
@@ -123,7 +123,7 @@ def pictures(inputs: tuple[str, ...], out: Path, lose_a_node: bool) -> None:
             threading.Thread(target=_kill_a_node, args=(cluster,), daemon=True).start()
         course = watched(scoring, None, None, out)
     rows = parquet.read_metadata(out).num_rows
-    seconds, _, cpu = course.seen[-1]
+    seconds, _, cpu = course.samples[-1]
     print(f"{rows} rows in {seconds:.0f} s: {rows / seconds:.1f}/s", end="")
     print("" if lose_a_node else f", {1000 * cpu / rows:.1f} ms of processor each")
 
@@ -193,7 +193,7 @@ def watched(
         processes = [process, *process.children(recursive=True)]
         megabytes = sum(_megabytes(one, cpu) for one in processes)
         passed = time.monotonic() - begun
-        course.seen.append((passed, megabytes, sum(cpu.values())))
+        course.samples.append((passed, megabytes, sum(cpu.values())))
         course.frames.append(_frames_in_journal(out))
         if kill_after is not None and passed > kill_after:
             for one in processes:
@@ -244,15 +244,20 @@ def compare(rows: list[dict[str, Any]], truth: dict[str, Any]) -> None:
     for row in rows:
         if row["error"] is None:
             people[_who(row, truth)].append(row)
-    for actor, seen in enumerate(people):
-        tracks = Counter(row["track"] for row in seen)
+    for actor, person_rows in enumerate(people):
+        tracks = Counter(row["track"] for row in person_rows)
         ((main_track, most),) = tracks.most_common(1)
-        changes = sum(a["track"] != b["track"] for a, b in pairwise(seen))
+        changes = sum(a["track"] != b["track"] for a, b in pairwise(person_rows))
         print(
-            f"person {actor}: {len(seen)} rows, track {main_track} in {most / len(seen):.4f}, "
+            f"person {actor}: {len(person_rows)} rows, "
+            f"track {main_track} in {most / len(person_rows):.4f}, "
             f"{len(tracks)} tracks, {changes} changes"
         )
-    both = [(row, _state(row, actor, truth)) for actor, seen in enumerate(people) for row in seen]
+    both = [
+        (row, _state(row, actor, truth))
+        for actor, person_rows in enumerate(people)
+        for row in person_rows
+    ]
     for name in ("valence", "arousal"):
         pairs = np.array([(state[name], row[name]) for row, state in both])
         print(f"{name}: CCC {ccc(pairs[:, 0], pairs[:, 1])[0]:.3f}")

@@ -60,25 +60,25 @@ def earn(
         for name, one in model.card.trust_levels.items()
     ]
     for database in databases if measured else ():
-        answered = ask_about(model, judges.served, database, TEST, measured, rng)
+        questions = ask_about(model, judges.served, database, TEST, measured, rng)
         on = name_of(database, TEST)
-        lines += _lines(measure_domain(model, judges.second, answered, on, rng))
+        lines += _lines(measure_domain(model, judges.second, questions, on, rng))
     return model.card, lines
 
 
-def _lines(found: DomainFigures) -> list[str]:
+def _lines(domain: DomainFigures) -> list[str]:
     figures = {
-        "valid": found.validity,
-        "confirmed": found.confirmed,
-        "high among the confirmed": found.high_of_confirmed,
-        "identity": found.identity,
-        "other AUs changed": found.labels_changed,
-        "steady under noise": found.steady_in_noise,
-        "steady when the crop moves": found.steady_in_crop,
+        "valid": domain.validity,
+        "confirmed": domain.confirmed,
+        "high among the confirmed": domain.high_of_confirmed,
+        "identity": domain.identity,
+        "other AUs changed": domain.labels_changed,
+        "steady under noise": domain.steady_in_noise,
+        "steady when the crop moves": domain.steady_in_crop,
     }
-    levels = ((level, *found.levels[level]) for level in LEVELS)
+    levels = ((level, *domain.levels[level]) for level in LEVELS)
     return [
-        f"{found.on}: {found.questions} questions about {found.people} people",
+        f"{domain.on}: {domain.questions} questions about {domain.people} people",
         *(f"  {name}: {_figure(one)}" for name, one in figures.items()),
         *(
             f"  {one}: {n}, confirmed {_figure(share) if share else '-'}"

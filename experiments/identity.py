@@ -39,13 +39,13 @@ def ask_about(weights: Path, data: Path, count: int, out: Path) -> None:
     model, rng = load_model(weights), np.random.default_rng(0)
     faces = load_faces(Database.open(data), model, "test", 6 * count, rng)
     chosen = np.sort(rng.permutation(len(faces))[:count])
-    answered = ask(model, faces.take(chosen), rng)
+    questions = ask(model, faces.take(chosen), rng)
     twin = faces.twin_of[chosen]
     np.savez(
         out,
-        faces=answered.faces.images,
-        counterfactuals=answered.counterfactuals,
-        valid=np.array([one.valid for one in answered.answers]),
+        faces=questions.faces.images,
+        counterfactuals=questions.counterfactuals,
+        valid=np.array([one.valid for one in questions.answers]),
         has_twin=twin >= 0,
         twins=faces.images[np.maximum(twin, 0)],
         person=faces.identity[chosen].astype(str),

@@ -95,7 +95,7 @@ def descended(model: AffectModel, rows: Rows, space: Expression, result: SearchR
     """The move goes down the gradient of what the model reads beside the asked, in units of its own
     unrest, while the answer keeps its clearance.
     """
-    unrest, asked = _unrest(model, rows.x), rows.column[:, None]
+    unrest, questioned = _unrest(model, rows.x), rows.column[:, None]
     best, cost = result.best.images.clone(), torch.full((len(rows.x),), torch.inf)
     move = result.move.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([move], lr=RATE)
@@ -106,7 +106,7 @@ def descended(model: AffectModel, rows: Rows, space: Expression, result: SearchR
         output = model.read_state(drawn)
         margin, reach = margin_and_reach(model, output, rows)
         shift = (torch.cat([output.logits.sigmoid(), output.va], 1) - state).abs() / unrest
-        others = (shift - 1).clamp(min=0).scatter(1, asked, 0).mean(1)
+        others = (shift - 1).clamp(min=0).scatter(1, questioned, 0).mean(1)
         images = model.to_images(drawn)
         taken = (reach >= 1) & (margin > 0) & (others < cost)
         best[taken], cost = images[taken], torch.where(taken, others.detach(), cost)
@@ -145,12 +145,14 @@ def questions(model: AffectModel, images: U8, rng: np.random.Generator) -> Rows:
     """
     x = model.to_pixels(torch.from_numpy(images))
     output = model.read(x)
-    factual, asked = model.calibrate(output), []
+    factual, resolved_or_errors = model.calibrate(output), []
     for i in range(len(images)):
         labels = DIMENSIONS if i % 2 else model.card.vocabulary
         question = CounterfactualQuestion(str(rng.choice(labels)))
-        asked.append(resolve_question(model, question, take_rows(factual, slice(i, i + 1))))
-    resolved = [one for one in asked if isinstance(one, CounterfactualQuestion)]
+        resolved_or_errors.append(
+            resolve_question(model, question, take_rows(factual, slice(i, i + 1)))
+        )
+    resolved = [one for one in resolved_or_errors if isinstance(one, CounterfactualQuestion)]
     assert len(resolved) == len(images)
     names = model.card.labels_of.names
     column = torch.tensor([names.index(str(one.label)) for one in resolved])
@@ -212,16 +214,16 @@ def answers(
     )
 
 
-def counts(judge: Judge, floor: Floats, answered: Answers) -> str:
+def counts(judge: Judge, floor: Floats, edited: Answers) -> str:
     """How many AUs beside the asked a judge sees move, and whether it follows."""
-    shift = read(judge, answered.images) - read(judge, answered.faces)
+    shift = read(judge, edited.images) - read(judge, edited.faces)
     size, aus, index = np.abs(shift), len(judge.card.vocabulary), np.arange(len(shift))
-    asked = np.zeros_like(answered.named)
-    asked[index, answered.column] = True
-    beside = ((size > CHANGED) & ~asked)[:, :aus].sum(1)
-    above = ((size > np.maximum(CHANGED, floor)) & ~answered.named)[:, :aus].sum(1)
-    right = follows(shift[index, answered.column], answered.moved)[answered.valid]
-    of_au = answered.column < aus
+    questioned = np.zeros_like(edited.named)
+    questioned[index, edited.column] = True
+    beside = ((size > CHANGED) & ~questioned)[:, :aus].sum(1)
+    above = ((size > np.maximum(CHANGED, floor)) & ~edited.named)[:, :aus].sum(1)
+    right = follows(shift[index, edited.column], edited.moved)[edited.valid]
+    of_au = edited.column < aus
     return (
         f"{beside.mean():.2f} ({beside[of_au].mean():.2f}, {beside[~of_au].mean():.2f}) | "
         f"{above.mean():.2f} | {right.mean():.2f}"
@@ -256,10 +258,10 @@ def main() -> None:
         space = Expression(model)
         result = search(model, rows, space)[0]
         for name in options.way or WAYS:
-            answered = answers(model, rows, space, result, name)
-            size = np.abs(answered.images.astype(float) - answered.faces).mean() / 255
-            cells = [counts(*pair, answered) for pair in zip(judges, floors, strict=True)]
-            valid = answered.valid.mean()
+            edited = answers(model, rows, space, result, name)
+            size = np.abs(edited.images.astype(float) - edited.faces).mean() / 255
+            cells = [counts(*pair, edited) for pair in zip(judges, floors, strict=True)]
+            valid = edited.valid.mean()
             print(f"| {name} | {valid:.3f} | {size:.4f} | {' | '.join(cells)} |", flush=True)
 
 

@@ -144,8 +144,8 @@ def figures_of(model: AffectModel, database: Database, judge: Judge) -> dict[str
     }
     figures: dict[str, float] = {"faces": len(faces), "read: AU AUC": recognised.mean_auc.value}
     figures |= {f"read: {dimension.name} CCC": dimension.ccc.value for dimension in recognised.va}
-    for name, (wanted, pictures) in drawn.items():
-        control = evaluator.control(wanted, evaluator.read(pictures)[0], faces.identity[some])
+    for name, (requested, pictures) in drawn.items():
+        control = evaluator.control(requested, evaluator.read(pictures)[0], faces.identity[some])
         figures |= {
             f"judge, {name}: AU AUC": control.mean_auc.value,
             f"judge, {name}: VA CCC": control.mean_ccc.value,

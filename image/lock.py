@@ -42,8 +42,8 @@ def resolved(target: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet"]
     command += ["--report", "-", "--constraint", str(ROOT / "constraints.txt")]
     done = subprocess.run([*command, *requirements(target)], check=True, stdout=subprocess.PIPE)
-    found: list[dict[str, Any]] = json.loads(done.stdout)["install"]
-    return found
+    packages: list[dict[str, Any]] = json.loads(done.stdout)["install"]
+    return packages
 
 
 def lock(target: str) -> str:

@@ -84,7 +84,7 @@ def written() -> dict[str, dict[str, Any]]:
     }
 
 
-def test_what_operators_are_told_fits_their_types(compiler: Path) -> None:
+def test_the_resources_of_operators_fit_their_types(compiler: Path) -> None:
     manifests = written()
     assert {one["kind"] for one in manifests.values()} == set(TYPES)
     assert faults(compiler, manifests) == {}

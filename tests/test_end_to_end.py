@@ -133,7 +133,7 @@ def test_a_client_of_the_open_inference_protocol_reads_the_same(service: Service
     assert va[0] == pytest.approx([reference["valence"], reference["arousal"]], abs=1e-4)
 
 
-def test_the_same_wish_and_seed_give_the_same_picture(service: Service) -> None:
+def test_the_same_request_and_seed_give_the_same_picture(service: Service) -> None:
     body = {"items": [{"aus": {"AU12": 0.9}, "valence": 0.7, "seed": 7}, {"seed": 8}]}
     first, second = service.answer("/v1/generate", body), service.answer("/v1/generate", body)
     again = picture(second["results"][0]["image"])  # the same pixels: signatures differ

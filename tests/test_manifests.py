@@ -166,7 +166,7 @@ def test_keys_are_read_from_the_file_that_is_read_again() -> None:
     assert mount["readOnly"] and "subPath" not in mount  # a subPath is never written anew
 
 
-def test_the_vault_fills_the_secret_that_is_demanded() -> None:
+def test_the_external_secret_fills_the_secret_that_the_deployment_needs() -> None:
     path = K8S / "components/externalsecret/externalsecret.yaml"
     made = yaml.safe_load(path.read_text())["spec"]
     secret = _demanded("production")

@@ -173,10 +173,10 @@ def _measured(task: Task, result: SearchResult, after: Prediction) -> dict[str, 
 
 
 def _gradients(
-    model: AffectModel, rows: Rows, wanted: Sequence[bool]
+    model: AffectModel, rows: Rows, requested: Sequence[bool]
 ) -> dict[int, tuple[Floats, float]]:
     """Integrated Gradients (S, S) and their completeness error of the rows that want them."""
-    chosen = [i for i, want in enumerate(wanted) if want]
+    chosen = [i for i, is_requested in enumerate(requested) if is_requested]
     if not chosen:
         return {}
     subset = take_rows(rows, torch.tensor(chosen, device=rows.x.device))

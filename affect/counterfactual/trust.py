@@ -27,7 +27,7 @@ THIN_SUPPORT = 0.02
 OUTSIDE = 0.35  # share of the change
 SIDE_EFFECTS = 4  # labels changed beside the asked
 # Share of answers that a second judge must confirm, by its lower bound, on each kind of faces.
-WANTED: Mapping[TrustName, float] = {"high": 0.9, "medium": 0.7}
+REQUIRED_SHARES: Mapping[TrustName, float] = {"high": 0.9, "medium": 0.7}
 NO_JUDGE = "nobody independent was asked"
 UNMEASURED = "how often such answers hold was not measured for this model and this judge"
 HARDLY_REACHED = 0.3  # share of the asked change that is found again in the picture
@@ -90,15 +90,17 @@ def trust_score(evidence: Evidence) -> float:
 
 def outside(limits: WarningLimits, realism: float, pose: Sequence[float]) -> tuple[str, ...]:
     """Why trust was not measured on such a face; `pose` (yaw, pitch, ...) may be empty."""
-    found = []
+    reasons = []
     if limits.is_unlike(realism):
-        found.append(f"the face is unlike those that trust was measured on (realism {realism:.2f})")
+        reasons.append(
+            f"the face is unlike those that trust was measured on (realism {realism:.2f})"
+        )
     if len(pose) and limits.is_turned(pose[0], pose[1]):
-        found.append(
+        reasons.append(
             "the head is turned further than trust was measured for "
             f"(yaw {pose[0]:.0f}, pitch {pose[1]:.0f} degrees)"
         )
-    return tuple(found)
+    return tuple(reasons)
 
 
 def _level(score: float, may_be_high: bool, levels: Levels) -> str:
@@ -122,7 +124,7 @@ def _worth(levels: Levels) -> tuple[str, ...]:
     return (
         f"no level of trust is earned: of {worst.answers} measured answers a second judge "
         f"confirmed {worst.confirmed:.0%} ({worst.low:.0%} at least), and medium takes "
-        f"{WANTED['medium']:.0%}",
+        f"{REQUIRED_SHARES['medium']:.0%}",
     )
 
 

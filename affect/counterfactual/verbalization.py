@@ -40,8 +40,8 @@ def sentence(
     """ "Valence would fall from 0.42 to -0.10 if AU12 (lip corner puller) were reduced by 0.40."
 
     `change` is the questioned label before and after (an AU's probability), `units` what is read of
-    the AUs before and after, `asked` how far the search moved each AU: only those that were moved
-    and did move are named as the cause.
+    the AUs before and after, `requested` how far the search moved each AU: only those that were
+    moved and did move are named as the cause.
     """
     effect = _effect(question, change)
     changes = {

@@ -97,7 +97,7 @@ def draw(
     requests: Sequence[DrawingRequest],
     people: Sequence[tuple[Face | None, U8] | LocalReading | None],
 ) -> list[Drawing]:
-    """A face for each request; `found` is the person to keep, or why there is none."""
+    """A face for each request; `people` are those to keep, or why there is none."""
     drawings = []
     for request, person in zip(requests, people, strict=True):
         if isinstance(person, LocalReading):

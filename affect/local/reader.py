@@ -191,19 +191,19 @@ class Reader:
     def _entries(
         self,
         pictures: Sequence[InputPicture],
-        found: Sequence[Crops | LocalReading],
+        crops_or_failures: Sequence[Crops | LocalReading],
         *,
         identity: bool = False,
         keep: bool = False,
     ) -> list[list[LocalReading]]:
-        flat = [crop for crops in found if isinstance(crops, list) for _, crop in crops]
+        flat = [crop for crops in crops_or_failures if isinstance(crops, list) for _, crop in crops]
         if not flat:
-            return [[one] for one in found if isinstance(one, LocalReading)]
+            return [[one] for one in crops_or_failures if isinstance(one, LocalReading)]
         images = np.stack(flat)
         read = predict(self._predictor, images, SIZES)
         embeddings = identities(self._predictor, images, SIZES) if identity else None
         entries, row = [], 0
-        for picture, one in zip(pictures, found, strict=True):
+        for picture, one in zip(pictures, crops_or_failures, strict=True):
             if isinstance(one, LocalReading):
                 entries.append([one])
                 continue

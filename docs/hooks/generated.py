@@ -144,9 +144,9 @@ def _commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Co
         return
     context = click.Context(command)
     for sub in command.list_commands(context):
-        found = command.get_command(context, sub)
-        if found is not None:
-            yield from _commands(f"{name} {sub}", found)
+        subcommand = command.get_command(context, sub)
+        if subcommand is not None:
+            yield from _commands(f"{name} {sub}", subcommand)
 
 
 def settings_reference() -> str:

@@ -122,7 +122,7 @@ def test_a_registry_that_asks_who_it_is_gets_what_docker_login_wrote(
             fetch(str(pinned), tmp_path / "another")
 
 
-def test_what_is_in_the_cache_is_not_asked_for_again(models: Path, tmp_path: Path) -> None:
+def test_what_is_in_the_cache_is_not_fetched_again(models: Path, tmp_path: Path) -> None:
     reference = push(models, f"file://{tmp_path / 'store'}")
     first = fetch(str(reference), tmp_path / "cache")
     shutil.rmtree(tmp_path / "store")
@@ -142,7 +142,7 @@ def test_an_object_that_was_changed_after_it_was_pushed_is_refused(
         fetch(str(pinned), tmp_path / "cache")
 
 
-def test_an_object_store_that_lacks_the_model_is_said_by_its_name(
+def test_an_object_store_that_lacks_the_model_is_reported_by_its_name(
     bucket: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ArtefactError, match=f"s3://{bucket}/nothing cannot be fetched"):
@@ -173,12 +173,12 @@ def test_a_reference_without_a_digest_is_refused(tmp_path: Path) -> None:
         ("s3://models/1.0@sha256:12", "not 64 hexadecimal digits"),
     ],
 )
-def test_what_is_no_reference_is_said_with_a_remedy(text: str, words: str) -> None:
+def test_what_is_no_reference_is_reported_with_a_remedy(text: str, words: str) -> None:
     with pytest.raises(ArtefactError, match=words):
         Reference.parse(text)
 
 
-def test_a_store_that_is_not_there_is_said_by_its_name(tmp_path: Path) -> None:
+def test_a_store_that_is_not_there_is_reported_by_its_name(tmp_path: Path) -> None:
     unreachable = f"oci://127.0.0.1:{_free_port()}/affectgan:1.0@sha256:{'0' * 64}"
     with pytest.raises(ArtefactError, match=r"oci://127.0.0.1:\d+/affectgan:1.0 cannot be fetched"):
         fetch(unreachable, tmp_path)

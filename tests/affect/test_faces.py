@@ -198,7 +198,7 @@ def test_a_face_of_32_px_is_found(portrait: NDArray[np.uint8], finder: FaceFinde
 
 
 @pytest.mark.parametrize("kind", ["flat", "noise", "bricks"])
-def test_no_face_is_said_with_a_remedy(finder: FaceFinder, kind: str) -> None:
+def test_no_face_is_reported_with_a_remedy(finder: FaceFinder, kind: str) -> None:
     pictures = {
         "flat": np.full((300, 300, 3), 90, np.uint8),
         "noise": np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8),
@@ -251,8 +251,8 @@ def test_boxes_are_in_px_of_the_original_at_whatever_size_it_is_decoded(
     assert np.abs(face.points * 512 / side - reference.points).max() < 3
 
 
-class _Seen(FaceFinder):
-    """Finds the faces that it is told."""
+class _FixedFaces(FaceFinder):
+    """Finds the faces that it is given."""
 
     def __init__(self, *faces: Face) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ def test_the_largest_firm_face_wins_and_the_largest_where_none_is(
         Face((0.0, 0.0, side, side), eyes, sure)
         for side, sure in zip(sizes, confidences, strict=True)
     ]
-    ((face, _),) = crops(_Seen(*faces), np.zeros((99, 99, 3), np.uint8), size_px=32)
+    ((face, _),) = crops(_FixedFaces(*faces), np.zeros((99, 99, 3), np.uint8), size_px=32)
     assert face is faces[chosen]
 
 

@@ -116,7 +116,7 @@ def test_an_untrained_editor_leaves_the_face_alone(model: AffectModel, faces: Te
     assert torch.equal(model.edit(x, torch.zeros(3, 10)), x)
 
 
-def test_what_is_asked_is_kept_and_the_rest_comes_from_real_rows(model: AffectModel) -> None:
+def test_requested_labels_are_kept_and_the_others_come_from_real_rows(model: AffectModel) -> None:
     requested = torch.full((3, 10), float("nan"))
     requested[:, 4] = 0.5
     full = model.sample_labels(requested, torch.Generator().manual_seed(2))
@@ -175,7 +175,7 @@ def test_weights_from_before_strangeness_load(model: AffectModel) -> None:
     assert torch.equal(model.feature_whitener, torch.eye(len(model.feature_mean)))
 
 
-def test_a_run_on_action_units_alone_ignores_asked_valence(faces: Tensor) -> None:
+def test_a_run_on_action_units_alone_ignores_requested_valence(faces: Tensor) -> None:
     model = initialise_model(smoke_card(labels="au"), seed=3).eval()
     z, y = torch.randn(2, 16), torch.rand(2, 10)
     moved = y.clone()

@@ -54,11 +54,11 @@ def test_openvino_reads_what_torch_reads(model: AffectModel, folder: Path, faces
 
 def _drawn(model: AffectModel) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     side, labels = model.card.image_px, len(model.card.labels_of.names)
-    labels_asked, no_references = (
+    requested, no_references = (
         np.full((3, labels), 0.5, np.float32),
         np.zeros((0, side, side, 3), np.uint8),
     )
-    return generate(model, labels_asked, np.arange(3), no_references, np.full(3, -1, np.int32))[0]
+    return generate(model, requested, np.arange(3), no_references, np.full(3, -1, np.int32))[0]
 
 
 def test_openvino_draws_what_torch_draws(model: AffectModel, folder: Path) -> None:

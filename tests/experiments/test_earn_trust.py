@@ -44,7 +44,7 @@ def _arguments(weights: Path, judges: Path, photographs: Path) -> list[str]:
     return [str(part) for pair in given.items() for part in pair]
 
 
-def test_levels_are_fitted_measured_and_written_only_when_asked(
+def test_levels_are_fitted_measured_and_written_only_on_request(
     judges: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights, photographs = tmp_path / "weights", cartoons.write(tmp_path / "photographs", 30, 2)

@@ -140,8 +140,8 @@ def gateway() -> Iterator[Gateway]:
 
 def limit_seconds(headers: Mapping[str, str]) -> float:
     """In which the answer has to come: the deadline that holds, and the way there and back."""
-    asked = float(headers.get(DEADLINE_HEADER, DEADLINE_SECONDS))
-    holds = asked if 0 < asked < DEADLINE_SECONDS else DEADLINE_SECONDS
+    deadline = float(headers.get(DEADLINE_HEADER, DEADLINE_SECONDS))
+    holds = deadline if 0 < deadline < DEADLINE_SECONDS else DEADLINE_SECONDS
     return holds + ROUND_TRIP_SECONDS
 
 

@@ -149,7 +149,7 @@ def test_gradients_are_given_for_the_rows_that_ask_for_them(
     assert "completeness_error" in having.scores and "completeness_error" not in without.scores
 
 
-def test_a_judge_in_the_archive_is_asked(folder: Path, tmp_path: Path) -> None:
+def test_a_judge_in_the_archive_is_used(folder: Path, tmp_path: Path) -> None:
     place = tmp_path / "judged"
     shutil.copytree(folder, place)
     Judge(
@@ -157,7 +157,7 @@ def test_a_judge_in_the_archive_is_asked(folder: Path, tmp_path: Path) -> None:
             vocabulary=tiny_card().vocabulary, image_px=32, widths=(8, 8), data="none", seed=0
         )
     ).save(place)
-    judged = started(ExplainHandler(), place)
-    details = answers(judged, place, strongest(faces(1, 6)))[0].details[0]
+    handler = started(ExplainHandler(), place)
+    details = answers(handler, place, strongest(faces(1, 6)))[0].details[0]
     assert details is not None and details.judge_agreement is not None
     assert "independent judge" in details.reasons[-1]

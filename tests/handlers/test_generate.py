@@ -54,7 +54,7 @@ def test_another_seed_gives_another_face(handler: GenerateHandler, folder: Path)
     assert not np.array_equal(images[0], images[1])
 
 
-def test_what_was_asked_is_kept_and_the_rest_is_filled(
+def test_requested_labels_are_kept_and_the_others_are_filled(
     handler: GenerateHandler, folder: Path
 ) -> None:
     request = wish([7])

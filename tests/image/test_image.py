@@ -50,7 +50,7 @@ def _ready(podman: Builder, image: str, port: int, *how: str) -> Iterator[str]:
         yield name
 
 
-def _asked(path: str, body: bytes, media_type: str) -> int:
+def _status(path: str, body: bytes, media_type: str) -> int:
     """The status of an answer."""
     url = f"http://127.0.0.1:{PORT}{path}"
     request = urllib.request.Request(url, body, {"Content-Type": media_type})
@@ -60,9 +60,11 @@ def _asked(path: str, body: bytes, media_type: str) -> int:
 
 def test_it_serves_confined_and_ends_well(podman: Builder, container: str) -> None:
     picture = Path(EXAMPLES / "smile.jpg").read_bytes()
-    assert _asked("/v1/predict", picture, "image/jpeg") == 200
-    assert _asked("/v1/explain", picture, "image/jpeg") == 200
-    assert _asked("/v1/generate", b'{"items": [{"aus": {"AU12": 0.8}}]}', "application/json") == 200
+    assert _status("/v1/predict", picture, "image/jpeg") == 200
+    assert _status("/v1/explain", picture, "image/jpeg") == 200
+    assert (
+        _status("/v1/generate", b'{"items": [{"aus": {"AU12": 0.8}}]}', "application/json") == 200
+    )
     podman.run("stop", "--time", "120", container)
     assert podman.run("inspect", container, "--format", "{{.State.ExitCode}}").strip() == "0"
 
@@ -91,7 +93,7 @@ def test_a_gateway_alone_is_small_and_asks_the_models_elsewhere(podman: Builder)
     address = f"oip://127.0.0.1:{PORT + 1}"
     with _ready(podman, models, PORT + 1), _ready(podman, gateway, PORT, "--runtime", address):
         picture = Path(EXAMPLES / "smile.jpg").read_bytes()
-        assert _asked("/v1/predict", picture, "image/jpeg") == 200
+        assert _status("/v1/predict", picture, "image/jpeg") == 200
     assert _size(podman, gateway) < GATEWAY_BYTES
 
 

@@ -23,7 +23,7 @@ TOKEN = "of-this-test"
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
 
-def _asked(url: str, **payload: str) -> Any:
+def _fetch_json(url: str, **payload: str) -> Any:
     """What is answered, or None where nobody is yet."""
     body = json.dumps(payload).encode() if payload else None
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
@@ -63,8 +63,10 @@ def test_a_job_is_taken_and_ends_well(head: tuple[int, int]) -> None:
     (container,) = spec["headGroupSpec"]["template"]["spec"]["containers"]
     path = container["readinessProbe"]["httpGet"]["path"]
     assert spec["authOptions"]["mode"] == "token"
-    until(lambda: _asked(f"http://127.0.0.1:{agent}{path}"))
+    until(lambda: _fetch_json(f"http://127.0.0.1:{agent}{path}"))
     jobs = f"http://127.0.0.1:{dashboard}/api/jobs/"
-    name = _asked(jobs, entrypoint=f"{sys.executable} -m affect.cli score --help")["submission_id"]
-    until(lambda: _asked(f"{jobs}{name}")["status"] not in ("PENDING", "RUNNING"))
-    assert _asked(f"{jobs}{name}")["status"] == "SUCCEEDED"
+    name = _fetch_json(jobs, entrypoint=f"{sys.executable} -m affect.cli score --help")[
+        "submission_id"
+    ]
+    until(lambda: _fetch_json(f"{jobs}{name}")["status"] not in ("PENDING", "RUNNING"))
+    assert _fetch_json(f"{jobs}{name}")["status"] == "SUCCEEDED"

@@ -156,7 +156,7 @@ def test_another_command_does_not_go_on_with_it(
     assert "another every (1, now 2)" in other.process.communicate()[1]
 
 
-def test_whoever_dies_is_replaced(
+def test_a_process_that_dies_is_replaced(
     whole: list[dict[str, str]], long_clip: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "t.csv"

@@ -118,7 +118,7 @@ def test_a_file_on_object_storage_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["gone.jpg", "gone.txt"])
-def test_what_is_not_there_is_said_before_anything_is_read(given: str) -> None:
+def test_what_is_not_there_is_reported_before_anything_is_read(given: str) -> None:
     with pytest.raises(SourceError, match="gone"):
         list(shards([given]))
 

@@ -48,10 +48,10 @@ def test_two_who_cross_keep_their_numbers() -> None:
 
 
 def test_who_is_hidden_for_a_while_is_known_again() -> None:
-    seen = [[reading(step, person=2)] for step in range(SURVIVES)]
+    frames = [[reading(step, person=2)] for step in range(SURVIVES)]
     hidden = [[_nobody(step)] for step in range(SURVIVES, SURVIVES + 20)]
     back = [[reading(SURVIVES + 20, x=60.0, person=2)]]
-    assert _tracks(seen + hidden + back)[-1] == [0]
+    assert _tracks(frames + hidden + back)[-1] == [0]
 
 
 def test_somebody_else_in_the_same_place_is_somebody_else() -> None:
@@ -88,8 +88,8 @@ def test_whose_looks_change_little_by_little_stays_the_same() -> None:
 def test_who_comes_after_somebody_a_little_alike_went_is_somebody_else() -> None:
     other = replace(reading(30), identity=np.eye(8, dtype=np.float32)[0])
     alike = replace(other, identity=np.array([0.15, 0.989, *[0] * 6], np.float32))
-    seen = [[reading(step)] for step in range(20)] + [[_nobody(step)] for step in range(20, 30)]
-    assert _tracks([*seen, [other]])[-1] == [0] and _tracks([*seen, [alike]])[-1] == [1]
+    frames = [[reading(step)] for step in range(20)] + [[_nobody(step)] for step in range(20, 30)]
+    assert _tracks([*frames, [other]])[-1] == [0] and _tracks([*frames, [alike]])[-1] == [1]
 
 
 def test_somebody_new_is_new_between_two_looks_far_apart_too() -> None:

@@ -58,6 +58,6 @@ class MadeFaces:
 def save(path: Path, names: list[str], meshes: Floats) -> Path:
     """A file of points, all found."""
     sizes = np.full((len(names), 2), 128, np.int32)
-    found = np.ones(len(names), bool)
-    MeshPoints(tuple(names), found, sizes, meshes.astype(np.float32)).save(path)
+    has_face = np.ones(len(names), bool)
+    MeshPoints(tuple(names), has_face, sizes, meshes.astype(np.float32)).save(path)
     return path

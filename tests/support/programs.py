@@ -57,9 +57,9 @@ class Program:
     def word(self, start: str) -> str:
         """The first word printed that starts so; fails with all lines when the process ends."""
         until(lambda: self._word(start) or self.process.poll() is not None, LIMIT_SECONDS)
-        found = self._word(start)
-        assert found, "".join(self.lines)
-        return found
+        first = self._word(start)
+        assert first, "".join(self.lines)
+        return first
 
     def _word(self, start: str) -> str:
         words = (word for line in self.lines for word in line.split())

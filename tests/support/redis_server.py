@@ -82,11 +82,11 @@ class RedisServer:
 class SlowProxy:
     """A proxy in front of Redis that passes every answer on `seconds` late.
 
-    `asked`: how often something came to be passed on.
+    `round_trips`: how often something came to be passed on.
     """
 
     def __init__(self, port: int) -> None:
-        self.port, self.seconds, self.url, self.asked = port, 0.0, "", 0
+        self.port, self.seconds, self.url, self.round_trips = port, 0.0, "", 0
 
     async def __aenter__(self) -> "SlowProxy":
         self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -108,7 +108,7 @@ class SlowProxy:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, late: bool = False
     ) -> None:
         while part := await reader.read(65536):
-            self.asked += not late
+            self.round_trips += not late
             await asyncio.sleep(self.seconds if late else 0)
             writer.write(part)
         writer.close()

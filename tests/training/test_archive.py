@@ -162,12 +162,12 @@ def untaught_judge(folder: Path) -> Path:
 
 def test_a_judge_goes_into_the_archive_of_explanations_only(run: Path, tmp_path: Path) -> None:
     written = write_archives(run, tmp_path / "out", judge=untaught_judge(tmp_path / "judge"))
-    judged = [
+    has_judge = [
         {JUDGE_FILE, JUDGE_WEIGHTS_FILE} <= set(ZipFile(path).namelist())
         for path in written
         if path.suffix == ".mar"
     ]
-    assert judged == [False, False, True]
+    assert has_judge == [False, False, True]
 
 
 def test_a_judge_that_lies_beside_the_card_is_taken(tmp_path: Path) -> None:

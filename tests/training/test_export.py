@@ -43,10 +43,10 @@ def test_answers_are_those_of_torch(kind: str, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "reader.onnx")
     for count in (1, 3):
         crops = _crops(model, count)
-        wanted = predict(model, crops, (count,))
+        expected = predict(model, crops, (count,))
         answers = dict(zip(names(model.card), session.run(None, {"crops": crops}), strict=True))
         for name, answer in answers.items():
-            assert np.abs(answer - getattr(wanted, name)).max() <= CLOSE, name
+            assert np.abs(answer - getattr(expected, name)).max() <= CLOSE, name
 
 
 def test_the_card_is_in_the_metadata(tmp_path: Path) -> None:

@@ -33,14 +33,14 @@ class Cost:
     heads: int
     missed: int  # heads in which no face was found; they are in neither figure
     true: float
-    found: float
-    lost: tuple[float, float, float]  # mean, low, high
+    detected: float
+    drop: tuple[float, float, float]  # mean, low, high
 
     def __str__(self) -> str:
-        lost, low, high = self.lost
+        drop, low, high = self.drop
         return (
-            f"AU AUC {self.true:.4f} by true eyes, {self.found:.4f} by found ones: "
-            f"{lost:.4f} [{low:.4f}, {high:.4f}] lost; "
+            f"AU AUC {self.true:.4f} by true eyes, {self.detected:.4f} by found ones: "
+            f"{drop:.4f} [{low:.4f}, {high:.4f}] lost; "
             f"{self.heads} heads, {self.missed} not found"
         )
 
@@ -74,14 +74,14 @@ def cost_of_alignment(
             ),
         ]
     )
-    by_true, by_found = (_mean_auc(np.array(labels), score, weights) for score in scores)
-    difference = by_true - by_found
+    by_true, by_detected = (_mean_auc(np.array(labels), score, weights) for score in scores)
+    difference = by_true - by_detected
     low, high = np.quantile(difference[1:], (0.025, 0.975))
     return Cost(
         len(labels),
         missed,
         float(by_true[0]),
-        float(by_found[0]),
+        float(by_detected[0]),
         (float(difference[0]), float(low), float(high)),
     )
 

@@ -93,7 +93,7 @@ class _Views:
     """The pairs as augmented for this step, and the task of each face."""
 
     x: Tensor  # (B, 3, S, S) augmented
-    seen: Tensor  # (B, 3, S, S) x, some of them corrupted
+    corrupted: Tensor  # (B, 3, S, S) x, some of them corrupted
     y: Tensor  # (B, K + 2)
     twin: Tensor  # (B, 3, S, S)
     twin_y: Tensor  # (B, K + 2)
@@ -132,7 +132,7 @@ def step_losses(
     if not config.draws:
         return values
     if model.reader is not None:
-        face = _as_read(model, face, views.seen)
+        face = _as_read(model, face, views.corrupted)
     drawn = _draw(this, views, face)
     values["reconstruction"] = _reconstruction(this, views, drawn)
     if progress >= config.reader_from:
@@ -171,7 +171,7 @@ def _reading(step: _Step, pairs: Pairs) -> dict[str, Tensor]:
 def _two_views(
     output: ReadingOutput, count: int, photographs: int
 ) -> tuple[ReadingOutput, ReadingOutput]:
-    """The last `people` of `count` faces and of their twins, as seen first and as seen again."""
+    """The last `photographs` of `count` faces and of their twins: as seen first, and again."""
     first = torch.cat(
         [torch.arange(count - photographs, count), torch.arange(2 * count - photographs, 2 * count)]
     )
@@ -215,7 +215,7 @@ def _views(step: _Step, pairs: Pairs) -> _Views:
     edits = (rng.rand(len(x)) < config.edited) | photograph
     still = edits & (rng.rand(len(x)) < config.still)
     is_corrupted = ~edits & (rng.rand(len(x)) < config.corrupted)
-    seen = torch.where(is_corrupted[:, None, None, None], corrupt(x, rng), x)
+    corrupted = torch.where(is_corrupted[:, None, None, None], corrupt(x, rng), x)
     twin_y, moved = pairs.twin_y, None
     if pairs.twinless and config.draws:
         moved = moving(pairs.paired, edits, still, config, rng)
@@ -225,7 +225,7 @@ def _views(step: _Step, pairs: Pairs) -> _Views:
             _either(without_twin, x, twin),
             torch.where(without_twin[:, None], pairs.y, twin_y),
         )
-    return _Views(x, seen, pairs.y, twin, twin_y, edits, still, moved, rendered)
+    return _Views(x, corrupted, pairs.y, twin, twin_y, edits, still, moved, rendered)
 
 
 def _encode(
@@ -234,7 +234,7 @@ def _encode(
     """Faces and twins as the trunk encodes them, and the losses of their labels and persons."""
     config, ranks, count = step.config, step.ranks, len(views.x)
     both_labels = torch.cat([views.y, views.twin_y])
-    output = step.model.encode(torch.cat([views.seen, views.twin]), both_labels, None)
+    output = step.model.encode(torch.cat([views.corrupted, views.twin]), both_labels, None)
     face, other = take_rows(output, slice(0, count)), take_rows(output, slice(count, None))
     values = {
         "label": _label_loss(step, output, both_labels),
@@ -272,8 +272,8 @@ def _draw(step: _Step, views: _Views, face: ModelOutput) -> GeneratorOutput:
         )
         maps = [torch.cat([level, level.new_zeros(new_faces, *level.shape[1:])]) for level in maps]
     condition = model.decoder_condition(model.mask(y), model.mask(move))
-    new, change = model.decoder(z, condition, maps, edited.to(views.seen.dtype))
-    edit = (views.seen + change[:count].float()).clamp(-1, 1)
+    new, change = model.decoder(z, condition, maps, edited.to(views.corrupted.dtype))
+    edit = (views.corrupted + change[:count].float()).clamp(-1, 1)
     copies = _either(views.edits, edit, new[:count].float())
     x = torch.cat([copies, new[count:].float()])
     return GeneratorOutput(x, y, z, real, edited, x[:count])

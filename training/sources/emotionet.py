@@ -47,14 +47,14 @@ class EmotioNet(Source):
                 yield _record(fields, self.location_of(path, line), names, columns, pictures)
 
     def _lists(self) -> list[Path]:
-        found = (
+        lists = (
             [self.root]
             if self.root.is_file()
             else visible(p for p in self.root.iterdir() if p.suffix in (".txt", ".tsv", ".csv"))
         )
-        if not found:
+        if not lists:
             raise DataError(f"{self.root} holds no .txt, .tsv or .csv file of EmotioNet")
-        return found
+        return lists
 
 
 def _record(

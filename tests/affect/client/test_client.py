@@ -94,10 +94,10 @@ def test_a_job_is_waited_for(gateway: Gateway) -> None:
 
 
 def test_progress_counts_pictures(gateway: Gateway) -> None:
-    seen: list[int] = []
+    progress_calls: list[int] = []
     with Client(gateway.url, batch_images=2) as client:
-        client.predict([FACE] * 5, faces="none", progress=seen.append)
-    assert seen == [1, 2, 3, 4, 5]
+        client.predict([FACE] * 5, faces="none", progress=progress_calls.append)
+    assert progress_calls == [1, 2, 3, 4, 5]
 
 
 def test_a_quota_is_waited_for(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def _only_one(status: int, body: bytes, kind: str) -> Callable[[str, bytes], Htt
     ],
     ids=["deadline", "proxy"],
 )
-def test_two_pictures_that_are_too_much_are_asked_for_one_by_one(
+def test_a_request_of_two_pictures_that_is_too_large_is_split(
     status: int, body: bytes, kind: str
 ) -> None:
     with answering(_only_one(status, body, kind)) as url, Client(url) as client:
@@ -184,17 +184,17 @@ def test_an_answer_before_the_body_is_through_is_read(status: int) -> None:
             assert [one.error and one.error.status for _, one in each] == [413, 413]
 
 
-def test_busy_is_asked_again_when_it_says() -> None:
-    asked: list[str] = []
+def test_a_busy_server_is_retried_after_its_retry_after() -> None:
+    paths: list[str] = []
 
     def answer(path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        asked.append(path)
-        if len(asked) < 3:
+        paths.append(path)
+        if len(paths) < 3:
             return 503, {"Retry-After": "0"}, _problem(503, "overloaded")
         return 200, {}, b'{"models": []}'
 
     with answering(answer) as url, Client(url) as client:
-        assert client.models().models == [] and len(asked) == 3
+        assert client.models().models == [] and len(paths) == 3
 
 
 def test_patience_ends() -> None:

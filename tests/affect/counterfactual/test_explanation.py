@@ -37,7 +37,7 @@ def test_a_smile_is_taken_away() -> None:
     assert explanation.scores["identity"] > 0.5
 
 
-def test_the_flags_come_from_the_picture_that_is_shown() -> None:
+def test_the_flags_come_from_the_picture_that_is_returned() -> None:
     for name in ("happiness", "surprise", "sadness"):
         explanation = answer(name, CounterfactualQuestion())
         again = model().predict(
@@ -49,13 +49,13 @@ def test_the_flags_come_from_the_picture_that_is_shown() -> None:
         assert torch.allclose(again.va, explanation.counterfactual_read.va, atol=1e-5)
 
 
-def test_valence_moves_the_way_that_is_asked() -> None:
+def test_valence_moves_towards_its_target() -> None:
     explanation = answer("happiness", CounterfactualQuestion("valence", -0.5))
     assert read(explanation.counterfactual, "valence") < read(face("happiness"), "valence") - 0.2
     assert "Valence would fall from" in explanation.sentence
 
 
-def test_what_nobody_asked_about_stays_what_it_was() -> None:
+def test_labels_that_are_not_questioned_stay_as_they_were() -> None:
     explanation = answer("happiness", CounterfactualQuestion("AU12", 0.0))
     masks = region_masks(len(face("happiness")))
     shift = np.abs(explanation.counterfactual.astype(int) - face("happiness")).mean(2)
@@ -89,7 +89,7 @@ def test_the_way_leads_from_the_face_to_its_counterfactual() -> None:
     assert distance == sorted(distance, reverse=True)
 
 
-def test_rows_are_answered_as_if_they_were_alone() -> None:
+def test_rows_are_computed_as_if_they_were_alone() -> None:
     names, questions = (
         ("happiness", "anger", "surprise"),
         [
@@ -114,9 +114,7 @@ def test_rows_are_answered_as_if_they_were_alone() -> None:
         (CounterfactualQuestion("AU12", 1.0), "already_so"),
     ],
 )
-def test_a_question_that_makes_no_sense_is_answered_alone(
-    question: CounterfactualQuestion, code: str
-) -> None:
+def test_an_invalid_question_fails_alone(question: CounterfactualQuestion, code: str) -> None:
     bad, good = explain(
         model(), np.stack([face("happiness")] * 2), [question, CounterfactualQuestion("AU12", 0.0)]
     )
@@ -125,7 +123,7 @@ def test_a_question_that_makes_no_sense_is_answered_alone(
     assert isinstance(good, Explanation)
 
 
-def test_what_a_run_did_not_learn_cannot_be_asked() -> None:
+def test_a_question_about_a_label_that_was_not_learnt_is_refused() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
     (explanation,) = explain(
         tiny_model(tiny_card("au")), crops, [CounterfactualQuestion("valence", 0.5)]
@@ -134,7 +132,7 @@ def test_what_a_run_did_not_learn_cannot_be_asked() -> None:
     assert explanation.code == "not_learned"
 
 
-def test_a_question_that_cannot_be_met_gets_the_best_try_and_says_so() -> None:
+def test_a_question_that_cannot_be_met_gets_the_best_candidate_and_says_so() -> None:
     untrained = initialise_model(tiny_card(), seed=1).eval()
     untrained.label_table[:] = torch.rand(
         untrained.label_table.shape, generator=torch.Generator().manual_seed(0)

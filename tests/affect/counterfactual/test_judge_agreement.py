@@ -43,7 +43,7 @@ def test_the_judge_agrees_when_it_follows_at_least_half_of_the_way(
     assert agreement.agrees is agrees
 
 
-def test_a_judge_has_no_opinion_of_what_it_never_learnt() -> None:
+def test_a_judge_gives_no_agreement_on_labels_that_it_did_not_learn() -> None:
     assert judge_agreements(JUDGE, DARK, BRIGHT, ["AU9"], [0.5]) == [None]
 
 
@@ -67,7 +67,7 @@ def test_levels_hold_only_for_the_judge_that_they_were_fitted_with() -> None:
         assert len(task.levels) == levels
 
 
-def test_the_judge_sees_the_pictures_that_are_shown() -> None:
+def test_the_judge_reads_the_pictures_that_are_returned() -> None:
     (explanation,) = explain(
         model(), face("happiness")[None], [CounterfactualQuestion("AU12", 0.0)], judge=JUDGE
     )

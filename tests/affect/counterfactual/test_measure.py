@@ -46,7 +46,7 @@ def test_more_steps_make_the_shares_more_complete(monkeypatch: pytest.MonkeyPatc
     assert many.mean() < few.mean()
 
 
-def test_integrated_gradients_come_when_asked_for() -> None:
+def test_integrated_gradients_come_on_request() -> None:
     (plain,) = explain(model(), face("happiness")[None], [CounterfactualQuestion("AU12")])
     (full,) = explain(
         model(),

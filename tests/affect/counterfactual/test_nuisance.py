@@ -44,7 +44,7 @@ def test_no_move_leaves_the_face_as_it_is() -> None:
     assert np.array_equal(same.numpy(), crops(3))
 
 
-def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried() -> None:
+def test_only_nuisances_are_moved_and_each_is_reported_in_the_direction_of_its_move() -> None:
     for explanation in explain(
         tiny_model(), crops(4), [CounterfactualQuestion("valence", 0.9, family="nuisance")] * 4
     ):
@@ -58,7 +58,7 @@ def test_only_nuisances_are_moved_and_each_is_told_in_the_direction_it_was_tried
         assert "reached" in explanation.scores
 
 
-def test_what_helps_most_is_told_first() -> None:
+def test_nuisances_come_in_the_order_of_their_effect() -> None:
     for explanation in explain(
         tiny_model(), crops(6), [CounterfactualQuestion("valence", 0.9, family="nuisance")] * 6
     ):

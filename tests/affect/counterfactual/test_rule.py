@@ -42,7 +42,7 @@ def _rows(model: AffectModel, label: str, target: float) -> Rows:
         return Rows.of(x, model.read(x), column, torch.full((2,), target))
 
 
-def test_the_search_does_not_move_what_has_no_part_in_the_asked_dimension() -> None:
+def test_the_search_does_not_move_aus_without_a_part_in_the_questioned_dimension() -> None:
     model = _model()
     space, rows = Expression(model), _rows(model, "valence", 0.9)
     gain = torch.full((2, len(model.card.vocabulary)), 0.1)

@@ -22,12 +22,14 @@ def crops(count: int) -> NDArray[np.uint8]:
 
 
 def test_a_face_costs_no_more_than_its_budget() -> None:
-    seen = {"trunk": 0, "decoder": 0}
+    rows_computed = {"trunk": 0, "decoder": 0}
     hooks = [
         getattr(model(), name).register_forward_hook(
-            lambda part, given, out, name=name: seen.update({name: seen[name] + len(given[0])})
+            lambda part, given, out, name=name: rows_computed.update(
+                {name: rows_computed[name] + len(given[0])}
+            )
         )
-        for name in seen
+        for name in rows_computed
     ]
     explain(
         model(), np.stack([face(name) for name in FACES]), [CounterfactualQuestion()] * len(FACES)
@@ -35,8 +37,8 @@ def test_a_face_costs_no_more_than_its_budget() -> None:
     for hook in hooks:
         hook.remove()
     # each reading is of a face and its mirror image; the answer is read once more, in full
-    assert seen["trunk"] <= 2 * (BUDGET + 1) * len(FACES)
-    assert seen["decoder"] <= BUDGET * len(FACES)
+    assert rows_computed["trunk"] <= 2 * (BUDGET + 1) * len(FACES)
+    assert rows_computed["decoder"] <= BUDGET * len(FACES)
 
 
 def test_questions_share_their_forward_passes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +75,7 @@ def test_an_au_is_turned_with_clearance_but_not_by_far() -> None:
 
 
 @pytest.mark.parametrize("target", [-0.4, -0.2, 0.3])
-def test_a_wanted_valence_is_met_within_a_tenth(target: float) -> None:
+def test_a_target_of_valence_is_met_within_a_tenth(target: float) -> None:
     (explanation,) = explain(
         model(), face("happiness")[None], [CounterfactualQuestion("valence", target)]
     )

@@ -45,7 +45,7 @@ def test_a_card_without_levels_never_says_high() -> None:
     assert trust(EVIDENCE, {}).level == "medium"
 
 
-def test_a_card_that_was_never_measured_says_so_where_a_judge_was_asked() -> None:
+def test_a_card_without_measured_trust_says_so_where_there_is_a_judge() -> None:
     assert UNMEASURED in trust(EVIDENCE, {}).reasons
     assert UNMEASURED not in trust(replace(EVIDENCE, agreement=None), {}).reasons
     assert UNMEASURED not in trust(EVIDENCE, LEVELS).reasons

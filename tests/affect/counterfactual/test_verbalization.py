@@ -3,7 +3,7 @@
 from affect.counterfactual import verbalization
 
 
-def test_valence_is_told_with_the_units_that_moved_it() -> None:
+def test_the_sentence_about_valence_names_the_units_that_moved_it() -> None:
     units = [("AU12", 0.62, 0.22), ("AU15", 0.0, 0.2), ("AU4", 0.1, 0.11)]
     text = verbalization.sentence(
         "valence", ("valence", 0.42, -0.10), units, {"AU12": -0.6, "AU15": 0.5, "AU4": 0.3}, True
@@ -25,7 +25,7 @@ def test_a_unit_that_moved_against_the_search_is_not_named_as_its_cause() -> Non
     )
 
 
-def test_what_should_not_matter_is_told_by_its_ends_and_the_way_between_them() -> None:
+def test_a_nuisance_is_described_by_its_ends_and_the_direction_between_them() -> None:
     causes = [("light: dim to bright", 0.2, 0.8), ("skin: light to dark", 0.9, 0.5)]
     text = verbalization.nuisance_sentence("AU12", ("AU12", 0.81, 0.32), causes, True)
     assert text == (
@@ -36,7 +36,7 @@ def test_what_should_not_matter_is_told_by_its_ends_and_the_way_between_them() -
     )
 
 
-def test_a_try_that_falls_short_says_so() -> None:
+def test_a_counterfactual_that_falls_short_says_so() -> None:
     text = verbalization.sentence(
         "AU12", ("AU12", 0.9, 0.6), [("AU12", 0.8, 0.6)], {"AU12": -0.8}, False
     )

@@ -91,7 +91,7 @@ def test_every_face_has_an_entry_of_its_own(reader: Reader, portrait: U8) -> Non
     assert len({one.box for one in readings}) == 2
 
 
-def test_an_array_of_the_wrong_kind_says_what_is_wanted(reader: Reader) -> None:
+def test_the_error_of_an_array_of_the_wrong_kind_says_what_is_expected(reader: Reader) -> None:
     (one,) = reader.read(np.zeros((4, 4, 3), np.float32))
     assert one.error == "not_an_image" and "uint8" in (one.detail or "")
 
@@ -114,7 +114,7 @@ def noted(pictures: Sequence[U8], taken: list[U8]) -> Iterator[U8]:
         yield picture
 
 
-def test_pictures_are_taken_as_they_are_wanted(reader: Reader, portrait: U8) -> None:
+def test_pictures_are_taken_as_they_are_needed(reader: Reader, portrait: U8) -> None:
     taken = list[U8]()
     next(reader.stream(noted([portrait] * 90, taken)))
     assert len(taken) == TOGETHER * (AHEAD + reader.threads + 1)
@@ -205,7 +205,7 @@ def test_explanations_are_those_of_the_gateway(
     assert len(one.explanation.alternatives) == len(served["alternatives"])
 
 
-def test_a_wish_that_makes_no_sense_is_refused_by_name(reader: Reader) -> None:
+def test_an_invalid_item_is_refused_by_name(reader: Reader) -> None:
     with pytest.raises(LabelError, match="AU99"):
         reader.generate({"aus": {"AU99": 1.0}})
     with pytest.raises(ValueError, match=r"items\[0\].mood"):

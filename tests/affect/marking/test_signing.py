@@ -49,7 +49,7 @@ def test_a_face_changed_by_a_model_says_that_it_was_opened_and_edited(signer: Si
     assert EDITED in [one.get("digitalSourceType") for one in manifest.actions]
 
 
-def test_a_face_that_is_only_cropped_is_not_said_to_be_made_by_ai(signer: Signer) -> None:
+def test_a_face_that_is_only_cropped_is_not_claimed_to_be_made_by_ai(signer: Signer) -> None:
     crop = replace(CLAIM, kind="cropped")
     manifest = _read(signer, signer.sign(encode(FACE), "image/png", crop))
     assert manifest.valid and not any("digitalSourceType" in one for one in manifest.actions)
@@ -70,7 +70,7 @@ def test_a_broken_manifest_of_somebody_else_does_not_hinder_ours(signer: Signer)
 
 
 @pytest.mark.parametrize("model", HOSTILE_MODELS, ids=str)
-def test_a_strangers_claim_about_our_model_is_taken_for_no_more_than_texts(
+def test_claims_about_our_model_by_an_unknown_issuer_are_read_as_text_only(
     signer: Signer, model: object
 ) -> None:
     manifest = _read(signer, signed_png(model))

@@ -108,7 +108,7 @@ def test_an_answer_keeps_its_numbers_and_the_errors_of_its_rows() -> None:
     assert decoded.errors == answer.errors
 
 
-def test_what_was_not_wanted_stays_nan() -> None:
+def test_labels_that_were_not_requested_stay_nan() -> None:
     request = generate_request()
     request.labels[1, 4] = 0.5
     decoded = GenerateRequest.from_bytes(request.to_bytes(CARD), CARD)

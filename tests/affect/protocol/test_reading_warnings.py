@@ -35,7 +35,7 @@ def codes(read: Predictions, face: Face | None) -> list[str]:
     return [warning.code for warning in reading_warnings(CARD, read, 0, face)]
 
 
-def test_nothing_is_said_against_a_plain_face() -> None:
+def test_a_plain_face_has_no_warnings() -> None:
     assert codes(predictions(), FACE) == codes(predictions(), None) == []
 
 

@@ -57,7 +57,7 @@ async def test_nothing_is_taken_when_one_bucket_is_short() -> None:
     assert await taken(quotas, 1) and await taken(quotas, 1) and not await taken(quotas, 0)
 
 
-async def test_a_request_larger_than_the_quota_is_told_how_large_it_may_be() -> None:
+async def test_the_refusal_of_a_request_larger_than_the_quota_names_the_quota() -> None:
     with pytest.raises(Problem, match="your quota allows 10 in 60 s") as excinfo:
         await RateLimiter(Quota(images=10), Metrics()).take(ANN, 11, asking())
     assert excinfo.value.status == 413

@@ -103,7 +103,7 @@ def test_a_wrong_form_is_refused(
     assert reply.status == status and words in reply.json["detail"]
 
 
-def test_our_own_fault_is_a_problem_that_tells_nothing(
+def test_an_unhandled_error_is_a_problem_without_details(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object, **__: object) -> None:
@@ -209,7 +209,9 @@ def test_unknown_paths_and_methods_are_problems_too(gateway: Gateway) -> None:
     ("path", "methods"),
     [("/v1/jobs/5", "DELETE, GET"), ("/v1/models", "GET"), ("/v2/models/affectgan-predict", "GET")],
 )
-def test_a_wrong_method_is_told_the_right_ones(gateway: Gateway, path: str, methods: str) -> None:
+def test_a_wrong_method_gets_a_list_of_the_allowed_ones(
+    gateway: Gateway, path: str, methods: str
+) -> None:
     reply = gateway.post(path, {})
     assert reply.status == 405 and reply.headers["Allow"] == methods
 
@@ -233,7 +235,7 @@ def test_the_same_request_and_seed_give_the_same_pixels(gateway: Gateway) -> Non
     assert SYNTHETIC.encode() in first.body
 
 
-def test_generated_faces_come_with_what_was_asked_and_read(gateway: Gateway) -> None:
+def test_generated_faces_come_with_requested_and_measured_labels(gateway: Gateway) -> None:
     reply = gateway.post(
         "/v1/generate", {"items": [{"aus": {"AU12": 0.9}}, {"valence": -0.5}], "format": "webp"}
     )
@@ -278,7 +280,7 @@ def test_an_explanation_is_whole(gateway: Gateway) -> None:
     assert picture.shape == (32, 32, 3) and valid["trust"]["level"] in ("high", "medium", "low")
 
 
-def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: Gateway) -> None:
+def test_gradients_come_on_request_and_every_au_has_its_attribution(gateway: Gateway) -> None:
     options: dict[str, Any] = {**CROPS, "question": {"valence": 0.9}}
     asks = (
         {
@@ -302,7 +304,7 @@ def test_gradients_come_when_asked_for_and_every_au_says_what_it_does(gateway: G
     )
 
 
-def test_several_answers_and_what_should_not_matter_come_when_asked_for(gateway: Gateway) -> None:
+def test_alternatives_and_nuisances_come_on_request(gateway: Gateway) -> None:
     options: dict[str, Any] = {**CROPS, "question": {"valence": 0.9}}
     plain, several, other = (
         gateway.post(
@@ -355,7 +357,7 @@ def test_a_picture_without_a_face_and_a_crop_of_eight_pixels_say_why(gateway: Ga
     assert small["error"]["status"] == 422 and "8" in small["error"]["detail"]
 
 
-def test_asking_for_what_already_holds_is_said(gateway: Gateway) -> None:
+def test_a_target_that_already_holds_is_reported(gateway: Gateway) -> None:
     (face,) = gateway.post("/v1/predict", {"images": packed(encoded(FACE)), "options": CROPS}).json[
         "results"
     ][0]["faces"]
@@ -423,7 +425,7 @@ def test_what_is_not_done_by_its_deadline_is_given_up(busy: Gateway) -> None:
     assert busy.post("/v1/predict", PREDICT_BODY, **{"X-Deadline-Seconds": "soon"}).status == 422
 
 
-def test_while_draining_the_balancer_is_told(busy: Gateway) -> None:
+def test_while_draining_the_gateway_is_not_ready(busy: Gateway) -> None:
     busy.state.admission.draining = True
     assert busy.get("/readyz").json["draining"] and busy.get("/readyz").status == 503
 

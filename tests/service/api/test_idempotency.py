@@ -93,7 +93,9 @@ def test_what_failed_may_be_tried_again(gateway: Gateway, monkeypatch: pytest.Mo
     )
 
 
-def test_the_form_of_a_request_does_not_matter_what_it_asks_does(gateway: Gateway) -> None:
+def test_a_cache_key_depends_on_the_content_of_a_request_and_not_on_its_form(
+    gateway: Gateway,
+) -> None:
     options = (b'name="options"', b'{"faces": "none"}')
     first = send(gateway, "a", form((FILE, encoded(FACE)), options), "/v1/predict", kind=FORM)
     other_edge = form((FILE, encoded(FACE)), options).replace(b"--edge", b"--other")

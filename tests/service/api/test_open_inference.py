@@ -42,7 +42,7 @@ def _tensor(name: str, values: Any, datatype: str, *, binary: bool = True) -> tr
     return tensor
 
 
-def test_the_server_and_its_models_tell_what_they_are(client: triton.InferenceServerClient) -> None:
+def test_the_server_and_its_models_have_metadata(client: triton.InferenceServerClient) -> None:
     assert (
         client.is_server_live()
         and client.is_server_ready()
@@ -120,7 +120,9 @@ def test_what_failed_is_null_in_json(client: triton.InferenceServerClient) -> No
     assert response.get_response()["outputs"][0]["data"] == [None, None]
 
 
-def test_faces_are_drawn_for_tensors_of_wishes(client: triton.InferenceServerClient) -> None:
+def test_faces_are_drawn_for_tensors_of_requested_labels(
+    client: triton.InferenceServerClient,
+) -> None:
     columns = len(client.get_model_metadata("affectgan-generate")["parameters"]["aus"].split(","))
     aus = np.full((3, columns), np.nan, np.float32)
     aus[:, 0] = 0.9

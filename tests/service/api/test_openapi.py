@@ -36,7 +36,7 @@ def test_it_is_valid_openapi() -> None:
     validate(document())
 
 
-def test_the_running_server_tells_the_same(gateway: Gateway) -> None:
+def test_the_running_server_serves_the_same_document(gateway: Gateway) -> None:
     assert gateway.get("/openapi.json").json == document()
 
 

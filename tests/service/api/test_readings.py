@@ -49,7 +49,7 @@ def test_readings_of_expression_and_pose_are_counted(reading_gateway: Gateway) -
     assert 'label="happiness"' in metrics and 'label="yaw"' in metrics
 
 
-def test_tensors_tell_the_same_and_say_what_their_columns_are(reading_gateway: Gateway) -> None:
+def test_tensors_hold_the_same_readings_and_name_their_columns(reading_gateway: Gateway) -> None:
     address = reading_gateway.url.removeprefix("http://")
     faces = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     tensor = triton.InferInput("image", list(faces.shape), "UINT8").set_data_from_numpy(faces)

@@ -27,7 +27,7 @@ def test_what_the_gateway_drew_is_made_here(gateway: Gateway) -> None:
     )
 
 
-def test_an_explained_face_is_said_to_be_edited_and_its_first_frame_is_not(
+def test_an_explained_face_is_signed_as_edited_and_its_first_frame_is_not(
     gateway: Gateway,
 ) -> None:
     options = {"faces": "none", "question": {"valence": 0.9}}
@@ -48,7 +48,7 @@ def test_a_bad_picture_fails_alone_and_a_plain_one_is_unknown(gateway: Gateway) 
 
 
 @pytest.mark.parametrize("model", HOSTILE_MODELS, ids=str)
-def test_a_picture_signed_by_a_stranger_costs_no_other_its_answer(
+def test_a_picture_signed_by_an_unknown_issuer_costs_no_other_its_answer(
     gateway: Gateway, model: object
 ) -> None:
     reply = gateway.post("/v1/verify", {"images": packed(signed_png(model), encode(FACE))})

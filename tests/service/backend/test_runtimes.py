@@ -78,12 +78,12 @@ async def test_what_does_not_fit_the_model_is_refused(backend: MessageBackend) -
         await backend.predict(misfit, timeout_seconds=LIMIT_SECONDS)
 
 
-async def test_no_answer_in_time_is_said(backend: MessageBackend) -> None:
+async def test_no_answer_in_time_is_reported(backend: MessageBackend) -> None:
     with pytest.raises(BackendTimeout, match="no answer within"):
         await backend.predict(PredictRequest(CROPS), timeout_seconds=1e-6)
 
 
-async def test_a_remote_server_that_is_gone_is_said_and_not_ready(models: Path) -> None:
+async def test_a_remote_server_that_is_gone_is_reported_and_not_ready(models: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"oip://127.0.0.1:{free.getsockname()[1]}"
     async with opener_of(address, Metrics(), Settings())(models) as backend:

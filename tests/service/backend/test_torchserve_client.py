@@ -150,7 +150,7 @@ async def test_no_answer_in_time_is_a_timeout(live: Live) -> None:
         await live.backend.predict(PredictRequest(faces(1)), timeout_seconds=0.5)
 
 
-async def test_a_full_queue_is_said_while_the_worker_stands_still_and_what_it_holds_is_answered(
+async def test_a_full_queue_is_reported_while_the_worker_stands_still_and_what_it_holds_is_answered(
     live: Live,
 ) -> None:
     async def ask() -> type[BackendError] | None:
@@ -161,11 +161,11 @@ async def test_a_full_queue_is_said_while_the_worker_stands_still_and_what_it_ho
         return None
 
     with frozen(live.worker()):
-        asked = [asyncio.create_task(ask()) for _ in range(400)]
+        pending = [asyncio.create_task(ask()) for _ in range(400)]
         async with asyncio.timeout(LIMIT_SECONDS):
-            while sum(task.done() for task in asked) <= 50:
+            while sum(task.done() for task in pending) <= 50:
                 await asyncio.sleep(0.05)
-    outcomes = Counter(await asyncio.gather(*asked))
+    outcomes = Counter(await asyncio.gather(*pending))
     assert set(outcomes) == {None, BackendOverloaded}
     assert outcomes[None] >= 256  # what the queue holds
 
@@ -191,7 +191,7 @@ async def test_a_killed_worker_costs_clients_time_but_no_answer(live: Live) -> N
         await asyncio.gather(*clients)
 
 
-async def test_readiness_tells_a_dead_worker_and_its_return(live: Live) -> None:
+async def test_readiness_reports_a_dead_worker_and_its_return(live: Live) -> None:
     assert await live.backend.ready() == dict.fromkeys(OPERATIONS, True)
     live.worker().kill()
     async with asyncio.timeout(LIMIT_SECONDS):
@@ -268,24 +268,24 @@ def ask(backend: TorchServeBackend) -> asyncio.Task[PredictResponse]:
 async def test_a_lost_request_may_be_given_up_at_any_moment(tmp_path: Path) -> None:
     """Also twice, and while it is ending: it is sent again, and its answer is an answer."""
     async with stand_in(tmp_path, "lost", "lost", "read") as (backend, arrived):
-        asked = ask(backend)
+        pending = ask(backend)
         for _ in range(2):
             assert await arrived.get() == "lost"
             backend.mark_suspect("predict", before=np.inf)
             for _ in range(20):
                 backend.resend_lost("predict", before=np.inf)
                 await asyncio.sleep(0)
-        assert len((await asked).read) == 1
+        assert len((await pending).read) == 1
 
 
 async def test_what_died_with_its_worker_and_is_lost_then_is_answered_too(tmp_path: Path) -> None:
     """It was sent again before the next worker was there, so it may be taken for lost."""
     async with stand_in(tmp_path, "died", "lost", "read") as (backend, arrived):
-        asked = ask(backend)
+        pending = ask(backend)
         assert [await arrived.get(), await arrived.get()] == ["died", "lost"]
         backend.mark_suspect("predict", before=np.inf)
         assert backend.resend_lost("predict", before=np.inf) == 1
-        assert len((await asked).read) == 1
+        assert len((await pending).read) == 1
 
 
 async def test_what_two_workers_died_of_is_sent_to_no_third(tmp_path: Path) -> None:

@@ -46,12 +46,12 @@ async def server(models: Path) -> AsyncIterator[TorchServeProcess]:
 
 def front_end(marker: Path) -> psutil.Process | None:
     """The Java process that was started in this folder."""
-    found = (
+    processes = (
         process
         for process in psutil.process_iter()
         if f"-Djava.io.tmpdir={marker}" in arguments(process)
     )
-    return next(found, None)
+    return next(processes, None)
 
 
 def arguments(process: psutil.Process) -> list[str]:

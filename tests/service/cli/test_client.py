@@ -52,9 +52,7 @@ def test_every_answer_is_shown_and_has_its_pictures(
     assert all(decode(path.read_bytes()).shape == (32, 32, 3) for path in pictures)
 
 
-def test_what_should_not_matter_may_be_asked_about(
-    gateway: Gateway, photo: Path, tmp_path: Path
-) -> None:
+def test_a_question_may_be_about_nuisances(gateway: Gateway, photo: Path, tmp_path: Path) -> None:
     arguments = (*CROP, "--valence", 0.9, "--family", "nuisance", "--out", tmp_path / "why")
     done = _run(explain, gateway, photo, *arguments)
     assert done.exit_code == 0 and "in the same expression" in done.output
@@ -188,7 +186,7 @@ def test_what_lies_around_the_working_folder_is_written_below_out_too(
     assert written == {tmp_path / "inner" / "why" / tmp_path.name / "photo.png"}
 
 
-def test_a_place_that_is_taken_is_said_before_anything_is_asked(
+def test_a_file_that_exists_is_reported_before_any_request(
     gateway: Gateway, photo: Path, tmp_path: Path
 ) -> None:
     arguments = (photo, *CROP, "--valence", 0.9, "--out")
@@ -244,7 +242,7 @@ def test_each_picture_is_read_in_a_line(gateway: Gateway, photo: Path) -> None:
     assert -1 <= line["faces"][0]["valence"] <= 1 and line["faces"][0]["aus"]
 
 
-def test_faces_are_drawn_as_wanted_with_rising_seeds(gateway: Gateway, tmp_path: Path) -> None:
+def test_faces_are_drawn_as_requested_with_rising_seeds(gateway: Gateway, tmp_path: Path) -> None:
     wish = ("--au", "AU12=0.9", "--valence", 0.5, "--seed", 7, "--count", 2)
     done = _run(generate, gateway, *wish, "--out", tmp_path / "faces")
     assert done.exit_code == 0, done.output

@@ -23,14 +23,14 @@ from training.archive import write_archives
 pytestmark = pytest.mark.processes
 
 
-def test_a_port_in_use_is_said_with_a_remedy() -> None:
+def test_a_port_in_use_is_reported_with_a_remedy() -> None:
     taken = listen("127.0.0.1", 0)
     with pytest.raises(ClickException, match="in use; stop what uses it or give another --port"):
         listen("127.0.0.1", taken.getsockname()[1])
     taken.close()
 
 
-def test_a_folder_without_archives_is_said_with_a_remedy(tmp_path: Path) -> None:
+def test_a_folder_without_archives_is_reported_with_a_remedy(tmp_path: Path) -> None:
     result = CliRunner().invoke(serve, ["--models", str(tmp_path), "--port", "0"])
     assert isinstance(result.exception, ValueError) and "affectgan archive RUN" in str(
         result.exception
@@ -45,7 +45,7 @@ def test_a_folder_without_archives_is_said_with_a_remedy(tmp_path: Path) -> None
         ("WEBHOOK_TARGETS", "hooks.example.org", "AFFECTGAN_WEBHOOK_SECRET is missing"),
     ],
 )
-def test_settings_that_cannot_be_used_are_said_with_a_remedy(
+def test_settings_that_cannot_be_used_are_reported_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, value: str, words: str
 ) -> None:
     write_archives(tiny_run(tmp_path / "run"), tmp_path / "models")
@@ -54,7 +54,9 @@ def test_settings_that_cannot_be_used_are_said_with_a_remedy(
     assert result.exit_code == 1 and words in result.output
 
 
-def test_two_folders_with_the_same_version_are_said_before_anything_starts(tmp_path: Path) -> None:
+def test_two_folders_with_the_same_version_are_reported_before_anything_starts(
+    tmp_path: Path,
+) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         write_archives(tiny_run(tmp_path / "run"), folder)
     result = CliRunner().invoke(
@@ -108,7 +110,7 @@ def test_what_kubernetes_sets_for_a_service_is_no_misspelt_setting() -> None:
     )
 
 
-def test_a_bad_address_of_redis_is_said_first_and_without_its_password(
+def test_a_bad_address_of_redis_is_reported_first_and_without_its_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AFFECTGAN_REDIS_URL", "http://:hunter2@redis:6379")
@@ -117,7 +119,7 @@ def test_a_bad_address_of_redis_is_said_first_and_without_its_password(
     assert "hunter2" not in result.output and "starting" not in result.output
 
 
-def test_a_metrics_port_that_is_the_gateways_own_is_said_before_anything_starts(
+def test_a_metrics_port_that_is_the_gateways_own_is_reported_before_anything_starts(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -24,11 +24,11 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("asked", [True, False], ids=["of a gateway", "here"])
+@pytest.mark.parametrize("by_gateway", [True, False], ids=["of a gateway", "here"])
 def test_each_picture_has_a_line_and_a_broken_one_fails_alone(
-    gateway: Gateway, pictures: Path, asked: bool
+    gateway: Gateway, pictures: Path, by_gateway: bool
 ) -> None:
-    done = _run(pictures, *(("--url", gateway.url) if asked else ()))
+    done = _run(pictures, *(("--url", gateway.url) if by_gateway else ()))
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.exit_code == 1 and [Path(line["file"]).name for line in lines] == [
         "broken.png",
@@ -39,7 +39,7 @@ def test_each_picture_has_a_line_and_a_broken_one_fails_alone(
     assert [line["verdict"] for line in lines[1:]] == ["unknown", "made by AI"]
 
 
-def test_what_cannot_be_asked_is_one_sentence(pictures: Path, tmp_path: Path) -> None:
+def test_a_request_that_cannot_be_made_is_one_sentence(pictures: Path, tmp_path: Path) -> None:
     nobody = _run(pictures / "plain.png", "--url", "http://127.0.0.1:1")
     assert nobody.exit_code == 1 and "nobody answers" in nobody.stderr
     (tmp_path / "empty").mkdir()

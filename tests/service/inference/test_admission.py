@@ -134,7 +134,7 @@ def test_a_refusal_does_not_wait_to_be_acknowledged_half_way(full: Gateway) -> N
     assert options and all(options)
 
 
-def test_a_client_that_waits_before_it_sends_is_refused_without_being_asked_for_its_body(
+def test_a_client_that_expects_100_continue_is_refused_before_it_sends_its_body(
     full: Gateway,
 ) -> None:
     with connect(full) as client:
@@ -201,7 +201,7 @@ def test_work_is_dropped_when_its_client_has_gone() -> None:
         assert gateway.post("/v1/predict", PREDICT_BODY).status == 200
 
 
-def test_a_gateway_that_has_finished_nothing_tells_of_its_backlog_all_the_same() -> None:
+def test_a_gateway_that_has_finished_nothing_reports_its_backlog_all_the_same() -> None:
     clock, metrics = Clock(), Metrics()
     limiter = ConcurrencyLimiter("explain", 8, metrics, clock)
     labels = {"operation": "explain"}

@@ -125,7 +125,7 @@ async def test_a_result_is_known_until_its_time_is_over() -> None:
     assert await find(cache, key) is None
 
 
-async def test_a_key_is_the_question_the_model_and_who_asks() -> None:
+async def test_a_cache_key_is_of_request_model_and_caller() -> None:
     cache = local()
     different = [
         await key_of(cache, reading()),
@@ -200,7 +200,7 @@ async def test_identical_requests_under_way_are_one() -> None:
     assert {id(result) for result, _ in answers} == {id(work.result)}
 
 
-async def test_who_asked_first_may_leave_and_the_others_get_the_result() -> None:
+async def test_the_first_client_may_leave_and_the_others_get_the_result() -> None:
     cache, work = local(), Work(gate=asyncio.Event())
     key = await key_of(cache, reading())
     first, second = (asyncio.create_task(cache.get_or_compute(key, work)) for _ in range(2))
@@ -407,7 +407,9 @@ async def test_a_list_in_the_place_of_a_result_is_a_miss(redis_server: RedisServ
     await gateway.redis.close()
 
 
-async def test_quota_and_answer_are_asked_in_one_go(redis_server: RedisServer) -> None:
+async def test_quota_and_cached_response_are_fetched_in_one_round_trip(
+    redis_server: RedisServer,
+) -> None:
     async with SlowProxy(redis_server.port) as proxy:
         settings = Settings(
             redis_url=proxy.url,
@@ -416,21 +418,21 @@ async def test_quota_and_answer_are_asked_in_one_go(redis_server: RedisServer) -
             cache_secret=SECRET,
             quota_requests=100,
         )
-        questions = await asyncio.to_thread(questions_a_request, settings, redis_server, proxy)
+        questions = await asyncio.to_thread(round_trips_of_requests, settings, redis_server, proxy)
         assert questions[1:] == [2, 2]  # the first connects
 
 
-def questions_a_request(settings: Settings, server: RedisServer, proxy: SlowProxy) -> list[int]:
+def round_trips_of_requests(settings: Settings, server: RedisServer, proxy: SlowProxy) -> list[int]:
     """How often Redis is asked for each of three different requests, and their answers stored."""
     questions = []
     with SyncClient.from_url(server.url) as client, open_gateway(settings) as gateway:
         for shade in range(3):
-            before = proxy.asked
+            before = proxy.round_trips
             reply = gateway.post("/v1/predict", crop(shade))
             assert status(reply) == "AffectGAN; fwd=miss" and reply.headers["RateLimit"]
             # The answer is written afterwards, when nobody waits for it.
             until(lambda: len(client.keys("affectgan:cache:*")) > shade)  # noqa: B023
-            questions.append(proxy.asked - before)
+            questions.append(proxy.round_trips - before)
     return questions
 
 
@@ -454,7 +456,7 @@ def status(reply: Reply) -> str:
     return reply.headers["Cache-Status"]
 
 
-def test_the_same_question_is_answered_once(gateway: Gateway) -> None:
+def test_the_same_request_is_computed_once(gateway: Gateway) -> None:
     before = len(gateway.backend.predicted)
     first, second = (gateway.post("/v1/predict", crop(1)) for _ in range(2))
     assert (status(first), status(second)) == ("AffectGAN; fwd=miss", "AffectGAN; hit")
@@ -473,7 +475,7 @@ def test_the_same_question_is_answered_once(gateway: Gateway) -> None:
     )
 
 
-def test_many_who_ask_the_same_at_once_cost_one_job(gateway: Gateway) -> None:
+def test_equal_requests_at_once_are_computed_once(gateway: Gateway) -> None:
     before, gateway.backend.delay_seconds = len(gateway.backend.predicted), 0.5
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda _: gateway.post("/v1/predict", crop(2)), range(8)))

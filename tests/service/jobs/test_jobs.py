@@ -105,7 +105,7 @@ def _pixels(png: bytes) -> bytes:
     return Image.open(BytesIO(png)).tobytes()
 
 
-def test_a_picture_asked_for_is_the_answer_itself(place: Gateway) -> None:
+def test_with_accept_image_the_answer_is_the_picture_itself(place: Gateway) -> None:
     document = finished_job(
         place, start_job(place, "/v1/generate", {"items": [{"seed": 7}]}, Accept="image/png")
     )
@@ -420,7 +420,7 @@ def test_a_stopped_gateway_finishes_its_jobs_and_hands_them_out_before_it_closes
     assert not thread.is_alive()
 
 
-def test_a_job_that_a_stopped_gateway_cannot_finish_is_said_to_be_lost() -> None:
+def test_a_job_that_a_stopped_gateway_cannot_finish_is_reported_as_lost() -> None:
     gateway, thread, terminate = stopping(Settings(job_drain_seconds=0.3))
     gateway.backend.delay_seconds = 60.0
     running, waiting = start_job(gateway), start_job(gateway)

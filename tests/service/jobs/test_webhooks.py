@@ -226,7 +226,7 @@ def test_which_addresses_are_public(address: str, open_to_all: bool) -> None:
     assert is_public(address) == open_to_all
 
 
-def test_targets_are_said_wrongly_with_a_remedy() -> None:
+def test_wrong_targets_are_refused_with_a_remedy() -> None:
     for text in ("https://a/path", "ftp://a", "https://u@a", ""):
         with pytest.raises(ValueError, match="give host, host:port"):
             Target.parse(text)

@@ -152,7 +152,7 @@ def test_counters_of_what_is_rare_begin_at_zero() -> None:
         assert series in lines, series
 
 
-def test_a_process_tells_its_memory_and_how_long_its_slowest_requests_took() -> None:
+def test_a_process_reports_its_memory_and_how_long_its_slowest_requests_took() -> None:
     registry = Metrics().registry
     assert (registry.get_sample_value("process_resident_memory_bytes") or 0) > 0
     assert Settings().max_deadline_seconds <= max(SECONDS)

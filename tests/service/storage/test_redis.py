@@ -84,11 +84,11 @@ async def test_a_client_that_leaves_does_not_spoil_the_connection(
 ) -> None:
     redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
     assert await redis.execute("test", ping)
-    asked = asyncio.create_task(
+    reply = asyncio.create_task(
         redis.execute("test", lambda client: client.echo("of one who left"))
     )
     await asyncio.sleep(0)
-    asked.cancel()
+    reply.cancel()
     answers = await asyncio.gather(
         *(redis.execute("test", echo(str(number))) for number in range(50))
     )

@@ -17,19 +17,19 @@ async def echoed(redis: Redis, *texts: str) -> list[bytes]:
     return [await redis.receive("test", one) for one in sent]
 
 
-async def test_what_is_asked_together_goes_together(redis_server: RedisServer) -> None:
+async def test_commands_sent_together_go_in_one_round_trip(redis_server: RedisServer) -> None:
     async with SlowProxy(redis_server.port) as proxy:
         redis = Redis(proxy.url, Metrics(), timeout_seconds=TIMEOUT)
         await echoed(redis, "connected")
-        before, proxy.seconds = proxy.asked, 0.1
+        before, proxy.seconds = proxy.round_trips, 0.1
         first = asyncio.create_task(echoed(redis, "a", "b"))
-        while proxy.asked == before:
+        while proxy.round_trips == before:
             await asyncio.sleep(0)
         # While the first two are under way:
         others = await asyncio.gather(*(echoed(redis, str(number)) for number in range(50)))
         assert await first == [b"a", b"b"]
         assert others == [[str(number).encode()] for number in range(50)]
-        assert proxy.asked == before + 2
+        assert proxy.round_trips == before + 2
         await redis.close()
 
 

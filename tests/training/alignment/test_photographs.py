@@ -42,9 +42,9 @@ def test_a_fifth_of_the_people_is_held_out(tmp_path: Path) -> None:
     points[:, list(FIVE), :2] = SPOTS / 260
     for name in names:
         (tmp_path / name).write_bytes(encode(_dotted(1.0)))
-    found, sizes = np.ones(40, bool), np.tile(np.array([200, 260], np.int32), (40, 1))
-    found[0] = False
-    MeshPoints(tuple(names), found, sizes, points).save(tmp_path / "points.parquet")
+    has_face, sizes = np.ones(40, bool), np.tile(np.array([200, 260], np.int32), (40, 1))
+    has_face[0] = False
+    MeshPoints(tuple(names), has_face, sizes, points).save(tmp_path / "points.parquet")
     learnt, held_out = photograph_heads(tmp_path, tmp_path / "points.parquet")
     assert len(learnt.images) + len(held_out.images) == 39
     assert 2 <= len(held_out.images) <= 16

@@ -34,9 +34,9 @@ def model() -> AffectModel:
 
 def test_found_eyes_are_compared_with_true_ones(model: AffectModel) -> None:
     cost = cost_of_alignment(model, FaceFinder(), heads=16, picture_px=160, seed=1)
-    assert cost.heads + cost.missed == 16 and 0 < cost.true < 1 and 0 < cost.found < 1
-    lost, low, high = cost.lost
-    assert lost == pytest.approx(cost.true - cost.found) and low <= lost <= high
+    assert cost.heads + cost.missed == 16 and 0 < cost.true < 1 and 0 < cost.detected < 1
+    drop, low, high = cost.drop
+    assert drop == pytest.approx(cost.true - cost.detected) and low <= drop <= high
 
 
 def test_a_finder_that_is_astray_gives_other_readings(model: AffectModel) -> None:
@@ -44,7 +44,9 @@ def test_a_finder_that_is_astray_gives_other_readings(model: AffectModel) -> Non
         cost_of_alignment(model, finder, heads=16, picture_px=160, seed=1)
         for finder in (FaceFinder(), Astray())
     )
-    assert far.missed == 0 and far.found != near.found and (near.missed or far.true == near.true)
+    assert (
+        far.missed == 0 and far.detected != near.detected and (near.missed or far.true == near.true)
+    )
 
 
 def test_the_command_prints_the_cost(model: AffectModel, tmp_path: Path) -> None:

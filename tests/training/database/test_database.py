@@ -197,7 +197,7 @@ def test_a_folder_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Database.open(tmp_path)
 
 
-def test_a_full_disk_is_said_in_words() -> None:
+def test_a_full_disk_is_reported_in_words() -> None:
     with pytest.raises(DataError, match="writable folder"):
         DatabaseWriter(Path("/dev/full/database"), CARD)
 
@@ -212,7 +212,7 @@ def test_a_broken_picture_is_named(folder: Path, tmp_path: Path) -> None:
             stream.batch(number)
 
 
-def test_a_disk_that_fills_up_is_said_in_words(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_reported_in_words(tmp_path: Path) -> None:
     (tmp_path / "shard-000000.part").symlink_to("/dev/full")
     with (
         pytest.raises(DataError, match="free some space"),

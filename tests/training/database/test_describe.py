@@ -29,13 +29,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(folder: Path) -> Survey:
+def surveyed(folder: Path) -> Survey:
     return survey(Database.open(folder))
 
 
-def test_pictures_are_counted_by_what_is_known_of_them(found: Survey) -> None:
-    (source,) = found.sources
-    assert (found.pictures, source.people, source.both, source.au_only, source.va_only) == (
+def test_pictures_are_counted_by_what_is_known_of_them(surveyed: Survey) -> None:
+    (source,) = surveyed.sources
+    assert (surveyed.pictures, source.people, source.both, source.au_only, source.va_only) == (
         201,
         100,
         100,
@@ -43,23 +43,23 @@ def test_pictures_are_counted_by_what_is_known_of_them(found: Survey) -> None:
         0,
     )
     assert (
-        sum(part.pictures for part in found.splits) == 201
-        and found.groups["sex"][0].pictures == 201
+        sum(part.pictures for part in surveyed.splits) == 201
+        and surveyed.groups["sex"][0].pictures == 201
     )
 
 
-def test_prevalence_and_co_occurrence(found: Survey) -> None:
-    labels = {label.name: label for label in found.labels}
+def test_prevalence_and_co_occurrence(surveyed: Survey) -> None:
+    labels = {label.name: label for label in surveyed.labels}
     assert (labels["AU1"].known, labels["AU1"].present) == (201, 101) and labels["AU4"].known == 0
     assert (
-        found.together[2, 0] == 1
-        and found.together[0, 2] == pytest.approx(0.5)
-        and np.isnan(found.together[0, 1])
+        surveyed.together[2, 0] == 1
+        and surveyed.together[0, 2] == pytest.approx(0.5)
+        and np.isnan(surveyed.together[0, 1])
     )
 
 
-def test_problems_are_named(found: Survey) -> None:
-    problems = "\n".join(found.problems)
+def test_problems_are_named(surveyed: Survey) -> None:
+    problems = "\n".join(surveyed.problems)
     assert (
         "AU4 is never annotated" in problems
         and "1 pictures are copies" in problems
@@ -82,12 +82,12 @@ def test_a_torn_person_is_a_problem(tmp_path: Path) -> None:
     )
 
 
-def test_the_words_hold_every_label(found: Survey) -> None:
-    words = description(found)
+def test_the_words_hold_every_label(surveyed: Survey) -> None:
+    words = description(surveyed)
     assert all(name in words for name in ("AU1", "AU12", "valence", "arousal", "problems found"))
 
 
-def test_the_page_needs_no_other_file(folder: Path, found: Survey, tmp_path: Path) -> None:
-    page = write_html(Database.open(folder), found, tmp_path / "describe.html").read_text()
+def test_the_page_needs_no_other_file(folder: Path, surveyed: Survey, tmp_path: Path) -> None:
+    page = write_html(Database.open(folder), surveyed, tmp_path / "describe.html").read_text()
     assert page.count("<svg") == 4 and "data:image/webp;base64" in page
     assert not re.search(r'(src|href)="(?!data:|#)', page)

@@ -16,17 +16,17 @@ from training.database.stream import Stream
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     database = Database.open(folder)
-    found = []
+    samples = []
     for split in SPLITS:
         labels = database.labels(split)
         rows = database.table(
             split, ["key", "identity", "source", "twin_group", "hash", "split", "weight"]
         ).to_pylist()
-        found += [
+        samples += [
             row | {"labels": database.vocabulary.named(labels[place])}
             for place, row in enumerate(rows)
         ]
-    return found
+    return samples
 
 
 @pytest.fixture

@@ -72,9 +72,9 @@ def test_only_faces_without_a_twin_move_and_of_edits_all_that_are_not_to_stay() 
 
 def test_a_veil_lies_on_what_moved_alone() -> None:
     drawn, moved = 0.5 * torch.cat([_faces(), _faces(1)]), torch.arange(ROWS) < 3
-    seen = add_noise(drawn, moved, CONFIG, StepRandom(0))
-    assert torch.equal(seen[3:], drawn[3:])
-    assert (seen - drawn)[:3].std().item() == pytest.approx(CONFIG.moved_noise, rel=0.05)
+    noised = add_noise(drawn, moved, CONFIG, StepRandom(0))
+    assert torch.equal(noised[3:], drawn[3:])
+    assert (noised - drawn)[:3].std().item() == pytest.approx(CONFIG.moved_noise, rel=0.05)
 
 
 def test_a_decoder_that_changes_nothing_leaves_the_way_back_as_long_as_the_way_there() -> None:
@@ -147,7 +147,7 @@ def test_beside_a_face_without_a_twin_stands_every_other_picture_once_an_epoch(
 
 
 @pytest.mark.slow
-def test_moved_faces_learn_to_show_what_is_asked(twinless: Path) -> None:
+def test_moved_faces_learn_to_show_the_requested_state(twinless: Path) -> None:
     """A few hundred steps on a few faces: asked for a broad smile, they are read as smiling more
     than asked for none.
     """
@@ -161,7 +161,8 @@ def test_moved_faces_learn_to_show_what_is_asked(twinless: Path) -> None:
     for step in range(1, 401):
         learner.step(pairs, progress=0.2, step=step, rng=StepRandom(step))
     low, high = (
-        pairs.y.nan_to_num(0.0).index_fill(1, torch.tensor(1), asked) for asked in (0.0, 1.0)
+        pairs.y.nan_to_num(0.0).index_fill(1, torch.tensor(1), requested)
+        for requested in (0.0, 1.0)
     )
     with torch.no_grad():
         rise = (

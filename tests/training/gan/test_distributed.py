@@ -162,15 +162,15 @@ def test_a_rank_killed_under_torchrun_costs_no_picture(
 
 def _workers(script: Path) -> list[int]:
     """Process numbers of the ranks, by their command lines."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if str(script).encode() in words and b"torch.distributed.run" not in words:
-            found.append(int(folder.name))
-    return sorted(found)
+            pids.append(int(folder.name))
+    return sorted(pids)
 
 
 def _wait(condition: object, process: subprocess.Popen[str]) -> None:

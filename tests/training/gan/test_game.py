@@ -34,6 +34,6 @@ def test_the_game_alone_moves_what_draws_and_not_the_reading_network() -> None:
     assert "reader" not in moved and {"trunk", "decoder"} <= moved
 
 
-def test_a_run_of_the_game_alone_asks_for_a_model_that_reads(tmp_path: Path) -> None:
+def test_adversarial_training_alone_needs_a_model_that_reads(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="give --init a model that has one"):
         loop.start(replace(generator128(), image_px=32), tmp_path, tmp_path / "run")

@@ -134,7 +134,7 @@ def test_a_folder_that_is_no_run_cannot_resume(tmp_path: Path) -> None:
         loop.resume(tmp_path)
 
 
-def test_a_missing_database_is_said_before_anything_is_written(tmp_path: Path) -> None:
+def test_a_missing_database_is_reported_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(DataError):
         loop.start(CONFIG, tmp_path / "nothing", tmp_path / "run")
     assert not (tmp_path / "run").exists()

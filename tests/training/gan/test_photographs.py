@@ -76,12 +76,12 @@ class Drawing:
 def one_step(photographs: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures drawn from latents (R, 3, S, S), their gradients, and which rows are edits (R,)."""
     model = initialise_model(CARD, seed=0).eval()
-    seen = Drawing(model)
+    drawing = Drawing(model)
     values = step_losses(model, pairs(photographs), CONFIG, progress=0.9, step=4, rng=StepRandom(2))
     torch.stack(list(values.values())).sum().backward()
-    gradient = seen.drawn[0].grad
+    gradient = drawing.drawn[0].grad
     assert gradient is not None
-    return seen.drawn[0].detach(), gradient, seen.edited[0]
+    return drawing.drawn[0].detach(), gradient, drawing.edited[0]
 
 
 def test_what_is_drawn_from_the_latent_does_not_know_which_photographs_were_there() -> None:
@@ -123,13 +123,15 @@ def photographs(tmp_path: Path) -> list[Database]:
 def test_the_prior_of_people_is_fitted_on_renders_alone(
     faces_of_made_people: Path, photographs: list[Database]
 ) -> None:
-    database, found = Database.open(faces_of_made_people), []
+    database, models = Database.open(faces_of_made_people), []
     for people in photographs:
         vocabulary = smoke_card(vocabulary=database.card.vocabulary, reader=True)
         model = initialise_model(vocabulary, seed=0).eval()
         post_train(model, database, CONFIG, seen_images=0, photographs=people)
-        found.append(model)
+        models.append(model)
     for name in ("latent_mean", "latent_factor", "label_table"):
-        one, other = (model.get_buffer(name) for model in found)
+        one, other = (model.get_buffer(name) for model in models)
         assert torch.equal(one.nan_to_num(9), other.nan_to_num(9)), name
-    assert not torch.equal(found[0].feature_mean, found[1].feature_mean)  # what is strange may know
+    assert not torch.equal(
+        models[0].feature_mean, models[1].feature_mean
+    )  # what is strange may know

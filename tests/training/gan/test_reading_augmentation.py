@@ -27,7 +27,7 @@ def test_without_strength_faces_are_mirrored_and_nothing_else() -> None:
     assert torch.allclose(augmented, expected, atol=5e-3)  # dark pixels are lifted by a thousandth
 
 
-def test_a_picture_turns_clockwise_by_the_degrees_told() -> None:
+def test_a_picture_turns_clockwise_by_the_degrees_given() -> None:
     """A bright spot right of the middle moves down when the picture turns clockwise."""
     x = torch.full((64, 3, SIDE, SIDE), -1.0)
     x[:, :, 15:17, 26:29] = 1.0

@@ -116,6 +116,6 @@ def test_a_run_that_has_just_begun_is_listed(tmp_path: Path) -> None:
     assert "0.0 %" in runs_in(tmp_path)[0].line()
 
 
-def test_a_folder_that_is_no_run_is_said(two: tuple[Path, Path]) -> None:
+def test_a_folder_that_is_no_run_is_reported(two: tuple[Path, Path]) -> None:
     with pytest.raises(RunError, match=r"has no config\.json: give run folders"):
         Run.load(two[0].parent)

@@ -145,7 +145,7 @@ def test_a_step_of_one_network_leaves_the_other_as_it_is() -> None:
     )
 
 
-def test_a_large_gradient_is_clipped_and_its_own_norm_is_told() -> None:
+def test_a_large_gradient_is_clipped_and_its_norm_before_is_returned() -> None:
     model = _model().eval()
     values = {
         "label": 1e6 * ssgan2019.discriminator_loss(model, _faces(), _labels(), _faces(5))["label"]

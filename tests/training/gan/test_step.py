@@ -30,7 +30,7 @@ class Waits(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found: list[str] = []
+        self.waiting: list[str] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.name()
@@ -39,7 +39,7 @@ class Waits(TorchDispatchMode):
             for i in (args[1] if len(args) > 1 else ())
         )
         if name.startswith(WAITING) or picked:
-            self.found.append(name)
+            self.waiting.append(name)
         return func(*args, **(kwargs or {}))
 
 
@@ -60,7 +60,7 @@ def test_the_watcher_sees_what_waits() -> None:
         numbers = torch.arange(4)
         numbers[numbers > 1]
         int(numbers.sum())
-    assert len(waits.found) == 2
+    assert len(waits.waiting) == 2
 
 
 @pytest.mark.parametrize("step", [4, 16])  # with a penalty, and with a look at the latents
@@ -69,7 +69,7 @@ def test_no_operation_of_a_step_waits_for_a_result(step: int) -> None:
     learner.step(_pairs(), progress=0.9, step=1, rng=StepRandom(0))  # makes the optimiser's state
     with Waits() as waits:
         learner.step(_pairs(), progress=0.9, step=step, rng=StepRandom(1))
-    assert not waits.found
+    assert not waits.waiting
 
 
 @pytest.mark.gpu
@@ -111,9 +111,7 @@ def _generator_loss(edited: float, latent_weight: float) -> float:
     ].item()
 
 
-def test_the_critic_weighs_as_told_on_what_is_drawn_from_the_latent_and_as_before_on_edits() -> (
-    None
-):
+def test_the_weight_of_the_critic_holds_for_faces_from_the_latent_and_not_for_edits() -> None:
     assert _generator_loss(0.0, 2.0) == pytest.approx(2 * _generator_loss(0.0, 1.0), rel=1e-5)
     newcomers = 1 / 3  # B edits and B / 2 new people; an untrained critic grades all alike
     assert _generator_loss(1.0, 2.0) == pytest.approx(

@@ -137,7 +137,7 @@ def test_the_seed_papers_networks_neither_begin_ours_nor_begin_with_them(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_folder_in_place_of_its_model_is_said(
+def test_a_run_folder_in_place_of_its_model_is_reported(
     faces_of_made_people: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="such as RUN/model"):
@@ -149,14 +149,14 @@ def test_a_run_that_only_reads_goes_on_with_the_reading_network_it_begins_from(
 ) -> None:
     card = tiny_card(reader=True)
     tiny_model(card).save(tmp_path)
-    wanted = preset("reader128").network
-    assert network_begun(wanted, card.image_px, tmp_path) == card.network
-    assert network_begun(wanted, 2 * card.image_px, tmp_path) == wanted
+    requested = preset("reader128").network
+    assert network_begun(requested, card.image_px, tmp_path) == card.network
+    assert network_begun(requested, 2 * card.image_px, tmp_path) == requested
 
 
 def test_a_model_whose_trunk_reads_gets_the_presets_reading_network(tmp_path: Path) -> None:
     card = tiny_card()
     tiny_model(card).save(tmp_path)
-    wanted = preset("reader128").network
-    begun = network_begun(wanted, card.image_px, tmp_path)
-    assert (begun.reader, begun.trunk) == (wanted.reader, card.network.trunk)
+    requested = preset("reader128").network
+    begun = network_begun(requested, card.image_px, tmp_path)
+    assert (begun.reader, begun.trunk) == (requested.reader, card.network.trunk)

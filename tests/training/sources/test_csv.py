@@ -107,7 +107,7 @@ def test_a_video_with_two_people_draws_both_into_one_split(tmp_path: Path) -> No
     assert len(by_video) == 6 and all(len(splits) == 1 for splits in by_video.values())
 
 
-def test_given_splits_are_followed_when_asked(tmp_path: Path) -> None:
+def test_given_splits_are_followed_on_request(tmp_path: Path) -> None:
     lines = ("image,AU1,split", "0.jpg,1,validation", "1.jpg,1,test", "2.jpg,0,validation")
     _, rows = bring_in(_set(tmp_path / "set", *lines), tmp_path / "out", splits="official")
     assert [rows[f"{n}.jpg/{n}.jpg"]["split"] for n in range(3)] == [

@@ -103,7 +103,7 @@ def test_labels_numbered_from_0_are_noticed(tmp_path: Path) -> None:
     assert rows["SN001/2.png"]["labels"] == {"AU1": 1}
 
 
-def test_a_person_whose_first_frame_cannot_be_told_is_refused(tmp_path: Path) -> None:
+def test_a_person_whose_first_frame_is_ambiguous_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "set"
     for person, first in (("SN001", 0), ("SN002", 1)):
         _labels(root, person, au1=["1,0", "2,5"])

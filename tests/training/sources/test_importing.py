@@ -105,7 +105,7 @@ def test_a_picture_without_a_face_is_refused(tmp_path: Path) -> None:
     assert refusals(report)["labels.csv:3"].startswith("no face found: wall.png")
 
 
-def test_crops_with_eyes_elsewhere_are_moved_by_what_is_said_of_them(tmp_path: Path) -> None:
+def test_crops_with_eyes_elsewhere_are_aligned_by_their_given_points(tmp_path: Path) -> None:
     aligned = face(1, size_px=64)
     shifted = np.roll(aligned, (6, 0), axis=(0, 1))
     (tmp_path / "set").mkdir()

@@ -23,7 +23,7 @@ RENDERS, PHOTOS = 240, 40
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Request:
     """240 made renders and 40 made photographs; every second of these shows somebody at rest."""
     folder, made = tmp_path_factory.mktemp("teach"), MadeFaces.draw(2)
     rng = np.random.default_rng(0)
@@ -53,11 +53,11 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
 
 
 @pytest.fixture(scope="module")
-def taught(asked: Request) -> Database:
+def labelled(paths: Request) -> Database:
     """The labelled database."""
-    report = teach_photographs(asked)
+    report = teach_photographs(paths)
     assert (report.photographs, report.labelled) == (PHOTOS, PHOTOS - 1)
-    return Database.open(asked.out)
+    return Database.open(paths.out)
 
 
 def _labels(database: Database) -> dict[str, np.ndarray]:
@@ -70,64 +70,64 @@ def _labels(database: Database) -> dict[str, np.ndarray]:
     }
 
 
-def test_who_smiles_is_labelled_so(taught: Database) -> None:
-    smiles = [row[1] for key, row in _labels(taught).items() if int(key[1:]) % 2]
-    others = [row[1] for key, row in _labels(taught).items() if not int(key[1:]) % 2]
+def test_who_smiles_is_labelled_so(labelled: Database) -> None:
+    smiles = [row[1] for key, row in _labels(labelled).items() if int(key[1:]) % 2]
+    others = [row[1] for key, row in _labels(labelled).items() if not int(key[1:]) % 2]
     assert np.nanmin(smiles) > 0.5 and np.nanmax(others) < 0.3
 
 
-def test_a_picture_without_a_mesh_keeps_no_label(taught: Database) -> None:
-    assert np.isnan(_labels(taught)[f"k{PHOTOS - 1}"]).all()
+def test_a_picture_without_a_mesh_keeps_no_label(labelled: Database) -> None:
+    assert np.isnan(_labels(labelled)[f"k{PHOTOS - 1}"]).all()
 
 
-def test_each_label_has_a_confidence(taught: Database) -> None:
-    confidence = read_annotations(taught, "train").confidence
+def test_each_label_has_a_confidence(labelled: Database) -> None:
+    confidence = read_annotations(labelled, "train").confidence
     assert ((confidence >= 0) & (confidence <= 1)).all() and (confidence < 1).any()
 
 
-def test_pixels_splits_and_licence_stay(taught: Database, asked: Request) -> None:
-    photos = Database.open(asked.photos)
+def test_pixels_splits_and_licence_stay(labelled: Database, paths: Request) -> None:
+    photos = Database.open(paths.photos)
     for split in SPLITS:
         rows = np.arange(photos.count(split))
-        assert taught.count(split) == len(rows)
+        assert labelled.count(split) == len(rows)
         if len(rows):
-            assert (taught.images(split, rows, 16) == photos.images(split, rows, 16)).all()
-    assert taught.card.licence == "CC0-1.0"
+            assert (labelled.images(split, rows, 16) == photos.images(split, rows, 16)).all()
+    assert labelled.card.licence == "CC0-1.0"
 
 
-def test_the_card_says_what_taught(taught: Database) -> None:
-    assert "pseudo-labels" in taught.card.labelled and "drawn" in taught.card.teacher
+def test_the_card_says_what_taught(labelled: Database) -> None:
+    assert "pseudo-labels" in labelled.card.labelled and "drawn" in labelled.card.teacher
 
 
-def test_a_finished_database_is_not_written_over(taught: Database, asked: Request) -> None:
+def test_a_finished_database_is_not_written_over(labelled: Database, paths: Request) -> None:
     with pytest.raises(DataError, match="another --out"):
-        teach_photographs(asked)
+        teach_photographs(paths)
 
 
-def test_points_of_other_pictures_are_refused(asked: Request, tmp_path: Path) -> None:
+def test_points_of_other_pictures_are_refused(paths: Request, tmp_path: Path) -> None:
     strange = save(tmp_path / "p.parquet", ["x"], np.zeros((1, 478, 3)))
     with pytest.raises(DataError, match="no mesh"):
         teach_photographs(
-            Request(asked.renders, asked.points, asked.photos, strange, tmp_path / "o")
+            Request(paths.renders, paths.points, paths.photos, strange, tmp_path / "o")
         )
 
 
-def test_the_command_takes_people_at_rest(asked: Request, tmp_path: Path) -> None:
+def test_the_command_takes_people_at_rest(paths: Request, tmp_path: Path) -> None:
     (tmp_path / "rest.txt").write_text("# by eye\nneutral/*\n")
     options = [
         "--points",
-        asked.points,
+        paths.points,
         "--photos",
-        asked.photos,
+        paths.photos,
         "--photo-points",
-        asked.photo_points,
+        paths.photo_points,
         "--neutral",
         tmp_path / "rest.txt",
         "--out",
         tmp_path / "o",
     ]
     done = CliRunner().invoke(
-        data, ["teach", str(asked.renders), *map(str, options)], catch_exceptions=False
+        data, ["teach", str(paths.renders), *map(str, options)], catch_exceptions=False
     )
     assert "labelled 39 of 40" in done.output
     assert "neutral photographs" in Database.open(tmp_path / "o").card.teacher
@@ -142,8 +142,8 @@ def test_a_student_s_scale_is_brought_to_the_teacher_s() -> None:
     assert np.allclose(both.values, values, atol=1e-6)
 
 
-def test_lossless_webp_holds_the_same_pixels(taught: Database, asked: Request) -> None:
-    row = taught.offsets("train")
-    content = taught.read_bytes(int(row.shard[0]), int(row.offset[0]), int(row.size[0]))
+def test_lossless_webp_holds_the_same_pixels(labelled: Database, paths: Request) -> None:
+    row = labelled.offsets("train")
+    content = labelled.read_bytes(int(row.shard[0]), int(row.offset[0]), int(row.size[0]))
     assert content[8:12] == b"WEBP"
     assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None

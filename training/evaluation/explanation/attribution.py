@@ -43,7 +43,7 @@ class AttributionFigures:
 
 
 def measure(
-    model: AffectModel, answered: AnsweredQuestions, rng: np.random.Generator
+    model: AffectModel, questions: AnsweredQuestions, rng: np.random.Generator
 ) -> AttributionFigures | None:
     """Compare the first such answers.
 
@@ -52,34 +52,34 @@ def measure(
     aus = len(model.card.vocabulary)
     if not set(AU_CODES) <= set(model.card.vocabulary):
         return None
-    rows = _comparable(answered, aus)
+    rows = _comparable(questions, aus)
     if not len(rows):
         return None
-    truth, column = answered.faces.truth[rows, :aus], answered.column[rows] - aus
+    truth, column = questions.faces.truth[rows, :aus], questions.column[rows] - aus
     codes = model.card.vocabulary
     rule = np.stack([by_rule(codes, row, int(c)) for row, c in zip(truth, column, strict=True)])
-    answers = [answered.answers[i] for i in rows]
+    answers = [questions.answers[i] for i in rows]
     start = [one.factual.va[0, c].item() for one, c in zip(answers, column, strict=True)]
-    grown = np.sign(answered.target[rows] - start)
+    grown = np.sign(questions.target[rows] - start)
     attributions = np.array([[one.attribution[code] for code in codes] for one in answers])
     columns = {
         "signed": _correlations(attributions, grown[:, None] * rule),
         "size": _correlations(np.abs(attributions), np.abs(rule)),
-        "gradients": _correlations(np.abs(_by_region(model, answered, rows)), np.abs(rule)),
+        "gradients": _correlations(np.abs(_by_region(model, questions, rows)), np.abs(rule)),
     }
     columns["ahead"] = columns["size"] - columns["gradients"]
-    weights = metrics.resamplings(answered.faces.identity[rows], rng)
+    weights = metrics.resamplings(questions.faces.identity[rows], rng)
     return AttributionFigures(
         len(rows), **{name: mean_interval(values, weights) for name, values in columns.items()}
     )
 
 
-def _comparable(answered: AnsweredQuestions, aus: int) -> np.ndarray:
+def _comparable(questions: AnsweredQuestions, aus: int) -> np.ndarray:
     """Rows about valence or arousal whose true AUs and rule are known."""
-    faces = answered.faces
+    faces = questions.faces
     is_known = np.isfinite(faces.truth[:, :aus]).all(1) & np.isfinite(faces.expected_va).all(1)
-    complete = np.array([len(answer.attribution) == aus for answer in answered.answers])
-    return np.flatnonzero((answered.column >= aus) & is_known & complete)[:MOST_FACES]
+    complete = np.array([len(answer.attribution) == aus for answer in questions.answers])
+    return np.flatnonzero((questions.column >= aus) & is_known & complete)[:MOST_FACES]
 
 
 def by_rule(vocabulary: tuple[str, ...], truth: Floats, dimension: int) -> Floats:
@@ -96,15 +96,15 @@ def by_rule(vocabulary: tuple[str, ...], truth: Floats, dimension: int) -> Float
     )
 
 
-def _by_region(model: AffectModel, answered: AnsweredQuestions, rows: np.ndarray) -> Floats:
+def _by_region(model: AffectModel, questions: AnsweredQuestions, rows: np.ndarray) -> Floats:
     """(R, K) signed share of Integrated Gradients in the region where each AU shows."""
     device, of_face = model.platt.device, []
     for start in range(0, len(rows), BATCH_FACES):
         batch = rows[start : start + BATCH_FACES]
         with torch.inference_mode():
-            x = model.to_pixels(torch.from_numpy(answered.faces.images[batch]).to(device))
-            column = torch.from_numpy(answered.column[batch]).to(device)
-            target = torch.from_numpy(answered.target[batch]).float().to(device)
+            x = model.to_pixels(torch.from_numpy(questions.faces.images[batch]).to(device))
+            column = torch.from_numpy(questions.column[batch]).to(device)
+            target = torch.from_numpy(questions.target[batch]).float().to(device)
             shares, _ = integrated_gradients(model, Rows.of(x, model.read(x), column, target))
         of_face += [region_gradients(one) for one in shares.double().cpu().numpy()]
     return np.array(

@@ -103,14 +103,14 @@ def name_of(database: Database, split: str) -> str:
 
 
 def measure_domain(
-    model: AffectModel, second: Judge, answered: AnsweredQuestions, on: str, rng: Generator
+    model: AffectModel, second: Judge, questions: AnsweredQuestions, on: str, rng: Generator
 ) -> DomainFigures:
     """Figures of answers, as they were served, about one kind of faces."""
-    confirmations = confirm(model, second, answered, on)
+    confirmations = confirm(model, second, questions, on)
     weights = metrics.resamplings(confirmations.identity, rng)
-    valid = np.array([one.valid for one in answered.answers])
+    valid = np.array([one.valid for one in questions.answers])
     confirmed = confirmations.confirmed.astype(np.float64)
-    trust = np.array([one.trust for one in answered.answers])
+    trust = np.array([one.trust for one in questions.answers])
 
     def mean(values: Floats, among: NDArray[np.bool_] | None = None) -> Interval:
         selected = values if among is None else np.where(among, values, np.nan)
@@ -122,10 +122,10 @@ def measure_domain(
         people=len(np.unique(confirmations.identity)),
         validity=mean(valid.astype(np.float64)),
         confirmed=mean(confirmed, valid),
-        identity=mean(np.array([one.scores["identity"] for one in answered.answers])),
-        labels_changed=mean(_others_changed(model, second, answered)),
-        steady_in_noise=mean(_steady(model, answered, robustness.noise, NOISE, rng), valid),
-        steady_in_crop=mean(_steady(model, answered, robustness.shift, CROP, rng), valid),
+        identity=mean(np.array([one.scores["identity"] for one in questions.answers])),
+        labels_changed=mean(_others_changed(model, second, questions)),
+        steady_in_noise=mean(_steady(model, questions, robustness.noise, NOISE, rng), valid),
+        steady_in_crop=mean(_steady(model, questions, robustness.shift, CROP, rng), valid),
         levels={
             level: (
                 int((trust == level).sum()),
@@ -137,26 +137,26 @@ def measure_domain(
     )
 
 
-def _others_changed(model: AffectModel, second: Judge, answered: AnsweredQuestions) -> Floats:
+def _others_changed(model: AffectModel, second: Judge, questions: AnsweredQuestions) -> Floats:
     """(N,) AUs beside the asked whose reading by the second judge moves visibly."""
     evaluator, aus = JudgeEvaluator(second, model), len(model.card.vocabulary)
     before, after = (
         evaluator.read(images)[0][:, :aus]
-        for images in (answered.faces.images, answered.counterfactuals)
+        for images in (questions.faces.images, questions.counterfactuals)
     )
     changed = np.abs(after - before) > CHANGED
-    asks_au = answered.column < aus
-    changed[np.flatnonzero(asks_au), answered.column[asks_au]] = False
+    asks_au = questions.column < aus
+    changed[np.flatnonzero(asks_au), questions.column[asks_au]] = False
     return np.asarray(changed.sum(1), np.float64)
 
 
 def _steady(
     model: AffectModel,
-    answered: AnsweredQuestions,
+    questions: AnsweredQuestions,
     change: Callable[[U8, float, Generator], U8],
     strength: float,
     rng: Generator,
 ) -> Floats:
     """(N,) whether an answer is read as was asked after a change of its picture."""
-    changed = np.stack([change(image, strength, rng) for image in answered.counterfactuals])
-    return (margins(model, answered, changed) > 0).astype(np.float64)
+    changed = np.stack([change(image, strength, rng) for image in questions.counterfactuals])
+    return (margins(model, questions, changed) > 0).astype(np.float64)

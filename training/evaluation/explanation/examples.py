@@ -33,18 +33,18 @@ class ExplanationExample:
     failed: bool
 
 
-def choose(answered: AnsweredQuestions, columns: dict[str, Floats]) -> list[ExplanationExample]:
+def choose(questions: AnsweredQuestions, columns: dict[str, Floats]) -> list[ExplanationExample]:
     """Ten without faults, in order, and the ten worst: invalid, then not confirmed by the judge,
     then of low trust.
     """
     faults = [
         _fault(one, columns["agreement"][i], columns["moved"][i])
-        for i, one in enumerate(answered.answers)
+        for i, one in enumerate(questions.answers)
     ]
     order = np.argsort(-np.array(faults), kind="stable")
     failed = [int(i) for i in order if faults[i] > 0][:FAILED]
     faultless = [i for i, fault in enumerate(faults) if fault == 0][:GOOD]
-    return [_example(answered, i, columns, faults[i] > 0) for i in faultless + failed]
+    return [_example(questions, i, columns, faults[i] > 0) for i in faultless + failed]
 
 
 def as_sheet(examples: list[ExplanationExample]) -> U8:
@@ -68,12 +68,12 @@ def _fault(answer: Explanation, agreement: float, change: float) -> float:
 
 
 def _example(
-    answered: AnsweredQuestions, i: int, columns: dict[str, Floats], failed: bool
+    questions: AnsweredQuestions, i: int, columns: dict[str, Floats], failed: bool
 ) -> ExplanationExample:
-    one = answered.answers[i]
+    one = questions.answers[i]
     grey = np.repeat(one.map[..., None], 3, axis=2)
     pictures = np.stack(
-        [answered.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
+        [questions.faces.images[i], one.reconstruction, one.counterfactual, one.signed, grey]
     )
     # here the judge grades afterwards: see the verdict
     reasons = tuple(reason for reason in one.reasons if reason != NO_JUDGE)

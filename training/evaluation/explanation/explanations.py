@@ -76,7 +76,7 @@ def benchmark(
     model: AffectModel,
     evaluator: JudgeEvaluator,
     faces: Faces,
-    answered: AnsweredQuestions,
+    questions: AnsweredQuestions,
     pool: U8,
     rng: np.random.Generator,
 ) -> tuple[Benchmark, list[ExplanationExample]]:
@@ -85,11 +85,11 @@ def benchmark(
     `pool` are real faces (M, S, S, 3) of other people to be nearest to. `evaluator` grades with
     another judge than the one that trust is given by when serving.
     """
-    milliseconds = 1000 * answered.seconds / len(answered.answers)
-    images, pictures = answered.faces.images, _ways_to_answer(model, answered, pool)
-    weights = metrics.resamplings(answered.faces.identity, rng)
+    milliseconds = 1000 * questions.seconds / len(questions.answers)
+    images, pictures = questions.faces.images, _pictures_by_method(model, questions, pool)
+    weights = metrics.resamplings(questions.faces.identity, rng)
     thresholds = JudgeThresholds.of(model, evaluator, faces, rng)
-    grader = Grader(model, evaluator, answered, thresholds)
+    grader = Grader(model, evaluator, questions, thresholds)
     graded = {name: grader.grade(method_images, rng) for name, method_images in pictures.items()}
     half = len(images) // 2
     own_columns = graded[OURS].columns
@@ -97,31 +97,33 @@ def benchmark(
         questions=len(images),
         milliseconds=round(milliseconds, 1),
         methods={name: _method(one, weights) for name, one in graded.items()},
-        validity_by_kind=_by_kind(model, answered, own_columns["validity"], weights),
+        validity_by_kind=_by_kind(model, questions, own_columns["validity"], weights),
         frechet_floor=distances.frechet_interval(
             grader.features[half:], grader.features[:half], rng
         ),
         composition=mean_interval(sanity_checks.null_edit(model, images), weights),
-        steadiness=sanity_checks.steadiness(model, answered, rng),
-        cout=sanity_checks.cout(model, answered, rng),
+        steadiness=sanity_checks.steadiness(model, questions, rng),
+        cout=sanity_checks.cout(model, questions, rng),
         trusted={
-            level: _of_level(answered, own_columns, level, weights)
+            level: _of_level(questions, own_columns, level, weights)
             for level in ("high", "medium", "low")
         },
-        several=sanity_checks.several(model, answered, rng),
+        several=sanity_checks.several(model, questions, rng),
         twins=twins.measure(model, evaluator, faces, thresholds.presence, rng),
-        attribution=attribution.measure(model, answered, rng),
+        attribution=attribution.measure(model, questions, rng),
     )
-    return measured, examples.choose(answered, own_columns)
+    return measured, examples.choose(questions, own_columns)
 
 
-def _ways_to_answer(model: AffectModel, answered: AnsweredQuestions, pool: U8) -> dict[str, U8]:
+def _pictures_by_method(
+    model: AffectModel, questions: AnsweredQuestions, pool: U8
+) -> dict[str, U8]:
     """Pictures (N, S, S, 3) that answer the same questions, by the name of their method."""
-    images, device = answered.faces.images, model.platt.device
-    column = torch.from_numpy(answered.column).to(device)
-    target = torch.from_numpy(answered.target).float().to(device)
+    images, device = questions.faces.images, model.platt.device
+    column = torch.from_numpy(questions.column).to(device)
+    target = torch.from_numpy(questions.target).float().to(device)
     return {
-        OURS: answered.counterfactuals,
+        OURS: questions.counterfactuals,
         NOTHING: images,
         ATTACK: baselines.pixel_attack(model, images, column, target),
         NEAREST: baselines.nearest_face(model, images, column, target, pool),
@@ -136,13 +138,13 @@ def _method(graded: Graded, weights: Floats) -> Method:
 
 
 def _by_kind(
-    model: AffectModel, answered: AnsweredQuestions, valid: Floats, weights: Floats
+    model: AffectModel, questions: AnsweredQuestions, valid: Floats, weights: Floats
 ) -> dict[str, Interval]:
     aus, names = len(model.card.vocabulary), model.card.labels_of.names
     kind = np.array(
         [
             names[c] if c >= aus else "AU added" if t >= 0.5 else "AU taken away"
-            for c, t in zip(answered.column, answered.target, strict=True)
+            for c, t in zip(questions.column, questions.target, strict=True)
         ]
     )
     return {
@@ -152,9 +154,9 @@ def _by_kind(
 
 
 def _of_level(
-    answered: AnsweredQuestions, own_columns: dict[str, Floats], level: str, weights: Floats
+    questions: AnsweredQuestions, own_columns: dict[str, Floats], level: str, weights: Floats
 ) -> tuple[int, Interval | None, Interval | None]:
-    has_level = np.array([answer.trust == level for answer in answered.answers])
+    has_level = np.array([answer.trust == level for answer in questions.answers])
     if not has_level.any():
         return 0, None, None
     return int(has_level.sum()), *(

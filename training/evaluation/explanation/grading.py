@@ -80,32 +80,32 @@ class Grader:
         self,
         model: AffectModel,
         evaluator: JudgeEvaluator,
-        answered: AnsweredQuestions,
+        questions: AnsweredQuestions,
         thresholds: JudgeThresholds,
     ) -> None:
         self.model, self.evaluator = model, evaluator
-        self.answered, self.thresholds = answered, thresholds
-        self.images, self.column = answered.faces.images, answered.column
+        self.questions, self.thresholds = questions, thresholds
+        self.images, self.column = questions.faces.images, questions.column
         self.index, self.is_au = (
             np.arange(len(self.column)),
             self.column < len(model.card.vocabulary),
         )
-        self.judged, self.features = evaluator.read(self.images)  # (N, K + 2), (N, F)
+        self.judge_labels, self.features = evaluator.read(self.images)  # (N, K + 2), (N, F)
         self.read = _Readings.of(model, self.images)
         # (N,) the way the questioned number should go: +1 or -1
         self.direction = np.where(
             self.is_au,
-            2 * (answered.target >= 0.5) - 1,
-            np.sign(answered.target - self.read.labels[self.index, self.column]),
+            2 * (questions.target >= 0.5) - 1,
+            np.sign(questions.target - self.read.labels[self.index, self.column]),
         )
 
     def grade(self, answers: U8, rng: np.random.Generator) -> Graded:
         """Pictures (N, S, S, 3), one for each question."""
-        judged, features = self.evaluator.read(answers)
+        judge_labels, features = self.evaluator.read(answers)
         read = _Readings.of(self.model, answers)
-        valid = margins(self.model, self.answered, answers) > 0
-        change = (judged - self.judged)[self.index, self.column]
-        agreement, is_applicable = self._agreement(judged, read)
+        valid = margins(self.model, self.questions, answers) > 0
+        change = (judge_labels - self.judge_labels)[self.index, self.column]
+        agreement, is_applicable = self._agreement(judge_labels, read)
         same = (self.read.identity * read.identity).sum(1)
         shift = np.linalg.norm(features - self.features, axis=1)
         columns = {
@@ -116,41 +116,45 @@ class Grader:
             "feature_distance": shift / self.thresholds.stranger_distance,
             "identity": same,
             "identity_kept": (same > self.thresholds.identity).astype(np.float64),
-            "labels_changed": self._other_changes(judged),
+            "labels_changed": self._other_changes(judge_labels),
             "realism": read.realism,
         }
         half = len(answers) // 2
         frechet = distances.frechet_interval(self.features[half:], features[:half], rng)
         return Graded(columns, frechet)
 
-    def _other_changes(self, judged: Floats) -> Floats:
+    def _other_changes(self, judge_labels: Floats) -> Floats:
         """(N,) AUs beside the asked whose reading by the judge moves visibly."""
-        has_changed = np.abs(judged - self.judged)[:, : len(self.model.card.vocabulary)] > CHANGED
+        has_changed = (
+            np.abs(judge_labels - self.judge_labels)[:, : len(self.model.card.vocabulary)] > CHANGED
+        )
         has_changed[self.index[self.is_au], self.column[self.is_au]] = False
         return np.asarray(has_changed.sum(1), np.float64)
 
-    def _agreement(self, judged: Floats, read: _Readings) -> tuple[Floats, NDArray[np.bool_]]:
+    def _agreement(self, judge_labels: Floats, read: _Readings) -> tuple[Floats, NDArray[np.bool_]]:
         """(N,) whether the judge agrees, by the rule of serving, and whether that applies: to an AU
         that the judge read as the model did before.
         """
-        asked_labels = (self.index, self.column)
+        questioned = (self.index, self.column)
         threshold = np.concatenate([self.thresholds.presence, [0.0, 0.0]])[self.column]
-        target_present = self.answered.target >= 0.5
-        is_applicable = (self.judged[asked_labels] >= threshold) != target_present
-        change = (read.labels - self.read.labels)[asked_labels]
-        agreement = np.asarray(follows((judged - self.judged)[asked_labels], change), np.float64)
+        target_present = self.questions.target >= 0.5
+        is_applicable = (self.judge_labels[questioned] >= threshold) != target_present
+        change = (read.labels - self.read.labels)[questioned]
+        agreement = np.asarray(
+            follows((judge_labels - self.judge_labels)[questioned], change), np.float64
+        )
         return agreement, np.where(self.is_au, is_applicable, True) & np.isfinite(
-            self.judged[asked_labels]
+            self.judge_labels[questioned]
         )
 
 
-def margins(model: AffectModel, answered: AnsweredQuestions, pictures: U8) -> Floats:
+def margins(model: AffectModel, questions: AnsweredQuestions, pictures: U8) -> Floats:
     """(N,) above 0 where the model reads a picture (N, S, S, 3) as its question asked."""
     parts, device = [], model.platt.device
     for rows in batches(len(pictures)):
-        column = torch.from_numpy(answered.column[rows]).to(device)
-        target = torch.from_numpy(answered.target[rows]).float().to(device)
-        question = baselines.rows_of(model, answered.faces.images[rows], column, target)
+        column = torch.from_numpy(questions.column[rows]).to(device)
+        target = torch.from_numpy(questions.target[rows]).float().to(device)
+        question = baselines.rows_of(model, questions.faces.images[rows], column, target)
         with torch.inference_mode():
             x = model.to_pixels(torch.from_numpy(pictures[rows]).to(device))
             margin, _ = margin_and_reach(model, model.read(x), question)

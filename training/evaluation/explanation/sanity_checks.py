@@ -35,17 +35,17 @@ class SeveralAnswers:
     others_valid: Interval  # share of the further answers that the model reads as was asked
 
 
-def several(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> SeveralAnswers:
+def several(model: AffectModel, questions: AnsweredQuestions, rng: Generator) -> SeveralAnswers:
     """Ask the first questions again, for several answers."""
-    questions = [
-        replace(one.question, answers=SEVERAL_ANSWERS) for one in answered.answers[:SEVERAL_FACES]
+    repeated_questions = [
+        replace(one.question, answers=SEVERAL_ANSWERS) for one in questions.answers[:SEVERAL_FACES]
     ]
     repeated = [
         one
-        for one in answer(model, answered.faces.images[:SEVERAL_FACES], questions)
+        for one in answer(model, questions.faces.images[:SEVERAL_FACES], repeated_questions)
         if one is not None
     ]
-    assert len(repeated) == len(questions)  # they could be asked before
+    assert len(repeated) == len(repeated_questions)  # they could be asked before
     diversities = np.array([one.scores.get("diversity", 0.0) for one in repeated])
     valid = np.array(
         [
@@ -53,7 +53,7 @@ def several(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> 
             for one in repeated
         ]
     )
-    weights = metrics.resamplings(answered.faces.identity[:SEVERAL_FACES], rng)
+    weights = metrics.resamplings(questions.faces.identity[:SEVERAL_FACES], rng)
     return SeveralAnswers(mean_interval(diversities, weights), mean_interval(valid, weights))
 
 
@@ -66,23 +66,23 @@ def null_edit(model: AffectModel, images: U8) -> Floats:
     return change
 
 
-def steadiness(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> Interval:
+def steadiness(model: AffectModel, questions: AnsweredQuestions, rng: Generator) -> Interval:
     """Whether a slightly noised face is explained by a similar change."""
-    images = answered.faces.images[:NOISE_FACES]
+    images = questions.faces.images[:NOISE_FACES]
     noised = np.clip(np.round(images + rng.normal(0, NOISE_SD, images.shape)), 0, 255).astype(
         np.uint8
     )
-    repeated = answer(model, noised, [one.question for one in answered.answers[:NOISE_FACES]])
+    repeated = answer(model, noised, [one.question for one in questions.answers[:NOISE_FACES]])
     cosines = np.full(len(images), np.nan)
     for i, one in enumerate(repeated):
         if one is not None:  # the noise alone may have flipped the decision
-            a = (answered.answers[i].counterfactual.astype(np.float64) - images[i]).ravel()
+            a = (questions.answers[i].counterfactual.astype(np.float64) - images[i]).ravel()
             b = (one.counterfactual.astype(np.float64) - noised[i]).ravel()
             cosines[i] = a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9)
-    return mean_interval(cosines, metrics.resamplings(answered.faces.identity[:NOISE_FACES], rng))
+    return mean_interval(cosines, metrics.resamplings(questions.faces.identity[:NOISE_FACES], rng))
 
 
-def cout(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> Interval:
+def cout(model: AffectModel, questions: AnsweredQuestions, rng: Generator) -> Interval:
     """COUT (Khorram & Fuxin 2022): pixels of the face are replaced by the counterfactual's, the
     most changed first.
 
@@ -90,18 +90,18 @@ def cout(model: AffectModel, answered: AnsweredQuestions, rng: Generator) -> Int
     only.
     """
     rows = np.flatnonzero(
-        (answered.column < len(model.card.vocabulary))
-        & [answer.valid for answer in answered.answers]
+        (questions.column < len(model.card.vocabulary))
+        & [answer.valid for answer in questions.answers]
     )[:COUT_FACES]
     if not len(rows):
         return Interval(float("nan"), float("nan"), float("nan"))
-    areas = np.array([_curve(model, answered, int(i)).mean() for i in rows])
-    return mean_interval(2 * areas - 1, metrics.resamplings(answered.faces.identity[rows], rng))
+    areas = np.array([_curve(model, questions, int(i)).mean() for i in rows])
+    return mean_interval(2 * areas - 1, metrics.resamplings(questions.faces.identity[rows], rng))
 
 
-def _curve(model: AffectModel, answered: AnsweredQuestions, i: int) -> Floats:
+def _curve(model: AffectModel, questions: AnsweredQuestions, i: int) -> Floats:
     """(COUT_STEPS + 1,) probability of the asked decision as the pixels are replaced."""
-    fact, counter = answered.faces.images[i], answered.answers[i].counterfactual
+    fact, counter = questions.faces.images[i], questions.answers[i].counterfactual
     order = np.argsort(-np.abs(counter.astype(int) - fact).sum(2), axis=None, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -110,6 +110,6 @@ def _curve(model: AffectModel, answered: AnsweredQuestions, i: int) -> Floats:
     with torch.inference_mode():
         prediction = model.predict(
             model.to_pixels(torch.from_numpy(mixed).to(model.platt.device))
-        ).probability[:, answered.column[i]]
+        ).probability[:, questions.column[i]]
     probability: Floats = prediction.double().cpu().numpy()
-    return probability if answered.target[i] >= 0.5 else 1 - probability
+    return probability if questions.target[i] >= 0.5 else 1 - probability

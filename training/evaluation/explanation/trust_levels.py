@@ -19,7 +19,7 @@ from scipy.stats import beta
 
 from affect.card import EarnedTrust, TrustName, TrustRequirement
 from affect.counterfactual.judge_agreement import judge_agreements
-from affect.counterfactual.trust import WANTED
+from affect.counterfactual.trust import REQUIRED_SHARES
 from affect.judge import Judge
 from affect.model import AffectModel
 from training.evaluation.core import metrics
@@ -53,26 +53,26 @@ class Confirmations:
 
 
 def confirm(
-    model: AffectModel, second: Judge, answered: AnsweredQuestions, on: str
+    model: AffectModel, second: Judge, questions: AnsweredQuestions, on: str
 ) -> Confirmations:
     """Whether the second judge confirms answers."""
-    answers, seen = answered.answers, list[bool]()
+    answers, is_confirmed = questions.answers, list[bool]()
     for rows in batches(len(answers)):
         some, device = answers[rows], model.platt.device
         faces, changed = (
             model.to_pixels(torch.from_numpy(images[rows]).to(device))
-            for images in (answered.faces.images, answered.counterfactuals)
+            for images in (questions.faces.images, questions.counterfactuals)
         )
         labels = [str(one.question.label) for one in some]
         moved = [one.scores["moved"] for one in some]
-        found = judge_agreements(second, faces, changed, labels, moved)
-        seen += [one is not None and one.agrees for one in found]
+        agreements = judge_agreements(second, faces, changed, labels, moved)
+        is_confirmed += [one is not None and one.agrees for one in agreements]
     return Confirmations(
         on,
         np.array([one.scores["trust"] for one in answers]),
         np.array([one.scores["in_domain"] == 1 for one in answers]),
-        np.array(seen),
-        answered.faces.identity,
+        np.array(is_confirmed),
+        questions.faces.identity,
         np.array([one.scores["reconstruction_percentile"] for one in answers]),
     )
 
@@ -83,7 +83,7 @@ def fit_levels(sets: Sequence[Confirmations], judge: str = "") -> dict[TrustName
     """
     levels, limit = dict[TrustName, TrustRequirement](), worst_redrawn(sets)
     sets = [one.drawn_within(limit) for one in sets]
-    for name, required in WANTED.items() if sets else ():
+    for name, required in REQUIRED_SHARES.items() if sets else ():
         scores = [least_score(one, name, required) for one in sets]
         reached = [one for one in scores if one is not None]
         least = round(max(reached), 4) if len(reached) == len(sets) else None
@@ -100,13 +100,13 @@ def worst_redrawn(sets: Sequence[Confirmations]) -> float:
     return max((round(float(np.quantile(x, REDRAWN)), 4) for x in chosen if len(x)), default=1.0)
 
 
-def least_score(found: Confirmations, level: TrustName, required: float) -> float | None:
+def least_score(confirmations: Confirmations, level: TrustName, required: float) -> float | None:
     """The least score from which the lower bound of the share of confirmed answers is at least
     `required`; None where there is none.
     """
-    for score in np.unique(found.score[found.of(level, 0.0)]):
-        chosen = found.of(level, score)
-        if lower_bound(found.confirmed[chosen], found.identity[chosen]) >= required:
+    for score in np.unique(confirmations.score[confirmations.of(level, 0.0)]):
+        chosen = confirmations.of(level, score)
+        if lower_bound(confirmations.confirmed[chosen], confirmations.identity[chosen]) >= required:
             return float(score)
     return None
 
@@ -120,15 +120,15 @@ def lower_bound(confirmed: NDArray[np.bool_], identity: NDArray[np.generic]) -> 
     return min(exact, float(np.quantile(shares, RISK)))
 
 
-def earned(found: Confirmations, level: TrustName, least: float) -> EarnedTrust:
+def earned(confirmations: Confirmations, level: TrustName, least: float) -> EarnedTrust:
     """The confirmed share of the answers from a score on; without answers it is unknown."""
-    chosen = found.of(level, least)
+    chosen = confirmations.of(level, least)
     if not chosen.any():
-        return EarnedTrust(on=found.on, answers=0, confirmed=0.0, low=0.0, high=1.0)
-    weights = metrics.resamplings(found.identity[chosen], np.random.default_rng(0))
-    share = mean_interval(found.confirmed[chosen].astype(np.float64), weights)
+        return EarnedTrust(on=confirmations.on, answers=0, confirmed=0.0, low=0.0, high=1.0)
+    weights = metrics.resamplings(confirmations.identity[chosen], np.random.default_rng(0))
+    share = mean_interval(confirmations.confirmed[chosen].astype(np.float64), weights)
     return EarnedTrust(
-        on=found.on,
+        on=confirmations.on,
         answers=int(chosen.sum()),
         confirmed=round(share.value, 4),
         low=round(share.low, 4),

@@ -79,10 +79,12 @@ def measure(
     if not possible.any():
         return None
     start, twins = (faces.images[pair_rows[possible, side]] for side in (0, 1))
-    answered = [one for one in answers if one is not None]
-    counterfactuals = np.stack([one.counterfactual for one in answered])
-    columns = _against(start, twins, counterfactuals, np.stack([one.map for one in answered]))
-    columns |= _judged(
+    possible_answers = [one for one in answers if one is not None]
+    counterfactuals = np.stack([one.counterfactual for one in possible_answers])
+    columns = _against(
+        start, twins, counterfactuals, np.stack([one.map for one in possible_answers])
+    )
+    columns |= _judge_columns(
         evaluator,
         (start, counterfactuals, twins),
         pair_rows[possible, 2],
@@ -161,11 +163,11 @@ def _averaged(changes: Floats) -> Floats:
     return averaged.reshape(len(averaged), -1)
 
 
-def _judged(
+def _judge_columns(
     evaluator: JudgeEvaluator,
     pictures: tuple[U8, U8, U8],
     column: NDArray[np.intp],
-    wanted: Floats,
+    target_present: Floats,
     thresholds: Floats,
 ) -> dict[str, Floats]:
     """(P,) columns of the judge, which sees the face, the answer and the twin."""
@@ -177,7 +179,7 @@ def _judged(
     for name, after in (("", after_edit), ("_in_twin", truth)):
         read = after[index, column]
         columns[f"judge_turns{name}"] = np.where(
-            np.isfinite(read), (read >= thresholds[column]) == (wanted > 0.5), np.nan
+            np.isfinite(read), (read >= thresholds[column]) == (target_present > 0.5), np.nan
         )
         changed = np.abs(after - before) > CHANGED
         changed[index, column] = False

@@ -20,12 +20,12 @@ from training.evaluation.core.predictions import U8, Faces, Read, in_batches, re
 from training.evaluation.recognition.recognition import presence
 from training.renderer.background import background
 
-Harm = Callable[[U8, float, Generator], U8]
+Corruption = Callable[[U8, float, Generator], U8]
 FALSE_ALARMS = 0.05  # share of test faces that may be refused with the out-of-distribution pictures
 
 
 @dataclass(frozen=True)
-class Level:
+class CorruptionLevel:
     """Figures at one strength of corruption; 0 is the original."""
 
     strength: float
@@ -39,7 +39,7 @@ class Curve:
 
     name: str
     unit: str
-    levels: tuple[Level, ...]
+    levels: tuple[CorruptionLevel, ...]
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,15 @@ def curves(model: AffectModel, faces: Faces, rng: Generator) -> tuple[Curve, ...
     for name, (unit, strengths, corruption) in CORRUPTIONS.items():
         levels = [uncorrupted]
         for strength in strengths:
-            hurt = np.stack([corruption(image, strength, rng) for image in faces.images])
-            levels.append(_level(model, faces, hurt, weights, strength))
+            corrupted = np.stack([corruption(image, strength, rng) for image in faces.images])
+            levels.append(_level(model, faces, corrupted, weights, strength))
         all_curves.append(Curve(name, unit, tuple(levels)))
     return tuple(all_curves)
 
 
 def _level(
     model: AffectModel, faces: Faces, images: U8, weights: metrics.Floats, strength: float
-) -> Level:
+) -> CorruptionLevel:
     def one(x: Tensor) -> tuple[Tensor, ...]:
         output = model.read(x)
         return output.logits, output.va
@@ -86,7 +86,9 @@ def _level(
     cccs = [
         metrics.ccc(faces.truth[:, i - 2], va[:, i], weights) for i in range(2) if card.learns_va
     ]
-    return Level(strength, *(summary(metrics.mean_over_labels(kind)) for kind in (aucs, cccs)))
+    return CorruptionLevel(
+        strength, *(summary(metrics.mean_over_labels(kind)) for kind in (aucs, cccs))
+    )
 
 
 def out_of_distribution(
@@ -94,17 +96,17 @@ def out_of_distribution(
 ) -> tuple[OutOfDistribution, ...]:
     """Every kind of out-of-distribution picture against the given test faces and their readings."""
     figures = []
-    for name, make in OUTSIDERS.items():
+    for name, make in OUT_OF_DISTRIBUTION.items():
         images = np.stack([make(faces.images[i % len(faces)], rng) for i in range(count)])
-        strange = read(model, images)
+        ood_readings = read(model, images)
         real = np.concatenate([np.ones(len(faces)), np.zeros(count)])
         clusters = np.concatenate(
-            [faces.identity.astype(str), [f"outsider {i}" for i in range(count)]]
+            [faces.identity.astype(str), [f"out of distribution {i}" for i in range(count)]]
         )
         weights = metrics.resamplings(clusters, rng)
         scores = ("strangeness", "critic", "latent_distance", "reconstruction_error")
         sides = {
-            name: np.concatenate([getattr(readings, name), getattr(strange, name)])
+            name: np.concatenate([getattr(readings, name), getattr(ood_readings, name)])
             for name in scores
         }
         realism, *other_aucs = (
@@ -112,7 +114,7 @@ def out_of_distribution(
             for name in scores
         )
         is_refused = (
-            strange.strangeness > np.quantile(readings.strangeness, 1 - FALSE_ALARMS)
+            ood_readings.strangeness > np.quantile(readings.strangeness, 1 - FALSE_ALARMS)
         ).astype(np.float64)
         turned_away = metrics.mean_interval(is_refused, metrics.resamplings(np.arange(count), rng))
         figures.append(OutOfDistribution(name, count, realism, turned_away, *other_aucs))
@@ -178,7 +180,7 @@ def smallness(image: U8, strength: float, rng: Generator) -> U8:
     return _u8(cv2.resize(small, image.shape[:2], interpolation=cv2.INTER_LINEAR))
 
 
-CORRUPTIONS: dict[str, tuple[str, tuple[float, ...], Harm]] = {
+CORRUPTIONS: dict[str, tuple[str, tuple[float, ...], Corruption]] = {
     "blur": ("sd, % of side", (1, 2, 3, 5), blur),
     "noise": ("sd, % of full scale", (3, 6, 12, 20), noise),
     "JPEG": ("100 - quality", (30, 60, 80, 90), jpeg),
@@ -297,7 +299,7 @@ def _scene(face: U8, rng: Generator) -> U8:
     return _u8(255 * np.clip(background(rng, len(face)), 0, 1) ** (1 / 2.2))
 
 
-OUTSIDERS: dict[str, Callable[[U8, Generator], U8]] = {
+OUT_OF_DISTRIBUTION: dict[str, Callable[[U8, Generator], U8]] = {
     "noise": lambda face, rng: rng.integers(0, 256, face.shape, dtype=np.uint8),
     "flat colour": lambda face, rng: np.broadcast_to(
         rng.integers(0, 256, 3, dtype=np.uint8), face.shape

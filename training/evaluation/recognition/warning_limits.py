@@ -26,7 +26,7 @@ from training.database.card import DataError
 from training.database.reader import Database
 from training.database.sample import VALIDATION
 from training.evaluation.core.predictions import U8, Floats, in_batches
-from training.evaluation.recognition.robustness import OUTSIDERS
+from training.evaluation.recognition.robustness import OUT_OF_DISTRIBUTION
 
 ALARMS = 0.02  # share of faces that may be warned about; more are on those of other people
 CAUGHT = 0.99  # share of each kind of out-of-distribution pictures to catch, where ALARMS allow it
@@ -67,7 +67,7 @@ def measure_limit(model: AffectModel, faces: U8, rng: Generator) -> RealismLimit
     """
     out_of_distribution = {
         name: _realism(model, np.stack([make(faces[i % len(faces)], rng) for i in range(PICTURES)]))
-        for name, make in OUTSIDERS.items()
+        for name, make in OUT_OF_DISTRIBUTION.items()
     }
     return choose_limit(_realism(model, faces), out_of_distribution)
 

@@ -126,7 +126,7 @@ class _Explained:
 
     figures: Benchmark | None
     examples: list[ExplanationExample]
-    answered: AnsweredQuestions | None
+    questions: AnsweredQuestions | None
 
 
 @dataclass(frozen=True)
@@ -223,18 +223,25 @@ def _measure(work: _Evaluation, stages: _Stages, data: Path) -> _Figures:
         )
     drawn = _draw(work, stages, recognised)
     with stages("trust"):
-        domains = _measure_trust(work, drawn.explained.answered)
+        domains = _measure_trust(work, drawn.explained.questions)
     with stages("robustness"):
         sampled = np.sort(rng.permutation(len(recognised.faces))[: config.corrupted_images])
         curves = robustness.curves(work.model, recognised.faces.take(sampled), rng)
     with stages("out of distribution"):
-        strange = robustness.out_of_distribution(
+        out_of_distribution = robustness.out_of_distribution(
             work.model, recognised.faces, recognised.read, config.out_of_distribution_images, rng
         )
     with stages("speed"):
         milliseconds = speed.speed(work.model)
     return _Figures(
-        calibrated_on, recognised, of_people, drawn, domains, curves, strange, milliseconds
+        calibrated_on,
+        recognised,
+        of_people,
+        drawn,
+        domains,
+        curves,
+        out_of_distribution,
+        milliseconds,
     )
 
 
@@ -334,10 +341,10 @@ def _explain(work: _Evaluation, faces: Faces) -> _Explained:
     sampled = np.sort(work.rng.permutation(training)[: work.config.training_images])
     pool = work.database.images("train", sampled, work.model.card.image_px)
     assert work.second is not None
-    asked = faces.take(np.sort(work.rng.permutation(len(faces))[:count]))
-    answered = ask(work.model, asked, work.rng, _served_judge(work))
+    sampled_faces = faces.take(np.sort(work.rng.permutation(len(faces))[:count]))
+    questions = ask(work.model, sampled_faces, work.rng, _served_judge(work))
     grader = JudgeEvaluator(work.second, work.model)
-    return _Explained(*benchmark(work.model, grader, faces, answered, pool, work.rng), answered)
+    return _Explained(*benchmark(work.model, grader, faces, questions, pool, work.rng), questions)
 
 
 def _served_judge(work: _Evaluation) -> Judge | None:
@@ -375,10 +382,10 @@ def _measure_trust(
     answers = {name_of(work.database, split): of_renders} if of_renders else {}
     for one in work.photographs if of_renders else (work.database, *work.photographs):
         if one.count(split):
-            answered = ask_about(model, served, one, split, config.explained_images, rng)
-            answers[name_of(one, split)] = answered
+            questions = ask_about(model, served, one, split, config.explained_images, rng)
+            answers[name_of(one, split)] = questions
     return tuple(
-        measure_domain(model, second, answered, on, rng) for on, answered in answers.items()
+        measure_domain(model, second, questions, on, rng) for on, questions in answers.items()
     )
 
 

@@ -126,7 +126,7 @@ def circumplex(points: Sequence[CircumplexPoint]) -> str:
 
 @mpl.rc_context(STYLE)
 def robustness(curves: Sequence[Curve]) -> str:
-    """One panel per harm: mean AU AUC and mean CCC against its strength."""
+    """One panel per corruption: mean AU AUC and mean CCC against its strength."""
     columns = 4
     figure, axes = _grid(-(-len(curves) // columns), columns, width=2.0, height=1.8)
     for axis, curve in zip(axes, curves, strict=False):

@@ -67,7 +67,7 @@ def test_every_decision_that_turns_has_one_leading_cause() -> None:
     )
 
 
-def test_the_audit_of_data_tells_turned_decisions_and_gaps(
+def test_the_audit_of_data_reports_flipped_decisions_and_gaps(
     tmp_path: Path, drawn_database: Path, judge_folder: Path
 ) -> None:
     swayed().save(tmp_path / "model")

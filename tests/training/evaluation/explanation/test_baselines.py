@@ -28,7 +28,7 @@ def test_the_attack_turns_decisions_with_changes_that_nobody_sees() -> None:
     assert np.abs(attacked.astype(int) - images()).max() <= round(255 * baselines.ATTACK_MOST)
 
 
-def test_the_nearest_face_is_read_as_was_asked() -> None:
+def test_the_nearest_face_meets_the_target() -> None:
     column, target = questions("AU26")
     chosen = baselines.nearest_face(model(), images(), column, target, images())
     present = (
@@ -37,7 +37,7 @@ def test_the_nearest_face_is_read_as_was_asked() -> None:
     assert torch.equal(present.float(), target)
 
 
-def test_of_two_faces_that_are_read_as_was_asked_the_nearer_one_is_taken() -> None:
+def test_of_two_faces_that_meet_the_target_the_nearer_one_is_taken() -> None:
     column = model().card.labels_of.index("AU12")
     smile = face("happiness").copy()
     darker = (smile * 0.97).astype(np.uint8)

@@ -62,8 +62,8 @@ def test_what_a_second_judge_confirms_becomes_a_level_and_what_it_does_not_see_n
 
 def test_figures_are_of_the_answers_that_are_served(faces: Database) -> None:
     judge, rng = _judge(Knowing), np.random.default_rng(0)
-    answered = ask_about(model(), judge, faces, "test", 20, rng)
-    figures = measure_domain(model(), judge, answered, "cartoons, test", rng)
+    questions = ask_about(model(), judge, faces, "test", 20, rng)
+    figures = measure_domain(model(), judge, questions, "cartoons, test", rng)
     assert figures.questions >= 12 and sum(count for count, _ in figures.levels.values()) == (
         figures.questions
     )
@@ -78,5 +78,5 @@ def test_no_face_is_asked_about_more_than_twice(
 ) -> None:
     people, rng = faces.count("test"), np.random.default_rng(0)
     count = round(share * people)
-    answered = ask_about(model(), _judge(Knowing), faces, "test", count, rng)
-    assert len(answered.answers) == round(rounds * people)
+    questions = ask_about(model(), _judge(Knowing), faces, "test", count, rng)
+    assert len(questions.answers) == round(rounds * people)

@@ -33,7 +33,7 @@ def faces() -> Faces:
 
 
 @pytest.fixture(scope="module")
-def answered() -> AnsweredQuestions:
+def questions() -> AnsweredQuestions:
     return ask(model(), faces(), np.random.default_rng(0))
 
 
@@ -43,23 +43,23 @@ def evaluator(judge_folder: Path) -> JudgeEvaluator:
 
 
 @pytest.fixture(scope="module")
-def grader(answered: AnsweredQuestions, evaluator: JudgeEvaluator) -> Grader:
+def grader(questions: AnsweredQuestions, evaluator: JudgeEvaluator) -> Grader:
     halves = np.full(len(model().card.vocabulary), 0.5)
     thresholds = JudgeThresholds(presence=halves, stranger_distance=1.0, identity=0.5)
-    return Grader(model(), evaluator, answered, thresholds)
+    return Grader(model(), evaluator, questions, thresholds)
 
 
-def test_every_face_is_asked_something_that_makes_sense(answered: AnsweredQuestions) -> None:
-    assert len(answered.answers) == len(answered.faces)
-    assert len(set(answered.column.tolist())) > 3
+def test_every_face_has_a_valid_question(questions: AnsweredQuestions) -> None:
+    assert len(questions.answers) == len(questions.faces)
+    assert len(set(questions.column.tolist())) > 3
     again = ask(model(), faces(), np.random.default_rng(0))
-    assert [one.question for one in again.answers] == [one.question for one in answered.answers]
+    assert [one.question for one in again.answers] == [one.question for one in questions.answers]
 
 
 def test_doing_nothing_is_never_valid_and_costs_nothing(
-    answered: AnsweredQuestions, grader: Grader
+    questions: AnsweredQuestions, grader: Grader
 ) -> None:
-    columns = grader.grade(answered.faces.images, np.random.default_rng(0)).columns
+    columns = grader.grade(questions.faces.images, np.random.default_rng(0)).columns
     assert not columns["validity"].any()
     assert not columns["proximity"].any() and not columns["labels_changed"].any()
     assert np.allclose(columns["identity"], 1, atol=1e-5)
@@ -67,23 +67,23 @@ def test_doing_nothing_is_never_valid_and_costs_nothing(
 
 
 def test_validity_is_what_each_answer_says_of_itself(
-    answered: AnsweredQuestions, grader: Grader
+    questions: AnsweredQuestions, grader: Grader
 ) -> None:
-    columns = grader.grade(answered.counterfactuals, np.random.default_rng(0)).columns
-    assert columns["validity"].astype(bool).tolist() == [one.valid for one in answered.answers]
+    columns = grader.grade(questions.counterfactuals, np.random.default_rng(0)).columns
+    assert columns["validity"].astype(bool).tolist() == [one.valid for one in questions.answers]
     assert np.allclose(
-        columns["proximity"], [one.scores["proximity"] for one in answered.answers], atol=1e-4
+        columns["proximity"], [one.scores["proximity"] for one in questions.answers], atol=1e-4
     )
     assert np.allclose(
-        columns["identity"], [one.scores["identity"] for one in answered.answers], atol=1e-3
+        columns["identity"], [one.scores["identity"] for one in questions.answers], atol=1e-3
     )
 
 
-def test_the_threshold_of_identity_parts_twins_from_strangers() -> None:
+def test_the_threshold_of_identity_separates_twins_from_other_people() -> None:
     rng = np.random.default_rng(0)
     person = np.repeat(rng.normal(size=(40, 8)), 2, axis=0)
-    seen = person + 0.1 * rng.normal(size=person.shape)
-    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    features = person + 0.1 * rng.normal(size=person.shape)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
     names = np.repeat(np.arange(40), 2).astype(str)
     twin = np.arange(80) ^ 1
     known = Faces(
@@ -96,39 +96,41 @@ def test_the_threshold_of_identity_parts_twins_from_strangers() -> None:
         np.full(80, ""),
         Annotations.unknown(80, 0),
     )
-    at = grading._equal_error(seen, known, rng.permutation(80))
+    at = grading._equal_error(features, known, rng.permutation(80))
     assert 0.6 < at < 0.99
-    assert np.mean((seen * seen[twin]).sum(1) > at) > 0.95
+    assert np.mean((features * features[twin]).sum(1) > at) > 0.95
     assert (
-        grading._equal_error(seen, replace(known, twin_of=np.full(80, -1)), rng.permutation(80))
+        grading._equal_error(features, replace(known, twin_of=np.full(80, -1)), rng.permutation(80))
         == 0.5
     )
 
 
-def test_slight_noise_hardly_changes_an_answer(answered: AnsweredQuestions) -> None:
-    assert sanity_checks.steadiness(model(), answered, np.random.default_rng(0)).value > 0.7
+def test_slight_noise_hardly_changes_an_answer(questions: AnsweredQuestions) -> None:
+    assert sanity_checks.steadiness(model(), questions, np.random.default_rng(0)).value > 0.7
 
 
 def test_pixels_in_order_of_change_turn_the_decision_in_the_end(
-    answered: AnsweredQuestions,
+    questions: AnsweredQuestions,
 ) -> None:
     row = next(
         i
-        for i, one in enumerate(answered.answers)
+        for i, one in enumerate(questions.answers)
         if one.question.label in model().card.vocabulary and one.valid
     )
-    curve = sanity_checks._curve(model(), answered, row)
-    one, column = answered.answers[row], answered.column[row]
-    wanted = answered.target[row] >= 0.5
+    curve = sanity_checks._curve(model(), questions, row)
+    one, column = questions.answers[row], questions.column[row]
+    target_present = questions.target[row] >= 0.5
     ends = [float(read.probability[0, column]) for read in (one.factual, one.counterfactual_read)]
-    assert curve[[0, -1]] == pytest.approx([end if wanted else 1 - end for end in ends], abs=1e-4)
+    assert curve[[0, -1]] == pytest.approx(
+        [end if target_present else 1 - end for end in ends], abs=1e-4
+    )
 
 
-def test_what_went_worst_is_shown(answered: AnsweredQuestions) -> None:
-    count = len(answered.answers)
+def test_what_went_worst_is_shown(questions: AnsweredQuestions) -> None:
+    count = len(questions.answers)
     columns = {"agreement": np.ones(count), "moved": np.ones(count)}
     columns["moved"][7], columns["agreement"][3] = 0, 0
-    chosen = examples.choose(answered, columns)
+    chosen = examples.choose(questions, columns)
     failed = [one for one in chosen if one.failed]
     assert len(chosen) - len(failed) == examples.GOOD
     verdicts = [one.verdict for one in failed]

@@ -65,8 +65,8 @@ def test_what_was_not_measured_has_no_levels_and_what_scores_nothing_no_figures(
     assert fit_levels([]) == {}
     blind = _answers()
     nothing = replace(blind, score=0 * blind.score)
-    (found,) = fit_levels([nothing])["high"].earned
-    assert (found.answers, found.low, found.high) == (0, 0.0, 1.0)
+    (unmeasured,) = fit_levels([nothing])["high"].earned
+    assert (unmeasured.answers, unmeasured.low, unmeasured.high) == (0, 0.0, 1.0)
 
 
 def test_the_stricter_of_two_kinds_of_faces_sets_the_level() -> None:
@@ -81,19 +81,23 @@ def test_few_answers_earn_nothing_however_good_they_are() -> None:
 
 
 def test_what_lies_outside_the_domain_is_not_counted_for_high() -> None:
-    found = _answers()
-    outside = replace(found, in_domain=found.score < 0.2)
+    confirmations = _answers()
+    outside = replace(confirmations, in_domain=confirmations.score < 0.2)
     levels = fit_levels([outside])
     assert levels["high"].least is None and levels["medium"].least is not None
     assert earned(outside, "high", 0.1).answers < earned(outside, "medium", 0.1).answers
 
 
 def test_faces_drawn_worse_than_nearly_all_that_were_measured_are_not_counted_for_high() -> None:
-    found = replace(_answers(100), redrawn=np.linspace(0, 1, 100))
-    better = replace(found, redrawn=0.5 * found.redrawn)
-    for sets, limit in (([found], 0.95), ([better], 0.475), ([found, better], 0.95)):
+    confirmations = replace(_answers(100), redrawn=np.linspace(0, 1, 100))
+    better = replace(confirmations, redrawn=0.5 * confirmations.redrawn)
+    for sets, limit in (
+        ([confirmations], 0.95),
+        ([better], 0.475),
+        ([confirmations, better], 0.95),
+    ):
         assert worst_redrawn(sets) == pytest.approx(limit, abs=1e-3)
-    (counted,) = fit_levels([replace(found, score=np.ones(100))])["high"].earned
+    (counted,) = fit_levels([replace(confirmations, score=np.ones(100))])["high"].earned
     assert counted.answers == 95
 
 

@@ -118,7 +118,7 @@ def test_another_seed_is_another_judge(drawn_database: Path, tmp_path: Path) -> 
     assert first.card.sha256 != second.card.sha256
 
 
-def test_twins_that_are_told_apart_rightly_cost_nothing() -> None:
+def test_twins_ranked_in_the_right_order_have_no_loss() -> None:
     y = torch.tensor([[0.2, 0.5, -0.5], [0.7, 0.1, 0.3]])
     raw = torch.cat([torch.logit(y[:, :1]), torch.atanh(y[:, 1:])], dim=1)
     assert twin_loss(raw, y) < 1e-10

@@ -87,6 +87,6 @@ def test_a_threshold_that_few_people_at_rest_reach_stays() -> None:
     assert calibration.raised_for_rest(fitted, np.array([])) == fitted
 
 
-def test_people_at_rest_who_are_read_alike_are_all_kept_out() -> None:
+def test_people_at_rest_who_are_read_alike_are_all_below_the_threshold() -> None:
     adjusted = calibration.raised_for_rest(Calibration(), np.full(40, 3.0))
     assert 1 / (1 + np.exp(-3.0)) < adjusted.threshold < 1

@@ -33,7 +33,7 @@ def people(photograph_database: Path) -> Database:
 
 
 @pytest.fixture(scope="module")
-def found(people: Database) -> Photographs:
+def figures(people: Database) -> Photographs:
     return measure_photographs(tiny_model(CARD), people, "train", 400, np.random.default_rng(0))
 
 
@@ -51,10 +51,10 @@ def says(probability: float) -> AffectModel:
     return model
 
 
-def test_labels_and_their_teacher_are_named(found: Photographs, people: Database) -> None:
-    assert (found.data, found.labelled) == ("people", "a drawing")
-    assert {au.code for au in found.aus} == {"AU4", "AU12", "AU25"}
-    assert set(found.va) == {"valence", "arousal"} == set(found.rule)
+def test_labels_and_their_teacher_are_named(figures: Photographs, people: Database) -> None:
+    assert (figures.data, figures.labelled) == ("people", "a drawing")
+    assert {au.code for au in figures.aus} == {"AU4", "AU12", "AU25"}
+    assert set(figures.va) == {"valence", "arousal"} == set(figures.rule)
 
 
 def test_an_uncertain_label_weighs_less_than_a_certain_one(people: Database) -> None:
@@ -66,9 +66,9 @@ def test_an_uncertain_label_weighs_less_than_a_certain_one(people: Database) -> 
     confidence = faces.annotations.confidence.copy()
     confidence[:, AU12] = np.where(wrong, 0.05, 1.0)
     sure = replace(faces, annotations=replace(faces.annotations, confidence=confidence))
-    seen, weights = made_reading(logits, np.zeros((len(faces), 2))), np.ones((1, len(faces)))
+    readings, weights = made_reading(logits, np.zeros((len(faces), 2))), np.ones((1, len(faces)))
     even, weighed = (
-        {au.code: au.auc.value for au in photographs._agreement(CARD, one, seen, weights)[0]}
+        {au.code: au.auc.value for au in photographs._agreement(CARD, one, readings, weights)[0]}
         for one in (faces, sure)
     )
     assert weighed["AU12"] > even["AU12"] + 0.1
@@ -86,10 +86,10 @@ def test_what_is_always_called_alarms_on_everybody_at_rest(people: Database) -> 
     assert all(change.flipped.value == 0 for change in always.stability)
 
 
-def test_an_action_unit_counts_as_read_where_it_is_called(found: Photographs) -> None:
-    assert set(found.liveness) == set(CARD.vocabulary)
-    assert found.never == tuple(code for code, count in found.liveness.items() if count == 0)
-    assert all(0 <= count <= found.faces for count in found.liveness.values())
+def test_an_action_unit_counts_as_read_where_it_is_called(figures: Photographs) -> None:
+    assert set(figures.liveness) == set(CARD.vocabulary)
+    assert figures.never == tuple(code for code, count in figures.liveness.items() if count == 0)
+    assert all(0 <= count <= figures.faces for count in figures.liveness.values())
 
 
 def test_thresholds_are_held_at_what_people_at_rest_allow(
@@ -122,7 +122,7 @@ def test_true_readings_of_expression_pose_and_sides_have_no_error(people: Databa
     expression = np.eye(len(EXPRESSIONS))[np.maximum(known.expression, 0)]
     columns = [CARD.vocabulary.index(code) for code in CARD.one_sided]
     sides = np.nan_to_num(known.sides[:, :, columns]).astype(float)
-    seen = made_reading(
+    readings = made_reading(
         np.zeros((count, len(CARD.vocabulary))),
         np.zeros((count, 2)),
         expression=expression,
@@ -130,7 +130,7 @@ def test_true_readings_of_expression_pose_and_sides_have_no_error(people: Databa
         sides=sides,
     )
     right = measure_attributes(
-        CARD, faces, seen, metrics.resamplings(faces.identity, np.random.default_rng(1))
+        CARD, faces, readings, metrics.resamplings(faces.identity, np.random.default_rng(1))
     )
     assert right.expression is not None and right.expression.balanced_accuracy.value == 1
     assert right.pose is not None

@@ -76,7 +76,7 @@ def test_the_group_that_is_read_worse_is_named_with_its_gap() -> None:
 
 
 @pytest.mark.parametrize(("labels", "aus", "va"), [("au", 2, 0), ("va", 0, 2), ("both", 2, 2)])
-def test_a_run_is_judged_on_what_it_learnt_only(labels: str, aus: int, va: int) -> None:
+def test_a_run_is_evaluated_on_the_labels_it_learnt_only(labels: str, aus: int, va: int) -> None:
     faces, read, weights = made(noise=0.1)
     card = CARD.model_copy(update={"labels": labels})
     figures = recognition.recognise(card, faces, read, weights)

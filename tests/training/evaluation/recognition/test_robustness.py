@@ -1,11 +1,11 @@
-"""Harms harm more the stronger they are, and strangers look strange."""
+"""Corruptions change more the stronger they are; out-of-distribution pictures are no faces."""
 
 import numpy as np
 import pytest
 
 from training.evaluation.recognition.robustness import (
     CORRUPTIONS,
-    OUTSIDERS,
+    OUT_OF_DISTRIBUTION,
     darkness,
     jpeg,
     occlusion,
@@ -23,16 +23,16 @@ FACE = (
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_harm_keeps_the_shape_and_changes_the_picture(name: str) -> None:
+def test_a_corruption_keeps_the_shape_and_changes_the_picture(name: str) -> None:
     _, strengths, corruption = CORRUPTIONS[name]
     for strength in strengths:
-        hurt = corruption(FACE, strength, np.random.default_rng(1))
-        assert (hurt.shape, hurt.dtype) == (FACE.shape, FACE.dtype)
-        assert (hurt != FACE).any()
+        corrupted = corruption(FACE, strength, np.random.default_rng(1))
+        assert (corrupted.shape, corrupted.dtype) == (FACE.shape, FACE.dtype)
+        assert (corrupted != FACE).any()
 
 
 @pytest.mark.parametrize("name", ["blur", "noise", "JPEG", "darkness", "small face"])
-def test_a_stronger_harm_is_further_from_the_face(name: str) -> None:
+def test_a_stronger_corruption_is_further_from_the_face(name: str) -> None:
     _, strengths, corruption = CORRUPTIONS[name]
     far = [
         np.abs(corruption(FACE, strength, np.random.default_rng(1)).astype(float) - FACE).mean()
@@ -52,8 +52,8 @@ def test_the_strengths_mean_what_they_say() -> None:
     assert np.abs(jpeg(FACE, 0, rng).astype(int) - FACE).mean() < 12
 
 
-@pytest.mark.parametrize("name", OUTSIDERS)
-def test_an_outsider_is_a_picture_of_the_faces_size_and_not_the_face(name: str) -> None:
-    picture = OUTSIDERS[name](FACE, np.random.default_rng(2))
+@pytest.mark.parametrize("name", OUT_OF_DISTRIBUTION)
+def test_an_out_of_distribution_picture_has_the_faces_size_and_another_content(name: str) -> None:
+    picture = OUT_OF_DISTRIBUTION[name](FACE, np.random.default_rng(2))
     assert picture.shape == FACE.shape and picture.dtype == np.uint8
     assert np.abs(picture.astype(float) - FACE).mean() > 5

@@ -231,34 +231,36 @@ def test_training_faces_passed_off_as_drawn_are_found_out(run: Path, drawn_datab
     rng = np.random.default_rng(0)
     faces = load_faces(database, model, "test", 1000, rng)
     copies = database.images("train", np.arange(50), model.card.image_px)
-    found, _ = fidelity.memory(database, copies, faces, 10_000, rng)
-    assert found is not None
-    assert found.drawn_distance.value == pytest.approx(0, abs=1e-6)
-    assert found.nearer.low > 0.95
+    result, _ = fidelity.memory(database, copies, faces, 10_000, rng)
+    assert result is not None
+    assert result.drawn_distance.value == pytest.approx(0, abs=1e-6)
+    assert result.nearer.low > 0.95
 
 
-def test_what_the_judge_sees_exactly_as_asked_is_perfect_control(
+def test_pictures_that_the_judge_reads_as_requested_are_perfect_control(
     run: Path, judge_folder: Path
 ) -> None:
     evaluator = JudgeEvaluator(Judge.load(judge_folder), load_model(run / "model"))
-    asked = np.random.default_rng(0).uniform(0, 1, (50, 5))
-    assert evaluator.control(asked, asked, np.arange(50)).mean_auc.value == 1
-    assert evaluator.control(asked, asked, np.arange(50)).mean_ccc.value == pytest.approx(1)
-    half = np.where(np.arange(50)[:, None] % 2, asked, np.nan)  # what was not asked is not graded
-    assert evaluator.control(half, asked, np.arange(50)).mean_auc.value == 1
+    requested = np.random.default_rng(0).uniform(0, 1, (50, 5))
+    assert evaluator.control(requested, requested, np.arange(50)).mean_auc.value == 1
+    assert evaluator.control(requested, requested, np.arange(50)).mean_ccc.value == pytest.approx(1)
+    half = np.where(
+        np.arange(50)[:, None] % 2, requested, np.nan
+    )  # what was not asked is not graded
+    assert evaluator.control(half, requested, np.arange(50)).mean_auc.value == 1
 
 
 def test_a_direction_that_is_never_reached_is_found() -> None:
     places = np.array(
         [[r * np.cos(a), r * np.sin(a)] for r in (0.4, 0.8) for a in np.radians([0, 90, 180, 270])]
     )
-    seen = np.repeat(places[:, None], 6, axis=1) + 0.01 * np.random.default_rng(0).normal(
+    read_states = np.repeat(places[:, None], 6, axis=1) + 0.01 * np.random.default_rng(0).normal(
         size=(8, 6, 2)
     )
-    seen[[1, 5]] = 0  # asked for arousal, nothing happens
-    found = {one.degrees: one.reach.value for one in control._directions(places, seen)}
-    assert min(found, key=found.__getitem__) == 90
-    assert [found[0], found[180]] == pytest.approx([1, 1], abs=0.05)
+    read_states[[1, 5]] = 0  # asked for arousal, nothing happens
+    result = {one.degrees: one.reach.value for one in control._directions(places, read_states)}
+    assert min(result, key=result.__getitem__) == 90
+    assert [result[0], result[180]] == pytest.approx([1, 1], abs=0.05)
 
 
 def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(
@@ -266,10 +268,10 @@ def test_an_edit_that_cannot_be_made_scores_like_doing_nothing(
 ) -> None:
     model = load_model(run / "model")
     faces = load_faces(Database.open(drawn_database), model, "test", 1000, np.random.default_rng(0))
-    found = fidelity.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
-    assert found is not None
-    assert found.untouched.value > 0
-    assert abs(found.edited.value - found.untouched.value) < 0.5
+    result = fidelity.twin_edits(model, faces, 40, torch.Generator().manual_seed(0))
+    assert result is not None
+    assert result.untouched.value > 0
+    assert abs(result.edited.value - result.untouched.value) < 0.5
     assert fidelity.twin_edits(model, faces.take(np.arange(5)), 40, torch.Generator()) is None
 
 
@@ -331,9 +333,9 @@ def test_photographs_of_a_folder_with_a_csv_are_measured_by_pairs(
         assert answer.exit_code == 0, answer.output
     assert "order in pairs, AU12" in answer.output
     assert (run / "model" / "card.json").read_bytes() == before
-    found = json.loads((run / "report-csv.json").read_text())
-    assert [one["name"] for one in found["pairwise_rankings"]] == ["AU12"]
-    assert found["recognition"]["va"] == []
+    result = json.loads((run / "report-csv.json").read_text())
+    assert [one["name"] for one in result["pairwise_rankings"]] == ["AU12"]
+    assert result["recognition"]["va"] == []
 
 
 def test_too_few_people_have_no_distance_but_a_report_all_the_same(
