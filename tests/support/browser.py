@@ -23,6 +23,13 @@ OF_THE_PAGE = ("data:", "blob:")
 TIMEOUT_MS = 1000 * LIMIT_SECONDS  # for what must happen; tests wait for states, never for a time
 
 
+def wait_for_result(page: Page, selector: str) -> None:
+    """Wait until it is visible; fail at once, with its text, when the page shows a refusal."""
+    result, trouble = page.locator(selector), page.locator(".trouble")
+    result.or_(trouble).first.wait_for()
+    assert result.count(), f"no {selector}; the page says: {trouble.first.inner_text()}"
+
+
 @dataclass
 class Visit:
     """A tab, and what it asked for and complained about since it was opened."""
@@ -43,7 +50,7 @@ class Visit:
         before = self.page.locator(".strip .thumb").count()
         self.page.click(f"[data-example={name}]")
         self.page.wait_for_selector(f".strip .thumb >> nth={before}")
-        self.page.wait_for_selector(".strip [aria-pressed=true][data-status=read]")
+        wait_for_result(self.page, ".strip [aria-pressed=true][data-status=read]")
         return self.reading()
 
     def reading(self) -> str:
@@ -54,7 +61,7 @@ class Visit:
     def explain(self) -> None:
         """Question the face, and wait for the answer."""
         self.page.click("#ask")
-        self.page.wait_for_selector(".explanation .trust")
+        wait_for_result(self.page, ".explanation .trust")
 
     def foreign(self) -> list[str]:
         """What was asked of anybody but this server."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
-from tests.support.browser import EXAMPLES, PHONE, Gate, Visit, visit
+from tests.support.browser import EXAMPLES, PHONE, Gate, Visit, visit, wait_for_result
 from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.processes
@@ -76,19 +76,19 @@ def _camera(tab: Visit) -> None:
     tab.page.context.grant_permissions(["camera"])
     tab.open()
     tab.page.click("#camera")
-    tab.reading()
+    wait_for_result(tab.page, ".reading .sentence")
 
 
 def _people(tab: Visit) -> None:
     tab.open("/#draw")
-    tab.page.wait_for_selector("[data-seed]")
+    wait_for_result(tab.page, "[data-seed]")
 
 
 def _drawn(tab: Visit) -> None:
     _people(tab)
     tab.page.click("[data-preset=smile]")
     tab.page.click("#draw")
-    tab.page.wait_for_selector(".results figure")
+    wait_for_result(tab.page, ".results figure")
 
 
 def _gone(tab: Visit) -> None:
@@ -137,7 +137,7 @@ def _drawing(tab: Visit) -> None:
 def _checked(tab: Visit) -> None:
     tab.open("/#check")
     tab.page.set_input_files("#check-files", EXAMPLES / "smile.jpg")
-    tab.page.wait_for_selector("[data-verdict]")
+    wait_for_result(tab.page, "[data-verdict]")
 
 
 STATES: tuple[Callable[[Visit], None], ...] = (
@@ -200,10 +200,10 @@ def test_dark_follows_the_system(browser: Browser, gateway: Gateway) -> None:
 
 
 def _focused(page: Page) -> str:
-    found: str = page.evaluate(
+    name: str = page.evaluate(
         "document.activeElement.textContent.trim() || document.activeElement.id"
     )
-    return found
+    return name
 
 
 def test_the_first_key_skips_to_the_content(tab: Visit) -> None:
@@ -218,14 +218,14 @@ def test_a_face_is_read_and_questioned_by_keyboard_alone(tab: Visit) -> None:
     page = tab.open()
     page.focus("[data-example=smile]")
     page.keyboard.press("Enter")
-    tab.reading()
+    wait_for_result(page, ".reading .sentence")
     page.focus("#tab-expression")
     page.keyboard.press("ArrowRight")
     assert page.get_attribute("#tab-nuisance", "aria-selected") == "true"
     page.keyboard.press("ArrowLeft")
     page.focus("#ask")
     page.keyboard.press("Space")
-    page.wait_for_selector(".explanation .trust")
+    wait_for_result(page, ".explanation .trust")
 
 
 def test_every_control_can_be_reached_by_tab(tab: Visit) -> None:
@@ -237,7 +237,7 @@ def test_every_control_can_be_reached_by_tab(tab: Visit) -> None:
     assert reachable == ["tab-nuisance"]  # by arrow from the other tab
 
 
-def test_what_happens_is_said_to_screen_readers(tab: Visit) -> None:
+def test_events_are_announced_to_screen_readers(tab: Visit) -> None:
     page = tab.open()
     tab.read("smile")
     assert page.inner_text("[role=status]") == "A smile is read. Faces: 1."

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from affect.images import encode
-from tests.support.browser import EXAMPLES, Visit
+from tests.support.browser import EXAMPLES, Visit, wait_for_result
 from tests.support.gateway import Gateway
 from tests.support.pictures import FACE
 
@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[3] / "service" / "page"
 def _checked(tab: Visit, picture: Path, address: str = "/#check") -> str:
     page = tab.open(address)
     page.set_input_files("#check-files", picture)
-    page.wait_for_selector("[data-verdict]")
+    wait_for_result(page, "[data-verdict]")
     return page.inner_text(".check")
 
 
@@ -31,7 +31,7 @@ def _drawn(gateway: Gateway, folder: Path) -> Path:
     return folder / "drawn.png"
 
 
-def test_what_was_drawn_here_is_said_with_signer_model_and_deed(
+def test_what_was_drawn_here_is_reported_with_signer_model_and_deed(
     tab: Visit, gateway: Gateway, tmp_path: Path
 ) -> None:
     text = _checked(tab, _drawn(gateway, tmp_path))
@@ -47,7 +47,7 @@ def test_a_plain_picture_is_unknown_and_its_lack_of_marks_is_named(
     assert "Unbekannt" in text and "nicht signiert" in text and "kein Kennzeichen zu finden" in text
 
 
-def test_a_bad_file_is_said_and_the_next_is_checked(tab: Visit, tmp_path: Path) -> None:
+def test_a_bad_file_is_reported_and_the_next_is_checked(tab: Visit, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
     page = tab.open("/#check")
     page.set_input_files("#check-files", [tmp_path / "bad.png", EXAMPLES / "smile.jpg"])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page
 
-from tests.support.browser import Visit
+from tests.support.browser import Visit, wait_for_result
 from tests.support.tiny import tiny_card
 
 pytestmark = pytest.mark.processes
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.processes
 def page(tab: Visit) -> Page:
     """The view, with people to pick."""
     opened = tab.open("/#draw")
-    opened.wait_for_selector("[data-seed]")
+    wait_for_result(opened, "[data-seed]")
     return opened
 
 
@@ -28,7 +28,7 @@ def _drawn(page: Page) -> dict[str, Any]:
     """What is asked when faces are drawn; they are there afterwards."""
     with page.expect_request("**/v1/generate") as sent:
         page.click("#draw")
-    page.wait_for_selector(".results[aria-busy=false] figure")
+    wait_for_result(page, ".results[aria-busy=false] figure")
     body: dict[str, Any] = json.loads(sent.value.post_data or "")
     return body
 

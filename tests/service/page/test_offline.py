@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Error, Page
 
-from tests.support.browser import Visit
+from tests.support.browser import Visit, wait_for_result
 from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.processes
@@ -21,9 +21,9 @@ def test_a_whole_visit_stays_on_this_server(tab: Visit) -> None:
     tab.read("three")
     tab.explain()
     page.click("nav >> text=Draw")
-    page.wait_for_selector("[data-seed]")
+    wait_for_result(page, "[data-seed]")
     page.click("#draw")
-    page.wait_for_selector(".results figure")
+    wait_for_result(page, ".results figure")
     assert not tab.foreign() and len(tab.requests) > 20
 
 

@@ -66,7 +66,7 @@ def test_explaining_waits_for_a_face(tab: Visit) -> None:
     page.wait_for_selector("#ask:enabled")
 
 
-def test_the_last_wish_is_the_one_that_is_shown(tab: Visit) -> None:
+def test_the_last_request_is_the_one_that_is_shown(tab: Visit) -> None:
     page = tab.open("/#draw")
     page.wait_for_selector("[data-seed]")
     gate = Gate.before(page, "/v1/generate")

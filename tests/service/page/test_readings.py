@@ -96,7 +96,7 @@ def test_every_number_has_its_unit(tab: Visit) -> None:
         ("small_face", "too small"),
     ],
 )
-def test_every_warning_is_said_in_plain_words_with_its_figures(
+def test_every_warning_is_shown_in_plain_words_with_its_figures(
     tab: Visit, code: str, words: str
 ) -> None:
     warning = {"code": code, "detail": "the measured figure is 2"}

@@ -83,7 +83,7 @@ def test_the_camera_is_read_frame_by_frame_until_one_is_kept(tab: Visit) -> None
     assert _names(page, 1) == ["camera.jpg"] and not page.query_selector("video")
 
 
-def test_a_camera_that_is_refused_is_said(tab: Visit) -> None:
+def test_a_camera_that_is_refused_is_reported(tab: Visit) -> None:
     page = tab.open()
     page.evaluate(
         "() => { navigator.mediaDevices.getUserMedia = async () => { throw new Error('denied') } }"
@@ -107,7 +107,7 @@ def test_a_kind_that_the_server_does_not_take_is_sent_as_png(tab: Visit, tmp_pat
     assert _names(page, 1) == ["smile.gif"]
 
 
-def test_a_file_that_is_no_picture_is_said_and_its_neighbour_read(
+def test_a_file_that_is_no_picture_is_reported_and_its_neighbour_read(
     tab: Visit, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.gif"

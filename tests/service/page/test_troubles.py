@@ -49,7 +49,7 @@ def test_a_key_is_asked_for_when_the_server_wants_one_and_then_used(
     assert not page.query_selector("input[type=password]")
 
 
-def test_a_wrong_key_is_said(locked_tab: Visit) -> None:
+def test_a_wrong_key_is_reported(locked_tab: Visit) -> None:
     page = locked_tab.open()
     page.click("[data-example=smile]")
     page.fill("input[type=password]", "ag_wrong")
@@ -70,7 +70,7 @@ def test_the_key_is_kept_nowhere(locked_tab: Visit, locked: tuple[Gateway, str])
     assert locked[1] not in stored
 
 
-def test_a_server_that_is_gone_is_said_and_asked_again(tab: Visit) -> None:
+def test_a_server_that_is_gone_is_reported_and_retried(tab: Visit) -> None:
     page = tab.open()
     page.route("**/v1/predict", lambda route: route.abort("connectionrefused"))
     page.click("[data-example=smile]")
@@ -80,7 +80,14 @@ def test_a_server_that_is_gone_is_said_and_asked_again(tab: Visit) -> None:
     tab.reading()
 
 
-def test_a_server_that_is_gone_from_the_start_is_said(tab: Visit) -> None:
+def test_a_test_that_waits_for_a_reading_fails_with_the_refusal_that_is_shown(tab: Visit) -> None:
+    page = tab.open()
+    page.route("**/v1/predict", lambda route: route.abort("connectionrefused"))
+    with pytest.raises(AssertionError, match="cannot be reached"):
+        tab.read("smile")
+
+
+def test_a_server_that_is_gone_from_the_start_is_reported(tab: Visit) -> None:
     page = tab.page
     page.route("**/v1/models", lambda route: route.abort("connectionrefused"))
     page.goto(tab.url)
@@ -90,7 +97,7 @@ def test_a_server_that_is_gone_from_the_start_is_said(tab: Visit) -> None:
     page.wait_for_selector("[data-example]")
 
 
-def test_a_busy_server_is_said_with_the_time_it_asks_for(
+def test_a_busy_server_is_reported_with_the_time_it_asks_for(
     tab: Visit, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(*args: object, **options: object) -> NoReturn:
@@ -106,7 +113,7 @@ def test_a_busy_server_is_said_with_the_time_it_asks_for(
     tab.reading()
 
 
-def test_an_explanation_that_fails_is_said_and_asked_again(tab: Visit) -> None:
+def test_an_explanation_that_fails_is_reported_and_retried(tab: Visit) -> None:
     page = tab.open()
     tab.read("smile")
     page.route("**/v1/explain", lambda route: route.abort("connectionrefused"))
