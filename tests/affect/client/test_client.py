@@ -240,7 +240,7 @@ def test_an_answer_of_another_program_is_one_sentence(body: bytes) -> None:
     assert "\n" not in str(excinfo.value)
 
 
-def test_nobody_there_says_what_to_do() -> None:
+def test_the_error_of_an_unreachable_server_says_how_to_start_one() -> None:
     with (
         Client("http://127.0.0.1:9") as client,
         pytest.raises(Unreachable, match="affectgan serve"),
@@ -258,7 +258,7 @@ def test_a_proxy_is_not_asked_for_this_machine(
         assert client.ready()
 
 
-def test_who_leaves_between_two_answers_waits_for_nothing(gateway: Gateway) -> None:
+def test_an_iterator_that_is_closed_early_waits_for_nothing(gateway: Gateway) -> None:
     """A full disk ended the command in the middle, and then it waited for ever."""
     with Client(gateway.url) as client:
         rows = client.predict_each([encoded(FACE)] * 3, faces="none")

@@ -83,7 +83,7 @@ def test_nuisances_come_back_with_the_weights(tmp_path: Path) -> None:
     assert torch.equal(again.nuisance_directions, tiny.nuisance_directions)
 
 
-def test_the_other_way_round_is_named_so() -> None:
+def test_a_reversed_nuisance_has_its_ends_swapped() -> None:
     assert reversed_name("shape: European to Asian") == "shape: Asian to European"
 
 

@@ -248,7 +248,9 @@ def test_faces_are_followed_from_frame_to_frame_as_if_each_were_searched(reader:
         assert one.valence == pytest.approx(other.valence, abs=0.02)
 
 
-def test_a_face_that_goes_and_comes_is_not_followed_into_nothing(reader: Reader) -> None:
+def test_a_frame_without_the_face_is_no_face_and_the_next_one_finds_it_again(
+    reader: Reader,
+) -> None:
     empty = np.full_like(frame(0), 120)
     pixels = [frame(0), empty, frame(2)]
     pictures = [InputPicture("clip", one, number) for number, one in enumerate(pixels)]

@@ -225,7 +225,7 @@ def test_no_number_in_a_token_is_too_large_to_be_read(
         assert post_with_key(gateway, "", **bearer).status == status
 
 
-def test_while_the_issuer_was_never_reached_nobody_is_blamed(file: Path) -> None:
+def test_while_the_issuer_was_never_reached_tokens_get_503_and_not_401(file: Path) -> None:
     settings = Settings(
         token_jwks_url="http://127.0.0.1:9/jwks", token_issuer=ISSUER, token_audience=AUDIENCE
     )

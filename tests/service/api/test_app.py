@@ -114,7 +114,7 @@ def test_an_unhandled_error_is_a_problem_without_details(
     assert reply.status == 500 and reply.json["code"] == "internal" and b"secret" not in reply.body
 
 
-def test_the_faces_of_a_request_go_together_in_parts_that_keep_nobody_waiting(
+def test_the_faces_of_a_request_are_predicted_in_batches_of_4_to_16(
     gateway: Gateway,
 ) -> None:
     gateway.backend.predicted.clear()

@@ -15,7 +15,7 @@ def friendly() -> Iterator[Gateway]:
     yield from serve(Settings(cors_origins=(FRIEND,)))
 
 
-def test_nobody_else_may_by_default(gateway: Gateway) -> None:
+def test_no_other_origin_may_by_default(gateway: Gateway) -> None:
     reply = gateway.get("/v1/models", Origin=FRIEND)
     assert "Access-Control-Allow-Origin" not in reply.headers
 

@@ -112,7 +112,7 @@ def test_a_broken_picture_fails_alone(client: triton.InferenceServerClient) -> N
     assert np.isfinite(va[[0, 2]]).all() and np.isnan(va[1]).all()
 
 
-def test_what_failed_is_null_in_json(client: triton.InferenceServerClient) -> None:
+def test_values_of_a_failed_row_are_null_in_json(client: triton.InferenceServerClient) -> None:
     outputs = [triton.InferRequestedOutput("va", binary_data=False)]
     response = client.infer(
         "affectgan-predict", [_tensor("image", [b"no picture"], "BYTES")], outputs=outputs

@@ -43,7 +43,9 @@ def test_what_a_client_writes_before_its_own_address_counts_for_nothing() -> Non
 
 
 @pytest.mark.parametrize("listed", ["", "10.0.0.0/8"])
-def test_nobody_else_is_believed_not_even_from_this_machine(listed: str) -> None:
+def test_forwarded_addresses_of_other_proxies_are_ignored_even_from_this_machine(
+    listed: str,
+) -> None:
     with open_gateway(Settings(trusted_proxies=listed, quota_requests=1)) as gateway:
         assert statuses(gateway, ANN, BEN) == [200, 429]
 

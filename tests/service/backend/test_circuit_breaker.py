@@ -76,14 +76,14 @@ def test_a_trial_whose_client_leaves_decides_nothing(clock: Clock) -> None:
     assert state(breaker) == "half-open"
 
 
-def test_a_refusal_is_a_sign_of_life_and_a_short_deadline_is_no_failure(clock: Clock) -> None:
+def test_neither_a_refusal_nor_a_short_deadline_is_a_failure(clock: Clock) -> None:
     breaker = CircuitBreaker(clock=clock)
     fail(breaker, BackendTimeout("late"), 2 * FAILURES)
     fail(breaker, BackendRefused("aus", "x", "y"), 2 * FAILURES)
     assert state(breaker) == "closed"
 
 
-def test_requests_that_nobody_answers_for_long_open_it_unless_others_are_answered(
+def test_long_timeouts_open_it_unless_other_requests_are_answered(
     clock: Clock,
 ) -> None:
     def stall(breaker: CircuitBreaker, *, meanwhile: bool) -> None:

@@ -65,7 +65,7 @@ def test_two_folders_with_the_same_version_are_reported_before_anything_starts(
     assert "both hold affectgan 1.0: archive one with another --version" in str(result.exception)
 
 
-async def test_what_is_there_at_the_start_is_not_searched_for_garbage_again() -> None:
+async def test_objects_of_the_start_are_frozen_for_the_garbage_collector() -> None:
     gc.unfreeze()  # what an earlier test's server froze would not be counted again
     server = GatewayServer(uvicorn.Config(FastAPI(), log_level="warning"), drain_seconds=0)
     serving = asyncio.create_task(server.serve(sockets=[listen("127.0.0.1", 0)]))

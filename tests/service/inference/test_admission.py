@@ -154,7 +154,7 @@ def test_a_connection_goes_on_after_a_refusal_that_came_before_the_body(full: Ga
         assert status_of(client) == 200
 
 
-def test_whoever_could_not_be_served_in_time_is_refused_before_its_body_is_read(
+def test_a_request_that_would_miss_its_deadline_is_refused_before_its_body_is_read(
     limiter: ConcurrencyLimiter,
 ) -> None:
     for _ in range(50):

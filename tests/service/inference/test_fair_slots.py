@@ -76,7 +76,7 @@ async def test_large_turns_wait_until_they_fit_and_one_alone_always_does() -> No
     assert sorted(entered) == [1, 1, 2, 3, 4, 9] and slots.in_use == 0
 
 
-async def test_who_gives_up_waiting_takes_no_turn() -> None:
+async def test_a_cancelled_waiter_takes_no_slot() -> None:
     slots, clock = slots_of()
     async with slots.turn():
         waiting = asyncio.create_task(order_of(slots, clock, [("gone", Flow("a"), 3)]))

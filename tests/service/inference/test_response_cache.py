@@ -211,7 +211,7 @@ async def test_the_first_client_may_leave_and_the_others_get_the_result() -> Non
     assert (await second)[0] is work.result and work.done == 1
 
 
-async def test_the_last_one_who_leaves_ends_the_work() -> None:
+async def test_the_computation_ends_when_its_last_waiter_leaves() -> None:
     cache, work = local(), Work(gate=asyncio.Event())
     alone = asyncio.create_task(cache.get_or_compute(await key_of(cache, reading()), work))
     await all_begun(work, 1)

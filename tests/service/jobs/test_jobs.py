@@ -216,7 +216,7 @@ def test_more_jobs_than_may_wait_are_refused() -> None:
     running.close()
 
 
-def test_whoever_waits_for_an_answer_is_not_kept_from_it_by_a_job(gateway: Gateway) -> None:
+def test_a_running_job_does_not_block_a_synchronous_request(gateway: Gateway) -> None:
     gateway.backend.delay_seconds = 1000.0  # more than any request waits
     path = start_job(gateway)
     until(lambda: gateway.backend.predicted == [1])

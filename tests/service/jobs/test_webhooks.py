@@ -134,7 +134,9 @@ def test_a_receiver_that_fails_is_called_again(gateway: Gateway, receiver: Recei
 
 
 @pytest.mark.parametrize("status", [302, 404, 410])
-def test_no_redirect_is_followed_and_a_no_is_a_no(receiver: Receiver, status: int) -> None:
+def test_redirects_are_not_followed_and_client_errors_are_not_retried(
+    receiver: Receiver, status: int
+) -> None:
     running = serve(calling(receiver))
     gateway, receiver.statuses = next(running), [status]
     path = start_job(gateway, **{"X-Webhook-URL": receiver.url})

@@ -115,7 +115,7 @@ async def test_a_full_redis_refuses_writes_and_goes_on_reading(redis_server: Red
     "reply",
     [b"HTTP/1.1 400 Bad Request\r\n\r\n", b":nine\r\n", b"$3\r\nabcdefgh\r\n", b"\xff\x00\xfe\r\n"],
 )
-async def test_what_does_not_speak_redis_counts_as_unavailable(reply: bytes) -> None:
+async def test_a_server_that_is_no_redis_counts_as_unavailable(reply: bytes) -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             writer.write(reply)

@@ -73,7 +73,9 @@ async def test_a_frozen_redis_costs_everybody_one_timeout_and_its_late_answer_go
     await redis.close()
 
 
-async def test_whoever_leaves_disturbs_nobody(redis_server: RedisServer) -> None:
+async def test_a_cancelled_command_leaves_the_others_on_the_connection_unchanged(
+    redis_server: RedisServer,
+) -> None:
     redis = Redis(redis_server.url, Metrics(), timeout_seconds=TIMEOUT)
     leaving, staying = redis.send("ECHO", "of one who left"), redis.send("ECHO", "mine")
     leaving.cancel()

@@ -77,7 +77,7 @@ def test_a_veil_lies_on_what_moved_alone() -> None:
     assert (noised - drawn)[:3].std().item() == pytest.approx(CONFIG.moved_noise, rel=0.05)
 
 
-def test_a_decoder_that_changes_nothing_leaves_the_way_back_as_long_as_the_way_there() -> None:
+def test_a_decoder_that_changes_nothing_has_the_first_move_as_its_cycle_loss() -> None:
     model = initialise_model(smoke_card(), seed=0)  # its change is zero
     x, drawn, y = 0.5 * _faces(), 0.5 * _faces(), _states()
     drawn[:, :, 4:8] += 0.3
@@ -88,7 +88,7 @@ def test_a_decoder_that_changes_nothing_leaves_the_way_back_as_long_as_the_way_t
     assert loss.item() == pytest.approx(one_row * 2 / ROWS, rel=1e-4)
 
 
-def test_what_did_not_move_has_no_say_in_the_way_back() -> None:
+def test_faces_that_were_not_moved_add_nothing_to_the_cycle_loss() -> None:
     model, x, y = tiny_model(), _faces(), _states()
     drawn = _faces(1).requires_grad_()
     edits, moved = torch.arange(ROWS) % 2 == 0, torch.arange(ROWS) < 4
@@ -105,7 +105,7 @@ def _values(paired: Tensor, *, progress: float = 1.0) -> dict[str, Tensor]:
     return step_losses(tiny_model(), pairs, CONFIG, progress=progress, step=4, rng=StepRandom(1))
 
 
-def test_a_batch_of_twins_has_no_way_back_and_one_without_twins_has() -> None:
+def test_a_batch_of_twins_has_no_cycle_loss_and_one_without_twins_has() -> None:
     twins, singles = (
         _values(torch.ones(ROWS, dtype=torch.bool)),
         _values(torch.zeros(ROWS, dtype=torch.bool)),

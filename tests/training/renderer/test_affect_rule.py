@@ -42,7 +42,7 @@ def test_class_means_lie_where_annotators_place_them(emotion: str) -> None:
     assert np.abs(_va(emotion).mean(0) - anchor).max() < 0.15
 
 
-def test_closing_the_eyes_pleases_nobody() -> None:
+def test_closing_the_eyes_lowers_arousal_and_leaves_valence() -> None:
     for state in states()[:500]:
         opened = {code: value for code, value in state.intensities.items() if code != "AU43"}
         before, after = affect_of(opened), affect_of({**opened, "AU43": 0.8})

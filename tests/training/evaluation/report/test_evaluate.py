@@ -80,7 +80,7 @@ def test_the_card_gets_calibration_reference_and_quality(run: Path, written: Rep
     assert card.quality["au_auc"].split == "test"
 
 
-def test_weights_that_do_not_know_what_is_strange_learn_it(
+def test_weights_without_statistics_of_features_get_them(
     run: Path, written: Report, drawn_database: Path, tmp_path: Path
 ) -> None:
     model, older = load_model(run / "model"), tmp_path / "older"
