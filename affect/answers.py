@@ -260,7 +260,7 @@ class GenerateResult(_Answer):
     seed: int | None = None
     """What the face was drawn from: the same item and seed give the same pixels."""
     requested: dict[str, Any] | None = None
-    """What was asked of the model: the item's wishes, and what was drawn for the rest."""
+    """What was asked of the model: the item's labels, and what was drawn for the rest."""
     measured: Reading | None = None
     """What is read off the drawn picture."""
     image: Picture | None = None
@@ -418,7 +418,8 @@ class ExplainResult(_Answer):
     """Which pixels made the decision, when asked for."""
     scores: dict[str, float] | None = None
     """Measures by name: validity_margin, identity, realism, stability, support, proximity, sparsity
-    and others.
+    and others. realism is of the counterfactual, realism_before of the face that was sent; no rule
+    of trust reads the second.
     """
     trust: Trust | None = None
     """How far to trust it, and why."""

@@ -64,8 +64,8 @@ export class Camera {
 export async function startCamera() {
   state.cameraTrouble = null;
   try {
-    const wanted = { video: { facingMode: "user" } };
-    const stream = await navigator.mediaDevices.getUserMedia(wanted);
+    const constraints = { video: { facingMode: "user" } };
+    const stream = await navigator.mediaDevices.getUserMedia(constraints);
     const video = document.createElement("video");
     Object.assign(video, { srcObject: stream, muted: true, playsInline: true });
     await video.play();

@@ -5,7 +5,7 @@ let words = {};
 export let language = "en";
 
 /** The language of `?lang=`, or the first of the browser's that we have. */
-function wanted() {
+function preferred() {
   const asked = new URLSearchParams(location.search).get("lang");
   const offered = [asked, ...navigator.languages].map((tag) => tag?.slice(0, 2));
   return offered.find((tag) => LANGUAGES.includes(tag)) ?? LANGUAGES[0];
@@ -13,7 +13,7 @@ function wanted() {
 
 /** Load a language; the address remembers one that was chosen, nothing else does. */
 export async function speak(chosen) {
-  language = chosen ?? wanted();
+  language = chosen ?? preferred();
   const response = await fetch(new URL(`../strings/${language}.json`, import.meta.url));
   words = await response.json();
   document.documentElement.lang = language;

@@ -1,4 +1,4 @@
-"""Every answer belongs to the picture, face or wish that it was asked for, however late it
+"""Every answer belongs to the picture, face or request that it was asked for, however late it
 comes.
 """
 
