@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from affect.editing import moved
 from affect.model import AffectModel, Prediction
 from affect.protocol.messages import F32, I32, I64, U8, Predictions
 from affect.rows import join_rows
@@ -83,7 +84,7 @@ def generate(
     images, requested, measured = [], [], []
     for row, seed in enumerate(seeds.tolist()):
         source = int(reference_of[row])
-        draw = _keep if source >= 0 else _draw
+        draw = moved if source >= 0 else _draw
         x, y = draw(
             model,
             requested_labels[row : row + 1],
@@ -118,13 +119,3 @@ def _draw(
     """A new person in the state of `labels` (1, K + 2)."""
     y = model.mask(model.sample_labels(labels, generator))
     return model.generate(model.sample_latents(1, generator), y), y
-
-
-def _keep(
-    model: AffectModel, labels: Tensor, generator: torch.Generator, reference: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The person of a crop `reference` (1, S, S, 3) moved to the state of `labels` (1, K + 2)."""
-    x = model.to_pixels(reference)
-    output = model.read(x)
-    y = model.mask(model.target_labels(output.labels, labels, generator))
-    return model.edit(x, y, output=output), y

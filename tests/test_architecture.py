@@ -50,7 +50,7 @@ ORDER = {
         version allocator cascade dnn blazeface catalogue labels card precision rows image_headers
         large_images images picture_grid faces cores inputs answers archive model_folders signatures
         processes artefacts marking networks reading_network model runtime ssgan2019 factory judge
-        counterfactual protocol batches client local cli
+        counterfactual editing protocol batches client local cli
     """,
     "training": """
         pages renderer database teacher sources gan evaluation alignment archive signing push
