@@ -3,20 +3,19 @@
 The same in training and serving.
 
 OpenCV's cascade draws rough boxes, and MediaPipe's BlazeFace where none of them is a firm face; a
-small network (affect/data/landmarks.onnx, trained on renders and photographs) refines each into
-five points with a confidence, and says whether eyes or mouth are hidden or the face is drawn.
-"Eyes" are pupils throughout. Where only the largest face is needed, large faces are searched first,
-since the cost of a search grows with the inverse square of the smallest face; and a photograph much
-larger than a crop needs is decoded at a fraction.
+small network (affect/landmarks.py) refines each into five points with a confidence, and says
+whether eyes or mouth are hidden or the face is drawn. "Eyes" are pupils throughout. Where only the
+largest face is needed, large faces are searched first, since the cost of a search grows with the
+inverse square of the smallest face; and a photograph much larger than a crop needs is decoded at a
+fraction.
 """
 
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,8 +23,17 @@ from numpy.typing import NDArray
 
 from affect.blazeface import default_blazeface
 from affect.cascade import NEIGHBOURS, HeadCascade, HeadSearch, Square
-from affect.dnn import ThreadLocalNetwork
 from affect.images import LONGEST_PX, DecodedImage, Header, ImageError, decode_header, reduction_of
+from affect.landmarks import (
+    NO_DEFECTS,
+    Box,
+    Defects,
+    Landmarks,
+    Refined,
+    box_of_points,
+    default_landmarks,
+    warp,
+)
 
 U8 = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -35,11 +43,7 @@ Faces = Literal["largest", "all", "none"] | int
 # Where the pupils of an aligned crop lie, x and y in shares of its side, the picture's left
 # eye first.
 EYES = ((0.32, 0.36), (0.68, 0.36))
-INPUT_PX = 64  # side of the landmark network's input
-APPROACHES = 2  # passes of the landmark network that only centre the box
-OTHER_SIDE = [1, 0, 2, 4, 3]  # the five points of a mirrored face
 CASCADES = Path(cv2.__file__).parent / "data"  # ships inside the 4.x wheels
-NETWORK_FILE = Path(__file__).with_name("data") / "landmarks.onnx"
 # Longest sides searched, one after the other until a face is found: the cost of a search grows with
 # the area.
 SEARCHES_PX = (320, 640, 1280)
@@ -60,7 +64,6 @@ FILLING = (0.75, 1.0)  # sides of faces that fill the picture, in shares of its 
 FIRM = 0.99  # upright faces rarely have a lower confidence
 TILTS = (-40.0, 40.0)  # degrees by which a box is turned where the landmark network is not sure
 TURNS = (-30.0, 30.0)  # degrees by which the picture is turned when no upright head was found
-BOX_TO_EYES = 2.4  # side of a box in inter-ocular distances
 SAME_FACE = 0.4  # boxes that share this much of their union are one face
 
 
@@ -92,37 +95,6 @@ class NoSuchFaceError(NoFaceError):
 
 
 @dataclass(frozen=True)
-class Box:
-    """A square in the picture: centre in px, side in px, turned by `angle` radians."""
-
-    x: float
-    y: float
-    side: float
-    angle: float = 0.0
-
-    def scaled(self, times: float) -> "Box":
-        """The same place in a picture whose sides are so many times as long."""
-        return Box(self.x * times, self.y * times, self.side * times, self.angle)
-
-
-@dataclass(frozen=True)
-class Defects:
-    """Probabilities in [0, 1] of what makes the reading of a face unreliable."""
-
-    eyes_hidden: float = 0.0
-    mouth_hidden: float = 0.0
-    drawn: float = 0.0  # by lines, not photographed
-
-
-class Refined(NamedTuple):
-    """The landmark network's output for a box."""
-
-    points: Floats  # (5, 2) px of the picture, as in Face
-    confidence: float  # that there is a face, in [0, 1]
-    defects: Defects
-
-
-@dataclass(frozen=True)
 class Face:
     """One face of a picture."""
 
@@ -131,7 +103,7 @@ class Face:
     # corner
     points: Floats
     confidence: float  # of the landmark network that this is a face, in [0, 1]
-    defects: Defects = Defects()
+    defects: Defects = NO_DEFECTS
 
     @property
     def firm(self) -> bool:
@@ -149,48 +121,6 @@ class Face:
 
 def _no_checkpoint() -> None:
     """A checkpoint that never ends the search."""
-
-
-class Landmarks:
-    """The landmark network. Thread-safe."""
-
-    def __init__(self, path: Path = NETWORK_FILE) -> None:
-        remedy = f"make it with `affectgan align --out {path}`"
-        self._network = ThreadLocalNetwork(path, cv2.dnn.readNetFromONNX, remedy)
-
-    def refine(self, image: U8, box: Box) -> Refined:
-        """Five points, confidence and defects from a rough box.
-
-        Two passes centre the box; the third averages with the mirror image, which halves the
-        network's one-sided error.
-        """
-        for _ in range(APPROACHES):
-            points, _ = self._locate(*cut(image, box))
-            box = box_of_points(points)
-        crop, transform = cut(image, box)
-        outputs = [self._locate(crop, transform, mirrored=mirrored) for mirrored in (False, True)]
-        points = np.mean([points for points, _ in outputs], axis=0, dtype=np.float32)
-        confidence, *defects = np.mean([shares for _, shares in outputs], axis=0).tolist()
-        return Refined(points, confidence, Defects(*defects))
-
-    def _locate(
-        self, crop: U8, transform: NDArray[np.float64], *, mirrored: bool = False
-    ) -> tuple[Floats, Floats]:
-        """Points (5, 2) in the picture that a crop was cut from by the transform (`cut`), and (4,)
-        the probabilities of a face and of each defect.
-        """
-        if mirrored:
-            crop = crop[:, ::-1]
-        blob = np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 127.5 - 1
-        network = self._network()
-        network.setInput(blob)
-        out = network.forward()[0]
-        places = out[:10].reshape(5, 2) * INPUT_PX
-        if mirrored:
-            places = (places * [-1, 1] + [INPUT_PX, 0])[OTHER_SIDE]
-        inverse = cv2.invertAffineTransform(transform)
-        points = places @ inverse[:, :2].T + inverse[:, 2]
-        return points.astype(np.float32), 1 / (1 + np.exp(-out[10:]))
 
 
 class FaceFinder:
@@ -424,12 +354,6 @@ def _box(square: Square) -> Box:
     return Box(x + side / 2, y + side / 2, float(side))
 
 
-@lru_cache(maxsize=1)
-def default_landmarks() -> Landmarks:
-    """The network in the package."""
-    return Landmarks()
-
-
 def smallest_face_px(width: int, height: int, reduction: int = 1) -> int:
     """The least face that is looked for in a picture, which may be read so many times smaller:
     large pictures are searched at a smaller size.
@@ -532,45 +456,13 @@ def align(image: U8, points: Floats, size_px: int) -> U8:
     spin = _spin(points, size_px)
     start = complex(*EYES[0]) * size_px - spin * complex(*np.asarray(points[0], np.float64))
     transform = np.array([[spin.real, -spin.imag, start.real], [spin.imag, spin.real, start.imag]])
-    return _warp(image, transform, size_px, abs(spin))
+    return warp(image, transform, size_px, abs(spin))
 
 
 def _spin(points: Floats, size_px: int) -> complex:
     """The turn, and the scale as its size, that brings the eyes of a picture to those of a crop."""
     left, right = (complex(*point) for point in np.asarray(points[:2], np.float64))
     return (complex(*EYES[1]) - complex(*EYES[0])) * size_px / (right - left)
-
-
-def cut(image: U8, box: Box) -> tuple[U8, NDArray[np.float64]]:
-    """The box cut out as the landmark network's input (64, 64, 3), and the transform (2, 3) from px
-    of the picture to px of the crop.
-    """
-    scale = INPUT_PX / box.side
-    cos, sin = np.cos(-box.angle) * scale, np.sin(-box.angle) * scale
-    middle = INPUT_PX / 2
-    transform = np.array(
-        [
-            [cos, -sin, middle - cos * box.x + sin * box.y],
-            [sin, cos, middle - sin * box.x - cos * box.y],
-        ]
-    )
-    return _warp(image, transform, INPUT_PX, scale), transform
-
-
-def box_of_points(points: Floats) -> Box:
-    """The upright-on-the-face square around five points; its size follows the distance of the eyes
-    or of eyes and mouth, whichever the pose foreshortens less.
-    """
-    eyes, mouth = points[:2].mean(0), points[3:].mean(0)
-    across = points[1] - points[0]
-    reach = max(float(np.linalg.norm(across)), 0.95 * float(np.linalg.norm(mouth - eyes)), 1.0)
-    centre = 0.6 * eyes + 0.4 * mouth
-    return Box(
-        float(centre[0]),
-        float(centre[1]),
-        BOX_TO_EYES * reach,
-        float(np.arctan2(across[1], across[0])),
-    )
 
 
 def _shrunk(image: U8, longest_px: int) -> tuple[U8, float]:
@@ -586,49 +478,6 @@ def _shrunk(image: U8, longest_px: int) -> tuple[U8, float]:
 
 def _grey(image: U8) -> U8:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-
-
-def _warp(image: U8, transform: NDArray[np.float64], size_px: int, scale: float) -> U8:
-    """Affine warp of the part of the picture that is needed, averaged first if it shrinks by more
-    than half, so that texture does not alias.
-    """
-    factor = 1
-    while scale * factor < 0.5 and min(image.shape[:2]) >= 4 * factor:
-        factor *= 2
-    part, start = _part(image, transform, size_px, factor)
-    if factor > 1:
-        part = np.asarray(
-            cv2.resize(
-                part,
-                (part.shape[1] // factor, part.shape[0] // factor),
-                interpolation=cv2.INTER_AREA,
-            ),
-            np.uint8,
-        )
-    turn = transform[:, :2] * factor
-    # Pixel centres lie at half integers; OpenCV puts them at integers.
-    shift = transform[:, :2] @ start + transform[:, 2] + turn @ [0.5, 0.5] - 0.5
-    warped = cv2.warpAffine(
-        part, np.column_stack([turn, shift]), (size_px, size_px), borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(warped, np.uint8)
-
-
-def _part(
-    image: U8, transform: NDArray[np.float64], size_px: int, factor: int
-) -> tuple[U8, NDArray[np.int64]]:
-    """What a warp to (size_px, size_px) can see of the picture, its sides multiples of `factor`,
-    and where it starts (x, y).
-    """
-    inverse = cv2.invertAffineTransform(transform)
-    corners = (
-        np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * size_px @ inverse[:, :2].T + inverse[:, 2]
-    )
-    cells = np.array(image.shape[1::-1]) // factor
-    first = np.clip(np.floor(corners.min(0) / factor) - 2, 0, cells - 1).astype(np.int64)
-    last = np.clip(np.ceil(corners.max(0) / factor) + 2, first + 1, cells).astype(np.int64)
-    (left, top), (right, bottom) = first * factor, last * factor
-    return image[top:bottom, left:right], first * factor
 
 
 def _face(refined: Refined) -> Face:

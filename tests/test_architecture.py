@@ -47,10 +47,10 @@ LIGHT = (
 # The files and packages directly in each of these, which import only what stands before them.
 ORDER = {
     "affect": """
-        version allocator cascade dnn blazeface catalogue labels card precision rows image_headers
-        large_images images picture_grid faces cores inputs answers archive model_folders signatures
-        processes artefacts marking networks reading_network model runtime ssgan2019 factory judge
-        counterfactual editing protocol batches client local cli
+        version allocator cascade dnn blazeface landmarks catalogue labels card precision rows
+        image_headers large_images images picture_grid faces cores inputs answers archive
+        model_folders signatures processes artefacts marking networks reading_network model runtime
+        ssgan2019 factory judge counterfactual editing protocol batches client local cli
     """,
     "training": """
         pages renderer database teacher sources gan evaluation alignment archive signing push

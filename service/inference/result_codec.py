@@ -16,7 +16,8 @@ from safetensors.numpy import load, save
 from affect.answers import RowProblem
 from affect.archive import Operation
 from affect.card import ModelCard
-from affect.faces import Defects, Face
+from affect.faces import Face
+from affect.landmarks import Defects
 from affect.protocol.messages import Predictions
 from affect.protocol.tensor_codec import tensors_of
 from service.inference.results import GenerationResult, InferenceResult, PredictionResult, Row

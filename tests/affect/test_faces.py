@@ -16,18 +16,15 @@ from affect.faces import (
     CASCADES,
     EYES,
     SMALLEST_FACE_PX,
-    Box,
     Face,
     FaceFinder,
-    Landmarks,
     NoFaceError,
     NoSuchFaceError,
     align,
-    box_of_points,
     crops,
-    cut,
 )
 from affect.images import checked_header, decode, decode_header
+from affect.landmarks import Box, Landmarks, box_of_points, cut
 from training.renderer.expressions import NEUTRAL_STATE
 from training.renderer.face import LOOSE, render_face
 from training.renderer.person import draw_person

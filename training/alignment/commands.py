@@ -88,7 +88,7 @@ def align(
         raise click.UsageError("--photos and --points go together")
     import torch
 
-    from affect.faces import Landmarks
+    from affect.landmarks import Landmarks
     from training.alignment.photographs import photograph_heads
     from training.alignment.pictures import HeadPictures
     from training.alignment.train import export, load, measure, train, write_report

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from affect.faces import INPUT_PX
+from affect.landmarks import INPUT_PX
 
 DEFECTS = 3  # eyes hidden, mouth hidden, drawn
 

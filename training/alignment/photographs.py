@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.faces import box_of_points
 from affect.images import decode
+from affect.landmarks import box_of_points
 from training.alignment.pictures import PICTURE_PX, HeadPictures
 from training.database.sample import TRAIN, split_of
 from training.sources.pictures import Pictures

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from affect.faces import INPUT_PX, Box, box_of_points, cut
+from affect.landmarks import INPUT_PX, Box, box_of_points, cut
 from training.alignment.defects import add_defects
 from training.renderer.background import background
 from training.renderer.expressions import draw_state

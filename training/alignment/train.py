@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from affect.faces import INPUT_PX, Landmarks, box_of_points
+from affect.landmarks import INPUT_PX, Landmarks, box_of_points
 from training.alignment.network import LandmarkNet
 from training.alignment.pictures import Boxes, HeadPictures, draw_boxes, moved
 

@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from affect.faces import LEAST_CONFIDENCE, Box, FaceFinder, NoFaceError, align, crops
+from affect.faces import LEAST_CONFIDENCE, FaceFinder, NoFaceError, align, crops
 from affect.images import ImageError, decode, encode
+from affect.landmarks import Box
 from training.database.card import DataError
 from training.sources.record import Record
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from affect.card import WarningLimits
-from affect.faces import Defects, Face
+from affect.faces import Face
+from affect.landmarks import Defects
 from affect.protocol.messages import Predictions, PredictResponse
 from affect.protocol.reading_warnings import limited_trust, reading_warnings
 from affect.protocol.tensor_codec import arguments_from_tensors, zero_tensors

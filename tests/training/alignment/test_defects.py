@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from affect.faces import INPUT_PX, box_of_points, cut
+from affect.landmarks import INPUT_PX, box_of_points, cut
 from training.alignment.defects import add_defects, draw, hide_elsewhere, hide_eyes, hide_mouth
 from training.alignment.pictures import render_heads
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affect.faces import INPUT_PX, box_of_points, cut
+from affect.landmarks import INPUT_PX, box_of_points, cut
 from training.alignment.pictures import (
     CLOSE,
     PICTURE_PX,

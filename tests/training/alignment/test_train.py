@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from affect.faces import INPUT_PX, NETWORK_FILE, Landmarks
+from affect.landmarks import INPUT_PX, NETWORK_FILE, Landmarks
 from training.alignment.commands import align
 from training.alignment.network import LandmarkNet
 from training.alignment.pictures import Boxes, render_heads
