@@ -20,6 +20,7 @@ the mark. It is no signature.
 Shape letters: D coordinates of the band, N chips, P places.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -32,6 +33,7 @@ CANVAS = 128  # px
 PAYLOAD_BITS, SPARE_BITS, WORD_BITS, WORD_CHIPS = 32, 4, 6, 32
 CHIPS = (PAYLOAD_BITS + SPARE_BITS) // WORD_BITS * WORD_CHIPS  # 192
 LOW, HIGH = 8.0, 30.0  # cycles a canvas
+RADIUS = int(HIGH)
 # dB of a marked picture, of which rounding takes a tenth: the first is tried first, and kept when
 # the mark would outlive a JPEG of quality 60 and half the size.
 STRENGTHS = (45.5, 43.0, 40.5)
@@ -77,7 +79,7 @@ class Detection:
 class _Band:
     """The frequencies that carry chips, and which coordinate belongs to which chip."""
 
-    rows: NDArray[np.intp]  # (D / 2,)
+    rows: NDArray[np.intp]  # (D / 2,) place in a spectrum (`_spectrum`)
     columns: NDArray[np.intp]
     frequency: Floats  # (D / 2, 2) cycles a px, down and right
     chip: NDArray[np.intp]  # (D,)
@@ -97,9 +99,10 @@ def _band() -> _Band:
     weight = np.tile(radius[rows, columns] ** TILT, 2)
     weight /= np.sqrt(np.bincount(chip, weight**2))[chip]
     sign = rng.choice([-1.0, 1.0], len(chip)) * weight
-    frequency = np.stack([down[rows, 0], right[0, columns]], axis=1) / CANVAS
+    cycles = np.stack([down[rows, 0], right[0, columns]], axis=1)
     scramble = rng.choice([-1.0, 1.0], CHIPS)
-    return _Band(rows, columns, frequency, chip, sign, scramble)
+    places = np.rint(cycles).astype(np.intp) - (-RADIUS, 1)
+    return _Band(places[:, 0], places[:, 1], cycles / CANVAS, chip, sign, scramble)
 
 
 @cache
@@ -133,51 +136,49 @@ def _embedded(image: U8, payload: int, strength: float) -> U8:
     most_length = 10 ** (-strength / 20) * 255 * CANVAS  # length of the pattern on the canvas
     pattern, base = np.zeros((CANVAS, CANVAS), np.float32), _canvas(image)
     for _ in range(ROUNDS):
-        displayed = np.clip(base + pattern, 0, 255)
-        pattern += np.mean(
-            [_step(displayed, part, codeword, most_length) for part in PARTS], axis=0
-        )
+        pattern += _step(np.clip(base + pattern, 0, 255), codeword, most_length)
         pattern *= min(1.0, most_length / max(float(np.linalg.norm(pattern)), 1e-9))
     size = (image.shape[1], image.shape[0])
     grown = cv2.resize(pattern, size, interpolation=cv2.INTER_CUBIC)
     return np.asarray(np.clip(np.rint(image + grown[..., None]), 0, 255), np.uint8)
 
 
-def _step(grey: Floats, part: Part, codeword: Floats, most_length: float) -> Floats:
-    """(S, S) what moves the chips (N,) of a part of a canvas (S, S) to one margin on the wanted
-    side, no longer than `most`.
+def _step(grey: Floats, codeword: Floats, most_length: float) -> Floats:
+    """(S, S) what moves the chips (N,) of every part of a canvas (S, S) to one margin on the wanted
+    side, no longer than `most_length`: the mean of what each part needs.
     """
-    canvas, gain = _placed(grey, part)
-    scale = float((gain**2).mean())
-    missing = (
-        _missing(_chips(_coordinates(canvas)) * codeword, most_length * np.sqrt(scale)) * codeword
-    )
-    return np.asarray(_pattern(missing) * gain / scale)
+    canvases, gains = _placed(grey, PARTS)
+    scales = (gains**2).mean((1, 2))
+    chips = _chips(_coordinates(canvases)) * codeword
+    missing = _missing(chips, most_length * np.sqrt(scales)) * codeword
+    gains /= scales[:, None, None]
+    return np.asarray(np.einsum("pyx,pyx->yx", _patterns(missing), gains) / len(PARTS))
 
 
 def _survives(marked: U8) -> bool:
     """Whether the mark is sure to be found in what becomes of a picture."""
     _, code = cv2.imencode(".jpg", marked, [cv2.IMWRITE_JPEG_QUALITY, 60])
     half = cv2.resize(marked, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    canvas = _canvas(marked)
-    crops = [_coordinates(_placed(canvas, part)[0]) for part in PARTS[1:]]
+    crops, _ = _placed(_canvas(marked), PARTS[1:])
     whole = [np.asarray(one, np.uint8) for one in (cv2.imdecode(code, cv2.IMREAD_COLOR_RGB), half)]
     scores = [_whole(one).score for one in whole]
-    scores += [_best(one[None], CROP).score for one in crops]
-    return bool(min(scores) >= THRESHOLD + RESERVE)
+    return bool(min(*scores, *_scored(_coordinates(crops))[1]) >= THRESHOLD + RESERVE)
 
 
-def _missing(chips: Floats, most_length: float) -> Floats:
-    """(N,) what lifts the chips to one margin, the highest whose length is at most `most`; the
-    KEPT_WRONG that would cost most stay as they are.
+def _missing(chips: Floats, most_length: Floats) -> Floats:
+    """(P, N) what lifts the chips (P, N) of each part to one margin, the highest whose length is at
+    most `most_length` (P,); the KEPT_WRONG that would cost most stay as they are.
     """
-    order = np.sort(chips)[round(len(chips) * KEPT_WRONG) :]
-    low, high = float(order[0]), float(order[-1]) + most_length
-    for _ in range(30):
-        margin = (low + high) / 2
-        length = np.sqrt((np.maximum(margin - order, 0) ** 2).sum())
-        low, high = (margin, high) if length < most_length else (low, margin)
-    return np.where(chips >= order[0], np.maximum(low - chips, 0), 0)
+    order = np.sort(chips.astype(np.float64))[:, round(chips.shape[1] * KEPT_WRONG) :]
+    count = np.arange(1, order.shape[1] + 1)
+    total, squares = order.cumsum(1), (order**2).cumsum(1)
+    # Lifting the first k chips to a margin m takes k m^2 - 2 m total + squares, of which the root
+    # is wanted for the k that lie below it.
+    most = most_length[:, None].astype(np.float64) ** 2
+    below = (count * order**2 - 2 * order * total + squares < most).sum(1) - 1
+    root = (total + np.sqrt(np.maximum(total**2 - count * (squares - most), 0))) / count
+    margin = np.take_along_axis(root, below[:, None], 1)
+    return np.where(chips >= order[:, :1], np.maximum(margin - chips, 0), 0)
 
 
 def _codeword(bits: int) -> Floats:
@@ -187,13 +188,13 @@ def _codeword(bits: int) -> Floats:
     return np.concatenate(rows) * _band().scramble
 
 
-def _pattern(chips: Floats) -> Floats:
-    """(S, S) the least picture whose chips are these (N,)."""
+def _patterns(chips: Floats) -> Floats:
+    """(P, S, S) the least pictures whose chips are these (P, N)."""
     band = _band()
-    values = (chips[band.chip] * band.sign).reshape(2, -1) * (CANVAS / np.sqrt(2))
-    spectrum = np.zeros((CANVAS, CANVAS // 2 + 1), np.complex128)
-    spectrum[band.rows, band.columns] = values[0] + 1j * values[1]
-    return np.fft.irfft2(spectrum, (CANVAS, CANVAS)).astype(np.float32)
+    values = (chips[:, band.chip] * band.sign).reshape(len(chips), 2, -1) * (CANVAS / np.sqrt(2))
+    spectrum = np.zeros((len(chips), 2 * RADIUS + 1, RADIUS), np.complex64)
+    spectrum[:, band.rows, band.columns] = values[:, 0] + 1j * values[:, 1]
+    return _pictures(spectrum)
 
 
 # -- finding ---------------------------------------------------------------------------------------
@@ -251,6 +252,16 @@ def _crop(image: U8, share: float) -> Detection:
 
 def _best(coordinates: Floats, share: float) -> Detection:
     """Of P places (P, D) the one whose chips come nearest to a codeword."""
+    chosen, score = _scored(coordinates)
+    best = int(score.argmax())
+    bits = sum(int(word) << (WORD_BITS * index) for index, word in enumerate(chosen[best]))
+    return Detection(bits >> SPARE_BITS, float(score[best]), share)
+
+
+def _scored(coordinates: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """Of P places (P, D) the words of the codewords that their chips come nearest to, and how near,
+    from 0 to 1 (P,).
+    """
     chips = _chips(coordinates)
     typical = np.median(np.abs(chips), axis=1, keepdims=True) * LIMIT
     chips = np.clip(chips, -typical, typical)
@@ -261,9 +272,7 @@ def _best(coordinates: Floats, share: float) -> Detection:
     flat = both.reshape(len(chips), CHIPS // WORD_CHIPS, -1)
     chosen = flat.argmax(2)
     score = flat.max(2).sum(1) / (np.linalg.norm(chips, axis=1) * np.sqrt(CHIPS)).clip(1e-9)
-    best = int(score.argmax())
-    bits = sum(int(word) << (WORD_BITS * index) for index, word in enumerate(chosen[best]))
-    return Detection(bits >> SPARE_BITS, float(score[best]), share)
+    return chosen, score
 
 
 # -- a picture's chips -----------------------------------------------------------------------------
@@ -286,40 +295,97 @@ def _resized(grey: Floats, side: int) -> Floats:
 
 
 def _whitened(grey: Floats) -> tuple[Floats, Floats]:
-    """Without what lies below the band, every neighbourhood equally strong; and the gains."""
-    flat = grey - cv2.GaussianBlur(grey, (0, 0), CANVAS / LOW / 3)
-    gain = 1 / (np.sqrt(cv2.GaussianBlur(flat * flat, (0, 0), CANVAS / LOW / 3)) + EVEN)
+    """Squares (..., s, s) without what lies below the band, every neighbourhood equally strong; and
+    the gains.
+    """
+    blur = _blur(grey.shape[-1])
+    flat = grey - blur @ grey @ blur.T
+    gain = 1 / (np.sqrt(blur @ (flat * flat) @ blur.T) + EVEN)
     return flat * gain, gain
 
 
-def _placed(grey: Floats, part: Part) -> tuple[Floats, Floats]:
-    """(S, S) a part of a canvas (S, S), whitened by itself, at its place; and the gains there."""
-    canvas, gain = np.zeros((2, CANVAS, CANVAS), np.float32)
-    canvas[part], gain[part] = _whitened(grey[part])
-    return canvas, gain
+@cache
+def _blur(side: int) -> Floats:
+    """(s, s) the Gaussian below the band, as OpenCV has it, of columns of so many px: products with
+    it take no more time than a filter of its length, and give the same.
+    """
+    deviation = CANVAS / LOW / 3
+    kernel = cv2.getGaussianKernel(round(8 * deviation + 1) | 1, deviation, cv2.CV_64F)
+    return np.asarray(cv2.sepFilter2D(np.eye(side), -1, np.ones(1), kernel), np.float32)
 
 
-def _complex(canvas: Floats) -> NDArray[np.complexfloating]:
-    """(D / 2,) of the band, so that its real and imaginary parts are orthonormal coordinates."""
-    band = _band()
-    spectrum = np.fft.rfft2(canvas)[band.rows, band.columns]
-    return np.asarray(spectrum * (np.sqrt(2) / CANVAS), np.complex128)
-
-
-def _coordinates(canvas: Floats) -> Floats:
-    spectrum = _complex(canvas)
-    return np.concatenate([spectrum.real, spectrum.imag])
-
-
-def _chips(coordinates: Floats) -> Floats:
-    """(..., N) projections on the chips' directions."""
-    return np.asarray(coordinates, np.float32) @ _dealt()
+def _placed(grey: Floats, parts: Sequence[Part]) -> tuple[Floats, Floats]:
+    """(P, S, S) parts of a canvas (S, S), each whitened by itself, at their places; and the gains
+    there.
+    """
+    canvases, gains = np.zeros((2, len(parts), CANVAS, CANVAS), np.float32)
+    for canvas, gain, part in zip(canvases, gains, parts, strict=True):
+        canvas[part], gain[part] = _whitened(grey[part])
+    return canvases, gains
 
 
 @cache
-def _dealt() -> Floats:
-    """(D, N) whose columns are the directions."""
+def _waves() -> tuple[Floats, Floats]:
+    """(S, 2 R) cosines and sines across a canvas of 1 to R cycles, in turn, and (2 R + 1, S) down
+    it: cosines of 0 to R, then sines of 1 to R.
+    """
+    turns, cycles = np.arange(CANVAS)[:, None] / CANVAS, np.arange(RADIUS + 1)
+    waves = np.exp(2j * np.pi * turns * cycles).astype(np.complex64)
+    across = np.ascontiguousarray(waves[:, 1:].conj()).view(np.float32)
+    down = np.concatenate([waves.real, waves[:, 1:].imag], axis=1).T
+    return across, np.ascontiguousarray(down)
+
+
+def _spectrum(canvases: Floats) -> NDArray[np.complex64]:
+    """(..., 2 R + 1, R) of canvases (..., S, S): from -R to R cycles down, 1 to R across. Two
+    products take less time than a fast Fourier transform, which gives all frequencies.
+    """
+    across, down = _waves()
+    waves = (down @ (np.asarray(canvases, np.float32) @ across)).view(np.complex64)
+    even, odd = waves[..., : RADIUS + 1, :], 1j * waves[..., RADIUS + 1 :, :]
+    above = even[..., 1:, :] + odd
+    return np.concatenate([above[..., ::-1, :], even[..., :1, :], even[..., 1:, :] - odd], axis=-2)
+
+
+def _pictures(spectrum: NDArray[np.complex64]) -> Floats:
+    """(..., S, S) real pictures that have such a spectrum, and nothing beside it."""
+    across, down = _waves()
+    above, below = spectrum[..., RADIUS + 1 :, :], spectrum[..., RADIUS - 1 :: -1, :]
+    even, odd = above + below, 1j * (above - below)
+    waves = np.concatenate([spectrum[..., RADIUS : RADIUS + 1, :], even, odd], axis=-2)
+    rows = down.T @ np.ascontiguousarray(waves).view(np.float32)
+    return (rows @ across.T) * np.float32(2 / CANVAS**2)
+
+
+def _complex(canvases: Floats) -> NDArray[np.complexfloating]:
+    """(..., D / 2) of the band, so that its real and imaginary parts are orthonormal
+    coordinates.
+    """
     band = _band()
-    matrix = np.zeros((len(band.chip), CHIPS), np.float32)
-    matrix[np.arange(len(band.chip)), band.chip] = band.sign
-    return matrix
+    spectrum = _spectrum(canvases)[..., band.rows, band.columns]
+    return np.asarray(spectrum * (np.sqrt(2) / CANVAS), np.complex128)
+
+
+def _coordinates(canvases: Floats) -> Floats:
+    """(..., D) of canvases (..., S, S)."""
+    spectrum = _complex(canvases)
+    return np.concatenate([spectrum.real, spectrum.imag], axis=-1)
+
+
+def _chips(coordinates: Floats) -> Floats:
+    """(P, N) projections of coordinates (P, D) on the chips' directions."""
+    order, sign = _dealt()
+    dealt = np.take(np.asarray(coordinates, np.float32), order, axis=1)
+    return np.asarray(np.einsum("pnk,nk->pn", dealt, sign))
+
+
+@cache
+def _dealt() -> tuple[NDArray[np.intp], Floats]:
+    """(N, k) the coordinates of each chip and their signs, 0 where a chip has fewer than others."""
+    band = _band()
+    most = int(np.bincount(band.chip).max())
+    order, sign = np.zeros((CHIPS, most), np.intp), np.zeros((CHIPS, most), np.float32)
+    for chip in range(CHIPS):
+        own = np.flatnonzero(band.chip == chip)
+        order[chip, : len(own)], sign[chip, : len(own)] = own, band.sign[own]
+    return order, sign

@@ -104,6 +104,26 @@ def test_an_even_picture_can_be_marked_and_other_payloads_differ() -> None:
     assert detection is not None and detection.payload == 7
 
 
+def test_products_with_waves_are_the_fourier_transform_of_the_band() -> None:
+    canvas = np.random.default_rng(0).normal(size=(1, 128, 128)).astype(np.float32)
+    radius, whole = watermark.RADIUS, np.fft.rfft2(canvas)
+    spectrum = watermark._spectrum(canvas)
+    down = np.arange(-radius, radius + 1)
+    assert np.allclose(spectrum, whole[:, down, 1 : radius + 1], atol=1e-3)
+    only = np.zeros_like(whole)
+    only[:, down, 1 : radius + 1] = spectrum
+    assert np.allclose(watermark._pictures(spectrum), np.fft.irfft2(only), atol=1e-5)
+
+
+def test_chips_are_lifted_to_one_margin_of_the_given_length() -> None:
+    chips = np.random.default_rng(0).normal(size=(2, watermark.CHIPS))
+    lifts = watermark._missing(chips, np.array([3.0, 9.0]))
+    assert np.allclose(np.linalg.norm(lifts, axis=1), [3.0, 9.0])
+    for row, lift in zip(chips, lifts, strict=True):
+        assert np.ptp((row + lift)[lift > 0]) < 1e-9
+        assert round(watermark.CHIPS * watermark.KEPT_WRONG) == (row < row[lift > 0].min()).sum()
+
+
 def test_a_payload_of_more_than_32_bits_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bits"):
         embed(FACE, 2**32)
