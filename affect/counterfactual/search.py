@@ -5,7 +5,8 @@ What may be changed is a space: the expression (expression.py), or what should n
 hard row does not hold the others:
 
 1. move along each axis alone and measure the gain (P candidates, sketched: the attribution);
-2. move the axes of the largest gain together, in the sets that the space proposes (C candidates);
+2. move the axes of the largest gain together, in the sets that the space proposes (C candidates;
+   only the first where that is enough);
 3. bisect to the smallest step that still flips the decision; where no set flips it, extrapolate the
    nearest (BISECTIONS candidates).
 
@@ -269,17 +270,39 @@ def _smallest_move(
     model: AffectModel, rows: Rows, space: Space, moves: Tensor
 ) -> tuple[Candidates, Tensor]:
     """The simplest of the proposals (N, C, M) that is enough, else the nearest; scaled as small or
-    as large as needed.
+    as large as needed. Where the first is enough the others are not drawn.
     """
     index = torch.arange(len(moves), device=moves.device)
-    candidates = edit_and_read(
-        model, rows, moves.flatten(0, 1), index.repeat_interleave(moves.shape[1]), space.draw
-    )
-    reach = candidates.reach.view(len(moves), -1)
+    best, move = edit_and_read(model, rows, moves[:, 0], index, space.draw), moves[:, 0]
+    unmet = (best.reach < 1).nonzero().squeeze(1)
+    if len(unmet) and moves.shape[1] > 1:
+        first = take_rows(best, unmet)
+        chosen, choice = _simplest(model, rows, space, moves[unmet], (unmet, first))
+        place = index.scatter(0, unmet, len(index) + torch.arange(len(unmet), device=index.device))
+        best = take_rows(join_rows([best, chosen], torch.cat), place)
+        move = torch.cat([move, moves[unmet, choice]])[place]
+    return _bisect(model, rows, space, move, best)
+
+
+def _simplest(
+    model: AffectModel,
+    rows: Rows,
+    space: Space,
+    moves: Tensor,
+    first: tuple[Tensor, Candidates],
+) -> tuple[Candidates, Tensor]:
+    """The simplest of the moves (U, C, M) that is enough, else the nearest, and which (U,). `first`
+    are the rows that they belong to (U,) and the candidates of their first moves.
+    """
+    (source, tried), others = first, moves.shape[1] - 1
+    untried = moves[:, 1:].flatten(0, 1)
+    more = edit_and_read(model, rows, untried, source.repeat_interleave(others), space.draw)
+    reach = torch.cat([tried.reach[:, None], more.reach.view(-1, others)], dim=1)
     enough = reach >= 1
     choice = torch.where(enough.any(1), enough.float().argmax(1), reach.argmax(1))
-    best = take_rows(candidates, index * moves.shape[1] + choice)
-    return _bisect(model, rows, space, moves[index, choice], best)
+    index = torch.arange(len(moves), device=moves.device)
+    place = torch.where(choice > 0, len(index) + index * others + choice - 1, index)
+    return take_rows(join_rows([tried, more], torch.cat), place), choice
 
 
 def _bisect(

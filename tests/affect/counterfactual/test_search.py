@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from affect.counterfactual import CounterfactualQuestion, Explanation, explain
 from affect.counterfactual.expression import Expression
-from affect.counterfactual.search import AU_CLEARANCE, CHUNK_ROWS, Rows, margin_and_reach, search
+from affect.counterfactual.search import (
+    AU_CLEARANCE,
+    BISECTIONS,
+    CHUNK_ROWS,
+    Rows,
+    _smallest_move,
+    margin_and_reach,
+    search,
+)
 from affect.model import AffectModel
 from tests.support.tiny import tiny_card, tiny_model
 from tests.support.trained import FACES, face, model
@@ -105,6 +113,31 @@ def test_where_one_edit_is_not_enough_a_second_goes_on_from_there() -> None:
     assert unmet.any() and (after.best.margin[unmet] > before.best.margin[unmet]).all()
     assert torch.equal(after.best.images[~unmet], before.best.images[~unmet])
     assert (after.move[unmet] != before.move[unmet]).any(1).all()
+
+
+@torch.inference_mode()
+def test_other_sets_are_drawn_only_where_the_first_is_not_enough() -> None:
+    x = model().to_pixels(torch.from_numpy(np.stack([face("happiness"), face("anger")])))
+    column = torch.tensor([model().card.vocabulary.index(code) for code in ("AU12", "AU4")])
+    rows = Rows.of(x, model().read(x), column, torch.zeros(2))
+    drawn: list[int] = []
+
+    class Counted(Expression):
+        def draw(self, rows: Rows, move: torch.Tensor) -> torch.Tensor:
+            drawn.append(len(move))
+            return super().draw(rows, move)
+
+    enough = search(model(), rows, Expression(model()))[0].move[:, None]
+    nothing = torch.zeros_like(enough)
+    only_the_first_face = torch.tensor([1.0, 0.0]).view(2, 1, 1)
+    for moves, counts in (
+        (torch.cat([enough, nothing], dim=1), [2]),
+        (torch.cat([enough * only_the_first_face, enough], dim=1), [2, 1]),
+    ):
+        drawn.clear()
+        best, move = _smallest_move(model(), rows, Counted(model()), moves)
+        assert drawn == counts + [2] * BISECTIONS
+        assert (best.reach >= 1).all() and (move != 0).any(1).all()
 
 
 def test_a_run_without_aus_names_none() -> None:
