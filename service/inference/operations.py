@@ -86,17 +86,23 @@ class Operations:
         costly.
         """
         self.dispatcher.check("predict")
-        # Some pictures are read while others are still searched. A breaker that is not closed lets
-        # one request through, so nothing is split then.
-        split = self.dispatcher.breakers["predict"].state == "closed"
-        size = min(PIPELINED_IMAGES, self._together("predict")) if split else len(images)
-        parts = _chunks(images, size)
         self.dispatcher.operation_metrics["predict"].images.observe(len(images))
-        read = [self._predict_part(part, options.faces, seconds) for part in parts]
-        result = PredictionResult.concatenate(await _all(read))
+        # A breaker that is not closed lets one request through, so nothing is split then.
+        if len(images) > PIPELINED_IMAGES and self.dispatcher.breakers["predict"].state == "closed":
+            result = await self._predict_in_parts(images, options.faces, seconds)
+        else:
+            result = await self._predict_part(images, options.faces, seconds)
         self._observe_faces("predict", result.faces)
         self._drift.add(result.read)
         return result
+
+    async def _predict_in_parts(
+        self, images: Sequence[bytes], faces: Faces, seconds: float
+    ) -> PredictionResult:
+        """Some pictures are read while others are still searched."""
+        size = min(PIPELINED_IMAGES, self._together("predict"))
+        parts = [self._predict_part(part, faces, seconds) for part in _chunks(images, size)]
+        return PredictionResult.concatenate(await _all(parts))
 
     async def _predict_part(
         self, images: Sequence[bytes], faces: Faces, seconds: float
@@ -286,8 +292,6 @@ def _chunks(rows: Sequence[T], size: int) -> list[Sequence[T]]:
 
 async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """The results of all, computed together. The first error ends the others and is raised."""
-    if len(work) == 1:  # most have one: no task for it
-        return [await work[0]]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one) for one in work]
