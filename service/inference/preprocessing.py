@@ -18,6 +18,7 @@ from typing import ParamSpec, Self, TypeVar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from affect.allocator import keep_freed_memory
 from affect.answers import RowProblem
@@ -73,6 +74,8 @@ class Preprocessor:
         most_bytes: int = 512 * 2**20,
     ) -> None:
         cv2.setNumThreads(1)
+        # numpy's products, too: threads that wait for each other spin on cores that others need
+        threadpool_limits(1, user_api="blas")
         keep_freed_memory()
         self.metrics, self.max_pixels, self.finder = metrics, max_pixels, finder
         self.slow = SlowDecoder(max(1, threads // 2), most_bytes=most_bytes)

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 from skimage import data
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from affect.faces import Face, FaceFinder
 from affect.images import ImageError, checked_header, decoding_bytes
@@ -38,6 +39,13 @@ async def test_decoding_threads_stand_back_behind_the_event_loop() -> None:
     finder = FaceFinder()
     with Preprocessor(Metrics(), threads=1, max_pixels=10**6, finder=finder) as preprocessor:
         assert await preprocessor.run(niceness) == niceness() + NICENESS
+
+
+def test_products_of_matrices_take_one_thread() -> None:
+    threadpool_limits(2, user_api="blas")
+    with Preprocessor(Metrics(), threads=1, max_pixels=10**6, finder=FaceFinder()):
+        libraries = [one for one in threadpool_info() if one["user_api"] == "blas"]
+    assert libraries and all(one["num_threads"] == 1 for one in libraries)
 
 
 @pytest.fixture
