@@ -300,7 +300,7 @@ class AffectModel(nn.Module):
         y: Tensor | None,
     ) -> ModelOutput:
         if y is None:
-            y = torch.cat([torch.sigmoid(state.logits), state.va], dim=1).detach()
+            y = state.labels.detach()
         critic = self.heads.score(features, self.condition(self.mask(y))).float()
         return ModelOutput(
             state.logits,
@@ -371,7 +371,7 @@ class AffectModel(nn.Module):
 
     def labels(self, x: Tensor) -> Tensor:
         """The state of B faces as label rows (B, K + 2)."""
-        return self.read(x).labels
+        return self.read_state(x).labels
 
     def nuisance_positions(self, latent: Tensor) -> Tensor:
         """(B, A) where faces of latent codes (B, Z) stand between the two ends of each nuisance: 0

@@ -35,6 +35,11 @@ class ReadingOutput:
     sides: Tensor  # (B, 2, D) logits of the person's left, then right; sigmoid is the intensity
     features: Tensor  # (B, H)
 
+    @property
+    def labels(self) -> Tensor:
+        """(B, K + 2) intensities in [0, 1] and VA in [-1, 1] as a label row."""
+        return torch.cat([torch.sigmoid(self.logits), self.va], dim=1)
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "ReadingOutput":
         """The same function of every tensor."""
         return ReadingOutput(*(change(getattr(self, field.name)) for field in fields(self)))
