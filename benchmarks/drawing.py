@@ -7,7 +7,6 @@ gateway marks, encodes, signs and writes JSON. HTTP and the sockets between them
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from affect.protocol.messages import (
     GenerateRequest,
     GenerateResponse,
 )
-from affect.runtime import DECODER_FILE, READER_FILE, as_onnx, choose_runtime, decoder_as_onnx
+from affect.runtime import choose_local_decoder, choose_local_runtime
 from service.api.json_answers import render_json
 from service.inference.results import GenerationResult
 
@@ -54,11 +53,9 @@ def main(weights: Path, items: int, media_type: str, rounds: int) -> None:
     cv2.setNumThreads(1)
     keep_freed_memory()
     model, marker = load_model(weights), Marker(MarkingSettings())
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, READER_FILE).write_bytes(as_onnx(model))
-        Path(folder, DECODER_FILE).write_bytes(decoder_as_onnx(model))
-        choose_runtime(model, Path(folder))
-        taken = [request(model, marker, items, media_type) for _ in range(rounds + 1)][1:]
+    choose_local_runtime(model)
+    choose_local_decoder(model)
+    taken = [request(model, marker, items, media_type) for _ in range(rounds + 1)][1:]
     click.echo(f"| {items} faces of {model.card.image_px} px, {media_type} | ms | share |")
     click.echo("|---|---|---|")
     medians = {name: statistics.median(one[name] for one in taken) for name in taken[0]}

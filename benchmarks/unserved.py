@@ -1,6 +1,5 @@
 """The limit of what a server can do: decoding, finding and reading in one process, nothing else."""
 
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from affect.batches import predict
 from affect.faces import FaceFinder, Faces, crops
 from affect.factory import load_model
 from affect.images import checked_header
-from affect.runtime import READER_FILE, as_onnx, choose_runtime
+from affect.runtime import choose_local_runtime
 
 BATCH = 8  # faces read together
 SIZES = (1, 2, 4, 8)
@@ -27,9 +26,7 @@ def work_unserved(
     torch.set_num_threads(1)
     keep_freed_memory()
     model, finder = load_model(weights), FaceFinder()
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, READER_FILE).write_bytes(as_onnx(model))
-        choose_runtime(model, Path(folder))
+    choose_local_runtime(model)
 
     def batch() -> None:
         cropped = [

@@ -3,7 +3,6 @@ forward pass, return it as plain values.
 """
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from affect.faces import Face, FaceFinder, crops
 from affect.factory import load_model
 from affect.images import checked_header
 from affect.protocol.messages import U8
-from affect.runtime import READER_FILE, as_onnx, choose_runtime
+from affect.runtime import choose_local_runtime
 
 WEIGHTS = "BENCHMARK_WEIGHTS"  # environment variable: the folder of the model
 WORKERS = "BENCHMARK_WORKERS"  # environment variable: processes with a model
@@ -35,9 +34,7 @@ class Reader:
         cv2.setNumThreads(1)
         keep_freed_memory()
         self.model, self.finder = load_model(Path(os.environ[WEIGHTS])), FaceFinder()
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, READER_FILE).write_bytes(as_onnx(self.model))
-            choose_runtime(self.model, Path(folder))
+        choose_local_runtime(self.model)
         side = self.model.card.image_px
         for size in SIZES:
             self.read([(None, np.zeros((side, side, 3), np.uint8))] * size)
